@@ -1,0 +1,3 @@
+"""LEMON: smaller language models from larger ones by linear parameter fusion, reproduced."""
+
+__version__ = "0.1.0"

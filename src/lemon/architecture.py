@@ -1,0 +1,167 @@
+"""The LLaMA architecture as data: every tensor, and the role of each of its axes.
+
+Everything that walks over a model (fusing, exporting, counting, comparing) is derived from
+`tensor_specs`; no other module knows a tensor by name. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from lemon.errors import BadInput
+
+
+class Axis(StrEnum):
+    """What an axis of a weight stands for; axes of one role must be mapped alike."""
+
+    VOCAB = "vocab"
+    HIDDEN = "hidden"  # the residual stream
+    QUERY = "query"  # query heads x head_dim
+    KEY_VALUE = "key_value"  # key/value heads x head_dim
+    FFN = "ffn"  # FFN neurons
+
+
+# The nine parameter types of a layer (the paper's T), with the name inside a decoder layer and
+# the roles of the axes in the Hugging Face layout [out, in].
+LAYER_TYPES: dict[str, tuple[str, tuple[Axis, ...]]] = {
+    "q": ("self_attn.q_proj", (Axis.QUERY, Axis.HIDDEN)),
+    "k": ("self_attn.k_proj", (Axis.KEY_VALUE, Axis.HIDDEN)),
+    "v": ("self_attn.v_proj", (Axis.KEY_VALUE, Axis.HIDDEN)),
+    "o": ("self_attn.o_proj", (Axis.HIDDEN, Axis.QUERY)),
+    "gate": ("mlp.gate_proj", (Axis.FFN, Axis.HIDDEN)),
+    "up": ("mlp.up_proj", (Axis.FFN, Axis.HIDDEN)),
+    "down": ("mlp.down_proj", (Axis.HIDDEN, Axis.FFN)),
+    "ln1": ("input_layernorm", (Axis.HIDDEN,)),
+    "ln2": ("post_attention_layernorm", (Axis.HIDDEN,)),
+}
+
+
+@dataclass(frozen=True)
+class LlamaShape:
+    """The sizes that fix the shape of every tensor of a LLaMA-family model.
+
+    Grouped-query attention is the case `num_key_value_heads < num_attention_heads`. With
+    `tie_word_embeddings` the head is the embedding and has no tensor of its own.
+    """
+
+    num_hidden_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name != "tie_word_embeddings" and value < 1:
+                raise BadInput(f"{name} is {value}; it must be at least 1")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise BadInput(
+                f"num_attention_heads is {self.num_attention_heads}, which num_key_value_heads "
+                f"({self.num_key_value_heads}) does not divide; every key/value head serves "
+                "the same number of query heads"
+            )
+
+    @property
+    def group_size(self) -> int:
+        """Query heads per key/value head."""
+        return self.num_attention_heads // self.num_key_value_heads
+
+    def axis_size(self, axis: Axis) -> int:
+        """The length of an axis of this role."""
+        return {
+            Axis.VOCAB: self.vocab_size,
+            Axis.HIDDEN: self.hidden_size,
+            Axis.QUERY: self.num_attention_heads * self.head_dim,
+            Axis.KEY_VALUE: self.num_key_value_heads * self.head_dim,
+            Axis.FFN: self.intermediate_size,
+        }[axis]
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the model; a tied head is counted once."""
+        return sum(spec.num_elements for spec in tensor_specs(self))
+
+    def with_depth(self, num_hidden_layers: int) -> LlamaShape:
+        """The same widths at another number of layers."""
+        return replace(self, num_hidden_layers=num_hidden_layers)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> LlamaShape:
+        """Read the sizes from a Hugging Face `config.json`.
+
+        Raises:
+            BadInput: the config is of another model family or lacks a size.
+        """
+        if config.get("model_type") != "llama":
+            raise BadInput(
+                f"model_type is {config.get('model_type')!r}; only 'llama' models are supported"
+            )
+        for flag in ("attention_bias", "mlp_bias"):
+            if config.get(flag):
+                raise BadInput(f"{flag} is true; LLaMA models with biases are not supported")
+        try:
+            heads = config["num_attention_heads"]
+            return cls(
+                num_hidden_layers=config["num_hidden_layers"],
+                hidden_size=config["hidden_size"],
+                intermediate_size=config["intermediate_size"],
+                num_attention_heads=heads,
+                num_key_value_heads=config.get("num_key_value_heads") or heads,
+                head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+                vocab_size=config["vocab_size"],
+                tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+            )
+        except KeyError as missing:
+            raise BadInput(f"the model's config.json has no {missing}") from None
+
+    def to_config(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A copy of a Hugging Face `config.json` with the sizes of this shape."""
+        return {**config, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor: its Hugging Face name, its shape and the role of each axis.
+
+    `layer` and `type` are None for the tensors outside the layers (embedding, final norm, head).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
+    layer: int | None = None
+    type: str | None = None
+
+    @property
+    def num_elements(self) -> int:
+        """Entries of the tensor."""
+        product = 1
+        for size in self.shape:
+            product *= size
+        return product
+
+
+def layer_tensor_name(type: str, layer: int) -> str:
+    """The Hugging Face name of a layer's tensor, e.g. ('q', 3)."""
+    return f"model.layers.{layer}.{LAYER_TYPES[type][0]}.weight"
+
+
+def tensor_specs(shape: LlamaShape) -> Iterator[TensorSpec]:
+    """Every tensor of a model of this shape, in the order in which they are stored."""
+
+    def spec(name: str, axes: tuple[Axis, ...], **place: Any) -> TensorSpec:
+        return TensorSpec(name, tuple(shape.axis_size(axis) for axis in axes), axes, **place)
+
+    yield spec("model.embed_tokens.weight", (Axis.VOCAB, Axis.HIDDEN))
+    for layer in range(shape.num_hidden_layers):
+        for type, (_, axes) in LAYER_TYPES.items():
+            yield spec(layer_tensor_name(type, layer), axes, layer=layer, type=type)
+    yield spec("model.norm.weight", (Axis.HIDDEN,))
+    if not shape.tie_word_embeddings:
+        yield spec("lm_head.weight", (Axis.VOCAB, Axis.HIDDEN))

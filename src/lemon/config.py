@@ -1,0 +1,183 @@
+"""Every setting a preset may hold, declared once.
+
+The default YAML of `config/presets/`, the JSON schema and the reference in the guide are
+generated from these types. Unknown keys are errors. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0.0)]
+
+
+class Section(BaseModel):
+    """A block of settings: unknown keys are refused, types are not coerced, values are fixed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ShapeSettings(Section):
+    """The sizes of the source model; checked against the weights once they are there."""
+
+    num_hidden_layers: Positive = Field(description="decoder layers")
+    hidden_size: Positive = Field(description="width of the residual stream")
+    intermediate_size: Positive = Field(description="FFN neurons per layer")
+    num_attention_heads: Positive = Field(description="query heads per layer")
+    num_key_value_heads: Positive = Field(description="key/value heads per layer")
+    head_dim: Positive = Field(description="channels of one head")
+    vocab_size: Positive = Field(description="rows of the embedding")
+    tie_word_embeddings: bool = Field(description="the head is the embedding")
+
+
+class SourceSettings(Section):
+    """The large model that everything is fused from."""
+
+    label: str = Field(description="name of the model in tables and figures")
+    kind: Literal["gguf", "hub", "random"] = Field(
+        description="gguf: dequantised once from a packaged file; hub: a model folder of the "
+        "Hub; random: initialised on the spot from the seed"
+    )
+    asset: str | None = Field(default=None, description="key in assets.yaml; none for random")
+    dtype: Literal["bfloat16", "float32"] = Field(
+        default="bfloat16", description="number format of the stored weights"
+    )
+    shape: ShapeSettings = Field(description="the sizes that the weights must have")
+
+
+class DomainSettings(Section):
+    """One kind of text in the training mixture."""
+
+    asset: str | None = Field(default=None, description="key in assets.yaml; none if generated")
+    reader: Literal["wikitext", "text_files", "python_files", "jsonl", "generated"] = Field(
+        description="how documents are read from the asset"
+    )
+    weight: Rate = Field(description="share of the training sequences, up to a common factor")
+
+
+class TextSettings(Section):
+    """The text that operators learn from and the held-out text that they are judged on."""
+
+    sequence_length: Positive = Field(description="tokens that one training sequence predicts")
+    train_sequences: Positive = Field(description="upper bound of training sequences a domain")
+    heldout_sequences: Positive = Field(description="held-out sequences a domain")
+    domains: dict[str, DomainSettings] = Field(min_length=1, description="the mixture")
+
+
+class TargetSettings(Section):
+    """The shape of a smaller model; a size left out is the source's."""
+
+    num_hidden_layers: Positive | None = Field(default=None, description="decoder layers")
+    hidden_size: Positive | None = Field(default=None, description="width of the stream")
+    intermediate_size: Positive | None = Field(default=None, description="FFN neurons")
+    num_attention_heads: Positive | None = Field(default=None, description="query heads")
+    num_key_value_heads: Positive | None = Field(default=None, description="key/value heads")
+
+
+class LearningSettings(Section):
+    """How operators learn: objective, optimiser, batches, checkpoints."""
+
+    lm_weight: Fraction = Field(
+        default=0.5, description="lambda of lambda * LM + (1 - lambda) * KL(teacher || student)"
+    )
+    layer_rate: Rate = Field(default=5e-4, description="peak learning rate of gamma")
+    dimension_rate: Rate = Field(default=5e-5, description="peak learning rate of B and A")
+    weight_rate: Rate = Field(
+        default=1e-4, description="peak learning rate of the source weights, where they learn"
+    )
+    batch_sequences: Positive = Field(default=32, description="sequences of one optimiser step")
+    microbatch_sequences: Positive = Field(
+        default=32, description="sequences in memory at once; divides batch_sequences"
+    )
+    warmup_ratio: Fraction = Field(default=0.1, description="share of the steps that warm up")
+    final_rate_ratio: Fraction = Field(
+        default=0.1, description="the cosine ends at this share of the peak"
+    )
+    beta1: Fraction = Field(default=0.9, description="AdamW, first moment")
+    beta2: Fraction = Field(default=0.95, description="AdamW, second moment")
+    weight_decay: float = Field(default=0.0, ge=0.0, description="AdamW, decoupled decay")
+    max_gradient_norm: Rate = Field(default=1.0, description="gradients are clipped to this norm")
+    checkpoint_every: Positive = Field(default=100, description="steps between checkpoints")
+    evaluate_every: Positive = Field(
+        default=40, description="steps between held-out losses (m of the paper's Table 6)"
+    )
+    heldout_sequences: Positive = Field(
+        default=8, description="held-out sequences a domain in those losses"
+    )
+    layers_per_segment: Positive = Field(
+        default=1,
+        description="target layers that are fused together inside one checkpointed block: more "
+        "is faster, fewer need less memory",
+    )
+    recompute: bool = Field(
+        default=True,
+        description="drop a block's activations and fused weights, and rebuild them backward",
+    )
+    loss_chunk_tokens: Positive = Field(
+        default=256, description="tokens whose logits are in memory at once"
+    )
+    divergence_factor: Annotated[float, Field(gt=1.0)] = Field(
+        default=2.0,
+        description="stop when the mean training loss of 20 steps exceeds the first step's loss "
+        "by this factor",
+    )
+
+
+class EvaluationSettings(Section):
+    """What a finished model is scored on."""
+
+    tasks: tuple[str, ...] = Field(min_length=1, strict=False, description="lm-eval task names")
+    source: str = Field(
+        default="packaged",
+        description="where the rows come from: packaged (assets), hub, or a mirror folder",
+    )
+    limit: Positive | None = Field(
+        default=None, description="rows a task, the first ones; none takes all"
+    )
+    batch_size: Positive = Field(default=16, description="requests in one forward pass")
+
+
+class ComputeSettings(Section):
+    """Where and in which number format models run."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto takes a GPU where there is one"
+    )
+    dtype: Literal["bfloat16", "float32"] = Field(
+        default="bfloat16", description="activations and fused weights; operators stay float32"
+    )
+
+
+class RunOverrides(Section):
+    """Settings of one run that differ from the preset's."""
+
+    learning: dict[str, bool | int | float] = Field(
+        default={}, description="keys of the learning section"
+    )
+
+
+class Preset(Section):
+    """One scale of the whole reproduction: model, text, tasks and budgets."""
+
+    description: str = Field(description="what this preset is for, in a line")
+    seed: int = Field(default=0, ge=0, description="seed of everything that a run does not seed")
+    compute: ComputeSettings = Field(default=ComputeSettings(), description="device and format")
+    source: SourceSettings = Field(description="the large model")
+    text: TextSettings = Field(description="training and held-out text")
+    targets: dict[str, TargetSettings] = Field(
+        min_length=1, description="the symbolic targets of runs.tsv in numbers"
+    )
+    budgets: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        min_length=1, description="the symbolic steps of runs.tsv in optimiser steps"
+    )
+    learning: LearningSettings = Field(
+        default=LearningSettings(), description="how operators learn"
+    )
+    evaluation: EvaluationSettings = Field(description="tasks and limits")
+    runs: dict[str, RunOverrides] = Field(
+        default={}, description="settings of single runs, by the id in runs.tsv"
+    )
