@@ -1,0 +1,79 @@
+"""The command line: parse, set up the process, run one command, turn errors into exit codes.
+
+Exit codes: 0 done, 1 the work failed, 2 bad input (one message, before torch is imported),
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lemon import __version__
+from lemon.commands import measures, models, overview, preparation, results
+from lemon.errors import LemonError
+
+DESCRIPTION = "Smaller language models from larger ones by linear parameter fusion."
+EPILOGUE = """\
+the usual order is that of `make table3`:
+  fetch -> prepare source, text, tasks -> build | learn -> fuse -> evaluate -> table -> track
+`lemon COMMAND --help` shows an example of each.
+"""
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    root = argparse.ArgumentParser(
+        prog="lemon",
+        description=DESCRIPTION,
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"lemon {__version__}")
+    root.add_argument(
+        "--config",
+        type=Path,
+        default=Path("config"),
+        metavar="DIR",
+        help="folder with presets, runs.tsv, paper.yaml and assets.yaml (default: config)",
+    )
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for group in (preparation, models, measures, results, overview):
+        group.add(commands)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _forbid_calls_home(arguments)
+    try:
+        arguments.run_command(arguments)
+    except LemonError as error:
+        print(f"lemon: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("lemon: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _forbid_calls_home(arguments: argparse.Namespace) -> None:
+    """Keep Hugging Face libraries off the network, but for the steps that are there to reach it."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    reaches_hub = arguments.command == "fetch" or (
+        arguments.command == "evaluate" and arguments.source == "hub"
+    )
+    if not reaches_hub:
+        os.environ.update(dict.fromkeys(OFFLINE, "1"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The subcommands of `lemon`, by theme. Each module adds parsers; work is imported when it runs."""

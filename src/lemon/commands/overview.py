@@ -1,0 +1,69 @@
+"""`lemon plan`, `doctor` and `config`: what would run, on what, by which settings."""
+
+from __future__ import annotations
+
+import argparse
+
+from lemon.commands.options import Commands, add_command, add_preset, project_of
+from lemon.errors import BadInput
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    plan = add_command(
+        commands,
+        "plan",
+        _plan,
+        "say what a table would run and cost, before anything starts",
+        "lemon plan --preset laptop --table table3",
+    )
+    add_preset(plan)
+    plan.add_argument("--table", metavar="NAME", help="table in paper.yaml (default: all tables)")
+    doctor = add_command(
+        commands, "doctor", _doctor, "say what this machine offers", "lemon doctor --preset laptop"
+    )
+    add_preset(doctor)
+    config = commands.add_parser("config", help="the files that are generated from the types")
+    steps = config.add_subparsers(required=True, metavar="STEP")
+    add_command(
+        steps,
+        "write",
+        _write,
+        "write presets in their one form, the JSON schemas and the guide's reference",
+        "lemon config write",
+    )
+    add_command(
+        steps, "check", _check, "fail where a generated file has drifted", "lemon config check"
+    )
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    if arguments.table is not None:
+        project.table(arguments.table)
+    from lemon.plan import plan
+
+    print(plan(project, [arguments.table] if arguments.table else list(project.tables)))
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    from lemon.doctor import report
+
+    print(report(project))
+
+
+def _write(arguments: argparse.Namespace) -> None:
+    from lemon.config_reference import write_generated
+
+    changed = write_generated(arguments.config)
+    print("\n".join(f"wrote {path}" for path in changed) or "nothing has drifted")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from lemon.config_reference import drifted
+
+    changed = drifted(arguments.config)
+    if changed:
+        listed = ", ".join(map(str, changed))
+        raise BadInput(f"not as generated: {listed}; run `lemon config write`")

@@ -1,0 +1,115 @@
+"""`lemon fetch` and `lemon prepare`: everything that runs need before the first one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lemon.commands.options import (
+    Commands,
+    add_command,
+    add_path,
+    add_preset,
+    project_of,
+    require_file,
+    require_model,
+    require_writable,
+)
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    parser = add_command(
+        commands,
+        "fetch",
+        _fetch,
+        "download the assets of a preset, the only step that touches a network",
+        "lemon fetch --preset laptop --out data/laptop/assets.lock.json",
+    )
+    add_preset(parser)
+    add_path(parser, "--out", "lock file with the hash of everything fetched", "FILE")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="where downloads are kept for all presets (default: $LEMON_CACHE or ~/.cache/lemon)",
+    )
+    prepare = commands.add_parser(
+        "prepare", help="turn fetched assets into model, text and benchmark rows"
+    )
+    steps = prepare.add_subparsers(required=True, metavar="STEP")
+    for name, run, summary in (
+        ("source", _source, "write the source model as a Hugging Face folder"),
+        ("text", _text, "tokenise and pack the text, training and held-out"),
+        ("tasks", _tasks, "write the benchmark rows in the layout of the Hub"),
+    ):
+        source = " --source data/laptop/source" if name == "text" else ""
+        example = (
+            f"lemon prepare {name} --preset laptop --assets data/laptop/assets.lock.json{source} "
+            f"--out data/laptop/{name}"
+        )
+        parser = add_command(steps, name, run, summary, example)
+        add_preset(parser)
+        add_path(parser, "--assets", "lock file that `lemon fetch` wrote", "FILE")
+        if name == "text":
+            add_path(parser, "--source", "model folder whose tokenizer is used")
+        add_path(parser, "--out", "folder to write")
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    require_writable(arguments.out)
+    from lemon.data.assets import fetch
+
+    fetch(project.assets, project.needed_assets(), arguments.out, arguments.cache)
+
+
+def _source(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    _require_inputs(arguments)
+    from lemon.data.assets import default_cache, read_lock
+    from lemon.data.source_model import prepare_source
+
+    prepare_source(
+        project.preset.source,
+        lock=read_lock(arguments.assets),
+        cache=default_cache(),
+        out=arguments.out,
+        seed=project.preset.seed,
+    )
+
+
+def _text(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    _require_inputs(arguments)
+    require_model(arguments.source)
+    from lemon.data.assets import default_cache, read_lock
+    from lemon.data.domains import prepare_text
+
+    prepare_text(
+        project.preset.text,
+        lock=read_lock(arguments.assets),
+        cache=default_cache(),
+        source=arguments.source,
+        out=arguments.out,
+        seed=project.preset.seed,
+    )
+
+
+def _tasks(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    _require_inputs(arguments)
+    from lemon.data.assets import default_cache, read_lock
+    from lemon.data.benchmarks import prepare_tasks
+
+    prepare_tasks(
+        project.preset,
+        lock=read_lock(arguments.assets),
+        cache=default_cache(),
+        out=arguments.out,
+    )
+
+
+def _require_inputs(arguments: argparse.Namespace) -> None:
+    require_file(arguments.assets, "lock file", "`lemon fetch` writes it")
+    require_writable(arguments.out)

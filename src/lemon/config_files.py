@@ -1,0 +1,244 @@
+"""Read config files with the line of every key, and say what is wrong in plain words.
+
+Nothing here stops at the first mistake: problems are collected, so that a user sees all of them,
+in all files, at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+Place = tuple[str | int, ...]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in one place of one file."""
+
+    path: Path
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (f"{self.path}:{self.line}", self.key))) + f": {self.message}"
+
+
+@dataclass
+class Document:
+    """A parsed file: plain values, and the line of every key by its place from the top."""
+
+    path: Path
+    value: Any
+    lines: dict[Place, int] = field(default_factory=dict)
+
+    def line(self, place: Place) -> int:
+        """The line of a key, or of the nearest block around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """A mistake at this key."""
+        return Problem(self.path, self.line(place), dotted(place), message)
+
+
+def dotted(place: Place) -> str:
+    """The place as a user writes it: `text.domains.code.weight`, `table3.rows[2].runs`."""
+    written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return written.removeprefix(".")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean X?`, or the list of what is known where nothing is near."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(known)}" if known else "none is known"
+
+
+def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
+    """Parse a YAML file; a file that can't be read becomes a problem."""
+    try:
+        parsed = YAML().load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problems.append(Problem(path, 1, "", "no such file"))
+        return None
+    except OSError as error:
+        problems.append(Problem(path, 1, "", f"can't be read: {error.strerror}"))
+        return None
+    except UnicodeDecodeError:
+        problems.append(Problem(path, 1, "", "is not UTF-8 text"))
+        return None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = (error.problem or "can't be parsed").split("\n")[0]
+        problems.append(Problem(path, mark.line + 1 if mark else 1, "", f"is not YAML: {what}"))
+        return None
+    document = Document(path, None)
+    document.value = _plain(parsed, (), document.lines)
+    return document
+
+
+def validate(document: Document, kind: Any, problems: list[Problem]) -> Any:
+    """Turn a document into the type `kind`, or None with every mistake in `problems`."""
+    try:
+        return TypeAdapter(kind).validate_python(document.value)
+    except ValidationError as error:
+        problems += problems_of(error, document, kind)
+        return None
+
+
+def problems_of(
+    error: ValidationError, document: Document, kind: Any, base: Place = ()
+) -> Iterator[Problem]:
+    """Each mistake that pydantic found, with its line; `base` is where the value sat."""
+    for detail in error.errors(include_url=False):
+        place = _existing(document.value, base + tuple(detail["loc"]), detail["type"])
+        yield document.problem(place, _in_words(detail, place, kind, base))
+
+
+def _plain(value: Any, place: Place, lines: dict[Place, int]) -> Any:
+    """Copy ruamel's containers into plain ones and note the line of each key."""
+    if isinstance(value, CommentedMap):
+        result = {}
+        for key, entry in value.items():
+            inner = (*place, str(key))
+            lines[inner] = value.lc.key(key)[0] + 1
+            result[str(key)] = _plain(entry, inner, lines)
+        return result
+    if isinstance(value, CommentedSeq):
+        for index in range(len(value)):
+            lines[(*place, index)] = value.lc.item(index)[0] + 1
+        return [_plain(entry, (*place, index), lines) for index, entry in enumerate(value)]
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return str(value)
+    return value
+
+
+def _existing(value: Any, place: Place, kind: str) -> Place:
+    """Drop the branch names that pydantic adds to the place of a union's mistake."""
+    kept: list[str | int] = []
+    for part in place:
+        in_block = isinstance(value, dict) and part in value
+        in_list = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if in_block or in_list:
+            value = value[part]
+        elif kind != "missing" or part != place[-1]:
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
+    """What the user reads in place of pydantic's message."""
+    context, given = detail.get("ctx", {}), _shown(detail["input"])
+    match detail["type"]:
+        case "extra_forbidden":
+            fields = fields_at(kind, place[len(base) : -1])
+            return f"unknown key, {did_you_mean(str(place[-1]), fields)}"
+        case "missing":
+            absent = fields_at(kind, place[len(base) : -1]).get(str(place[-1]))
+            about = absent.description if absent else None
+            return "missing; add it" + (f" ({about})" if about else "")
+        case "int_type" | "int_from_float" | "int_parsing":
+            return f"must be a whole number, not {given}"
+        case "float_type" | "float_parsing":
+            return f"must be a number, not {given}"
+        case "bool_type":
+            return f"must be true or false, not {given}"
+        case "string_type":
+            return f"must be text, not {given}; put it in quotes"
+        case "greater_than_equal":
+            return f"must be at least {_number(context['ge'])}, not {given}"
+        case "greater_than":
+            return f"must be greater than {_number(context['gt'])}, not {given}"
+        case "less_than_equal":
+            return f"must be at most {_number(context['le'])}, not {given}"
+        case "literal_error":
+            known = quoted(context["expected"])
+            return f"{given} is not known, {did_you_mean(str(detail['input']), known)}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            tags = quoted(context.get("expected_tags", "")) or [context["discriminator"]]
+            return f"its kind is not known; known: {', '.join(tags)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"must be a block of `key: value` lines, not {given}"
+        case "tuple_type" | "list_type":
+            return f"must be a list such as [a, b], not {given}"
+        case "too_short":
+            return "must not be empty"
+        case "string_pattern_mismatch":
+            return f"{given} must match {context['pattern']}"
+        case "finite_number":
+            return "must be a finite number"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {given}"
+
+
+def quoted(message: str) -> list[str]:
+    """The words that stand in single quotes in a message of pydantic."""
+    return re.findall(r"'([^']*)'", message)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a block of keys"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    return repr(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def fields_at(kind: Any, place: Place) -> dict[str, FieldInfo]:
+    """The fields that a block at this place of a value of the type `kind` may hold."""
+    models = list(_models(kind))
+    if not place:
+        return {name: about for model in models for name, about in model.model_fields.items()}
+    for model in models:
+        if place[0] in model.model_fields:
+            return fields_at(model.model_fields[str(place[0])].annotation, place[1:])
+    element = _element(kind)
+    return fields_at(element, place[1:]) if element is not None else {}
+
+
+def _models(kind: Any) -> Iterator[type[BaseModel]]:
+    """The models among the branches of a type."""
+    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
+        if issubclass(kind, BaseModel):
+            yield kind
+    elif typing.get_origin(kind) is typing.Annotated:
+        yield from _models(typing.get_args(kind)[0])
+    elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+        for branch in typing.get_args(kind):
+            yield from _models(branch)
+
+
+def _element(kind: Any) -> Any:
+    """The type of the entries of a dict, tuple or list type."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _element(arguments[0])
+    if origin is dict:
+        return arguments[1]
+    return arguments[0] if origin in (tuple, list) else None

@@ -1,0 +1,1 @@
+"""From downloaded archives to a model folder, packed text and benchmark rows."""

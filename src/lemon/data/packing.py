@@ -1,0 +1,204 @@
+"""Token rows of one length: packed, stored as memory maps, and visited in a fixed order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemon.errors import BadInput
+
+FORMAT = 1
+SPLITS = ("train", "heldout")
+Tokens = NDArray[np.int64]
+
+
+class PackedSplit(TypedDict):
+    """What the manifest says of one `<split>/<domain>.bin`."""
+
+    documents: int  # that were tokenised
+    sequences: int  # rows
+    tokens: int  # predicted by these rows
+    sha256: str
+
+
+class PackedDomain(TypedDict):
+    """What the manifest says of one domain."""
+
+    weight: float
+    splits: dict[str, PackedSplit]
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The smallest unsigned type that holds every token id."""
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def pack(documents: Iterable[NDArray[Any]], separator: int, sequence_length: int) -> NDArray[Any]:
+    """Join documents, each followed by `separator`, and cut the stream into rows.
+
+    Returns:
+        [num_rows, sequence_length + 1]. A row's last token is the next row's first, so that over
+        all rows every token but the very first is predicted exactly once; what does not fill a
+        row is dropped.
+    """
+    end = np.array([separator])
+    parts = [part for document in documents for part in (document, end)]
+    stream = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    num_rows = max(0, (len(stream) - 1) // sequence_length)
+    starts = np.arange(num_rows)[:, None] * sequence_length
+    return stream[starts + np.arange(sequence_length + 1)[None, :]]
+
+
+def write_rows(path: Path, rows: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Write rows as a raw little-endian array."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.astype(dtype.newbyteorder("<")).tofile(path)
+
+
+def keyed_words(count: int, *key: object) -> NDArray[np.uint64]:
+    """`count` random 64-bit words that depend on `key` alone, on every platform and version."""
+    words = np.frombuffer(sha256("/".join(map(str, key)).encode()).digest()[:16], dtype="<u8")
+    return np.random.Philox(key=words.astype(np.uint64)).random_raw(count)
+
+
+def keyed_permutation(count: int, *key: object) -> Tokens:
+    """A permutation of range(count) that depends on `key` alone."""
+    return np.argsort(keyed_words(count, *key), kind="stable")
+
+
+class PackedText:
+    """Packed text on disk, opened as memory maps.
+
+    `domains` in the manifest's order, `weights` (share of training sequences, summing to one),
+    `sequence_length` (tokens a row predicts), `vocab_size`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open what `prepare_text` wrote.
+
+        Raises:
+            BadInput: there is none, it is of another format, or a file is not of its full length.
+        """
+        self.path = path
+        try:
+            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            if manifest["text_format"] != FORMAT:
+                raise ValueError(f"format {manifest['text_format']}")
+            declared: dict[str, PackedDomain] = {
+                name: manifest["domains"][name] for name in manifest["domain_order"]
+            }
+            self.sequence_length: int = manifest["sequence_length"]
+            self.vocab_size: int = manifest["vocab_size"]
+            dtype = np.dtype(manifest["dtype"]).newbyteorder("<")
+        except FileNotFoundError:
+            raise BadInput(f"{path}: no packed text here; run `lemon prepare text`") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"{path}/manifest.json: not packed text of this version ({error}); run `lemon "
+                "prepare text` again"
+            ) from None
+        self.domains = list(declared)
+        total = sum(domain["weight"] for domain in declared.values())
+        self.weights = {name: domain["weight"] / total for name, domain in declared.items()}
+        self._rows = {
+            (split, name): self._open(split, name, domain["splits"][split]["sequences"], dtype)
+            for name, domain in declared.items()
+            for split in SPLITS
+        }
+
+    def _open(self, split: str, domain: str, rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        file = self.path / split / f"{domain}.bin"
+        expected = rows * (self.sequence_length + 1) * dtype.itemsize
+        actual = file.stat().st_size if file.exists() else None
+        if actual != expected:
+            found = "is missing" if actual is None else f"has {actual} bytes"
+            raise BadInput(
+                f"{file}: {found}, the manifest says {expected} bytes; remove the folder "
+                f"{self.path} and run `lemon prepare text` again"
+            )
+        return np.memmap(file, dtype=dtype, mode="r", shape=(rows, self.sequence_length + 1))
+
+    def num_sequences(self, split: str, domain: str) -> int:
+        """Rows of a domain in `train` or `heldout`."""
+        return len(self._rows[split, domain])
+
+    def sequence(self, split: str, domain: str, row: int) -> Tokens:
+        """One row: int64 [sequence_length + 1]."""
+        return self._rows[split, domain][row].astype(np.int64)
+
+
+class SequenceOrder:
+    """Which row comes at which place of the endless training order.
+
+    A pure function of (seed, place): the same after a resume, on any number of workers, and for
+    every run that sees the same text. Places are dealt to domains at random by weight; inside a
+    domain, epoch follows epoch, each a fresh permutation of all rows.
+    """
+
+    BLOCK = 4096  # places dealt at once
+
+    def __init__(
+        self, num_sequences: Mapping[str, int], weights: Mapping[str, float], seed: int
+    ) -> None:
+        """Fix the order.
+
+        Args:
+            num_sequences: training rows by domain.
+            weights: share of the places by domain, up to a common factor.
+            seed: of the order.
+
+        Raises:
+            BadInput: a domain has no rows.
+        """
+        for domain, count in num_sequences.items():
+            if count < 1:
+                raise BadInput(f"domain {domain}: no training sequences")
+        self.num_sequences = dict(num_sequences)
+        self.seed = seed
+        self.domains = list(num_sequences)
+        shares = np.array([weights[domain] for domain in self.domains], dtype=np.float64)
+        self._bounds = np.cumsum(shares / shares.sum())[:-1]
+        # Places before each dealt block, by domain: a cache, grown as far as was asked for.
+        self._before = [np.zeros(len(self.domains), dtype=np.int64)]
+        self._dealt = lru_cache(maxsize=8)(self._deal)
+        self._permutation = lru_cache(maxsize=4 * len(self.domains))(self._permute)
+
+    def locate(self, index: int) -> tuple[str, int]:
+        """The (domain, row) at place `index`, counted from 0."""
+        block, offset = divmod(index, self.BLOCK)
+        while len(self._before) <= block:
+            dealt = self._dealt(len(self._before) - 1)
+            counts = np.bincount(dealt, minlength=len(self.domains))
+            self._before.append(self._before[-1] + counts)
+        dealt = self._dealt(block)
+        chosen = int(dealt[offset])
+        rank = int(self._before[block][chosen] + np.count_nonzero(dealt[:offset] == chosen))
+        domain = self.domains[chosen]
+        epoch, step = divmod(rank, self.num_sequences[domain])
+        return domain, int(self._permutation(domain, epoch)[step])
+
+    def _deal(self, block: int) -> NDArray[np.int64]:
+        """The domains of the places of a block, [BLOCK]."""
+        uniform = (keyed_words(self.BLOCK, "domain", self.seed, block) >> np.uint64(11)) * 2.0**-53
+        return np.searchsorted(self._bounds, uniform, side="right")
+
+    def _permute(self, domain: str, epoch: int) -> Tokens:
+        """The rows of a domain in the order of an epoch."""
+        return keyed_permutation(self.num_sequences[domain], "epoch", self.seed, domain, epoch)
+
+
+def training_batch(text: PackedText, order: SequenceOrder, first_index: int, count: int) -> Tokens:
+    """The training rows at places first_index, ..., first_index + count - 1.
+
+    Returns:
+        int64 [count, sequence_length + 1].
+    """
+    places = (order.locate(index) for index in range(first_index, first_index + count))
+    return np.stack([text.sequence("train", domain, row) for domain, row in places])

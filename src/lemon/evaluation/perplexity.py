@@ -1,0 +1,86 @@
+"""Held-out perplexity, by domain and over the mixture.
+
+    loss_d = mean over the predicted tokens of domain d of -log p(token | the tokens before it)
+    perplexity_d = exp(loss_d)            perplexity = exp(sum_d w_d loss_d),  sum_d w_d = 1
+
+with w the weights of the training mixture: the domains hold equally many held-out sequences, and
+the weights make of them the perplexity on text drawn as the training text is, which is what the
+paper's held-out set (drawn from the mixture) measures.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lemon.errors import BadInput, WorkFailed
+from lemon.evaluation.language_model import token_log_likelihoods
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lemon.data.packing import PackedText
+
+TOKENS_A_PASS = 4096  # fixed, so that the result doesn't depend on another task's batch size
+
+
+def heldout_perplexity(
+    model: PreTrainedModel, text: PackedText, sequences: int | None = None
+) -> dict[str, Any]:
+    """Score a model on the first `sequences` held-out sequences of each domain; None takes all.
+
+    Returns:
+        {"perplexity", "loss" (nats a token), "domains": {name: {"perplexity", "loss", "tokens",
+        "weight"}}}.
+
+    Raises:
+        BadInput: the text was tokenised for another vocabulary.
+        WorkFailed: a loss isn't finite.
+    """
+    if text.vocab_size > model.config.vocab_size:
+        raise BadInput(
+            f"the held-out text has token ids up to {text.vocab_size - 1} and the model "
+            f"{model.config.vocab_size} words; prepare the text with the model's tokenizer"
+        )
+    domains: dict[str, dict[str, float]] = {}
+    for domain in text.domains:
+        loss, tokens = _domain_loss(model, text, domain, sequences)
+        if not math.isfinite(loss):
+            raise WorkFailed(f"the held-out loss on {domain} is {loss}; the model is broken")
+        domains[domain] = {"loss": loss, "perplexity": perplexity_of(loss), "tokens": tokens}
+        domains[domain]["weight"] = text.weights[domain]
+    loss = sum(domain["weight"] * domain["loss"] for domain in domains.values())
+    return {"loss": loss, "perplexity": perplexity_of(loss), "domains": domains}
+
+
+@torch.inference_mode()
+def _domain_loss(
+    model: PreTrainedModel, text: PackedText, domain: str, sequences: int | None
+) -> tuple[float, int]:
+    """Mean loss in nats over a domain's predicted tokens, and their number."""
+    rows = text.num_sequences("heldout", domain)
+    rows = rows if sequences is None else min(rows, sequences)
+    if not rows:
+        raise BadInput(f"domain {domain} has no held-out sequences; prepare the text again")
+    rows_a_pass = max(1, TOKENS_A_PASS // text.sequence_length)
+    total = 0.0
+    for first in range(0, rows, rows_a_pass):
+        several = range(first, min(first + rows_a_pass, rows))
+        tokens = torch.from_numpy(
+            np.stack([text.sequence("heldout", domain, row) for row in several])
+        ).to(model.device)
+        hidden = model.base_model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
+        values, _ = token_log_likelihoods(
+            model.get_output_embeddings(), hidden.flatten(0, 1), tokens[:, 1:].flatten()
+        )
+        total -= float(values.double().sum())
+    predicted = rows * text.sequence_length
+    return total / predicted, predicted
+
+
+def perplexity_of(loss: float) -> float:
+    """exp(loss), infinite where that overflows."""
+    return math.exp(loss) if loss < 709 else math.inf

@@ -1,0 +1,62 @@
+"""Hugging Face's LLaMA decoder, run on weights that are handed in layer by layer.
+
+The teacher hands in the source's own tensors and the student fused ones, so both run exactly the
+code that an exported model will run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import (
+    LlamaDecoderLayer,
+    LlamaRMSNorm,
+    LlamaRotaryEmbedding,
+)
+
+from lemon.architecture import LAYER_TYPES
+
+LayerWeights = dict[str, Tensor]
+"""The nine tensors of one layer by type, e.g. "q"."""
+
+Positions = tuple[Tensor, Tensor]
+"""Cosine and sine of the rotary embedding, each [1, T, head_dim]."""
+
+
+class Decoder:
+    """The computation of a LLaMA model without any weights.
+
+    Shapes: B sequences, T tokens, D hidden size.
+    """
+
+    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
+        """Args:
+        config: the model's `config.json`.
+        device: where the hidden states live.
+        """
+        llama = LlamaConfig.from_dict(config)
+        llama._attn_implementation = "sdpa"
+        with torch.device("meta"):  # the weights come with each call
+            self._layer = LlamaDecoderLayer(llama, layer_idx=0)
+            self._norm = LlamaRMSNorm(llama.hidden_size, eps=llama.rms_norm_eps)
+        self._rotary = LlamaRotaryEmbedding(llama).to(device)
+
+    def positions(self, hidden_BTD: Tensor) -> Positions:
+        """The rotary embedding of positions 0..T-1, in the format of the hidden states."""
+        steps = torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device)[None]
+        return self._rotary(hidden_BTD, steps)
+
+    def layer(self, hidden_BTD: Tensor, weights: LayerWeights, positions: Positions) -> Tensor:
+        """One decoder layer with causal attention over all T tokens."""
+        named = {f"{LAYER_TYPES[type][0]}.weight": weight for type, weight in weights.items()}
+        return functional_call(
+            self._layer, named, (hidden_BTD,), {"position_embeddings": positions}, strict=True
+        )
+
+    def final_norm(self, hidden_BTD: Tensor, weight_D: Tensor) -> Tensor:
+        """The norm before the head."""
+        return functional_call(self._norm, {"weight": weight_D}, (hidden_BTD,), strict=True)

@@ -1,0 +1,133 @@
+"""The objective: lambda * LM + (1 - lambda) * KL(teacher || student), a few tokens at a time.
+
+Shapes: N predicted tokens, D hidden size of the student, E of the teacher, V vocabulary.
+
+Both terms are a cross-entropy against a target distribution, so with the student's p, the teacher's
+q and the label's one-hot y,
+
+    loss(z) = -sum_v t_v log p_v + const,    t = lambda y + (1 - lambda) q,    d loss / d z = p - t.
+
+The gradient with respect to the hidden states is therefore formed in the forward pass, chunk by
+chunk, and no [N, V] array outlives its chunk.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
+
+
+class Losses(NamedTuple):
+    """Means over the predicted tokens, in nats; only `total` carries a gradient."""
+
+    total: Tensor
+    lm: Tensor
+    kl: Tensor
+
+
+def distillation_loss(
+    hidden_ND: Tensor,
+    head_VD: Tensor,
+    teacher_hidden_NE: Tensor,
+    teacher_head_VE: Tensor,
+    labels_N: Tensor,
+    *,
+    lm_weight: float,
+    chunk_tokens: int,
+) -> Losses:
+    """The training loss of LEMON (section 3.4 of the paper; temperature 1, full vocabulary).
+
+    Args:
+        hidden_ND: the student's final hidden states, in the compute format.
+        head_VD: the student's output embedding.
+        teacher_hidden_NE: the teacher's final hidden states; no gradient flows to it.
+        teacher_head_VE: the teacher's output embedding; no gradient flows to it.
+        labels_N: the next token at each position.
+        lm_weight: lambda, the share of the language-modelling loss.
+        chunk_tokens: rows whose logits exist at once.
+
+    Returns:
+        The weighted loss and its two terms. Softmax and sums are in float32.
+    """
+    return Losses(
+        *_DistillationLoss.apply(
+            hidden_ND,
+            head_VD,
+            teacher_hidden_NE,
+            teacher_head_VE,
+            labels_N,
+            lm_weight,
+            chunk_tokens,
+        )
+    )
+
+
+@torch.no_grad()
+def language_model_loss(
+    hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor, *, chunk_tokens: int
+) -> float:
+    """Mean next-token loss in nats, without a gradient."""
+    total = 0.0
+    for hidden, labels in zip(
+        hidden_ND.split(chunk_tokens), labels_N.split(chunk_tokens), strict=True
+    ):
+        log_p = torch.log_softmax(hidden @ head_VD.T, dim=-1, dtype=torch.float32)
+        total -= log_p.gather(1, labels[:, None]).sum(dtype=torch.float64).item()
+    return total / len(labels_N)
+
+
+class _DistillationLoss(Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        hidden_ND: Tensor,
+        head_VD: Tensor,
+        teacher_hidden_NE: Tensor,
+        teacher_head_VE: Tensor,
+        labels_N: Tensor,
+        lm_weight: float,
+        chunk_tokens: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        count = len(labels_N)
+        wants_hidden, wants_head = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
+        grad_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
+        grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if wants_head else None
+        lm = hidden_ND.new_zeros((), dtype=torch.float64)
+        kl = torch.zeros_like(lm)
+        for rows in torch.arange(count, device=hidden_ND.device).split(chunk_tokens):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            labels = labels_N[part, None]
+            log_p = torch.log_softmax(hidden_ND[part] @ head_VD.T, dim=-1, dtype=torch.float32)
+            lm -= log_p.gather(1, labels).sum(dtype=torch.float64)
+            log_q = torch.log_softmax(
+                teacher_hidden_NE[part] @ teacher_head_VE.T, dim=-1, dtype=torch.float32
+            )
+            q = log_q.exp()
+            kl += torch.dot(q.view(-1), log_q.sub_(log_p).view(-1))
+            if not (wants_hidden or wants_head):
+                continue
+            # p - (1 - lambda) q - lambda y, in place: the arrays of a chunk are the largest here.
+            grad_logits = log_p.exp_().sub_(q, alpha=1.0 - lm_weight)
+            grad_logits.scatter_add_(1, labels, torch.full_like(labels, -lm_weight, dtype=q.dtype))
+            grad_logits = grad_logits.div_(count).to(hidden_ND.dtype)
+            if grad_hidden is not None:
+                torch.mm(grad_logits, head_VD, out=grad_hidden[part])
+            if grad_head is not None:
+                grad_head += grad_logits.T @ hidden_ND[part]
+        ctx.gradients = (  # type: ignore[attr-defined]
+            grad_hidden,
+            None if grad_head is None else grad_head.to(head_VD.dtype),
+        )
+        lm, kl = (lm / count).float(), (kl / count).float()
+        ctx.mark_non_differentiable(lm, kl)
+        return lm_weight * lm + (1.0 - lm_weight) * kl, lm, kl
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grad_outputs[0]
+        scaled = (None if g is None else g * scale for g in ctx.gradients)  # type: ignore[attr-defined]
+        return (*scaled, None, None, None, None, None)

@@ -1,0 +1,60 @@
+"""Avg: average the layers of contiguous clusters.
+
+Paper, section 4.3, a baseline of Table 3: gamma[i, j] = 1 / |C_i| for j in cluster C_i (method.md,
+section 7). Clusters are contiguous and agglomerative on CKA (open point 17), with average linkage:
+every layer starts alone; the two neighbouring clusters whose layers are most alike, in the mean
+over all pairs across the two, are joined until one cluster a target layer is left. Layer similarity
+is the mean of the plain CKA maps of the seven matrices of a layer.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from lemon.architecture import LAYER_TYPES
+from lemon.methods.context import BuildContext
+from lemon.operators.algebra import Operators
+from lemon.similarity.cka import cka_matrix
+
+MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def build(context: BuildContext) -> Operators:
+    """Operators that average each cluster, alike for all nine types.
+
+    Raises:
+        BadInput: the target is deeper than the source or changes widths.
+    """
+    context.require_depth_only("average")
+    similarity = np.mean([cka_matrix(context.source, name) for name in MATRICES], axis=0)
+    clusters = contiguous_clusters(similarity, context.target.num_hidden_layers)
+    gamma = torch.zeros(len(clusters), len(similarity))
+    for row, layers in enumerate(clusters):
+        gamma[row, layers] = 1.0 / len(layers)
+    return Operators(
+        context.source.shape,
+        context.target,
+        context.radii,
+        gamma={type: gamma.clone() for type in LAYER_TYPES},
+    )
+
+
+def contiguous_clusters(similarity: np.ndarray, num_clusters: int) -> list[list[int]]:
+    """Join neighbouring clusters by average linkage until `num_clusters` are left.
+
+    Args:
+        similarity: [L, L], larger is more alike.
+        num_clusters: 1 to L.
+
+    Returns:
+        The layers of each cluster, in order. Of equally similar pairs the first is joined.
+    """
+    clusters = [[layer] for layer in range(len(similarity))]
+    while len(clusters) > num_clusters:
+        links = [similarity[np.ix_(left, right)].mean() for left, right in pairwise(clusters)]
+        first = int(np.argmax(links))
+        clusters[first : first + 2] = [clusters[first] + clusters[first + 1]]
+    return clusters

@@ -1,0 +1,34 @@
+"""Random: keep a random subset of the layers in their order.
+
+Paper, section 4.3, a baseline of Table 3: gamma is one-hot at a sorted random subset (method.md,
+section 7). The paper names one draw; we take several seeds (open point 18).
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import torch
+
+from lemon.architecture import LAYER_TYPES
+from lemon.methods.context import BuildContext
+from lemon.operators.algebra import Operators
+
+
+def build(context: BuildContext) -> Operators:
+    """Operators that keep the drawn layers.
+
+    Raises:
+        BadInput: the target is deeper than the source or changes widths.
+    """
+    context.require_depth_only("random")
+    depth = context.source.shape.num_hidden_layers
+    kept = sorted(Random(context.seed).sample(range(depth), context.target.num_hidden_layers))
+    gamma = torch.zeros(len(kept), depth)
+    gamma[range(len(kept)), kept] = 1.0
+    return Operators(
+        context.source.shape,
+        context.target,
+        context.radii,
+        gamma={type: gamma.clone() for type in LAYER_TYPES},
+    )

@@ -1,0 +1,1 @@
+"""The linear map from a large model to a small one, and what is done with it."""

@@ -1,0 +1,196 @@
+"""The operators as one value, and the linear map that they stand for.
+
+    W_small^t[i] = sum_j gamma^t[i, j] * Row_j W^t[j] Col_j^T        t = q, k, v, o, gate, ...
+
+Paper, sections 3.2 to 3.5 (equations 2 to 4 and Algorithm 1). Cut, Random, Avg and structured
+pruning are values of it that are chosen; LEMON is one that is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
+from lemon.errors import BadInput
+from lemon.operators.radii import Radii
+from lemon.operators.receptive_field import AxisMap
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Operators:
+    """A linear map from models of one shape to models of another.
+
+    What is absent is the identity, which is legal only where it fits the sizes.
+
+    Attributes:
+        source: sizes of the large model (L1, D1, H1, ...).
+        target: sizes of the small model (L2, D2, H2, ...).
+        radii: receptive fields of the dimension operators.
+        gamma: layer operators, [L2, L1] float32, by layer type (q, k, v, o, gate, up, down, ln1,
+            ln2).
+        hidden: small factor of B, [D2 / r_h, D1 / r_h] float32, for the whole model.
+        attn: small factors of A_attn on the key/value axis, [kv2 * d / r_a, kv1 * d / r_a]
+            float32, by source layer; every query head of a group is mixed as its key/value head.
+        ffn: small factors of A_ffn, [H2 / r_i, H1 / r_i] float32, by source layer.
+
+    Raises:
+        BadInput: a factor is missing, unknown or misshapen, or the shapes can't be fused.
+    """
+
+    source: LlamaShape
+    target: LlamaShape
+    radii: Radii = field(default_factory=Radii)
+    gamma: dict[str, torch.Tensor] = field(default_factory=dict)
+    hidden: torch.Tensor | None = None
+    attn: dict[int, torch.Tensor] = field(default_factory=dict)
+    ffn: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = {name: tuple(factor.shape) for name, factor in self.named_tensors()}
+        check_factors(shapes, self.source, self.target, self.radii)
+
+    @classmethod
+    def from_named(
+        cls,
+        tensors: Mapping[str, torch.Tensor],
+        source: LlamaShape,
+        target: LlamaShape,
+        radii: Radii,
+    ) -> Operators:
+        """Assemble operators from the names of the file format; the inverse of `named_tensors`."""
+        shapes = {name: tuple(factor.shape) for name, factor in tensors.items()}
+        check_factors(shapes, source, target, radii)
+        families: dict[str, dict[str, torch.Tensor]] = {"gamma": {}, "attn": {}, "ffn": {}}
+        for name, factor in tensors.items():
+            if name != "hidden":
+                family, key = name.split(".")
+                families[family][key] = factor
+        return cls(
+            source,
+            target,
+            radii,
+            gamma=families["gamma"],
+            hidden=tensors.get("hidden"),
+            attn={int(layer): factor for layer, factor in families["attn"].items()},
+            ffn={int(layer): factor for layer, factor in families["ffn"].items()},
+        )
+
+    def named_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every factor that is present, by its name in the file format."""
+        for type in LAYER_TYPES:
+            if type in self.gamma:
+                yield f"gamma.{type}", self.gamma[type]
+        yield from ((f"gamma.{t}", g) for t, g in self.gamma.items() if t not in LAYER_TYPES)
+        if self.hidden is not None:
+            yield "hidden", self.hidden
+        for family, factors in (("attn", self.attn), ("ffn", self.ffn)):
+            yield from ((f"{family}.{layer}", factors[layer]) for layer in sorted(factors))
+
+    @property
+    def num_parameters(self) -> int:
+        """Entries of all factors."""
+        return sum(factor.numel() for _, factor in self.named_tensors())
+
+    def axis_map(self, axis: Axis, layer: int | None) -> AxisMap | None:
+        """The operator on an axis of this role in a source layer; None is the identity.
+
+        `layer` is None for the tensors outside the layers.
+        """
+        if axis is Axis.HIDDEN and self.hidden is not None:
+            return AxisMap(self.hidden, self.radii.hidden)
+        if axis is Axis.FFN and layer in self.ffn:
+            return AxisMap(self.ffn[layer], self.radii.ffn)
+        if axis in (Axis.KEY_VALUE, Axis.QUERY) and layer in self.attn:
+            radius, copies = self.radii.attention, self.source.group_size
+            return AxisMap(
+                self.attn[layer],
+                radius,
+                copies=copies if axis is Axis.QUERY else 1,
+                blocks_per_head=max(1, self.source.head_dim // radius),
+            )
+        return None
+
+    def map_widths(
+        self, weight: torch.Tensor, axes: tuple[Axis, ...], layer: int | None
+    ) -> torch.Tensor:
+        """`Row W Col^T`: one weight of a source layer at the widths of the target.
+
+        Args:
+            weight: shape of the source's tensor; float32 or the compute format.
+            axes: roles of its axes.
+            layer: source layer j, None outside the layers.
+
+        Returns:
+            The mapped weight, differentiable in `weight` and in the factors; `weight` itself where
+            every axis has the identity.
+        """
+        row = self.axis_map(axes[0], layer)
+        if len(axes) == 2 and (column := self.axis_map(axes[1], layer)):
+            weight = column.columns(weight)
+        return row.rows(weight) if row else weight
+
+
+def check_factors(
+    shapes: Mapping[str, tuple[int, ...]], source: LlamaShape, target: LlamaShape, radii: Radii
+) -> None:
+    """Hold the names and shapes of operator factors against the models that they join.
+
+    Raises:
+        BadInput: naming the first factor at fault and the shape that it must have.
+    """
+    for name in ("head_dim", "group_size", "vocab_size", "tie_word_embeddings"):
+        large, small = getattr(source, name), getattr(target, name)
+        if large != small:
+            raise BadInput(
+                f"{name} is {large} in the source and {small} in the target; fusing keeps it"
+            )
+    legal = factor_shapes(source, target, radii)
+    for name, shape in shapes.items():
+        if name not in legal:
+            raise BadInput(
+                f"operator {name} is unknown; legal names are gamma.{{{','.join(LAYER_TYPES)}}}, "
+                f"hidden, and attn.<j>, ffn.<j> for the source layers j = 0 to "
+                f"{source.num_hidden_layers - 1}"
+            )
+        if shape != legal[name]:
+            raise BadInput(
+                f"operator {name} is {list(shape)}; from {_sizes(source)} to {_sizes(target)} "
+                f"with receptive fields {radii} it must be {list(legal[name])}"
+            )
+    for name, shape in legal.items():
+        if name not in shapes and shape[0] != shape[1]:
+            raise BadInput(
+                f"operator {name} is missing; from {_sizes(source)} to {_sizes(target)} it must be "
+                f"{list(shape)}, and only a square operator may be left out"
+            )
+
+
+def factor_shapes(
+    source: LlamaShape, target: LlamaShape, radii: Radii
+) -> dict[str, tuple[int, int]]:
+    """The shape of every factor that operators between these models may have, by name.
+
+    Raises:
+        BadInput: a radius does not divide the sizes of its axis.
+    """
+    depth = (target.num_hidden_layers, source.num_hidden_layers)
+    shapes = {f"gamma.{type}": depth for type in LAYER_TYPES}
+    shapes["hidden"] = radii.factor_shape(Axis.HIDDEN, source, target)
+    attn = radii.factor_shape(Axis.KEY_VALUE, source, target)
+    ffn = radii.factor_shape(Axis.FFN, source, target)
+    for layer in range(source.num_hidden_layers):
+        shapes[f"attn.{layer}"] = attn
+        shapes[f"ffn.{layer}"] = ffn
+    return shapes
+
+
+def _sizes(shape: LlamaShape) -> str:
+    return (
+        f"{shape.num_hidden_layers} layers of width {shape.hidden_size}, "
+        f"{shape.num_key_value_heads} key/value heads and {shape.intermediate_size} FFN neurons"
+    )

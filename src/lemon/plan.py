@@ -1,0 +1,162 @@
+"""What a table will run and cost, before anything starts.
+
+Only matrix products are counted; a step is taken to reach `EFFICIENCY` of the machine's rate, and
+jobs to follow one another. So the minutes are an order of magnitude, the counts are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from lemon.architecture import LlamaShape, tensor_specs
+from lemon.machine import chosen_device, free_bytes, matmul_rate
+from lemon.presets import METHODS, Project
+
+EFFICIENCY = 0.6  # of the rate of a large matrix product, by a whole forward or backward pass
+JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights
+# Scored rows of the official splits, and tokens a row when the choices share their context (from
+# the lengths of 400 rows each, 4.2 characters a token).
+TASK_ROWS = {"sciq": 1000, "piqa": 1838, "winogrande": 1267, "arc_easy": 2376, "logiqa": 651}
+TASK_TOKENS = {"sciq": 132, "piqa": 60, "winogrande": 48, "arc_easy": 51, "logiqa": 280}
+BYTES = {"bfloat16": 2, "float32": 4}
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What one run takes: jobs, optimiser steps, training tokens, floating-point operations."""
+
+    run_id: str
+    shape: LlamaShape
+    jobs: int
+    steps: int
+    tokens: int
+    learning_flops: float
+    evaluation_flops: float
+
+    def seconds(self, rate: float) -> float:
+        """Estimated time at this rate of matrix products, in FLOP/s."""
+        flops = self.learning_flops + self.evaluation_flops
+        return flops / (rate * EFFICIENCY) + self.jobs * JOB_SECONDS
+
+
+def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
+    """Floating-point operations of a forward pass, per token: weights, causal attention, head."""
+    weights = sum(spec.num_elements for spec in tensor_specs(shape) if len(spec.shape) == 2)
+    if not shape.tie_word_embeddings:
+        weights -= shape.vocab_size * shape.hidden_size  # the lookup is no product
+    query = shape.num_attention_heads * shape.head_dim
+    return 2 * weights + 2 * shape.num_hidden_layers * sequence_length * query
+
+
+def learning_flops(project: Project, run_id: str) -> float:
+    """Floating-point operations of a run's learning: teacher, student, fusing, held-out losses."""
+    source, target = project.source_shape(), project.target_shape(run_id)
+    text, settings = project.preset.text, project.learning(run_id)
+    steps, length = project.steps(run_id), text.sequence_length
+    again = 1 if settings.recompute else 0
+    student = forward_flops(target, length)
+    per_token = forward_flops(source, length) + (3 + again) * student
+    layer = sum(spec.num_elements for spec in tensor_specs(source) if spec.layer == 0)
+    fuse = 2.0 * layer * source.num_hidden_layers * target.num_hidden_layers
+    passes = 2 + again + METHODS[project.run(run_id).method].trains_weights
+    microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
+    heldout = settings.heldout_sequences * len(text.domains) * length * student
+    return (
+        steps * (settings.batch_sequences * length * per_token + microbatches * passes * fuse)
+        + (steps // settings.evaluate_every + 1) * heldout
+    )
+
+
+def evaluation_flops(project: Project, run_id: str) -> float:
+    """Floating-point operations of scoring a run on its tasks and held-out text."""
+    preset, shape = project.preset, project.target_shape(run_id)
+    tokens = sum(
+        min(TASK_ROWS[task], preset.evaluation.limit or TASK_ROWS[task]) * TASK_TOKENS[task]
+        for task in preset.evaluation.tasks
+    )
+    text = preset.text
+    heldout = text.heldout_sequences * len(text.domains) * text.sequence_length
+    return (tokens + heldout) * forward_flops(shape, text.sequence_length)
+
+
+def run_cost(project: Project, run_id: str) -> RunCost:
+    """The cost of one run from its start to its outcomes."""
+    method = METHODS[project.run(run_id).method]
+    steps = project.steps(run_id)
+    settings = project.learning(run_id)
+    return RunCost(
+        run_id,
+        project.target_shape(run_id),
+        3 if method.needs_target else 1,  # build or learn, fuse, evaluate
+        steps,
+        steps * settings.batch_sequences * project.preset.text.sequence_length,
+        learning_flops(project, run_id) if method.learned else 0.0,
+        evaluation_flops(project, run_id),
+    )
+
+
+def disk_bytes(project: Project, run_ids: Sequence[str]) -> int:
+    """What the runs leave on disk: source, text, fused models, trained source weights."""
+    preset = project.preset
+    width = BYTES[preset.source.dtype]
+    text = preset.text
+    rows = (text.train_sequences + text.heldout_sequences) * len(text.domains)
+    total = project.source_shape().num_parameters * width + rows * (text.sequence_length + 1) * 2
+    for run_id in run_ids:
+        method = METHODS[project.run(run_id).method]
+        if method.needs_target:
+            total += project.target_shape(run_id).num_parameters * width
+        if method.trains_weights:
+            total += project.source_shape().num_parameters * width
+    return total
+
+
+def plan(project: Project, tables: Sequence[str]) -> str:
+    """The plan of some tables as text."""
+    run_ids = list(dict.fromkeys(run for table in tables for run in project.table_runs(table)))
+    costs = [run_cost(project, run_id) for run_id in run_ids]
+    compute = project.preset.compute
+    device = chosen_device(compute.device)
+    rate = matmul_rate(compute.dtype, device)
+    width = max(len(cost.run_id) for cost in costs)
+    minutes = [cost.seconds(rate) / 60 if rate else None for cost in costs]
+    lines = [
+        f"{', '.join(tables)} with preset {project.preset_name}: {project.preset.description}",
+        "",
+        f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes",
+    ]
+    for cost, time in zip(costs, minutes, strict=True):
+        flops = cost.learning_flops + cost.evaluation_flops
+        lines.append(
+            f"{cost.run_id:{width}}  {cost.shape.num_hidden_layers:6d}  "
+            f"{cost.shape.num_parameters / 1e6:8.1f} M  {cost.steps:5d}  {cost.tokens:10,d}  "
+            f"{flops:8.1e}  {'-' if time is None else format(time, '.1f'):>7}"
+        )
+    sizes = [project.assets[name].megabytes for name in project.needed_assets()]
+    unstated = sum(size is None for size in sizes)
+    free = free_bytes(Path.cwd())
+    lines += [
+        "",
+        f"{len(costs)} runs, {sum(cost.steps > 0 for cost in costs)} of them learned; "
+        f"{sum(cost.steps for cost in costs):,} steps, {sum(cost.tokens for cost in costs):,} "
+        "training tokens",
+        f"time      about {sum(time or 0 for time in minutes):.0f} minutes, one job after another, "
+        f"at {EFFICIENCY:.0%} of {rate / 1e9:,.0f} GFLOP/s ({compute.dtype} on {device}, now)"
+        if rate
+        else f"time      unknown: there is no {device} device here to measure",
+        f"download  {sum(size or 0 for size in sizes):,} MB"
+        + (f" and {unstated} assets of unstated size" if unstated else ""),
+        f"disk      about {disk_bytes(project, run_ids) / 1e9:.1f} GB besides the download; "
+        f"{free / 1e9:.1f} GB are free here",
+        *(f"not yet run: {row}" for table in tables for row in _empty_rows(project, table)),
+    ]
+    return "\n".join(lines)
+
+
+def _empty_rows(project: Project, table: str) -> list[str]:
+    """The rows of a table that no run fills yet."""
+    rows = project.table(table).rows
+    return [f"{table}, {row.label} at {row.target}" for row in rows if not row.runs]

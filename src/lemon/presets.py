@@ -1,0 +1,217 @@
+"""A project: one preset with its runs, tables and assets, read, checked and ready to be asked.
+
+This is what every command starts from. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lemon.architecture import LlamaShape
+from lemon.config import LearningSettings, Preset
+from lemon.config_checks import (
+    check_preset,
+    check_runs,
+    check_tables,
+    merged_learning,
+    needed_assets,
+    source_shape,
+    target_shape,
+)
+from lemon.config_files import Problem, did_you_mean, read_yaml, validate
+from lemon.errors import BadInput
+from lemon.registry import (
+    METHODS,
+    TASKS,
+    Asset,
+    Comparison,
+    HubAsset,
+    MethodInfo,
+    PypiAsset,
+    Run,
+    TableRow,
+    TableSpec,
+)
+from lemon.runs_table import read_runs
+from lemon.stages import RULE_VERSIONS, stage_fields
+
+__all__ = [
+    "METHODS",
+    "RULE_VERSIONS",
+    "TASKS",
+    "Asset",
+    "Comparison",
+    "HubAsset",
+    "MethodInfo",
+    "Project",
+    "PypiAsset",
+    "Run",
+    "TableRow",
+    "TableSpec",
+    "load_project",
+]
+
+
+@dataclass(frozen=True)
+class Project:
+    """The whole configuration of one preset, checked."""
+
+    preset_name: str
+    preset: Preset
+    runs: dict[str, Run]
+    tables: dict[str, TableSpec]
+    assets: dict[str, Asset]
+
+    def run(self, run_id: str) -> Run:
+        """The row of `runs.tsv` with this id.
+
+        Raises:
+            BadInput: there is none.
+        """
+        if run_id not in self.runs:
+            raise BadInput(f"runs.tsv has no run {run_id}, {did_you_mean(run_id, self.runs)}")
+        return self.runs[run_id]
+
+    def table(self, name: str) -> TableSpec:
+        """The table of `paper.yaml` with this name, cut to the tasks that the preset evaluates.
+
+        Raises:
+            BadInput: there is none.
+        """
+        if name not in self.tables:
+            raise BadInput(f"paper.yaml has no table {name}, {did_you_mean(name, self.tables)}")
+        return self.tables[name]
+
+    def source_shape(self) -> LlamaShape:
+        """The sizes of the source model."""
+        return source_shape(self.preset)
+
+    def target_shape(self, run_id: str) -> LlamaShape:
+        """The sizes of the model that a run ends with; the source's for the source itself."""
+        target = self.run(run_id).target
+        if target is None:
+            return self.source_shape()
+        return target_shape(self.source_shape(), self.preset.targets[target])
+
+    def learning(self, run_id: str) -> LearningSettings:
+        """The learning settings of a run: the preset's, with the run's own overrides."""
+        self.run(run_id)
+        return LearningSettings.model_validate(merged_learning(self.preset, run_id))
+
+    def steps(self, run_id: str) -> int:
+        """The optimiser steps of a run; 0 where nothing is learned."""
+        return self.preset.budgets[self.run(run_id).steps]
+
+    def table_runs(self, table: str) -> list[str]:
+        """The runs that fill a table, the source first."""
+        sources = [run.id for run in self.runs.values() if run.method == "source"]
+        return list(dict.fromkeys(sources + self.table(table).runs))
+
+    def needed_assets(self) -> list[str]:
+        """The keys of the assets that this preset takes."""
+        return list(needed_assets(self.preset))
+
+    def resolved(self, run_id: str) -> dict[str, Any]:
+        """Everything that decides a run, in plain values: for its config.yaml and manifest."""
+        preset = self.preset
+        return {
+            "preset": self.preset_name,
+            "run": self.run(run_id).model_dump(mode="json"),
+            "steps": self.steps(run_id),
+            "target_shape": vars(self.target_shape(run_id)),
+            "seed": preset.seed,
+            "learning": self.learning(run_id).model_dump(mode="json"),
+            **preset.model_dump(mode="json", include={"compute", "source", "text", "evaluation"}),
+        }
+
+    def stage_params(self, stage: str, key: str | None = None) -> str:
+        """What decides a stage's output, as canonical JSON: the `params` of its Snakemake rule.
+
+        Args:
+            stage: a key of RULE_VERSIONS.
+            key: the run id for the stages of a run, the table's name for table and track.
+        """
+        return canonical_json(stage_fields(self, stage, key))
+
+    def digest(self) -> str:
+        """sha256 of the whole configuration; comments and order don't count."""
+        parts = {
+            "preset": self.preset.model_dump(mode="json"),
+            **{
+                name: {key: row.model_dump(mode="json") for key, row in rows.items()}
+                for name, rows in (
+                    ("runs", self.runs),
+                    ("tables", self.tables),
+                    ("assets", {key: self.assets[key] for key in self.needed_assets()}),
+                )
+            },
+        }
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that equal values always share: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Project:
+    """Read and check a preset and everything that it refers to.
+
+    Args:
+        preset: a name (NAME.yaml in the folder `presets` of `config_dir`), or a path to a file.
+        config_dir: the folder with runs.tsv, paper.yaml and assets.yaml.
+
+    Raises:
+        BadInput: one message with every mistake in every file, each with its file and line.
+    """
+    path = preset_path(preset, config_dir)
+    problems: list[Problem] = []
+    asset_file = read_yaml(config_dir / "assets.yaml", problems)
+    table_file = read_yaml(config_dir / "paper.yaml", problems)
+    preset_file = read_yaml(path, problems)
+    runs, line_of = read_runs(config_dir / "runs.tsv", problems)
+    assets = validate(asset_file, dict[str, Asset], problems) if asset_file else None
+    tables = validate(table_file, dict[str, TableSpec], problems) if table_file else None
+    settings = validate(preset_file, Preset, problems) if preset_file else None
+    if settings and preset_file:
+        known_assets = assets if assets is not None else (asset_file.value if asset_file else {})
+        problems += check_preset(settings, preset_file, line_of, known_assets)
+        problems += check_runs(settings, runs, config_dir / "runs.tsv", line_of)
+    if tables is not None and table_file:
+        problems += check_tables(tables, table_file, line_of, settings.targets if settings else [])
+    if problems or not (settings and tables is not None and assets is not None):
+        noun = "mistake" if len(problems) == 1 else "mistakes"
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise BadInput(f"the configuration has {len(problems)} {noun}:\n{listed}")
+    evaluated = settings.evaluation.tasks
+    shown = {
+        name: table.model_copy(
+            update={"tasks": tuple(task for task in table.tasks if task in evaluated)}
+        )
+        for name, table in tables.items()
+    }
+    return Project(path.stem, settings, runs, shown, assets)
+
+
+def preset_path(preset: str | Path, config_dir: Path) -> Path:
+    """The file of a preset given by name or by path.
+
+    Raises:
+        BadInput: there is no such preset, or no such folder of presets.
+    """
+    folder = config_dir / "presets"
+    if str(preset).endswith((".yaml", ".yml")):
+        path = Path(preset)
+        if not path.is_file():
+            raise BadInput(f"{path}: no such preset file")
+        return path
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if not names:
+        raise BadInput(f"{folder}: no presets here; run in the repository or give --config DIR")
+    if str(preset) not in names:
+        raise BadInput(f"{folder}: no preset {preset}, {did_you_mean(str(preset), names)}")
+    return folder / f"{preset}.yaml"

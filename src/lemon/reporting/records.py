@@ -1,0 +1,270 @@
+"""The runs behind a table as a tracker wants them: parameters, metrics, tags, files.
+
+Everything is read from the files that the jobs wrote; the same files give equal records. The
+paper's rows are records too, under the same metric names, so that a tracker compares the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lemon.errors import BadInput
+from lemon.presets import Project
+from lemon.provenance import file_digest, read_manifest, without_private_parts
+from lemon.registry import METHODS
+from lemon.reporting.results import RunResult, read_runs
+from lemon.reporting.scores import ScoredRow, scored_rows
+
+REPRODUCED, PAPER, SUMMARY = "reproduced", "paper", "table"
+PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: when the paper's rows "ran"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One value of a metric; `elapsed_ms` counts from the start of the run."""
+
+    name: str
+    value: float
+    step: int = 0
+    elapsed_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of a tracker.
+
+    Attributes:
+        key: what this run is, for ever: the same in every replay.
+        name: what people read.
+        started_ms, ended_ms: milliseconds since 1970, from the manifests; no part of the digest.
+        params, tags: texts by name.
+        metrics: every value, step metrics in order.
+        files: kept beside the run.
+    """
+
+    key: str
+    name: str
+    started_ms: int
+    ended_ms: int
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: list[Metric] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """A sha256 of the content; manifests of tables hold times and don't count."""
+        content = {
+            "name": self.name,
+            "params": self.params,
+            "tags": self.tags,
+            "metrics": [[m.name, repr(float(m.value)), m.step] for m in self.metrics],
+            "files": {
+                path.name: file_digest(path)
+                for path in self.files
+                if not path.name.endswith(".manifest.json")
+            },
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def table_records(project: Project, table: str, runs: Path, results: Path) -> list[Record]:
+    """Every record of a table: one a row and seed, one a published row, one for the table.
+
+    Raises:
+        BadInput: a run is not evaluated or the table is not rendered.
+    """
+    found = read_runs(runs, project.table_runs(table), project.table(table).tasks)
+    rows = scored_rows(project, table, found)
+    summary = _summary(project, table, results)
+    reproduced = [
+        _reproduced(project, table, row, result, runs) for row in rows for result in row.results
+    ]
+    return [summary, *_published(project, table, rows), *reproduced]
+
+
+def _reproduced(
+    project: Project, table: str, row: ScoredRow, result: RunResult, runs: Path
+) -> Record:
+    """One run of ours: settings, learning curve, scores."""
+    run = project.run(result.run)
+    evaluation = result.manifest
+    work = _manifest_if_there(runs / result.run / "manifest.json")
+    first = work or evaluation
+    steps = step_metrics(runs / result.run / "metrics.jsonl")
+    accuracies = {task: 100 * result.accuracy(task) for task in result.correct}
+    scores = {**{f"acc/{task}": value for task, value in accuracies.items()}}
+    scores["mean"] = sum(accuracies.values()) / len(accuracies)
+    if result.perplexity is not None:
+        scores["perplexity"] = result.perplexity
+        scores |= {f"perplexity/{name}": value for name, value in result.domains.items()}
+    if METHODS[run.method].learned:
+        scores |= {
+            f"learn/{name}": float(work[name])
+            for name in ("wall_s", "peak_memory_bytes")
+            if work and name in work
+        }
+    name = f"{row.label}, {row.layers} layers"
+    code = first.get("code", {})
+    return Record(
+        key=f"{project.preset_name}/{table}/{result.run}",
+        name=f"{name}, seed {run.seed}" if len(row.results) > 1 else name,
+        started_ms=_started_ms(first),
+        ended_ms=_finished_ms(evaluation),
+        params=_params(project, result.run),
+        tags=_texts(
+            {
+                "source": REPRODUCED,
+                "preset": project.preset_name,
+                "table": table,
+                "run": result.run,
+                "method": row.label,
+                "layers": row.layers,
+                "seed": run.seed,
+                "git_commit": code.get("commit"),
+                "git_dirty": code.get("dirty"),
+                "config_digest": _digest(project.resolved(result.run)),
+                "attempts": work.get("attempts") if work else None,
+            }
+        ),
+        metrics=[*steps, *(Metric(key, value) for key, value in scores.items())],
+    )
+
+
+def _published(project: Project, table: str, rows: list[ScoredRow]) -> Iterator[Record]:
+    """The paper's row beside each of ours."""
+    tasks = tuple(project.table(table).tasks)
+    for row in rows:
+        paper = row.published
+        if paper is None:
+            continue
+        scores = {f"acc/{task}": paper.scores[task] for task in tasks if task in paper.scores}
+        mean = paper.average if set(tasks) == set(paper.scores) else paper.mean_over(tasks)
+        if mean is not None:
+            scores["mean"] = mean
+        yield Record(
+            key=f"paper/{table}/{paper.method}/{paper.layers}",
+            name=f"paper: {paper.method}, {paper.layers} layers",
+            started_ms=PAPER_PUBLISHED_MS,
+            ended_ms=PAPER_PUBLISHED_MS,
+            tags=_texts(
+                {
+                    "source": PAPER,
+                    "table": table,
+                    "method": row.spec.label if row.spec.target else paper.method,
+                    "layers": paper.layers,
+                }
+            ),
+            metrics=[Metric(key, value) for key, value in scores.items()],
+        )
+
+
+def _summary(project: Project, table: str, results: Path) -> Record:
+    """The rendered table as one record with its files."""
+    files = sorted((results / "tables").glob(f"{table}.*"))
+    path = results / "tables" / f"{table}.manifest.json"
+    if path not in files:
+        raise BadInput(f"{path}: the table is not rendered; run `lemon table --table {table}`")
+    manifest = read_manifest(path)
+    code = manifest.get("code", {})
+    return Record(
+        key=f"{project.preset_name}/{table}",
+        name=f"{table}: files and pictures",
+        started_ms=_started_ms(manifest),
+        ended_ms=_finished_ms(manifest),
+        tags=_texts(
+            {
+                "source": SUMMARY,
+                "preset": project.preset_name,
+                "table": table,
+                "git_commit": code.get("commit"),
+                "git_dirty": code.get("dirty"),
+                "config_digest": project.digest(),
+                **{f"claim {t['claim']}": t["verdict"] for t in manifest.get("comparisons", [])},
+            }
+        ),
+        files=[*files, *sorted((results / "figures").glob(f"{table}.*"))],
+    )
+
+
+def step_metrics(path: Path) -> list[Metric]:
+    """The events of a metrics.jsonl, each (name, step) once: what a resumed run wrote last.
+
+    Raises:
+        BadInput: a line other than the last, which a kill may have cut, is no event.
+    """
+    if not path.is_file():
+        return []
+    found: dict[tuple[str, int], Metric] = {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+            step, elapsed_ms = int(event["step"]), round(1000 * float(event["wall_s"]))
+            metric = Metric(str(event["name"]), float(event["value"]), step, elapsed_ms)
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):
+                break
+            raise BadInput(f"{path}:{number}: no event; remove the run's folder, rerun") from None
+        found[metric.name, metric.step] = metric
+    return sorted(found.values(), key=lambda metric: (metric.name, metric.step))
+
+
+def _params(project: Project, run_id: str) -> dict[str, str]:
+    """The settings that decide a run, flat; what its method doesn't use is left out."""
+    run, preset = project.run(run_id), project.preset
+    settings: dict[str, Any] = run.model_dump(mode="json", exclude={"id"})
+    settings |= {
+        "steps": project.steps(run_id),
+        "source_model": preset.source.label,
+        "layers": project.target_shape(run_id).num_hidden_layers,
+        "dtype": preset.compute.dtype,
+        "evaluation": preset.evaluation.model_dump(mode="json"),
+    }
+    if METHODS[run.method].learned:
+        settings["learning"] = project.learning(run_id).model_dump(mode="json")
+        settings["text"] = {
+            "sequence_length": preset.text.sequence_length,
+            "domains": list(preset.text.domains),
+        }
+    return _texts(dict(_flat(settings)))
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", ", ".join(value) if isinstance(value, list) else value
+
+
+def _texts(values: dict[str, Any]) -> dict[str, str]:
+    """As texts, without the empty ones, and free of private paths."""
+    kept = {name: str(value) for name, value in values.items() if value is not None}
+    return {name: str(text) for name, text in without_private_parts(kept).items()}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _manifest_if_there(path: Path) -> dict[str, Any] | None:
+    return read_manifest(path) if path.is_file() else None
+
+
+def _finished_ms(manifest: dict[str, Any]) -> int:
+    """When a job ended; the paper's date where a manifest doesn't say."""
+    finished = manifest.get("finished")
+    if finished is None:
+        return PAPER_PUBLISHED_MS
+    return round(1000 * datetime.fromisoformat(finished).timestamp())
+
+
+def _started_ms(manifest: dict[str, Any]) -> int:
+    return _finished_ms(manifest) - round(1000 * float(manifest.get("wall_s", 0)))

@@ -1,0 +1,163 @@
+"""What the evaluation of a run left on disk, read back and checked for comparability."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lemon.errors import BadInput
+from lemon.provenance import read_manifest
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The scores of one run.
+
+    Attributes:
+        run: its id.
+        correct: by task, whether each document was answered correctly; bool [documents], the
+            documents in order of their id.
+        ids: by task, the ids of the documents; int [documents].
+        loss: on the held-out text, nats per token over all its tokens; None where there was none.
+        domains: held-out perplexity by domain.
+        heldout_tokens: predicted tokens behind the perplexity.
+        manifest: of the evaluation.
+    """
+
+    run: str
+    correct: dict[str, NDArray[np.bool_]]
+    ids: dict[str, NDArray[np.int64]]
+    loss: float | None
+    domains: dict[str, float]
+    heldout_tokens: int | None
+    manifest: dict[str, Any]
+
+    def accuracy(self, task: str) -> float:
+        """Share of the task's documents answered correctly."""
+        return float(self.correct[task].mean())
+
+    @property
+    def perplexity(self) -> float | None:
+        """exp of the loss; infinite where that is beyond floating point."""
+        return None if self.loss is None else perplexity(self.loss)
+
+    def row_hash(self, task: str) -> str | None:
+        """The digest of the documents of a task, options and labels included."""
+        digest = self.manifest.get("tasks", {}).get(task, {}).get("rows_sha256")
+        return None if digest is None else str(digest)
+
+    @property
+    def heldout_hash(self) -> str | None:
+        """The digest of the held-out text."""
+        digest = self.manifest.get("inputs", {}).get("heldout")
+        return None if digest is None else str(digest)
+
+
+def perplexity(loss: float) -> float:
+    """exp of a loss in nats per token; infinite where that is beyond floating point."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def read_run(runs: Path, run: str, tasks: Iterable[str]) -> RunResult:
+    """Read the outcomes of one run.
+
+    Raises:
+        BadInput: the evaluation has not ended, or a file is missing or damaged.
+    """
+    folder = runs / run / "outcomes"
+    manifest = read_manifest(folder / "manifest.json")
+    correct: dict[str, NDArray[np.bool_]] = {}
+    ids: dict[str, NDArray[np.int64]] = {}
+    for task in tasks:
+        if task not in manifest.get("tasks", {}):
+            raise BadInput(
+                f"{folder / 'manifest.json'}: task {task} was not evaluated; "
+                "rerun `lemon evaluate` with it"
+            )
+        outcomes = _read_outcomes(folder / f"{task}.parquet")
+        correct[task] = outcomes["correct"].to_numpy(dtype=bool)
+        ids[task] = outcomes["id"].to_numpy(dtype=np.int64)
+    heldout = _read_perplexity(folder / "perplexity.json")
+    domains = heldout.get("domains", {})
+    return RunResult(
+        run=run,
+        correct=correct,
+        ids=ids,
+        loss=heldout.get("loss"),
+        domains={name: domain["perplexity"] for name, domain in domains.items()},
+        heldout_tokens=sum(domain["tokens"] for domain in domains.values()) or None,
+        manifest=manifest,
+    )
+
+
+def read_runs(runs: Path, names: Iterable[str], tasks: Iterable[str]) -> dict[str, RunResult]:
+    """Read the outcomes of several runs that are to be compared.
+
+    Raises:
+        BadInput: as `read_run`; or two runs were asked different documents of a task.
+    """
+    tasks = list(tasks)
+    results = {name: read_run(runs, name, tasks) for name in dict.fromkeys(names)}
+    require_same_documents(results, tasks)
+    return results
+
+
+def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str]) -> None:
+    """Refuse runs that were asked different documents: they can't be compared in pairs.
+
+    Raises:
+        BadInput: naming the task (or the held-out text) and the two runs.
+    """
+    mend = (
+        "so they can't be compared; evaluate both again with the same rows and limit "
+        "(remove their outcomes/ folders and rerun)"
+    )
+    if not results:
+        return
+    first, *others = results.values()
+    for other in others:
+        for task in tasks:
+            same_hash = first.row_hash(task) == other.row_hash(task)
+            if not same_hash or not np.array_equal(first.ids[task], other.ids[task]):
+                raise BadInput(
+                    f"task {task}: runs {first.run!r} ({first.ids[task].size} documents) and "
+                    f"{other.run!r} ({other.ids[task].size}) were asked different documents, "
+                    + mend
+                )
+        if first.heldout_hash != other.heldout_hash:
+            raise BadInput(
+                f"perplexity: runs {first.run!r} and {other.run!r} were scored on different "
+                "held-out text, " + mend
+            )
+
+
+def _read_outcomes(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise BadInput(f"{path}: the outcomes are missing; rerun `lemon evaluate` with this task")
+    try:
+        outcomes = pd.read_parquet(path, columns=["id", "correct"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{path}: not readable as outcomes ({error}); remove it, rerun") from None
+    if outcomes.empty or outcomes["id"].duplicated().any() or outcomes["correct"].isna().any():
+        raise BadInput(
+            f"{path}: holds no documents, or one twice or without an answer; remove it and rerun"
+        )
+    return outcomes.sort_values("id")
+
+
+def _read_perplexity(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{path}: not readable as JSON ({error}); remove it and rerun") from None
+    return dict(content)

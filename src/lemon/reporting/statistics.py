@@ -1,0 +1,147 @@
+"""How sure a score is, and how sure a difference between two models is.
+
+Two sources of error are kept apart. *Sampling*: the benchmark is a sample of documents; every
+interval here is about that. *Seeds*: a method draws random numbers; `seed_spread` is about that.
+All models answer the same documents, so differences are tested in pairs.
+
+Scores are fractions in [0, 1] here; tables print percent. A model's answers to one task are an
+array [documents] of 0 and 1, or, for a method run with several seeds, of means over the seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+SEED = 20_240  # of the bootstrap: a table made twice from the same outcomes is the same
+
+Scores = NDArray[np.floating] | NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+    def excludes_zero(self) -> bool:
+        """Whether the sign of the quantity is resolved."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Exact McNemar test of two models on the same documents of one task.
+
+    `only_first` counts the documents that only the first model answers correctly.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def wilson_interval(correct: int, documents: int) -> Interval:
+    """Wilson's score interval of an accuracy; well behaved near 0, 1 and for few documents."""
+    interval = binomtest(correct, documents).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(interval.low), float(interval.high))
+
+
+def accuracy_interval(scores: Scores) -> Interval:
+    """The interval of a task's accuracy.
+
+    Wilson's for the 0/1 answers of one run; for means over seeds, which are no binomial counts,
+    the bootstrap over documents.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if np.isin(values, (0.0, 1.0)).all():
+        return wilson_interval(int(values.sum()), values.size)
+    return mean_interval({"task": values})
+
+
+def mean_interval(scores: Mapping[str, Scores]) -> Interval:
+    """The interval of the unweighted mean over tasks: bootstrap over documents within each task.
+
+    The tasks themselves are fixed, not a sample: the interval is about these tasks only.
+    """
+    means = np.mean([_resampled_means(values, task) for task, values in scores.items()], axis=0)
+    return _percentile_interval(means)
+
+
+def paired_difference(
+    first: Mapping[str, Scores], second: Mapping[str, Scores]
+) -> tuple[float, Interval]:
+    """The difference (first minus second) of the means over tasks, with its paired interval.
+
+    Documents are resampled within each task, both models' answers to a document together.
+
+    Raises:
+        ValueError: the two do not hold the same tasks with the same numbers of documents.
+    """
+    if first.keys() != second.keys():
+        raise ValueError(f"different tasks: {sorted(first)} and {sorted(second)}")
+    differences = {task: _difference(first[task], second[task]) for task in first}
+    estimate = float(np.mean([values.mean() for values in differences.values()]))
+    return estimate, mean_interval(differences)
+
+
+def mcnemar(first: Scores, second: Scores) -> PairedTest:
+    """The exact two-sided McNemar test: a binomial test on the documents where the two differ.
+
+    Raises:
+        ValueError: the answers are not 0/1 of the same documents.
+    """
+    difference = _difference(first, second)
+    if not np.isin(difference, (-1.0, 0.0, 1.0)).all():
+        raise ValueError("McNemar's test needs the 0/1 answers of single runs")
+    only_first, only_second = int((difference > 0).sum()), int((difference < 0).sum())
+    discordant = only_first + only_second
+    p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    return PairedTest(only_first, only_second, p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment, in the order given: controls the family-wise error rate."""
+    count, adjusted, running = len(p_values), [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
+        running = max(running, (count - rank) * p_values[index])
+        adjusted[index] = min(1.0, running)
+    return adjusted
+
+
+def seed_spread(values: Sequence[float]) -> float | None:
+    """The sample standard deviation over seeds; None for a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _difference(first: Scores, second: Scores) -> NDArray[np.float64]:
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"not the same documents: {a.size} and {b.size}")
+    return a - b
+
+
+def _resampled_means(values: Scores, task: str) -> NDArray[np.float64]:
+    """Means of `RESAMPLES` samples of the documents, drawn with replacement; [RESAMPLES].
+
+    Documents with equal values are exchangeable, so counts of the distinct values are drawn
+    (multinomial), which is the same distribution at a cost that does not grow with documents.
+    The seed depends on the task, so that tasks are resampled independently.
+    """
+    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
+    rng = np.random.default_rng([SEED, *task.encode()])
+    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES)
+    return drawn @ distinct / counts.sum()
+
+
+def _percentile_interval(means: NDArray[np.float64]) -> Interval:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))

@@ -1,0 +1,82 @@
+"""Write a table of the paper: tidy CSV, three renderings of it, a picture, and a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from lemon.errors import BadInput
+from lemon.presets import Project
+from lemon.provenance import file_digest, write_manifest
+from lemon.reporting.comparisons import claim_tests
+from lemon.reporting.document import table_document
+from lemon.reporting.pictures import draw_accuracy_table
+from lemon.reporting.rendering import FORMATS, render
+from lemon.reporting.results import read_runs
+from lemon.reporting.scores import tidy_table
+from lemon.storage import atomic_file, write_text
+
+KINDS = ("csv", *FORMATS, "png")
+
+
+def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
+    """Write `table`.{csv,md,tex,html,png} and, last, `table`.manifest.json into `out`.
+
+    Args:
+        project: the preset with its registry of tables.
+        table: a table of `paper.yaml`.
+        runs: the folder that holds one folder a run, each with `outcomes/`.
+        out: folder of the files; made where it isn't there.
+
+    Raises:
+        BadInput: no such table or renderer, a run is not evaluated, or two runs can't be compared.
+        WorkFailed: a file can't be written.
+    """
+    started = time.monotonic()
+    renderer = project.table(table).renderer
+    if renderer not in RENDERERS:
+        raise BadInput(
+            f"paper.yaml, {table}: no renderer {renderer!r}; there is {', '.join(RENDERERS)}"
+        )
+    RENDERERS[renderer](project, table, runs, out, started)
+
+
+def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started: float) -> None:
+    """Methods by depth, tasks, their mean, and held-out perplexity: Table 3 and its kin."""
+    spec = project.table(table)
+    tasks = tuple(spec.tasks)
+    results = read_runs(runs, project.table_runs(table), tasks)
+    frame = tidy_table(project, table, results)
+    tests = claim_tests(project, table, results)
+    document = table_document(project, table, frame, tests)
+    write_text(out / f"{table}.csv", frame.to_csv(index=False))
+    for suffix in FORMATS:
+        write_text(out / f"{table}.{suffix}", render(document, suffix))
+    with atomic_file(out / f"{table}.png") as path:
+        draw_accuracy_table(frame, tasks, document, path)
+    write_manifest(
+        out / f"{table}.manifest.json",
+        "table",
+        settings={"preset": project.preset_name, "table": table, "config": project.digest()},
+        inputs={run: outcomes_digest(runs / run / "outcomes") for run in results},
+        started=started,
+        comparisons=[asdict(test) for test in tests],
+        departures=[asdict(departure) for departure in document.departures],
+        files={f"{table}.{kind}": file_digest(out / f"{table}.{kind}") for kind in KINDS},
+    )
+
+
+RENDERERS: dict[str, Callable[[Project, str, Path, Path, float], None]] = {
+    "accuracy_table": _accuracy_table
+}
+
+
+def outcomes_digest(folder: Path) -> str:
+    """A sha256 over the outcomes of a run; times and machines don't enter."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.parquet"), *folder.glob("perplexity.json")]):
+        digest.update(f"{path.name} {file_digest(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,143 @@
+"""Which settings decide the output of which stage of the workflow.
+
+Snakemake reruns a rule when its `params` change. They are exactly these fields, so that a comment,
+the order of keys or a touched source file reruns nothing, and a learning rate reruns its run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lemon.errors import BadInput
+from lemon.registry import METHODS, TASKS, Asset
+
+if TYPE_CHECKING:
+    from lemon.presets import Project
+
+# Raise a stage's number by hand when its code changes what it writes.
+RULE_VERSIONS: dict[str, int] = {
+    "fetch": 1,
+    "source": 1,
+    "text": 1,
+    "tasks": 1,
+    "build": 1,
+    "learn": 1,
+    "fuse": 1,
+    "evaluate": 1,
+    "table": 1,
+    "track": 1,
+}
+
+
+def stage_fields(project: Project, stage: str, key: str | None) -> dict[str, Any]:
+    """The fields that decide a stage's output, with the stage's rule version.
+
+    Raises:
+        BadInput: there is no such stage, run or table.
+    """
+    if stage not in RULE_VERSIONS:
+        raise BadInput(f"no stage {stage}; known: {', '.join(RULE_VERSIONS)}")
+    return {"rule_version": RULE_VERSIONS[stage], **_FIELDS[stage](project, key or "")}
+
+
+def _content(asset: Asset) -> dict[str, Any]:
+    """What decides an asset's bytes."""
+    return asset.model_dump(mode="json", exclude={"licence", "what", "megabytes"})
+
+
+def _asset(project: Project, name: str | None) -> dict[str, Any] | None:
+    return None if name is None else _content(project.assets[name])
+
+
+def _fetch(project: Project, key: str) -> dict[str, Any]:
+    return {"assets": {name: _content(project.assets[name]) for name in project.needed_assets()}}
+
+
+def _source(project: Project, key: str) -> dict[str, Any]:
+    source = project.preset.source
+    fields = source.model_dump(mode="json", exclude={"label", "asset"})
+    if source.kind == "random":
+        fields["seed"] = project.preset.seed
+    return {**fields, "asset": _asset(project, source.asset)}
+
+
+def _text(project: Project, key: str) -> dict[str, Any]:
+    text = project.preset.text.model_dump(mode="json")
+    for domain in text["domains"].values():
+        domain["asset"] = _asset(project, domain["asset"])
+    return {**text, "seed": project.preset.seed, "tokenizer": _source(project, key)}
+
+
+def _tasks(project: Project, key: str) -> dict[str, Any]:
+    evaluation = project.preset.evaluation
+    fields = {"tasks": list(evaluation.tasks), "source": evaluation.source}
+    if project.preset.source.kind == "random":
+        return {**fields, "seed": project.preset.seed}
+    if evaluation.source != "packaged":
+        return fields
+    return {**fields, "tasks": {t: _asset(project, TASKS[t].asset) for t in evaluation.tasks}}
+
+
+def _build(project: Project, key: str) -> dict[str, Any]:
+    run = project.run(key).model_dump(mode="json", exclude={"id", "steps"})
+    return {
+        "run": run,
+        "target_shape": vars(project.target_shape(key)),
+        "source": _source(project, key),
+    }
+
+
+def _learn(project: Project, key: str) -> dict[str, Any]:
+    run, preset = project.run(key), project.preset
+    unused = {"checkpoint_every"}
+    if not METHODS[run.method].trains_weights:
+        unused.add("weight_rate")
+    if run.radii is None:
+        unused.add("dimension_rate")
+    text = _text(project, key)
+    return {
+        **_build(project, key),
+        "steps": project.steps(key),
+        "learning": project.learning(key).model_dump(mode="json", exclude=unused),
+        "compute": preset.compute.model_dump(mode="json"),
+        "text": {name: value for name, value in text.items() if name != "tokenizer"},
+    }
+
+
+def _fuse(project: Project, key: str) -> dict[str, Any]:
+    return {"target_shape": vars(project.target_shape(key))}
+
+
+def _evaluate(project: Project, key: str) -> dict[str, Any]:
+    preset = project.preset
+    return {
+        "evaluation": preset.evaluation.model_dump(mode="json"),
+        "compute": preset.compute.model_dump(mode="json"),
+        "heldout": {
+            "sequence_length": preset.text.sequence_length,
+            "sequences": preset.text.heldout_sequences,
+            "domains": sorted(preset.text.domains),
+        },
+    }
+
+
+def _table(project: Project, key: str) -> dict[str, Any]:
+    return {
+        "table": project.table(key).model_dump(mode="json"),
+        "source_label": project.preset.source.label,
+        "runs": {run: project.runs[run].model_dump(mode="json") for run in project.table_runs(key)},
+    }
+
+
+_FIELDS = {
+    "fetch": _fetch,
+    "source": _source,
+    "text": _text,
+    "tasks": _tasks,
+    "build": _build,
+    "learn": _learn,
+    "fuse": _fuse,
+    "evaluate": _evaluate,
+    "table": _table,
+    "track": _table,
+}

@@ -1,0 +1,172 @@
+"""One safetensors file: its header checked without torch, its tensors read and written singly.
+
+Format: 8 bytes (little endian) give the length of a JSON header; the header maps each name to its
+number format, shape and byte range; the ranges fill the rest of the file without holes
+(https://huggingface.co/docs/safetensors). Nothing stays mapped into memory after a read, so that
+the peak memory of a job is the tensors that it holds and not the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lemon.errors import BadInput, WorkFailed
+
+if TYPE_CHECKING:  # torch takes seconds to load, and bad input must be reported before that
+    import torch
+
+# Number formats of weights: name in the header -> (name in torch, bytes of one entry).
+FORMATS = {"F32": ("float32", 4), "BF16": ("bfloat16", 2), "F16": ("float16", 2)}
+CHUNK_ENTRIES = 1 << 22
+_MEND = "it is damaged or was cut short; copy or prepare it again"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies in its file: number format, shape, first byte."""
+
+    format: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of the tensor in the file."""
+        return math.prod(self.shape) * FORMATS[self.format][1]
+
+
+class TensorFile:
+    """A safetensors file opened for reading.
+
+    Attributes:
+        entries: where each tensor lies, by name.
+        metadata: the text that the writer put beside the tensors.
+
+    Raises:
+        BadInput: the file is missing, is no safetensors file, was cut short, or holds a tensor
+            that is not of floating-point format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        header, data_start = _read_header(path)
+        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        self.entries: dict[str, Entry] = {}
+        end = 0
+        for name, place in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            if place["dtype"] not in FORMATS:
+                raise BadInput(
+                    f"{path}: tensor {name} has number format {place['dtype']}; only "
+                    f"{', '.join(FORMATS)} weights are supported, so save the model unquantised"
+                )
+            start, stop = place["data_offsets"]
+            entry = Entry(place["dtype"], tuple(place["shape"]), data_start + start)
+            if start != end or stop - start != entry.num_bytes:
+                raise BadInput(f"{path}: the header misplaces tensor {name}; {_MEND}")
+            self.entries[name] = entry
+            end = stop
+        size = path.stat().st_size
+        if size != data_start + end:
+            raise BadInput(f"{path}: holds {size} bytes, its header promises "
+                           f"{data_start + end}; {_MEND}")  # fmt: skip
+
+    def read(self, name: str) -> torch.Tensor:
+        """The tensor of that name, in the stored number format, in memory of its own."""
+        import torch
+
+        entry = self.entries[name]
+        values = np.fromfile(self.path, np.uint8, entry.num_bytes, offset=entry.offset)
+        dtype = getattr(torch, FORMATS[entry.format][0])
+        return torch.from_numpy(values).view(dtype).reshape(entry.shape)
+
+    def read_bytes(self, name: str, chunk: int = 1 << 24) -> Iterator[bytes]:
+        """The stored bytes of a tensor, a chunk at a time."""
+        entry = self.entries[name]
+        with self.path.open("rb") as file:
+            file.seek(entry.offset)
+            for start in range(0, entry.num_bytes, chunk):
+                yield file.read(min(chunk, entry.num_bytes - start))
+
+
+def _read_header(path: Path) -> tuple[dict, int]:
+    """The parsed JSON header, and the offset at which the tensors start."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise BadInput(
+                    f"{path}: holds {size} bytes, less than the {8 + length} of its header; {_MEND}"
+                )
+            header = json.loads(file.read(length))
+            for name, place in header.items():
+                if name != "__metadata__":
+                    [int(edge) for edge in (*place["data_offsets"], *place["shape"])]
+                    str(place["dtype"])
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except OSError as error:
+        raise BadInput(f"{path}: can't be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadInput(f"{path}: is not a safetensors file, its header can't be parsed") from None
+    return header, 8 + length
+
+
+def write_tensor_file(
+    path: Path,
+    shapes: dict[str, tuple[int, ...]],
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    *,
+    format: str,
+    metadata: dict[str, str],
+) -> None:
+    """Write tensors one at a time, in whatever order they come, rounding each once to `format`.
+
+    Args:
+        path: the file; callers put it inside an atomic file or folder.
+        shapes: every tensor that will come; the header is known from them.
+        tensors: each name of `shapes` once.
+        format: a key of `FORMATS`.
+        metadata: text stored in the header.
+
+    Raises:
+        WorkFailed: a tensor holds a value that is not finite in this number format.
+        ValueError: a tensor is missing, comes twice or has another shape.
+    """
+    header: dict[str, object] = {"__metadata__": metadata}
+    offsets, end = {}, 0
+    for name, shape in shapes.items():
+        entry = Entry(format, shape, end)
+        offsets[name], end = end, end + entry.num_bytes
+        header[name] = {"dtype": format, "shape": shape, "data_offsets": [offsets[name], end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, tensor in tensors:
+            if name not in offsets or tuple(tensor.shape) != shapes[name]:
+                raise ValueError(f"{name} {tuple(tensor.shape)} does not belong in {path.name}")
+            file.seek(8 + len(text) + offsets.pop(name))
+            for chunk in _rounded_chunks(name, tensor, format):
+                file.write(chunk.data)
+    if offsets:
+        raise ValueError(f"{path.name} was not given {', '.join(offsets)}")
+
+
+def _rounded_chunks(name: str, tensor: torch.Tensor, format: str) -> Iterator[np.ndarray]:
+    """The bytes of a tensor in the wanted format; chunks, so that no second copy is held."""
+    import torch
+
+    dtype = getattr(torch, FORMATS[format][0])
+    for chunk in tensor.detach().reshape(-1).split(CHUNK_ENTRIES):
+        rounded = chunk.to("cpu", dtype).contiguous()
+        if not rounded.isfinite().all():
+            raise WorkFailed(f"{name} is not finite in {dtype}; the weights have diverged")
+        yield rounded.view(torch.uint8).numpy()

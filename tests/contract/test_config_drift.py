@@ -1,0 +1,83 @@
+"""What is generated from the types is what lies in the repository."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from lemon.config import Preset, Section
+from lemon.config_reference import drifted, generated_files, write_generated
+from lemon.preset_yaml import WIDTH, preset_yaml
+from lemon.presets import load_project
+from lemon.registry import METHODS, TASKS
+
+ROOT = Path(__file__).parents[2]
+PRESETS = sorted(path.stem for path in (ROOT / "config" / "presets").glob("*.yaml"))
+
+
+def test_generated_files_have_not_drifted() -> None:
+    assert drifted(ROOT / "config") == [], "run `lemon config write`"
+
+
+def test_writing_once_is_enough_and_an_edited_value_survives(tmp_path: Path) -> None:
+    config = Path(shutil.copytree(ROOT / "config", tmp_path / "config"))
+    path = config / "presets" / "smoke.yaml"
+    path.write_text(path.read_text().replace("fusion: 8", "fusion: 9   # mine"))
+    assert path in write_generated(config)
+    assert drifted(config) == []
+    assert load_project("smoke", config).preset.budgets["fusion"] == 9
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_file_reads_back_as_the_same_preset(name: str, tmp_path: Path) -> None:
+    preset = load_project(name, ROOT / "config").preset
+    text = preset_yaml(preset)
+    values = YAML(typ="safe").load(text)
+    assert Preset.model_validate(values) == preset
+    assert max(map(len, text.splitlines())) <= WIDTH
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_key_of_a_preset_file_is_explained(name: str) -> None:
+    text = (ROOT / "config" / "presets" / f"{name}.yaml").read_text()
+
+    def descriptions(kind: type[Section]) -> set[str]:
+        return {str(field.description) for field in kind.model_fields.values()}
+
+    words = " ".join(line.strip(" #") for line in text.replace("  # ", "\n# ").splitlines())
+    for description in descriptions(Preset) | descriptions(type(load_project(name).preset.text)):
+        assert description in words
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_schema_accepts_the_presets_and_refuses_unknown_keys(name: str) -> None:
+    schema = json.loads((ROOT / "workflow" / "schemas" / "preset.schema.json").read_text())
+    values = YAML(typ="safe").load((ROOT / "config" / "presets" / f"{name}.yaml").read_text())
+    jsonschema.validate(values, schema)
+    with pytest.raises(jsonschema.ValidationError, match="layer_rat"):
+        values["learning"]["layer_rat"] = 1.0
+        jsonschema.validate(values, schema)
+
+
+def test_every_setting_has_a_description() -> None:
+    text = generated_files(ROOT / "config")[ROOT / "docs" / "guide" / "configuration.md"]
+    undescribed = [line for line in text.splitlines() if line.endswith("|  |")]
+    assert undescribed == []
+
+
+def test_the_known_methods_are_those_that_can_be_built() -> None:
+    from lemon.methods import BUILDERS
+
+    assert {name for name, info in METHODS.items() if info.needs_target} == set(BUILDERS)
+
+
+def test_the_known_tasks_are_those_that_have_a_task_file_and_packaged_rows() -> None:
+    from lemon.data.benchmark_rows import BENCHMARKS
+
+    files = {path.stem for path in (ROOT / "src/lemon/evaluation/task_files").glob("*.yaml")}
+    assert set(TASKS) == set(BENCHMARKS) == files

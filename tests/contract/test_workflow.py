@@ -1,0 +1,86 @@
+"""The rules keep their form: one anatomy, thin files, a producer for every artifact."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+WORKFLOW = Path(__file__).parents[2] / "workflow"
+ANATOMY = ["input", "output", "log", "benchmark", "wildcard_constraints", "threads"]
+ANATOMY += ["resources", "params", "message", "shell"]
+OPTIONAL = {"input", "wildcard_constraints"}
+
+
+def read_rules() -> dict[str, dict[str, str]]:
+    """Every rule with its directives, in order; the files are formatted by snakefmt."""
+    rules = {}
+    for file in sorted((WORKFLOW / "rules").glob("*.smk")):
+        for block in re.split(r"^rule (?=\w+:$)", file.read_text(), flags=re.M)[1:]:
+            name, body = block.split(":\n", 1)
+            parts = re.split(r"^ {4}(\w+):", body, flags=re.M)
+            rules[name] = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return rules
+
+
+RULES = read_rules()
+
+
+def test_the_rules_are_read():
+    assert {"fetch", "learn", "evaluate", "table", "track"} <= set(RULES)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_have_one_anatomy(name):
+    directives = list(RULES[name])
+    assert directives == [part for part in ANATOMY if part in directives], "order"
+    assert set(ANATOMY) - set(directives) <= OPTIONAL, "a part is missing"
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_job_has_its_settings_memory_and_time(name):
+    assert "settings=settings(" in RULES[name]["params"]
+    assert int(re.search(r"mem_mb=(\d+)", RULES[name]["resources"])[1]) < 6000
+    assert "runtime=" in RULES[name]["resources"]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_long_jobs_declare_their_last_file_alone(name):
+    """Snakemake deletes the declared outputs of an interrupted job, checkpoints must survive."""
+    outputs = re.findall(r'"<[^"]+"', RULES[name]["output"])
+    if name != "table":
+        assert len(outputs) == 1
+        assert re.search(r"(manifest|lock|\{table\})\.json\"$", outputs[0])
+
+
+def test_every_artifact_has_a_producer():
+    """Each path that a rule or a function of common.smk reads is the output of some rule."""
+    produced = [
+        re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))
+        for rule in RULES.values()
+        for path in re.findall(r'"(<[^"]+)"', rule["output"].replace("{{", "{").replace("}}", "}"))
+    ]
+    read = [
+        path for rule in RULES.values() for path in re.findall(r'"(<[^"]+)"', rule.get("input", ""))
+    ]
+    for file in (WORKFLOW / "rules" / "common.smk", WORKFLOW / "Snakefile"):
+        read += re.findall(r'"(<[^"]+)"', file.read_text())
+    assert len(read) >= 8
+    for path in read:
+        assert any(pattern.fullmatch(path) for pattern in produced), f"nothing makes {path}"
+
+
+def test_only_fetch_may_go_online():
+    online = [name for name, rule in RULES.items() if "unset HF_HUB_OFFLINE" in rule["shell"]]
+    assert online == ["fetch"]
+    assert "export HF_HUB_OFFLINE=1" in (WORKFLOW / "rules" / "common.smk").read_text()
+
+
+def test_the_snakefile_is_thin():
+    assert len((WORKFLOW / "Snakefile").read_text().splitlines()) <= 40
+
+
+def test_rules_call_the_command_and_run_no_python():
+    for file in WORKFLOW.rglob("*.smk"):
+        assert not re.search(r"^ +(run|script|notebook):", file.read_text(), flags=re.M), file
+    for name, rule in RULES.items():
+        assert "lemon " in rule["shell"], name

@@ -1,0 +1,84 @@
+"""Runs folders with made-up outcomes, in the layout that evaluation and learning leave.
+
+The numbers are drawn from a seeded generator and mean nothing; they never leave a test's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+from lemon.presets import Project
+from lemon.registry import METHODS
+
+CHOICES = {"sciq": 4, "piqa": 2, "winogrande": 2, "arc_easy": 4, "logiqa": 4}
+SKILL = {"source": 0.55, "lemon": 0.3, "lemon-trained": 0.35}  # above guessing, as a share
+LOSS = {"source": 3.1, "lemon": 6.3, "lemon-trained": 5.4, "average": 10.2, "random": 11.5}
+
+
+def write_outcomes(
+    run_folder: Path, correct: dict[str, list[bool]], loss: float, rows_digest: str = "rows"
+) -> None:
+    """The outcomes folder of one run."""
+    folder = run_folder / "outcomes"
+    folder.mkdir(parents=True, exist_ok=True)
+    for task, answers in correct.items():
+        count = len(answers)
+        pd.DataFrame(
+            {
+                "id": range(count),
+                "prediction": [0] * count,
+                "correct": answers,
+                "acc": answers,
+                "acc_norm": answers,
+                "loglikelihoods": [[-1.0, -2.0]] * count,
+            }
+        ).to_parquet(folder / f"{task}.parquet", index=False)
+    domain = {"loss": loss, "perplexity": math.exp(loss), "tokens": 4096, "weight": 1.0}
+    heldout = {"loss": loss, "perplexity": math.exp(loss), "domains": {"wikipedia": domain}}
+    (folder / "perplexity.json").write_text(json.dumps(heldout))
+    manifest = {
+        "stage": "evaluate",
+        "inputs": {"heldout": "text"},
+        "tasks": {task: {"rows_sha256": f"{rows_digest}-{task}"} for task in correct},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def write_metrics(run_folder: Path, steps: int = 20) -> None:
+    """A metrics.jsonl as a run leaves it that was killed at step 8 and resumed from step 5."""
+    events = []
+    for attempt in (range(8), range(5, steps)):
+        for step in attempt:
+            loss = 10 * 0.9**step
+            for name, value in (("train/loss", loss), ("train/kl", loss / 2)):
+                events.append(
+                    {"step": step, "tokens": 1024 * step, "wall_s": 2.0 * step, "name": name}
+                    | {"value": value + (0.01 if attempt.start else 0.0)}
+                )
+    (run_folder / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    manifest = {"stage": "learn", "wall_s": 12.5, "peak_memory_bytes": 10**9, "attempts": 2}
+    (run_folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -> Path:
+    """Every run that a table needs."""
+    tasks = project.table(table).tasks
+    for run in project.table_runs(table):
+        method = project.runs[run].method
+        rng = np.random.default_rng(crc32(run.encode()))
+        correct = {}
+        for task in tasks:
+            chance = 1 / CHOICES[task]
+            rate = chance + (1 - chance) * SKILL.get(method, 0.02)
+            correct[task] = [bool(hit) for hit in rng.random(documents) < rate]
+        loss = LOSS.get(method, 15.0) + float(rng.normal(0, 0.4))
+        write_outcomes(runs / run, correct, loss)
+        if METHODS[method].learned:
+            write_metrics(runs / run)
+    return runs

@@ -1,0 +1,68 @@
+"""Fusing written down literally: every operator as a full matrix made by `numpy.kron`.
+
+Slow, in float64 and free of the code under test; models are dicts of arrays by tensor name.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
+from lemon.operators.algebra import Operators
+
+Weights = dict[str, np.ndarray]
+
+
+def on_queries(key_value: np.ndarray, source: LlamaShape, target: LlamaShape) -> np.ndarray:
+    """The operator of the key/value axis, applied alike to each query head of a group."""
+    d, group = source.head_dim, source.group_size
+    large, small = source.num_key_value_heads, target.num_key_value_heads
+    full = np.zeros((small * group * d, large * group * d))
+    for out in range(small):
+        for into in range(large):
+            block = key_value[out * d : (out + 1) * d, into * d : (into + 1) * d]
+            for copy in range(group):
+                row, column = (out * group + copy) * d, (into * group + copy) * d
+                full[row : row + d, column : column + d] = block
+    return full
+
+
+def axis_operator(operators: Operators, axis: Axis, layer: int | None) -> np.ndarray:
+    """The full [out, in] matrix on one axis."""
+    source, radii = operators.source, operators.radii
+
+    def expand(factor, radius: int, size: int) -> np.ndarray:
+        return np.eye(size) if factor is None else np.kron(factor.numpy(), np.eye(radius))
+
+    if axis is Axis.HIDDEN:
+        return expand(operators.hidden, radii.hidden, source.axis_size(axis))
+    if axis is Axis.FFN:
+        return expand(operators.ffn.get(layer), radii.ffn, source.axis_size(axis))
+    if axis is Axis.VOCAB:
+        return np.eye(source.vocab_size)
+    factor = operators.attn.get(layer)
+    key_value = expand(factor, radii.attention, source.axis_size(Axis.KEY_VALUE))
+    if axis is Axis.KEY_VALUE:
+        return key_value
+    return on_queries(key_value, source, operators.target)
+
+
+def naive_fusion(weights: Weights, operators: Operators) -> Weights:
+    """`W_small[i] = sum_j gamma[i, j] Row_j W[j] Col_j^T` for every tensor of the target."""
+
+    def mapped(name: str, axes: tuple[Axis, ...], layer: int | None) -> np.ndarray:
+        weight = axis_operator(operators, axes[0], layer) @ weights[name]
+        return weight @ axis_operator(operators, axes[1], layer).T if len(axes) == 2 else weight
+
+    stream, table = (Axis.HIDDEN,), (Axis.VOCAB, Axis.HIDDEN)
+    outside = {"model.embed_tokens.weight": table, "model.norm.weight": stream}
+    if not operators.target.tie_word_embeddings:
+        outside["lm_head.weight"] = table
+    fused = {name: mapped(name, axes, None) for name, axes in outside.items()}
+    depth = operators.source.num_hidden_layers
+    for type, (place, axes) in LAYER_TYPES.items():
+        large = [mapped(f"model.layers.{j}.{place}.weight", axes, j) for j in range(depth)]
+        gamma = operators.gamma[type].numpy() if type in operators.gamma else np.eye(depth)
+        for i, row in enumerate(gamma):
+            fused[f"model.layers.{i}.{place}.weight"] = np.tensordot(row, np.stack(large), 1)
+    return fused

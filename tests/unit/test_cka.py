@@ -1,0 +1,114 @@
+"""Layer similarity against the formula written down, and its known properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from models import GROUPED_TIED, write_tiny_model
+from safetensors.torch import load_file, save_file
+
+from lemon.architecture import layer_tensor_name
+from lemon.checkpoint import Checkpoint
+from lemon.errors import BadInput
+from lemon.similarity import cka
+from lemon.similarity.cka import COMPONENTS, cka_matrix, write_cka
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model_folder) -> Checkpoint:
+    return Checkpoint(tiny_model_folder)
+
+
+def representations(source: Checkpoint, type: str) -> list[np.ndarray]:
+    """[residual coordinate, unit] of each layer."""
+    stack = [
+        source.tensor(layer_tensor_name(type, j)).double().numpy()
+        for j in range(source.shape.num_hidden_layers)
+    ]
+    return stack if type in ("o", "down") else [weight.T for weight in stack]
+
+
+def plain(x: np.ndarray, y: np.ndarray) -> float:
+    x, y = x - x.mean(0), y - y.mean(0)
+    norms = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    return np.linalg.norm(x.T @ y) ** 2 / norms
+
+
+def unbiased_hsic(x: np.ndarray, y: np.ndarray) -> float:
+    """Song et al. 2012, equation 5, up to the common factor."""
+    n, one = len(x), np.ones(len(x))
+    k, l = x @ x.T, y @ y.T  # noqa: E741
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(l, 0)
+    rows = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
+    return np.trace(k @ l) + rows - 2 / (n - 2) * (one @ k @ l @ one)
+
+
+def debiased(x: np.ndarray, y: np.ndarray) -> float:
+    return unbiased_hsic(x, y) / np.sqrt(unbiased_hsic(x, x) * unbiased_hsic(y, y))
+
+
+def test_by_hand_on_two_points():
+    """One unit a layer over two coordinates: centred they are parallel, so the value is 1."""
+    assert plain(np.array([[1.0], [3.0]]), np.array([[5.0], [-7.0]])) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("slab_bytes", [1 << 28, 4 * 5 * 72 * 10])
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(("is_debiased", "measure"), [(False, plain), (True, debiased)])
+def test_equals_the_formula(source, monkeypatch, slab_bytes, component, is_debiased, measure):
+    monkeypatch.setattr(cka, "SLAB_BYTES", slab_bytes)  # all rows of a Gram matrix, or ten
+    maps = []
+    for type in COMPONENTS[component]:
+        layers = representations(source, type)
+        maps.append([[measure(x, y) for y in layers] for x in layers])
+    computed = cka_matrix(source, component, debiased=is_debiased)
+    np.testing.assert_allclose(computed, np.mean(maps, axis=0), atol=1e-5)
+    np.testing.assert_allclose(computed, computed.T)
+    np.testing.assert_allclose(np.diag(computed), 1.0)
+
+
+def test_blind_to_order_sign_and_scale_of_units_but_not_of_coordinates(tmp_path):
+    folder = write_tiny_model(tmp_path, **GROUPED_TIED)
+    weights = load_file(folder / "model.safetensors")
+    up = [layer_tensor_name("up", j) for j in range(5)]
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    weights[up[1]] = -3.0 * weights[up[0]][order]
+    weights[up[2]] = weights[up[0]].roll(1, dims=1).contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    matrix = cka_matrix(Checkpoint(folder), "up_proj")
+    assert matrix[0, 1] == pytest.approx(1.0, abs=1e-6)
+    assert matrix[0, 2] < 0.9
+
+
+def test_random_matrices_have_a_floor_that_debiasing_removes(source):
+    """Plain CKA of independent n x p matrices is near p / (p + n): here n = 72, p = 64."""
+    others = ~np.eye(5, dtype=bool)
+    assert cka_matrix(source, "up_proj")[others].mean() == pytest.approx(64 / 136, abs=0.03)
+    assert abs(cka_matrix(source, "up_proj", debiased=True)[others].mean()) < 0.03
+
+
+def test_csv_has_layer_indices_as_header_and_index(source, tmp_path):
+    import pandas
+
+    out = tmp_path / "maps" / "mha.csv"
+    write_cka(source.path, "mha", out)
+    table = pandas.read_csv(out, index_col=0)
+    assert list(table.columns) == ["0", "1", "2", "3", "4"]
+    assert list(table.index) == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(table.to_numpy(), cka_matrix(source, "mha"), atol=1e-8)
+
+
+def test_an_unknown_component_is_named_with_the_legal_ones(source, tmp_path):
+    with pytest.raises(BadInput, match=r"'attention' is unknown; take one of q_proj.*mha, ffn"):
+        write_cka(source.path, "attention", tmp_path / "x.csv")
+
+
+def test_a_constant_matrix_has_no_similarity(tmp_path):
+    folder = write_tiny_model(tmp_path, **GROUPED_TIED)
+    weights = load_file(folder / "model.safetensors")
+    weights[layer_tensor_name("k", 3)].fill_(0.5)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"layers.3.self_attn.k_proj.*not defined"):
+        cka_matrix(Checkpoint(folder), "k_proj")

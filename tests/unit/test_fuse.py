@@ -1,0 +1,205 @@
+"""Fusing a model folder, against hand-cut models and a literal numpy computation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from models import GROUPED_TIED, random_operators, smaller, write_tiny_model
+from naive import naive_fusion
+from safetensors.torch import load_file
+
+from lemon.architecture import LAYER_TYPES, layer_tensor_name
+from lemon.checkpoint import Checkpoint
+from lemon.operators import fuse as fuse_module
+from lemon.operators.algebra import Operators
+from lemon.operators.file import save_operators
+from lemon.operators.fuse import fuse, fuse_tensors
+from lemon.operators.radii import Radii
+
+
+@pytest.fixture(params=["tiny_model_folder", "tiny_untied_model_folder"])
+def source(request) -> Checkpoint:
+    return Checkpoint(request.getfixturevalue(request.param))
+
+
+def weights_of(source: Checkpoint) -> dict[str, torch.Tensor]:
+    return {name: source.tensor(name) for name in source.specs}
+
+
+def rows_of_identity(kept: list[int], size: int) -> torch.Tensor:
+    return torch.eye(size)[kept]
+
+
+def test_one_hot_gamma_is_the_hand_dropped_model_bit_for_bit(source):
+    """Paper, equation 5: layer dropping as a layer operator; each type may keep other layers."""
+    depth = source.shape.num_hidden_layers
+    kept = {type: [0, 2, 3] if type in ("q", "k", "ln1") else [1, 2, 3] for type in LAYER_TYPES}
+    gamma = {type: rows_of_identity(layers, depth) for type, layers in kept.items()}
+    operators = Operators(source.shape, source.shape.with_depth(3), gamma=gamma)
+    fused = dict(fuse_tensors(source, operators))
+    large = weights_of(source)
+    for type, layers in kept.items():
+        for i, j in enumerate(layers):
+            expected = large[layer_tensor_name(type, j)]
+            assert fused[layer_tensor_name(type, i)].equal(expected)
+    outside = [name for name, spec in source.specs.items() if spec.layer is None]
+    assert all(fused[name].equal(large[name]) for name in outside)
+    assert len(fused) == 3 * 9 + len(outside)
+
+
+@pytest.mark.parametrize("radii", [Radii(), Radii(4, 8, 8)])
+def test_selection_is_the_hand_sliced_model_bit_for_bit(source, radii):
+    """Paper, equation 6: structured pruning as dimension operators."""
+    shape, target = source.shape, smaller(source.shape, source.shape.num_hidden_layers)
+    d, group = shape.head_dim, shape.group_size
+
+    def spread(blocks: list[int], radius: int) -> list[int]:
+        return [block * radius + channel for block in blocks for channel in range(radius)]
+
+    def drawn(size: int, count: int, radius: int, seed: int) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randperm(size // radius, generator=generator)[: count // radius].tolist()
+
+    hidden = drawn(shape.hidden_size, target.hidden_size, radii.hidden, 0)
+    ffn = {j: drawn(64, 48, radii.ffn, 1 + j) for j in range(shape.num_hidden_layers)}
+    heads = {j: [2, 0] if j % 2 else [1, 2] for j in range(shape.num_hidden_layers)}
+    kv_blocks = {j: spread(kept, d // radii.attention) for j, kept in heads.items()}
+    operators = Operators(
+        shape,
+        target,
+        radii,
+        hidden=rows_of_identity(hidden, shape.hidden_size // radii.hidden),
+        attn={
+            j: rows_of_identity(kept, shape.num_key_value_heads * d // radii.attention)
+            for j, kept in kv_blocks.items()
+        },
+        ffn={j: rows_of_identity(kept, 64 // radii.ffn) for j, kept in ffn.items()},
+    )
+    fused, large = dict(fuse_tensors(source, operators)), weights_of(source)
+    stream = spread(hidden, radii.hidden)
+    assert fused["model.embed_tokens.weight"].equal(large["model.embed_tokens.weight"][:, stream])
+    assert fused["model.norm.weight"].equal(large["model.norm.weight"][stream])
+    for j in range(shape.num_hidden_layers):
+        key_values = spread(heads[j], d)
+        queries = spread(heads[j], group * d)
+        neurons = spread(ffn[j], radii.ffn)
+        expected = {
+            "q": large[layer_tensor_name("q", j)][queries][:, stream],
+            "k": large[layer_tensor_name("k", j)][key_values][:, stream],
+            "v": large[layer_tensor_name("v", j)][key_values][:, stream],
+            "o": large[layer_tensor_name("o", j)][stream][:, queries],
+            "gate": large[layer_tensor_name("gate", j)][neurons][:, stream],
+            "up": large[layer_tensor_name("up", j)][neurons][:, stream],
+            "down": large[layer_tensor_name("down", j)][stream][:, neurons],
+            "ln1": large[layer_tensor_name("ln1", j)][stream],
+            "ln2": large[layer_tensor_name("ln2", j)][stream],
+        }
+        for type, weight in expected.items():
+            assert fused[layer_tensor_name(type, j)].equal(weight), (type, j)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 4, 8])
+def test_random_operators_equal_the_kronecker_computation(source, radius, monkeypatch):
+    monkeypatch.setattr(fuse_module, "CHUNK_ENTRIES", 500)  # several chunks of rows a tensor
+    radii = Radii(radius, radius, radius)
+    operators = random_operators(source.shape, smaller(source.shape), radii, seed=radius)
+    fused = dict(fuse_tensors(source, operators))
+    large = {name: weight.double().numpy() for name, weight in weights_of(source).items()}
+    expected = naive_fusion(large, operators)
+    assert fused.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert fused[name].dtype == torch.float32
+        torch.testing.assert_close(
+            fused[name].double(), torch.from_numpy(weight), rtol=1e-5, atol=1e-5
+        )
+
+
+def test_layers_are_the_same_whatever_the_memory(source, monkeypatch):
+    """One target layer at a time, or all: the same sums in the same order."""
+    operators = random_operators(source.shape, smaller(source.shape))
+    results = []
+    for layers in (1, 2, 100):
+        monkeypatch.setattr(fuse_module, "_layers_in_memory", lambda *_, layers=layers: layers)
+        results.append(dict(fuse_tensors(source, operators)))
+    assert all(results[0][name].equal(other[name]) for other in results[1:] for name in other)
+
+
+def test_a_row_of_zeros_gives_a_layer_of_zeros(source):
+    gamma = {type: torch.zeros(2, source.shape.num_hidden_layers) for type in LAYER_TYPES}
+    operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)
+    fused = dict(fuse_tensors(source, operators))
+    assert not fused[layer_tensor_name("up", 1)].any()
+
+
+def test_exported_model_loads_in_a_fresh_process_with_the_same_logits(source, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    target = smaller(source.shape)
+    operators = random_operators(source.shape, target, Radii(2, 8, 2))
+    save_operators(
+        tmp_path / "operators.safetensors", operators, source_digest=source.digest(), method="x"
+    )
+    out = tmp_path / "model"
+    fuse(source.path, tmp_path / "operators.safetensors", out)
+
+    model = LlamaForCausalLM(LlamaConfig(**target.to_config(source.config))).eval()
+    missing = model.load_state_dict(dict(fuse_tensors(source, operators)), strict=False)
+    assert not missing.unexpected_keys
+    assert set(missing.missing_keys) <= (
+        {"lm_head.weight"} if target.tie_word_embeddings else set()
+    )
+    tokens = torch.arange(2 * 20).reshape(2, 20)
+    with torch.no_grad():
+        expected = model(tokens).logits
+    torch.save(expected, tmp_path / "expected.pt")
+    script = (
+        "import sys, torch\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "folder = sys.argv[1]\n"
+        "model = AutoModelForCausalLM.from_pretrained(folder)\n"
+        "assert AutoTokenizer.from_pretrained(folder)('hi').input_ids\n"
+        "assert model.dtype == torch.float32\n"
+        "with torch.no_grad():\n"
+        "    logits = model(torch.arange(40).reshape(2, 20)).logits\n"
+        "print(float((logits - torch.load(sys.argv[2])).abs().max()))\n"
+    )
+    arguments = [sys.executable, "-c", script, str(out), str(tmp_path / "expected.pt")]
+    difference = float(subprocess.check_output(arguments, text=True).strip())
+    assert difference < 1e-5
+    assert expected.abs().max() > 0.1
+
+
+def test_a_bfloat16_source_gives_a_bfloat16_model_rounded_once(tmp_path):
+    folder = write_tiny_model(tmp_path / "source", dtype="bfloat16", **GROUPED_TIED)
+    source = Checkpoint(folder)
+    operators = random_operators(source.shape, source.shape.with_depth(3))
+    path = tmp_path / "operators.safetensors"
+    save_operators(path, operators, source_digest=source.digest(), method="random")
+    fuse(folder, path, tmp_path / "out")
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    for name, weight in fuse_tensors(source, operators):
+        assert stored[name].equal(weight.bfloat16()), name
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["dtype"] == "bfloat16"
+    assert config["num_hidden_layers"] == 3
+
+
+def test_the_folder_has_the_companions_of_the_source_and_a_manifest(tiny_model_folder, tmp_path):
+    source = Checkpoint(tiny_model_folder)
+    path = tmp_path / "operators.safetensors"
+    operators = random_operators(source.shape, source.shape.with_depth(2))
+    save_operators(path, operators, source_digest=source.digest(), method="random")
+    out = tmp_path / "deep" / "model"
+    for _ in range(2):  # a second time replaces the first
+        fuse(tiny_model_folder, path, out)
+    expected = {file.name for file in Path(tiny_model_folder).iterdir()} | {"manifest.json"}
+    assert {file.name for file in out.iterdir()} == expected
+    assert [entry.name for entry in out.parent.iterdir()] == ["model"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["stage"] == "fuse"
+    assert manifest["inputs"]["source"] == source.digest()

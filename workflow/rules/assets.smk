@@ -1,0 +1,97 @@
+"""Everything that is downloaded, and what is made of it: the source model, text and tasks."""
+
+
+rule fetch:
+    output:
+        lock="<data>/assets.lock.json",
+    log:
+        "<logs>/fetch.log",
+    benchmark:
+        "<logs>/fetch.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        preset=PRESET,
+        settings=settings("fetch"),
+    message:
+        "Downloading the assets of the preset (only what the cache lacks)"
+    shell:
+        "unset HF_HUB_OFFLINE HF_DATASETS_OFFLINE TRANSFORMERS_OFFLINE; "
+        "lemon fetch --preset {params.preset:q} --out {output.lock} 2>&1 | tee {log}"
+
+
+rule prepare_source:
+    input:
+        lock="<data>/assets.lock.json",
+    output:
+        manifest="<data>/source/manifest.json",
+    log:
+        "<logs>/prepare_source.log",
+    benchmark:
+        "<logs>/prepare_source.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        preset=PRESET,
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("source"),
+    message:
+        "Preparing the source model"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon prepare source --preset {params.preset:q} "
+        "--assets {input.lock} --out {params.out} > {log} 2>&1"
+
+
+rule prepare_text:
+    input:
+        lock="<data>/assets.lock.json",
+        source="<data>/source/manifest.json",
+    output:
+        manifest="<data>/text/manifest.json",
+    log:
+        "<logs>/prepare_text.log",
+    benchmark:
+        "<logs>/prepare_text.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        preset=PRESET,
+        source=folder("source"),
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("text"),
+    message:
+        "Tokenising and packing the text"
+    shell:
+        "OMP_NUM_THREADS={threads} RAYON_NUM_THREADS={threads} "
+        "lemon prepare text --preset {params.preset:q} --assets {input.lock} "
+        "--source {params.source} --out {params.out} > {log} 2>&1"
+
+
+rule prepare_tasks:
+    input:
+        lock="<data>/assets.lock.json",
+    output:
+        manifest="<data>/tasks/manifest.json",
+    log:
+        "<logs>/prepare_tasks.log",
+    benchmark:
+        "<logs>/prepare_tasks.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        preset=PRESET,
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("tasks"),
+    message:
+        "Laying out the rows of the evaluation tasks"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon prepare tasks --preset {params.preset:q} "
+        "--assets {input.lock} --out {params.out} > {log} 2>&1"

@@ -1,0 +1,134 @@
+"""What the rules share: the project of this preset, its folders, and the settings of a stage."""
+
+import difflib
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from lemon.errors import BadInput, LemonError
+from lemon.presets import METHODS, load_project
+
+
+def stop(error):
+    """End with the one message of `error` instead of a traceback."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+PRESET = str(config.get("preset", "laptop"))
+try:
+    PROJECT = load_project(PRESET)
+except LemonError as error:
+    stop(error)
+
+
+RUNS = f"runs/{PROJECT.preset_name}"
+
+
+# Every path in the rules begins with one of these.
+pathvars:
+    data=f"data/{PROJECT.preset_name}",
+    runs=RUNS,
+    results=f"results/{PROJECT.preset_name}",
+    logs=f"logs/{PROJECT.preset_name}",
+
+
+# After `fetch` nothing touches a network, unless a preset asks for the Hub's own benchmark rows;
+# then `lemon` says so for each command.
+OFFLINE = "export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
+HUB_ROWS = PROJECT.preset.evaluation.source == "hub"
+shell.prefix("set -euo pipefail; " + ("" if HUB_ROWS else OFFLINE))
+
+ALL_CORES = workflow.cores or 8  # None where a cluster, not this machine, has the cores
+DEVICE = PROJECT.preset.compute.device
+GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and bool(shutil.which("nvidia-smi"))))
+
+
+def run_pattern(keep):
+    """The ids of the runs whose method `keep` accepts, as the pattern of a wildcard."""
+    ids = [
+        re.escape(run.id) for run in PROJECT.runs.values() if keep(METHODS[run.method])
+    ]
+    return "|".join(ids) or "(?!)"  # matches nothing
+
+
+FUSED = run_pattern(lambda method: method.needs_target)
+BUILT = run_pattern(lambda method: method.needs_target and not method.learned)
+LEARNED = run_pattern(lambda method: method.learned)
+
+
+def settings(stage):
+    """The fields that decide the output of a stage, as canonical JSON: a changed one reruns it."""
+    return lambda wildcards: PROJECT.stage_params(stage, next(iter(wildcards), None))
+
+
+def folder(name):
+    """The folder of an input manifest."""
+    return lambda wildcards, input: os.path.dirname(input[name])
+
+
+def model_manifest(run):
+    """The manifest of the model of a run: the source as prepared, or what was fused."""
+    needs_fusing = METHODS[PROJECT.runs[run].method].needs_target
+    return (
+        f"<runs>/{run}/model/manifest.json"
+        if needs_fusing
+        else "<data>/source/manifest.json"
+    )
+
+
+def source_manifest(wildcards):
+    """The manifest of the model that a run is fused from."""
+    return model_manifest(PROJECT.runs[wildcards.run].source)
+
+
+def fused_weights(wildcards, input):
+    """The weights that the operators apply to: the run's own where it trained them."""
+    trained = METHODS[PROJECT.runs[wildcards.run].method].trains_weights
+    if trained:
+        return os.path.join(os.path.dirname(input.operators), "trained_source")
+    return os.path.dirname(input.source)
+
+
+def evaluation_options(wildcards, input):
+    """Tasks, rows and number format of an evaluation, as options of the command."""
+    evaluation, compute = PROJECT.preset.evaluation, PROJECT.preset.compute
+    packaged = evaluation.source == "packaged"
+    options = {
+        "tasks": ",".join(evaluation.tasks),
+        "source": os.path.dirname(input.tasks) if packaged else evaluation.source,
+        "limit": evaluation.limit,
+        "batch-size": evaluation.batch_size,
+        "dtype": compute.dtype,
+        "device": compute.device,
+    }
+    return " ".join(
+        f"--{name} {value}" for name, value in options.items() if value is not None
+    )
+
+
+def table_outcomes(wildcards):
+    """The outcomes of every run that a table shows."""
+    runs = PROJECT.table_runs(wildcards.table)
+    return expand("<runs>/{run}/outcomes/manifest.json", run=runs)
+
+
+def replay(wildcards):
+    """A value that changes as long as the last replay is pending, so that it is tried again."""
+    state = Path(RUNS, "tracking", f"{wildcards.table}.json")
+    pending = state.exists() and json.loads(state.read_text())["status"] == "pending"
+    return f"pending since {state.stat().st_mtime_ns}" if pending else "done"
+
+
+def check_target(target):
+    """Stop at a mistyped target and name the nearest; `make` hands its own over in the config."""
+    known = [rule.name for rule in workflow.rules]
+    if target in known or "/" in target:
+        return
+    near = difflib.get_close_matches(target, known, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    targets = ", ".join(["all", *PROJECT.tables])
+    stop(BadInput(f"no target {target}; {hint}the targets are {targets}"))

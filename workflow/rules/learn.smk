@@ -1,0 +1,86 @@
+"""The operators of a run, chosen or learned, and the model that they make of the source."""
+
+
+rule build:
+    input:
+        source=source_manifest,
+    output:
+        manifest="<runs>/{run}/manifest.json",
+    log:
+        "<logs>/build/{run}.log",
+    benchmark:
+        "<logs>/build/{run}.tsv"
+    wildcard_constraints:
+        run=BUILT,
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        preset=PRESET,
+        source=folder("source"),
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("build"),
+    message:
+        "Choosing the operators of {wildcards.run}"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon build --preset {params.preset:q} --run {wildcards.run} "
+        "--source {params.source} --out {params.out} > {log} 2>&1"
+
+
+rule learn:
+    input:
+        source=source_manifest,
+        text="<data>/text/manifest.json",
+    output:
+        manifest="<runs>/{run}/manifest.json",
+    log:
+        "<logs>/learn/{run}.log",
+    benchmark:
+        "<logs>/learn/{run}.tsv"
+    wildcard_constraints:
+        run=LEARNED,
+    threads: ALL_CORES
+    resources:
+        mem_mb=5500,
+        runtime=1440,
+        gpu=GPUS,
+    params:
+        preset=PRESET,
+        source=folder("source"),
+        text=folder("text"),
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("learn"),
+    message:
+        "Learning the operators of {wildcards.run}"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon learn --preset {params.preset:q} --run {wildcards.run} "
+        "--source {params.source} --text {params.text} --out {params.out} 2>&1 | tee {log}"
+
+
+rule fuse:
+    input:
+        operators="<runs>/{run}/manifest.json",
+        source=source_manifest,
+    output:
+        manifest="<runs>/{run}/model/manifest.json",
+    log:
+        "<logs>/fuse/{run}.log",
+    benchmark:
+        "<logs>/fuse/{run}.tsv"
+    wildcard_constraints:
+        run=FUSED,
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        weights=fused_weights,
+        operators=lambda wildcards, input: f"{os.path.dirname(input.operators)}/operators.safetensors",
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("fuse"),
+    message:
+        "Fusing the model of {wildcards.run}"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon fuse --source {params.weights} "
+        "--operators {params.operators} --out {params.out} > {log} 2>&1"

@@ -1,0 +1,30 @@
+"""The tables, rendered from the outcomes of their runs."""
+
+
+rule table:
+    input:
+        outcomes=table_outcomes,
+    output:
+        manifest="<results>/tables/{table}.manifest.json",
+        files=expand(
+            "<results>/tables/{{table}}.{format}",
+            format=["csv", "md", "tex", "html", "png"],
+        ),
+    log:
+        "<logs>/table/{table}.log",
+    benchmark:
+        "<logs>/table/{table}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        preset=PRESET,
+        runs=RUNS,
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("table"),
+    message:
+        "Rendering {wildcards.table}"
+    shell:
+        "lemon table --table {wildcards.table} --preset {params.preset:q} --runs {params.runs} "
+        "--out {params.out} > {log} 2>&1"

@@ -1,0 +1,28 @@
+"""The replay of finished files into MLflow; a tracker out of reach never fails the workflow."""
+
+
+rule track:
+    input:
+        table="<results>/tables/{table}.manifest.json",
+        outcomes=table_outcomes,
+    output:
+        state="<runs>/tracking/{table}.json",
+    log:
+        "<logs>/track/{table}.log",
+    benchmark:
+        "<logs>/track/{table}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        preset=PRESET,
+        runs=lambda wildcards, output: os.path.dirname(os.path.dirname(output.state)),
+        results=lambda wildcards, input: os.path.dirname(os.path.dirname(input.table)),
+        retry=replay,
+        settings=settings("track"),
+    message:
+        "Replaying the files of {wildcards.table} into MLflow"
+    shell:
+        "lemon track --table {wildcards.table} --preset {params.preset:q} --runs {params.runs} "
+        "--results {params.results} --out {output.state} 2>&1 | tee {log}"
