@@ -14,19 +14,23 @@ PYTHON ?= python3
 VENV   ?= .venv
 
 STAMP  := $(VENV)/installed
+NOTEBOOKS := $(wildcard analysis/*.ipynb)
 RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.DEFAULT_GOAL := table3
+.DEFAULT_GOAL := help
 .PHONY: help test style types pytest ui plan bench doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-plan ui doctor: $(STAMP)
-	@$(RUN) lemon $@ $(if $(filter plan,$@),--preset $(PRESET))
+plan doctor: $(STAMP)
+	@$(RUN) lemon $@ --preset $(PRESET)
+
+ui: $(STAMP)
+	@$(RUN) lemon ui
 
 test: style types pytest
 
@@ -34,7 +38,7 @@ style: $(STAMP)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check workflow
-	$(RUN) nbstripout --verify $(wildcard analysis/*.ipynb)
+	$(if $(NOTEBOOKS),$(RUN) nbstripout --verify $(NOTEBOOKS))
 
 types: $(STAMP)
 	$(RUN) mypy

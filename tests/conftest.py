@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from learning_world import LearningWorld, write_learning_world
 from models import GROUPED_TIED, PLAIN_UNTIED, write_tiny_model
 
 
@@ -18,3 +19,9 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_untied_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four layers, float32, plain multi-head attention, a head of its own."""
     return write_tiny_model(tmp_path_factory.mktemp("tiny-plain-untied"), seed=1, **PLAIN_UNTIED)
+
+
+@pytest.fixture(scope="session")
+def learning_world(tmp_path_factory: pytest.TempPathFactory) -> LearningWorld:
+    """Source and packed text of the smoke preset."""
+    return write_learning_world(tmp_path_factory.mktemp("learning-world"))

@@ -44,6 +44,8 @@ def write_outcomes(
     (folder / "perplexity.json").write_text(json.dumps(heldout))
     manifest = {
         "stage": "evaluate",
+        "finished": "2026-01-01T00:10:00+00:00",
+        "wall_s": 60.0,
         "inputs": {"heldout": "text"},
         "tasks": {task: {"rows_sha256": f"{rows_digest}-{task}"} for task in correct},
     }
@@ -62,7 +64,13 @@ def write_metrics(run_folder: Path, steps: int = 20) -> None:
                     | {"value": value + (0.01 if attempt.start else 0.0)}
                 )
     (run_folder / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-    manifest = {"stage": "learn", "wall_s": 12.5, "peak_memory_bytes": 10**9, "attempts": 2}
+    manifest = {
+        "stage": "learn",
+        "finished": "2026-01-01T00:05:00+00:00",
+        "wall_s": 300.0,
+        "peak_memory_bytes": 10**9,
+        "code": {"commit": "abc", "dirty": None},
+    }
     (run_folder / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -68,6 +68,10 @@ class Checkpoint:
         """Read one tensor, in its stored number format and shape, and nothing else."""
         return self._files[name].read(name)
 
+    def rows(self, name: str, first: int, last: int) -> torch.Tensor:
+        """Read rows first to last - 1 of one tensor, and nothing else."""
+        return self._files[name].read(name, first, last)
+
     def num_bytes(self, name: str) -> int:
         """Length of a tensor as it is stored."""
         return self._files[name].entries[name].num_bytes
@@ -129,7 +133,8 @@ def write_checkpoint(
     Args:
         out: the folder; it appears whole or not at all, and replaces a model folder.
         shape: sizes of the model.
-        tensors: every tensor of the model once, in any order and float format.
+        tensors: every tensor of the model, in any order and float format; each whole, or in
+            successive slices of rows.
         like: model folder that gives the config's other keys, the tokenizer and generation files.
         dtype: number format of the stored weights; each value is rounded to it once.
 

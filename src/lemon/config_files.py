@@ -107,10 +107,31 @@ def validate(document: Document, kind: Any, problems: list[Problem]) -> Any:
 def problems_of(
     error: ValidationError, document: Document, kind: Any, base: Place = ()
 ) -> Iterator[Problem]:
-    """Each mistake that pydantic found, with its line; `base` is where the value sat."""
-    for detail in error.errors(include_url=False):
-        place = _existing(document.value, base + tuple(detail["loc"]), detail["type"])
-        yield document.problem(place, _in_words(detail, place, kind, base))
+    """Each mistake that pydantic found, with its line; `base` is where the value sat.
+
+    A required key that is only misspelt is one mistake, not one unknown and one missing key.
+    """
+    details = error.errors(include_url=False)
+    places = [
+        _existing(document.value, base + tuple(detail["loc"]), detail["type"])
+        + (("kind",) if detail["type"] == "union_tag_invalid" else ())
+        for detail in details
+    ]
+    missing = {
+        place for place, detail in zip(places, details, strict=True) if detail["type"] == "missing"
+    }
+    messages = [
+        _in_words(detail, place, kind, base) for place, detail in zip(places, details, strict=True)
+    ]
+    misspelt = {
+        absent
+        for place, message in zip(places, messages, strict=True)
+        for absent in missing
+        if place[:-1] == absent[:-1] and message == f"unknown key, did you mean {absent[-1]}?"
+    }
+    for place, message in zip(places, messages, strict=True):
+        if place not in misspelt:
+            yield document.problem(place, message)
 
 
 def _plain(value: Any, place: Place, lines: dict[Place, int]) -> Any:
@@ -175,9 +196,11 @@ def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
         case "literal_error":
             known = quoted(context["expected"])
             return f"{given} is not known, {did_you_mean(str(detail['input']), known)}"
-        case "union_tag_invalid" | "union_tag_not_found":
-            tags = quoted(context.get("expected_tags", "")) or [context["discriminator"]]
-            return f"its kind is not known; known: {', '.join(tags)}"
+        case "union_tag_not_found":
+            return f"{quoted(context['discriminator'])[0]} is missing; add it"
+        case "union_tag_invalid":
+            tags = quoted(context["expected_tags"])
+            return f"{context['tag']!r} is not known, {did_you_mean(context['tag'], tags)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"must be a block of `key: value` lines, not {given}"
         case "tuple_type" | "list_type":

@@ -36,6 +36,7 @@ def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict
         if len(cells) != len(COLUMNS):
             message = f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}"
             problems.append(Problem(path, number, "", message))
+            line_of.setdefault(cells[0], number)
             continue
         row = dict(zip(COLUMNS, cells, strict=True))
         found = [Problem(path, number, key, text) for key, text in _mistakes(row)]

@@ -77,14 +77,18 @@ class TensorFile:
             raise BadInput(f"{path}: holds {size} bytes, its header promises "
                            f"{data_start + end}; {_MEND}")  # fmt: skip
 
-    def read(self, name: str) -> torch.Tensor:
-        """The tensor of that name, in the stored number format, in memory of its own."""
+    def read(self, name: str, first: int = 0, last: int | None = None) -> torch.Tensor:
+        """Rows first to last - 1 of a tensor, all if not given, in memory of their own."""
         import torch
 
         entry = self.entries[name]
-        values = np.fromfile(self.path, np.uint8, entry.num_bytes, offset=entry.offset)
+        rows = range(entry.shape[0])[first:last]
+        row_bytes = entry.num_bytes // entry.shape[0]
+        values = np.fromfile(
+            self.path, np.uint8, len(rows) * row_bytes, offset=entry.offset + first * row_bytes
+        )
         dtype = getattr(torch, FORMATS[entry.format][0])
-        return torch.from_numpy(values).view(dtype).reshape(entry.shape)
+        return torch.from_numpy(values).view(dtype).reshape(len(rows), *entry.shape[1:])
 
     def read_bytes(self, name: str, chunk: int = 1 << 24) -> Iterator[bytes]:
         """The stored bytes of a tensor, a chunk at a time."""
@@ -127,37 +131,40 @@ def write_tensor_file(
     format: str,
     metadata: dict[str, str],
 ) -> None:
-    """Write tensors one at a time, in whatever order they come, rounding each once to `format`.
+    """Write tensors one at a time, rounding each value once to `format`.
 
     Args:
         path: the file; callers put it inside an atomic file or folder.
         shapes: every tensor that will come; the header is known from them.
-        tensors: each name of `shapes` once.
+        tensors: each name of `shapes`, in any order; a tensor comes whole, or under its name
+            several times, in slices of rows from the first to the last.
         format: a key of `FORMATS`.
         metadata: text stored in the header.
 
     Raises:
         WorkFailed: a tensor holds a value that is not finite in this number format.
-        ValueError: a tensor is missing, comes twice or has another shape.
+        ValueError: a tensor is missing or unfinished, comes twice or has another shape.
     """
     header: dict[str, object] = {"__metadata__": metadata}
-    offsets, end = {}, 0
+    end, ends, positions = 0, {}, {}
     for name, shape in shapes.items():
-        entry = Entry(format, shape, end)
-        offsets[name], end = end, end + entry.num_bytes
-        header[name] = {"dtype": format, "shape": shape, "data_offsets": [offsets[name], end]}
+        positions[name], end = end, end + Entry(format, shape, end).num_bytes
+        ends[name] = end
+        header[name] = {"dtype": format, "shape": shape, "data_offsets": [positions[name], end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, tensor in tensors:
-            if name not in offsets or tuple(tensor.shape) != shapes[name]:
+            end = positions.get(name, 0) + tensor.numel() * FORMATS[format][1]
+            if name not in shapes or tensor.shape[1:] != shapes[name][1:] or end > ends[name]:
                 raise ValueError(f"{name} {tuple(tensor.shape)} does not belong in {path.name}")
-            file.seek(8 + len(text) + offsets.pop(name))
+            file.seek(8 + len(text) + positions[name])
             for chunk in _rounded_chunks(name, tensor, format):
                 file.write(chunk.data)
-    if offsets:
-        raise ValueError(f"{path.name} was not given {', '.join(offsets)}")
+            positions[name] = end
+    if unfinished := [name for name in shapes if positions[name] != ends[name]]:
+        raise ValueError(f"{path.name} was not given all of {', '.join(unfinished)}")
 
 
 def _rounded_chunks(name: str, tensor: torch.Tensor, format: str) -> Iterator[np.ndarray]:
@@ -167,6 +174,7 @@ def _rounded_chunks(name: str, tensor: torch.Tensor, format: str) -> Iterator[np
     dtype = getattr(torch, FORMATS[format][0])
     for chunk in tensor.detach().reshape(-1).split(CHUNK_ENTRIES):
         rounded = chunk.to("cpu", dtype).contiguous()
-        if not rounded.isfinite().all():
+        # Extremes carry NaN and infinity, at a twentieth of the cost of looking at each value.
+        if not torch.stack(rounded.aminmax()).isfinite().all():
             raise WorkFailed(f"{name} is not finite in {dtype}; the weights have diverged")
         yield rounded.view(torch.uint8).numpy()

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
-ANATOMY = ["input", "output", "log", "benchmark", "wildcard_constraints", "threads"]
-ANATOMY += ["resources", "params", "message", "shell"]
-OPTIONAL = {"input", "wildcard_constraints"}
+ANATOMY = ["input", "output", "log", "benchmark", "wildcard_constraints", "priority"]
+ANATOMY += ["threads", "resources", "params", "message", "shell"]
+OPTIONAL = {"input", "wildcard_constraints", "priority"}
 
 
 def read_rules() -> dict[str, dict[str, str]]:

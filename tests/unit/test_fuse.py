@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from lemon.checkpoint import Checkpoint
 from lemon.operators import fuse as fuse_module
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
-from lemon.operators.fuse import fuse, fuse_tensors
+from lemon.operators.fuse import fuse, fuse_slices, fuse_tensors
 from lemon.operators.radii import Radii
 
 
@@ -105,7 +106,7 @@ def test_selection_is_the_hand_sliced_model_bit_for_bit(source, radii):
 
 @pytest.mark.parametrize("radius", [1, 2, 4, 8])
 def test_random_operators_equal_the_kronecker_computation(source, radius, monkeypatch):
-    monkeypatch.setattr(fuse_module, "CHUNK_ENTRIES", 500)  # several chunks of rows a tensor
+    monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: 40_000)  # several slabs a tensor
     radii = Radii(radius, radius, radius)
     operators = random_operators(source.shape, smaller(source.shape), radii, seed=radius)
     fused = dict(fuse_tensors(source, operators))
@@ -119,14 +120,19 @@ def test_random_operators_equal_the_kronecker_computation(source, radius, monkey
         )
 
 
-def test_layers_are_the_same_whatever_the_memory(source, monkeypatch):
-    """One target layer at a time, or all: the same sums in the same order."""
-    operators = random_operators(source.shape, smaller(source.shape))
-    results = []
-    for layers in (1, 2, 100):
-        monkeypatch.setattr(fuse_module, "_layers_in_memory", lambda *_, layers=layers: layers)
-        results.append(dict(fuse_tensors(source, operators)))
-    assert all(results[0][name].equal(other[name]) for other in results[1:] for name in other)
+@pytest.mark.parametrize("allowed", [1, 10_000, 100_000_000])
+def test_slabs_do_not_change_a_selection(source, monkeypatch, allowed):
+    """A row, some rows or all rows at a time: the same model."""
+    gamma = {type: torch.eye(source.shape.num_hidden_layers)[1:3] for type in LAYER_TYPES}
+    operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)
+    monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: allowed)
+    if allowed == 1:
+        first = next(iter(fuse_slices(source, operators)))[1]
+        assert first.shape == (1, source.shape.hidden_size)
+    for name, weight in fuse_tensors(source, operators):
+        spec = source.specs[name]
+        origin = layer_tensor_name(spec.type, spec.layer + 1) if spec.type else name
+        assert weight.equal(source.tensor(origin)), name
 
 
 def test_a_row_of_zeros_gives_a_layer_of_zeros(source):
@@ -203,3 +209,15 @@ def test_the_folder_has_the_companions_of_the_source_and_a_manifest(tiny_model_f
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["stage"] == "fuse"
     assert manifest["inputs"]["source"] == source.digest()
+
+
+@pytest.mark.parametrize("width", [False, True])
+def test_peak_memory_stays_within_the_bound(tmp_path, width):
+    """4 x the two largest tensors + 300 MB; the source alone takes 300 MB in float32."""
+    benchmarks = Path(__file__).parents[2] / "benchmarks"
+    spec = importlib.util.spec_from_file_location("fuse_memory", benchmarks / "fuse_memory.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    figures = module.measure(tmp_path, gigabytes=0.15, width=width)
+    assert figures["peak"] < figures["bound"]
+    assert figures["bound"] < 2 * figures["source"] + module.BASELINE

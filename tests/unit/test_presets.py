@@ -60,7 +60,11 @@ def test_targets_take_from_the_source_what_they_leave_out(laptop: Project) -> No
 
 
 def test_an_override_reaches_its_run_alone(config: Path, edit: Edit) -> None:
-    edit("presets/laptop.yaml", r"^runs: \{\}.*", "runs:\n  lemon-cut-75:\n    learning: {beta1: 0.8}")
+    edit(
+        "presets/laptop.yaml",
+        r"^runs: \{\}.*",
+        "runs:\n  lemon-cut-75:\n    learning: {beta1: 0.8}",
+    )
     project = load_project("laptop", config)
     assert project.learning("lemon-cut-75").beta1 == 0.8
     assert project.learning("lemon-cut-50").beta1 == 0.9

@@ -1,6 +1,7 @@
 """What the rules share: the project of this preset, its folders, and the settings of a stage."""
 
 import difflib
+import fcntl
 import json
 import os
 import re
@@ -123,6 +124,19 @@ def replay(wildcards):
     return f"pending since {state.stat().st_mtime_ns}" if pending else "done"
 
 
+def hold_folder():
+    """Keep a second invocation out of this folder. Snakemake's own lock outlives a killed process
+    and then asks for --unlock; the kernel drops this one by itself.
+    """
+    lock = os.open(
+        ".snakemake/in-use", os.O_CREAT | os.O_WRONLY
+    )  # open until the process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stop(BadInput("another snakemake works in this folder; wait for it or end it"))
+
+
 def check_target(target):
     """Stop at a mistyped target and name the nearest; `make` hands its own over in the config."""
     known = [rule.name for rule in workflow.rules]
@@ -132,3 +146,7 @@ def check_target(target):
     hint = f"did you mean {near[0]}? " if near else ""
     targets = ", ".join(["all", *PROJECT.tables])
     stop(BadInput(f"no target {target}; {hint}the targets are {targets}"))
+
+
+onstart:
+    hold_folder()

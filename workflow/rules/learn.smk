@@ -40,6 +40,7 @@ rule learn:
         "<logs>/learn/{run}.tsv"
     wildcard_constraints:
         run=LEARNED,
+    priority: 10  # first, so that no core waits for the last evaluations
     threads: ALL_CORES
     resources:
         mem_mb=5500,

@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
         "replay the files of a table's runs into MLflow; twice does no harm",
         "lemon track --table table3 --preset laptop --runs runs/laptop --results results/laptop "
         "--out runs/laptop/tracking/table3.json",
-        "\nMLFLOW_TRACKING_URI names the store (default: sqlite:///mlruns.db).",
+        "\nMLFLOW_TRACKING_URI names the store (default: sqlite:///mlflow.db).",
     )
     for parser in (table, track):
         parser.add_argument("--table", required=True, metavar="NAME", help="table in paper.yaml")

@@ -11,6 +11,8 @@ import re
 
 # The innermost pair, so that repeated substitution unwinds any nesting.
 TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
+# A measured quantity, which sentences need: {{convert|5|km|mi}} reads 5 km.
+QUANTITY = re.compile(r"\{\{(?:convert|cvt)\|([^|{}]+)\|([^|{}]+)[^{}]*\}\}", re.IGNORECASE)
 TABLE = re.compile(r"\{\|(?:(?!\{\||\|\}).)*\|\}", re.DOTALL)
 INNERMOST_LINK = re.compile(r"\[\[([^\[\]]*)\]\]")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -43,14 +45,13 @@ EMPTY_LINES = re.compile(r"\n\s*\n\s*")
 
 
 def plain_text(markup: str) -> str:
-    """The prose of one article, paragraphs apart by an empty line, headings on their own line."""
-    text = COMMENT.sub("", html.unescape(markup))
-    text = DROPPED_ELEMENT.sub("", text)
-    text = _until_stable(TEMPLATE, "", text)
+    """The prose of one article, with an empty line around headings and between paragraphs."""
+    text = DROPPED_ELEMENT.sub("", COMMENT.sub("", markup))
+    text = _until_stable(TEMPLATE, "", QUANTITY.sub(r"\1 \2", text))
     text = _until_stable(TABLE, "", text)
     text = _until_stable(INNERMOST_LINK, _link_text, text)
     text = WEB_LINK.sub(r"\1", text)
-    text = TAG.sub("", LINE_BREAK.sub("\n", text))
+    text = html.unescape(TAG.sub("", LINE_BREAK.sub("\n", text)))
     text = EMPHASIS.sub("", MAGIC_WORD.sub("", text))
     text = _without_end_matter(TABLE_REST.sub("", text))
     text = LIST_MARK.sub("", HEADING.sub(r"\n\2\n", text))

@@ -1,19 +1,15 @@
-"""The language model that lm-eval asks: its `hf` model, with each shared context run once.
+"""The language model that lm-eval asks: its `hf` model, with each shared prefix run once.
 
-The answers of a question share the question. Their token sequences are laid out as one tree,
-
-    [ shared prefix | rest of answer 0 | rest of answer 1 | ... ]
-
-with the positions that each token has in its own sequence, and an attention mask under which a
-token sees the shared prefix and its own branch only. One forward pass over the tree then gives
-every answer the hidden states that it has alone; only those that predict an answer's tokens meet
-the vocabulary. Tokenisation, truncation and everything else stay lm-eval's.
+The answers of a question share the question. Their token sequences are merged into a tree in
+which every distinct prefix is stored once; a token has the position that it has in its own
+sequence, and an attention mask lets it see its own ancestors only. So one forward pass over the
+tree gives every sequence the hidden states that it has alone. Only the states that predict an
+answer's tokens meet the vocabulary. Tokenisation, truncation and everything else stay lm-eval's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,76 +20,64 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lemon.errors import BadInput, WorkFailed
 
 Request = tuple[tuple[str, str], list[int], list[int]]
-Score = tuple[float, bool]
+"""((context, answer) as text, the context's tokens, the answer's tokens)."""
 
-PREFIX = 0
-PADDING = -1
-SHARED_AT_LEAST = 0.5  # part of a request that it must share to join a tree: less isn't worth it
+Score = tuple[float, bool]
+"""(log-likelihood of the answer in nats, the answer is the greedy continuation)."""
+
+SHARED_AT_LEAST = 0.25  # part of a sequence that must be in a tree already for it to join
 HEAD_ROWS = 512  # hidden states that meet the vocabulary at once: 100 MB of logits at 49,152 words
 
 
-@dataclass(frozen=True)
 class TokenTree:
-    """Several token sequences with a common prefix, each token stored once.
+    """Token sequences in which every distinct prefix is stored once.
 
-    `branches` holds for each stored token the number of its sequence (from 1), or PREFIX.
-    `scored[i]` are the stored indices whose hidden states predict `targets[i]`.
+    Attributes:
+        tokens: one token id a node; parents come before children.
+        positions: how many tokens precede each node in its sequences.
+        paths: the nodes of each sequence from its first token to its last.
     """
 
-    tokens: list[int]
-    positions: list[int]
-    branches: list[int]
-    scored: list[list[int]]
-    targets: list[list[int]]
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.positions: list[int] = []
+        self.paths: list[list[int]] = []
+        self._parents: list[int | None] = []
+        self._children: dict[tuple[int | None, int], int] = {}
 
-    def __len__(self) -> int:
-        return len(self.tokens)
+    def shared(self, sequence: Sequence[int]) -> int:
+        """How many of a sequence's first tokens are stored already."""
+        node = None
+        for depth, token in enumerate(sequence):
+            node = self._children.get((node, token))
+            if node is None:
+                return depth
+        return len(sequence)
 
+    def add(self, sequence: Sequence[int]) -> None:
+        """Store a sequence."""
+        node: int | None = None
+        path: list[int] = []
+        for token in sequence:
+            child = self._children.setdefault((node, token), len(self.tokens))
+            if child == len(self.tokens):
+                self.tokens.append(token)
+                self.positions.append(len(path))
+                self._parents.append(node)
+            path.append(child)
+            node = child
+        self.paths.append(path)
 
-def common_prefix(sequences: Sequence[list[int]]) -> list[int]:
-    """The tokens that all sequences begin with."""
-    shortest = min(sequences, key=len)
-    for at, token in enumerate(shortest):
-        if any(sequence[at] != token for sequence in sequences):
-            return shortest[:at]
-    return shortest
+    def ancestry(self, size: int) -> Tensor:
+        """Which node sees which, [size, size] bool: itself and its ancestors.
 
-
-def token_tree(sequences: Sequence[list[int]], targets: Sequence[list[int]]) -> TokenTree:
-    """Lay out `sequences` as a tree; `targets[i]` are the tokens that the last of them predict."""
-    prefix = common_prefix(sequences)
-    tokens, positions, branches = list(prefix), list(range(len(prefix))), [PREFIX] * len(prefix)
-    scored = []
-    for branch, (sequence, target) in enumerate(zip(sequences, targets, strict=True), start=1):
-        shift = len(tokens) - len(prefix)
-        first = len(sequence) - len(target)
-        scored.append(
-            [at if at < len(prefix) else at + shift for at in range(first, len(sequence))]
-        )
-        tokens += sequence[len(prefix) :]
-        positions += range(len(prefix), len(sequence))
-        branches += [branch] * (len(sequence) - len(prefix))
-    return TokenTree(tokens, positions, branches, scored, list(targets))
-
-
-def tree_mask(branches: Tensor, dtype: torch.dtype) -> Tensor:
-    """What to add to attention scores: 0 where a token sees another, else minus infinity.
-
-    Args:
-        branches: [batch, length], the branch of each token.
-        dtype: of the model.
-
-    Returns:
-        [batch, 1, length, length] of `dtype`; every token sees itself at least.
-    """
-    length = branches.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=branches.device).tril()
-    same = branches[:, :, None] == branches[:, None, :]
-    shared = (branches == PREFIX)[:, None, :]
-    seen = (earlier & (same | shared))[:, None]
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(
-        ~seen, float("-inf")
-    )
+        Nodes from `len(tokens)` on are padding and see themselves.
+        """
+        seen = torch.eye(size, dtype=torch.bool)
+        for node, parent in enumerate(self._parents):
+            if parent is not None:
+                seen[node, :node] = seen[parent, :node]
+        return seen
 
 
 def token_log_likelihoods(
@@ -126,7 +110,7 @@ class SharedPrefixLM(HFLM):
     """lm-eval's `hf` model for LLaMA-family decoders, faster where requests share a prefix.
 
     Log-likelihoods equal those of `HFLM(..., softmax_dtype="float32")` up to rounding.
-    `batch_size` is the number of requests in one forward pass.
+    `batch_size` is the largest number of requests in one forward pass.
     """
 
     def _loglikelihood_tokens(
@@ -135,63 +119,83 @@ class SharedPrefixLM(HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Score]:
-        groups = list(self._groups(requests))
-        groups.sort(key=lambda group: -len(group[1]))  # like lengths together: little padding
+        batch_size = override_bs or int(self.batch_size)
+        trees = list(self._trees(requests, batch_size))
+        trees.sort(key=lambda tree: -len(tree[0].tokens))  # like sizes together: little padding
         scores: dict[int, Score] = {}
-        for batch in _batches(groups, override_bs or int(self.batch_size)):
-            scores.update(self._score(batch))
+        for batch in _batches(trees, batch_size):
+            scores.update(self._score(batch, requests))
         return [scores[number] for number in range(len(requests))]
 
-    def _groups(self, requests: list[Request]) -> Iterator[tuple[list[int], TokenTree]]:
-        """Join neighbouring requests into trees: (their numbers, their tree)."""
-        numbers: list[int] = []
-        sequences: list[list[int]] = []
-        for number, (texts, context, continuation) in enumerate(requests):
-            if not continuation:
+    def _trees(
+        self, requests: list[Request], batch_size: int
+    ) -> Iterator[tuple[TokenTree, list[int]]]:
+        """Join neighbouring requests that share much: (their tree, their numbers)."""
+        tree, numbers = TokenTree(), list[int]()
+        for number, (texts, context, answer) in enumerate(requests):
+            if not answer:
                 raise BadInput(f"the answer {texts[1]!r} after {texts[0][-60:]!r} has no tokens")
-            sequence = (context + continuation)[-(self.max_length + 1) :][:-1]
-            shared = len(common_prefix([*sequences, sequence]))
-            if sequences and shared < SHARED_AT_LEAST * len(sequence):
-                yield numbers, token_tree(sequences, [requests[i][2] for i in numbers])
-                numbers, sequences = [], []
+            sequence = (context + answer)[-(self.max_length + 1) :][:-1]
+            joins = tree.shared(sequence) >= SHARED_AT_LEAST * len(sequence)
+            if numbers and not (joins and len(numbers) < batch_size):
+                yield tree, numbers
+                tree, numbers = TokenTree(), []
+            tree.add(sequence)
             numbers.append(number)
-            sequences.append(sequence)
         if numbers:
-            yield numbers, token_tree(sequences, [requests[i][2] for i in numbers])
+            yield tree, numbers
 
     @torch.inference_mode()
-    def _score(self, batch: list[tuple[list[int], TokenTree]]) -> Iterator[tuple[int, Score]]:
-        trees = [tree for _, tree in batch]
-        length = max(map(len, trees))
+    def _score(
+        self, batch: list[tuple[TokenTree, list[int]]], requests: list[Request]
+    ) -> Iterator[tuple[int, Score]]:
+        """Score a batch of trees in one forward pass: (number of the request, its score)."""
+        size = max(len(tree.tokens) for tree, _ in batch)
 
-        def padded(rows: Sequence[list[int]], filler: int) -> Tensor:
-            whole = [row + [filler] * (length - len(row)) for row in rows]
-            return torch.tensor(whole, device=self.device)
+        def padded(rows: Sequence[list[int]]) -> Tensor:
+            return torch.tensor([row + [0] * (size - len(row)) for row in rows], device=self.device)
 
+        seen = torch.stack([tree.ancestry(size) for tree, _ in batch])[:, None]
+        mask = torch.zeros(seen.shape, dtype=self.model.dtype).masked_fill_(~seen, float("-inf"))
         hidden = self.model.base_model(
-            input_ids=padded([tree.tokens for tree in trees], 0),
-            position_ids=padded([tree.positions for tree in trees], 0),
-            attention_mask=tree_mask(
-                padded([tree.branches for tree in trees], PADDING), self.model.dtype
-            ),
+            input_ids=padded([tree.tokens for tree, _ in batch]),
+            position_ids=padded([tree.positions for tree, _ in batch]),
+            attention_mask=mask.to(self.device),
             use_cache=False,
         ).last_hidden_state.flatten(0, 1)
-        counts, places, targets = [], [], []
-        for row, tree in enumerate(trees):
-            for scored, target in zip(tree.scored, tree.targets, strict=True):
-                counts.append(len(target))
-                places += [row * length + at for at in scored]
-                targets += target
+
+        numbers = [number for _, members in batch for number in members]
+        answers = [requests[number][2] for number in numbers]
+        paths = [(row, path) for row, (tree, _) in enumerate(batch) for path in tree.paths]
+        places = [
+            row * size + node
+            for (row, path), answer in zip(paths, answers, strict=True)
+            for node in path[-len(answer) :]
+        ]
         values, greedy = token_log_likelihoods(
             self.model.get_output_embeddings(),
             hidden[torch.tensor(places, device=self.device)],
-            torch.tensor(targets, device=self.device),
+            torch.tensor([token for answer in answers for token in answer], device=self.device),
         )
-        numbers = [number for group, _ in batch for number in group]
+        lengths = list(map(len, answers))
         for number, value, hit in zip(
-            numbers, values.cpu().split(counts), greedy.cpu().split(counts), strict=True
+            numbers, values.cpu().split(lengths), greedy.cpu().split(lengths), strict=True
         ):
             yield number, (float(value.sum()), bool(hit.all()))
+
+
+def _batches(
+    trees: list[tuple[TokenTree, list[int]]], batch_size: int
+) -> Iterator[list[tuple[TokenTree, list[int]]]]:
+    """Fill passes with whole trees, up to `batch_size` requests."""
+    batch: list[tuple[TokenTree, list[int]]] = []
+    for tree in trees:
+        if batch and sum(len(numbers) for _, numbers in [*batch, tree]) > batch_size:
+            yield batch
+            batch = []
+        batch.append(tree)
+    if batch:
+        yield batch
 
 
 def load_language_model(
@@ -216,17 +220,3 @@ def load_language_model(
         ) from None
     tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
     return SharedPrefixLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-
-
-def _batches(
-    groups: list[tuple[list[int], TokenTree]], batch_size: int
-) -> Iterator[list[tuple[list[int], TokenTree]]]:
-    """Fill passes with whole trees, at most `batch_size` requests each but at least one tree."""
-    batch: list[tuple[list[int], TokenTree]] = []
-    for group in groups:
-        if batch and sum(len(numbers) for numbers, _ in [*batch, group]) > batch_size:
-            yield batch
-            batch = []
-        batch.append(group)
-    if batch:
-        yield batch

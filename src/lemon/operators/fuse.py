@@ -1,9 +1,12 @@
 """Applying operators to a model folder, tensor by tensor.
 
 Paper, section 3.5: widths first, on every source layer, then the layer mix; norms (the final one
-included), embedding and head by B. Of the source one tensor is in memory at a time, beside as
-many unfinished target tensors as fit in the memory of the model's two largest tensors: the source
-is then read a few times instead of once per target layer, and the peak does not grow with depth.
+included), embedding and head by B.
+
+Work goes by slabs: the same few output rows of all layers of one type. The mapped rows of every
+source layer are stacked, and one product with gamma gives the rows of every target layer. The size
+of a slab is bounded by the two largest tensors, so that the peak does not grow with depth. Without
+a row map each source weight is read once; with one, a layer's weight is read again for each slab.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemon.architecture import LAYER_TYPES, TensorSpec, layer_tensor_name, tensor_specs
+from lemon.architecture import LAYER_TYPES, TensorSpec, tensor_specs
 from lemon.checkpoint import Checkpoint, check_replaceable, write_checkpoint
 from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
@@ -23,8 +26,6 @@ from lemon.storage import atomic_folder
 
 if TYPE_CHECKING:
     import torch
-
-CHUNK_ENTRIES = 1 << 22  # of a tensor that is mapped along its columns, at a time
 
 
 def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
@@ -55,7 +56,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
         write_checkpoint(
             folder,
             operators.target,
-            fuse_tensors(source, operators),
+            fuse_slices(source, operators),
             like=source_dir,
             dtype=source.dtype,
         )
@@ -69,7 +70,23 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
 
 
 def fuse_tensors(source: Checkpoint, operators: Operators) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of the small model, in float32, type by type.
+    """Every tensor of the small model, in float32, whole; the target layers of one type together.
+
+    Raises:
+        BadInput: the operators are for another shape than the source's.
+    """
+    import torch
+
+    slices: dict[str, list[torch.Tensor]] = {}
+    shapes = {spec.name: spec.shape for spec in tensor_specs(operators.target)}
+    for name, rows in fuse_slices(source, operators):
+        slices.setdefault(name, []).append(rows)
+        if sum(map(len, slices[name])) == shapes[name][0]:
+            yield name, torch.cat(slices.pop(name))
+
+
+def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of the small model, in float32, as successive slices of its rows.
 
     Where gamma is one-hot and no width is mapped the values are the source's, bit for bit.
 
@@ -81,77 +98,95 @@ def fuse_tensors(source: Checkpoint, operators: Operators) -> Iterator[tuple[str
     targets = list(tensor_specs(operators.target))
     for spec in targets:
         if spec.layer is None:
-            yield spec.name, _mapped(source, operators, source.specs[spec.name])
+            yield from _slabs(source, operators, [source.specs[spec.name]], [spec], [[1.0]])
     for type in LAYER_TYPES:
-        layers = [spec for spec in targets if spec.type == type]
-        block = _layers_in_memory(source, layers[0])
-        for first in range(0, len(layers), block):
-            yield from _mixed(source, operators, layers[first : first + block])
+        yield from _slabs(
+            source,
+            operators,
+            [spec for spec in source.specs.values() if spec.type == type],
+            [spec for spec in targets if spec.type == type],
+            _gamma_rows(operators, type),
+        )
 
 
-def _mixed(
-    source: Checkpoint, operators: Operators, targets: list[TensorSpec]
+def _slabs(
+    source: Checkpoint,
+    operators: Operators,
+    large: list[TensorSpec],
+    small: list[TensorSpec],
+    gamma: list[list[float]],
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Target tensors of one type: `sum_j gamma[i, j] * mapped W[j]`, one source layer at a time."""
-    import torch
+    """`sum_j gamma[i, j] * Row_j W[j] Col_j^T` for all i at once, a slab of rows at a time.
 
-    type = targets[0].type
-    assert type is not None
-    coefficients = _coefficients(operators, type, [spec.layer for spec in targets])
-    sums: list[torch.Tensor | None] = [None] * len(targets)
-    for layer in range(source.shape.num_hidden_layers):
-        users = [row for row, weights in enumerate(coefficients) if weights[layer]]
-        if not users:
-            continue
-        mapped = _mapped(source, operators, source.specs[layer_tensor_name(type, layer)])
-        for row in users:
-            weight, sum_so_far = coefficients[row][layer], sums[row]
-            if sum_so_far is None:
-                sums[row] = mapped * weight
-            else:
-                sum_so_far.add_(mapped, alpha=weight)
-    for row, spec in enumerate(targets):
-        finished, sums[row] = sums[row], None
-        yield spec.name, torch.zeros(spec.shape) if finished is None else finished
-        del finished
-
-
-def _mapped(source: Checkpoint, operators: Operators, spec: TensorSpec) -> torch.Tensor:
-    """`Row_j W[j] Col_j^T` in float32, in memory of its own.
-
-    The columns come first and in chunks of rows, so that only one of the two is ever held whole
-    in both number formats: an embedding is by far the largest tensor of a small model.
+    A row of gamma with one entry is a multiple of one source layer and no sum: zeros times the
+    other layers are not added to it.
     """
     import torch
 
-    weight = source.tensor(spec.name)
+    used = [j for j in range(len(large)) if any(row[j] for row in gamma)]
+    alone = {
+        i: next(j for j in used if row[j])
+        for i, row in enumerate(gamma)
+        if sum(map(bool, row)) == 1
+    }
+    sums = [i for i in range(len(small)) if i not in alone]
+    coefficients = torch.tensor([[gamma[i][j] for j in used] for i in sums])
+    columns = small[0].shape[1:]
+    for first, last in _slab_edges(source, operators, large[0], small[0], len(used) + len(small)):
+        stack = torch.empty(len(used), last - first, *columns)
+        for place, j in zip(stack, used, strict=True):
+            place.copy_(_mapped_rows(source, operators, large[j], first, last))
+        for i, j in alone.items():
+            yield small[i].name, stack[used.index(j)] * gamma[i][j]
+        if sums:
+            mixed = (coefficients @ stack.flatten(1)).unflatten(1, stack.shape[1:])
+            yield from ((small[i].name, rows) for i, rows in zip(sums, mixed, strict=True))
+
+
+def _slab_edges(
+    source: Checkpoint, operators: Operators, large: TensorSpec, small: TensorSpec, held: int
+) -> Iterator[tuple[int, int]]:
+    """First and last row of each slab, so that `held` of them fit in the memory allowed."""
+    rows = operators.axis_map(large.axes[0], large.layer)
+    unit = rows.rows_per_unit if rows else 1
+    num_rows = small.shape[0]
+    unit_bytes = 4 * held * unit * (small.num_elements // num_rows)
+    slab = unit * max(1, _memory_allowed(source) // unit_bytes)
+    for first in range(0, num_rows, slab):
+        yield first, min(first + slab, num_rows)
+
+
+def _memory_allowed(source: Checkpoint) -> int:
+    """Bytes for slabs: twice the two largest tensors as they are stored.
+
+    While a slab is filled, one layer's weight is held beside it in both number formats, so that
+    four times the two largest tensors are never exceeded.
+    """
+    return 2 * sum(sorted(map(source.num_bytes, source.specs))[-2:])
+
+
+def _mapped_rows(
+    source: Checkpoint, operators: Operators, spec: TensorSpec, first: int, last: int
+) -> torch.Tensor:
+    """Rows first to last - 1 of `Row_j W[j] Col_j^T`: in float32, or as stored if unmapped."""
+    import torch
+
     with torch.no_grad():
-        columns = operators.axis_map(spec.axes[-1], spec.layer) if len(spec.axes) == 2 else None
-        if columns:
-            width = operators.target.axis_size(spec.axes[-1])
-            mapped = weight.new_empty((weight.shape[0], width), dtype=torch.float32)
-            rows_at_a_time = max(1, CHUNK_ENTRIES // weight.shape[1])
-            for chunk, place in zip(
-                weight.split(rows_at_a_time), mapped.split(rows_at_a_time), strict=True
-            ):
-                place.copy_(columns.columns(chunk.float()))
-            weight = mapped
-        weight = weight.float()
-        rows = operators.axis_map(spec.axes[0], spec.layer)
-        return rows.rows(weight) if rows else weight
+        row_map = operators.axis_map(spec.axes[0], spec.layer)
+        if row_map:
+            weight = source.tensor(spec.name).float()
+            weight = row_map.output_rows(first, last).rows(weight)
+        else:
+            weight = source.rows(spec.name, first, last)
+        column_map = operators.axis_map(spec.axes[-1], spec.layer) if len(spec.axes) > 1 else None
+        return column_map.columns(weight.float()) if column_map else weight
 
 
-def _coefficients(operators: Operators, type: str, layers: list[int | None]) -> list[list[float]]:
-    """The rows of gamma of these target layers; rows of the identity where gamma is absent."""
+def _gamma_rows(operators: Operators, type: str) -> list[list[float]]:
+    """gamma of a type, the identity where it is absent."""
     import torch
 
     gamma = operators.gamma.get(type)
-    if gamma is None:
-        gamma = torch.eye(operators.source.num_hidden_layers)
-    return [gamma[layer].tolist() for layer in layers]
-
-
-def _layers_in_memory(source: Checkpoint, target: TensorSpec) -> int:
-    """How many float32 tensors like `target` fit in the size of the source's two largest."""
-    two_largest = sum(sorted(map(source.num_bytes, source.specs))[-2:])
-    return max(1, two_largest // (4 * target.num_elements))
+    return (
+        torch.eye(operators.source.num_hidden_layers).tolist() if gamma is None else gamma.tolist()
+    )

@@ -7,7 +7,7 @@ contracted over the block index: 1 / r of the multiplications of the dense opera
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,6 +41,16 @@ class AxisMap:
     radius: int
     copies: int = 1
     blocks_per_head: int = 1
+
+    @property
+    def rows_per_unit(self) -> int:
+        """Rows of the output that can be computed without the others: a block, or a whole group."""
+        return self.radius * self.copies * self.blocks_per_head
+
+    def output_rows(self, first: int, last: int) -> AxisMap:
+        """The map to rows first to last - 1 of the output alone; both are multiples of a unit."""
+        per_row = self.radius * self.copies
+        return replace(self, factor=self.factor[first // per_row : last // per_row])
 
     def rows(self, weight: torch.Tensor) -> torch.Tensor:
         """Map the first axis: [in, ...] to [out, ...], that is `A W`. Differentiable."""

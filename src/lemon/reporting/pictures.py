@@ -28,7 +28,7 @@ TOP, BOTTOM = 1.05, 0.85  # inches, for the title and for the axis and key
 LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the room for numbers
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["Source Sans 3", "Helvetica Neue", "Arial", "DejaVu Sans"],
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": SOFT,

@@ -27,12 +27,12 @@ PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: when the pape
 
 @dataclass(frozen=True)
 class Metric:
-    """One value of a metric; `elapsed_ms` counts from the start of the run."""
+    """One value of a metric; `elapsed_ms` counts from the start of the run, None is its end."""
 
     name: str
     value: float
     step: int = 0
-    elapsed_ms: int = 0
+    elapsed_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _reproduced(
                 "attempts": work.get("attempts") if work else None,
             }
         ),
-        metrics=[*steps, *(Metric(key, value) for key, value in scores.items())],
+        metrics=[*steps, *(Metric(key, round(value, 6)) for key, value in scores.items())],
     )
 
 
@@ -259,10 +259,12 @@ def _manifest_if_there(path: Path) -> dict[str, Any] | None:
 
 
 def _finished_ms(manifest: dict[str, Any]) -> int:
-    """When a job ended; the paper's date where a manifest doesn't say."""
     finished = manifest.get("finished")
     if finished is None:
-        return PAPER_PUBLISHED_MS
+        raise BadInput(
+            f"a manifest of stage {manifest.get('stage')!r} says no time 'finished'; "
+            "it was not written by this program, remove it and rerun"
+        )
     return round(1000 * datetime.fromisoformat(finished).timestamp())
 
 

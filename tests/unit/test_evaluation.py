@@ -1,0 +1,281 @@
+"""Scores are lm-eval's own, at any batch size, and nothing is scored twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from lm_eval.evaluator import evaluate as lm_eval_evaluate
+from lm_eval.models.huggingface import HFLM
+from task_rows import REPOSITORIES, write_mirror
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import lemon.evaluation.language_model as language_model
+from lemon.errors import BadInput, WorkFailed
+from lemon.evaluation.harness import evaluate
+from lemon.evaluation.language_model import SharedPrefixLM, TokenTree, token_log_likelihoods
+from lemon.evaluation.tasks import opened_tasks
+from lemon.registry import TASKS
+
+ROWS = 20
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mirror(tmp_path_factory.mktemp("mirror"), dict.fromkeys(REPOSITORIES, ROWS))
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model_folder: Path) -> dict[str, Any]:
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    return {
+        "pretrained": AutoModelForCausalLM.from_pretrained(tiny_model_folder),
+        "tokenizer": AutoTokenizer.from_pretrained(tiny_model_folder),
+    }
+
+
+@pytest.fixture
+def run(tiny_model_folder: Path, mirror: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def evaluate_tiny(out: str = "outcomes", **changes: Any) -> dict[str, Any]:
+        settings = {
+            "model_dir": tiny_model_folder,
+            "tasks": ["piqa", "logiqa"],
+            "source": str(mirror),
+            "limit": None,
+            "out": tmp_path / out,
+            "dtype": "float32",
+        }
+        evaluate(**{**settings, **changes})
+        return json.loads((tmp_path / out / "manifest.json").read_text())
+
+    return evaluate_tiny
+
+
+def ask(model: HFLM, pairs: list[tuple[str, str]]) -> list[tuple[float, bool]]:
+    return model.loglikelihood([SimpleNamespace(args=pair) for pair in pairs], disable_tqdm=True)
+
+
+def assert_same_scores(ours: list, theirs: list) -> None:
+    assert [value for value, _ in ours] == pytest.approx([value for value, _ in theirs], abs=1e-3)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+
+
+def test_a_tree_stores_each_prefix_once() -> None:
+    tree = TokenTree()
+    tree.add([7, 8, 9])
+    tree.add([7, 8, 4])
+    assert tree.shared([7, 8, 4, 1]) == 3
+    assert tree.shared([8]) == 0
+    tree.add([7, 5])
+    assert tree.tokens == [7, 8, 9, 4, 5]
+    assert tree.positions == [0, 1, 2, 2, 1]
+    assert tree.paths == [[0, 1, 2], [0, 1, 3], [0, 4]]
+    assert tree.ancestry(6).int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0],
+        [1, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1],  # padding sees itself
+    ]
+
+
+def test_token_scores_are_the_log_softmax_and_argmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_model, "HEAD_ROWS", 3)
+    torch.manual_seed(0)
+    head, hidden = torch.nn.Linear(6, 11), torch.randn(8, 6)
+    logits = head(hidden)
+    targets = logits.argmax(dim=1)
+    targets[::2] = 5
+    with torch.inference_mode():
+        values, greedy = token_log_likelihoods(head, hidden, targets)
+    expected = logits.log_softmax(dim=1).gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(values, expected)
+    assert greedy.tolist() == (logits.argmax(dim=1) == targets).tolist()
+    # Of equal logits the first is the greedy one, as for lm-eval.
+    _, tied = token_log_likelihoods(torch.nn.Identity(), torch.zeros(2, 4), torch.tensor([0, 1]))
+    assert tied.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_log_likelihoods_are_those_of_lm_evals_hf_model(
+    models: dict[str, Any], mirror: Path, batch_size: int
+) -> None:
+    with opened_tasks(list(TASKS), str(mirror), None) as opened:
+        requests = [r for task in opened for d in task.documents for r in d.requests]
+    theirs = HFLM(**models, batch_size=1).loglikelihood(requests, disable_tqdm=True)
+    ours = SharedPrefixLM(**models, batch_size=batch_size).loglikelihood(
+        requests, disable_tqdm=True
+    )
+    assert len(ours) > 300
+    assert_same_scores(ours, theirs)
+
+
+def test_odd_requests_are_scored_as_lm_eval_does(models: dict[str, Any]) -> None:
+    pairs = [
+        ("", "no context"),
+        ("A trailing space ", "moves over"),
+        ("One byte", "."),
+        ("One byte", "!"),
+        ("The same", " twice"),
+        ("The same", " twice"),
+        ("A prefix", " of"),
+        ("A prefix", " of another"),
+        ("Unicode – 雪", " café"),
+        ("x" * 90, " too long for the model, so cut on the left"),
+    ]
+    settings = {**models, "max_length": 64}
+    theirs = ask(HFLM(**settings, batch_size=1), pairs)
+    for batch_size in (1, 3, 16):
+        assert_same_scores(ask(SharedPrefixLM(**settings, batch_size=batch_size), pairs), theirs)
+
+
+def test_the_greedy_continuation_is_recognised(models: dict[str, Any]) -> None:
+    model = SharedPrefixLM(**models, batch_size=4)
+    requests = []
+    for text in ("The owl", "Two newts met", "雪"):
+        context = model.tok_encode(text)
+        with torch.no_grad():
+            [best] = model.model(torch.tensor([context])).logits[0, -1:].argmax(dim=1).tolist()
+        requests += [((text, "best"), context, [best]), ((text, "other"), context, [best ^ 1])]
+    scores = model._loglikelihood_tokens(requests)
+    assert [greedy for _, greedy in scores] == [True, False] * 3
+
+
+def test_an_answer_without_tokens_is_refused(models: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="'nothing' after 'Question' has no tokens"):
+        SharedPrefixLM(**models)._loglikelihood_tokens([(("Question", "nothing"), [1], [])])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_outcomes_are_lm_evals_at_any_batch_size(
+    run: Callable, models: dict[str, Any], mirror: Path, tmp_path: Path, batch_size: int
+) -> None:
+    manifest = run(tasks=list(TASKS), batch_size=batch_size)
+    with opened_tasks(list(TASKS), str(mirror), None) as opened:
+        theirs = lm_eval_evaluate(
+            HFLM(**models, batch_size=1),
+            {"tasks": {task.name: task.lm_eval_task for task in opened}},
+            bootstrap_iters=0,
+        )
+    for name in TASKS:
+        rows = pq.read_table(tmp_path / "outcomes" / f"{name}.parquet").to_pylist()
+        samples = sorted(theirs["samples"][name], key=lambda sample: sample["doc_id"])
+        assert [row["id"] for row in rows] == [sample["doc_id"] for sample in samples]
+        assert [row["acc"] for row in rows] == [bool(sample["acc"]) for sample in samples]
+        if name == "winogrande":
+            assert {row["acc_norm"] for row in rows} == {None}
+        else:
+            normalised = [bool(sample["acc_norm"]) for sample in samples]
+            assert [row["acc_norm"] for row in rows] == normalised
+        metric = TASKS[name].metric
+        assert [row["correct"] for row in rows] == [row[metric] for row in rows]
+        for row, sample in zip(rows, samples, strict=True):
+            golds = (sample["target"], sample["doc"].get("answer"), sample["doc"].get("label"))
+            gold = {"winogrande": lambda g: int(g[1]) - 1, "piqa": lambda g: g[2]}.get(
+                name, lambda g: int(g[0])
+            )(golds)
+            assert row["correct"] == (row["prediction"] == gold)
+        entry = manifest["tasks"][name]
+        assert entry["rows"] == entry["rows_available"] == ROWS
+        assert entry["score"] == pytest.approx(theirs["results"][name][f"{metric},none"])
+    assert 0 < manifest["mean_score"] < 1
+
+
+def test_what_is_scored_is_not_scored_again(
+    run: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = run()
+    before = (tmp_path / "outcomes/piqa.parquet").read_bytes()
+
+    def no_model(*_: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(language_model, "load_language_model", no_model)
+        again = run()
+        with pytest.raises(AssertionError, match="a model was loaded"):
+            run(limit=7)
+        assert not (tmp_path / "outcomes/manifest.json").exists()
+    assert again["tasks"] == first["tasks"]
+    assert (tmp_path / "outcomes/piqa.parquet").read_bytes() == before
+    assert run(limit=7)["tasks"]["piqa"]["rows"] == 7
+
+
+def test_other_weights_are_scored_anew(
+    run: Callable, tiny_untied_model_folder: Path, tmp_path: Path
+) -> None:
+    first = run()
+    second = run(model_dir=tiny_untied_model_folder)
+    assert first["inputs"]["weights"] != second["inputs"]["weights"]
+    fresh = run(out="fresh", model_dir=tiny_untied_model_folder)
+    assert second["tasks"] == fresh["tasks"]
+    assert (tmp_path / "outcomes/piqa.parquet").read_bytes() == (
+        tmp_path / "fresh/piqa.parquet"
+    ).read_bytes()
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    class LocalOnly(socket.socket):
+        def __init__(self, family: int = -1, *rest: Any, **options: Any) -> None:
+            if family != socket.AF_UNIX:
+                raise AssertionError("a network socket was opened")
+            super().__init__(family, *rest, **options)
+
+    monkeypatch.setattr(socket, "socket", LocalOnly)
+    yield
+
+
+def test_no_network_is_asked(run: Callable, no_network: None) -> None:
+    with pytest.raises(AssertionError, match="network socket"):
+        socket.create_connection(("127.0.0.1", 9))
+    assert run()["tasks"]["piqa"]["rows"] == ROWS
+
+
+def test_numbers_that_are_not_finite_stop_the_work(
+    run: Callable, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(tiny_model_folder, tmp_path / "broken")
+    model = AutoModelForCausalLM.from_pretrained(broken)
+    model.model.norm.weight.data.fill_(float("nan"))
+    model.save_pretrained(broken)
+    with pytest.raises(WorkFailed, match=r"task piqa, document \d+: a log-likelihood isn't finite"):
+        run(model_dir=broken)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ["sciqq"]}, "did you mean sciq"),
+        ({"limit": 0}, "limit is 0"),
+        ({"batch_size": 0}, "batch size is 0"),
+        ({"dtype": "int8"}, "unknown number format 'int8'"),
+        ({"device": "abacus"}, "unknown device 'abacus'"),
+        ({"source": "no/such/folder"}, "no task rows here"),
+        ({"model_dir": Path("no/such/model")}, "no/such/model"),
+        ({"heldout": Path("no/such/text")}, "no packed text here"),
+    ],
+)
+def test_bad_input_is_refused(run: Callable, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        run(**changes)
+
+
+def test_a_model_without_a_tokenizer_is_refused(
+    run: Callable, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(
+        tiny_model_folder, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*")
+    )
+    with pytest.raises(BadInput, match="no tokenizer"):
+        run(model_dir=bare)

@@ -1,0 +1,115 @@
+"""A whole learning run on the smoke preset's model: what it writes, and what it can be read as."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from lemon.architecture import LAYER_TYPES
+from lemon.checkpoint import Checkpoint
+from lemon.errors import BadInput
+from lemon.learning import build_student, learn
+from lemon.learning.progress import Metrics, read_events
+from lemon.learning.student import DepthFusion
+from lemon.methods import start_operators
+from lemon.operators.file import load_operators
+from lemon.operators.fuse import fuse
+
+CPU = torch.device("cpu")
+
+
+def values_of(out, name):
+    return [e["value"] for e in read_events(out / "metrics.jsonl") if e["name"] == name]
+
+
+@pytest.fixture(scope="module")
+def learned(learning_world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("learned") / "lemon-cut-75"
+    project = learning_world.project(steps=30, layer_rate=0.02)
+    learn(project, "lemon-cut-75", learning_world.source, learning_world.text, out)
+    return project, out
+
+
+def test_learning_lowers_the_training_loss_and_the_heldout_perplexity(learned):
+    _, out = learned
+    loss = values_of(out, "train/loss")
+    assert len(loss) == 30
+    assert sum(loss[-5:]) < sum(loss[:5])
+    perplexity = values_of(out, "heldout/perplexity")
+    assert perplexity[-1] < perplexity[0]
+
+
+def test_a_run_leaves_operators_config_metrics_and_manifest_and_no_checkpoints(learned):
+    _, out = learned
+    assert {path.name for path in out.iterdir()} == {
+        "operators.safetensors",
+        "config.yaml",
+        "metrics.jsonl",
+        "manifest.json",
+    }
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["settings"]["steps"] == 30
+    operators, _ = load_operators(out / "operators.safetensors")
+    cut = torch.eye(4, 6)
+    for type in LAYER_TYPES:
+        assert operators.gamma[type].dtype == torch.float32
+        assert not torch.equal(operators.gamma[type], cut)
+        # Entries that Cut sets to zero have learned as well.
+        assert operators.gamma[type][:, 4:].abs().min() > 0
+
+
+def test_the_exported_model_computes_what_the_student_computed(learned, learning_world, tmp_path):
+    project, out = learned
+    fuse(learning_world.source, out / "operators.safetensors", tmp_path / "model")
+    source = Checkpoint(learning_world.source)
+    start = start_operators(project, "lemon-cut-75", source)
+    student, _ = build_student(project, "lemon-cut-75", source, start, CPU, trains_weights=False)
+    operators, _ = load_operators(out / "operators.safetensors")
+    student.fusion = DepthFusion(operators, CPU)
+    tokens = torch.arange(40).view(2, 20)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    with torch.no_grad():
+        logits = student(tokens) @ student.head_weight().T
+        torch.testing.assert_close(model(tokens).logits, logits, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_that_learn_are_exported_beside_the_operators(learning_world, tmp_path):
+    project = learning_world.project(steps=6)
+    out = tmp_path / "run"
+    learn(project, "lemon-cut-trained-75", learning_world.source, learning_world.text, out)
+    before, after = Checkpoint(learning_world.source), Checkpoint(out / "trained_source")
+    for name in before.specs:
+        assert not torch.equal(before.tensor(name), after.tensor(name)), name
+    fuse(out / "trained_source", out / "operators.safetensors", tmp_path / "model")
+    with pytest.raises(BadInput, match="made for a source model"):
+        fuse(learning_world.source, out / "operators.safetensors", tmp_path / "wrong")
+
+
+def test_microbatches_give_the_gradient_of_the_whole_batch(learning_world, tmp_path):
+    gammas = []
+    for size in (1, 4):
+        out = tmp_path / str(size)
+        project = learning_world.project(steps=2, microbatch_sequences=size)
+        learn(project, "lemon-cut-75", learning_world.source, learning_world.text, out)
+        operators, _ = load_operators(out / "operators.safetensors")
+        gammas.append(operators.gamma)
+    for type in LAYER_TYPES:
+        torch.testing.assert_close(gammas[0][type], gammas[1][type], atol=1e-4, rtol=1e-3)
+
+
+def test_a_method_that_learns_nothing_is_refused(learning_world, tmp_path):
+    project = learning_world.project()
+    with pytest.raises(BadInput, match="lemon build"):
+        learn(project, "cut-75", learning_world.source, learning_world.text, tmp_path / "run")
+
+
+def test_metrics_drop_what_came_after_the_resumed_step_and_a_line_cut_short(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    metrics = Metrics(path, after_step=0)
+    for step in (1, 2, 3):
+        metrics.write(step, step * 8, 0.5, {"train/loss": float(step)})
+    metrics.close()
+    path.write_text(path.read_text() + '{"step": 4, "tok')
+    Metrics(path, after_step=2).close()
+    assert [event["step"] for event in read_events(path)] == [1, 2]

@@ -1,0 +1,98 @@
+"""The chunked loss and its hand-formed gradient against plain autograd and by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lemon.learning.objective import distillation_loss, language_model_loss
+
+
+def plain_loss(hidden, head, teacher_hidden, teacher_head, labels, lm_weight):
+    """The definition, with every logit in memory and autograd's gradient."""
+    log_p = torch.log_softmax((hidden @ head.T).float(), dim=-1)
+    log_q = torch.log_softmax((teacher_hidden @ teacher_head.T).float(), dim=-1)
+    lm = torch.nn.functional.nll_loss(log_p, labels)
+    kl = torch.nn.functional.kl_div(log_p, log_q, log_target=True, reduction="batchmean")
+    return lm_weight * lm + (1 - lm_weight) * kl, lm, kl
+
+
+@given(
+    tokens=st.integers(1, 9),
+    chunk=st.integers(1, 10),
+    lm_weight=st.floats(0, 1),
+    seed=st.integers(0, 2**16),
+)
+@settings(deadline=None, max_examples=40)
+def test_losses_and_gradients_equal_the_definition(tokens, chunk, lm_weight, seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    hidden, head = draw(tokens, 5).requires_grad_(), draw(11, 5).requires_grad_()
+    teacher_hidden, teacher_head = draw(tokens, 7), draw(11, 7)
+    labels = torch.randint(11, (tokens,), generator=generator)
+    ours = distillation_loss(
+        hidden,
+        head,
+        teacher_hidden,
+        teacher_head,
+        labels,
+        lm_weight=lm_weight,
+        chunk_tokens=chunk,
+    )
+    (3 * ours.total).backward()
+    gradients = hidden.grad.clone(), head.grad.clone()
+    hidden.grad = head.grad = None
+    theirs = plain_loss(hidden, head, teacher_hidden, teacher_head, labels, lm_weight)
+    (3 * theirs[0]).backward()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradients[0], hidden.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(gradients[1], head.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_hand_worked_value():
+    # Student logits (0, 0): p = (1/2, 1/2). Teacher logits (log 3, 0): q = (3/4, 1/4).
+    hidden = torch.zeros(1, 1)
+    head = torch.tensor([[1.0], [0.0]])
+    losses = distillation_loss(
+        hidden,
+        head,
+        torch.tensor([[math.log(3.0)]]),
+        head,
+        torch.tensor([1]),
+        lm_weight=0.25,
+        chunk_tokens=8,
+    )
+    kl = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert losses.lm.item() == pytest.approx(math.log(2))
+    assert losses.kl.item() == pytest.approx(kl)
+    assert losses.total.item() == pytest.approx(0.25 * math.log(2) + 0.75 * kl)
+
+
+def test_a_student_that_is_the_teacher_has_no_divergence_and_no_gradient():
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(6, 4, generator=generator).requires_grad_()
+    head = torch.randn(9, 4, generator=generator)
+    labels = torch.arange(6)
+    losses = distillation_loss(
+        hidden, head, hidden.detach(), head, labels, lm_weight=0.0, chunk_tokens=4
+    )
+    losses.total.backward()
+    assert losses.kl.abs().item() < 1e-6
+    assert hidden.grad.abs().max().item() < 1e-7
+
+
+def test_language_model_loss_is_the_mean_over_tokens_whatever_the_chunk():
+    generator = torch.Generator().manual_seed(1)
+    hidden, head = torch.randn(7, 4, generator=generator), torch.randn(9, 4, generator=generator)
+    labels = torch.randint(9, (7,), generator=generator)
+    expected = torch.nn.functional.cross_entropy(hidden @ head.T, labels).item()
+    for chunk in (1, 3, 7, 100):
+        assert language_model_loss(hidden, head, labels, chunk_tokens=chunk) == pytest.approx(
+            expected, rel=1e-5
+        )

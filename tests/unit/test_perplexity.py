@@ -1,0 +1,125 @@
+"""Held-out perplexity against Hugging Face's own loss."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from task_rows import write_mirror
+from transformers import AutoModelForCausalLM
+
+import lemon.evaluation.perplexity as perplexity
+from lemon.data.packing import FORMAT, PackedText
+from lemon.errors import BadInput, WorkFailed
+from lemon.evaluation.harness import evaluate
+from lemon.evaluation.perplexity import heldout_perplexity
+
+LENGTH = 24
+ROWS = {"speeches": 5, "code": 3}
+WEIGHTS = {"speeches": 3.0, "code": 1.0}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Random tokens of the tiny model's vocabulary, packed in two domains."""
+    draw = np.random.default_rng(0)
+    domains = {}
+    for name, rows in ROWS.items():
+        for split, count in (("train", 1), ("heldout", rows)):
+            file = tmp_path / split / f"{name}.bin"
+            file.parent.mkdir(exist_ok=True)
+            draw.integers(0, 256, (count, LENGTH + 1)).astype("<u2").tofile(file)
+        splits = {"train": {"sequences": 1}, "heldout": {"sequences": rows}}
+        domains[name] = {"weight": WEIGHTS[name], "splits": splits}
+    manifest = {
+        "text_format": FORMAT,
+        "sequence_length": LENGTH,
+        "vocab_size": 257,
+        "dtype": "uint16",
+        "domains": domains,
+        "domain_order": list(domains),
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    return tmp_path
+
+
+def hugging_face_loss(model: Any, text: PackedText, domain: str, rows: int) -> float:
+    losses = []
+    for row in range(rows):
+        tokens = torch.from_numpy(text.sequence("heldout", domain, row))[None]
+        with torch.no_grad():
+            losses.append(float(model(tokens, labels=tokens).loss))
+    return sum(losses) / rows  # each row predicts LENGTH tokens
+
+
+def test_losses_are_hugging_faces(
+    model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(perplexity, "TOKENS_A_PASS", 2 * LENGTH)  # several passes, the last short
+    text = PackedText(folder)
+    result = heldout_perplexity(model, text)
+    for domain, rows in ROWS.items():
+        expected = hugging_face_loss(model, text, domain, rows)
+        entry = result["domains"][domain]
+        assert entry["loss"] == pytest.approx(expected, abs=1e-5)
+        assert entry["perplexity"] == pytest.approx(math.exp(expected), rel=1e-5)
+        assert entry["tokens"] == rows * LENGTH
+    speeches, code = (result["domains"][domain]["loss"] for domain in ROWS)
+    assert result["loss"] == pytest.approx((3 * speeches + code) / 4)
+    assert result["perplexity"] == pytest.approx(math.exp(result["loss"]))
+
+
+def test_a_limit_takes_the_first_sequences(model: Any, folder: Path) -> None:
+    text = PackedText(folder)
+    result = heldout_perplexity(model, text, sequences=4)
+    assert result["domains"]["speeches"]["tokens"] == 4 * LENGTH
+    assert result["domains"]["code"]["tokens"] == 3 * LENGTH
+    expected = hugging_face_loss(model, text, "speeches", 4)
+    assert result["domains"]["speeches"]["loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_another_vocabulary_and_a_broken_model_are_refused(model: Any, folder: Path) -> None:
+    text = PackedText(folder)
+    text.vocab_size = model.config.vocab_size + 1
+    with pytest.raises(BadInput, match="prepare the text with the model's tokenizer"):
+        heldout_perplexity(model, text)
+    text.vocab_size = 257
+    gain = model.model.norm.weight.data.clone()
+    try:
+        model.model.norm.weight.data[0] = float("inf")
+        with pytest.raises(WorkFailed, match="the held-out loss on speeches is"):
+            heldout_perplexity(model, text)
+    finally:
+        model.model.norm.weight.data = gain
+
+
+def test_evaluate_writes_it_and_measures_new_text_anew(
+    model: Any, tiny_model_folder: Path, folder: Path, tmp_path: Path
+) -> None:
+    mirror = write_mirror(tmp_path / "mirror", {"piqa": 3})
+    out = tmp_path / "outcomes"
+
+    def run() -> dict[str, Any]:
+        settings = {"dtype": "float32", "heldout": folder}
+        evaluate(tiny_model_folder, ["piqa"], str(mirror), None, out, **settings)
+        return json.loads((out / "perplexity.json").read_text())
+
+    first = run()
+    assert first["loss"] == pytest.approx(heldout_perplexity(model, PackedText(folder))["loss"])
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["perplexity"] == first["perplexity"]
+    (out / "perplexity.json").write_text(json.dumps({**first, "loss": 0.0}))
+    assert run()["loss"] == 0.0  # taken over, not measured again
+    file = folder / "heldout" / "code.bin"
+    file.write_bytes(bytes(file.stat().st_size))
+    assert run()["domains"]["code"] != first["domains"]["code"]

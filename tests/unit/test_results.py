@@ -1,0 +1,84 @@
+"""Outcomes are read back as they were written, and only comparable ones together."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fabricated_runs import write_outcomes
+
+from lemon.errors import BadInput
+from lemon.reporting.results import perplexity, read_run, read_runs
+
+RIGHT = {"sciq": [True, False, True], "piqa": [False, False]}
+
+
+def test_reads_scores_and_perplexity(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
+    result = read_run(tmp_path, "cut", ["sciq", "piqa"])
+    assert result.accuracy("sciq") == pytest.approx(2 / 3)
+    assert result.accuracy("piqa") == 0.0
+    assert result.perplexity == pytest.approx(math.exp(2))
+    assert result.domains == {"wikipedia": pytest.approx(math.exp(2))}
+    assert result.heldout_tokens == 4096
+
+
+def test_documents_are_put_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
+    path = tmp_path / "cut" / "outcomes" / "sciq.parquet"
+    pd.read_parquet(path).iloc[[2, 0, 1]].to_parquet(path)
+    assert read_run(tmp_path, "cut", ["sciq"]).correct["sciq"].tolist() == RIGHT["sciq"]
+
+
+def test_runs_on_other_rows_are_refused(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
+    write_outcomes(tmp_path / "lemon", RIGHT, loss=2.0, rows_digest="others")
+    with pytest.raises(BadInput, match=r"task sciq: runs 'cut' .* and 'lemon' .* different"):
+        read_runs(tmp_path, ["cut", "lemon"], ["sciq"])
+
+
+def test_runs_with_other_limits_are_refused(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
+    write_outcomes(tmp_path / "lemon", {"sciq": [True, False]}, loss=2.0)
+    with pytest.raises(BadInput, match=r"'cut' \(3 documents\) and 'lemon' \(2\)"):
+        read_runs(tmp_path, ["cut", "lemon"], ["sciq"])
+
+
+def test_other_heldout_text_is_refused(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
+    write_outcomes(tmp_path / "lemon", RIGHT, loss=2.0)
+    path = tmp_path / "lemon" / "outcomes" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": {"heldout": "other"}}))
+    with pytest.raises(BadInput, match="perplexity: runs 'cut' and 'lemon'"):
+        read_runs(tmp_path, ["cut", "lemon"], ["sciq"])
+
+
+def test_missing_and_damaged_outcomes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"cut/outcomes/manifest\.json"):
+        read_run(tmp_path, "cut", ["sciq"])
+    write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
+    with pytest.raises(BadInput, match="task logiqa was not evaluated"):
+        read_run(tmp_path, "cut", ["logiqa"])
+    path = tmp_path / "cut" / "outcomes" / "sciq.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadInput, match=r"sciq\.parquet: not readable"):
+        read_run(tmp_path, "cut", ["sciq"])
+    path.unlink()
+    with pytest.raises(BadInput, match=r"sciq\.parquet: the outcomes are missing"):
+        read_run(tmp_path, "cut", ["sciq"])
+
+
+def test_a_document_twice_is_refused(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
+    path = tmp_path / "cut" / "outcomes" / "sciq.parquet"
+    rows = pd.read_parquet(path)
+    pd.concat([rows, rows.iloc[:1]]).to_parquet(path)
+    with pytest.raises(BadInput, match="one twice"):
+        read_run(tmp_path, "cut", ["sciq"])
+
+
+def test_perplexity_beyond_floating_point_is_infinite() -> None:
+    assert perplexity(1000.0) == math.inf

@@ -1,0 +1,129 @@
+"""The fused student against Hugging Face models, and its gradient against finite differences."""
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from lemon.architecture import LAYER_TYPES
+from lemon.checkpoint import Checkpoint
+from lemon.learning.decoder import Decoder
+from lemon.learning.objective import distillation_loss
+from lemon.learning.source_stack import SourceStack
+from lemon.learning.student import DepthFusion, FusedStudent, teacher_hidden_states
+from lemon.operators.algebra import Operators
+
+CPU = torch.device("cpu")
+
+
+def make_student(folder, gamma_of, *, layers=3, segment=2, recompute=True, learns=False):
+    source = Checkpoint(folder)
+    target = source.shape.with_depth(layers)
+    gamma = {type: gamma_of(type, layers, source.shape.num_hidden_layers) for type in LAYER_TYPES}
+    stack = SourceStack(source, dtype=torch.float32, device=CPU, learns=learns)
+    student = FusedStudent(
+        stack,
+        DepthFusion(Operators(source.shape, target, gamma=gamma), CPU),
+        Decoder(source.config, CPU),
+        layers_per_segment=segment,
+        recompute=recompute,
+    )
+    return student, stack
+
+
+def dense(type, layers, depth):
+    generator = torch.Generator().manual_seed(len(type) * 7 + ord(type[0]))
+    return torch.eye(layers, depth) + 0.2 * torch.randn(layers, depth, generator=generator)
+
+
+def some_tokens(student, rows=2, length=9):
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(student.stack.shape.vocab_size, (rows, length), generator=generator)
+
+
+@pytest.fixture(params=["tiny_model_folder", "tiny_untied_model_folder"])
+def folder(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_teacher_gives_the_logits_of_hugging_face(folder):
+    student, stack = make_student(folder, dense)
+    tokens = some_tokens(student)
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    logits = teacher_hidden_states(stack, student.decoder, tokens) @ stack.head_weight().T
+    torch.testing.assert_close(logits, model(tokens).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("segment", [1, 2, 3])
+@pytest.mark.parametrize("recompute", [True, False])
+def test_one_hot_student_is_the_model_with_layers_dropped_bit_for_bit(folder, segment, recompute):
+    kept = [0, 2, 3]
+
+    def selection(type, layers, depth):
+        return torch.eye(depth)[kept]
+
+    student, _ = make_student(folder, selection, segment=segment, recompute=recompute)
+    tokens = some_tokens(student)
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model.model.layers = torch.nn.ModuleList(model.model.layers[layer] for layer in kept)
+    model.config.num_hidden_layers = len(kept)
+    expected = model.model(tokens, use_cache=False).last_hidden_state
+    assert torch.equal(student(tokens), expected)
+
+
+def test_segments_and_recomputation_change_no_gradient(folder):
+    gradients = []
+    for segment, recompute in ((1, True), (3, False), (2, True)):
+        student, _ = make_student(folder, dense, segment=segment, recompute=recompute)
+        student(some_tokens(student)).square().mean().backward()
+        gradients.append({t: g.grad for t, g in student.fusion.gamma.items()})
+    for other in gradients[1:]:
+        for type in LAYER_TYPES:
+            torch.testing.assert_close(gradients[0][type], other[type], atol=1e-6, rtol=1e-4)
+
+
+def test_gradient_of_gamma_against_finite_differences(folder):
+    student, stack = make_student(folder, dense)
+    for module in (student, stack):
+        module.double()
+    stack.dtype = torch.float64
+    tokens = some_tokens(student)
+    inputs, labels = tokens[:, :-1], tokens[:, 1:].flatten()
+
+    def loss():
+        return distillation_loss(
+            student(inputs).flatten(0, 1),
+            student.head_weight(),
+            teacher_hidden_states(stack, student.decoder, inputs).flatten(0, 1),
+            stack.head_weight(),
+            labels,
+            lm_weight=0.5,
+            chunk_tokens=5,
+        ).total
+
+    loss().backward()
+    step = 1e-3
+    for type in LAYER_TYPES:
+        gamma = student.fusion.gamma[type]
+        largest = gamma.grad.abs().argmax()
+        entry = (int(largest // gamma.shape[1]), int(largest % gamma.shape[1]))
+        with torch.no_grad():
+            middle = gamma[entry].item()
+            gamma[entry] = middle + step
+            above = loss().item()
+            gamma[entry] = middle - step
+            below = loss().item()
+            gamma[entry] = middle
+        # The loss is in float32, so its difference carries an error near 1e-6 / (2 step).
+        expected = (above - below) / (2 * step)
+        assert gamma.grad[entry].item() == pytest.approx(expected, rel=2e-2, abs=2e-3), type
+
+
+def test_gradient_of_learning_weights_is_gamma_transposed(folder):
+    student, stack = make_student(folder, dense, layers=2, segment=1, learns=True)
+    weights = student.fusion.layers(stack, 0, 2)
+    probe = [torch.randn_like(weights[i]["q"]) for i in range(2)]
+    sum((weights[i]["q"] * probe[i]).sum() for i in range(2)).backward()
+    gamma = student.fusion.gamma["q"].detach()
+    for layer in range(stack.shape.num_hidden_layers):
+        expected = sum(gamma[i, layer] * probe[i] for i in range(2))
+        torch.testing.assert_close(stack.layers["q"].grad[layer], expected)

@@ -1,0 +1,241 @@
+"""Table 3 from fabricated outcomes: numbers, verdicts, renderings."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fabricated_runs import write_outcomes, write_runs
+
+from lemon.errors import BadInput
+from lemon.presets import Project, load_project
+from lemon.reporting.cells import rounded_perplexity, signed
+from lemon.reporting.published import published_row, published_rows
+from lemon.reporting.rendering import tex_escaped
+from lemon.reporting.scores import OPPOSITE_ORDER, SAME_ORDER, TIED, order_verdict
+from lemon.reporting.statistics import Interval
+from lemon.reporting.tables import write_table
+
+CONFIG = Path(__file__).parents[2] / "config"
+TASKS = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
+CONTRACT = "run,method,layers,task,metric,value,ci_low,ci_high,n,seeds,published,delta,verdict"
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project("laptop", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("table")
+    write_runs(project, "table3", folder / "runs")
+    write_table(project, "table3", folder / "runs", folder / "tables")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lines(rendered: Path) -> pd.DataFrame:
+    return pd.read_csv(rendered / "tables" / "table3.csv")
+
+
+def cell(lines: pd.DataFrame, run: str, task: str) -> pd.Series:
+    (found,) = lines.index[lines["run"].fillna("").str.startswith(run) & (lines["task"] == task)]
+    return lines.loc[found]
+
+
+def test_csv_starts_with_the_public_columns(rendered: Path) -> None:
+    assert (rendered / "tables" / "table3.csv").read_text().startswith(CONTRACT + ",")
+
+
+def test_values_are_the_share_of_right_answers(rendered: Path, lines: pd.DataFrame) -> None:
+    outcomes = rendered / "runs" / "cut-75" / "outcomes"
+    right = {t: pd.read_parquet(outcomes / f"{t}.parquet")["correct"].mean() for t in TASKS}
+    for task, share in right.items():
+        assert cell(lines, "cut-75", task)["value"] == pytest.approx(100 * share)
+    mean = cell(lines, "cut-75", "average")
+    assert mean["value"] == pytest.approx(100 * sum(right.values()) / 5)
+    assert mean["n"] == 500
+    assert mean["ci_low"] < mean["value"] < mean["ci_high"]
+
+
+def test_published_values_and_differences(lines: pd.DataFrame) -> None:
+    mean = cell(lines, "cut-50", "average")
+    assert mean["published"] == 40.0
+    assert mean["published_recomputed"] == pytest.approx(39.94)
+    assert mean["delta"] == pytest.approx(mean["value"] - 40.0)
+    assert mean["layers"] == 15 and mean["published_layers"] == 16
+    assert cell(lines, "lemon-cut-75", "logiqa")["published"] == 26.9
+
+
+def test_several_seeds_give_their_mean_and_spread(rendered: Path, lines: pd.DataFrame) -> None:
+    values = []
+    for seed in range(5):
+        path = rendered / "runs" / f"random-75-s{seed}" / "outcomes" / "piqa.parquet"
+        values.append(100 * pd.read_parquet(path)["correct"].mean())
+    line = cell(lines, "random-75-s0", "piqa")
+    assert line["seeds"] == 5
+    assert line["value"] == pytest.approx(sum(values) / 5)
+    assert line["seed_sd"] == pytest.approx(pd.Series(values).std(), abs=1e-4)
+    assert pd.isna(cell(lines, "cut-75", "piqa")["seed_sd"])
+
+
+def test_rows_without_runs_hold_no_number_of_ours(lines: pd.DataFrame) -> None:
+    absent = lines[lines["method"].isin(["Shear", "LEMON-Prune"])]
+    assert len(absent) == 4 * 8
+    assert absent[["value", "ci_low", "delta", "run"]].isna().all().all()
+    assert set(absent["verdict"]) == {"not yet run"}
+    assert absent.loc[absent["task"] == "average", "published"].tolist() == [59.7, 60.4, 38.4, 48.6]
+
+
+def test_verdicts_compare_with_cut_of_the_same_depth(
+    project: Project, rendered: Path, lines: pd.DataFrame
+) -> None:
+    assert cell(lines, "lemon-cut-75", "average")["verdict"] == SAME_ORDER
+    assert cell(lines, "cut-75", "average")["verdict"] == "-"
+    assert cell(lines, "source", "average")["verdict"] == "-"
+    assert cell(lines, "lemon-cut-trained-75", "average")["verdict"] == "-"
+
+
+@pytest.mark.parametrize(
+    ("published", "difference", "interval", "verdict"),
+    [
+        (4.8, 0.1, Interval(0.05, 0.2), SAME_ORDER),
+        (4.8, -0.1, Interval(-0.2, -0.05), OPPOSITE_ORDER),
+        (-4.8, -0.1, Interval(-0.2, -0.05), SAME_ORDER),
+        (4.8, 0.1, Interval(-0.01, 0.2), TIED),
+    ],
+)
+def test_order_verdict(
+    published: float, difference: float, interval: Interval, verdict: str
+) -> None:
+    assert order_verdict(published, difference, interval) == verdict
+
+
+def test_claims_say_what_came_out(project: Project, tmp_path: Path, rendered: Path) -> None:
+    manifest = json.loads((rendered / "tables" / "table3.manifest.json").read_text())
+    assert [test["verdict"] for test in manifest["comparisons"]] == ["holds", "holds"]
+    worse = {task: [False] * 95 + [True] * 5 for task in TASKS}
+    better = {task: [True] * 60 + [False] * 40 for task in TASKS}
+    runs = write_runs(project, "table3", tmp_path / "runs")
+    write_outcomes(runs / "lemon-cut-75", worse, loss=9.0)
+    write_outcomes(runs / "cut-75", better, loss=4.0)
+    write_outcomes(runs / "lemon-cut-50", better, loss=4.0)
+    write_outcomes(runs / "cut-50", better, loss=4.0)
+    write_table(project, "table3", runs, tmp_path / "tables")
+    manifest = json.loads((tmp_path / "tables" / "table3.manifest.json").read_text())
+    first, second = manifest["comparisons"]
+    assert (first["verdict"], first["difference"]) == ("does not hold", -55.0)
+    assert all(task["p_adjusted"] < 0.001 for task in first["tasks"])
+    assert (second["verdict"], second["difference"]) == ("not resolved", 0.0)
+    text = (tmp_path / "tables" / "table3.md").read_text()
+    assert "On the task mean: **does not hold**; in held-out perplexity: **does not hold**" in text
+
+
+def test_every_rendering_shows_the_same_numbers(rendered: Path, lines: pd.DataFrame) -> None:
+    plain = {
+        "md": (rendered / "tables" / "table3.md").read_text(),
+        "html": re.sub("<[^>]+>", " ", (rendered / "tables" / "table3.html").read_text()),
+        "tex": (rendered / "tables" / "table3.tex").read_text(),
+    }
+    for value in lines.loc[lines["task"].isin(TASKS), "value"].dropna():
+        for text in plain.values():
+            assert f"{value:.1f}" in text
+    for text in plain.values():
+        assert "not yet run" in text
+        assert "RedPajama" in text  # the departures
+        assert "39.94" in text  # the misprinted average
+
+
+def test_tex_has_balanced_braces_and_rows_of_equal_length(rendered: Path) -> None:
+    text = (rendered / "tables" / "table3.tex").read_text()
+    assert text.count("{") == text.count("}")
+    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
+    rows = re.split(r"\\\\\n", body)[:-1]
+    widths = {len(re.findall(r"(?<!\\)&", row)) for row in rows if "multicolumn" not in row}
+    assert widths == {8}
+
+
+def test_html_stands_alone(rendered: Path) -> None:
+    text = (rendered / "tables" / "table3.html").read_text()
+    assert not re.search(r"(src|href)=|@import|url\(", text)
+
+
+def test_the_picture_is_a_picture(rendered: Path) -> None:
+    data = (rendered / "tables" / "table3.png").read_bytes()
+    assert data.startswith(b"\x89PNG") and len(data) > 50_000
+
+
+def test_the_same_outcomes_give_the_same_files(
+    project: Project, rendered: Path, tmp_path: Path
+) -> None:
+    write_table(project, "table3", rendered / "runs", tmp_path)
+    for suffix in ("csv", "md", "tex", "html", "png"):
+        again = (tmp_path / f"table3.{suffix}").read_bytes()
+        assert again == (rendered / "tables" / f"table3.{suffix}").read_bytes(), suffix
+
+
+def test_a_preset_with_fewer_tasks_compares_means_over_these(tmp_path: Path) -> None:
+    smoke = load_project("smoke", CONFIG)
+    runs = write_runs(smoke, "table3", tmp_path / "runs", documents=8)
+    write_table(smoke, "table3", runs, tmp_path / "tables")
+    lines = pd.read_csv(tmp_path / "tables" / "table3.csv")
+    tasks = smoke.table("table3").tasks
+    assert set(lines["task"]) == {*tasks, "average", "heldout"}
+    expected = published_row("table3", "Cut", 24).mean_over(tasks)
+    assert cell(lines, "cut-75", "average")["published"] == pytest.approx(expected, abs=1e-4)
+    assert "has other tasks than the paper" in (tmp_path / "tables" / "table3.md").read_text()
+
+
+def test_a_run_that_is_not_evaluated_stops_the_table(project: Project, tmp_path: Path) -> None:
+    runs = write_runs(project, "table3", tmp_path / "runs", documents=4)
+    (runs / "cut-50" / "outcomes" / "manifest.json").unlink()
+    with pytest.raises(BadInput, match="cut-50"):
+        write_table(project, "table3", runs, tmp_path / "tables")
+    assert not (tmp_path / "tables").exists()
+
+
+def test_printed_averages_stay_and_three_of_table3_are_not_the_mean_of_their_cells() -> None:
+    rows = published_rows("table3")
+    assert len(rows) == 13
+    off = {
+        (row.method, row.layers): (row.average, round(row.mean_over(row.scores) or 0, 2))
+        for row in rows
+        if abs((row.average or 0) - (row.mean_over(row.scores) or 0)) > 0.05
+    }
+    assert off == {
+        ("Avg", 24): (38.4, 38.46),
+        ("LEMON-Prune", 24): (60.4, 60.48),
+        ("Cut", 16): (40.0, 39.94),
+    }
+
+
+def test_unknown_published_rows_are_named() -> None:
+    with pytest.raises(BadInput, match="no row 'Cut' with 23 layers; it has LLaMA2-7B"):
+        published_row("table3", "Cut", 23)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (22.44, "22.4"),
+        (99.99, "100"),
+        (412.3, "412"),
+        (9213.0, "9,210"),
+        (26_000_000.0, "2.60×10⁷"),
+        (float("inf"), "∞"),
+    ],
+)
+def test_perplexities_keep_three_digits(value: float, text: str) -> None:
+    assert rounded_perplexity(value) == text
+
+
+def test_signs() -> None:
+    assert [signed(v) for v in (1.25, -0.04, -3.0)] == ["+1.2", "0.0", "\N{MINUS SIGN}3.0"]
+
+
+def test_tex_escapes() -> None:
+    assert tex_escaped("5 % of a_b & 2.6×10⁷") == r"5 \% of a\_b \& 2.6$\times$10$^{7}$"

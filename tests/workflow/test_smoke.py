@@ -1,0 +1,128 @@
+"""The whole of the smoke preset from nothing, with network sockets forbidden and two SIGKILLs."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from workspaces import copy_workflow
+
+from lemon.presets import load_project
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+NO_NETWORK = Path(__file__).parent / "no_network"
+
+
+KILLED = "lemon-cut-75"
+
+
+def kill_when(space, target, seen) -> None:
+    """Start a target and SIGKILL Snakemake with all its jobs as soon as a file is seen."""
+    process = subprocess.Popen(
+        space.command(target),
+        cwd=space.path,
+        env=space.variables(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 500
+    try:
+        while not seen() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert seen() and process.poll() is None, "it ended before it could be killed"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """table3 of the smoke preset: killed while learning, killed while evaluating, then finished."""
+    space = copy_workflow(tmp_path_factory.mktemp("smoke"))
+    space.python_path = [str(NO_NETWORK)]
+    space.environment = {"NETWORK_CALLS": str(space.path / "network.txt")}
+    runs = space.path / "runs" / "smoke"
+
+    learned = f"runs/smoke/{KILLED}/manifest.json"
+    kill_when(space, learned, lambda: list((runs / KILLED / "checkpoints").glob("[!.]*")))
+    assert not (space.path / learned).exists()
+    kill_when(space, "table3", lambda: list(runs.glob("*/outcomes/manifest.json")))
+    space.evaluated = {
+        file: file.stat().st_mtime_ns for file in runs.glob("*/outcomes/manifest.json")
+    }
+    space.done = space.snakemake("table3", timeout=900)
+    assert space.done.returncode == 0, space.done.stdout
+    return space
+
+
+def test_every_promised_file_is_there(smoke):
+    project = load_project("smoke", smoke.path / "config")
+    for run in project.table_runs("table3"):
+        folder = smoke.path / "runs" / "smoke" / run
+        assert json.loads((folder / "outcomes" / "manifest.json").read_text())["stage"]
+    tables = smoke.path / "results" / "smoke" / "tables"
+    for ending in ("csv", "md", "tex", "html", "png", "manifest.json"):
+        assert (tables / f"table3.{ending}").stat().st_size > 0
+    with (tables / "table3.csv").open() as file:
+        assert {row["run"] for row in csv.DictReader(file)} >= set(project.table_runs("table3"))
+
+
+def test_nothing_tried_the_network(smoke):
+    notes = smoke.path / "network.txt"
+    assert not notes.exists(), notes.read_text()
+
+
+def test_the_network_really_is_forbidden(smoke):
+    attempt = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')"
+    variables = {**smoke.variables(), "NETWORK_CALLS": os.devnull}
+    done = subprocess.run(
+        [smoke.command()[0], "-c", attempt], env=variables, capture_output=True, text=True
+    )
+    assert "no network in this test" in done.stderr
+
+
+def test_a_killed_run_resumed_to_the_same_operators(smoke, tmp_path):
+    """They are bit-identical to those of a run that nobody interrupted."""
+    data = smoke.path / "data" / "smoke"
+    command = [smoke.command()[0], "-m", "lemon.cli", "learn", "--preset", "smoke"]
+    command += ["--run", KILLED, "--source", data / "source", "--text", data / "text"]
+    command += ["--out", tmp_path / KILLED]
+    variables = {**smoke.variables(), "OMP_NUM_THREADS": "2"}
+    subprocess.run(command, cwd=smoke.path, env=variables, check=True, capture_output=True)
+    name = "operators.safetensors"
+    resumed = (smoke.path / "runs" / "smoke" / KILLED / name).read_bytes()
+    assert resumed == (tmp_path / KILLED / name).read_bytes()
+
+
+def test_a_killed_evaluation_costs_only_what_was_missing(smoke):
+    assert smoke.evaluated
+    for file, written in smoke.evaluated.items():
+        assert file.stat().st_mtime_ns == written, f"{file} was made again"
+
+
+def test_a_finished_table_needs_nothing(smoke):
+    assert "Nothing to be done" in smoke.snakemake("table3").stdout
+
+
+def test_an_unreachable_tracker_costs_one_warning(smoke):
+    state = smoke.path / "runs" / "smoke" / "tracking" / "table3.json"
+    assert json.loads(state.read_text())["status"] == "tracked"
+    state.unlink()
+    usual = smoke.environment
+    smoke.environment = {
+        "NETWORK_CALLS": os.devnull,
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+    }
+    done = smoke.snakemake("table3")
+    smoke.environment = usual
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("warning: MLflow") == 1
+    assert json.loads(state.read_text())["status"] == "pending"
+    assert smoke.snakemake("table3").returncode == 0
+    assert json.loads(state.read_text())["status"] == "tracked"

@@ -1,0 +1,78 @@
+"""A short pass of Table 3 on the real model, text and benchmark rows: few steps, few rows."""
+
+import csv
+import json
+import os
+
+import pytest
+from ruamel.yaml import YAML
+from workspaces import copy_workflow
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.assets]
+
+RUNS = ["source", "cut-75", "lemon-cut-75"]
+ROWS = 4
+
+
+def shorten(space) -> None:
+    """Few steps, few rows, three runs; the model and the assets stay those of the preset."""
+
+    def fewer(values):
+        values["budgets"]["fusion"] = 2
+        values["evaluation"]["limit"] = ROWS
+        values["text"].update(train_sequences=40, heldout_sequences=2)
+        values["learning"]["heldout_sequences"] = 1
+
+    space.change_preset(fewer)
+    yaml = YAML(typ="safe")
+    file = space.path / "config" / "paper.yaml"
+    tables = yaml.load(file)
+    for row in tables["table3"]["rows"]:
+        row["runs"] = [run for run in row["runs"] if run in RUNS]
+    tables["table3"]["comparisons"] = [
+        pair for pair in tables["table3"]["comparisons"] if {*pair.values()} >= {*RUNS[1:]}
+    ]
+    yaml.dump(tables, file)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    space = copy_workflow(tmp_path_factory.mktemp("short"))
+    space.preset = "laptop"
+    shorten(space)
+    fetched = space.snakemake("fetch")
+    if fetched.returncode and not os.environ.get("CI"):
+        pytest.skip(f"the assets can't be fetched: {fetched.stdout.splitlines()[-1]}")
+    done = space.snakemake("table3", timeout=1500)
+    assert done.returncode == 0, done.stdout
+    return space
+
+
+def test_every_run_is_scored_on_every_task(short):
+    with (short.path / "results/laptop/tables/table3.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["value"]]
+    tasks = {"sciq", "piqa", "winogrande", "arc_easy", "logiqa"}
+    for run in RUNS:
+        scored = {row["task"]: row for row in rows if row["run"] == run}
+        assert tasks <= set(scored), run
+        assert {int(scored[task]["n"]) for task in tasks} == {ROWS}
+
+
+def test_the_real_source_model_predicts_text_well(short):
+    """A conversion error would show here first: a broken model is off by orders."""
+    perplexity = {
+        run: json.loads((short.path / f"runs/laptop/{run}/outcomes/perplexity.json").read_text())
+        for run in RUNS
+    }
+    assert perplexity["source"]["perplexity"] < 60
+    assert perplexity["cut-75"]["perplexity"] > 10 * perplexity["source"]["perplexity"]
+
+
+def test_the_learned_operators_left_their_start(short):
+    from safetensors.numpy import load_file
+
+    cut, learned = (
+        load_file(short.path / f"runs/laptop/{run}/operators.safetensors") for run in RUNS[1:]
+    )
+    assert set(cut) == set(learned)
+    assert any((cut[name] != learned[name]).any() for name in cut)

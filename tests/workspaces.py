@@ -1,0 +1,103 @@
+"""Folders of their own in which tests run Snakemake on a copy of the workflow."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+REPOSITORY = Path(__file__).parents[1]
+STAND_IN = Path(__file__).parent / "workflow" / "stand_in"
+
+
+@dataclass
+class Workspace:
+    """A fresh working folder with the committed workflow and configuration."""
+
+    path: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    preset: str = "smoke"
+    target: str = "all"
+    python_path: list[str] = field(default_factory=list)
+
+    def command(self, *arguments: str) -> list[str]:
+        """A snakemake call as `make` writes it, for this folder's preset."""
+        config = ["--config", f"preset={self.preset}", f"target={self.target}"]
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *config]
+
+    def variables(self) -> dict[str, str]:
+        """The environment: this Python's own commands first."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        modules = os.pathsep.join([*self.python_path, str(REPOSITORY / "src")])
+        own = {"PATH": path, "PYTHONPATH": modules}
+        return {**os.environ, **own, **self.environment}
+
+    def snakemake(self, *arguments: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake to its end; stdout holds stderr as well."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.path,
+            env=self.variables(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+
+    def change_preset(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        """Read this folder's preset, change the values, write it back without its comments."""
+        file = self.path / "config" / "presets" / f"{self.preset}.yaml"
+        yaml = YAML(typ="safe")
+        values = yaml.load(file)
+        change(values)
+        yaml.dump(values, file)
+
+
+def copy_workflow(path: Path) -> Workspace:
+    """Lay the workflow and the configuration into an empty folder."""
+    for folder in ("workflow", "config"):
+        shutil.copytree(REPOSITORY / folder, path / folder)
+    return Workspace(path)
+
+
+@dataclass
+class DrivenWorkspace(Workspace):
+    """A workspace whose jobs are done by the stand-in, which notes its calls."""
+
+    first_jobs: list[str] = field(default_factory=list)
+
+    @property
+    def calls(self) -> Path:
+        """The stand-in's notes."""
+        return self.path / "calls.txt"
+
+    def stand_in(self) -> dict[str, str]:
+        """Variables that put the stand-in before the real command."""
+        path = f"{STAND_IN}{os.pathsep}{self.variables()['PATH']}"
+        return {"PATH": path, "CALLS": str(self.calls)}
+
+    def jobs(self, target: str = "table3", **environment: str) -> list[str]:
+        """Make a target and return the calls that it took, without their options."""
+        self.calls.write_text("")
+        self.environment = {**self.stand_in(), **environment}
+        done = self.snakemake(target)
+        self.environment = {}
+        assert done.returncode == 0, done.stdout
+        return [summary(call) for call in self.calls.read_text().splitlines()]
+
+
+def summary(call: str) -> str:
+    """The command of a call and the run or table that it works on."""
+    words = call.split()
+    stage = " ".join(words[:2]) if words[0] == "prepare" else words[0]
+    for option in ("--run", "--table"):
+        if option in words:
+            return f"{stage} {words[words.index(option) + 1]}"
+    if stage in ("fuse", "evaluate"):
+        return f"{stage} {Path(words[words.index('--out') + 1]).parent.name}"
+    return stage
