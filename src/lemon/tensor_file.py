@@ -163,6 +163,7 @@ def write_tensor_file(
             for chunk in _rounded_chunks(name, tensor, format):
                 file.write(chunk.data)
             positions[name] = end
+            del tensor, chunk  # each may be a view that keeps much more in memory
     if unfinished := [name for name in shapes if positions[name] != ends[name]]:
         raise ValueError(f"{path.name} was not given all of {', '.join(unfinished)}")
 

@@ -208,7 +208,8 @@ def _experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         local = _store().startswith("sqlite:")
-        place = Path(ARTIFACTS, name.replace(" ", "-")).absolute().as_uri() if local else None
+        folder = Path(ARTIFACTS, name.replace(" (", "-").removesuffix(")"))
+        place = folder.absolute().as_uri() if local else None
         return str(client.create_experiment(name, artifact_location=place, tags={KEY: name}))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)

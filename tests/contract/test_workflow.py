@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lemon.stages import RULE_VERSIONS
+
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 ANATOMY = ["input", "output", "log", "benchmark", "wildcard_constraints", "priority"]
 ANATOMY += ["threads", "resources", "params", "message", "shell"]
@@ -84,3 +86,8 @@ def test_rules_call_the_command_and_run_no_python():
         assert not re.search(r"^ +(run|script|notebook):", file.read_text(), flags=re.M), file
     for name, rule in RULES.items():
         assert "lemon " in rule["shell"], name
+
+
+def test_each_stage_with_a_version_has_its_rule():
+    used = [re.search(r'settings\("(\w+)"\)', rule["params"])[1] for rule in RULES.values()]
+    assert sorted(used) == sorted(RULE_VERSIONS)

@@ -104,7 +104,7 @@ MISTAKES = {
         "steps: unknown budget fushion, did you mean fusion?",
     ),
     "wrong seed type": (
-        (RUNS, r"^(random-75-s3\t.*)\t3\t", r"\1\t3.5\t"),
+        (RUNS, r"^(random-75-s2\t.*)\t2\t", r"\1\t3.5\t"),
         "seed: must be a whole number of at least 0, not '3.5'",
     ),
     "radii that are none": (

@@ -140,6 +140,12 @@ def test_operators_of_another_model_name_both(model, operators, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_operators_of_a_model_of_other_sizes(operators, tiny_untied_model_folder, tmp_path):
+    with pytest.raises(BadInput, match=r"operators.safetensors: made for .* of the sizes"):
+        fuse(tiny_untied_model_folder, operators, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_truncated_or_missing_operators(model, operators, tmp_path):
     operators.write_bytes(operators.read_bytes()[:-7])
     with pytest.raises(BadInput, match=r"operators.safetensors: holds .* promises"):

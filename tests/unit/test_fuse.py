@@ -135,6 +135,25 @@ def test_slabs_do_not_change_a_selection(source, monkeypatch, allowed):
         assert weight.equal(source.tensor(origin)), name
 
 
+def test_factors_may_be_given_for_some_layers_only(source, monkeypatch):
+    """Absent is the identity, layer by layer; slabs keep whole heads together all the same."""
+    monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: 1)
+    drawn = random_operators(source.shape, source.shape.with_depth(3))
+    operators = Operators(
+        source.shape,
+        drawn.target,
+        gamma=drawn.gamma,
+        attn={1: drawn.attn[1]},
+        ffn={2: drawn.ffn[2]},
+    )
+    large = {name: weight.double().numpy() for name, weight in weights_of(source).items()}
+    expected = naive_fusion(large, operators)
+    for name, weight in fuse_tensors(source, operators):
+        torch.testing.assert_close(
+            weight.double(), torch.from_numpy(expected[name]), rtol=1e-5, atol=1e-5
+        )
+
+
 def test_a_row_of_zeros_gives_a_layer_of_zeros(source):
     gamma = {type: torch.zeros(2, source.shape.num_hidden_layers) for type in LAYER_TYPES}
     operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)

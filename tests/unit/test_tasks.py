@@ -1,4 +1,4 @@
-"""The task files say what lm-eval's own say, and the rows are those of the folder that was named."""
+"""The task files say what lm-eval's own say, on the rows of the folder that was named."""
 
 from __future__ import annotations
 

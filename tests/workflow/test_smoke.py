@@ -52,10 +52,10 @@ def smoke(tmp_path_factory):
     learned = f"runs/smoke/{KILLED}/manifest.json"
     kill_when(space, learned, lambda: list((runs / KILLED / "checkpoints").glob("[!.]*")))
     assert not (space.path / learned).exists()
-    kill_when(space, "table3", lambda: list(runs.glob("*/outcomes/manifest.json")))
-    space.evaluated = {
-        file: file.stat().st_mtime_ns for file in runs.glob("*/outcomes/manifest.json")
-    }
+    kill_when(space, "table3", lambda: len(list(runs.glob("*/outcomes/manifest.json"))) >= 3)
+    outcomes = {file: file.stat().st_mtime_ns for file in runs.glob("*/outcomes/manifest.json")}
+    # Two jobs work at once; Snakemake may not yet have noted the end of the last two.
+    space.evaluated = sorted(outcomes.items(), key=lambda item: item[1])[:-2]
     space.done = space.snakemake("table3", timeout=900)
     assert space.done.returncode == 0, space.done.stdout
     return space
@@ -70,7 +70,8 @@ def test_every_promised_file_is_there(smoke):
     for ending in ("csv", "md", "tex", "html", "png", "manifest.json"):
         assert (tables / f"table3.{ending}").stat().st_size > 0
     with (tables / "table3.csv").open() as file:
-        assert {row["run"] for row in csv.DictReader(file)} >= set(project.table_runs("table3"))
+        shown = {run for row in csv.DictReader(file) for run in row["run"].split()}
+    assert shown == set(project.table_runs("table3"))
 
 
 def test_nothing_tried_the_network(smoke):
@@ -102,7 +103,7 @@ def test_a_killed_run_resumed_to_the_same_operators(smoke, tmp_path):
 
 def test_a_killed_evaluation_costs_only_what_was_missing(smoke):
     assert smoke.evaluated
-    for file, written in smoke.evaluated.items():
+    for file, written in smoke.evaluated:
         assert file.stat().st_mtime_ns == written, f"{file} was made again"
 
 

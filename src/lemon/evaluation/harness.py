@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput, WorkFailed
+from lemon.evaluation.progress import ProgressLine, say
 from lemon.evaluation.tasks import FEWSHOT_SEED, Task, check_task_names, opened_tasks, rows_folder
-from lemon.provenance import file_digest, peak_memory_bytes, write_manifest
-from lemon.storage import write_json
+from lemon.provenance import file_digest, write_manifest
+from lemon.storage import storage_error, write_json
 
 if TYPE_CHECKING:
     from lemon.evaluation.language_model import SharedPrefixLM
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 RULE_VERSION = 1  # raise it when the same inputs would be scored differently
 DTYPES = ("bfloat16", "float32", "float16")
 CHUNK_DOCUMENTS = 16  # scored and kept at once, or as many as fill a pass
-LINE_EVERY_S = 30.0
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -77,7 +76,10 @@ def evaluate(
         from lemon.data.packing import PackedText
 
         text = PackedText(heldout)
-    (out / "manifest.json").unlink(missing_ok=True)
+    try:
+        (out / "manifest.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, out) from error
     _keep_quiet(offline=mirror is not None)
 
     weights = checkpoint.digest()
@@ -149,7 +151,7 @@ def _score(
 
     sealed = read_outcomes(path, key)
     if sealed is not None:
-        _say(f"{task.name}: {len(sealed)} documents are scored already")
+        say(f"{task.name}: {len(sealed)} documents are scored already")
         return sealed
     language_model = model()
     unfinished = UnfinishedOutcomes(path, key)
@@ -157,8 +159,7 @@ def _score(
     # alone, so that a resumed task pads, and rounds, as an uninterrupted one does.
     ordered = sorted(task.documents, key=lambda document: (-document.num_characters, document.id))
     size = max(CHUNK_DOCUMENTS, language_model.batch_size)
-    began = said = time.monotonic()
-    already = len(unfinished.outcomes)
+    progress = ProgressLine(task.name, "document", len(ordered), len(unfinished.outcomes))
     for first in range(0, len(ordered), size):
         chunk = ordered[first : first + size]
         if all(document.id in unfinished.outcomes for document in chunk):
@@ -175,22 +176,14 @@ def _score(
                 )
             outcomes.append(judge(task, document, answers))
         unfinished.append(outcomes)
-        now = time.monotonic()
-        if now - said >= LINE_EVERY_S:
-            said = now
-            done, every = len(unfinished.outcomes), len(ordered)
-            left = round((now - began) / (done - already) * (every - done))
-            _say(
-                f"{task.name}: document {done}/{every}, {left // 60}:{left % 60:02d} left, "
-                f"peak memory {peak_memory_bytes() / 2**30:.1f} GiB"
-            )
+        progress.show(len(unfinished.outcomes))
     outcomes = list(unfinished.outcomes.values())
     write_outcomes(path, outcomes, key)
     unfinished.remove()
     score = sum(outcome.correct for outcome in outcomes) / len(outcomes)
-    _say(
+    say(
         f"{task.name}: {score:.1%} {task.metric} of {len(outcomes)} documents, "
-        f"{time.monotonic() - began:.1f} s"
+        f"{progress.seconds:.1f} s"
     )
     return outcomes
 
@@ -229,7 +222,7 @@ def _perplexity(
         return kept
     result = {**heldout_perplexity(model().model, text, sequences), "key": key}
     write_json(path, result)
-    _say(f"held-out perplexity {result['perplexity']:.2f}")
+    say(f"held-out perplexity {result['perplexity']:.2f}")
     return result
 
 
@@ -285,7 +278,3 @@ def _keep_quiet(*, offline: bool) -> None:
             os.environ[name] = "1"
     for name in ("lm_eval", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

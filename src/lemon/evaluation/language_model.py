@@ -9,6 +9,7 @@ answer's tokens meet the vocabulary. Tokenisation, truncation and everything els
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ Request = tuple[tuple[str, str], list[int], list[int]]
 
 Score = tuple[float, bool]
 """(log-likelihood of the answer in nats, the answer is the greedy continuation)."""
+
+log = logging.getLogger(__name__)
 
 SHARED_AT_LEAST = 0.25  # part of a sequence that must be in a tree already for it to join
 HEAD_ROWS = 512  # hidden states that meet the vocabulary at once: 100 MB of logits at 49,152 words
@@ -122,6 +125,9 @@ class SharedPrefixLM(HFLM):
         batch_size = override_bs or int(self.batch_size)
         trees = list(self._trees(requests, batch_size))
         trees.sort(key=lambda tree: -len(tree[0].tokens))  # like sizes together: little padding
+        room = self.max_length + 1  # the last token is predicted and never read
+        if long := sum(len(context) + len(answer) > room for _, context, answer in requests):
+            log.warning("%d requests exceed %d tokens and lose their beginning", long, room)
         scores: dict[int, Score] = {}
         for batch in _batches(trees, batch_size):
             scores.update(self._score(batch, requests))

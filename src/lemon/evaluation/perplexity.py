@@ -18,13 +18,14 @@ import torch
 
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.language_model import token_log_likelihoods
+from lemon.evaluation.progress import ProgressLine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lemon.data.packing import PackedText
 
-TOKENS_A_PASS = 4096  # fixed, so that the result doesn't depend on another task's batch size
+TOKENS_A_PASS = 2048  # fixed, so that the result doesn't depend on another task's batch size
 
 
 def heldout_perplexity(
@@ -47,24 +48,27 @@ def heldout_perplexity(
         )
     domains: dict[str, dict[str, float]] = {}
     for domain in text.domains:
-        loss, tokens = _domain_loss(model, text, domain, sequences)
+        rows = text.num_sequences("heldout", domain)
+        rows = rows if sequences is None else min(rows, sequences)
+        if not rows:
+            raise BadInput(f"domain {domain} has no held-out sequences; prepare the text again")
+        loss = _domain_loss(model, text, domain, rows)
         if not math.isfinite(loss):
             raise WorkFailed(f"the held-out loss on {domain} is {loss}; the model is broken")
-        domains[domain] = {"loss": loss, "perplexity": perplexity_of(loss), "tokens": tokens}
-        domains[domain]["weight"] = text.weights[domain]
+        domains[domain] = {
+            "loss": loss,
+            "perplexity": perplexity_of(loss),
+            "tokens": rows * text.sequence_length,
+            "weight": text.weights[domain],
+        }
     loss = sum(domain["weight"] * domain["loss"] for domain in domains.values())
     return {"loss": loss, "perplexity": perplexity_of(loss), "domains": domains}
 
 
 @torch.inference_mode()
-def _domain_loss(
-    model: PreTrainedModel, text: PackedText, domain: str, sequences: int | None
-) -> tuple[float, int]:
-    """Mean loss in nats over a domain's predicted tokens, and their number."""
-    rows = text.num_sequences("heldout", domain)
-    rows = rows if sequences is None else min(rows, sequences)
-    if not rows:
-        raise BadInput(f"domain {domain} has no held-out sequences; prepare the text again")
+def _domain_loss(model: PreTrainedModel, text: PackedText, domain: str, rows: int) -> float:
+    """Mean loss in nats over the predicted tokens of a domain's first `rows` sequences."""
+    progress = ProgressLine(f"held-out {domain}", "sequence", rows)
     rows_a_pass = max(1, TOKENS_A_PASS // text.sequence_length)
     total = 0.0
     for first in range(0, rows, rows_a_pass):
@@ -77,8 +81,8 @@ def _domain_loss(
             model.get_output_embeddings(), hidden.flatten(0, 1), tokens[:, 1:].flatten()
         )
         total -= float(values.double().sum())
-    predicted = rows * text.sequence_length
-    return total / predicted, predicted
+        progress.show(several.stop)
+    return total / (rows * text.sequence_length)
 
 
 def perplexity_of(loss: float) -> float:

@@ -44,6 +44,13 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
     if out_dir.resolve() == source_dir.resolve():
         raise BadInput(f"{out_dir}: is the source model itself; name another folder")
     check_replaceable(out_dir)
+    if (
+        metadata.source != source.shape
+    ):  # seen at once, where the digest of a large model takes long
+        raise BadInput(
+            f"{operators_file}: made for a source model of the sizes {metadata.source}, but "
+            f"{source_dir} has {source.shape}; fuse with the model that they were built from"
+        )
     digest = source.digest()
     if digest != metadata.source_digest:
         raise BadInput(
@@ -116,44 +123,46 @@ def _slabs(
     small: list[TensorSpec],
     gamma: list[list[float]],
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """`sum_j gamma[i, j] * Row_j W[j] Col_j^T` for all i at once, a slab of rows at a time.
+    """`sum_j gamma[i, j] * Row_j W[j] Col_j^T` for all i at once, a slab of rows at a time."""
+    used = {j: spec for j, spec in enumerate(large) if any(row[j] for row in gamma)}
+    row_maps = [operators.axis_map(spec.axes[0], spec.layer) for spec in used.values()]
+    unit = max((row_map.rows_per_unit for row_map in row_maps if row_map), default=1)
+    num_rows = small[0].shape[0]
+    unit_bytes = 4 * unit * (small[0].num_elements // num_rows) * (len(used) + len(small))
+    slab = unit * max(1, _memory_allowed(source) // unit_bytes)
+    for first in range(0, num_rows, slab):
+        last = min(first + slab, num_rows)
+        yield from _slab(source, operators, used, small, gamma, first, last)
+
+
+def _slab(
+    source: Checkpoint,
+    operators: Operators,
+    used: dict[int, TensorSpec],
+    small: list[TensorSpec],
+    gamma: list[list[float]],
+    first: int,
+    last: int,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Rows first to last - 1 of every target, from the source layers j in `used`.
 
     A row of gamma with one entry is a multiple of one source layer and no sum: zeros times the
     other layers are not added to it.
     """
     import torch
 
-    used = [j for j in range(len(large)) if any(row[j] for row in gamma)]
-    alone = {
-        i: next(j for j in used if row[j])
-        for i, row in enumerate(gamma)
-        if sum(map(bool, row)) == 1
-    }
-    sums = [i for i in range(len(small)) if i not in alone]
-    coefficients = torch.tensor([[gamma[i][j] for j in used] for i in sums])
-    columns = small[0].shape[1:]
-    for first, last in _slab_edges(source, operators, large[0], small[0], len(used) + len(small)):
-        stack = torch.empty(len(used), last - first, *columns)
-        for place, j in zip(stack, used, strict=True):
-            place.copy_(_mapped_rows(source, operators, large[j], first, last))
-        for i, j in alone.items():
-            yield small[i].name, stack[used.index(j)] * gamma[i][j]
-        if sums:
-            mixed = (coefficients @ stack.flatten(1)).unflatten(1, stack.shape[1:])
-            yield from ((small[i].name, rows) for i, rows in zip(sums, mixed, strict=True))
-
-
-def _slab_edges(
-    source: Checkpoint, operators: Operators, large: TensorSpec, small: TensorSpec, held: int
-) -> Iterator[tuple[int, int]]:
-    """First and last row of each slab, so that `held` of them fit in the memory allowed."""
-    rows = operators.axis_map(large.axes[0], large.layer)
-    unit = rows.rows_per_unit if rows else 1
-    num_rows = small.shape[0]
-    unit_bytes = 4 * held * unit * (small.num_elements // num_rows)
-    slab = unit * max(1, _memory_allowed(source) // unit_bytes)
-    for first in range(0, num_rows, slab):
-        yield first, min(first + slab, num_rows)
+    stack = torch.empty(len(used), last - first, *small[0].shape[1:])
+    for place, spec in zip(stack, used.values(), strict=True):
+        place.copy_(_mapped_rows(source, operators, spec, first, last))
+    rows = torch.tensor(gamma)[:, list(used)]
+    sums = [i for i, row in enumerate(rows) if row.count_nonzero() != 1]
+    mixed = (rows[sums] @ stack.flatten(1)).unflatten(1, stack.shape[1:])
+    for spec, row in zip(small, rows, strict=True):
+        if row.count_nonzero() == 1:
+            only = int(row.nonzero())
+            yield spec.name, stack[only] * row[only]
+    for i, weight in zip(sums, mixed, strict=True):
+        yield small[i].name, weight
 
 
 def _memory_allowed(source: Checkpoint) -> int:

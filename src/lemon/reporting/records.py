@@ -133,7 +133,7 @@ def _reproduced(
                 "attempts": work.get("attempts") if work else None,
             }
         ),
-        metrics=[*steps, *(Metric(key, round(value, 6)) for key, value in scores.items())],
+        metrics=[*steps, *(Metric(key, float(f"{value:.6g}")) for key, value in scores.items())],
     )
 
 

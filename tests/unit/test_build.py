@@ -1,0 +1,61 @@
+"""`lemon build`: a row of runs.tsv to an operators file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from models import write_tiny_model
+from ruamel.yaml import YAML
+
+from lemon.checkpoint import Checkpoint
+from lemon.errors import BadInput
+from lemon.methods import build, start_operators
+from lemon.operators.file import load_operators
+from lemon.presets import Project, load_project
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project("smoke", Path(__file__).parents[2] / "config")
+
+
+@pytest.fixture(scope="module")
+def source(project, tmp_path_factory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("smoke"), **vars(project.source_shape()))
+
+
+@pytest.mark.parametrize("run_id", ["cut-75", "random-50-s1", "average-75"])
+def test_writes_operators_config_and_manifest(project, source, tmp_path, run_id):
+    build(project, run_id, source, tmp_path)
+    operators, metadata = load_operators(tmp_path / "operators.safetensors")
+    digest = Checkpoint(source).digest()
+    assert operators.target == project.target_shape(run_id)
+    assert metadata.method == project.run(run_id).method
+    assert metadata.source_digest == digest
+    config = YAML(typ="safe").load(tmp_path / "config.yaml")
+    assert config["run"]["id"] == run_id
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["stage"] == "build"
+    assert manifest["seed"] == project.run(run_id).seed
+    assert manifest["inputs"] == {"source": digest}
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_learned_run_starts_from_its_start_column(project, source):
+    checkpoint = Checkpoint(source)
+    learned = start_operators(project, "lemon-cut-75", checkpoint)
+    start = start_operators(project, "cut-75", checkpoint)
+    assert all(learned.gamma[type].equal(start.gamma[type]) for type in start.gamma)
+
+
+def test_a_source_of_other_sizes_than_the_presets_is_refused(project, tiny_model_folder, tmp_path):
+    with pytest.raises(BadInput, match="the preset's source section says"):
+        build(project, "cut-75", tiny_model_folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_source_itself_builds_nothing(project, source, tmp_path):
+    with pytest.raises(BadInput, match="method 'source' builds no operators"):
+        build(project, "source", source, tmp_path / "out")
