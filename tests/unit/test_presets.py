@@ -73,7 +73,7 @@ def test_an_override_reaches_its_run_alone(config: Path, edit: Edit) -> None:
 def test_table_runs_begin_with_the_source_and_name_each_run_once(laptop: Project) -> None:
     runs = laptop.table_runs("table3")
     assert runs[0] == "source"
-    assert len(runs) == len(set(runs)) == len(project.runs)
+    assert len(runs) == len(set(runs)) == len(laptop.runs)
     assert set(runs) <= set(laptop.runs)
 
 
