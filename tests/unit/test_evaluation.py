@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from task_rows import REPOSITORIES, write_mirror
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lemon.evaluation.language_model as language_model
+import lemon.evaluation.progress as progress
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.harness import evaluate
 from lemon.evaluation.language_model import SharedPrefixLM, TokenTree, token_log_likelihoods
@@ -143,7 +145,9 @@ def test_log_likelihoods_are_those_of_lm_evals_hf_model(
     assert_same_scores(ours, theirs)
 
 
-def test_odd_requests_are_scored_as_lm_eval_does(models: dict[str, Any]) -> None:
+def test_odd_requests_are_scored_as_lm_eval_does(
+    models: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     pairs = [
         ("", "no context"),
         ("A trailing space ", "moves over"),
@@ -160,6 +164,8 @@ def test_odd_requests_are_scored_as_lm_eval_does(models: dict[str, Any]) -> None
     theirs = ask(HFLM(**settings, batch_size=1), pairs)
     for batch_size in (1, 3, 16):
         assert_same_scores(ask(SharedPrefixLM(**settings, batch_size=batch_size), pairs), theirs)
+        assert "1 requests exceed 65 tokens and lose their beginning" in caplog.messages
+        caplog.clear()
 
 
 def test_the_greedy_continuation_is_recognised(models: dict[str, Any]) -> None:
@@ -236,6 +242,20 @@ def test_other_weights_are_scored_anew(
     assert (tmp_path / "outcomes/piqa.parquet").read_bytes() == (
         tmp_path / "fresh/piqa.parquet"
     ).read_bytes()
+
+
+def test_a_long_task_tells_how_far_it_is(
+    run: Callable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    manifest = run(tasks=["piqa"])
+    output = capsys.readouterr()
+    assert output.out == ""
+    lines = output.err.splitlines()
+    pattern = r"piqa: document 16/20, 0:\d\d left, peak memory \d+\.\d GiB"
+    assert any(re.fullmatch(pattern, line) for line in lines)
+    score = manifest["tasks"]["piqa"]["score"]
+    assert lines[-1].startswith(f"piqa: {score:.1%} acc of 20 documents, ")
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ class Learner:
             device=self.device,
         )
         values = {f"heldout/loss/{domain}": loss for domain, loss in losses.items()}
-        mean = sum(losses.values()) / len(losses)
+        mean = sum(self.text.weights[domain] * loss for domain, loss in losses.items())
         values["heldout/perplexity"] = math.exp(min(mean, 700.0))
         metrics.write(done, done * self.tokens_per_step, wall_s, values)
 

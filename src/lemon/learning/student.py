@@ -47,7 +47,9 @@ class DepthFusion(nn.Module):
         for type, gamma in self.gamma.items():
             weights = stack.used(stack.layers[type])
             rows = gamma[first:last].to(weights.dtype)
-            fused[type] = (rows @ weights.flatten(1)).unflatten(1, weights.shape[1:])
+            segment = (rows @ weights.flatten(1)).unflatten(1, weights.shape[1:])
+            # Indexing would give each layer's gradient a segment of zeros to be added up.
+            fused[type] = segment.unbind(0)
         return [{type: fused[type][i] for type in fused} for i in range(last - first)]
 
 
