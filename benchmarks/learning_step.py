@@ -1,9 +1,9 @@
 """One learning step against its plain counterpart, side by side in one process.
 
-Ours: one step of learning the layer operator. Theirs: the teacher's forward pass and one plain
-language-modelling step of a Hugging Face student of the same shape with all weights trained.
-Times alternate in one process and are given as medians of ratios; each peak memory is of a process
-of its own, since a process's peak never falls.
+Ours: one step of learning the layer operator, with the laptop preset's settings. Theirs: the
+teacher's forward pass and one plain language-modelling step of a Hugging Face student of the same
+shape with all weights trained. Times alternate in one process and are given as medians; each peak
+memory is of a process of its own, since a process's peak never falls.
 
     python benchmarks/learning_step.py --source data/laptop/source --layers 22
 """
@@ -15,6 +15,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from lemon.learning.objective import distillation_loss
 from lemon.learning.source_stack import SourceStack
 from lemon.learning.student import DepthFusion, FusedStudent, teacher_hidden_states
 from lemon.methods import BUILDERS, BuildContext
+from lemon.presets import load_project
 from lemon.provenance import peak_memory_bytes
 
 Step = Callable[[], float]
@@ -38,18 +40,23 @@ def batch(vocab_size: int, tokens: int, sequence_length: int) -> torch.Tensor:
     return torch.randint(vocab_size, (rows, sequence_length + 1), generator=generator)
 
 
-def plain_step(options: argparse.Namespace) -> Step:
+def plain_step(options: argparse.Namespace, with_teacher: bool = True) -> Step:
     """Teacher forward, then student forward, backward and AdamW on every weight."""
-    teacher = LlamaForCausalLM.from_pretrained(options.source, dtype=DTYPE).eval()
-    config = type(teacher.config).from_dict(teacher.config.to_dict())
+    config = LlamaForCausalLM.config_class.from_pretrained(options.source)
     config.num_hidden_layers = options.layers
     student = LlamaForCausalLM(config).to(DTYPE).train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, betas=(0.9, 0.95))
     tokens = batch(config.vocab_size, options.tokens, options.sequence_length)[:, :-1]
+    teacher = (
+        LlamaForCausalLM.from_pretrained(options.source, dtype=DTYPE).eval()
+        if with_teacher
+        else None
+    )
 
     def step() -> float:
-        with torch.no_grad():
-            teacher(tokens, use_cache=False)
+        if teacher is not None:
+            with torch.no_grad():
+                teacher(tokens, use_cache=False)
         loss = student(tokens, labels=tokens, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -116,11 +123,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, default=Path("data/laptop/source"))
     parser.add_argument("--layers", type=int, default=22)
-    parser.add_argument("--tokens", type=int, default=1024)
+    parser.add_argument("--tokens", type=int, default=1024, help="of one step")
     parser.add_argument("--sequence-length", type=int, default=256)
-    parser.add_argument("--layers-per-segment", type=int, default=8)
-    parser.add_argument("--recompute", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--chunk", type=int, default=256)
+    settings = load_project("laptop").preset.learning
+    parser.add_argument("--layers-per-segment", type=int, default=settings.layers_per_segment)
+    parser.add_argument(
+        "--recompute", action=argparse.BooleanOptionalAction, default=settings.recompute
+    )
+    parser.add_argument("--chunk", type=int, default=settings.loss_chunk_tokens)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
 
@@ -137,40 +147,21 @@ def main() -> None:
     print(f"{options.tokens} tokens a step, {options.layers} layers, bfloat16, ", end="")
     print(f"{torch.get_num_threads()} threads, {options.rounds} rounds in turn")
     print(
-        f"time    teacher + plain step {median['theirs']:.2f} s, ours {median['ours']:.2f} s,",
-        end="",
-    )
-    print(
-        f" ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})"
-        " at most 1.25"
+        f"time    teacher + plain step {median['theirs']:.2f} s, ours {median['ours']:.2f} s, "
+        f"ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}), "
+        "at most 1.25"
     )
     del theirs, ours
     shape = Checkpoint(options.source).shape
-    plain, learning = peak_of(plain_only, options), peak_of(learning_step, options)
+    # The teacher's weights are added by arithmetic, so that only the plain step is measured.
+    plain = peak_of(partial(plain_step, with_teacher=False), options)
+    learning = peak_of(learning_step, options)
     allowed = plain + shape.num_parameters * DTYPE.itemsize
     print(
         f"memory  plain step {plain / 2**20:.0f} MiB, with the teacher's weights "
         f"{allowed / 2**20:.0f} MiB, ours {learning / 2**20:.0f} MiB, "
-        f"ratio {learning / allowed:.2f} at most 1.15"
+        f"ratio {learning / allowed:.2f}, at most 1.15"
     )
-
-
-def plain_only(options: argparse.Namespace) -> Step:
-    """The plain step alone, for its memory; the teacher's weights are added by arithmetic."""
-    config = LlamaForCausalLM.config_class.from_pretrained(options.source)
-    config.num_hidden_layers = options.layers
-    student = LlamaForCausalLM(config).to(DTYPE).train()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, betas=(0.9, 0.95))
-    tokens = batch(config.vocab_size, options.tokens, options.sequence_length)[:, :-1]
-
-    def step() -> float:
-        loss = student(tokens, labels=tokens, use_cache=False).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.item()
-
-    return step
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _forbid_calls_home(arguments)
     # Threads that wait by sleeping cost little on a quiet machine, and spinning ones on a busy
-    # machine hold the cores that the others wait for: a step there took eight times as long.
+    # machine hold the cores that the others wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         arguments.run_command(arguments)
