@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -69,6 +70,38 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise storage_error(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keep a second process from writing into `folder` at the same time.
+
+    The kernel drops the lock when the process ends, however it ends.
+
+    Raises:
+        BadInput: another process holds the folder, or it may not be written.
+        WorkFailed: another failure of the system.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".in-use", os.O_CREAT | os.O_WRONLY)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    try:
+        _lock(lock, folder)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(file: int, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BadInput(
+            f"{folder}: another process writes here, perhaps one that was left running; end it "
+            "or wait for it, then run the same command again"
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

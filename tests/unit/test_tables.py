@@ -71,14 +71,17 @@ def test_published_values_and_differences(lines: pd.DataFrame) -> None:
     assert cell(lines, "lemon-cut-75", "logiqa")["published"] == 26.9
 
 
-def test_several_seeds_give_their_mean_and_spread(rendered: Path, lines: pd.DataFrame) -> None:
+def test_several_seeds_give_their_mean_and_spread(
+    project: Project, rendered: Path, lines: pd.DataFrame
+) -> None:
+    runs = [run for run in project.table_runs("table3") if run.startswith("random-75")]
     values = []
-    for seed in range(5):
-        path = rendered / "runs" / f"random-75-s{seed}" / "outcomes" / "piqa.parquet"
+    for run in runs:
+        path = rendered / "runs" / run / "outcomes" / "piqa.parquet"
         values.append(100 * pd.read_parquet(path)["correct"].mean())
     line = cell(lines, "random-75-s0", "piqa")
-    assert line["seeds"] == 5
-    assert line["value"] == pytest.approx(sum(values) / 5)
+    assert line["seeds"] == len(runs) > 1
+    assert line["value"] == pytest.approx(sum(values) / len(runs))
     assert line["seed_sd"] == pytest.approx(pd.Series(values).std(), abs=1e-4)
     assert pd.isna(cell(lines, "cut-75", "piqa")["seed_sd"])
 

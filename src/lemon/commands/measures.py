@@ -16,6 +16,7 @@ from lemon.commands.options import (
 from lemon.config_files import did_you_mean
 from lemon.errors import BadInput
 from lemon.registry import TASKS
+from lemon.storage import sole_writer
 
 
 def add(commands: Commands) -> None:
@@ -88,20 +89,21 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         mend = "`lemon prepare text` writes it"
         require_file(arguments.heldout / "manifest.json", "manifest of packed text", mend)
     require_writable(arguments.out)
-    from lemon.evaluation.harness import evaluate
+    with sole_writer(arguments.out):
+        from lemon.evaluation.harness import evaluate
 
-    evaluate(
-        arguments.model,
-        arguments.tasks,
-        arguments.source,
-        arguments.limit,
-        arguments.out,
-        batch_size=arguments.batch_size,
-        dtype=arguments.dtype,
-        device=arguments.device,
-        heldout=arguments.heldout,
-        heldout_sequences=arguments.heldout_sequences,
-    )
+        evaluate(
+            arguments.model,
+            arguments.tasks,
+            arguments.source,
+            arguments.limit,
+            arguments.out,
+            batch_size=arguments.batch_size,
+            dtype=arguments.dtype,
+            device=arguments.device,
+            heldout=arguments.heldout,
+            heldout_sequences=arguments.heldout_sequences,
+        )
 
 
 def _cka(arguments: argparse.Namespace) -> None:

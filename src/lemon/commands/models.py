@@ -17,6 +17,7 @@ from lemon.commands.options import (
 )
 from lemon.errors import BadInput
 from lemon.presets import METHODS, Project
+from lemon.storage import sole_writer
 
 
 def add(commands: Commands) -> None:
@@ -75,9 +76,10 @@ def _learn(arguments: argparse.Namespace) -> None:
     mend = "`lemon prepare text` writes it"
     require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
     require_writable(arguments.out)
-    from lemon.learning import learn
+    with sole_writer(arguments.out):
+        from lemon.learning import learn
 
-    learn(project, arguments.run, arguments.source, arguments.text, arguments.out)
+        learn(project, arguments.run, arguments.source, arguments.text, arguments.out)
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
