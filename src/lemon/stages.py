@@ -24,7 +24,7 @@ RULE_VERSIONS: dict[str, int] = {
     "learn": 1,
     "fuse": 1,
     "evaluate": 1,
-    "table": 1,
+    "table": 2,
     "track": 1,
 }
 

