@@ -21,6 +21,8 @@ def storage_error(error: OSError, path: Path) -> LemonError:
         return BadInput(
             f"{path}: no permission to write here; choose another place or change its owner"
         )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return BadInput(f"{path}: a file stands where a folder is needed; name another place")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WorkFailed(
             f"{path}: the disk is full; free some space and run the same command again, "

@@ -158,7 +158,7 @@ def test_an_output_under_a_file_or_of_other_content_is_refused(model, operators,
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="exists and is not a model folder"):
         fuse(model, operators, tmp_path / "file")
-    with pytest.raises(WorkFailed, match="Not a directory"):
+    with pytest.raises(BadInput, match="a file stands where a folder is needed"):
         fuse(model, operators, tmp_path / "file" / "out")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("precious")
