@@ -1,11 +1,11 @@
 """Learning that is killed, cut off by the disk, or that diverges."""
 
 import errno
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ world = LearningWorld(Path(sys.argv[2]), Path(sys.argv[3]))
 project = world.project(steps=int(sys.argv[5]), checkpoint_every=3)
 learn(project, sys.argv[6], world.source, world.text, Path(sys.argv[4]))
 """
-TESTS = str(__import__("pathlib").Path(__file__).parents[1])
+TESTS = str(Path(__file__).parents[1])
 
 
 def learn_command(world, out, steps, run=RUN):
@@ -149,4 +149,3 @@ def test_atomic_file_leaves_nothing_behind_on_failure(tmp_path):
         temporary.write_text("half")
         raise ValueError
     assert list(tmp_path.iterdir()) == []
-    shutil.rmtree(tmp_path)

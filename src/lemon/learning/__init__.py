@@ -82,7 +82,7 @@ def learn(project: Project, run_id: str, source: Path, text: Path, out: Path) ->
         metrics_path=out / "metrics.jsonl",
     ).run()
 
-    digest = large.digest()
+    source_digest = fused_digest = large.digest()
     if method.trains_weights:
         write_checkpoint(
             out / TRAINED_SOURCE,
@@ -91,12 +91,12 @@ def learn(project: Project, run_id: str, source: Path, text: Path, out: Path) ->
             like=source,
             dtype=large.dtype,
         )
-        digest = Checkpoint(out / TRAINED_SOURCE).digest()
+        fused_digest = Checkpoint(out / TRAINED_SOURCE).digest()
     learned = {type: gamma.detach().cpu() for type, gamma in student.fusion.gamma.items()}
     save_operators(
         out / "operators.safetensors",
         replace(start, gamma=learned),
-        source_digest=digest,
+        source_digest=fused_digest,
         method=run.method,
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
@@ -104,7 +104,7 @@ def learn(project: Project, run_id: str, source: Path, text: Path, out: Path) ->
         out / "manifest.json",
         "learn",
         settings=project.resolved(run_id),
-        inputs={"source": large.digest(), "text": file_digest(text / "manifest.json")},
+        inputs={"source": source_digest, "text": file_digest(text / "manifest.json")},
         seed=run.seed,
         started=started,
         device=str(device),
