@@ -1,0 +1,120 @@
+"""Reference losses by scaling law: what a model of some size should reach on each domain.
+
+L(N) = E + A / N^alpha (Hoffmann et al., arXiv 2203.15556). The models of one family saw equally
+much text, so the law's term for data is part of E, and three sizes fix the three unknowns of a
+domain (Sheared LLaMA, arXiv 2310.06694, section 2.2 and appendix).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from scipy.optimize import brentq
+
+from lemon.errors import BadInput
+
+# An exponent below is a straight line in the logarithm of the size, one above is a step.
+EXPONENTS = (1e-6, 10.0)
+
+
+@dataclass(frozen=True)
+class ScalingLaw:
+    """L(N) = asymptote + factor / N^exponent, in nats per token.
+
+    A small exponent goes with an asymptote far below any loss. Such a law still tells the loss near
+    the sizes that it was fitted to, but says nothing about a model without limit.
+    """
+
+    asymptote: float
+    factor: float
+    exponent: float
+
+    def loss(self, num_parameters: float) -> float:
+        """The loss of a model of this size.
+
+        Raises:
+            BadInput: the size is not positive.
+        """
+        if not num_parameters > 0:
+            raise BadInput(f"scaling law: no model has {num_parameters} parameters")
+        return self.asymptote + self.factor * num_parameters**-self.exponent
+
+
+def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float]) -> ScalingLaw:
+    """The law through three models of one family, exactly.
+
+    The asymptote and the factor drop out of the ratio of the two falls,
+    (L1 - L2) / (L2 - L3) = (N1^-a - N2^-a) / (N2^-a - N3^-a), whose right side grows with a.
+
+    Args:
+        sizes: three parameter counts, rising.
+        losses: of these models, in nats.
+
+    Raises:
+        BadInput: there are not three sizes that rise with losses that fall, or no exponent fits.
+    """
+    given = f"sizes {_listed(sizes)} and losses {_listed(losses)}"
+    if len(sizes) != 3 or len(losses) != 3:
+        raise BadInput(f"scaling law: {given}: three of each are needed")
+    small, middle, large = sizes
+    if not 0 < small < middle < large < math.inf:
+        raise BadInput(f"scaling law: {given}: the sizes must be positive and rise")
+    if not math.inf > losses[0] > losses[1] > losses[2] > -math.inf:
+        raise BadInput(f"scaling law: {given}: the losses must fall as the size grows")
+    first, second = math.log(middle / small), math.log(large / middle)
+    fall = losses[0] - losses[1]
+    ratio = math.log(fall / (losses[1] - losses[2]))
+
+    def misfit(exponent: float) -> float:
+        """Difference of the logarithms of both sides."""
+        left, right = exponent * first, exponent * second
+        # log of expm1(left), in a form that a large exponent does not overflow
+        return left + math.log(-math.expm1(-left)) - math.log(-math.expm1(-right)) - ratio
+
+    low, high = EXPONENTS
+    if misfit(low) > 0:
+        raise BadInput(
+            f"scaling law: {given}: they fall too evenly for any exponent; from the second to the "
+            "third model the loss must fall less for each doubling than before"
+        )
+    if misfit(high) < 0:
+        raise BadInput(f"scaling law: {given}: they level off too early for any exponent")
+    exponent = brentq(misfit, low, high, xtol=1e-15)
+    factor = fall * small**exponent / -math.expm1(-exponent * first)
+    return ScalingLaw(losses[0] - factor * small**-exponent, factor, exponent)
+
+
+def scaling_law_references(num_parameters: float, family: str) -> dict[str, float]:
+    """Reference losses in nats by domain, from the published losses of a family.
+
+    Args:
+        num_parameters: of the model that is trained.
+        family: of `published/reference_losses.csv`.
+
+    Raises:
+        BadInput: no such family, or the size is not positive.
+    """
+    with (files("lemon") / "published" / "reference_losses.csv").open(encoding="utf-8") as lines:
+        cells = [cell for cell in csv.DictReader(lines) if cell["is_extrapolated"] == "0"]
+    if family not in (known := sorted({cell["family"] for cell in cells})):
+        raise BadInput(
+            f"reference losses: no family {family!r} is published, only {', '.join(known)}; for "
+            "other models take the losses of the source model itself"
+        )
+    models: dict[str, list[tuple[float, float]]] = {}
+    for cell in cells:
+        if cell["family"] == family:
+            point = (float(cell["num_parameters"]), float(cell["loss"]))
+            models.setdefault(cell["domain"], []).append(point)
+    return {
+        domain: fit_scaling_law(*zip(*sorted(points), strict=True)).loss(num_parameters)
+        for domain, points in models.items()
+    }
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)

@@ -1,0 +1,94 @@
+"""Reference losses: the law through three models, and the published losses found again."""
+
+from __future__ import annotations
+
+import csv
+import math
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lemon.data.reference_losses import ScalingLaw, fit_scaling_law, scaling_law_references
+from lemon.errors import BadInput
+from lemon.presets import load_project
+
+CONFIG = Path(__file__).parents[2] / "config"
+SIZES = (6_738_415_616, 13_015_864_320, 68_976_648_192)
+with (files("lemon") / "published" / "reference_losses.csv").open(encoding="utf-8") as lines:
+    CELLS = list(csv.DictReader(lines))
+EXTRAPOLATED = [cell for cell in CELLS if cell["is_extrapolated"] == "1"]
+
+
+def test_a_law_worked_by_hand_is_found():
+    # 1 + 8 / N at N = 1, 2, 4 is 9, 5, 3.
+    law = fit_scaling_law((1, 2, 4), (9.0, 5.0, 3.0))
+    assert (law.asymptote, law.factor, law.exponent) == pytest.approx((1.0, 8.0, 1.0))
+    assert law.loss(8) == pytest.approx(2.0)
+
+
+@given(st.floats(-3.0, 3.0), st.floats(0.1, 5.0), st.floats(0.02, 1.5))
+def test_the_law_that_made_three_losses_is_found(asymptote, fall, exponent):
+    law = ScalingLaw(asymptote, fall * SIZES[0] ** exponent, exponent)
+    fitted = fit_scaling_law(SIZES, [law.loss(size) for size in SIZES])
+    assert fitted.exponent == pytest.approx(exponent, rel=1e-6)
+    for size in (1e8, *SIZES, 1e12):
+        assert fitted.loss(size) == pytest.approx(law.loss(size), rel=1e-6, abs=1e-6)
+
+
+def test_fourteen_published_losses_are_extrapolated():
+    assert len(EXTRAPOLATED) == 14
+    assert {cell["num_parameters"] for cell in EXTRAPOLATED} == {"1345423360", "2701560320"}
+
+
+@pytest.mark.parametrize("cell", EXTRAPOLATED, ids=lambda c: f"{c['model']}-{c['domain']}")
+def test_a_published_reference_loss_is_found_to_its_last_digit(cell):
+    references = scaling_law_references(int(cell["num_parameters"]), cell["family"])
+    assert references[cell["domain"]] == pytest.approx(float(cell["loss"]), abs=0.5e-4)
+
+
+def test_the_references_are_of_the_domains_of_the_paper_preset():
+    domains = load_project("paper", CONFIG).preset.text.domains
+    assert set(scaling_law_references(1.3e9, "LLaMA2")) == set(domains)
+
+
+def test_the_degenerate_law_of_commoncrawl_is_found():
+    law = fit_scaling_law(SIZES, (1.7520, 1.6680, 1.4621))
+    assert law.exponent == pytest.approx(0.028, abs=5e-4)
+    assert law.asymptote == pytest.approx(-2.80, abs=5e-3)
+    for size, loss in zip(SIZES, (1.7520, 1.6680, 1.4621), strict=True):
+        assert law.loss(size) == pytest.approx(loss, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "losses", "message"),
+    [
+        ((1, 2, 4), (3.0, 3.0, 2.0), "the losses must fall"),
+        ((1, 2, 4), (3.0, 2.0, 2.5), "the losses must fall"),
+        ((1, 2, 4), (math.nan, 2.0, 1.0), "the losses must fall"),
+        ((1, 2, 4), (3.0, 2.0, -math.inf), "the losses must fall"),
+        ((2, 1, 4), (3.0, 2.0, 1.5), "the sizes must be positive and rise"),
+        ((0, 2, 4), (3.0, 2.0, 1.5), "the sizes must be positive and rise"),
+        ((1, 2), (3.0, 2.0), "three of each are needed"),
+        # A straight line in the logarithm of the size, and a loss that falls faster and faster.
+        ((1, 2, 4), (3.0, 2.0, 1.0), "1, 2, 4 and losses 3, 2, 1: they fall too evenly"),
+        ((1, 2, 4), (3.0, 2.0, 0.5), "they fall too evenly"),
+        ((1, 2, 4), (3.0, 2.0, 2.0 - 1e-5), "they level off too early"),
+    ],
+)
+def test_losses_that_no_law_fits_are_refused(sizes, losses, message):
+    with pytest.raises(BadInput, match=message):
+        fit_scaling_law(sizes, losses)
+
+
+def test_a_family_that_is_not_published_names_the_mend():
+    with pytest.raises(BadInput, match=r"no family 'SmolLM2' is published, only LLaMA2; .* source"):
+        scaling_law_references(1e8, "SmolLM2")
+
+
+@pytest.mark.parametrize("size", [0, -1e9, math.nan])
+def test_a_size_that_no_model_has_is_refused(size):
+    with pytest.raises(BadInput, match="scaling law: no model has"):
+        scaling_law_references(size, "LLaMA2")
