@@ -23,9 +23,10 @@ from transformers import LlamaForCausalLM
 
 from lemon.checkpoint import Checkpoint
 from lemon.learning.decoder import Decoder
+from lemon.learning.fusion import DepthFusion
 from lemon.learning.objective import distillation_loss
-from lemon.learning.source_stack import SourceStack
-from lemon.learning.student import DepthFusion, FusedStudent, teacher_hidden_states
+from lemon.learning.source_weights import SourceStack
+from lemon.learning.student import FusedStudent, teacher_hidden_states
 from lemon.methods import BUILDERS, BuildContext
 from lemon.presets import load_project
 from lemon.provenance import peak_memory_bytes

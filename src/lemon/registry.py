@@ -17,14 +17,50 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
+Learned = Literal["operators", "weights", "masks"]
+Start = Literal["method", "run"]
+
+
 @dataclass(frozen=True)
 class MethodInfo:
-    """What a run of a method needs; the builders themselves are in `lemon.methods`."""
+    """What a run of a method needs; the builders themselves are in `lemon.methods`.
+
+    Attributes:
+        summary: what it does, in a line.
+        learns: what an optimiser changes; nothing where the operators are chosen at once.
+        starts: what its start may be: a method that chooses operators, or an earlier run.
+        needs_target: whether it makes a smaller model.
+    """
 
     summary: str
-    learned: bool = False
+    learns: tuple[Learned, ...] = ()
+    starts: tuple[Start, ...] = ()
     needs_target: bool = True
-    trains_weights: bool = False
+
+    @property
+    def learned(self) -> bool:
+        """Whether its runs take optimiser steps."""
+        return bool(self.learns)
+
+    @property
+    def trains_weights(self) -> bool:
+        """Whether the operators apply to weights of the run's own, not to the source's."""
+        return "weights" in self.learns
+
+    @property
+    def prunes(self) -> bool:
+        """Whether it learns masks under a sparsity constraint."""
+        return "masks" in self.learns
+
+    @property
+    def permutes(self) -> bool:
+        """Whether receptive fields above 1 need the kept units brought to the front first."""
+        return self.starts == ("run",)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the source's own predictions are part of what it learns from."""
+        return self.learned and not self.prunes
 
 
 METHODS: dict[str, MethodInfo] = {
@@ -32,9 +68,28 @@ METHODS: dict[str, MethodInfo] = {
     "cut": MethodInfo("keep the first layers"),
     "random": MethodInfo("keep a sorted random subset of the layers"),
     "average": MethodInfo("average clusters of neighbouring layers"),
-    "lemon": MethodInfo("learn the operators from a start, source weights frozen", learned=True),
+    "lemon": MethodInfo(
+        "learn the operators from a start, source weights frozen",
+        learns=("operators",),
+        starts=("method", "run"),
+    ),
     "lemon-trained": MethodInfo(
-        "learn the operators and the source weights together", learned=True, trains_weights=True
+        "learn the operators and the source weights together",
+        learns=("operators", "weights"),
+        starts=("method", "run"),
+    ),
+    "tuned": MethodInfo(
+        "train the source weights under the operators of a start, which stay as they are",
+        learns=("weights",),
+        starts=("method", "run"),
+    ),
+    "shear": MethodInfo(
+        "learn masks under a constraint to the target's shape, and the weights with them",
+        learns=("masks", "weights"),
+    ),
+    "shear-selection": MethodInfo(
+        "keep what the masks of a shear run keep, with the source's own weights",
+        starts=("run",),
     ),
 }
 
@@ -62,7 +117,10 @@ class Run(Section):
 
     id: Identifier = Field(description="name of the run and of its folder; unique")
     method: str = Field(description="how the operators come about: " + ", ".join(METHODS))
-    start: str | None = Field(description="method that a learned run starts from, such as cut")
+    start: str | None = Field(
+        description="what the run starts from: a method such as cut, or the id of an earlier run, "
+        "whose operators it takes"
+    )
     target: str | None = Field(description="symbolic shape; the preset says it in numbers")
     radii: str | None = Field(
         description="receptive fields of the dimension operator, r_a-r_i such as 64-2; "

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lemon.config_files import Problem, did_you_mean
-from lemon.registry import METHODS, Run
+from lemon.registry import METHODS, MethodInfo, Run
 
 COLUMNS = tuple(Run.model_fields)
 NONE = "-"
@@ -29,6 +29,7 @@ def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict
         return {}, {}
     runs: dict[str, Run] = {}
     line_of: dict[str, int] = {}
+    ids = {line.split("\t")[0] for line in lines[1:] if line.strip()}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
@@ -39,7 +40,7 @@ def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict
             line_of.setdefault(cells[0], number)
             continue
         row = dict(zip(COLUMNS, cells, strict=True))
-        found = [Problem(path, number, key, text) for key, text in _mistakes(row)]
+        found = [Problem(path, number, key, text) for key, text in _mistakes(row, ids)]
         if row["id"] in line_of:
             first = line_of[row["id"]]
             found.append(Problem(path, number, "id", f"{row['id']} is already on line {first}"))
@@ -55,8 +56,8 @@ def _run(row: dict[str, str]) -> Run:
     return Run.model_validate({**values, "seed": int(row["seed"])})
 
 
-def _mistakes(row: dict[str, str]) -> list[tuple[str, str]]:
-    """What is wrong with a row as such, as (column, message)."""
+def _mistakes(row: dict[str, str], ids: set[str]) -> list[tuple[str, str]]:
+    """What is wrong with a row as such, as (column, message); `ids` are those of all rows."""
     found = []
     if not (row["seed"].isascii() and row["seed"].isdigit()):
         found.append(("seed", f"must be a whole number of at least 0, not {row['seed']!r}"))
@@ -73,12 +74,15 @@ def _mistakes(row: dict[str, str]) -> list[tuple[str, str]]:
             ("method", f"unknown method {row['method']}, {did_you_mean(row['method'], METHODS)}"),
         ]
     method = METHODS[row["method"]]
-    starts = [name for name, info in METHODS.items() if info.needs_target and not info.learned]
-    if method.learned and row["start"] not in starts:
-        found.append(
-            ("start", f"unknown start {row['start']}, {did_you_mean(row['start'], starts)}")
-        )
-    if not method.learned and row["start"] != NONE:
+    if row["id"] in METHODS and METHODS[row["id"]].needs_target:
+        found.append(("id", f"{row['id']} is the name of a method; name the run otherwise"))
+    if method.starts:
+        known = _starts(method, ids - {row["id"]})
+        if row["start"] not in known:
+            found.append(
+                ("start", f"unknown start {row['start']}, {did_you_mean(row['start'], known)}")
+            )
+    elif row["start"] != NONE:
         found.append(("start", f"{row['method']} has no start; write {NONE}"))
     for column in ("target", "source"):
         if method.needs_target and row[column] == NONE:
@@ -88,6 +92,15 @@ def _mistakes(row: dict[str, str]) -> list[tuple[str, str]]:
     if row["radii"] != NONE and not _is_radii(row["radii"]):
         found.append(("radii", f"must be {NONE} or r_a-r_i such as 64-2, not {row['radii']!r}"))
     return found
+
+
+def _starts(method: MethodInfo, ids: set[str]) -> list[str]:
+    """What a run of this method may start from: methods that choose operators, earlier runs."""
+    chosen = [name for name, info in METHODS.items() if info.needs_target and not info.learned]
+    methods = [name for name in chosen if not METHODS[name].starts]
+    return (methods if "method" in method.starts else []) + (
+        sorted(ids) if "run" in method.starts else []
+    )
 
 
 def _is_radii(cell: str) -> bool:

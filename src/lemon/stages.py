@@ -81,22 +81,38 @@ def _tasks(project: Project, key: str) -> dict[str, Any]:
 def _build(project: Project, key: str) -> dict[str, Any]:
     run = project.run(key).model_dump(mode="json", exclude={"id", "steps"})
     return {
+        **_start(project, key),
         "run": run,
         "target_shape": vars(project.target_shape(key)),
         "source": _source(project, key),
     }
 
 
+def _start(project: Project, key: str) -> dict[str, Any]:
+    """What decides the operators of the earlier run that this one starts from, if it does."""
+    start = project.run(key).start
+    if start not in project.runs:
+        return {}
+    learned = METHODS[project.runs[start].method].learned
+    return {"start": (_learn if learned else _build)(project, start)}
+
+
 def _learn(project: Project, key: str) -> dict[str, Any]:
-    run, preset = project.run(key), project.preset
+    run, preset, method = project.run(key), project.preset, METHODS[project.run(key).method]
     unused = {"checkpoint_every"}
-    if not METHODS[run.method].trains_weights:
+    if not method.trains_weights:
         unused.add("weight_rate")
+    if "operators" not in method.learns:
+        unused.add("layer_rate")
     if run.radii is None:
         unused.add("dimension_rate")
+    if method.prunes:
+        unused |= {"lm_weight", "recompute", "layers_per_segment"}
     text = _text(project, key)
+    own = {"pruning": preset.pruning.model_dump(mode="json")} if method.prunes else {}
     return {
         **_build(project, key),
+        **own,
         "steps": project.steps(key),
         "learning": project.learning(key).model_dump(mode="json", exclude=unused),
         "compute": preset.compute.model_dump(mode="json"),

@@ -48,7 +48,7 @@ def kill_after(command, out, step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", [RUN, "lemon-cut-trained-75"])
+@pytest.mark.parametrize("run", [RUN, "lemon-cut-trained-75", "cut-tuned-75", "shear-75"])
 def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path, run):
     steps = 60
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -62,10 +62,12 @@ def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path
         text=True,
     )
     assert "goes on after step" in resumed.stdout
-    for name in ("operators.safetensors", "trained_source/model.safetensors"):
+    for name in ("operators.safetensors", "trained_source/model.safetensors", "masks.csv"):
+        assert (whole / name).exists() == (killed / name).exists()
         if (whole / name).exists():
             assert (whole / name).read_bytes() == (killed / name).read_bytes()
 
+    # Under masks these hold the multipliers, the mixture and the sparsities of every step as well.
     def without_times(out):
         events = read_events(out / "metrics.jsonl")
         return [

@@ -1,6 +1,7 @@
 """A whole learning run on the smoke preset's model: what it writes, and what it can be read as."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ from transformers import AutoModelForCausalLM
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
-from lemon.learning import build_student, learn
+from lemon.learning import learn
+from lemon.learning.assembly import assemble
+from lemon.learning.fusion import DepthFusion
 from lemon.learning.progress import Metrics, read_events
-from lemon.learning.student import DepthFusion
-from lemon.methods import start_operators
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 
@@ -63,8 +64,7 @@ def test_the_exported_model_computes_what_the_student_computed(learned, learning
     project, out = learned
     fuse(learning_world.source, out / "operators.safetensors", tmp_path / "model")
     source = Checkpoint(learning_world.source)
-    start = start_operators(project, "lemon-cut-75", source)
-    student, _ = build_student(project, "lemon-cut-75", source, start, CPU, trains_weights=False)
+    student = assemble(project, "lemon-cut-75", source, CPU).student
     operators, _ = load_operators(out / "operators.safetensors")
     student.fusion = DepthFusion(operators, CPU)
     tokens = torch.arange(40).view(2, 20)
@@ -84,6 +84,26 @@ def test_weights_that_learn_are_exported_beside_the_operators(learning_world, tm
     fuse(out / "trained_source", out / "operators.safetensors", tmp_path / "model")
     with pytest.raises(BadInput, match="made for a source model"):
         fuse(learning_world.source, out / "operators.safetensors", tmp_path / "wrong")
+
+
+def test_tuning_changes_the_kept_layers_alone(learning_world, tmp_path):
+    project = learning_world.project(steps=4)
+    out = tmp_path / "run"
+    learn(project, "cut-tuned-75", learning_world.source, learning_world.text, out)
+    operators, _ = load_operators(out / "operators.safetensors")
+    assert all(torch.equal(gamma, torch.eye(4, 6)) for gamma in operators.gamma.values())
+    before, after = Checkpoint(learning_world.source), Checkpoint(out / "trained_source")
+    for name, spec in before.specs.items():
+        same = torch.equal(before.tensor(name), after.tensor(name))
+        assert same == (spec.layer in (4, 5)), name
+
+
+def test_tuning_starts_from_whole_layers_only(learning_world, tmp_path):
+    project = learning_world.project(steps=4)
+    run = project.run("cut-tuned-75").model_copy(update={"start": "average"})
+    project = replace(project, runs={**project.runs, "cut-tuned-75": run})
+    with pytest.raises(BadInput, match="its start mixes layers"):
+        learn(project, "cut-tuned-75", learning_world.source, learning_world.text, tmp_path)
 
 
 def test_microbatches_give_the_gradient_of_the_whole_batch(learning_world, tmp_path):

@@ -7,9 +7,10 @@ from transformers import LlamaForCausalLM
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.learning.decoder import Decoder
+from lemon.learning.fusion import DepthFusion
 from lemon.learning.objective import distillation_loss
-from lemon.learning.source_stack import SourceStack
-from lemon.learning.student import DepthFusion, FusedStudent, teacher_hidden_states
+from lemon.learning.source_weights import SourceStack
+from lemon.learning.student import FusedStudent, teacher_hidden_states
 from lemon.operators.algebra import Operators
 
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ def dense(type, layers, depth):
 
 def some_tokens(student, rows=2, length=9):
     generator = torch.Generator().manual_seed(3)
-    return torch.randint(student.stack.shape.vocab_size, (rows, length), generator=generator)
+    return torch.randint(student.source.shape.vocab_size, (rows, length), generator=generator)
 
 
 @pytest.fixture(params=["tiny_model_folder", "tiny_untied_model_folder"])

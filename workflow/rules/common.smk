@@ -86,11 +86,22 @@ def source_manifest(wildcards):
     return model_manifest(PROJECT.runs[wildcards.run].source)
 
 
+def start_manifest(wildcards):
+    """The manifest of the earlier run that a run starts from; nothing where there is none."""
+    start = PROJECT.runs[wildcards.run].start
+    return f"<runs>/{start}/manifest.json" if start in PROJECT.runs else []
+
+
+def start_option(wildcards, input):
+    """The folder of that run, as an option of the command."""
+    return f"--start {os.path.dirname(input.start)}" if input.start else ""
+
+
 def fused_weights(wildcards, input):
-    """The weights that the operators apply to: the run's own where it trained them."""
-    trained = METHODS[PROJECT.runs[wildcards.run].method].trains_weights
-    if trained:
-        return os.path.join(os.path.dirname(input.operators), "trained_source")
+    """The weights that the operators apply to: the run's own where it trained or permuted them."""
+    own = PROJECT.own_weights(wildcards.run)
+    if own is not None:
+        return os.path.join(os.path.dirname(input.operators), own)
     return os.path.dirname(input.source)
 
 

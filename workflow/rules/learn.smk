@@ -4,6 +4,7 @@
 rule build:
     input:
         source=source_manifest,
+        start=start_manifest,
     output:
         manifest="<runs>/{run}/manifest.json",
     log:
@@ -19,19 +20,21 @@ rule build:
     params:
         preset=PRESET,
         source=folder("source"),
+        start=start_option,
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("build"),
     message:
         "Choosing the operators of {wildcards.run}"
     shell:
         "OMP_NUM_THREADS={threads} lemon build --preset {params.preset:q} --run {wildcards.run} "
-        "--source {params.source} --out {params.out} > {log} 2>&1"
+        "--source {params.source} {params.start} --out {params.out} > {log} 2>&1"
 
 
 rule learn:
     input:
         source=source_manifest,
         text="<data>/text/manifest.json",
+        start=start_manifest,
     output:
         manifest="<runs>/{run}/manifest.json",
     log:
@@ -50,13 +53,15 @@ rule learn:
         preset=PRESET,
         source=folder("source"),
         text=folder("text"),
+        start=start_option,
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("learn"),
     message:
         "Learning the operators of {wildcards.run}"
     shell:
         "OMP_NUM_THREADS={threads} lemon learn --preset {params.preset:q} --run {wildcards.run} "
-        "--source {params.source} --text {params.text} --out {params.out} 2>&1 | tee {log}"
+        "--source {params.source} --text {params.text} {params.start} --out {params.out} "
+        "2>&1 | tee {log}"
 
 
 rule fuse:

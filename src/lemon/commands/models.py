@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from lemon.commands.options import (
     Commands,
@@ -44,6 +45,12 @@ def add(commands: Commands) -> None:
         add_path(parser, "--source", "model folder to fuse from")
     add_path(learn, "--text", "packed text that `lemon prepare text` wrote")
     for parser in (build, learn):
+        parser.add_argument(
+            "--start",
+            type=Path,
+            metavar="DIR",
+            help="folder of the run that this one starts from, where its start names a run",
+        )
         add_path(parser, "--out", "folder of the run")
     fuse = add_command(
         commands,
@@ -63,10 +70,11 @@ def _build(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     _require_method(project, arguments.run, learned=False)
     require_model(arguments.source)
+    _require_start(project, arguments)
     require_writable(arguments.out)
     from lemon.methods import build
 
-    build(project, arguments.run, arguments.source, arguments.out)
+    build(project, arguments.run, arguments.source, arguments.out, arguments.start)
 
 
 def _learn(arguments: argparse.Namespace) -> None:
@@ -75,11 +83,35 @@ def _learn(arguments: argparse.Namespace) -> None:
     require_model(arguments.source)
     mend = "`lemon prepare text` writes it"
     require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
+    _require_start(project, arguments)
     require_writable(arguments.out)
     with sole_writer(arguments.out):
         from lemon.learning import learn
 
-        learn(project, arguments.run, arguments.source, arguments.text, arguments.out)
+        learn(
+            *(project, arguments.run, arguments.source, arguments.text, arguments.out),
+            start=arguments.start,
+        )
+
+
+def _require_start(project: Project, arguments: argparse.Namespace) -> None:
+    """The folder of the start is given exactly where the run starts from a run.
+
+    Raises:
+        BadInput: it is missing, given in vain, or not the folder of that run.
+    """
+    start = project.run(arguments.run).start
+    if start not in project.runs:
+        if arguments.start is not None:
+            raise BadInput(f"run {arguments.run} starts from no earlier run; leave --start out")
+        return
+    if arguments.start is None:
+        raise BadInput(
+            f"run {arguments.run} starts from run {start}; name that run's folder by --start"
+        )
+    command = "learn" if METHODS[project.runs[start].method].learned else "build"
+    mend = f"`lemon {command} --run {start}` writes it"
+    require_file(arguments.start / "operators.safetensors", "operators file", mend)
 
 
 def _fuse(arguments: argparse.Namespace) -> None:

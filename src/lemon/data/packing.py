@@ -70,6 +70,12 @@ def keyed_words(count: int, *key: object) -> NDArray[np.uint64]:
     return np.random.Philox(key=words.astype(np.uint64)).random_raw(count)
 
 
+def keyed_uniform(count: int, *key: object) -> NDArray[np.float64]:
+    """`count` random numbers in [0, 1) that depend on `key` alone."""
+    words = keyed_words(count, *key) >> np.uint64(11)
+    return words.astype(np.float64) * 2.0**-53
+
+
 def keyed_permutation(count: int, *key: object) -> Tokens:
     """A permutation of range(count) that depends on `key` alone."""
     return np.argsort(keyed_words(count, *key), kind="stable")

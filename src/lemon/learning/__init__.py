@@ -1,4 +1,4 @@
-"""Learning operators: the fused student, its objective, and a loop that survives a kill.
+"""Learning operators and masks: the student, its objective, and a loop that survives a kill.
 
 `learn` is one run, from a source and packed text to an operators file.
 """
@@ -8,37 +8,34 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint, write_checkpoint
 from lemon.config import ComputeSettings
 from lemon.data.packing import PackedText
 from lemon.errors import BadInput
+from lemon.learning.assembly import assemble, batches_of, divergence_of
 from lemon.learning.checkpoints import Checkpoints
-from lemon.learning.decoder import Decoder
 from lemon.learning.loop import Learner
-from lemon.learning.source_stack import SourceStack
-from lemon.learning.student import DepthFusion, FusedStudent
-from lemon.methods import start_operators
-from lemon.operators.algebra import Operators
+from lemon.learning.mask_table import write_masks
+from lemon.methods import require_source, start_input
 from lemon.operators.file import save_operators
 from lemon.presets import METHODS, Project
 from lemon.provenance import file_digest, write_manifest
 from lemon.storage import write_yaml
 
-TRAINED_SOURCE = "trained_source"
 
-
-def learn(project: Project, run_id: str, source: Path, text: Path, out: Path) -> None:
+def learn(
+    project: Project, run_id: str, source: Path, text: Path, out: Path, start: Path | None = None
+) -> None:
     """Learn the operators of a run, or go on where an earlier process was stopped.
 
     Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and `manifest.json`, the last
     one when all is there; where the source's weights learn too, also `trained_source/`, a model
-    folder that takes the source's place when the operators are fused.
+    folder that takes the source's place when the operators are fused; where masks learn, also
+    `masks.csv`.
 
     Args:
         project: the configuration.
@@ -46,17 +43,19 @@ def learn(project: Project, run_id: str, source: Path, text: Path, out: Path) ->
         source: the large model's folder.
         text: packed text of the same tokenizer.
         out: the run's folder.
+        start: folder of the run that this one starts from, where its start names one.
 
     Raises:
-        BadInput: source and text don't fit, or a device is asked for that is not there.
+        BadInput: source and text don't fit, the start is missing, or a device is asked for that is
+            not there.
         WorkFailed: the run diverged, or the disk is full.
     """
     started = time.monotonic()
     run = project.run(run_id)
-    method = METHODS[run.method]
-    if not method.learned:
+    if not METHODS[run.method].learned:
         raise BadInput(f"run {run_id}: method {run.method} learns nothing; use `lemon build`")
     large = Checkpoint(source)
+    require_source(project, large)
     packed = PackedText(text)
     if packed.vocab_size != large.shape.vocab_size:
         raise BadInput(
@@ -65,37 +64,40 @@ def learn(project: Project, run_id: str, source: Path, text: Path, out: Path) ->
         )
     device = compute_device(project.preset.compute)
     make_deterministic()
-    start = start_operators(project, run_id, large)
-    refuse_width(start, run_id)
-    student, teacher = build_student(project, run_id, large, start, device, method.trains_weights)
+    assembly = assemble(project, run_id, large, device, start)
     out.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(out / "checkpoints", project.stage_params("learn", run_id))
     Learner(
         label=run_id,
         settings=project.learning(run_id),
         steps=project.steps(run_id),
-        seed=run.seed,
-        student=student,
-        teacher=teacher,
+        student=assembly.student,
+        teacher=assembly.teacher,
+        groups=assembly.groups,
+        constraint=assembly.constraint,
         text=packed,
+        batches=batches_of(project, run_id, packed, assembly.student),
+        divergence=divergence_of(project, run_id),
         checkpoints=checkpoints,
         metrics_path=out / "metrics.jsonl",
     ).run()
 
     source_digest = fused_digest = large.digest()
-    if method.trains_weights:
+    own_weights = project.own_weights(run_id)
+    if assembly.weights is not None and own_weights is not None:
         write_checkpoint(
-            out / TRAINED_SOURCE,
+            out / own_weights,
             large.shape,
-            student.stack.named_weights().items(),
+            assembly.weights(),
             like=source,
             dtype=large.dtype,
         )
-        fused_digest = Checkpoint(out / TRAINED_SOURCE).digest()
-    learned = {type: gamma.detach().cpu() for type, gamma in student.fusion.gamma.items()}
+        fused_digest = Checkpoint(out / own_weights).digest()
+    if assembly.masks is not None:
+        write_masks(out / "masks.csv", assembly.masks)
     save_operators(
         out / "operators.safetensors",
-        replace(start, gamma=learned),
+        assembly.operators(),
         source_digest=fused_digest,
         method=run.method,
     )
@@ -104,7 +106,11 @@ def learn(project: Project, run_id: str, source: Path, text: Path, out: Path) ->
         out / "manifest.json",
         "learn",
         settings=project.resolved(run_id),
-        inputs={"source": source_digest, "text": file_digest(text / "manifest.json")},
+        inputs={
+            "source": source_digest,
+            "text": file_digest(text / "manifest.json"),
+            **start_input(start),
+        },
         seed=run.seed,
         started=started,
         device=str(device),
@@ -112,48 +118,6 @@ def learn(project: Project, run_id: str, source: Path, text: Path, out: Path) ->
         metrics_sha256=file_digest(out / "metrics.jsonl"),
     )
     shutil.rmtree(out / "checkpoints")
-
-
-def build_student(
-    project: Project,
-    run_id: str,
-    source: Checkpoint,
-    start: Operators,
-    device: torch.device,
-    trains_weights: bool,
-) -> tuple[FusedStudent, SourceStack]:
-    """The fused student of a run and its teacher.
-
-    With frozen weights both read one stack. Weights that learn are a copy of the teacher's, which
-    stays as it is.
-    """
-    settings = project.learning(run_id)
-    dtype = getattr(torch, project.preset.compute.dtype)
-    teacher = SourceStack(source, dtype=dtype, device=device)
-    stack = (
-        SourceStack(source, dtype=dtype, device=device, learns=True) if trains_weights else teacher
-    )
-    student = FusedStudent(
-        stack,
-        DepthFusion(start, device),
-        Decoder(source.config, device),
-        layers_per_segment=settings.layers_per_segment,
-        recompute=settings.recompute,
-    )
-    return student, teacher
-
-
-def refuse_width(start: Operators, run_id: str) -> None:
-    """Learning covers the layer operator; anything else is refused before work is spent.
-
-    Raises:
-        BadInput: the start changes a width, or lacks a gamma.
-    """
-    if start.hidden is not None or start.attn or start.ffn or set(start.gamma) != set(LAYER_TYPES):
-        raise BadInput(
-            f"run {run_id}: its target changes a width; only the layer operator is learned so "
-            "far, so choose a target that changes num_hidden_layers alone"
-        )
 
 
 def compute_device(compute: ComputeSettings) -> torch.device:

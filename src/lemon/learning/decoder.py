@@ -43,6 +43,11 @@ class Decoder:
         with torch.device("meta"):  # the weights come with each call
             self._layer = LlamaDecoderLayer(llama, layer_idx=0)
             self._norm = LlamaRMSNorm(llama.hidden_size, eps=llama.rms_norm_eps)
+        self.norm_eps = torch.tensor(llama.rms_norm_eps, device=device)
+        for module in (*self._layer.modules(), self._norm):
+            if isinstance(module, LlamaRMSNorm):  # a buffer is handed in with each call as well
+                del module.variance_epsilon
+                module.register_buffer("variance_epsilon", self.norm_eps)
         self._rotary = LlamaRotaryEmbedding(llama).to(device)
 
     def positions(self, hidden_BTD: Tensor) -> Positions:
@@ -50,13 +55,29 @@ class Decoder:
         steps = torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device)[None]
         return self._rotary(hidden_BTD, steps)
 
-    def layer(self, hidden_BTD: Tensor, weights: LayerWeights, positions: Positions) -> Tensor:
-        """One decoder layer with causal attention over all T tokens."""
+    def layer(
+        self,
+        hidden_BTD: Tensor,
+        weights: LayerWeights,
+        positions: Positions,
+        norm_eps: Tensor | None = None,
+    ) -> Tensor:
+        """One decoder layer with causal attention over all T tokens.
+
+        `norm_eps` takes the place of the model's own in both norms; a scalar.
+        """
         named = {f"{LAYER_TYPES[type][0]}.weight": weight for type, weight in weights.items()}
+        eps = self.norm_eps if norm_eps is None else norm_eps
+        named |= {f"{LAYER_TYPES[type][0]}.variance_epsilon": eps for type in ("ln1", "ln2")}
         return functional_call(
             self._layer, named, (hidden_BTD,), {"position_embeddings": positions}, strict=True
         )
 
-    def final_norm(self, hidden_BTD: Tensor, weight_D: Tensor) -> Tensor:
+    def final_norm(
+        self, hidden_BTD: Tensor, weight_D: Tensor, norm_eps: Tensor | None = None
+    ) -> Tensor:
         """The norm before the head."""
-        return functional_call(self._norm, {"weight": weight_D}, (hidden_BTD,), strict=True)
+        eps = self.norm_eps if norm_eps is None else norm_eps
+        return functional_call(
+            self._norm, {"weight": weight_D, "variance_epsilon": eps}, (hidden_BTD,), strict=True
+        )

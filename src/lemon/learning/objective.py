@@ -32,8 +32,8 @@ class Losses(NamedTuple):
 def distillation_loss(
     hidden_ND: Tensor,
     head_VD: Tensor,
-    teacher_hidden_NE: Tensor,
-    teacher_head_VE: Tensor,
+    teacher_hidden_NE: Tensor | None,
+    teacher_head_VE: Tensor | None,
     labels_N: Tensor,
     *,
     lm_weight: float,
@@ -41,10 +41,13 @@ def distillation_loss(
 ) -> Losses:
     """The training loss of LEMON (section 3.4 of the paper; temperature 1, full vocabulary).
 
+    Without a teacher it is the language-modelling loss alone, and `kl` is 0.
+
     Args:
         hidden_ND: the student's final hidden states, in the compute format.
         head_VD: the student's output embedding.
-        teacher_hidden_NE: the teacher's final hidden states; no gradient flows to it.
+        teacher_hidden_NE: the teacher's final hidden states; no gradient flows to it. None for no
+            teacher, and then `lm_weight` must be 1.
         teacher_head_VE: the teacher's output embedding; no gradient flows to it.
         labels_N: the next token at each position.
         lm_weight: lambda, the share of the language-modelling loss.
@@ -86,12 +89,13 @@ class _DistillationLoss(Function):
         ctx: FunctionCtx,
         hidden_ND: Tensor,
         head_VD: Tensor,
-        teacher_hidden_NE: Tensor,
-        teacher_head_VE: Tensor,
+        teacher_hidden_NE: Tensor | None,
+        teacher_head_VE: Tensor | None,
         labels_N: Tensor,
         lm_weight: float,
         chunk_tokens: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        assert teacher_hidden_NE is not None or lm_weight == 1.0
         count = len(labels_N)
         wants_hidden, wants_head = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
         grad_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
@@ -103,16 +107,22 @@ class _DistillationLoss(Function):
             labels = labels_N[part, None]
             log_p = torch.log_softmax(hidden_ND[part] @ head_VD.T, dim=-1, dtype=torch.float32)
             lm -= log_p.gather(1, labels).sum(dtype=torch.float64)
-            log_q = torch.log_softmax(
-                teacher_hidden_NE[part] @ teacher_head_VE.T, dim=-1, dtype=torch.float32
-            )
-            q = log_q.exp()
-            kl += torch.dot(q.view(-1), log_q.sub_(log_p).view(-1))
+            if teacher_hidden_NE is None or teacher_head_VE is None:
+                q = None
+            else:
+                log_q = torch.log_softmax(
+                    teacher_hidden_NE[part] @ teacher_head_VE.T, dim=-1, dtype=torch.float32
+                )
+                q = log_q.exp()
+                kl += torch.dot(q.view(-1), log_q.sub_(log_p).view(-1))
             if not (wants_hidden or wants_head):
                 continue
             # p - (1 - lambda) q - lambda y, in place: the arrays of a chunk are the largest here.
-            grad_logits = log_p.exp_().sub_(q, alpha=1.0 - lm_weight)
-            grad_logits.scatter_add_(1, labels, torch.full_like(labels, -lm_weight, dtype=q.dtype))
+            grad_logits = log_p.exp_()
+            if q is not None:
+                grad_logits.sub_(q, alpha=1.0 - lm_weight)
+            minus_y = torch.full_like(labels, -lm_weight, dtype=grad_logits.dtype)
+            grad_logits.scatter_add_(1, labels, minus_y)
             grad_logits = grad_logits.div_(count).to(hidden_ND.dtype)
             if grad_hidden is not None:
                 torch.mm(grad_logits, head_VD, out=grad_hidden[part])

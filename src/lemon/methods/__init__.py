@@ -7,17 +7,21 @@ in `lemon.registry.METHODS`.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemon.checkpoint import Checkpoint
+from lemon.checkpoint import Checkpoint, write_checkpoint
 from lemon.errors import BadInput
-from lemon.methods import average, cut, lemon, random
+from lemon.methods import average, cut, lemon, random, shear
 from lemon.methods.context import BuildContext, Builder
+from lemon.methods.earlier_run import operators_of
+from lemon.methods.permutation import leading_permutation, truncation
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
+from lemon.operators.fuse import fuse_tensors
 from lemon.operators.radii import Radii
-from lemon.provenance import write_manifest
+from lemon.provenance import file_digest, write_manifest
 from lemon.storage import write_yaml
 
 if TYPE_CHECKING:
@@ -29,34 +33,63 @@ BUILDERS: dict[str, Builder] = {
     "average": average.build,
     "lemon": lemon.build,
     "lemon-trained": lemon.build,
+    "tuned": lemon.build,
+    "shear-selection": shear.build,
 }
 
 
-def start_operators(project: Project, run_id: str, source: Checkpoint) -> Operators:
+def start_operators(
+    project: Project, run_id: str, source: Checkpoint, start: Path | None = None
+) -> Operators:
     """The operators of a run before any learning: of its method, or of its start.
 
+    Args:
+        project: the configuration.
+        run_id: of a method in `BUILDERS`.
+        source: the large model.
+        start: folder of the run that this one starts from, where its start names one.
+
     Raises:
-        BadInput: the source's sizes are not the preset's, or the method can't build this target.
+        BadInput: the source's sizes are not the preset's, the method can't build this target, or
+            a start is missing.
     """
+    require_source(project, source)
     run = project.run(run_id)
+    context = BuildContext(
+        source=source,
+        target=project.target_shape(run_id),
+        radii=Radii.parse(run.radii) if run.radii else Radii(),
+        seed=run.seed,
+    )
+    if run.start in project.runs:
+        if start is None:
+            raise BadInput(f"run {run_id}: the folder of run {run.start}, its start, is not given")
+        context = replace(context, start=operators_of(start))
+    elif run.start:
+        context = replace(context, start=_builder(run.start))
+    return _builder(run.method)(context)
+
+
+def require_source(project: Project, source: Checkpoint) -> None:
+    """Refuse a source model of other sizes than the preset's.
+
+    Raises:
+        BadInput: naming both.
+    """
     if source.shape != project.source_shape():
         raise BadInput(
             f"{source.path}: its sizes are {source.shape}, the preset's source section says "
             f"{project.source_shape()}; correct the preset or prepare the source again"
         )
-    return _builder(run.method)(
-        BuildContext(
-            source=source,
-            target=project.target_shape(run_id),
-            radii=Radii.parse(run.radii) if run.radii else Radii(),
-            seed=run.seed,
-            start=_builder(run.start) if run.start else None,
-        )
-    )
 
 
-def build(project: Project, run_id: str, source: Path, out: Path) -> None:
+def build(
+    project: Project, run_id: str, source: Path, out: Path, start: Path | None = None
+) -> None:
     """Write a run's operators, its resolved config and, last, its manifest.
+
+    A selection with receptive fields above 1 also gets `permuted_source/`, which takes the source's
+    place when the operators are fused: what is kept leads there, and is cut off block by block.
 
     Raises:
         BadInput: the source is damaged, the run can't be built, or `out` may not be written.
@@ -65,20 +98,38 @@ def build(project: Project, run_id: str, source: Path, out: Path) -> None:
     started = time.monotonic()
     run = project.run(run_id)
     checkpoint = Checkpoint(source)
-    operators = start_operators(project, run_id, checkpoint)
-    digest = checkpoint.digest()
+    operators = start_operators(project, run_id, checkpoint, start)
+    digest = fused_digest = checkpoint.digest()
+    own_weights = project.own_weights(run_id)
+    if own_weights is not None and run.radii:
+        permuted = out / own_weights
+        permutation = leading_permutation(operators)
+        write_checkpoint(
+            permuted,
+            checkpoint.shape,
+            fuse_tensors(checkpoint, permutation),
+            like=source,
+            dtype=checkpoint.dtype,
+        )
+        operators = truncation(operators, Radii.parse(run.radii))
+        fused_digest = Checkpoint(permuted).digest()
     save_operators(
-        out / "operators.safetensors", operators, source_digest=digest, method=run.method
+        out / "operators.safetensors", operators, source_digest=fused_digest, method=run.method
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
     write_manifest(
         out / "manifest.json",
         "build",
         settings=project.resolved(run_id),
-        inputs={"source": digest},
+        inputs={"source": digest} | start_input(start),
         seed=run.seed,
         started=started,
     )
+
+
+def start_input(start: Path | None) -> dict[str, str]:
+    """The digest of the operators of an earlier run that a run starts from, for its manifest."""
+    return {} if start is None else {"start": file_digest(start / "operators.safetensors")}
 
 
 def _builder(method: str) -> Builder:

@@ -1,0 +1,287 @@
+"""A run put together: which weights, operators and masks learn, at which rates, from what.
+
+What a method learns is data (`lemon.registry.METHODS`); each combination is one student.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lemon.architecture import LAYER_TYPES
+from lemon.checkpoint import Checkpoint
+from lemon.data.dynamic_batch_loading import DynamicBatchLoader
+from lemon.data.packing import PackedText
+from lemon.data.reference_losses import scaling_law_references
+from lemon.errors import BadInput
+from lemon.learning.batches import DynamicBatches, FixedBatches, training_sequences
+from lemon.learning.decoder import Decoder
+from lemon.learning.divergence import Divergence
+from lemon.learning.fusion import DepthFusion, Fusion, LayerSelection
+from lemon.learning.heldout import heldout_losses
+from lemon.learning.lagrangian import Lagrangian
+from lemon.learning.loop import ParameterGroup
+from lemon.learning.masked_fusion import MaskedFusion
+from lemon.learning.masks import Masks
+from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
+from lemon.learning.student import FusedStudent
+from lemon.methods import start_operators
+from lemon.methods.shear import selection_operators
+from lemon.operators.algebra import Operators
+from lemon.presets import METHODS, Project
+
+SCALING_LAW_FAMILY = "LLaMA2"
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What the loop runs, and what is written when it has ended.
+
+    Attributes:
+        student: the model that learns.
+        teacher: the source as it was; None where the text alone teaches.
+        groups: what learns.
+        constraint: on the masks, if there are any.
+        operators: those that have been learned.
+        weights: the tensors that they apply to, where these are the run's own.
+        masks: the gates, if there are any.
+    """
+
+    student: FusedStudent
+    teacher: SourceWeights | None
+    groups: list[ParameterGroup]
+    constraint: Lagrangian | None
+    operators: Callable[[], Operators]
+    weights: Callable[[], Iterator[tuple[str, Tensor]]] | None
+    masks: Masks | None = None
+
+
+def assemble(
+    project: Project,
+    run_id: str,
+    source: Checkpoint,
+    device: torch.device,
+    start: Path | None = None,
+) -> Assembly:
+    """Put a run together.
+
+    Args:
+        project: the configuration.
+        run_id: a run that learns.
+        source: the large model.
+        device: where everything lives.
+        start: folder of the run that this one starts from, where its start names one.
+
+    Raises:
+        BadInput: the start can't be built, or what it needs is not learned so far.
+    """
+    method = METHODS[project.run(run_id).method]
+    if method.prunes:
+        return _pruning(project, run_id, source, device)
+    operators = start_operators(project, run_id, source, start)
+    refuse_width(operators, run_id)
+    if "operators" in method.learns:
+        return _fusing(project, run_id, source, device, operators)
+    return _tuning(project, run_id, source, device, operators)
+
+
+def _fusing(
+    project: Project, run_id: str, source: Checkpoint, device: torch.device, start: Operators
+) -> Assembly:
+    """The layer operator learns, and perhaps the weights under it."""
+    trains_weights = METHODS[project.run(run_id).method].trains_weights
+    teacher = SourceStack(source, dtype=_dtype(project), device=device)
+    # With frozen weights both read one stack. Weights that learn are a copy of the teacher's.
+    stack = (
+        SourceStack(source, dtype=_dtype(project), device=device, learns=True)
+        if trains_weights
+        else teacher
+    )
+    fusion = DepthFusion(start, device)
+    rate = project.learning(run_id).layer_rate
+    gamma = {f"gamma.{type}": parameter for type, parameter in fusion.gamma.items()}
+    groups = [ParameterGroup("layer", rate, "learning.layer_rate", gamma)]
+    if trains_weights:
+        groups.append(_weights_group(project, run_id, stack))
+
+    def learned() -> Operators:
+        return replace(start, gamma={t: g.detach().cpu() for t, g in fusion.gamma.items()})
+
+    return Assembly(
+        _student(project, run_id, source, stack, fusion, device),
+        teacher,
+        groups,
+        None,
+        learned,
+        (lambda: iter(stack.named_weights().items())) if trains_weights else None,
+    )
+
+
+def _tuning(
+    project: Project, run_id: str, source: Checkpoint, device: torch.device, start: Operators
+) -> Assembly:
+    """The weights learn under a selection of layers, which stays as it is."""
+    layers = SourceLayers(source, dtype=_dtype(project), device=device, learns=True)
+    return Assembly(
+        _student(project, run_id, source, layers, LayerSelection(_kept(start, run_id)), device),
+        SourceLayers(source, dtype=_dtype(project), device=device),
+        [_weights_group(project, run_id, layers)],
+        None,
+        lambda: start,
+        lambda: iter(layers.named_weights().items()),
+    )
+
+
+def _pruning(project: Project, run_id: str, source: Checkpoint, device: torch.device) -> Assembly:
+    """Masks learn under the constraint to the target's shape, and the weights with them."""
+    settings = project.preset.pruning
+    target = project.target_shape(run_id)
+    layers = SourceLayers(source, dtype=_dtype(project), device=device, learns=True)
+    masks = Masks(source.shape, target, seed=project.run(run_id).seed, device=device)
+    decoder_eps = Decoder(source.config, device).norm_eps
+    fusion = MaskedFusion(masks, decoder_eps)
+    lagrangian = Lagrangian(
+        masks, steps=project.steps(run_id), warmup_ratio=settings.sparsity_warmup_ratio
+    )
+    gates = {f"log_alpha.{name}": parameter for name, parameter in masks.log_alpha.items()}
+    multipliers = {f"multiplier.{name}": p for name, p in lagrangian.named_parameters()}
+    return Assembly(
+        _student(project, run_id, source, layers, fusion, device),
+        None,
+        [
+            _weights_group(project, run_id, layers),
+            ParameterGroup("mask", settings.mask_rate, "pruning.mask_rate", gates),
+            ParameterGroup(
+                *("multiplier", settings.multiplier_rate, "pruning.multiplier_rate", multipliers),
+                ascends=True,
+            ),
+        ],
+        lagrangian,
+        lambda: selection_operators(source.shape, target, masks.selection()),
+        lambda: fusion.folded_weights(layers),
+        masks,
+    )
+
+
+def batches_of(
+    project: Project, run_id: str, text: PackedText, student: FusedStudent
+) -> FixedBatches:
+    """The training rows of a run; while masks learn, the mixture follows the domains' losses.
+
+    Raises:
+        BadInput: a domain has no text, or the scaling law has no such domain.
+    """
+    seed = project.run(run_id).seed
+    loading = project.preset.pruning.loading
+    prunes = METHODS[project.run(run_id).method].prunes
+    if not prunes or loading.update_every is None:
+        return FixedBatches(text, seed)
+    if loading.reference == "scaling-law":
+        references = scaling_law_references(
+            project.target_shape(run_id).num_parameters, SCALING_LAW_FAMILY
+        )
+    else:
+        references = _source_losses(project, run_id, text, student)
+    loader = DynamicBatchLoader(
+        training_sequences(text),
+        text.weights,
+        seed,
+        references=references,
+        clip=loading.clip,
+        smoothing=loading.smoothing,
+    )
+    return DynamicBatches(text, loader, loading.update_every)
+
+
+def divergence_of(project: Project, run_id: str) -> Divergence:
+    """The watch over a run's loss; closing masks may raise it to that of a uniform guess."""
+    factor = project.learning(run_id).divergence_factor
+    if METHODS[project.run(run_id).method].prunes:
+        return Divergence(factor, reference=math.log(project.source_shape().vocab_size))
+    return Divergence(factor)
+
+
+def refuse_width(start: Operators, run_id: str) -> None:
+    """Learning covers the layer operator; anything else is refused before work is spent.
+
+    Raises:
+        BadInput: the start changes a width, or lacks a gamma.
+    """
+    if start.hidden is not None or start.attn or start.ffn or set(start.gamma) != set(LAYER_TYPES):
+        raise BadInput(
+            f"run {run_id}: its target changes a width; only the layer operator is learned so "
+            "far, so choose a target that changes num_hidden_layers alone"
+        )
+
+
+def _source_losses(
+    project: Project, run_id: str, text: PackedText, student: FusedStudent
+) -> dict[str, float]:
+    """The held-out losses of the source's own weights, before anything has learned."""
+    settings = project.learning(run_id)
+    depth = student.source.shape.num_hidden_layers
+    whole = FusedStudent(
+        student.source,
+        LayerSelection(range(depth)),
+        student.decoder,
+        layers_per_segment=depth,
+        recompute=False,
+    )
+    return heldout_losses(
+        whole,
+        text,
+        sequences=settings.heldout_sequences,
+        batch_sequences=settings.microbatch_sequences,
+        chunk_tokens=settings.loss_chunk_tokens,
+        device=student.source.embedding.device,
+    )
+
+
+def _kept(start: Operators, run_id: str) -> list[int]:
+    """The source layer of each target layer.
+
+    Raises:
+        BadInput: the start mixes layers, or keeps different ones for different types.
+    """
+    gamma = start.gamma["q"]
+    kept = gamma.argmax(dim=1)
+    one_hot = torch.zeros_like(gamma).scatter_(1, kept[:, None], 1.0)
+    if not all(torch.equal(start.gamma[type], one_hot) for type in LAYER_TYPES):
+        raise BadInput(
+            f"run {run_id}: its start mixes layers; weights are trained under a selection of whole "
+            "layers only, such as that of cut, random or a shear run"
+        )
+    return kept.tolist()
+
+
+def _student(
+    project: Project,
+    run_id: str,
+    source: Checkpoint,
+    weights: SourceWeights,
+    fusion: Fusion,
+    device: torch.device,
+) -> FusedStudent:
+    settings = project.learning(run_id)
+    return FusedStudent(
+        weights,
+        fusion,
+        Decoder(source.config, device),
+        layers_per_segment=settings.layers_per_segment,
+        recompute=settings.recompute,
+    )
+
+
+def _weights_group(project: Project, run_id: str, weights: nn.Module) -> ParameterGroup:
+    rate = project.learning(run_id).weight_rate
+    named = {f"weight.{name}": parameter for name, parameter in weights.named_parameters()}
+    return ParameterGroup("weight", rate, "learning.weight_rate", named)
+
+
+def _dtype(project: Project) -> torch.dtype:
+    return getattr(torch, project.preset.compute.dtype)

@@ -1,0 +1,47 @@
+"""Stopping a run whose loss is no number, or has left what it can come back from."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+WINDOW = 20
+
+
+class Divergence:
+    """Watches the loss of every step."""
+
+    def __init__(self, factor: float, reference: float | None = None) -> None:
+        """Args:
+        factor: how far the mean of `WINDOW` losses may exceed the reference.
+        reference: in nats; None takes the first step's loss. Where the loss must rise, as under
+            masks that close, it is that of a model that knows nothing.
+        """
+        self._factor = factor
+        self._reference = reference
+        self._recent: deque[float] = deque(maxlen=WINDOW)
+
+    def found(self, loss: float, gradient_norm: float) -> str | None:
+        """What is wrong after this step, in words; None while all is well."""
+        if self._reference is None:
+            self._reference = loss
+        self._recent.append(loss)
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+            return f"the loss is {loss} and the gradient's norm {gradient_norm}"
+        mean = sum(self._recent) / len(self._recent)
+        if len(self._recent) == WINDOW and mean > self._factor * self._reference:
+            return (
+                f"the loss of the last {WINDOW} steps is {mean:.2f} against "
+                f"{self._reference:.2f} at the start"
+            )
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"reference": self._reference, "recent": list(self._recent)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where the state was taken."""
+        self._reference = state["reference"]
+        self._recent.extend(state["recent"])

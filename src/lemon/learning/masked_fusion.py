@@ -1,0 +1,139 @@
+"""The student under masks: the source with its gates folded into the weights.
+
+A gate multiplies what its unit writes, which is an operator restricted to its diagonal. Folded into
+the weights (Sheared-LLaMA's places in brackets):
+
+    v     rows times the head gate                              [head outputs]
+    up    rows times the FFN gate                               [FFN product]
+    o, down   rows times layer gate and hidden gate             [block outputs]
+    embedding, norm gains   times the hidden gate               [embedding and norm outputs]
+
+The root mean square of a norm is over the n open hidden coordinates of D. The closed ones hold
+zeros, so with the model's mean over D
+
+    1 / sqrt(sum x^2 / n + eps) = sqrt(n / D) / sqrt(sum x^2 / D + eps n / D):
+
+gains times sqrt(n / D) and eps times n / D give it exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lemon.architecture import layer_tensor_name
+from lemon.learning.decoder import LayerWeights
+from lemon.learning.fusion import Fusion
+from lemon.learning.masks import Gates, Masks
+from lemon.learning.source_weights import SourceLayers, SourceWeights
+
+
+class MaskedFusion(Fusion):
+    """All layers of the source, each unit times its gate; a layer whose gate is 0 is left out."""
+
+    def __init__(self, masks: Masks, norm_eps: Tensor) -> None:
+        """Args:
+        masks: the gates.
+        norm_eps: of the source's norms, a scalar.
+        """
+        super().__init__()
+        self.masks = masks
+        self.num_hidden_layers = masks.source.num_hidden_layers
+        self._model_eps = norm_eps
+        self._head_dim = masks.source.head_dim
+        self.begin_pass(None)
+
+    def begin_pass(self, draw: tuple[int, int] | None, *, at_target: bool = True) -> None:
+        """Sample the gates of (step, microbatch), or settle them (`Masks.settled`)."""
+        if draw is None:
+            self._gates = self.masks.settled(at_target=at_target)
+        else:
+            self._gates = self.masks.sampled(*draw)
+        self._norm_scale: Tensor | None = None
+        self._layer_gates: list[float] | None = None  # read once, since a GPU waits for each read
+        if "layer" in self._gates:
+            self._layer_gates = self._gates["layer"].tolist()
+        hidden = self._gates.get("hidden")
+        if hidden is not None:
+            open_share = (hidden.detach() > 0).float().mean()
+            self.norm_eps = self._model_eps * open_share
+            self._norm_scale = hidden * open_share.sqrt()
+
+    def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:
+        """The first hidden states [B, T, D], closed coordinates at zero."""
+        hidden = super().embed(source, tokens_BT)
+        gate = self._gates.get("hidden")
+        return hidden if gate is None else hidden * gate.to(hidden.dtype)
+
+    def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
+        """The masked weights of the source layers first..last-1 whose gate is not 0."""
+        assert isinstance(source, SourceLayers)
+        return [
+            self._layer(source, layer) for layer in range(first, last) if not self._is_off(layer)
+        ]
+
+    def final_norm(self, source: SourceWeights) -> Tensor:
+        """The gain [D] of the last norm."""
+        gain = source.final_norm
+        return source.used(gain if self._norm_scale is None else gain * self._norm_scale)
+
+    def folded_weights(self, source: SourceLayers) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of the source with the settled gates folded in; the norms' means left alone.
+
+        Slicing what is open out of them gives the small model. Where the head is the embedding it
+        carries the hidden gate, and the last norm then does not.
+        """
+        self.begin_pass(None)
+        scales = {layer: self._row_scales(layer) for layer in range(self.num_hidden_layers)}
+        hidden = self._gates.get("hidden")
+        folds = {
+            layer_tensor_name(type, layer): scale
+            for layer, by_type in scales.items()
+            for type, scale in by_type.items()
+        }
+        with torch.no_grad():
+            for name, weight in source.named_weights().items():
+                if name in folds:
+                    weight = _rows(weight, folds[name])
+                elif hidden is not None and self._carries_hidden_gate(name, source):
+                    weight = weight * hidden
+                yield name, weight
+
+    def _carries_hidden_gate(self, name: str, source: SourceLayers) -> bool:
+        if name == "model.norm.weight":
+            return source.head is not None
+        return name == "model.embed_tokens.weight" or "layernorm" in name
+
+    def _is_off(self, layer: int) -> bool:
+        return self._layer_gates is not None and self._layer_gates[layer] == 0.0
+
+    def _layer(self, source: SourceLayers, layer: int) -> LayerWeights:
+        weights = source.held_layer(layer)
+        for type, scale in self._row_scales(layer).items():
+            weights[type] = _rows(weights[type], scale)
+        if self._norm_scale is not None:
+            weights |= {type: weights[type] * self._norm_scale for type in ("ln1", "ln2")}
+        return {type: source.used(weight) for type, weight in weights.items()}
+
+    def _row_scales(self, layer: int) -> dict[str, Tensor]:
+        """By type, what the rows of a layer's weight are multiplied by; a scalar for all rows."""
+        gates: Gates = self._gates
+        written = [gates[name] for name in ("hidden",) if name in gates]
+        # A gate of exactly 1 is clipped, so it passes no gradient and changes nothing.
+        if self._layer_gates is not None and self._layer_gates[layer] != 1.0:
+            written.append(gates["layer"][layer])
+        scales: dict[str, Tensor] = {}
+        if written:
+            scale = written[0] if len(written) == 1 else written[0] * written[1]
+            scales |= {"o": scale, "down": scale}
+        if "head" in gates:
+            scales["v"] = gates["head"][layer].repeat_interleave(self._head_dim)
+        if "ffn" in gates:
+            scales["up"] = gates["ffn"][layer]
+        return scales
+
+
+def _rows(weight: Tensor, scale: Tensor) -> Tensor:
+    return weight * (scale[:, None] if scale.dim() else scale)

@@ -1,0 +1,126 @@
+"""Gates on the axes that a target shrinks, and what they keep of the source.
+
+Sheared-LLaMA (Xia et al. 2023), section 2.1: one gate a layer, one a hidden coordinate (for the
+whole model), one a head and one an FFN neuron (in every layer). Under grouped-query attention a
+head is a key/value head with its query heads, which are kept or dropped together. Axes that keep
+their size have no gates, so a target that removes layers alone learns layer gates alone.
+
+Shapes: L layers, D hidden size, K key/value heads, H FFN neurons, all of the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lemon.architecture import LlamaShape
+from lemon.data.packing import keyed_uniform
+from lemon.learning import hard_concrete
+from lemon.methods.shear import Selection
+
+START = hard_concrete.LARGEST_LOG_ALPHA  # kept with probability 0.998
+
+Gates = dict[str, Tensor]
+"""Values in [0, 1] by structure: layer [L], hidden [D], head [L, K], ffn [L, H]."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A kind of unit that is kept or dropped: how many there are, are to be kept, in how many rows.
+
+    `rows` is None where there is one row for the whole model, otherwise the number of layers.
+    """
+
+    size: int
+    kept: int
+    rows: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of its gates."""
+        return (self.size,) if self.rows is None else (self.rows, self.size)
+
+
+def gated_structures(source: LlamaShape, target: LlamaShape) -> dict[str, Structure]:
+    """The structures that shrink from source to target."""
+    depth = source.num_hidden_layers
+    every = {
+        "layer": Structure(depth, target.num_hidden_layers),
+        "hidden": Structure(source.hidden_size, target.hidden_size),
+        "head": Structure(source.num_key_value_heads, target.num_key_value_heads, depth),
+        "ffn": Structure(source.intermediate_size, target.intermediate_size, depth),
+    }
+    return {name: one for name, one in every.items() if one.kept < one.size}
+
+
+class Masks(nn.Module):
+    """The gates' parameters, log alpha in float32, all at the same start."""
+
+    def __init__(
+        self, source: LlamaShape, target: LlamaShape, *, seed: int, device: torch.device
+    ) -> None:
+        """Args:
+        source: sizes of the large model.
+        target: sizes that are to be met exactly.
+        seed: of the noise.
+        device: where the parameters live.
+        """
+        super().__init__()
+        self.source, self.target, self.seed = source, target, seed
+        self.structures = gated_structures(source, target)
+        self.log_alpha = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.full(structure.shape, START, device=device))
+                for name, structure in self.structures.items()
+            }
+        )
+
+    def sampled(self, step: int, part: int) -> Gates:
+        """Random gates for one pass, differentiable; a function of the seed, step and microbatch.
+
+        log alpha is first clamped to its range, in place.
+        """
+        gates = {}
+        for name, log_alpha in self.log_alpha.items():
+            with torch.no_grad():
+                log_alpha.clamp_(-START, START)
+            noise = keyed_uniform(log_alpha.numel(), "gate", self.seed, name, step, part)
+            uniform = torch.from_numpy(noise).to(log_alpha).view_as(log_alpha)
+            gates[name] = hard_concrete.sample(log_alpha, uniform)
+        return gates
+
+    @torch.no_grad()
+    def settled(self, *, at_target: bool) -> Gates:
+        """Gates without noise, as many of them open as the target has.
+
+        Otherwise as many as are expected to be open now, on average over the layers.
+        """
+        return {
+            name: hard_concrete.deterministic(
+                log_alpha, self.structures[name].kept if at_target else self._expected(name)
+            )
+            for name, log_alpha in self.log_alpha.items()
+        }
+
+    def keep_probabilities(self) -> Gates:
+        """The probability that each gate is open; differentiable."""
+        return {
+            name: hard_concrete.keep_probability(log_alpha)
+            for name, log_alpha in self.log_alpha.items()
+        }
+
+    @torch.no_grad()
+    def selection(self) -> Selection:
+        """What the target keeps: the largest log alpha of each structure."""
+        kept = {
+            name: hard_concrete.largest(log_alpha, self.structures[name].kept).tolist()
+            for name, log_alpha in self.log_alpha.items()
+        }
+        return Selection(**kept)
+
+    def _expected(self, name: str) -> int:
+        structure = self.structures[name]
+        share = hard_concrete.keep_probability(self.log_alpha[name]).mean().item()
+        return max(1, round(share * structure.size))

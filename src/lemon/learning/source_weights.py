@@ -1,0 +1,124 @@
+"""The source model's weights as learning reads them: stacked over layers, or layer by layer.
+
+The layer operator mixes layers, and reads each type as one stack. Masks and plain training change
+no mixture; there each layer's tensor is a parameter of its own, whose gradient costs only itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lemon.architecture import LAYER_TYPES, LlamaShape, layer_tensor_name
+from lemon.checkpoint import Checkpoint
+from lemon.learning.decoder import LayerWeights
+
+
+class SourceWeights(nn.Module):
+    """The large model: the tensors outside the layers, and what both forms of the layers share.
+
+    Frozen weights are held in the compute format. Weights that learn are held in float32, and cast
+    to it where they are used; steps of 1e-4 vanish in bfloat16.
+    """
+
+    def __init__(
+        self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, learns: bool = False
+    ) -> None:
+        """Args:
+        source: the folder to read, a tensor at a time.
+        dtype: the compute format.
+        device: where the weights live.
+        learns: whether the weights take gradients.
+        """
+        super().__init__()
+        self.shape: LlamaShape = source.shape
+        self.dtype = dtype
+        self._source = source
+        self._device = device
+        self._learns = learns
+        self.embedding = self._parameter(self._read("model.embed_tokens.weight"))
+        self.final_norm = self._parameter(self._read("model.norm.weight"))
+        tied = self.shape.tie_word_embeddings
+        self.head = None if tied else self._parameter(self._read("lm_head.weight"))
+
+    def _read(self, name: str) -> Tensor:
+        held = torch.float32 if self._learns else self.dtype
+        return self._source.tensor(name).to(device=self._device, dtype=held)
+
+    def _parameter(self, value: Tensor) -> nn.Parameter:
+        return nn.Parameter(value, requires_grad=self._learns)
+
+    def used(self, weight: Tensor) -> Tensor:
+        """A weight in the compute format."""
+        return weight.to(self.dtype)
+
+    def head_weight(self) -> Tensor:
+        """The output embedding [V, D] in the compute format; the embedding where it is tied."""
+        return self.used(self.embedding if self.head is None else self.head)
+
+    def held_layer(self, index: int) -> LayerWeights:
+        """The weights of one source layer as they are held."""
+        raise NotImplementedError
+
+    def layer(self, index: int) -> LayerWeights:
+        """The weights of one source layer in the compute format."""
+        return {type: self.used(weight) for type, weight in self.held_layer(index).items()}
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Every tensor under its Hugging Face name, as it is held, without a gradient."""
+        named = {
+            layer_tensor_name(type, layer): weight.detach()
+            for layer in range(self.shape.num_hidden_layers)
+            for type, weight in self.held_layer(layer).items()
+        }
+        named["model.embed_tokens.weight"] = self.embedding.detach()
+        named["model.norm.weight"] = self.final_norm.detach()
+        if self.head is not None:
+            named["lm_head.weight"] = self.head.detach()
+        return named
+
+
+class SourceStack(SourceWeights):
+    """Per type one [L1, *shape] tensor, as the layer operator reads it."""
+
+    def __init__(
+        self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, learns: bool = False
+    ) -> None:
+        super().__init__(source, dtype=dtype, device=device, learns=learns)
+        depth = self.shape.num_hidden_layers
+        self.layers = nn.ParameterDict()
+        for type in LAYER_TYPES:
+            first = self._read(layer_tensor_name(type, 0))
+            stack = first.new_empty((depth, *first.shape))
+            stack[0] = first
+            for layer in range(1, depth):
+                stack[layer] = self._read(layer_tensor_name(type, layer))
+            self.layers[type] = self._parameter(stack)
+
+    def held_layer(self, index: int) -> LayerWeights:
+        """The weights of one source layer as they are held."""
+        return {type: self.layers[type][index] for type in LAYER_TYPES}
+
+
+class SourceLayers(SourceWeights):
+    """Per layer and type one tensor, as masks and plain training read it."""
+
+    def __init__(
+        self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, learns: bool = False
+    ) -> None:
+        super().__init__(source, dtype=dtype, device=device, learns=learns)
+        self.layers = nn.ModuleList(
+            nn.ParameterDict(
+                {
+                    type: self._parameter(self._read(layer_tensor_name(type, layer)))
+                    for type in LAYER_TYPES
+                }
+            )
+            for layer in range(self.shape.num_hidden_layers)
+        )
+
+    def held_layer(self, index: int) -> LayerWeights:
+        """The weights of one source layer as they are held."""
+        layer = self.layers[index]
+        assert isinstance(layer, nn.ParameterDict)
+        return dict(layer.items())

@@ -1,0 +1,67 @@
+"""Bringing a selection's units to the front, so that operators tied in blocks can keep them.
+
+With a receptive field r > 1 a block of r neighbouring channels is kept or dropped as one, so
+scattered units can't be selected. The source is first permuted, which changes no function of it:
+hidden coordinates everywhere alike, heads and neurons within their layer. The selection is then a
+truncation (method.md, open point 32). Layers are not permuted: gamma is never tied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from lemon.errors import BadInput
+from lemon.operators.algebra import Operators
+from lemon.operators.radii import Radii
+
+
+def leading_permutation(selection: Operators) -> Operators:
+    """The permutation of the source that puts the kept units first, each part in its old order.
+
+    Raises:
+        BadInput: a width operator is no selection of distinct single channels.
+    """
+    return Operators(
+        selection.source,
+        selection.source,
+        Radii(),
+        hidden=None if selection.hidden is None else _leading("hidden", selection.hidden),
+        attn={j: _leading(f"attn.{j}", rows) for j, rows in selection.attn.items()},
+        ffn={j: _leading(f"ffn.{j}", rows) for j, rows in selection.ffn.items()},
+    )
+
+
+def truncation(selection: Operators, radii: Radii) -> Operators:
+    """The operators that make of the permuted source what `selection` makes of the source.
+
+    Raises:
+        BadInput: a radius does not divide the sizes of its axis.
+    """
+
+    def leading(axis_radius: int, rows: torch.Tensor) -> torch.Tensor:
+        return torch.eye(*(size // axis_radius for size in rows.shape))
+
+    hidden = None if selection.hidden is None else leading(radii.hidden, selection.hidden)
+    return replace(
+        selection,
+        radii=radii,
+        hidden=hidden,
+        attn={j: leading(radii.attention, rows) for j, rows in selection.attn.items()},
+        ffn={j: leading(radii.ffn, rows) for j, rows in selection.ffn.items()},
+    )
+
+
+def _leading(name: str, rows: torch.Tensor) -> torch.Tensor:
+    """A square permutation whose first rows are these."""
+    kept = rows.argmax(dim=1)
+    one_hot = torch.zeros_like(rows).scatter_(1, kept[:, None], 1.0)
+    if not torch.equal(rows, one_hot) or len(kept.unique()) != len(kept):
+        raise BadInput(
+            f"operator {name} is no selection of distinct channels; only a selection made with "
+            "receptive field 1 can be permuted to the front"
+        )
+    dropped = torch.ones(rows.shape[1], dtype=torch.bool)
+    dropped[kept] = False
+    return torch.eye(rows.shape[1])[torch.cat([kept, dropped.nonzero().flatten()])]
