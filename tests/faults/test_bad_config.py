@@ -140,8 +140,8 @@ MISTAKES = {
         "second: lemon-cut-75 and lemon-cut-75 fill the same row",
     ),
     "comparison with an unknown claim": (
-        (PAPER, r"claim: C10", "claim: C110"),
-        "claim: claims.csv has no C110, did you mean C10?",
+        (PAPER, r"claim: C10", "claim: C100"),
+        "claim: claims.csv has no C100, did you mean C10?",
     ),
     "comparison against the paper's order": (
         (PAPER, r"first: lemon-cut-75, second: cut-75", "first: cut-75, second: lemon-cut-75"),
