@@ -158,7 +158,7 @@ def test_sign_flips_are_level_where_models_do_not_differ() -> None:
         first = {"a": seeds[:, :40].mean(axis=0), "b": seeds[:, 40:].mean(axis=0)}
         single = rng.random(80) < 0.4
         rejected += sign_flip_test(first, {"a": single[:40], "b": single[40:]}) < 0.05
-    assert 3 <= rejected <= 20  # binomial(200, 0.05), central 99.8 %
+    assert 2 <= rejected <= 21  # binomial(200, 0.05), central 99.8 %
 
 
 def test_sign_flips_refuse_other_documents_or_tasks() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.presets import Project
-from lemon.registry import METHODS
+from lemon.registry import METHODS, MethodInfo
 from lemon.reporting.published import published_setup
 from lemon.reporting.task_labels import task_label
 
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
+
+# The kinds of learning that have a length of their own in the paper: the steps of `fusion` are the
+# setting `fusion_steps` in setup.csv. A run is of the first kind whose test accepts its method.
+KINDS: tuple[tuple[str, Callable[[MethodInfo], bool]], ...] = (
+    ("fusion", lambda method: method.learned),
+)
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,36 @@ def departures(project: Project, table: str) -> list[Departure]:
         for key, words, here in _settings(project, table)
         if not _same(here, paper[key])
     ]
-    tokens = _tokens_learned_from(project, table)
-    in_paper = int(paper["steps"]) * int(paper["batch_sequences"]) * int(paper["sequence_length"])
-    if tokens and tokens != in_paper:
-        found.append(Departure("tokens that operators learn from", f"{tokens:,}", f"{in_paper:,}"))
-    return found + _packaged_rows(project, table)
+    return [*found, *_lengths(project, table, paper), *_packaged_rows(project, table)]
+
+
+def _lengths(project: Project, table: str, paper: dict[str, str]) -> Iterator[Departure]:
+    """Steps and tokens of every kind of learning, where they are not the paper's."""
+    batch_in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
+    for kind, runs in _learned_runs(project, table).items():
+        steps = [project.steps(run) for run in runs]
+        tokens = [
+            count * project.learning(run).batch_sequences * project.preset.text.sequence_length
+            for run, count in zip(runs, steps, strict=True)
+        ]
+        in_paper = int(paper[f"{kind}_steps"])
+        for words, values, published in (
+            (f"steps of {kind}", steps, in_paper),
+            (f"tokens of {kind}", tokens, in_paper * batch_in_paper),
+        ):
+            if set(values) != {published}:
+                yield Departure(words, _each(values), f"{published:,}")
+
+
+def _learned_runs(project: Project, table: str) -> dict[str, list[str]]:
+    """The learned runs of a table by their kind."""
+    found: dict[str, list[str]] = {}
+    for run in project.table(table).runs:
+        method = METHODS[project.run(run).method]
+        kind = next((name for name, accepts in KINDS if accepts(method)), None)
+        if kind:
+            found.setdefault(kind, []).append(run)
+    return found
 
 
 def _packaged_rows(project: Project, table: str) -> list[Departure]:
@@ -78,7 +109,6 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
     settings += [
         ("sequence_length", "tokens of a sequence", str(preset.text.sequence_length)),
         ("batch_sequences", "sequences a step", _each(rate.batch_sequences for rate in rates)),
-        ("steps", "steps", _each(project.steps(run) for run in learned)),
         ("lm_weight", "weight of the LM loss", _each(rate.lm_weight for rate in rates)),
         ("layer_rate", "rate of the layer operator", _each(rate.layer_rate for rate in rates)),
     ]
@@ -99,19 +129,14 @@ def _rows(project: Project) -> str:
 
 
 def _each(values: Iterable[float]) -> str:
-    """The distinct values, e.g. `0.005` or `120 / 240`."""
-    return " / ".join(f"{value:g}" for value in dict.fromkeys(values))
+    """The distinct values, e.g. `0.005` or `120 / 2,400`."""
+    return " / ".join(
+        f"{value:,}" if isinstance(value, int) else f"{value:g}" for value in dict.fromkeys(values)
+    )
 
 
 def _same(here: str, paper: str) -> bool:
     try:
-        return float(here) == float(paper)
+        return float(here.replace(",", "")) == float(paper)
     except ValueError:
         return here == paper
-
-
-def _tokens_learned_from(project: Project, table: str) -> int | None:
-    """Tokens of the longest learning run of the table; None if none learns."""
-    learned = [run for run in project.table(table).runs if METHODS[project.run(run).method].learned]
-    tokens = [project.steps(run) * project.learning(run).batch_sequences for run in learned]
-    return max(tokens) * project.preset.text.sequence_length if tokens else None
