@@ -52,17 +52,30 @@ def write_outcomes(
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def write_metrics(run_folder: Path, steps: int = 20) -> None:
-    """A metrics.jsonl as a run leaves it that was killed at step 8 and resumed from step 5."""
+def write_metrics(
+    run_folder: Path,
+    steps: int = 20,
+    tokens_per_step: int = 1024,
+    seconds_per_step: float = 2.0,
+) -> None:
+    """A metrics.jsonl as a run leaves it that was killed in step 8 and resumed behind step 4.
+
+    The manifest beside it is that of the finished run.
+    """
     events = []
-    for attempt in (range(8), range(5, steps)):
+    for attempt in (range(min(8, steps)), range(min(5, steps), steps + 1)):
         for step in attempt:
             loss = 10 * 0.9**step
-            for name, value in (("train/loss", loss), ("train/kl", loss / 2)):
-                events.append(
-                    {"step": step, "tokens": 1024 * step, "wall_s": 2.0 * step, "name": name}
-                    | {"value": value + (0.01 if attempt.start else 0.0)}
-                )
+            resumed = 0.01 if attempt.start else 0.0
+            values = {"train/loss": loss + resumed, "train/kl": loss / 2 + resumed}
+            at = {
+                "step": step,
+                "tokens": tokens_per_step * step,
+                "wall_s": seconds_per_step * step,
+            }
+            names = values if step else {"heldout/perplexity": math.exp(10)}
+            events += [{**at, "name": name, "value": value} for name, value in names.items()]
+    run_folder.mkdir(parents=True, exist_ok=True)
     (run_folder / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
     manifest = {
         "stage": "learn",
@@ -87,6 +100,15 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
             correct[task] = [bool(hit) for hit in rng.random(documents) < rate]
         loss = LOSS.get(method, 15.0) + float(rng.normal(0, 0.4))
         write_outcomes(runs / run, correct, loss)
-        if METHODS[method].learned:
-            write_metrics(runs / run)
+    for run in with_starts(project, project.table_runs(table)):
+        if METHODS[project.runs[run].method].learned:
+            batch = project.learning(run).batch_sequences
+            tokens = batch * project.preset.text.sequence_length
+            write_metrics(runs / run, project.steps(run), tokens)
     return runs
+
+
+def with_starts(project: Project, names: list[str]) -> list[str]:
+    """These runs and the runs that they start from, and so on, each once."""
+    starts = [project.runs[run].start for run in names if project.runs[run].start in project.runs]
+    return list(dict.fromkeys([*names, *with_starts(project, starts)])) if starts else names

@@ -13,9 +13,9 @@ from lemon.architecture import Axis, LlamaShape
 from lemon.config import LearningSettings, Preset, TargetSettings
 from lemon.config_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput
-from lemon.registry import METHODS, TASKS, Asset, Run, TableSpec
+from lemon.registry import METHODS, TASKS, Asset, Run
 
-PUBLISHED = Path(__file__).parent / "published"
+REFERENCE_LOSSES = Path(__file__).parent / "published" / "reference_losses.csv"
 
 
 def source_shape(preset: Preset) -> LlamaShape:
@@ -131,49 +131,6 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[str]:
         start = runs.get(start.start or "")
 
 
-def check_tables(
-    tables: dict[str, TableSpec], document: Document, run_ids: Iterable[str], targets: Iterable[str]
-) -> Iterator[Problem]:
-    """Every run, target, task and published row that a table names and nothing provides."""
-    runs, targets = list(run_ids), list(targets)
-    for name, table in tables.items():
-        published = _published(PUBLISHED / table.published)
-        if not published:
-            known = sorted(path.name for path in PUBLISHED.glob("*.csv"))
-            message = f"no file {table.published}, {did_you_mean(table.published, known)}"
-            yield document.problem((name, "published"), message)
-        for task in table.tasks:
-            if task not in TASKS:
-                message = f"unknown task {task}, {did_you_mean(task, TASKS)}"
-                yield document.problem((name, "tasks"), message)
-        for index, row in enumerate(table.rows):
-            place: Place = (name, "rows", index)
-            printed = (row.published_method or "", str(row.published_layers or ""))
-            if published and not row.ours and printed not in published:
-                message = f"{table.published} has no row {' at '.join(printed)} layers"
-                yield document.problem((*place, "published_method"), message)
-            if row.target is not None and targets and row.target not in targets:
-                message = f"unknown target {row.target}, {did_you_mean(row.target, targets)}"
-                yield document.problem((*place, "target"), message)
-            for run in row.runs:
-                if runs and run not in runs:
-                    message = f"no run {run}, {did_you_mean(run, runs)}"
-                    yield document.problem((*place, "runs"), message)
-        for index, pair in enumerate(table.comparisons):
-            for key, run in (("first", pair.first), ("second", pair.second)):
-                if runs and run not in runs:
-                    message = f"no run {run}, {did_you_mean(run, runs)}"
-                    yield document.problem((name, "comparisons", index, key), message)
-
-
-def _published(path: Path) -> set[tuple[str, str]]:
-    """The (method, layers) pairs of a published table; empty where there is no such file."""
-    if not path.is_file():
-        return set()
-    with path.open(encoding="utf-8", newline="") as file:
-        return {(row.get("method", ""), row.get("layers", "")) for row in csv.DictReader(file)}
-
-
 def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
     """The source's own sizes, and each target against them."""
     try:
@@ -247,7 +204,7 @@ def _check_loading(preset: Preset, document: Document) -> Iterator[Problem]:
     """The scaling law knows the domains of RedPajama alone."""
     if preset.pruning.loading.reference != "scaling-law":
         return
-    with (PUBLISHED / "reference_losses.csv").open(encoding="utf-8", newline="") as file:
+    with REFERENCE_LOSSES.open(encoding="utf-8", newline="") as file:
         lawful = {row["domain"] for row in csv.DictReader(file)}
     for domain in preset.text.domains:
         if domain not in lawful:

@@ -16,7 +16,6 @@ from lemon.config import LearningSettings, Preset
 from lemon.config_checks import (
     check_preset,
     check_runs,
-    check_tables,
     merged_learning,
     needed_assets,
     source_shape,
@@ -38,6 +37,7 @@ from lemon.registry import (
 )
 from lemon.runs_table import read_runs
 from lemon.stages import RULE_VERSIONS, stage_fields
+from lemon.table_checks import check_tables
 
 __all__ = [
     "METHODS",

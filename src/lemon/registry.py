@@ -159,11 +159,17 @@ class TableRow(Section):
 
 
 class Comparison(Section):
-    """A paired test between two runs on the same documents."""
+    """A paired test of "first beats second" between two rows, on the same documents.
 
-    claim: str = Field(description="the claim of the paper that it bears on, id in claims.csv")
-    first: str = Field(description="run expected to be better")
-    second: str = Field(description="run that it is compared with")
+    A row is named by one of its runs and enters with all of them.
+    """
+
+    claim: str | None = Field(
+        default=None,
+        description="the claim of the paper that it bears on, id in claims.csv; none if ours",
+    )
+    first: str = Field(description="a run of the row that is expected to be better")
+    second: str = Field(description="a run of the row that it is compared with")
 
 
 class TableSpec(Section):
@@ -182,9 +188,8 @@ class TableSpec(Section):
 
     @property
     def runs(self) -> list[str]:
-        """Every run that the table needs, in the order of its rows, each once."""
-        compared = [run for pair in self.comparisons for run in (pair.first, pair.second)]
-        return list(dict.fromkeys([run for row in self.rows for run in row.runs] + compared))
+        """Every run that the table needs, in the order of its rows."""
+        return [run for row in self.rows for run in row.runs]
 
 
 class PypiAsset(Section):

@@ -24,8 +24,8 @@ RULE_VERSIONS: dict[str, int] = {
     "learn": 1,
     "fuse": 1,
     "evaluate": 1,
-    "table": 2,
-    "track": 1,
+    "table": 3,
+    "track": 2,
 }
 
 

@@ -24,7 +24,7 @@ LAYERS = (
     {"operators", "data", "similarity"},
     {"checkpoint", "tensor_file", "machine"},
     {"presets", "config_reference", "stages"},
-    {"config_checks", "preset_yaml", "runs_table", "config_files"},
+    {"config_checks", "table_checks", "preset_yaml", "runs_table", "config_files"},
     {"registry"},
     {"config", "architecture"},
     {"storage", "errors"},

@@ -131,6 +131,26 @@ MISTAKES = {
         (PAPER, r"runs: \[cut-50\]", "runs: [ctu-50]"),
         "runs: no run ctu-50, did you mean cut-50?",
     ),
+    "comparison of a run in no row": (
+        (PAPER, r"second: cut-50", "second: cutt-50"),
+        "second: cutt-50 fills no row of the table, did you mean cut-50?",
+    ),
+    "comparison of a row with itself": (
+        (PAPER, r"second: cut-75", "second: lemon-cut-75"),
+        "second: lemon-cut-75 and lemon-cut-75 fill the same row",
+    ),
+    "comparison with an unknown claim": (
+        (PAPER, r"claim: C10", "claim: C100"),
+        "claim: claims.csv has no C100, did you mean C10?",
+    ),
+    "comparison against the paper's order": (
+        (PAPER, r"first: lemon-cut-75, second: cut-75", "first: cut-75, second: lemon-cut-75"),
+        "first: the paper has it below the second (57.2 against 62.0)",
+    ),
+    "run in two rows": (
+        (PAPER, r"runs: \[average-75\]", "runs: [cut-75]"),
+        "runs: cut-75 fills more than one place",
+    ),
     "table of an unpublished row": (
         (
             PAPER,

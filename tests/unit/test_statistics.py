@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from scipy.stats import binom, norm
 
 from lemon.reporting.statistics import (
+    FLIPS,
     Interval,
     accuracy_interval,
     holm,
@@ -16,6 +18,7 @@ from lemon.reporting.statistics import (
     mean_interval,
     paired_difference,
     seed_spread,
+    sign_flip_test,
     wilson_interval,
 )
 
@@ -90,6 +93,79 @@ def test_mcnemar_of_equal_answers_is_one_and_of_seed_means_refused() -> None:
     assert mcnemar(answers(4, 9), answers(4, 9)).p_value == 1.0
     with pytest.raises(ValueError, match="single runs"):
         mcnemar(np.array([0.5, 1.0]), np.array([0.0, 1.0]))
+
+
+def differing(*differences: float) -> tuple[dict, dict]:
+    """Two models with these differences on the documents of one task."""
+    return {"task": np.array(differences)}, {"task": np.zeros(len(differences))}
+
+
+def drawn(p_value: float) -> object:
+    """An exact p-value as a test that draws `FLIPS` times finds it, within four standard errors."""
+    return pytest.approx(p_value, abs=4 * math.sqrt(p_value * (1 - p_value) / FLIPS) + 1 / FLIPS)
+
+
+def test_sign_flips_by_hand() -> None:
+    # five documents, the first model ahead on each: 2 of the 32 patterns of signs lie as far out
+    assert sign_flip_test(*differing(1, 1, 1, 1, 1)) == drawn(2 / 32)
+    # 1, 1, -1 sums to 1, and no sum of three signs is nearer to zero
+    assert sign_flip_test(*differing(1, 1, -1)) == 1.0
+    # in thirds 3, -1, 1, so the sum is 3; of the sums 5, 3, 3, 1 and their negatives 6 are as far
+    assert sign_flip_test(*differing(1, -1 / 3, 1 / 3)) == drawn(6 / 8)
+
+
+def test_sign_flips_weigh_tasks_alike() -> None:
+    # a has two documents and b one: the mean of means is 1 or -1 where all signs agree (2 of 8),
+    # 0 where b is against both of a (2 of 8), and 1/2 or -1/2 in the other 4
+    zeros = {"a": np.zeros(2), "b": np.zeros(1)}
+    assert sign_flip_test({"a": np.array([1, 1]), "b": np.array([1])}, zeros) == drawn(2 / 8)
+    assert sign_flip_test({"a": np.array([1, -1]), "b": np.array([1])}, zeros) == drawn(6 / 8)
+
+
+def test_sign_flips_agree_with_every_pattern_of_signs() -> None:
+    rng = np.random.default_rng(5)
+    first = {"a": rng.integers(0, 4, 7) / 3, "b": rng.integers(0, 4, 4) / 3}
+    second = {"a": rng.integers(0, 2, 7), "b": rng.integers(0, 2, 4)}
+    a, b = first["a"] - second["a"], first["b"] - second["b"]
+    observed = abs(a.mean() + b.mean())
+    far = [
+        abs((a * signs[:7]).mean() + (b * signs[7:]).mean()) > observed - 1e-12
+        for signs in itertools.product((1, -1), repeat=11)
+    ]
+    assert 0.1 < np.mean(far) < 0.9
+    assert sign_flip_test(first, second) == drawn(float(np.mean(far)))
+
+
+def test_sign_flips_of_one_task_and_single_runs_are_mcnemars_test() -> None:
+    first, second = answers(40, 60), np.roll(answers(32, 60), 15)
+    exact = mcnemar(first, second).p_value
+    assert 0.01 < exact < 0.5
+    assert sign_flip_test({"piqa": first}, {"piqa": second}) == drawn(exact)
+
+
+def test_a_sign_flip_p_value_is_never_zero_and_of_equal_answers_one() -> None:
+    first, second = {"piqa": answers(500, 500)}, {"piqa": answers(0, 500)}
+    assert sign_flip_test(first, second) == sign_flip_test(second, first) == 1 / (FLIPS + 1)
+    assert sign_flip_test(first, first) == 1.0
+
+
+def test_sign_flips_are_level_where_models_do_not_differ() -> None:
+    """Of 200 pairs of models that guess alike, about one in twenty is called different."""
+    rng = np.random.default_rng(0)
+    rejected = 0
+    for _ in range(200):
+        seeds = rng.random((3, 80)) < 0.4
+        first = {"a": seeds[:, :40].mean(axis=0), "b": seeds[:, 40:].mean(axis=0)}
+        single = rng.random(80) < 0.4
+        rejected += sign_flip_test(first, {"a": single[:40], "b": single[40:]}) < 0.05
+    assert 2 <= rejected <= 21  # binomial(200, 0.05), central 99.8 %
+
+
+def test_sign_flips_refuse_other_documents_or_tasks() -> None:
+    with pytest.raises(ValueError, match="not the same documents"):
+        sign_flip_test({"piqa": answers(1, 10)}, {"piqa": answers(1, 11)})
+    with pytest.raises(ValueError, match="different tasks"):
+        sign_flip_test({"piqa": answers(1, 10)}, {"sciq": answers(1, 10)})
 
 
 def test_holm_by_hand() -> None:

@@ -76,5 +76,14 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p value with its relation: `= 0.031`, `< 0.001`."""
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    """A p value: `0.031`, `< 0.001`."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """A time: `42 s`, `6.4 min`, `2.1 h`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    if seconds < 59.95 * 60:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.presets import Project
-from lemon.registry import METHODS
+from lemon.registry import METHODS, MethodInfo
 from lemon.reporting.published import published_setup
 from lemon.reporting.task_labels import task_label
 
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
+
+# The kinds of learning that have a length of their own in the paper: the steps of `fusion` are the
+# setting `fusion_steps` in setup.csv. A run is of the first kind whose test accepts its method.
+KINDS: tuple[tuple[str, Callable[[MethodInfo], bool]], ...] = (
+    ("pruning", lambda method: method.prunes),
+    ("fusion", lambda method: method.learned),
+)
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,36 @@ def departures(project: Project, table: str) -> list[Departure]:
         for key, words, here in _settings(project, table)
         if not _same(here, paper[key])
     ]
-    tokens = _tokens_learned_from(project, table)
-    in_paper = int(paper["steps"]) * int(paper["batch_sequences"]) * int(paper["sequence_length"])
-    if tokens and tokens != in_paper:
-        found.append(Departure("tokens that operators learn from", f"{tokens:,}", f"{in_paper:,}"))
-    return found + _packaged_rows(project, table)
+    return [*found, *_lengths(project, table, paper), *_packaged_rows(project, table)]
+
+
+def _lengths(project: Project, table: str, paper: dict[str, str]) -> Iterator[Departure]:
+    """Steps and tokens of every kind of learning, where they are not the paper's."""
+    batch_in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
+    for kind, runs in _learned_runs(project, table).items():
+        steps = [project.steps(run) for run in runs]
+        tokens = [
+            count * project.learning(run).batch_sequences * project.preset.text.sequence_length
+            for run, count in zip(runs, steps, strict=True)
+        ]
+        in_paper = int(paper[f"{kind}_steps"])
+        for words, values, published in (
+            (f"steps of {kind}", steps, in_paper),
+            (f"tokens of {kind}", tokens, in_paper * batch_in_paper),
+        ):
+            if set(values) != {published}:
+                yield Departure(words, _each(values), f"{published:,}")
+
+
+def _learned_runs(project: Project, table: str) -> dict[str, list[str]]:
+    """The learned runs of a table by their kind."""
+    found: dict[str, list[str]] = {}
+    for run in project.table(table).runs:
+        method = METHODS[project.run(run).method]
+        kind = next((name for name, accepts in KINDS if accepts(method)), None)
+        if kind:
+            found.setdefault(kind, []).append(run)
+    return found
 
 
 def _packaged_rows(project: Project, table: str) -> list[Departure]:
@@ -66,25 +98,44 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
         ("text", "training text", _text(preset.text.domains)),
         ("rows", "rows of each task", _rows(project)),
     ]
-    learned = [run for run in spec.runs if METHODS[project.run(run).method].learned]
+    learned = {
+        run: METHODS[project.run(run).method]
+        for run in spec.runs
+        if METHODS[project.run(run).method].learned
+    }
     if not learned:
         return settings
-    rates = [project.learning(run) for run in learned]
-    trained = [
-        rate.weight_rate
-        for rate, run in zip(rates, learned, strict=True)
-        if METHODS[project.run(run).method].trains_weights
-    ]
+
+    def rates(name: str, uses: Callable[[MethodInfo], bool]) -> str:
+        used = [project.learning(run) for run, method in learned.items() if uses(method)]
+        return _each(getattr(rate, name) for rate in used)
+
+    pruning = preset.pruning
+    prunes = any(method.prunes for method in learned.values())
     settings += [
         ("sequence_length", "tokens of a sequence", str(preset.text.sequence_length)),
-        ("batch_sequences", "sequences a step", _each(rate.batch_sequences for rate in rates)),
-        ("steps", "steps", _each(project.steps(run) for run in learned)),
-        ("lm_weight", "weight of the LM loss", _each(rate.lm_weight for rate in rates)),
-        ("layer_rate", "rate of the layer operator", _each(rate.layer_rate for rate in rates)),
+        ("batch_sequences", "sequences a step", rates("batch_sequences", lambda _: True)),
+        ("lm_weight", "weight of the LM loss", rates("lm_weight", lambda m: m.teaches)),
+        *(
+            (
+                "layer_rate",
+                "rate of the layer operator",
+                rates("layer_rate", lambda m: "operators" in m.learns),
+            ),
+            (
+                "weight_rate",
+                "rate of the weights, where they learn",
+                rates("weight_rate", lambda m: m.trains_weights),
+            ),
+            ("mask_rate", "rate of the masks", f"{pruning.mask_rate:g}" if prunes else ""),
+            (
+                "update_every",
+                "steps between updates of the mixture, under masks",
+                str(pruning.loading.update_every or "never") if prunes else "",
+            ),
+        ),
     ]
-    if trained:
-        settings.append(("weight_rate", "rate of the weights, where they learn", _each(trained)))
-    return settings
+    return [setting for setting in settings if setting[2]]
 
 
 def _text(domains: Iterable[str]) -> str:
@@ -99,19 +150,14 @@ def _rows(project: Project) -> str:
 
 
 def _each(values: Iterable[float]) -> str:
-    """The distinct values, e.g. `0.005` or `120 / 240`."""
-    return " / ".join(f"{value:g}" for value in dict.fromkeys(values))
+    """The distinct values, e.g. `0.005` or `120 / 2,400`."""
+    return " / ".join(
+        f"{value:,}" if isinstance(value, int) else f"{value:g}" for value in dict.fromkeys(values)
+    )
 
 
 def _same(here: str, paper: str) -> bool:
     try:
-        return float(here) == float(paper)
+        return float(here.replace(",", "")) == float(paper)
     except ValueError:
         return here == paper
-
-
-def _tokens_learned_from(project: Project, table: str) -> int | None:
-    """Tokens of the longest learning run of the table; None if none learns."""
-    learned = [run for run in project.table(table).runs if METHODS[project.run(run).method].learned]
-    tokens = [project.steps(run) * project.learning(run).batch_sequences for run in learned]
-    return max(tokens) * project.preset.text.sequence_length if tokens else None

@@ -9,24 +9,40 @@ import pandas as pd
 
 from lemon.presets import Project
 from lemon.reporting.cells import Cell, accuracy_cell, perplexity_cell
-from lemon.reporting.comparisons import ClaimTest
+from lemon.reporting.comparisons import OrderingTest
+from lemon.reporting.costs import RowCost
 from lemon.reporting.departures import Departure, departures
+from lemon.reporting.learning_section import LEARNING_NOTE, CostGroup, cost_groups
+from lemon.reporting.orderings import Orderings, orderings
 from lemon.reporting.published import AVERAGE, published_rows
-from lemon.reporting.scores import HELDOUT, NOT_RUN, OPPOSITE_ORDER, SAME_ORDER, TIED, UNCLAIMED
+from lemon.reporting.scores import (
+    HELDOUT,
+    LEARNING,
+    NOT_RUN,
+    OPPOSITE_ORDER,
+    SAME_ORDER,
+    TIED,
+    UNCLAIMED,
+)
 from lemon.reporting.task_labels import mean_chance, task_label
+
+OURS = "ours, not in the paper"
 
 
 @dataclass(frozen=True)
 class Row:
     """A method: its cells in the order of the columns.
 
-    `order` says whether its mean stands to Cut's as in the paper; empty where nothing is claimed.
+    `opens_ours` marks the first row of its depth that the paper does not have, where a rule
+    belongs. `order` says whether its mean stands to Cut's as in the paper; empty where nothing is
+    claimed.
     """
 
     label: str
     note: str
     run: bool
     published: bool
+    opens_ours: bool
     order: str
     cells: list[Cell]
 
@@ -46,17 +62,25 @@ class TableDocument:
     title: str
     subtitle: str
     columns: list[str]
+    task_names: list[str]
     chance: list[str]
     blocks: list[Block]
-    claims: list[ClaimTest]
+    ours: str
+    orderings: Orderings
+    learning: list[CostGroup]
+    learning_note: str
     departures: list[Departure]
     notes: list[str]
 
 
 def table_document(
-    project: Project, table: str, frame: pd.DataFrame, tests: list[ClaimTest]
+    project: Project,
+    table: str,
+    frame: pd.DataFrame,
+    tests: list[OrderingTest],
+    costs: list[RowCost],
 ) -> TableDocument:
-    """Format a table; `frame` is its tidy form, `tests` its comparisons."""
+    """Format a table; `frame` is its tidy form, `tests` its comparisons, `costs` its learning."""
     spec, preset = project.table(table), project.preset
     tasks = tuple(spec.tasks)
     counts = frame[frame["task"].isin(tasks)].groupby("task", sort=False)["n"].max()
@@ -67,9 +91,13 @@ def table_document(
         title=f"Table {number}. {spec.title}",
         subtitle=f"{preset.source.label}, preset {project.preset_name}, {per_task} rows a task",
         columns=column_names(tasks),
+        task_names=[task_label(task).name for task in tasks],
         chance=chance_cells(tasks),
         blocks=blocks(frame, tasks, project.source_shape().num_hidden_layers),
-        claims=tests,
+        ours=OURS,
+        orderings=orderings(tests),
+        learning=cost_groups(costs),
+        learning_note=LEARNING_NOTE,
         departures=departures(project, table),
         notes=_notes(project, table, frame),
     )
@@ -90,7 +118,7 @@ def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
         notes.append(
             "Against Cut: whether the mean stands to that of Cut, at the same depth, as in the "
             "paper; tied where the 95 % paired interval of the difference holds zero. The CSV says "
-            "so for every task. These are not adjusted for their number; the tests above are."
+            "so for every task. These are not adjusted for their number; the tests in pairs are."
         )
     if seeds > 1:
         notes.insert(
@@ -132,21 +160,19 @@ def blocks(frame: pd.DataFrame, tasks: tuple[str, ...], source_layers: int) -> l
 
 def _rows(lines: pd.DataFrame, tasks: tuple[str, ...], *, mark_best: bool) -> Iterator[Row]:
     names = [*tasks, AVERAGE]
-    accuracy = lines[lines["task"] != HELDOUT]
+    accuracy = lines[~lines["task"].isin([HELDOUT, LEARNING])]
     loss = lines[(lines["task"] == HELDOUT) & (lines["metric"] == "loss")]
     highest = accuracy.groupby("task")["value"].max() if mark_best else {}
     lowest = loss["value"].min() if mark_best else None
+    previous_in_paper = True
     for method, own in lines.groupby("method", sort=False):
-        scores = own[own["task"] != HELDOUT].set_index("task").loc[names]
+        scores = own[own["task"].isin(names)].set_index("task").loc[names]
         heldout = own[own["task"] == HELDOUT].set_index("metric")
         run = scores["verdict"].iloc[0] != NOT_RUN
         published = bool(scores["published"].notna().any())
+        in_paper = scores["in_paper"].iloc[0] == "true"
         seeds = int(scores["seeds"].iloc[0])
-        notes = [
-            NOT_RUN if not run else "",
-            "not in the paper" if not published else "",
-            f"{seeds} seeds" if seeds > 1 else "",
-        ]
+        notes = [NOT_RUN if not run else "", f"{seeds} seeds" if seeds > 1 else ""]
         cells = [
             accuracy_cell(scores.loc[name], best=mark_best and highest[name] == score)
             for name, score in scores["value"].items()
@@ -154,7 +180,16 @@ def _rows(lines: pd.DataFrame, tasks: tuple[str, ...], *, mark_best: bool) -> It
         cells.append(perplexity_cell(heldout, lowest))
         verdict = str(scores.loc[AVERAGE, "verdict"])
         order = "" if verdict in (NOT_RUN, UNCLAIMED) else verdict
-        yield Row(str(method), ", ".join(filter(None, notes)), run, published, order, cells)
+        yield Row(
+            label=str(method),
+            note=", ".join(filter(None, notes)),
+            run=run,
+            published=published,
+            opens_ours=previous_in_paper and not in_paper,
+            order=order,
+            cells=cells,
+        )
+        previous_in_paper = in_paper
 
 
 def chance_cells(tasks: tuple[str, ...]) -> list[str]:

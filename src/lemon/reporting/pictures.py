@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,20 @@ matplotlib.use("Agg")
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from lemon.reporting.document import Block, Row, TableDocument
+from lemon.reporting.document import Row, TableDocument
 from lemon.reporting.published import AVERAGE
 from lemon.reporting.scores import HELDOUT
 from lemon.reporting.task_labels import mean_chance, task_label
 
 INK, SOFT, FAINT, OURS = "#1a1a1a", "#767676", "#e6e6e6", "#1f4e79"
 BESIDE = 0.15  # rows that our mark stands above the line's middle, and the paper's below
-ROW_HEIGHT, PANEL_WIDTH, LABEL_WIDTH = 0.36, 1.5, 2.35  # inches
+ROW_HEIGHT, PANEL_WIDTH, MARGIN = 0.36, 1.5, 0.15  # inches
+LABEL_SIZE = 9  # points
 TOP, BOTTOM = 1.05, 0.85  # inches, for the title and for the axis and key
 LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the room for numbers
 STYLE: dict[Any, Any] = {
@@ -49,11 +53,12 @@ def draw_accuracy_table(
         document: the same table in words; gives the order and the numbers as printed.
         path: the file to write.
     """
-    places, height = _places(document.blocks)
+    places, height = _places(document)
     columns = [*tasks, AVERAGE, HELDOUT]
     with matplotlib.rc_context(STYLE):
+        label_width = _label_width(document)
         size = (
-            LABEL_WIDTH + PANEL_WIDTH * len(columns) + 0.15,
+            label_width + PANEL_WIDTH * len(columns) + MARGIN,
             height * ROW_HEIGHT + TOP + BOTTOM,
         )
         figure = Figure(figsize=size)
@@ -61,8 +66,8 @@ def draw_accuracy_table(
             1,
             len(columns),
             gridspec_kw={
-                "left": LABEL_WIDTH / size[0],
-                "right": 1 - 0.15 / size[0],
+                "left": label_width / size[0],
+                "right": 1 - MARGIN / size[0],
                 "top": 1 - TOP / size[1],
                 "bottom": BOTTOM / size[1],
                 "wspace": 0.1,
@@ -75,40 +80,60 @@ def draw_accuracy_table(
             else:
                 chance = mean_chance(tasks) if column == AVERAGE else task_label(column).chance
                 _draw_accuracy(panel, frame[frame["task"] == column], places, index, chance)
-        _write_labels(figure, panels, document, places, size)
+        _write_labels(figure, panels[0], places)
+        _write_title_and_key(figure, document, label_width)
         figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
 
 
-Places = list[tuple[float, Block, Row | None]]
+@dataclass(frozen=True)
+class Place:
+    """A line of the picture, by its middle in rows from the top: a row, or a heading."""
+
+    y: float
+    row: Row | None = None
+    heading: str = ""
+    minor: bool = False
 
 
-def _places(blocks: list[Block]) -> tuple[Places, float]:
-    """The height, from the top and in rows, of every heading (Row None) and row, and their sum."""
-    places: Places = []
+def _places(document: TableDocument) -> tuple[list[Place], float]:
+    """Every line of the picture, and the height of all."""
+    places: list[Place] = []
     y = 0.0
-    for block in blocks:
+    for block in document.blocks:
         y += 0.25 if places else 0.0
-        places.append((y + 0.5, block, None))
+        places.append(Place(y + 0.5, heading=block.heading))
         y += 1.0
         for row in block.rows:
-            places.append((y + 0.5, block, row))
+            if row.opens_ours:
+                places.append(Place(y + 0.4, heading=document.ours, minor=True))
+                y += 0.7
+            places.append(Place(y + 0.5, row))
             y += 1.0
     return places, y
 
 
-def _frame_panel(panel: Axes, title: str, places: Places, height: float) -> None:
+def _label_width(document: TableDocument) -> float:
+    """Room that the longest label needs, in inches, margins included."""
+    font = FontProperties(family=STYLE["font.sans-serif"], size=LABEL_SIZE)
+    labels = [row.label for block in document.blocks for row in block.rows]
+    points = max(TextPath((0, 0), label, prop=font).get_extents().width for label in labels)
+    return points / 72 + 2 * MARGIN
+
+
+def _frame_panel(panel: Axes, title: str, places: list[Place], height: float) -> None:
     panel.set_ylim(height, 0)
+    panel.patch.set_visible(False)
     panel.yaxis.set_major_locator(NullLocator())
     for side in ("left", "right", "top"):
         panel.spines[side].set_visible(False)
     panel.set_title(title, fontsize=9.5, fontweight="bold", pad=8, loc="left")
-    for y, _, row in places:
-        if row is not None:
-            panel.axhline(y + 0.5, color=FAINT, linewidth=0.6, zorder=0)
+    for place in places:
+        if place.row is not None:
+            panel.axhline(place.y + 0.5, color=FAINT, linewidth=0.6, zorder=0)
 
 
 def _draw_accuracy(
-    panel: Axes, lines: pd.DataFrame, places: Places, column: int, chance: float | None
+    panel: Axes, lines: pd.DataFrame, places: list[Place], column: int, chance: float | None
 ) -> None:
     """One task, or the mean: our value with its interval, the paper's, and guessing."""
     panel.set_xlim(LOWEST, NUMBERS)
@@ -117,16 +142,17 @@ def _draw_accuracy(
     for y, line, row in _matched(lines, places):
         if chance is not None:
             panel.plot([chance, chance], [y - 0.5, y + 0.5], **_GUESSING)
-        if pd.notna(line["published"]):
+        beside = pd.notna(line["published"])
+        if beside:
             panel.plot(line["published"], y + BESIDE, **_PAPER)
         if pd.notna(line["value"]):
-            ours = y - BESIDE
+            ours = y - BESIDE if beside else y
             panel.plot([line["ci_low"], line["ci_high"]], [ours, ours], color=OURS, linewidth=1.6)
             panel.plot(line["value"], ours, **_OURS)
         _write_number(panel, y, row, column)
 
 
-def _draw_perplexity(panel: Axes, frame: pd.DataFrame, places: Places, column: int) -> None:
+def _draw_perplexity(panel: Axes, frame: pd.DataFrame, places: list[Place], column: int) -> None:
     """Held-out perplexity on a logarithmic axis; over seeds a bar of one standard deviation."""
     lines = frame[(frame["task"] == HELDOUT) & (frame["metric"] == "loss")]
     losses = lines["value"].dropna().astype(float)
@@ -167,9 +193,9 @@ _PAPER: dict[str, Any] = {
 }
 
 
-def _matched(lines: pd.DataFrame, places: Places) -> list[tuple[float, pd.Series, Row]]:
+def _matched(lines: pd.DataFrame, places: list[Place]) -> list[tuple[float, pd.Series, Row]]:
     """The tidy lines of one column beside their heights; both are in the table's order."""
-    rows = [(y, row) for y, _, row in places if row is not None]
+    rows = [(place.y, place.row) for place in places if place.row is not None]
     return [(y, line, row) for (y, row), (_, line) in zip(rows, lines.iterrows(), strict=True)]
 
 
@@ -185,38 +211,33 @@ def _write_number(panel: Axes, y: float, row: Row, column: int) -> None:
     )
 
 
-def _write_labels(
-    figure: Figure,
-    panels: list[Axes],
-    document: TableDocument,
-    places: Places,
-    size: tuple[float, float],
-) -> None:
-    """The names of rows and blocks on the left, the title above, the key below."""
-    first = panels[0]
-    left = -(LABEL_WIDTH - 0.15) / (first.get_position().width * size[0])
-    for y, block, row in places:
-        where: dict[str, Any] = {
-            "transform": first.get_yaxis_transform(),
-            "va": "center",
-            "clip_on": False,
-        }
-        if row is None:
-            first.text(left, y, block.heading, fontsize=9, fontweight="bold", **where)
-            continue
-        style: dict[str, Any] = {} if row.run else {"fontstyle": "italic", "color": SOFT}
-        first.text(left, y - (0.17 if row.note else 0), row.label, **style, **where)
-        if row.note:
-            first.text(left, y + 0.24, row.note, fontsize=7, color=SOFT, **where)
-    figure.text(
-        0.15 / size[0],
-        1 - 0.3 / size[1],
-        document.title,
-        fontsize=12.5,
-        fontweight="bold",
-        va="center",
-    )
-    figure.text(0.15 / size[0], 1 - 0.55 / size[1], document.subtitle, color=SOFT, va="center")
+def _write_labels(figure: Figure, first: Axes, places: list[Place]) -> None:
+    """The names of rows and blocks left of the first panel, and a rule above what is ours."""
+    total, panel = figure.get_figwidth(), first.get_position()
+    left, right = ((x - panel.x0 * total) / (panel.width * total) for x in (MARGIN, total - MARGIN))
+    first.set_zorder(1)  # above the other panels, which the rule crosses
+    across: dict[str, Any] = {"transform": first.get_yaxis_transform(), "clip_on": False}
+    text: dict[str, Any] = {**across, "va": "center", "fontsize": LABEL_SIZE}
+    for place in places:
+        y, row = place.y, place.row
+        if place.minor:
+            first.plot([left, right], [y - 0.4] * 2, color=SOFT, linewidth=0.6, **across)
+            first.text(left, y, place.heading, **{**text, "fontsize": 7.5}, color=SOFT)
+        elif row is None:
+            first.text(left, y, place.heading, fontweight="bold", **text)
+        else:
+            style: dict[str, Any] = {} if row.run else {"fontstyle": "italic", "color": SOFT}
+            first.text(left, y - (0.17 if row.note else 0), row.label, **style, **text)
+            first.text(left, y + 0.24, row.note, **{**text, "fontsize": 7}, color=SOFT)
+
+
+def _write_title_and_key(figure: Figure, document: TableDocument, label_width: float) -> None:
+    """The title above, the key below."""
+    width, height = figure.get_size_inches()
+    left = MARGIN / width
+    title: dict[str, Any] = {"fontsize": 12.5, "fontweight": "bold", "va": "center"}
+    figure.text(left, 1 - 0.3 / height, document.title, **title)
+    figure.text(left, 1 - 0.55 / height, document.subtitle, color=SOFT, va="center")
     key = [
         Line2D([], [], **{**_OURS, "linestyle": "-"}, label="here, with 95 % interval"),
         Line2D([], [], **_PAPER, label="paper (LLaMA2-7B)"),
@@ -225,7 +246,7 @@ def _write_labels(
     figure.legend(
         handles=key,
         loc="lower left",
-        bbox_to_anchor=(LABEL_WIDTH / size[0], 0.12 / size[1]),
+        bbox_to_anchor=(label_width / width, 0.12 / height),
         ncols=3,
         frameon=False,
         fontsize=8.5,

@@ -37,6 +37,11 @@ class PublishedRow:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
 
+    def average_over(self, tasks: Iterable[str]) -> float | None:
+        """The mean as printed where `tasks` are all of the paper's, else the mean of its cells."""
+        tasks = list(tasks)
+        return self.average if set(tasks) == set(self.scores) else self.mean_over(tasks)
+
 
 def published_rows(table: str) -> list[PublishedRow]:
     """All rows of a published score table, in the paper's order.

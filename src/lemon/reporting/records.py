@@ -18,8 +18,10 @@ from lemon.errors import BadInput
 from lemon.presets import Project
 from lemon.provenance import file_digest, read_manifest, without_private_parts
 from lemon.registry import METHODS
+from lemon.reporting.costs import total_cost
+from lemon.reporting.events import read_events
 from lemon.reporting.results import RunResult, read_runs
-from lemon.reporting.scores import ScoredRow, scored_rows
+from lemon.reporting.rows import ScoredRow, scored_rows
 
 REPRODUCED, PAPER, SUMMARY = "reproduced", "paper", "table"
 PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: when the paper's rows "ran"
@@ -92,7 +94,7 @@ def table_records(project: Project, table: str, runs: Path, results: Path) -> li
 def _reproduced(
     project: Project, table: str, row: ScoredRow, result: RunResult, runs: Path
 ) -> Record:
-    """One run of ours: settings, learning curve, scores."""
+    """One run of ours: settings, learning curve, scores, and what it took, starts included."""
     run = project.run(result.run)
     evaluation = result.manifest
     work = _manifest_if_there(runs / result.run / "manifest.json")
@@ -110,6 +112,8 @@ def _reproduced(
             for name in ("wall_s", "peak_memory_bytes")
             if work and name in work
         }
+    cost = total_cost(project, result.run, runs)
+    took = [Metric(f"cost/{key}", value) for key, value in vars(cost).items() if cost.steps]
     name = f"{row.label}, {row.layers} layers"
     code = first.get("code", {})
     return Record(
@@ -133,7 +137,11 @@ def _reproduced(
                 "attempts": work.get("attempts") if work else None,
             }
         ),
-        metrics=[*steps, *(Metric(key, float(f"{value:.6g}")) for key, value in scores.items())],
+        metrics=[
+            *steps,
+            *(Metric(key, float(f"{value:.6g}")) for key, value in scores.items()),
+            *took,
+        ],
     )
 
 
@@ -145,7 +153,7 @@ def _published(project: Project, table: str, rows: list[ScoredRow]) -> Iterator[
         if paper is None:
             continue
         scores = {f"acc/{task}": paper.scores[task] for task in tasks if task in paper.scores}
-        mean = paper.average if set(tasks) == set(paper.scores) else paper.mean_over(tasks)
+        mean = paper.average_over(tasks)
         if mean is not None:
             scores["mean"] = mean
         yield Record(
@@ -186,33 +194,35 @@ def _summary(project: Project, table: str, results: Path) -> Record:
                 "git_commit": code.get("commit"),
                 "git_dirty": code.get("dirty"),
                 "config_digest": project.digest(),
-                **{f"claim {t['claim']}": t["verdict"] for t in manifest.get("comparisons", [])},
+                **dict(_verdict_tag(test) for test in manifest["comparisons"]),
             }
         ),
         files=[*files, *sorted((results / "figures").glob(f"{table}.*"))],
     )
 
 
+def _verdict_tag(test: dict[str, Any]) -> tuple[str, str]:
+    """An ordering that was tested, named by the first run of each row, and its verdicts."""
+    whose = test["claim"] or ("ours" if test["published_difference"] is None else "paper")
+    name = f"{whose}/{test['first_runs'][0]} over {test['second_runs'][0]}"
+    verdict = f"{test['verdict']} on the mean"
+    if test["perplexity"]:
+        verdict += f", {test['perplexity']['verdict']} in perplexity"
+    return name, verdict
+
+
 def step_metrics(path: Path) -> list[Metric]:
     """The events of a metrics.jsonl, each (name, step) once: what a resumed run wrote last.
 
     Raises:
-        BadInput: a line other than the last, which a kill may have cut, is no event.
+        BadInput: the file is damaged.
     """
-    if not path.is_file():
-        return []
-    found: dict[tuple[str, int], Metric] = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            event = json.loads(line)
-            step, elapsed_ms = int(event["step"]), round(1000 * float(event["wall_s"]))
-            metric = Metric(str(event["name"]), float(event["value"]), step, elapsed_ms)
-        except (ValueError, KeyError, TypeError):
-            if number == len(lines):
-                break
-            raise BadInput(f"{path}:{number}: no event; remove the run's folder, rerun") from None
-        found[metric.name, metric.step] = metric
+    found = {
+        (event.name, event.step): Metric(
+            event.name, event.value, event.step, round(1000 * event.wall_s)
+        )
+        for event in read_events(path)
+    }
     return sorted(found.values(), key=lambda metric: (metric.name, metric.step))
 
 

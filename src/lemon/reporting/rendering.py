@@ -7,10 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lemon.reporting.cells import p_value, rounded_perplexity, signed
 from lemon.reporting.document import TableDocument
-from lemon.reporting.results import perplexity
-from lemon.reporting.task_labels import task_label
 
 FORMATS = ("md", "tex", "html")
 
@@ -27,13 +24,7 @@ def render(document: TableDocument, suffix: str) -> str:
         **(_TEX_MARKS if suffix == "tex" else {}),
     )
     environment.globals["zip"] = zip
-    environment.filters |= {
-        "tex": tex_escaped,
-        "signed": signed,
-        "p_value": p_value,
-        "task_name": lambda task: task_label(task).name,
-        "perplexity": lambda loss: rounded_perplexity(perplexity(loss)),
-    }
+    environment.filters["tex"] = tex_escaped
     return environment.get_template(f"accuracy_table.{suffix}.jinja").render(table=document)
 
 

@@ -1,22 +1,23 @@
 """The tidy form of an accuracy table: one line per row of the table and score.
 
 Accuracies are percent. Lines of a row: its tasks in the table's order, `average` (their
-unweighted mean), and `heldout` (`loss` in nats per token, and `perplexity`).
+unweighted mean), `heldout` (`loss` in nats per token, and `perplexity`), and, where something
+learned, `learning` (`steps` and training `tokens`, those of its start included).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from lemon.presets import Project
-from lemon.registry import TASKS, TableRow
-from lemon.reporting.published import AVERAGE, PublishedRow, published_row
-from lemon.reporting.results import RunResult, perplexity
+from lemon.registry import TASKS
+from lemon.reporting.costs import RowCost
+from lemon.reporting.published import AVERAGE, PublishedRow
+from lemon.reporting.results import perplexity
+from lemon.reporting.rows import ScoredRow
 from lemon.reporting.statistics import (
     Interval,
     accuracy_interval,
@@ -25,7 +26,7 @@ from lemon.reporting.statistics import (
     seed_spread,
 )
 
-HELDOUT = "heldout"
+HELDOUT, LEARNING = "heldout", "learning"
 REFERENCE_METHOD = "Cut"  # every other method of a depth is ordered against it
 NOT_RUN, UNCLAIMED, TIED = "not yet run", "-", "tied"
 SAME_ORDER, OPPOSITE_ORDER = "same order as paper", "opposite order"
@@ -33,58 +34,16 @@ SAME_ORDER, OPPOSITE_ORDER = "same order as paper", "opposite order"
 COLUMNS = [
     *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),
     *("published", "delta", "verdict"),  # up to here: the public contract
-    *("seed_sd", "published_recomputed", "published_layers", "target"),
+    *("seed_sd", "published_recomputed", "published_layers", "target", "in_paper"),
 ]
 
 
-@dataclass(frozen=True)
-class ScoredRow:
-    """A row of the table with what is known about it.
-
-    `results` holds one entry per seed, and none where the row was not run. The source's row is
-    labelled with the model's own name.
-    """
-
-    spec: TableRow
-    label: str
-    layers: int
-    published: PublishedRow | None
-    results: list[RunResult]
-
-    def document_scores(self, tasks: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-        """By task, each document's score averaged over the seeds; [documents]."""
-        return {
-            task: np.mean([result.correct[task] for result in self.results], axis=0)
-            for task in tasks
-        }
-
-
-def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> list[ScoredRow]:
-    """Pair every row of a table with its runs' results and its published row.
-
-    Raises:
-        BadInput: the published table lacks a row that the registry names.
-    """
-    spec = project.table(table)
-    source_layers = project.source_shape().num_hidden_layers
-    file = spec.published.removesuffix(".csv")
-    rows = []
-    for row in spec.rows:
-        target = project.preset.targets[row.target] if row.target else None
-        layers = target.num_hidden_layers if target else None
-        published = None
-        if row.published_method and row.published_layers:
-            published = published_row(file, row.published_method, row.published_layers)
-        label = row.label if target else project.preset.source.label
-        found = [results[run] for run in row.runs]
-        rows.append(ScoredRow(row, label, layers or source_layers, published, found))
-    return rows
-
-
-def tidy_table(project: Project, table: str, results: dict[str, RunResult]) -> pd.DataFrame:
+def tidy_table(
+    project: Project, table: str, rows: list[ScoredRow], costs: list[RowCost]
+) -> pd.DataFrame:
     """The table in tidy form, columns `COLUMNS`; empty cells are missing values."""
     tasks = tuple(project.table(table).tasks)
-    rows = scored_rows(project, table, results)
+    cost_of = {cost.runs: cost for cost in costs}
     lines: list[dict[str, Any]] = []
     for row in rows:
         reference = _reference(row, rows)
@@ -95,9 +54,11 @@ def tidy_table(project: Project, table: str, results: dict[str, RunResult]) -> p
             "seeds": len(row.results),
             "published_layers": row.spec.published_layers,
             "target": row.spec.target,
+            "in_paper": "false" if row.spec.ours else "true",
         }
         lines += [{**shared, **line} for line in _accuracy_lines(row, reference, tasks)]
         lines += [{**shared, **line} for line in _heldout_lines(row)]
+        lines += [{**shared, **line} for line in _learning_lines(cost_of.get(row.spec.runs))]
     frame = pd.DataFrame(lines, columns=COLUMNS)
     return frame.astype({name: "Int64" for name in ("layers", "n", "seeds", "published_layers")})
 
@@ -149,28 +110,33 @@ def _accuracy_lines(
 
 
 def _heldout_lines(row: ScoredRow) -> list[dict[str, Any]]:
-    """Loss and perplexity on held-out text; over seeds, the losses are averaged.
-
-    The perplexity of several seeds is exp of their mean loss, so that one broken seed does not
-    decide it; its spread is the loss's.
-    """
-    losses = [result.loss for result in row.results if result.loss is not None]
-    if row.results and not losses:
+    """Loss and perplexity on held-out text; over seeds, the losses are averaged."""
+    if row.results and row.loss is None:
         return []
     lines = []
     for metric in ("loss", "perplexity"):
-        line: dict[str, Any] = {
-            "task": HELDOUT,
-            "metric": metric,
-            "verdict": UNCLAIMED if losses else NOT_RUN,
-        }
-        if losses:
-            mean = sum(losses) / len(losses)
-            line["value"] = round(mean, 6) if metric == "loss" else float(f"{perplexity(mean):.6g}")
-            line["n"] = row.results[0].heldout_tokens
-            line["seed_sd"] = _rounded(seed_spread(losses)) if metric == "loss" else None
+        line: dict[str, Any] = {"task": HELDOUT, "metric": metric, "verdict": NOT_RUN}
+        if row.loss is not None:
+            exp = float(f"{perplexity(row.loss):.6g}")
+            line |= {
+                "value": round(row.loss, 6) if metric == "loss" else exp,
+                "n": row.results[0].heldout_tokens,
+                "seed_sd": _rounded(seed_spread(row.losses)) if metric == "loss" else None,
+                "verdict": UNCLAIMED,
+            }
         lines.append(line)
     return lines
+
+
+def _learning_lines(cost: RowCost | None) -> list[dict[str, Any]]:
+    """What learning took, in numbers that a repeat gives again; time is none of them."""
+    if cost is None:
+        return []
+    values = {"steps": cost.total.steps, "tokens": cost.total.tokens}
+    return [
+        {"task": LEARNING, "metric": metric, "value": value, "verdict": UNCLAIMED}
+        for metric, value in values.items()
+    ]
 
 
 def _published_value(
@@ -184,8 +150,7 @@ def _published_value(
         return None, None
     if name != AVERAGE:
         return row.scores.get(name), None
-    recomputed = _rounded(row.mean_over(tasks))
-    return (row.average if set(tasks) == set(row.scores) else recomputed), recomputed
+    return _rounded(row.average_over(tasks)), _rounded(row.mean_over(tasks))
 
 
 def _verdict(row: ScoredRow, reference: ScoredRow | None, name: str, tasks: tuple[str, ...]) -> str:

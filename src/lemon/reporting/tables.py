@@ -11,11 +11,13 @@ from pathlib import Path
 from lemon.errors import BadInput
 from lemon.presets import Project
 from lemon.provenance import file_digest, write_manifest
-from lemon.reporting.comparisons import claim_tests
+from lemon.reporting.comparisons import ordering_tests
+from lemon.reporting.costs import row_costs
 from lemon.reporting.document import table_document
 from lemon.reporting.pictures import draw_accuracy_table
 from lemon.reporting.rendering import FORMATS, render
 from lemon.reporting.results import read_runs
+from lemon.reporting.rows import scored_rows
 from lemon.reporting.scores import tidy_table
 from lemon.storage import atomic_file, write_text
 
@@ -32,7 +34,8 @@ def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
         out: folder of the files; made where it isn't there.
 
     Raises:
-        BadInput: no such table or renderer, a run is not evaluated, or two runs can't be compared.
+        BadInput: no such table or renderer, a run is not evaluated or did not learn to its end, or
+            two runs can't be compared.
         WorkFailed: a file can't be written.
     """
     started = time.monotonic()
@@ -49,9 +52,11 @@ def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started
     spec = project.table(table)
     tasks = tuple(spec.tasks)
     results = read_runs(runs, project.table_runs(table), tasks)
-    frame = tidy_table(project, table, results)
-    tests = claim_tests(project, table, results)
-    document = table_document(project, table, frame, tests)
+    rows = scored_rows(project, table, results)
+    costs = row_costs(project, rows, runs)
+    frame = tidy_table(project, table, rows, costs)
+    tests = ordering_tests(project, table, rows)
+    document = table_document(project, table, frame, tests, costs)
     write_text(out / f"{table}.csv", frame.to_csv(index=False))
     for suffix in FORMATS:
         write_text(out / f"{table}.{suffix}", render(document, suffix))
@@ -64,6 +69,7 @@ def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started
         inputs={run: outcomes_digest(runs / run / "outcomes") for run in results},
         started=started,
         comparisons=[asdict(test) for test in tests],
+        learning=[asdict(cost) for cost in costs],
         departures=[asdict(departure) for departure in document.departures],
         files={f"{table}.{kind}": file_digest(out / f"{table}.{kind}") for kind in KINDS},
     )
