@@ -20,8 +20,8 @@ def plain_loss(hidden, head, teacher_hidden, teacher_head, labels, lm_weight):
 
 
 @given(
-    tokens=st.integers(1, 9),
-    chunk=st.integers(1, 10),
+    tokens=st.integers(1, 33),  # the head's gradient is gathered over 10 tokens at a time
+    chunk=st.integers(1, 12),
     lm_weight=st.floats(0, 1),
     seed=st.integers(0, 2**16),
 )
@@ -53,6 +53,23 @@ def test_losses_and_gradients_equal_the_definition(tokens, chunk, lm_weight, see
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(gradients[0], hidden.grad, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(gradients[1], head.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_without_a_teacher_it_is_the_language_model_loss():
+    generator = torch.Generator().manual_seed(4)
+    hidden = torch.randn(7, 4, generator=generator).requires_grad_()
+    head = torch.randn(9, 4, generator=generator).requires_grad_()
+    labels = torch.randint(9, (7,), generator=generator)
+    losses = distillation_loss(hidden, head, None, None, labels, lm_weight=1.0, chunk_tokens=3)
+    losses.total.backward()
+    gradients = hidden.grad.clone(), head.grad.clone()
+    hidden.grad = head.grad = None
+    expected = torch.nn.functional.cross_entropy(hidden @ head.T, labels)
+    expected.backward()
+    assert losses.total.item() == losses.lm.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert losses.kl.item() == 0.0
+    torch.testing.assert_close(gradients[0], hidden.grad, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(gradients[1], head.grad, atol=1e-6, rtol=1e-4)
 
 
 def test_hand_worked_value():

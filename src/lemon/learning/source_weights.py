@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lemon.architecture import LAYER_TYPES, LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
@@ -51,6 +52,10 @@ class SourceWeights(nn.Module):
     def used(self, weight: Tensor) -> Tensor:
         """A weight in the compute format."""
         return weight.to(self.dtype)
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """The rows of the embedding, [B, T, D] in the compute format."""
+        return self.used(functional.embedding(tokens_BT, self.embedding))
 
     def head_weight(self) -> Tensor:
         """The output embedding [V, D] in the compute format; the embedding where it is tied."""

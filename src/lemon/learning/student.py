@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from lemon.learning.decoder import Decoder
@@ -75,7 +74,7 @@ class FusedStudent(nn.Module):
 @torch.no_grad()
 def teacher_hidden_states(source: SourceWeights, decoder: Decoder, tokens_BT: Tensor) -> Tensor:
     """Final hidden states [B, T, D1] of the unchanged source model."""
-    hidden = functional.embedding(tokens_BT, source.used(source.embedding))
+    hidden = source.embed(tokens_BT)
     positions = decoder.positions(hidden)
     for layer in range(source.shape.num_hidden_layers):
         hidden = decoder.layer(hidden, source.layer(layer), positions)
