@@ -11,15 +11,20 @@ memory is of a process of its own, since a process's peak never falls.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
-from transformers import LlamaForCausalLM
+from _side_by_side import (
+    DTYPE,
+    Step,
+    batch,
+    in_turn,
+    peak_of,
+    plain_step,
+    ratio_in_words,
+    step_parser,
+)
 
 from lemon.checkpoint import Checkpoint
 from lemon.learning.decoder import Decoder
@@ -29,43 +34,6 @@ from lemon.learning.source_weights import SourceStack
 from lemon.learning.student import FusedStudent, teacher_hidden_states
 from lemon.methods import BUILDERS, BuildContext
 from lemon.presets import load_project
-from lemon.provenance import peak_memory_bytes
-
-Step = Callable[[], float]
-DTYPE = torch.bfloat16
-
-
-def batch(vocab_size: int, tokens: int, sequence_length: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    rows = tokens // sequence_length
-    return torch.randint(vocab_size, (rows, sequence_length + 1), generator=generator)
-
-
-def plain_step(options: argparse.Namespace, with_teacher: bool = True) -> Step:
-    """Teacher forward, then student forward, backward and AdamW on every weight."""
-    config = LlamaForCausalLM.config_class.from_pretrained(options.source)
-    config.num_hidden_layers = options.layers
-    student = LlamaForCausalLM(config).to(DTYPE).train()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, betas=(0.9, 0.95))
-    tokens = batch(config.vocab_size, options.tokens, options.sequence_length)[:, :-1]
-    teacher = (
-        LlamaForCausalLM.from_pretrained(options.source, dtype=DTYPE).eval()
-        if with_teacher
-        else None
-    )
-
-    def step() -> float:
-        if teacher is not None:
-            with torch.no_grad():
-                teacher(tokens, use_cache=False)
-        loss = student(tokens, labels=tokens, use_cache=False).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.item()
-
-    return step
 
 
 def learning_step(options: argparse.Namespace) -> Step:
@@ -107,52 +75,26 @@ def learning_step(options: argparse.Namespace) -> Step:
     return step
 
 
-def peak_of(make: Callable[[argparse.Namespace], Step], options: argparse.Namespace) -> int:
-    """Peak resident bytes of a fresh process that makes and takes three steps."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (make, options))
-
-
-def _peak(make: Callable[[argparse.Namespace], Step], options: argparse.Namespace) -> int:
-    step = make(options)
-    for _ in range(3):
-        step()
-    return peak_memory_bytes()
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", type=Path, default=Path("data/laptop/source"))
-    parser.add_argument("--layers", type=int, default=22)
-    parser.add_argument("--tokens", type=int, default=1024, help="of one step")
-    parser.add_argument("--sequence-length", type=int, default=256)
+    parser = step_parser(__doc__.splitlines()[0], layers=22)
     settings = load_project("laptop").preset.learning
     parser.add_argument("--layers-per-segment", type=int, default=settings.layers_per_segment)
     parser.add_argument(
         "--recompute", action=argparse.BooleanOptionalAction, default=settings.recompute
     )
     parser.add_argument("--chunk", type=int, default=settings.loss_chunk_tokens)
-    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
 
-    theirs, ours = plain_step(options), learning_step(options)
-    theirs(), ours()
-    ratios, seconds = [], {"theirs": [], "ours": []}
-    for _ in range(options.rounds):
-        for name, step in (("theirs", theirs), ("ours", ours)):
-            begun = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - begun)
-        ratios.append(seconds["ours"][-1] / seconds["theirs"][-1])
+    steps = {"theirs": plain_step(options), "ours": learning_step(options)}
+    seconds = in_turn(steps, options.rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"{options.tokens} tokens a step, {options.layers} layers, bfloat16, ", end="")
     print(f"{torch.get_num_threads()} threads, {options.rounds} rounds in turn")
     print(
         f"time    teacher + plain step {median['theirs']:.2f} s, ours {median['ours']:.2f} s, "
-        f"ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}), "
-        "at most 1.25"
+        f"{ratio_in_words(seconds['ours'], seconds['theirs'])}, at most 1.25"
     )
-    del theirs, ours
+    del steps
     shape = Checkpoint(options.source).shape
     # The teacher's weights are added by arithmetic, so that only the plain step is measured.
     plain = peak_of(partial(plain_step, with_teacher=False), options)

@@ -52,22 +52,30 @@ def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
 
 
 def learning_flops(project: Project, run_id: str) -> float:
-    """Floating-point operations of a run's learning: teacher, student, fusing, held-out losses."""
+    """Floating-point operations of a run's learning: teacher, student, fusing, held-out losses.
+
+    Under masks the student has the source's size; layers that are skipped once their gate is shut
+    are counted all the same, since that depends on what is learned.
+    """
+    method = METHODS[project.run(run_id).method]
     source, target = project.source_shape(), project.target_shape(run_id)
     text, settings = project.preset.text, project.learning(run_id)
     steps, length = project.steps(run_id), text.sequence_length
     again = 1 if settings.recompute else 0
-    student = forward_flops(target, length)
-    per_token = forward_flops(source, length) + (3 + again) * student
+    student = forward_flops(source if method.prunes else target, length)
+    teacher = forward_flops(source, length) if method.teaches else 0.0
+    per_token = teacher + (3 + again) * student
     layer = sum(spec.num_elements for spec in tensor_specs(source) if spec.layer == 0)
     fuse = 2.0 * layer * source.num_hidden_layers * target.num_hidden_layers
-    passes = 2 + again + METHODS[project.run(run_id).method].trains_weights
+    passes = (2 + again + method.trains_weights) if "operators" in method.learns else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
-    heldout = settings.heldout_sequences * len(text.domains) * length * student
-    return (
-        steps * (settings.batch_sequences * length * per_token + microbatches * passes * fuse)
-        + (steps // settings.evaluate_every + 1) * heldout
-    )
+    heldout = settings.heldout_sequences * len(text.domains) * length
+    evaluations = steps // settings.evaluate_every + 1
+    every = project.preset.pruning.loading.update_every
+    updates = steps // every + 1 if method.prunes and every else 0
+    return steps * (
+        settings.batch_sequences * length * per_token + microbatches * passes * fuse
+    ) + heldout * (evaluations * forward_flops(target, length) + updates * student)
 
 
 def evaluation_flops(project: Project, run_id: str) -> float:

@@ -95,6 +95,42 @@ MISTAKES = {
         (RUNS, r"^lemon-cut-50\tlemon\tcut", "lemon-cut-50\tlemon\tcat"),
         "start: unknown start cat, did you mean cut?",
     ),
+    "start that is no run": (
+        (RUNS, r"^(lemon-prune-75\tlemon)\tshear-75", r"\1\tsheer-75"),
+        "start: unknown start sheer-75, did you mean shear-75?",
+    ),
+    "start of another target": (
+        (RUNS, r"^(lemon-prune-75\tlemon)\tshear-75", r"\1\tshear-50"),
+        "start: shear-50 has target depth-50, this run depth-75; they must be the same",
+    ),
+    "selection without masks": (
+        (RUNS, r"^(shear-selection-75\tshear-selection)\tshear-75", r"\1\tcut-75"),
+        "start: cut-75 (cut) learns no masks; name a run that does",
+    ),
+    "start from itself through others": (
+        (
+            RUNS,
+            r"^(lemon-cut-75\tlemon)\tcut(.*\n(.*\n)*lemon-prune-75\tlemon)\tshear-75",
+            r"\1\tlemon-prune-75\2\tlemon-cut-75",
+        ),
+        "start: lemon-cut-75 starts, through others, from itself",
+    ),
+    "start of what has none": (
+        (RUNS, r"^shear-75\tshear\t-", "shear-75\tshear\tcut"),
+        "start: shear has no start; write -",
+    ),
+    "run with the name of a method": (
+        (RUNS, r"^cut-50\t", "cut\t"),
+        "id: cut is the name of a method; name the run otherwise",
+    ),
+    "masks with receptive fields": (
+        (RUNS, r"^shear-75\tshear\t-\tdepth-75\t-", "shear-75\tshear\t-\tdepth-75\t64-2"),
+        "radii: masks keep single channels; write - and give radii to what starts from it",
+    ),
+    "scaling law of other text": (
+        (LAPTOP, r"^    reference: source", "    reference: scaling-law"),
+        "pruning.loading.reference: the scaling law has no domain speeches",
+    ),
     "unknown target": (
         (RUNS, r"^cut-50\tcut\t-\tdepth-50", "cut-50\tcut\t-\tdeep-50"),
         "target: unknown target deep-50, did you mean depth-50?",

@@ -66,6 +66,18 @@ COMMANDS = {
         "learn --run cut-75 --source x --text y --out z",
         "run cut-75 (cut) is built; use `lemon build`",
     ),
+    "a start that is a run and not given": (
+        "learn --run lemon-prune-75 --source x --text y --out z",
+        "run lemon-prune-75 starts from run shear-75; name that run's folder by --start",
+    ),
+    "a start that is not there": (
+        "build --run shear-selection-75 --source x --start no-run --out z",
+        "no-run/operators.safetensors: no such operators file; `lemon learn --run shear-75`",
+    ),
+    "a start in vain": (
+        "learn --run lemon-cut-75 --source x --text y --start s --out z",
+        "run lemon-cut-75 starts from no earlier run; leave --start out",
+    ),
     "building the source": ("build --run source --source x --out z", "is the source itself"),
     "unknown table": (
         "table --table tabel3 --runs x --out y",

@@ -47,6 +47,17 @@ def test_a_changed_learning_rate_reruns_only_that_run(driven):
     ]
 
 
+def test_a_changed_pruning_budget_reruns_what_starts_from_it(driven):
+    driven.change_preset(lambda values: values["budgets"].update(pruning=7))
+    changed = {"shear-75", "shear-50", "shear-selection-75", "shear-selection-50"}
+    changed |= {"lemon-prune-75", "lemon-prune-50"}
+    jobs = [job.split() for job in driven.jobs()]
+    assert {run for stage, run in jobs if stage in ("build", "learn")} == changed
+    assert {run for stage, run in jobs if stage == "evaluate"} == changed
+    order = [run for stage, run in jobs if stage in ("build", "learn")]
+    assert order.index("shear-75") < order.index("lemon-prune-75")
+
+
 def test_a_changed_limit_evaluates_and_trains_nothing(driven):
     driven.change_preset(lambda values: values["evaluation"].update(limit=17))
     stages = {job.split()[0] for job in driven.jobs()}

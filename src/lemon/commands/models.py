@@ -69,8 +69,8 @@ def add(commands: Commands) -> None:
 def _build(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     _require_method(project, arguments.run, learned=False)
-    require_model(arguments.source)
     _require_start(project, arguments)
+    require_model(arguments.source)
     require_writable(arguments.out)
     from lemon.methods import build
 
@@ -80,10 +80,10 @@ def _build(arguments: argparse.Namespace) -> None:
 def _learn(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     _require_method(project, arguments.run, learned=True)
+    _require_start(project, arguments)
     require_model(arguments.source)
     mend = "`lemon prepare text` writes it"
     require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
-    _require_start(project, arguments)
     require_writable(arguments.out)
     with sole_writer(arguments.out):
         from lemon.learning import learn

@@ -1,0 +1,100 @@
+"""What the step benchmarks share: the plain step, timing in turn, and peaks of fresh processes."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import LlamaForCausalLM
+
+from lemon.provenance import peak_memory_bytes
+
+Step = Callable[[], float]
+DTYPE = torch.bfloat16
+
+
+def batch(vocab_size: int, tokens: int, sequence_length: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    rows = tokens // sequence_length
+    return torch.randint(vocab_size, (rows, sequence_length + 1), generator=generator)
+
+
+def plain_step(
+    options: argparse.Namespace, with_teacher: bool = True, master: torch.dtype = DTYPE
+) -> Step:
+    """Teacher forward, then student forward, backward and AdamW on every weight.
+
+    Weights and optimiser states are in `master`; the passes are in bfloat16 either way.
+    """
+    config = LlamaForCausalLM.config_class.from_pretrained(options.source)
+    config.num_hidden_layers = options.layers
+    student = LlamaForCausalLM(config).to(master).train()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, betas=(0.9, 0.95))
+    tokens = batch(config.vocab_size, options.tokens, options.sequence_length)[:, :-1]
+    teacher = (
+        LlamaForCausalLM.from_pretrained(options.source, dtype=DTYPE).eval()
+        if with_teacher
+        else None
+    )
+
+    def step() -> float:
+        with torch.autocast("cpu", DTYPE, enabled=master != DTYPE):
+            if teacher is not None:
+                with torch.no_grad():
+                    teacher(tokens, use_cache=False)
+            loss = student(tokens, labels=tokens, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return step
+
+
+def in_turn(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step, the steps taken in turn after one round that does not count."""
+    for step in steps.values():
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            begun = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - begun)
+    return seconds
+
+
+def ratio_in_words(ours: list[float], theirs: list[float]) -> str:
+    """The ratio round by round: its median and its ends."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return f"ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def peak_of(make: Callable[[argparse.Namespace], Step], options: argparse.Namespace) -> int:
+    """Peak resident bytes of a fresh process that makes and takes three steps."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (make, options))
+
+
+def _peak(make: Callable[[argparse.Namespace], Step], options: argparse.Namespace) -> int:
+    step = make(options)
+    for _ in range(3):
+        step()
+    return peak_memory_bytes()
+
+
+def step_parser(about: str, layers: int) -> argparse.ArgumentParser:
+    """The options of every step benchmark."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--source", type=Path, default=Path("data/laptop/source"))
+    parser.add_argument("--layers", type=int, default=layers)
+    parser.add_argument("--tokens", type=int, default=1024, help="of one step")
+    parser.add_argument("--sequence-length", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=9)
+    return parser
