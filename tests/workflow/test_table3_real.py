@@ -10,15 +10,16 @@ from workspaces import copy_workflow
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.assets]
 
-RUNS = ["source", "cut-75", "lemon-cut-75"]
+RUNS = ["source", "cut-75", "lemon-cut-75", "shear-75", "lemon-prune-75"]
 ROWS = 4
 
 
 def shorten(space) -> None:
-    """Few steps, few rows, three runs; the model and the assets stay those of the preset."""
+    """Few steps, few rows, five runs; the model and the assets stay those of the preset."""
 
     def fewer(values):
-        values["budgets"]["fusion"] = 2
+        values["budgets"].update(fusion=2, pruning=4)
+        values["pruning"]["loading"]["update_every"] = 2
         values["evaluation"]["limit"] = ROWS
         values["text"].update(train_sequences=40, heldout_sequences=2)
         values["learning"]["heldout_sequences"] = 1
@@ -30,7 +31,9 @@ def shorten(space) -> None:
     for row in tables["table3"]["rows"]:
         row["runs"] = [run for run in row["runs"] if run in RUNS]
     tables["table3"]["comparisons"] = [
-        pair for pair in tables["table3"]["comparisons"] if {*pair.values()} >= {*RUNS[1:]}
+        pair
+        for pair in tables["table3"]["comparisons"]
+        if {pair["first"], pair["second"]} <= {*RUNS}
     ]
     yaml.dump(tables, file)
 
@@ -72,7 +75,21 @@ def test_the_learned_operators_left_their_start(short):
     from safetensors.numpy import load_file
 
     cut, learned = (
-        load_file(short.path / f"runs/laptop/{run}/operators.safetensors") for run in RUNS[1:]
+        load_file(short.path / f"runs/laptop/{run}/operators.safetensors")
+        for run in ("cut-75", "lemon-cut-75")
     )
     assert set(cut) == set(learned)
     assert any((cut[name] != learned[name]).any() for name in cut)
+
+
+def test_shear_meets_its_target_and_lemon_prune_starts_there(short):
+    from safetensors.numpy import load_file
+
+    sheared, pruned = (
+        load_file(short.path / f"runs/laptop/{run}/operators.safetensors")["gamma.q"]
+        for run in ("shear-75", "lemon-prune-75")
+    )
+    assert sheared.shape == (22, 30)
+    assert set(sheared.flatten()) == {0.0, 1.0}
+    assert (sheared.sum(axis=1) == 1).all() and (sheared.sum(axis=0) <= 1).all()
+    assert 0 < abs(pruned - sheared).max() < 0.1
