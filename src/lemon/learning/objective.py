@@ -101,7 +101,7 @@ class _DistillationLoss(Function):
         count = len(labels_N)
         wants_hidden, wants_head = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
         grad_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
-        head_gradient = _HeadGradient(hidden_ND, head_VD) if wants_head else None
+        head_gradient = _HeadGradient(hidden_ND, head_VD, chunk_tokens) if wants_head else None
         lm = hidden_ND.new_zeros((), dtype=torch.float64)
         kl = torch.zeros_like(lm)
         for rows in torch.arange(count, device=hidden_ND.device).split(chunk_tokens):
@@ -152,19 +152,20 @@ class _HeadGradient:
     product itself.
     """
 
-    def __init__(self, hidden_ND: Tensor, head_VD: Tensor) -> None:
+    def __init__(self, hidden_ND: Tensor, head_VD: Tensor, chunk_tokens: int) -> None:
+        count, width = hidden_ND.shape
         self._hidden_ND = hidden_ND
-        self._most = 2 * head_VD.shape[1]
         self._dtype = head_VD.dtype
-        self._parts: list[Tensor] = []
-        self._first = self._last = 0
+        most = min(count, max(chunk_tokens, 2 * width))
+        self._logits_NV = hidden_ND.new_empty(most, len(head_VD))
+        self._first = self._last = 0  # the rows of hidden_ND that are gathered
         self._sum_VD: Tensor | None = None
 
     def add(self, rows: slice, grad_logits: Tensor) -> None:
         """Take the next chunk."""
-        if self._parts and rows.stop - self._first > self._most:
+        if rows.stop - self._first > len(self._logits_NV):
             self._multiply()
-        self._parts.append(grad_logits)
+        self._logits_NV[rows.start - self._first : rows.stop - self._first] = grad_logits
         self._last = rows.stop
 
     def total(self) -> Tensor:
@@ -174,10 +175,9 @@ class _HeadGradient:
         return self._sum_VD.to(self._dtype)
 
     def _multiply(self) -> None:
-        logits_NV = torch.cat(self._parts)
+        logits_NV = self._logits_NV[: self._last - self._first]
         product_VD = logits_NV.T @ self._hidden_ND[self._first : self._last]
-        several = self._first > 0 or self._last < len(self._hidden_ND)
-        if several:
+        if len(logits_NV) < len(self._hidden_ND):  # one of several products
             product_VD = product_VD.float()
         self._sum_VD = product_VD if self._sum_VD is None else self._sum_VD.add_(product_VD)
-        self._parts, self._first = [], self._last
+        self._first = self._last
