@@ -16,10 +16,11 @@ from lemon.checkpoint import Checkpoint, write_checkpoint
 from lemon.config import ComputeSettings
 from lemon.data.packing import PackedText
 from lemon.errors import BadInput
-from lemon.learning.assembly import assemble, batches_of, divergence_of
+from lemon.learning.assembly import assemble, divergence_of
 from lemon.learning.checkpoints import Checkpoints
 from lemon.learning.loop import Learner
 from lemon.learning.mask_table import write_masks
+from lemon.learning.mixture import batches_of
 from lemon.methods import require_source, start_input
 from lemon.operators.file import save_operators
 from lemon.presets import METHODS, Project

@@ -15,15 +15,10 @@ from torch import Tensor, nn
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
-from lemon.data.dynamic_batch_loading import DynamicBatchLoader
-from lemon.data.packing import PackedText
-from lemon.data.reference_losses import scaling_law_references
 from lemon.errors import BadInput
-from lemon.learning.batches import DynamicBatches, FixedBatches, training_sequences
 from lemon.learning.decoder import Decoder
 from lemon.learning.divergence import Divergence
 from lemon.learning.fusion import DepthFusion, Fusion, LayerSelection
-from lemon.learning.heldout import heldout_losses
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.loop import ParameterGroup
 from lemon.learning.masked_fusion import MaskedFusion
@@ -34,8 +29,6 @@ from lemon.methods import start_operators
 from lemon.methods.shear import selection_operators
 from lemon.operators.algebra import Operators
 from lemon.presets import METHODS, Project
-
-SCALING_LAW_FAMILY = "LLaMA2"
 
 
 @dataclass(frozen=True)
@@ -168,36 +161,6 @@ def _pruning(project: Project, run_id: str, source: Checkpoint, device: torch.de
     )
 
 
-def batches_of(
-    project: Project, run_id: str, text: PackedText, student: FusedStudent
-) -> FixedBatches:
-    """The training rows of a run; while masks learn, the mixture follows the domains' losses.
-
-    Raises:
-        BadInput: a domain has no text, or the scaling law has no such domain.
-    """
-    seed = project.run(run_id).seed
-    loading = project.preset.pruning.loading
-    prunes = METHODS[project.run(run_id).method].prunes
-    if not prunes or loading.update_every is None:
-        return FixedBatches(text, seed)
-    if loading.reference == "scaling-law":
-        references = scaling_law_references(
-            project.target_shape(run_id).num_parameters, SCALING_LAW_FAMILY
-        )
-    else:
-        references = _source_losses(project, run_id, text, student)
-    loader = DynamicBatchLoader(
-        training_sequences(text),
-        text.weights,
-        seed,
-        references=references,
-        clip=loading.clip,
-        smoothing=loading.smoothing,
-    )
-    return DynamicBatches(text, loader, loading.update_every)
-
-
 def divergence_of(project: Project, run_id: str) -> Divergence:
     """The watch over a run's loss; closing masks may raise it to that of a uniform guess."""
     factor = project.learning(run_id).divergence_factor
@@ -217,29 +180,6 @@ def refuse_width(start: Operators, run_id: str) -> None:
             f"run {run_id}: its target changes a width; only the layer operator is learned so "
             "far, so choose a target that changes num_hidden_layers alone"
         )
-
-
-def _source_losses(
-    project: Project, run_id: str, text: PackedText, student: FusedStudent
-) -> dict[str, float]:
-    """The held-out losses of the source's own weights, before anything has learned."""
-    settings = project.learning(run_id)
-    depth = student.source.shape.num_hidden_layers
-    whole = FusedStudent(
-        student.source,
-        LayerSelection(range(depth)),
-        student.decoder,
-        layers_per_segment=depth,
-        recompute=False,
-    )
-    return heldout_losses(
-        whole,
-        text,
-        sequences=settings.heldout_sequences,
-        batch_sequences=settings.microbatch_sequences,
-        chunk_tokens=settings.loss_chunk_tokens,
-        device=student.source.embedding.device,
-    )
 
 
 def _kept(start: Operators, run_id: str) -> list[int]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -192,13 +192,16 @@ class Learner:
 
     def _refuse_divergence(self, step: int, loss: float, gradient_norm: float) -> None:
         what = self.divergence.found(loss, gradient_norm)
-        if what is None:
-            return
+        if what is not None:
+            self._fail(step + 1, what)
+
+    def _fail(self, step: int, what: str) -> NoReturn:
+        """End the run, saying what happened at which step and what can be done."""
         newest = self.checkpoints.newest_path()
         kept = f"the last good state is {newest}" if newest else "no checkpoint was written yet"
         rates = " or ".join(group.setting for group in self.groups)
         raise WorkFailed(
-            f"{self.label}: diverged at step {step + 1} of {self.steps}: {what}; {kept}. "
+            f"{self.label}: diverged at step {step} of {self.steps}: {what}; {kept}. "
             f"Lower {rates} of the preset; what belongs to learning can be lowered for this run "
             f"alone, under `runs: {self.label}: learning:`"
         )
@@ -224,7 +227,10 @@ class Learner:
 
     def _update_mixture(self, metrics: Metrics, done: int, wall_s: float) -> None:
         """Have the mixture follow the losses of the model at its present size."""
-        weights = self.batches.update(self._heldout(at_target=False))
+        losses = self._heldout(at_target=False)
+        if not all(map(math.isfinite, losses.values())):
+            self._fail(done, f"the held-out losses by domain are {losses}")
+        weights = self.batches.update(losses)
         values = {f"mixture/{domain}": weight for domain, weight in weights.items()}
         metrics.write(done, done * self.tokens_per_step, wall_s, values)
 
