@@ -27,7 +27,7 @@ from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeigh
 from lemon.learning.student import FusedStudent
 from lemon.methods import start_operators
 from lemon.methods.shear import selection_operators
-from lemon.operators.algebra import Operators
+from lemon.operators.algebra import Operators, one_hot_places
 from lemon.presets import METHODS, Project
 
 
@@ -106,7 +106,7 @@ def _fusing(
         return replace(start, gamma={t: g.detach().cpu() for t, g in fusion.gamma.items()})
 
     return Assembly(
-        _student(project, run_id, source, stack, fusion, device),
+        _student(project, run_id, stack, fusion, Decoder(source.config, device)),
         teacher,
         groups,
         None,
@@ -120,8 +120,9 @@ def _tuning(
 ) -> Assembly:
     """The weights learn under a selection of layers, which stays as it is."""
     layers = SourceLayers(source, dtype=_dtype(project), device=device, learns=True)
+    selection = LayerSelection(_kept(start, run_id))
     return Assembly(
-        _student(project, run_id, source, layers, LayerSelection(_kept(start, run_id)), device),
+        _student(project, run_id, layers, selection, Decoder(source.config, device)),
         SourceLayers(source, dtype=_dtype(project), device=device),
         [_weights_group(project, run_id, layers)],
         None,
@@ -136,15 +137,15 @@ def _pruning(project: Project, run_id: str, source: Checkpoint, device: torch.de
     target = project.target_shape(run_id)
     layers = SourceLayers(source, dtype=_dtype(project), device=device, learns=True)
     masks = Masks(source.shape, target, seed=project.run(run_id).seed, device=device)
-    decoder_eps = Decoder(source.config, device).norm_eps
-    fusion = MaskedFusion(masks, decoder_eps)
+    decoder = Decoder(source.config, device)
+    fusion = MaskedFusion(masks, decoder.norm_eps)
     lagrangian = Lagrangian(
         masks, steps=project.steps(run_id), warmup_ratio=settings.sparsity_warmup_ratio
     )
     gates = {f"log_alpha.{name}": parameter for name, parameter in masks.log_alpha.items()}
     multipliers = {f"multiplier.{name}": p for name, p in lagrangian.named_parameters()}
     return Assembly(
-        _student(project, run_id, source, layers, fusion, device),
+        _student(project, run_id, layers, fusion, decoder),
         None,
         [
             _weights_group(project, run_id, layers),
@@ -188,10 +189,8 @@ def _kept(start: Operators, run_id: str) -> list[int]:
     Raises:
         BadInput: the start mixes layers, or keeps different ones for different types.
     """
-    gamma = start.gamma["q"]
-    kept = gamma.argmax(dim=1)
-    one_hot = torch.zeros_like(gamma).scatter_(1, kept[:, None], 1.0)
-    if not all(torch.equal(start.gamma[type], one_hot) for type in LAYER_TYPES):
+    kept = one_hot_places(start.gamma["q"])
+    if kept is None or any(not gamma.equal(start.gamma["q"]) for gamma in start.gamma.values()):
         raise BadInput(
             f"run {run_id}: its start mixes layers; weights are trained under a selection of whole "
             "layers only, such as that of cut, random or a shear run"
@@ -200,18 +199,13 @@ def _kept(start: Operators, run_id: str) -> list[int]:
 
 
 def _student(
-    project: Project,
-    run_id: str,
-    source: Checkpoint,
-    weights: SourceWeights,
-    fusion: Fusion,
-    device: torch.device,
+    project: Project, run_id: str, weights: SourceWeights, fusion: Fusion, decoder: Decoder
 ) -> FusedStudent:
     settings = project.learning(run_id)
     return FusedStudent(
         weights,
         fusion,
-        Decoder(source.config, device),
+        decoder,
         layers_per_segment=settings.layers_per_segment,
         recompute=settings.recompute,
     )

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from lemon.errors import BadInput
-from lemon.operators.algebra import Operators
+from lemon.operators.algebra import Operators, one_hot_places
 from lemon.operators.radii import Radii
 
 
@@ -55,9 +55,8 @@ def truncation(selection: Operators, radii: Radii) -> Operators:
 
 def _leading(name: str, rows: torch.Tensor) -> torch.Tensor:
     """A square permutation whose first rows are these."""
-    kept = rows.argmax(dim=1)
-    one_hot = torch.zeros_like(rows).scatter_(1, kept[:, None], 1.0)
-    if not torch.equal(rows, one_hot) or len(kept.unique()) != len(kept):
+    kept = one_hot_places(rows)
+    if kept is None or len(kept.unique()) != len(kept):
         raise BadInput(
             f"operator {name} is no selection of distinct channels; only a selection made with "
             "receptive field 1 can be permuted to the front"

@@ -189,6 +189,13 @@ def factor_shapes(
     return shapes
 
 
+def one_hot_places(factor: torch.Tensor) -> torch.Tensor | None:
+    """Where each row has its one, [rows]; None where a row is anything but one-hot."""
+    places = factor.argmax(dim=1)
+    one_hot = factor.new_zeros(factor.shape).scatter_(1, places[:, None], 1.0)
+    return places if one_hot.equal(factor) else None
+
+
 def _sizes(shape: LlamaShape) -> str:
     return (
         f"{shape.num_hidden_layers} layers of width {shape.hidden_size}, "
