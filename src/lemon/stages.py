@@ -24,7 +24,7 @@ RULE_VERSIONS: dict[str, int] = {
     "learn": 1,
     "fuse": 1,
     "evaluate": 1,
-    "table": 3,
+    "table": 4,
     "track": 2,
 }
 
