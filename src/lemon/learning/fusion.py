@@ -9,6 +9,7 @@ segment.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -20,7 +21,7 @@ from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeigh
 from lemon.operators.algebra import Operators
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """What every form shares; where the widths stay, all but the layers is the source's own."""
 
     num_hidden_layers: int
@@ -37,9 +38,9 @@ class Fusion(nn.Module):
         """The first hidden states [B, T, D]."""
         return source.embed(tokens_BT)
 
+    @abstractmethod
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
         """The weights of the student's layers first..last-1; one that does nothing is left out."""
-        raise NotImplementedError
 
     def final_norm(self, source: SourceWeights) -> Tensor:
         """The gain [D] of the last norm."""

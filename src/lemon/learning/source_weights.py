@@ -6,6 +6,8 @@ no mixture; there each layer's tensor is a parameter of its own, whose gradient 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,7 +17,7 @@ from lemon.checkpoint import Checkpoint
 from lemon.learning.decoder import LayerWeights
 
 
-class SourceWeights(nn.Module):
+class SourceWeights(nn.Module, ABC):
     """The large model: the tensors outside the layers, and what both forms of the layers share.
 
     Frozen weights are held in the compute format. Weights that learn are held in float32, and cast
@@ -61,9 +63,9 @@ class SourceWeights(nn.Module):
         """The output embedding [V, D] in the compute format; the embedding where it is tied."""
         return self.used(self.embedding if self.head is None else self.head)
 
+    @abstractmethod
     def held_layer(self, index: int) -> LayerWeights:
         """The weights of one source layer as they are held."""
-        raise NotImplementedError
 
     def layer(self, index: int) -> LayerWeights:
         """The weights of one source layer in the compute format."""
