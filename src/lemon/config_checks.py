@@ -100,6 +100,9 @@ def check_runs(
                 yield Problem(path, line, "radii", message)
         for message in _start_mistakes(run, runs):
             yield Problem(path, line, "start", message)
+        if METHODS[run.method].prunes and run.target in preset.targets:
+            for message in _no_shrinkage(preset, run):
+                yield Problem(path, line, "target", message)
         if METHODS[run.method].prunes and run.radii is not None:
             message = "masks keep single channels; write - and give radii to what starts from it"
             yield Problem(path, line, "radii", message)
@@ -120,7 +123,7 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[str]:
         own, other = getattr(run, column), getattr(start, column)
         if own != other:
             yield f"{start.id} has {column} {other}, this run {own}; they must be the same"
-    if METHODS[run.method].starts == ("run",) and not METHODS[start.method].prunes:
+    if METHODS[run.method].selects and not METHODS[start.method].prunes:
         yield f"{start.id} ({start.method}) learns no masks; name a run that does"
     seen = {run.id}
     while start is not None:
@@ -198,6 +201,17 @@ def _check_learning(
             f"({preset.text.heldout_sequences}) that are prepared"
         )
         yield document.problem((*place, "heldout_sequences"), message)
+
+
+def _no_shrinkage(preset: Preset, run: Run) -> Iterator[str]:
+    """The target of masks that has nothing to drop; empty when a shape is itself wrong."""
+    try:
+        source = source_shape(preset)
+        target = target_shape(source, preset.targets[run.target or ""])
+    except BadInput:
+        return
+    if source == target:
+        yield f"{run.target} is as large as the source; masks need a target that drops something"
 
 
 def _check_loading(preset: Preset, document: Document) -> Iterator[Problem]:

@@ -114,7 +114,8 @@ class Project:
         run = self.run(run_id)
         if METHODS[run.method].trains_weights:
             return "trained_source"
-        return "permuted_source" if METHODS[run.method].permutes and run.radii else None
+        # Blocks can't keep scattered units: what a selection keeps is brought to the front first.
+        return "permuted_source" if METHODS[run.method].selects and run.radii else None
 
     def table_runs(self, table: str) -> list[str]:
         """The runs that fill a table, the source first."""

@@ -53,8 +53,8 @@ class MethodInfo:
         return "masks" in self.learns
 
     @property
-    def permutes(self) -> bool:
-        """Whether receptive fields above 1 need the kept units brought to the front first."""
+    def selects(self) -> bool:
+        """Whether it keeps what the masks of an earlier run keep."""
         return self.starts == ("run",)
 
     @property

@@ -29,6 +29,10 @@ RULE_VERSIONS: dict[str, int] = {
 }
 
 
+# The same for the runs of `learn` that train weights, so that the others keep what they have.
+WEIGHTS_VERSION = 2
+
+
 def stage_fields(project: Project, stage: str, key: str | None) -> dict[str, Any]:
     """The fields that decide a stage's output, with the stage's rule version.
 
@@ -109,7 +113,11 @@ def _learn(project: Project, key: str) -> dict[str, Any]:
     if method.prunes:
         unused |= {"lm_weight", "recompute", "layers_per_segment"}
     text = _text(project, key)
-    own = {"pruning": preset.pruning.model_dump(mode="json")} if method.prunes else {}
+    own: dict[str, Any] = {}
+    if method.trains_weights:
+        own["weights_version"] = WEIGHTS_VERSION
+    if method.prunes:
+        own["pruning"] = preset.pruning.model_dump(mode="json")
     return {
         **_build(project, key),
         **own,

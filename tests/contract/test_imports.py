@@ -27,7 +27,7 @@ LAYERS = (
     {"config_checks", "table_checks", "preset_yaml", "runs_table", "config_files"},
     {"registry"},
     {"config", "architecture"},
-    {"storage", "errors"},
+    {"storage", "errors", "events"},
 )
 # Stands beside the layers: anyone may use it, and it uses storage and errors alone.
 BESIDE = {"provenance"}

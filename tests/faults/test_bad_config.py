@@ -221,6 +221,16 @@ def test_a_mistake_in_the_config_is_named_with_its_line(
         assert f"{file}:{line}" in message
 
 
+def test_masks_with_nothing_to_drop(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The target is the preset's, and the runs are what can't do with it."""
+    edit(config / LAPTOP, r"^  depth-50:\n    num_hidden_layers: 15", "  depth-50: {}")
+    words = ("learn", "--run", "shear-50", "--source", "x", "--text", "y", "--out", "z")
+    assert main(["--config", str(config), *words]) == 2
+    message = capsys.readouterr().err
+    assert message.count("target: depth-50 is as large as the source; masks need a target") == 3
+    assert "runs.tsv" in message
+
+
 def test_all_mistakes_of_all_files_come_at_once(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

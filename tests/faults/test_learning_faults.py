@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from lemon.errors import WorkFailed
+from lemon.events import read_events
 from lemon.learning import checkpoints, learn
 from lemon.learning.checkpoints import Checkpoints
-from lemon.learning.progress import read_events
 from lemon.storage import atomic_file
 
 RUN = "lemon-cut-75"

@@ -10,10 +10,11 @@ from transformers import AutoModelForCausalLM
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
+from lemon.events import read_events
 from lemon.learning import learn
 from lemon.learning.assembly import assemble
 from lemon.learning.fusion import DepthFusion
-from lemon.learning.progress import Metrics, read_events
+from lemon.learning.progress import Metrics
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 

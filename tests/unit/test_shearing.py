@@ -12,8 +12,8 @@ import torch
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
+from lemon.events import read_events
 from lemon.learning import learn
-from lemon.learning.progress import read_events
 from lemon.methods import build
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse

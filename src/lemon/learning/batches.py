@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,29 @@ from lemon.data.dynamic_batch_loading import DynamicBatchLoader
 from lemon.data.packing import PackedText, SequenceOrder, Tokens, training_batch
 
 
-class FixedBatches:
-    """Rows by their place in one endless order; every run that shares text and seed sees them."""
+class Batches(ABC):
+    """The training rows of a run, in order."""
 
-    update_every: int | None = None
+    update_every: int | None = None  # steps between updates of the mixture; None is never
+
+    @abstractmethod
+    def take(self, first: int, count: int) -> Tokens:
+        """The rows at places first .. first + count - 1; int64 [count, sequence_length + 1]."""
+
+    def update(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Have the mixture follow held-out losses in nats by domain; the new weights, if any."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; nothing where the place says all."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - as `state`: may be nothing
+        """Go on where the state was taken."""
+
+
+class FixedBatches(Batches):
+    """Rows by their place in one endless order; every run that shares text and seed sees them."""
 
     def __init__(self, text: PackedText, seed: int) -> None:
         """Args:
@@ -28,19 +48,8 @@ class FixedBatches:
         """The rows at places first .. first + count - 1; int64 [count, sequence_length + 1]."""
         return training_batch(self._text, self._order, first, count)
 
-    def update(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Nothing follows the losses here; the weights that are measured are none."""
-        return {}
 
-    def state(self) -> dict[str, Any]:
-        """Nothing: a place says all."""
-        return {}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
-
-
-class DynamicBatches(FixedBatches):
+class DynamicBatches(Batches):
     """Rows drawn by weights that change every `update_every` steps."""
 
     def __init__(self, text: PackedText, loader: DynamicBatchLoader, update_every: int) -> None:

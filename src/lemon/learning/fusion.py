@@ -30,8 +30,8 @@ class Fusion(nn.Module, ABC):
     def begin_pass(self, draw: tuple[int, int] | None, *, at_target: bool = True) -> None:
         """Fix what is random for the next pass.
 
-        `draw` is (step, microbatch), or None for the deterministic form that is exported. Nothing
-        is random here.
+        `draw` is (step, microbatch), or None for the deterministic form: that which is exported, or
+        with `at_target` false the model at its present size. Nothing is random here.
         """
 
     def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:

@@ -52,12 +52,12 @@ class Lagrangian(nn.Module):
 
     def penalty(self, step: int) -> Tensor:
         """The sum of all constraints at a step; a scalar, differentiable."""
-        total = torch.zeros(())
+        penalties = []
         for name, keep in self._masks[0].keep_probabilities().items():
             excess = (1.0 - keep.mean(dim=-1)) - self.target_sparsity(name, step)
             terms = self.linear[name] * excess + self.quadratic[name] * excess.square()
-            total = total.to(terms.device) + terms.sum()
-        return total
+            penalties.append(terms.sum())
+        return torch.stack(penalties).sum()
 
     @torch.no_grad()
     def measures(self, step: int) -> dict[str, float]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lemon.config import LearningSettings
 from lemon.data.packing import PackedText
 from lemon.errors import WorkFailed
-from lemon.learning.batches import FixedBatches
+from lemon.learning.batches import Batches
 from lemon.learning.checkpoints import Checkpoints
 from lemon.learning.divergence import Divergence
 from lemon.learning.heldout import heldout_losses
@@ -70,7 +70,7 @@ class Learner:
     groups: Sequence[ParameterGroup]
     constraint: Lagrangian | None
     text: PackedText
-    batches: FixedBatches
+    batches: Batches
     divergence: Divergence
     checkpoints: Checkpoints
     metrics_path: Path

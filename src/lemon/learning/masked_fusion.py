@@ -120,14 +120,14 @@ class MaskedFusion(Fusion):
     def _row_scales(self, layer: int) -> dict[str, Tensor]:
         """By type, what the rows of a layer's weight are multiplied by; a scalar for all rows."""
         gates: Gates = self._gates
-        written = [gates[name] for name in ("hidden",) if name in gates]
+        written = gates.get("hidden")
         # A gate of exactly 1 is clipped, so it passes no gradient and changes nothing.
         if self._layer_gates is not None and self._layer_gates[layer] != 1.0:
-            written.append(gates["layer"][layer])
+            gate = gates["layer"][layer]
+            written = gate if written is None else written * gate
         scales: dict[str, Tensor] = {}
-        if written:
-            scale = written[0] if len(written) == 1 else written[0] * written[1]
-            scales |= {"o": scale, "down": scale}
+        if written is not None:
+            scales |= {"o": written, "down": written}
         if "head" in gates:
             scales["v"] = gates["head"][layer].repeat_interleave(self._head_dim)
         if "ffn" in gates:

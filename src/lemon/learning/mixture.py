@@ -9,7 +9,7 @@ from __future__ import annotations
 from lemon.data.dynamic_batch_loading import DynamicBatchLoader
 from lemon.data.packing import PackedText
 from lemon.data.reference_losses import scaling_law_references
-from lemon.learning.batches import DynamicBatches, FixedBatches, training_sequences
+from lemon.learning.batches import Batches, DynamicBatches, FixedBatches, training_sequences
 from lemon.learning.fusion import LayerSelection
 from lemon.learning.heldout import heldout_losses
 from lemon.learning.student import FusedStudent
@@ -18,9 +18,7 @@ from lemon.presets import METHODS, Project
 SCALING_LAW_FAMILY = "LLaMA2"
 
 
-def batches_of(
-    project: Project, run_id: str, text: PackedText, student: FusedStudent
-) -> FixedBatches:
+def batches_of(project: Project, run_id: str, text: PackedText, student: FusedStudent) -> Batches:
     """The training rows of a run.
 
     Args:

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from lemon.errors import BadInput
+from lemon.events import read_events
 from lemon.provenance import peak_memory_bytes
 
 LINE_EVERY_S = 30.0
@@ -39,28 +39,6 @@ class Metrics:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def read_events(path: Path) -> list[dict]:
-    """The events of a metrics file; none where there is no file.
-
-    Raises:
-        BadInput: a line is damaged, other than a last line cut short by a kill.
-    """
-    if not path.exists():
-        return []
-    events = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            if number == len(lines):
-                break
-            raise BadInput(
-                f"{path}:{number}: not an event; remove the run's folder and run it again"
-            ) from None
-    return events
 
 
 class ProgressLine:

@@ -1,10 +1,10 @@
 """Shear: the operators of structured pruning, which keep some units of every structure.
 
 Sheared-LLaMA (Xia et al. 2023), the baseline of Tables 2 to 4 and 7; paper, equations 5 and 6, with
-one-hot rows (errata E24, E25). Which units are kept is learned elsewhere, as masks; here it becomes
-a selection: gamma one-hot at the kept layers, rows of the identity at the kept hidden coordinates,
-heads and neurons. `shear` applies it to the weights that learned with the masks, `shear-selection`
-to the source's own.
+one-hot rows: as printed, every target unit would be the sum of all that are kept. Which units are
+kept is learned elsewhere, as masks; here it becomes a selection: gamma one-hot at the kept layers,
+rows of the identity at the kept hidden coordinates, heads and neurons. `shear` applies it to the
+weights that learned with the masks, `shear-selection` to the source's own.
 """
 
 from __future__ import annotations

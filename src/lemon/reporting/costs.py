@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lemon.errors import BadInput
+from lemon.events import read_events
 from lemon.presets import Project
 from lemon.registry import METHODS
-from lemon.reporting.events import read_events
 from lemon.reporting.rows import ScoredRow
 
 
@@ -62,12 +62,12 @@ def own_cost(project: Project, run_id: str, runs: Path) -> Cost:
     if not events:
         raise BadInput(f"{path}: holds no events of learning; remove the run's folder, rerun")
     last, steps = events[-1], project.steps(run_id)
-    if last.step != steps:
+    if last["step"] != steps:
         raise BadInput(
-            f"{path}: ends after step {last.step}, and {run_id} has {steps} steps in this preset; "
-            "rerun it"
+            f"{path}: ends after step {last['step']}, and {run_id} has {steps} steps in this "
+            "preset; rerun it"
         )
-    return Cost(last.step, last.tokens, last.wall_s)
+    return Cost(last["step"], last["tokens"], last["wall_s"])
 
 
 def total_cost(project: Project, run_id: str, runs: Path) -> Cost:

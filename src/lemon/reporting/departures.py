@@ -116,25 +116,23 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
         ("sequence_length", "tokens of a sequence", str(preset.text.sequence_length)),
         ("batch_sequences", "sequences a step", rates("batch_sequences", lambda _: True)),
         ("lm_weight", "weight of the LM loss", rates("lm_weight", lambda m: m.teaches)),
-        *(
-            (
-                "layer_rate",
-                "rate of the layer operator",
-                rates("layer_rate", lambda m: "operators" in m.learns),
-            ),
-            (
-                "weight_rate",
-                "rate of the weights, where they learn",
-                rates("weight_rate", lambda m: m.trains_weights),
-            ),
-            ("mask_rate", "rate of the masks", f"{pruning.mask_rate:g}" if prunes else ""),
-            (
-                "update_every",
-                "steps between updates of the mixture, under masks",
-                str(pruning.loading.update_every or "never") if prunes else "",
-            ),
+        (
+            "layer_rate",
+            "rate of the layer operator",
+            rates("layer_rate", lambda m: "operators" in m.learns),
+        ),
+        (
+            "weight_rate",
+            "rate of the weights, where they learn",
+            rates("weight_rate", lambda m: m.trains_weights),
         ),
     ]
+    if prunes:
+        words = "steps between updates of the mixture, under masks"
+        settings += [
+            ("mask_rate", "rate of the masks", f"{pruning.mask_rate:g}"),
+            ("update_every", words, str(pruning.loading.update_every or "never")),
+        ]
     return [setting for setting in settings if setting[2]]
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from lemon.errors import BadInput
+from lemon.events import read_events
 from lemon.presets import Project
 from lemon.provenance import file_digest, read_manifest, without_private_parts
 from lemon.registry import METHODS
 from lemon.reporting.costs import total_cost
-from lemon.reporting.events import read_events
 from lemon.reporting.results import RunResult, read_runs
 from lemon.reporting.rows import ScoredRow, scored_rows
 
@@ -218,8 +218,8 @@ def step_metrics(path: Path) -> list[Metric]:
         BadInput: the file is damaged.
     """
     found = {
-        (event.name, event.step): Metric(
-            event.name, event.value, event.step, round(1000 * event.wall_s)
+        (event["name"], event["step"]): Metric(
+            event["name"], event["value"], event["step"], round(1000 * event["wall_s"])
         )
         for event in read_events(path)
     }

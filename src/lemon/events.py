@@ -1,16 +1,15 @@
-"""The events that learning left in `metrics.jsonl`, read back."""
+"""`metrics.jsonl`: what a learning run measured, one event a line."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from lemon.errors import BadInput
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(TypedDict):
     """A value measured after `step` steps, `tokens` training tokens and `wall_s` seconds."""
 
     step: int
@@ -28,23 +27,18 @@ def read_events(path: Path) -> list[Event]:
     """
     if not path.is_file():
         return []
-    events = []
+    events: list[Event] = []
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            events.append(_event(json.loads(line)))
-        except (ValueError, KeyError, TypeError):
+            event = json.loads(line)
+            if not event.keys() >= Event.__required_keys__:
+                raise ValueError
+        except (ValueError, AttributeError):
             if number == len(lines):
                 break
-            raise BadInput(f"{path}:{number}: no event; remove the run's folder, rerun") from None
+            raise BadInput(
+                f"{path}:{number}: no event; remove the run's folder and run it again"
+            ) from None
+        events.append(event)
     return events
-
-
-def _event(line: dict) -> Event:
-    return Event(
-        step=int(line["step"]),
-        tokens=int(line["tokens"]),
-        wall_s=float(line["wall_s"]),
-        name=str(line["name"]),
-        value=float(line["value"]),
-    )
