@@ -26,7 +26,7 @@ from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import INDEX, Checkpoint
 from lemon.operators.algebra import Operators, factor_shapes
 from lemon.operators.file import save_operators
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 from lemon.tensor_file import write_tensor_file
 
 ALLOWANCE = 300e6

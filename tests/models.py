@@ -12,7 +12,7 @@ import torch
 
 from lemon.architecture import LlamaShape
 from lemon.operators.algebra import Operators, factor_shapes
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 
 GROUPED_TIED = {
     "num_hidden_layers": 5,

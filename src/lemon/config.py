@@ -78,6 +78,32 @@ class TargetSettings(Section):
     num_key_value_heads: Positive | None = Field(default=None, description="key/value heads")
 
 
+class RadiiSettings(Section):
+    """Channels that a dimension operator ties in one block (the paper's r); each divides its sizes."""
+
+    attention: Positive = Field(
+        description="r_a, on the heads; the head size mixes whole heads, smaller ones cut them"
+    )
+    ffn: Positive = Field(description="r_i, on the FFN neurons")
+    hidden: Positive | None = Field(
+        default=None, description="r_h, on the residual stream; none: that of the FFN"
+    )
+
+
+class FusionSettings(Section):
+    """What the paper leaves open about fusing widths, and about the second of two stages."""
+
+    rotary_halves: Literal["tied", "free"] = Field(
+        default="tied",
+        description="attention radii below the head size: tied maps the two halves of a head alike, "
+        "as the rotary embedding pairs their channels; free learns every entry",
+    )
+    stage_teacher: Literal["source", "previous"] = Field(
+        default="source",
+        description="who teaches the second stage: the source model, or the first stage's model",
+    )
+
+
 class LearningSettings(Section):
     """How operators learn: objective, optimiser, batches, checkpoints."""
 
@@ -207,11 +233,17 @@ class Preset(Section):
     targets: dict[str, TargetSettings] = Field(
         min_length=1, description="the symbolic targets of runs.tsv in numbers"
     )
+    radii: dict[str, RadiiSettings] = Field(
+        default={}, description="the symbolic receptive fields of runs.tsv in numbers"
+    )
     budgets: dict[str, Annotated[int, Field(ge=0)]] = Field(
         min_length=1, description="the symbolic steps of runs.tsv in optimiser steps"
     )
     learning: LearningSettings = Field(
         default=LearningSettings(), description="how operators learn"
+    )
+    fusion: FusionSettings = Field(
+        default=FusionSettings(), description="choices that the paper leaves open"
     )
     pruning: PruningSettings = Field(
         default=PruningSettings(), description="how masks learn under a sparsity constraint"

@@ -15,13 +15,13 @@ from lemon.config import Preset
 from lemon.config_files import Problem, read_yaml, validate
 from lemon.errors import BadInput
 from lemon.preset_yaml import preset_yaml
-from lemon.registry import METHODS, TASKS, Asset, HubAsset, PypiAsset, Run, TableSpec
+from lemon.registry import METHODS, TASKS, Asset, HubAsset, PaperEntry, PypiAsset, Run, SizesSpec, TableSpec
 from lemon.storage import write_text
 
 SCHEMAS: dict[str, Any] = {
     "preset": Preset,
     "run": Run,
-    "paper": dict[str, TableSpec],
+    "paper": dict[str, PaperEntry],
     "assets": dict[str, Asset],
 }
 
@@ -99,7 +99,8 @@ def reference(presets: dict[str, Preset]) -> str:
     sections.append("### The presets side by side\n\n" + _side_by_side(presets))
     for title, intro, kind in (
         ("Runs: `config/runs.tsv`", "One row, one run; tab-separated, `-` for none.", Run),
-        ("Tables: `config/paper.yaml`", "Each top-level key is a table.", TableSpec),
+        ("Tables and figures: `config/paper.yaml`", "Each top-level key is one.", TableSpec),
+        ("Tables of sizes: `config/paper.yaml`", "They need no runs.", SizesSpec),
         ("Assets: `config/assets.yaml`, kind pypi", "Each top-level key is an asset.", PypiAsset),
         ("Assets: `config/assets.yaml`, kind hub", "Each top-level key is an asset.", HubAsset),
     ):

@@ -16,13 +16,16 @@ from lemon.config import LearningSettings, Preset
 from lemon.config_checks import (
     check_preset,
     check_runs,
+    fused_shape,
     merged_learning,
     needed_assets,
+    radii_of,
     source_shape,
     target_shape,
 )
 from lemon.config_files import Problem, did_you_mean, read_yaml, validate
 from lemon.errors import BadInput
+from lemon.radii import Radii
 from lemon.registry import (
     METHODS,
     TASKS,
@@ -30,8 +33,10 @@ from lemon.registry import (
     Comparison,
     HubAsset,
     MethodInfo,
+    PaperEntry,
     PypiAsset,
     Run,
+    SizesSpec,
     TableRow,
     TableSpec,
 )
@@ -49,7 +54,9 @@ __all__ = [
     "MethodInfo",
     "Project",
     "PypiAsset",
+    "Radii",
     "Run",
+    "SizesSpec",
     "TableRow",
     "TableSpec",
     "load_project",
@@ -63,8 +70,9 @@ class Project:
     preset_name: str
     preset: Preset
     runs: dict[str, Run]
-    tables: dict[str, TableSpec]
+    tables: dict[str, PaperEntry]
     assets: dict[str, Asset]
+    config_dir: Path = Path("config")
 
     def run(self, run_id: str) -> Run:
         """The row of `runs.tsv` with this id.
@@ -76,8 +84,8 @@ class Project:
             raise BadInput(f"runs.tsv has no run {run_id}, {did_you_mean(run_id, self.runs)}")
         return self.runs[run_id]
 
-    def table(self, name: str) -> TableSpec:
-        """The table of `paper.yaml` with this name, cut to the tasks that the preset evaluates.
+    def entry(self, name: str) -> TableSpec | SizesSpec:
+        """The table or figure of `paper.yaml` with this name.
 
         Raises:
             BadInput: there is none.
@@ -85,6 +93,17 @@ class Project:
         if name not in self.tables:
             raise BadInput(f"paper.yaml has no table {name}, {did_you_mean(name, self.tables)}")
         return self.tables[name]
+
+    def table(self, name: str) -> TableSpec:
+        """The table or figure of scored runs with this name, cut to the preset's tasks.
+
+        Raises:
+            BadInput: there is none, or it shows no runs.
+        """
+        entry = self.entry(name)
+        if isinstance(entry, SizesSpec):
+            raise BadInput(f"{name} shows sizes, which no run is needed for")
+        return entry
 
     def source_shape(self) -> LlamaShape:
         """The sizes of the source model."""
@@ -96,6 +115,19 @@ class Project:
         if target is None:
             return self.source_shape()
         return target_shape(self.source_shape(), self.preset.targets[target])
+
+    def fused_shape(self, run_id: str) -> LlamaShape:
+        """The sizes of the model that a run fuses: the source's, or those of its first stage."""
+        return fused_shape(self.preset, self.runs, self.run(run_id))
+
+    def first_stage(self, run_id: str) -> str | None:
+        """The run whose model a run takes on, where it is the second of two stages."""
+        source = self.run(run_id).source
+        return source if source and METHODS[self.runs[source].method].needs_target else None
+
+    def radii(self, run_id: str) -> Radii:
+        """The receptive fields of a run; 1 where it names none."""
+        return radii_of(self.preset, self.run(run_id))
 
     def learning(self, run_id: str) -> LearningSettings:
         """The learning settings of a run: the preset's, with the run's own overrides."""
@@ -115,12 +147,18 @@ class Project:
         if METHODS[run.method].trains_weights:
             return "trained_source"
         # Blocks can't keep scattered units: what a selection keeps is brought to the front first.
-        return "permuted_source" if METHODS[run.method].selects and run.radii else None
+        return "permuted_source" if run.radii and self.starts_from_masks(run_id) else None
+
+    def starts_from_masks(self, run_id: str) -> bool:
+        """Whether the operators of a run begin as the selection of an earlier run's masks."""
+        start = self.runs.get(self.run(run_id).start or "")
+        return start is not None and METHODS[start.method].prunes
 
     def table_runs(self, table: str) -> list[str]:
-        """The runs that fill a table, the source first."""
+        """The runs that fill a table, the source first; none for a table of sizes."""
+        runs = self.entry(table).runs
         sources = [run.id for run in self.runs.values() if run.method == "source"]
-        return list(dict.fromkeys(sources + self.table(table).runs))
+        return list(dict.fromkeys(sources + runs)) if runs else []
 
     def needed_assets(self) -> list[str]:
         """The keys of the assets that this preset takes."""
@@ -130,11 +168,15 @@ class Project:
         """Everything that decides a run, in plain values: for its config.yaml and manifest."""
         preset = self.preset
         parts = {"compute", "source", "text", "evaluation"}
-        if METHODS[self.run(run_id).method].prunes:
+        run = self.run(run_id)
+        if METHODS[run.method].prunes:
             parts.add("pruning")
+        if run.radii is not None or self.first_stage(run_id):
+            parts.add("fusion")
         return {
             "preset": self.preset_name,
-            "run": self.run(run_id).model_dump(mode="json"),
+            "run": run.model_dump(mode="json"),
+            **({"radii": vars(self.radii(run_id))} if run.radii else {}),
             "steps": self.steps(run_id),
             "target_shape": vars(self.target_shape(run_id)),
             "seed": preset.seed,
@@ -189,7 +231,7 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
     preset_file = read_yaml(path, problems)
     runs, line_of = read_runs(config_dir / "runs.tsv", problems)
     assets = validate(asset_file, dict[str, Asset], problems) if asset_file else None
-    tables = validate(table_file, dict[str, TableSpec], problems) if table_file else None
+    tables = validate(table_file, dict[str, PaperEntry], problems) if table_file else None
     settings = validate(preset_file, Preset, problems) if preset_file else None
     if settings and preset_file:
         known_assets = assets if assets is not None else (asset_file.value if asset_file else {})
@@ -206,9 +248,11 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
         name: table.model_copy(
             update={"tasks": tuple(task for task in table.tasks if task in evaluated)}
         )
+        if isinstance(table, TableSpec)
+        else table
         for name, table in tables.items()
     }
-    return Project(path.stem, settings, runs, shown, assets)
+    return Project(path.stem, settings, runs, shown, assets, config_dir)
 
 
 def preset_path(preset: str | Path, config_dir: Path) -> Path:

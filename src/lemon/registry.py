@@ -30,12 +30,14 @@ class MethodInfo:
         learns: what an optimiser changes; nothing where the operators are chosen at once.
         starts: what its start may be: a method that chooses operators, or an earlier run.
         needs_target: whether it makes a smaller model.
+        depth_only: whether it leaves all widths as they are.
     """
 
     summary: str
     learns: tuple[Learned, ...] = ()
     starts: tuple[Start, ...] = ()
     needs_target: bool = True
+    depth_only: bool = False
 
     @property
     def learned(self) -> bool:
@@ -66,8 +68,8 @@ class MethodInfo:
 METHODS: dict[str, MethodInfo] = {
     "source": MethodInfo("the source model as it is", needs_target=False),
     "cut": MethodInfo("keep the first layers"),
-    "random": MethodInfo("keep a sorted random subset of the layers"),
-    "average": MethodInfo("average clusters of neighbouring layers"),
+    "random": MethodInfo("keep a sorted random subset of the layers", depth_only=True),
+    "average": MethodInfo("average clusters of neighbouring layers", depth_only=True),
     "lemon": MethodInfo(
         "learn the operators from a start, source weights frozen",
         learns=("operators",),
@@ -123,20 +125,14 @@ class Run(Section):
     )
     target: str | None = Field(description="symbolic shape; the preset says it in numbers")
     radii: str | None = Field(
-        description="receptive fields of the dimension operator, r_a-r_i such as 64-2; "
-        "the residual stream uses r_i"
+        description="symbolic receptive fields of the dimension operator, named as in the paper; "
+        "the preset says them in numbers"
     )
     steps: str = Field(description="symbolic budget; the preset says it in optimiser steps")
     seed: int = Field(ge=0, description="seed of the method's draws and of the text order")
-    source: str | None = Field(description="run whose model is fused; none for the source itself")
-
-    @property
-    def radius_pair(self) -> tuple[int, int] | None:
-        """The radii (r_a, r_i), or None where no dimension operator is learned."""
-        if self.radii is None:
-            return None
-        attention, inner = self.radii.split("-")
-        return int(attention), int(inner)
+    source: str | None = Field(
+        description="run whose model is fused: that of the source, or the earlier one of two stages"
+    )
 
 
 class TableRow(Section):
@@ -173,11 +169,17 @@ class Comparison(Section):
 
 
 class TableSpec(Section):
-    """A table of the paper: how it is rendered, which runs fill it, what was published."""
+    """A table or figure of scored runs: how it is rendered, which runs fill it, what was published."""
 
     title: str = Field(description="caption")
-    renderer: str = Field(description="function of lemon.reporting that renders it")
-    published: str = Field(description="file in src/lemon/published")
+    renderer: Literal["accuracy_table", "receptive_field_grid"] = Field(
+        description="accuracy_table: methods by tasks, with what was published and paired tests; "
+        "receptive_field_grid: a figure of scores, operator size and step time over the radii of "
+        "its runs"
+    )
+    published: str | None = Field(
+        default=None, description="file in src/lemon/published; none if the table is our addition"
+    )
     tasks: Texts = Field(min_length=1, description="columns, as lm-eval task names")
     rows: Annotated[tuple[TableRow, ...], Field(strict=False)] = Field(
         min_length=1, description="rows in the paper's order"
@@ -190,6 +192,35 @@ class TableSpec(Section):
     def runs(self) -> list[str]:
         """Every run that the table needs, in the order of its rows."""
         return [run for row in self.rows for run in row.runs]
+
+    @property
+    def is_figure(self) -> bool:
+        """Whether it is drawn, and lies among the figures."""
+        return self.renderer == "receptive_field_grid"
+
+
+class SizesSpec(Section):
+    """A table of sizes, computed from shapes alone; no run is needed for it."""
+
+    title: str = Field(description="caption")
+    renderer: Literal["operator_sizes", "model_sizes"] = Field(
+        description="operator_sizes: shapes and counts of the operators of every preset; "
+        "model_sizes: configuration and parameters of every preset's models"
+    )
+    published: str = Field(description="file in src/lemon/published")
+
+    @property
+    def runs(self) -> list[str]:
+        """No runs."""
+        return []
+
+    @property
+    def is_figure(self) -> bool:
+        """Never."""
+        return False
+
+
+PaperEntry = Annotated[TableSpec | SizesSpec, Field(discriminator="renderer")]
 
 
 class PypiAsset(Section):

@@ -89,8 +89,6 @@ def _mistakes(row: dict[str, str], ids: set[str]) -> list[tuple[str, str]]:
             found.append((column, f"{row['method']} needs a {column}"))
         if not method.needs_target and row[column] != NONE:
             found.append((column, f"{row['method']} has no {column}; write {NONE}"))
-    if row["radii"] != NONE and not _is_radii(row["radii"]):
-        found.append(("radii", f"must be {NONE} or r_a-r_i such as 64-2, not {row['radii']!r}"))
     return found
 
 
@@ -101,8 +99,3 @@ def _starts(method: MethodInfo, ids: set[str]) -> list[str]:
     return (methods if "method" in method.starts else []) + (
         sorted(ids) if "run" in method.starts else []
     )
-
-
-def _is_radii(cell: str) -> bool:
-    parts = cell.split("-")
-    return len(parts) == 2 and all(p.isascii() and p.isdigit() and int(p) > 0 for p in parts)

@@ -86,10 +86,25 @@ def _build(project: Project, key: str) -> dict[str, Any]:
     run = project.run(key).model_dump(mode="json", exclude={"id", "steps"})
     return {
         **_start(project, key),
+        **_widths(project, key),
         "run": run,
         "target_shape": vars(project.target_shape(key)),
         "source": _source(project, key),
     }
+
+
+def _widths(project: Project, key: str) -> dict[str, Any]:
+    """What decides a run over widths, or the second of two stages; nothing for the others."""
+    fields: dict[str, Any] = {}
+    if project.run(key).radii is not None:
+        fields["radii"] = vars(project.radii(key))
+        fields["rotary_halves"] = project.preset.fusion.rotary_halves
+    first = project.first_stage(key)
+    if first is not None:
+        learned = METHODS[project.runs[first].method].learned
+        fields["first_stage"] = (_learn if learned else _build)(project, first)
+        fields["stage_teacher"] = project.preset.fusion.stage_teacher
+    return fields
 
 
 def _start(project: Project, key: str) -> dict[str, Any]:
@@ -147,7 +162,7 @@ def _evaluate(project: Project, key: str) -> dict[str, Any]:
 
 def _table(project: Project, key: str) -> dict[str, Any]:
     return {
-        "table": project.table(key).model_dump(mode="json"),
+        "table": project.entry(key).model_dump(mode="json"),
         "source_label": project.preset.source.label,
         "runs": {run: project.runs[run].model_dump(mode="json") for run in project.table_runs(key)},
     }

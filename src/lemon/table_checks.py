@@ -7,22 +7,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lemon.config_files import Document, Place, Problem, did_you_mean
-from lemon.registry import TASKS, Comparison, TableSpec
+from lemon.registry import TASKS, Comparison, PaperEntry, SizesSpec, TableSpec
 
 PUBLISHED = Path(__file__).parent / "published"
 
 
 def check_tables(
-    tables: dict[str, TableSpec], document: Document, run_ids: Iterable[str], targets: Iterable[str]
+    tables: dict[str, PaperEntry],
+    document: Document,
+    run_ids: Iterable[str],
+    targets: Iterable[str],
 ) -> Iterator[Problem]:
     """Everything that a table names and nothing provides, and comparisons that make no sense."""
     runs, targets = list(run_ids), list(targets)
     for name, table in tables.items():
-        published = _published(PUBLISHED / table.published)
-        if not published:
+        published = _published(PUBLISHED / table.published) if table.published else {}
+        if table.published and not published:
             known = sorted(path.name for path in PUBLISHED.glob("*.csv"))
             message = f"no file {table.published}, {did_you_mean(table.published, known)}"
             yield document.problem((name, "published"), message)
+        if isinstance(table, SizesSpec):
+            continue
         for task in table.tasks:
             if task not in TASKS:
                 message = f"unknown task {task}, {did_you_mean(task, TASKS)}"

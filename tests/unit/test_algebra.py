@@ -12,7 +12,7 @@ from lemon.architecture import Axis, LlamaShape, layer_tensor_name, tensor_specs
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.operators.algebra import Operators, factor_shapes
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from lemon.operators import fuse as fuse_module
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse, fuse_slices, fuse_tensors
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 
 
 @pytest.fixture(params=["tiny_model_folder", "tiny_untied_model_folder"])

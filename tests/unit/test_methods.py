@@ -16,7 +16,7 @@ from lemon.methods import BUILDERS
 from lemon.methods.average import contiguous_clusters
 from lemon.methods.context import BuildContext
 from lemon.operators.fuse import fuse_tensors
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 from lemon.registry import METHODS
 
 

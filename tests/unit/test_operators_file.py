@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from lemon.architecture import LlamaShape
 from lemon.errors import BadInput, WorkFailed
 from lemon.operators.file import load_operators, read_metadata, save_operators
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 
 SOURCE = LlamaShape(**GROUPED_TIED)
 

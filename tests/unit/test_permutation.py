@@ -12,7 +12,7 @@ from lemon.errors import BadInput
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.shear import Selection, selection_operators
 from lemon.operators.fuse import fuse_tensors
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 
 
 @pytest.fixture(params=["tiny_model_folder", "tiny_untied_model_folder"])

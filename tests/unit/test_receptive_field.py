@@ -12,7 +12,7 @@ from naive import on_queries
 
 from lemon.architecture import Axis, LlamaShape
 from lemon.errors import BadInput
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 from lemon.operators.receptive_field import AxisMap
 
 small = st.integers(1, 4)

@@ -20,7 +20,6 @@ from lemon.methods.permutation import leading_permutation, truncation
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse_tensors
-from lemon.operators.radii import Radii
 from lemon.provenance import file_digest, write_manifest
 from lemon.storage import write_yaml
 
@@ -53,12 +52,12 @@ def start_operators(
         BadInput: the source's sizes are not the preset's, the method can't build this target, or
             a start is missing.
     """
-    require_source(project, source)
+    require_source(project, run_id, source)
     run = project.run(run_id)
     context = BuildContext(
         source=source,
         target=project.target_shape(run_id),
-        radii=Radii.parse(run.radii) if run.radii else Radii(),
+        radii=project.radii(run_id),
         seed=run.seed,
     )
     if run.start in project.runs:
@@ -70,17 +69,18 @@ def start_operators(
     return _builder(run.method)(context)
 
 
-def require_source(project: Project, source: Checkpoint) -> None:
-    """Refuse a source model of other sizes than the preset's.
+def require_source(project: Project, run_id: str, source: Checkpoint) -> None:
+    """Refuse a source model of other sizes than the preset's, or than those of the first stage.
 
     Raises:
         BadInput: naming both.
     """
-    if source.shape != project.source_shape():
-        raise BadInput(
-            f"{source.path}: its sizes are {source.shape}, the preset's source section says "
-            f"{project.source_shape()}; correct the preset or prepare the source again"
-        )
+    expected, first = project.fused_shape(run_id), project.first_stage(run_id)
+    if source.shape != expected:
+        whose, mend = "the preset's source section says", "correct the preset or prepare it again"
+        if first:
+            whose, mend = f"run {first} makes", "give the model of that run"
+        raise BadInput(f"{source.path}: its sizes are {source.shape}, {whose} {expected}; {mend}")
 
 
 def build(
@@ -111,7 +111,7 @@ def build(
             like=source,
             dtype=checkpoint.dtype,
         )
-        operators = truncation(operators, Radii.parse(run.radii))
+        operators = truncation(operators, project.radii(run_id))
         fused_digest = Checkpoint(permuted).digest()
     save_operators(
         out / "operators.safetensors", operators, source_digest=fused_digest, method=run.method

@@ -9,7 +9,7 @@ from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 from lemon.errors import BadInput
 from lemon.operators.algebra import Operators, one_hot_places
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 
 
 def leading_permutation(selection: Operators) -> Operators:

@@ -17,7 +17,7 @@ from lemon.architecture import LAYER_TYPES, LlamaShape
 from lemon.errors import BadInput
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.errors import BadInput
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 from lemon.operators.receptive_field import AxisMap
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lemon.architecture import LlamaShape
 from lemon.errors import BadInput
 from lemon.operators.algebra import Operators, check_factors
-from lemon.operators.radii import Radii
+from lemon.radii import Radii
 from lemon.storage import atomic_file
 from lemon.tensor_file import TensorFile, write_tensor_file
 

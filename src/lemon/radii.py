@@ -22,24 +22,10 @@ class Radii:
     attention: int = 1
     ffn: int = 1
 
-    @classmethod
-    def parse(cls, text: str) -> Radii:
-        """Read the paper's notation: '128-2' is r_a = 128 and r_i = 2; '2' is all three alike.
-
-        r_h is not stated in the paper; it is taken equal to r_i (method.md, open point 14).
-
-        Raises:
-            BadInput: not one or two positive integers joined by a hyphen.
-        """
-        parts = text.split("-")
-        if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            raise BadInput(
-                f"radii {text!r}: write r (all alike) or r_attention-r_ffn, such as 2 or 64-2"
-            )
-        return cls(hidden=int(parts[-1]), attention=int(parts[0]), ffn=int(parts[-1]))
-
     def __str__(self) -> str:
-        return f"{self.attention}-{self.ffn}"
+        """As the paper writes them, r_a-r_i; r_h is added where it is not r_i."""
+        own = "" if self.hidden == self.ffn else f" (hidden {self.hidden})"
+        return f"{self.attention}-{self.ffn}{own}"
 
     def of(self, axis: Axis) -> int:
         """The radius on an axis of this role."""
