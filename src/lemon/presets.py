@@ -125,6 +125,17 @@ class Project:
         source = self.run(run_id).source
         return source if source and METHODS[self.runs[source].method].needs_target else None
 
+    def taught_by_source(self, run_id: str) -> bool:
+        """Whether a run is a second stage whose teacher is not the model that it fuses."""
+        teaches = METHODS[self.run(run_id).method].teaches
+        apart = self.preset.fusion.stage_teacher == "source"
+        return teaches and apart and self.first_stage(run_id) is not None
+
+    def changes_widths(self, run_id: str) -> bool:
+        """Whether the model of a run has other widths than the one that it fuses."""
+        source, target = self.fused_shape(run_id), self.target_shape(run_id)
+        return source.with_depth(target.num_hidden_layers) != target
+
     def radii(self, run_id: str) -> Radii:
         """The receptive fields of a run; 1 where it names none."""
         return radii_of(self.preset, self.run(run_id))

@@ -117,13 +117,14 @@ def _start(project: Project, key: str) -> dict[str, Any]:
 
 
 def _learn(project: Project, key: str) -> dict[str, Any]:
-    run, preset, method = project.run(key), project.preset, METHODS[project.run(key).method]
+    preset, method = project.preset, METHODS[project.run(key).method]
     unused = {"checkpoint_every"}
     if not method.trains_weights:
         unused.add("weight_rate")
-    if "operators" not in method.learns:
+    wide = project.changes_widths(key)
+    if wide or "operators" not in method.learns:
         unused.add("layer_rate")
-    if run.radii is None:
+    if method.prunes or not (wide and "operators" in method.learns):
         unused.add("dimension_rate")
     if method.prunes:
         unused |= {"lm_weight", "recompute", "layers_per_segment"}

@@ -48,7 +48,9 @@ def kill_after(command, out, step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", [RUN, "lemon-cut-trained-75", "cut-tuned-75", "shear-75"])
+@pytest.mark.parametrize(
+    "run", [RUN, "lemon-cut-trained-75", "cut-tuned-75", "shear-75", "lemon-width-2-2"]
+)
 def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path, run):
     steps = 60
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -15,6 +15,7 @@ from lemon.learning import learn
 from lemon.learning.assembly import assemble
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.progress import Metrics
+from lemon.methods import start_operators
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 
@@ -65,7 +66,8 @@ def test_the_exported_model_computes_what_the_student_computed(learned, learning
     project, out = learned
     fuse(learning_world.source, out / "operators.safetensors", tmp_path / "model")
     source = Checkpoint(learning_world.source)
-    student = assemble(project, "lemon-cut-75", source, CPU).student
+    start = start_operators(project, "lemon-cut-75", source)
+    student = assemble(project, "lemon-cut-75", source, CPU, start).student
     operators, _ = load_operators(out / "operators.safetensors")
     student.fusion = DepthFusion(operators, CPU)
     tokens = torch.arange(40).view(2, 20)

@@ -12,8 +12,8 @@ from naive import on_queries
 
 from lemon.architecture import Axis, LlamaShape
 from lemon.errors import BadInput
-from lemon.radii import Radii
 from lemon.operators.receptive_field import AxisMap
+from lemon.radii import Radii
 
 small = st.integers(1, 4)
 

@@ -97,6 +97,18 @@ def start_option(wildcards, input):
     return f"--start {os.path.dirname(input.start)}" if input.start else ""
 
 
+def teacher_manifest(wildcards):
+    """The manifest of the source model, where it teaches a second stage; else nothing."""
+    return (
+        "<data>/source/manifest.json" if PROJECT.taught_by_source(wildcards.run) else []
+    )
+
+
+def teacher_option(wildcards, input):
+    """The folder of the teacher, as an option of the command."""
+    return f"--teacher {os.path.dirname(input.teacher)}" if input.teacher else ""
+
+
 def fused_weights(wildcards, input):
     """The weights that the operators apply to: the run's own where it trained or permuted them."""
     own = PROJECT.own_weights(wildcards.run)

@@ -35,6 +35,7 @@ rule learn:
         source=source_manifest,
         text="<data>/text/manifest.json",
         start=start_manifest,
+        teacher=teacher_manifest,
     output:
         manifest="<runs>/{run}/manifest.json",
     log:
@@ -54,14 +55,15 @@ rule learn:
         source=folder("source"),
         text=folder("text"),
         start=start_option,
+        teacher=teacher_option,
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("learn"),
     message:
         "Learning the operators of {wildcards.run}"
     shell:
         "OMP_NUM_THREADS={threads} lemon learn --preset {params.preset:q} --run {wildcards.run} "
-        "--source {params.source} --text {params.text} {params.start} --out {params.out} "
-        "2>&1 | tee {log}"
+        "--source {params.source} --text {params.text} {params.start} {params.teacher} "
+        "--out {params.out} 2>&1 | tee {log}"
 
 
 rule fuse:

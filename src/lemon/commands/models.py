@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lemon.checkpoint import Checkpoint
 from lemon.commands.options import (
     Commands,
     add_command,
@@ -52,6 +53,12 @@ def add(commands: Commands) -> None:
             help="folder of the run that this one starts from, where its start names a run",
         )
         add_path(parser, "--out", "folder of the run")
+    learn.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="DIR",
+        help="model folder of the teacher, for the second of two stages (default: --source)",
+    )
     fuse = add_command(
         commands,
         "fuse",
@@ -82,6 +89,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     _require_method(project, arguments.run, learned=True)
     _require_start(project, arguments)
     require_model(arguments.source)
+    _require_teacher(project, arguments)
     mend = "`lemon prepare text` writes it"
     require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
     require_writable(arguments.out)
@@ -91,6 +99,32 @@ def _learn(arguments: argparse.Namespace) -> None:
         learn(
             *(project, arguments.run, arguments.source, arguments.text, arguments.out),
             start=arguments.start,
+            teacher=arguments.teacher,
+        )
+
+
+def _require_teacher(project: Project, arguments: argparse.Namespace) -> None:
+    """A teacher is given exactly where a second stage is taught by the source.
+
+    Raises:
+        BadInput: it is missing, given in vain, or of other sizes than the source.
+    """
+    run = arguments.run
+    if not project.taught_by_source(run):
+        if arguments.teacher is not None:
+            raise BadInput(f"run {run} is taught by the model that it fuses; leave --teacher out")
+        return
+    if arguments.teacher is None:
+        raise BadInput(
+            f"run {run} is a second stage, taught by the source model (fusion.stage_teacher); name "
+            "its folder by --teacher"
+        )
+    require_model(arguments.teacher)
+    shape = Checkpoint(arguments.teacher).shape
+    if shape != project.source_shape():
+        raise BadInput(
+            f"{arguments.teacher}: its sizes are {shape}, the preset's source section says "
+            f"{project.source_shape()}; give the source model"
         )
 
 

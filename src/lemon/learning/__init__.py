@@ -21,7 +21,7 @@ from lemon.learning.checkpoints import Checkpoints
 from lemon.learning.loop import Learner
 from lemon.learning.mask_table import write_masks
 from lemon.learning.mixture import batches_of
-from lemon.methods import require_source, start_input
+from lemon.methods import leading_blocks, require_source, start_input, start_operators
 from lemon.operators.file import save_operators
 from lemon.presets import METHODS, Project
 from lemon.provenance import file_digest, write_manifest
@@ -29,14 +29,20 @@ from lemon.storage import write_yaml
 
 
 def learn(
-    project: Project, run_id: str, source: Path, text: Path, out: Path, start: Path | None = None
+    project: Project,
+    run_id: str,
+    source: Path,
+    text: Path,
+    out: Path,
+    start: Path | None = None,
+    teacher: Path | None = None,
 ) -> None:
     """Learn the operators of a run, or go on where an earlier process was stopped.
 
     Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and `manifest.json`, the last
     one when all is there; where the source's weights learn too, also `trained_source/`, a model
-    folder that takes the source's place when the operators are fused; where masks learn, also
-    `masks.csv`.
+    folder that takes the source's place when the operators are fused, as does `permuted_source/`
+    where blocks start from a selection; where masks learn, also `masks.csv`.
 
     Args:
         project: the configuration.
@@ -45,6 +51,7 @@ def learn(
         text: packed text of the same tokenizer.
         out: the run's folder.
         start: folder of the run that this one starts from, where its start names one.
+        teacher: model folder of the teacher, where that is not the source.
 
     Raises:
         BadInput: source and text don't fit, the start is missing, or a device is asked for that is
@@ -56,7 +63,7 @@ def learn(
     if not METHODS[run.method].learned:
         raise BadInput(f"run {run_id}: method {run.method} learns nothing; use `lemon build`")
     large = Checkpoint(source)
-    require_source(project, large)
+    require_source(project, run_id, large)
     packed = PackedText(text)
     if packed.vocab_size != large.shape.vocab_size:
         raise BadInput(
@@ -65,8 +72,13 @@ def learn(
         )
     device = compute_device(project.preset.compute)
     make_deterministic()
-    assembly = assemble(project, run_id, large, device, start)
     out.mkdir(parents=True, exist_ok=True)
+    source_digest, operators = large.digest(), None
+    if not METHODS[run.method].prunes:
+        operators = start_operators(project, run_id, large, start)
+        large, operators = leading_blocks(project, run_id, large, operators, out)
+    taught_by = Checkpoint(teacher) if teacher else None
+    assembly = assemble(project, run_id, large, device, operators, taught_by)
     checkpoints = Checkpoints(out / "checkpoints", project.stage_params("learn", run_id))
     Learner(
         label=run_id,
@@ -83,7 +95,7 @@ def learn(
         metrics_path=out / "metrics.jsonl",
     ).run()
 
-    source_digest = fused_digest = large.digest()
+    fused_digest = large.digest()
     own_weights = project.own_weights(run_id)
     if assembly.weights is not None and own_weights is not None:
         write_checkpoint(
@@ -111,6 +123,7 @@ def learn(
             "source": source_digest,
             "text": file_digest(text / "manifest.json"),
             **start_input(start),
+            **({"teacher": taught_by.digest()} if taught_by else {}),
         },
         seed=run.seed,
         started=started,

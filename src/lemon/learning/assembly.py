@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +17,16 @@ from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.learning.decoder import Decoder
+from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.divergence import Divergence
 from lemon.learning.fusion import DepthFusion, Fusion, LayerSelection
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.loop import ParameterGroup
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import Masks
+from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
-from lemon.learning.student import FusedStudent
-from lemon.methods import start_operators
+from lemon.learning.student import FusedStudent, Teacher
 from lemon.methods.shear import selection_operators
 from lemon.operators.algebra import Operators, one_hot_places
 from lemon.presets import METHODS, Project
@@ -37,7 +38,7 @@ class Assembly:
 
     Attributes:
         student: the model that learns.
-        teacher: the source as it was; None where the text alone teaches.
+        teacher: the model that teaches; None where the text alone does.
         groups: what learns.
         constraint: on the masks, if there are any.
         operators: those that have been learned.
@@ -46,7 +47,7 @@ class Assembly:
     """
 
     student: FusedStudent
-    teacher: SourceWeights | None
+    teacher: Teacher | None
     groups: list[ParameterGroup]
     constraint: Lagrangian | None
     operators: Callable[[], Operators]
@@ -59,7 +60,8 @@ def assemble(
     run_id: str,
     source: Checkpoint,
     device: torch.device,
-    start: Path | None = None,
+    start: Operators | None = None,
+    teacher: Checkpoint | None = None,
 ) -> Assembly:
     """Put a run together.
 
@@ -68,33 +70,42 @@ def assemble(
         run_id: a run that learns.
         source: the large model.
         device: where everything lives.
-        start: folder of the run that this one starts from, where its start names one.
+        start: the operators before any learning; None where masks learn.
+        teacher: the model that teaches, where it is not the one that is fused.
 
     Raises:
-        BadInput: the start can't be built, or what it needs is not learned so far.
+        BadInput: the start is of a kind that nothing learns from.
     """
     method = METHODS[project.run(run_id).method]
-    if method.prunes:
+    if start is None:
         return _pruning(project, run_id, source, device)
-    operators = start_operators(project, run_id, source, start)
-    refuse_width(operators, run_id)
+    elsewhere = None
+    if teacher is not None:
+        layers = SourceLayers(teacher, dtype=_dtype(project), device=device)
+        elsewhere = Teacher(layers, Decoder(teacher.config, device))
+    if maps_widths(start, run_id):
+        return _fusing_widths(project, run_id, source, device, start, elsewhere)
     if "operators" in method.learns:
-        return _fusing(project, run_id, source, device, operators)
-    return _tuning(project, run_id, source, device, operators)
+        return _fusing(project, run_id, source, device, start, elsewhere)
+    return _tuning(project, run_id, source, device, start, elsewhere)
 
 
 def _fusing(
-    project: Project, run_id: str, source: Checkpoint, device: torch.device, start: Operators
+    project: Project,
+    run_id: str,
+    source: Checkpoint,
+    device: torch.device,
+    start: Operators,
+    teacher: Teacher | None,
 ) -> Assembly:
     """The layer operator learns, and perhaps the weights under it."""
     trains_weights = METHODS[project.run(run_id).method].trains_weights
-    teacher = SourceStack(source, dtype=_dtype(project), device=device)
+    frozen = partial(SourceStack, source, dtype=_dtype(project), device=device)
+    decoder = Decoder(source.config, device)
     # With frozen weights both read one stack. Weights that learn are a copy of the teacher's.
-    stack = (
-        SourceStack(source, dtype=_dtype(project), device=device, learns=True)
-        if trains_weights
-        else teacher
-    )
+    stack = frozen(learns=True) if trains_weights else frozen()
+    if teacher is None:
+        teacher = Teacher(frozen() if trains_weights else stack, decoder)
     fusion = DepthFusion(start, device)
     rate = project.learning(run_id).layer_rate
     gamma = {f"gamma.{type}": parameter for type, parameter in fusion.gamma.items()}
@@ -106,7 +117,7 @@ def _fusing(
         return replace(start, gamma={t: g.detach().cpu() for t, g in fusion.gamma.items()})
 
     return Assembly(
-        _student(project, run_id, stack, fusion, Decoder(source.config, device)),
+        _student(project, run_id, stack, fusion, decoder),
         teacher,
         groups,
         None,
@@ -115,15 +126,64 @@ def _fusing(
     )
 
 
+def _fusing_widths(
+    project: Project,
+    run_id: str,
+    source: Checkpoint,
+    device: torch.device,
+    start: Operators,
+    teacher: Teacher | None,
+) -> Assembly:
+    """The dimension operator learns, or the weights under it, or both."""
+    method = METHODS[project.run(run_id).method]
+    frozen = partial(
+        ResidualLayers,
+        *(source,),
+        dtype=_dtype(project),
+        device=device,
+        radius=start.radii.hidden if start.hidden is not None else 1,
+    )
+    layers = frozen(learns=True) if method.trains_weights else frozen()
+    if teacher is None:
+        weights = frozen() if method.trains_weights else layers
+        teacher = Teacher(weights, Decoder(source.config, device))
+    tied = project.preset.fusion.rotary_halves == "tied"
+    fusion = DimensionFusion(start, device, tied=tied, learns="operators" in method.learns)
+    groups = []
+    if "operators" in method.learns:
+        rate = project.learning(run_id).dimension_rate
+        named = dict(fusion.named_parameters())
+        groups.append(ParameterGroup("dimension", rate, "learning.dimension_rate", named))
+    if method.trains_weights:
+        groups.append(_weights_group(project, run_id, layers))
+    decoder = Decoder(start.target.to_config(source.config), device)
+    return Assembly(
+        _student(project, run_id, layers, fusion, decoder),
+        teacher,
+        groups,
+        None,
+        fusion.learned,
+        (lambda: iter(layers.named_weights().items())) if method.trains_weights else None,
+    )
+
+
 def _tuning(
-    project: Project, run_id: str, source: Checkpoint, device: torch.device, start: Operators
+    project: Project,
+    run_id: str,
+    source: Checkpoint,
+    device: torch.device,
+    start: Operators,
+    teacher: Teacher | None,
 ) -> Assembly:
     """The weights learn under a selection of layers, which stays as it is."""
     layers = SourceLayers(source, dtype=_dtype(project), device=device, learns=True)
     selection = LayerSelection(_kept(start, run_id))
+    decoder = Decoder(source.config, device)
+    if teacher is None:
+        teacher = Teacher(SourceLayers(source, dtype=_dtype(project), device=device), decoder)
     return Assembly(
-        _student(project, run_id, layers, selection, Decoder(source.config, device)),
-        SourceLayers(source, dtype=_dtype(project), device=device),
+        _student(project, run_id, layers, selection, decoder),
+        teacher,
         [_weights_group(project, run_id, layers)],
         None,
         lambda: start,
@@ -170,17 +230,21 @@ def divergence_of(project: Project, run_id: str) -> Divergence:
     return Divergence(factor)
 
 
-def refuse_width(start: Operators, run_id: str) -> None:
-    """Learning covers the layer operator; anything else is refused before work is spent.
+def maps_widths(start: Operators, run_id: str) -> bool:
+    """Whether a start maps widths, and not layers.
 
     Raises:
-        BadInput: the start changes a width, or lacks a gamma.
+        BadInput: it does both, or neither.
     """
-    if start.hidden is not None or start.attn or start.ffn or set(start.gamma) != set(LAYER_TYPES):
+    wide = start.hidden is not None or bool(start.attn) or bool(start.ffn)
+    deep = set(start.gamma) == set(LAYER_TYPES)
+    if wide == deep or (wide and start.gamma):
+        what = "both layers and widths" if wide else "neither the layers nor a width"
         raise BadInput(
-            f"run {run_id}: its target changes a width; only the layer operator is learned so "
-            "far, so choose a target that changes num_hidden_layers alone"
+            f"run {run_id}: its start changes {what}; a stage learns one of the two, so choose "
+            "another target, or name the run of the first stage in source"
         )
+    return wide
 
 
 def _kept(start: Operators, run_id: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""How a student's weights come from the source's: mixed by gamma, selected, or masked.
+"""How a student's weights come from the source's: layers mixed or selected, widths mapped, masked.
 
 Each is the operators restricted to what it learns. The student asks for its embedding, its layers
 and its final norm, and runs them; it does not know which of these it is.
@@ -45,6 +45,10 @@ class Fusion(nn.Module, ABC):
     def final_norm(self, source: SourceWeights) -> Tensor:
         """The gain [D] of the last norm."""
         return source.used(source.final_norm)
+
+    def to_head(self, hidden_BTD: Tensor) -> Tensor:
+        """What the source's head reads, from the student's last hidden states."""
+        return hidden_BTD
 
 
 class DepthFusion(Fusion):

@@ -28,8 +28,7 @@ from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.objective import Losses, distillation_loss
 from lemon.learning.progress import Metrics, ProgressLine, Watchdog
 from lemon.learning.schedule import rate_factor
-from lemon.learning.source_weights import SourceWeights
-from lemon.learning.student import FusedStudent, teacher_hidden_states
+from lemon.learning.student import FusedStudent, Teacher
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Learner:
     settings: LearningSettings
     steps: int
     student: FusedStudent
-    teacher: SourceWeights | None
+    teacher: Teacher | None
     groups: Sequence[ParameterGroup]
     constraint: Lagrangian | None
     text: PackedText
@@ -175,7 +174,7 @@ class Learner:
             return distillation_loss(
                 hidden, head, None, None, labels, lm_weight=1.0, chunk_tokens=chunk
             )
-        taught = teacher_hidden_states(self.teacher, self.student.decoder, inputs).flatten(0, 1)
+        taught = self.teacher.hidden_states(inputs).flatten(0, 1)
         return distillation_loss(
             *(hidden, head, taught, self.teacher.head_weight(), labels),
             lm_weight=self.settings.lm_weight,

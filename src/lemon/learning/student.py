@@ -1,9 +1,11 @@
 """The fused student: a model whose weights are a linear image of the source's.
 
-Shapes: B sequences, T tokens, D hidden size, S layers of a segment.
+Shapes: B sequences, T tokens, D1 hidden size of the source, S layers of a segment.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ class FusedStudent(nn.Module):
         self.recompute = recompute
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Final hidden states [B, T, D], after the last norm."""
+        """Final hidden states [B, T, D1], after the last norm, as the source's head reads them."""
         hidden = self.fusion.embed(self.source, tokens_BT)
         positions = self.decoder.positions(hidden)
         depth = self.fusion.num_hidden_layers
@@ -59,7 +61,8 @@ class FusedStudent(nn.Module):
             else:
                 hidden = self._segment(*arguments)
         gain = self.fusion.final_norm(self.source)
-        return self.decoder.final_norm(hidden, gain, self.fusion.norm_eps)
+        hidden = self.decoder.final_norm(hidden, gain, self.fusion.norm_eps)
+        return self.fusion.to_head(hidden)
 
     def _segment(self, hidden: Tensor, cos: Tensor, sin: Tensor, first: int, last: int) -> Tensor:
         for weights in self.fusion.layers(self.source, first, last):
@@ -67,7 +70,7 @@ class FusedStudent(nn.Module):
         return hidden
 
     def head_weight(self) -> Tensor:
-        """The output embedding [V, D]."""
+        """The output embedding [V, D1]: the source's."""
         return self.source.head_weight()
 
 
@@ -79,3 +82,19 @@ def teacher_hidden_states(source: SourceWeights, decoder: Decoder, tokens_BT: Te
     for layer in range(source.shape.num_hidden_layers):
         hidden = decoder.layer(hidden, source.layer(layer), positions)
     return decoder.final_norm(hidden, source.used(source.final_norm))
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The unchanged source model, whose predictions the student learns."""
+
+    weights: SourceWeights
+    decoder: Decoder
+
+    def hidden_states(self, tokens_BT: Tensor) -> Tensor:
+        """Final hidden states [B, T, D1]."""
+        return teacher_hidden_states(self.weights, self.decoder, tokens_BT)
+
+    def head_weight(self) -> Tensor:
+        """The output embedding [V, D1]."""
+        return self.weights.head_weight()

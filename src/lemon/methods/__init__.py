@@ -99,32 +99,40 @@ def build(
     run = project.run(run_id)
     checkpoint = Checkpoint(source)
     operators = start_operators(project, run_id, checkpoint, start)
-    digest = fused_digest = checkpoint.digest()
-    own_weights = project.own_weights(run_id)
-    if own_weights is not None and run.radii:
-        permuted = out / own_weights
-        permutation = leading_permutation(operators)
-        write_checkpoint(
-            permuted,
-            checkpoint.shape,
-            fuse_tensors(checkpoint, permutation),
-            like=source,
-            dtype=checkpoint.dtype,
-        )
-        operators = truncation(operators, project.radii(run_id))
-        fused_digest = Checkpoint(permuted).digest()
+    fused, operators = leading_blocks(project, run_id, checkpoint, operators, out)
     save_operators(
-        out / "operators.safetensors", operators, source_digest=fused_digest, method=run.method
+        out / "operators.safetensors", operators, source_digest=fused.digest(), method=run.method
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
     write_manifest(
         out / "manifest.json",
         "build",
         settings=project.resolved(run_id),
-        inputs={"source": digest} | start_input(start),
+        inputs={"source": checkpoint.digest()} | start_input(start),
         seed=run.seed,
         started=started,
     )
+
+
+def leading_blocks(
+    project: Project, run_id: str, source: Checkpoint, operators: Operators, out: Path
+) -> tuple[Checkpoint, Operators]:
+    """The model that a run fuses, and its operators in blocks.
+
+    Where a selection meets receptive fields above 1, `permuted_source/` is written into `out`: what
+    is kept leads there, and is cut off block by block. Elsewhere both are as they were.
+    """
+    if not (project.run(run_id).radii and project.starts_from_masks(run_id)):
+        return source, operators
+    folder = out / "permuted_source"
+    write_checkpoint(
+        folder,
+        source.shape,
+        fuse_tensors(source, leading_permutation(operators)),
+        like=source.path,
+        dtype=source.dtype,
+    )
+    return Checkpoint(folder), truncation(operators, project.radii(run_id))
 
 
 def start_input(start: Path | None) -> dict[str, str]:

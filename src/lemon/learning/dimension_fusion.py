@@ -1,0 +1,132 @@
+"""The dimension operator as parameters: W_small^t[j] = Row_j W^t[j] Col_j^T for each layer.
+
+The head of the student is the source's, E B^T: its hidden states are mapped up to the source's
+width, (E B^T) x = E (B^T x), which spares a matrix of the vocabulary's size and its gradient.
+
+Shapes: B sequences, T tokens, D1 and D2 hidden sizes, r channels of a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from lemon.architecture import LAYER_TYPES, Axis
+from lemon.learning.decoder import LayerWeights
+from lemon.learning.fusion import Fusion
+from lemon.learning.residual_layers import ResidualLayers, as_layer
+from lemon.learning.source_weights import SourceWeights
+from lemon.operators.algebra import Operators
+from lemon.operators.receptive_field import AxisMap
+from lemon.operators.rotary import both_halves, one_half
+
+INNER_AXES = {
+    type: next((axis for axis in axes if axis is not Axis.HIDDEN), None)
+    for type, (_, axes) in LAYER_TYPES.items()
+}
+
+
+class DimensionFusion(Fusion):
+    """B for the whole model, A_attn and A_ffn for each layer; float32 masters, used in the
+    compute format. What the start leaves out is the identity and is not learned.
+    """
+
+    def __init__(
+        self, start: Operators, device: torch.device, *, tied: bool, learns: bool = True
+    ) -> None:
+        """Args:
+        start: the operators to begin from; without gamma.
+        device: where the parameters live.
+        tied: map the two rotary halves of a head alike, where the radius is below the head size.
+        learns: whether the operators take gradients.
+
+        Raises:
+            BadInput: the halves are to be tied and the start treats them differently.
+        """
+        super().__init__()
+        self.start = start
+        self.num_hidden_layers = start.target.num_hidden_layers
+        shape, radius = start.source, start.radii.attention
+        self.tied = tied and radius < shape.head_dim
+        self._halves = 2 if self.tied else 1
+        self._blocks = max(1, shape.head_dim // (self._halves * radius))
+
+        def parameter(factor: Tensor) -> nn.Parameter:
+            held = factor.to(device, torch.float32, copy=True)
+            return nn.Parameter(held, requires_grad=learns)
+
+        self.hidden = None if start.hidden is None else parameter(start.hidden)
+        self.attn = nn.ParameterDict(
+            {
+                str(j): parameter(one_half(factor, self._blocks) if self.tied else factor)
+                for j, factor in start.attn.items()
+            }
+        )
+        self.ffn = nn.ParameterDict({str(j): parameter(f) for j, f in start.ffn.items()})
+
+    def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:
+        """The first hidden states [B, T, D2]."""
+        return self._to_small(source.embed(tokens_BT))
+
+    def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
+        """The fused weights of layers first..last-1."""
+        assert isinstance(source, ResidualLayers)
+        return [self._layer(source, layer) for layer in range(first, last)]
+
+    def final_norm(self, source: SourceWeights) -> Tensor:
+        """The gain [D2] of the last norm."""
+        return self._to_small(source.used(source.final_norm))
+
+    def to_head(self, hidden_BTD: Tensor) -> Tensor:
+        """Hidden states [B, T, D1] that the source's head reads as the student's reads [.., D2]."""
+        if self.hidden is None:
+            return hidden_BTD
+        factor = self.hidden.to(hidden_BTD.dtype)
+        return (hidden_BTD.unflatten(-1, (-1, factor.shape[0])) @ factor).flatten(-2)
+
+    def learned(self) -> Operators:
+        """The operators as they are now, in the form of the file."""
+        hidden = None if self.hidden is None else self.hidden.detach().cpu()
+        attn = {
+            int(j): both_halves(factor, self._blocks) if self.tied else factor
+            for j, factor in ((j, p.detach().cpu()) for j, p in self.attn.items())
+        }
+        ffn = {int(j): factor.detach().cpu() for j, factor in self.ffn.items()}
+        return replace(self.start, hidden=hidden, attn=attn, ffn=ffn)
+
+    def _to_small(self, rows: Tensor) -> Tensor:
+        """B on the last axis, [.., D1] to [.., D2], both channel by channel."""
+        if self.hidden is None:
+            return rows
+        factor = self.hidden.to(rows.dtype)
+        blocks = rows.reshape(-1, factor.shape[1]) @ factor.T
+        return blocks.reshape(*rows.shape[:-1], -1)
+
+    def _layer(self, source: ResidualLayers, layer: int) -> LayerWeights:
+        small = self._to_small(source.used(source.layers[layer]))
+        # Split, and not sliced: each slice's gradient would be a matrix of its own to be added up.
+        sizes = [rows.stop - rows.start for rows in source.rows.values()]
+        parts = dict(zip(source.rows, small.split(sizes), strict=True))
+        for type, axis in INNER_AXES.items():
+            inner = self._inner_map(axis, layer)
+            if inner is not None:
+                parts[type] = inner.rows(parts[type])
+        return as_layer(parts)
+
+    def _inner_map(self, axis: Axis | None, layer: int) -> AxisMap | None:
+        """The operator on the axis of a layer's weights that is not the stream."""
+        key, radii = str(layer), self.start.radii
+        if axis is Axis.FFN and key in self.ffn:
+            return AxisMap(self.ffn[key], radii.ffn)
+        if axis in (Axis.QUERY, Axis.KEY_VALUE) and key in self.attn:
+            copies = self.start.source.group_size if axis is Axis.QUERY else 1
+            # To a tied factor the halves of a head are two copies.
+            return AxisMap(
+                self.attn[key],
+                radii.attention,
+                copies=copies * self._halves,
+                blocks_per_head=self._blocks,
+            )
+        return None

@@ -1,0 +1,151 @@
+"""Runs over widths, and in two stages, on the smoke preset's model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from lemon.checkpoint import Checkpoint
+from lemon.errors import BadInput
+from lemon.events import read_events
+from lemon.learning import learn
+from lemon.learning.assembly import assemble
+from lemon.learning.dimension_fusion import DimensionFusion
+from lemon.methods import start_operators
+from lemon.operators.file import load_operators, save_operators
+from lemon.operators.fuse import fuse
+
+CPU = torch.device("cpu")
+WIDE, DEEP = "lemon-width-2-2", "lemon-cut-75"
+
+
+def values_of(out, name):
+    return [e["value"] for e in read_events(out / "metrics.jsonl") if e["name"] == name]
+
+
+def run_and_fuse(world, project, run, folder, source=None, **options):
+    """Learn a run and fuse its model; returns the model's folder."""
+    source = source or world.source
+    out = folder / run
+    learn(project, run, source, world.text, out, **options)
+    own = project.own_weights(run)
+    fuse(out / own if own else source, out / "operators.safetensors", out / "model")
+    return out / "model"
+
+
+@pytest.fixture(scope="module")
+def learned(learning_world, tmp_path_factory):
+    project = learning_world.project(steps=24)
+    folder = tmp_path_factory.mktemp("learned")
+    for run in (WIDE, DEEP):
+        run_and_fuse(learning_world, project, run, folder)
+    return project, folder
+
+
+def test_learning_lowers_loss_and_perplexity_and_moves_every_family(learned, learning_world):
+    project, folder = learned
+    out = folder / WIDE
+    loss, perplexity = (values_of(out, n) for n in ("train/loss", "heldout/perplexity"))
+    assert sum(loss[-5:]) < sum(loss[:5])
+    assert perplexity[-1] < perplexity[0]
+    operators, _ = load_operators(out / "operators.safetensors")
+    assert not operators.gamma
+    assert operators.hidden.shape == (16, 32)
+    assert len(operators.attn) == len(operators.ffn) == 6
+    start = start_operators(project, WIDE, Checkpoint(learning_world.source))
+    for (name, old), (_, new) in zip(start.named_tensors(), operators.named_tensors(), strict=True):
+        assert not torch.equal(old, new), name
+
+
+def test_the_exported_model_computes_what_the_student_computed(learned, learning_world):
+    project, folder = learned
+    source = Checkpoint(learning_world.source)
+    start = start_operators(project, WIDE, source)
+    student = assemble(project, WIDE, source, CPU, start).student
+    operators, _ = load_operators(folder / WIDE / "operators.safetensors")
+    student.fusion = DimensionFusion(operators, CPU, tied=True)
+    tokens = torch.arange(40).view(2, 20)
+    model = AutoModelForCausalLM.from_pretrained(folder / WIDE / "model", dtype=torch.float32)
+    with torch.no_grad():
+        logits = student(tokens) @ student.head_weight().T
+        torch.testing.assert_close(model(tokens).logits, logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("run", "first"), [("lemon-small-width-first", WIDE), ("lemon-small-depth-first", DEEP)]
+)
+def test_two_stages_in_either_order_end_at_the_same_shape(
+    learned, learning_world, tmp_path, run, first
+):
+    project, folder = learned
+    middle = folder / first / "model"
+    assert project.first_stage(run) == first
+    model = run_and_fuse(
+        learning_world, project, run, tmp_path, source=middle, teacher=learning_world.source
+    )
+    assert Checkpoint(model).shape == project.target_shape(run)
+    inputs = json.loads((tmp_path / run / "manifest.json").read_text())["inputs"]
+    assert inputs["source"] == Checkpoint(middle).digest()
+    assert inputs["teacher"] == Checkpoint(learning_world.source).digest()
+    perplexity = values_of(tmp_path / run, "heldout/perplexity")
+    assert perplexity[-1] < perplexity[0]
+
+
+def test_a_second_stage_wants_the_model_of_its_first(learning_world, tmp_path):
+    project = learning_world.project(steps=2)
+    with pytest.raises(BadInput, match="give the model of that run"):
+        learn(
+            *(project, "lemon-small-width-first", learning_world.source, learning_world.text),
+            tmp_path,
+            teacher=learning_world.source,
+        )
+
+
+def test_lemon_prune_starts_at_the_selection_over_a_permuted_source(learning_world, tmp_path):
+    """At a rate of nothing the model is the hand-sliced one: Shear's selection, bit for bit."""
+    project = learning_world.project(steps=6, dimension_rate=1e-30)
+    shear = run_and_fuse(learning_world, project, "shear-width", tmp_path).parent
+    model = run_and_fuse(learning_world, project, "lemon-prune-width", tmp_path, start=shear)
+    fuse_selection = tmp_path / "selection"
+    operators, _ = load_operators(shear / "operators.safetensors")
+    save_operators(
+        tmp_path / "selection.safetensors",
+        operators,
+        source_digest=Checkpoint(learning_world.source).digest(),
+        method="shear-selection",
+    )
+    fuse(learning_world.source, tmp_path / "selection.safetensors", fuse_selection)
+    expected, found = Checkpoint(fuse_selection), Checkpoint(model)
+    for name in expected.specs:
+        assert torch.equal(expected.tensor(name), found.tensor(name)), name
+
+
+@pytest.mark.parametrize("run", ["cut-tuned-width", "lemon-trained-width"])
+def test_weights_learn_under_widths(learning_world, tmp_path, run):
+    project = learning_world.project(steps=4)
+    method = "lemon-trained" if run.startswith("lemon") else "tuned"
+    row = project.run("cut-tuned-width").model_copy(update={"id": run, "method": method})
+    project = replace(project, runs={**project.runs, run: row})
+    model = run_and_fuse(learning_world, project, run, tmp_path)
+    assert Checkpoint(model).shape == project.target_shape(run)
+    operators, _ = load_operators(tmp_path / run / "operators.safetensors")
+    start = start_operators(project, run, Checkpoint(learning_world.source))
+    same = [
+        torch.equal(a, b)
+        for (_, a), (_, b) in zip(start.named_tensors(), operators.named_tensors(), strict=True)
+    ]
+    assert all(same) if method == "tuned" else not any(same)
+    before, after = (
+        Checkpoint(learning_world.source),
+        Checkpoint(tmp_path / run / "trained_source"),
+    )
+    kept = after.tensor("model.layers.0.mlp.up_proj.weight")
+    was = before.tensor("model.layers.0.mlp.up_proj.weight")
+    assert not torch.equal(kept[:64, :32], was[:64, :32])
+    if method == "tuned":  # what is cut off has no gradient
+        assert torch.equal(kept[64:], was[64:])
+        assert torch.equal(kept[:, 32:], was[:, 32:])
