@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
+from lemon.architecture import LlamaShape
 from lemon.provenance import peak_memory_bytes
 
 Step = Callable[[], float]
@@ -25,13 +26,19 @@ def batch(vocab_size: int, tokens: int, sequence_length: int) -> torch.Tensor:
 
 
 def plain_step(
-    options: argparse.Namespace, with_teacher: bool = True, master: torch.dtype = DTYPE
+    options: argparse.Namespace,
+    with_teacher: bool = True,
+    master: torch.dtype = DTYPE,
+    widths: LlamaShape | None = None,
 ) -> Step:
     """Teacher forward, then student forward, backward and AdamW on every weight.
 
-    Weights and optimiser states are in `master`; the passes are in bfloat16 either way.
+    Weights and optimiser states are in `master`; the passes are in bfloat16 either way. The student
+    has the source's widths, or those of `widths`.
     """
     config = LlamaForCausalLM.config_class.from_pretrained(options.source)
+    for name, size in vars(widths).items() if widths else ():
+        setattr(config, name, size)
     config.num_hidden_layers = options.layers
     student = LlamaForCausalLM(config).to(master).train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, betas=(0.9, 0.95))

@@ -1,0 +1,160 @@
+"""One step of learning widths against its plain counterpart, side by side in one process.
+
+Ours: one step of learning the dimension operator, with the laptop preset's settings. Theirs: the
+teacher's forward pass and one plain language-modelling step of a Hugging Face student of the same
+shape with all weights trained. Measured as in learning_step.py.
+
+    python benchmarks/width_step.py --source data/laptop/source --radius 2
+
+The projection to the paper's step counts multiply-adds: what a token costs grows with the batch,
+what building the student's weights costs does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from functools import partial
+
+import torch
+from _side_by_side import (
+    DTYPE,
+    Step,
+    batch,
+    in_turn,
+    peak_of,
+    plain_step,
+    ratio_in_words,
+    step_parser,
+)
+from torch.utils.flop_counter import FlopCounterMode
+
+from lemon.architecture import LlamaShape
+from lemon.checkpoint import Checkpoint
+from lemon.learning.decoder import Decoder
+from lemon.learning.dimension_fusion import DimensionFusion
+from lemon.learning.objective import distillation_loss
+from lemon.learning.residual_layers import ResidualLayers
+from lemon.learning.student import FusedStudent, Teacher
+from lemon.methods import BUILDERS, BuildContext
+from lemon.presets import load_project
+from lemon.radii import Radii
+
+PAPER_TOKENS = 131_072  # 32 sequences of 4096 tokens
+
+
+def width_step(options: argparse.Namespace) -> Step:
+    """The dimension operator's step: teacher, fused student, KL + LM, AdamW on B and A."""
+    source, device = Checkpoint(options.source), torch.device("cpu")
+    radii = Radii(options.radius, options.attention_radius, options.radius)
+    start = BUILDERS["cut"](BuildContext(source=source, target=target_shape(), radii=radii))
+    layers = ResidualLayers(source, dtype=DTYPE, device=device, radius=options.radius)
+    student = FusedStudent(
+        layers,
+        DimensionFusion(start, device, tied=True),
+        Decoder(start.target.to_config(source.config), device),
+        layers_per_segment=options.layers_per_segment,
+        recompute=options.recompute,
+    )
+    teacher = Teacher(layers, Decoder(source.config, device))
+    parameters = list(student.fusion.parameters())
+    optimizer = torch.optim.AdamW(
+        parameters, lr=5e-5, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+    tokens = batch(source.shape.vocab_size, options.tokens, options.sequence_length)
+
+    def step() -> float:
+        inputs, labels = tokens[:, :-1], tokens[:, 1:].flatten()
+        loss = distillation_loss(
+            student(inputs).flatten(0, 1),
+            student.head_weight(),
+            teacher.hidden_states(inputs).flatten(0, 1),
+            teacher.head_weight(),
+            labels,
+            lm_weight=0.5,
+            chunk_tokens=options.chunk,
+        )
+        loss.total.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.total.item()
+
+    return step
+
+
+def target_shape() -> LlamaShape:
+    """The widths of the laptop preset's target, at the source's depth."""
+    return load_project("laptop").target_shape("cut-width")
+
+
+def flops(step: Step) -> float:
+    """Floating-point operations of the matrix products of one step."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return float(counter.get_total_flops())
+
+
+def projected_ratio(options: argparse.Namespace) -> float:
+    """The ratio of counted operations at the paper's tokens a step.
+
+    Operations are a + b n in the tokens n of a step, at one length of sequences; two counts give a
+    and b.
+    """
+    counted: dict[str, list[float]] = {"ours": [], "theirs": []}
+    few = [options.sequence_length, 2 * options.sequence_length]
+    for tokens in few:
+        smaller = argparse.Namespace(**{**vars(options), "tokens": tokens})
+        counted["ours"].append(flops(width_step(smaller)))
+        counted["theirs"].append(flops(plain_step(smaller, widths=target_shape())))
+    at_paper = {
+        name: first + (second - first) * (PAPER_TOKENS - few[0]) / (few[1] - few[0])
+        for name, (first, second) in counted.items()
+    }
+    return at_paper["ours"] / at_paper["theirs"]
+
+
+def main() -> None:
+    shape = target_shape()
+    parser = step_parser(__doc__.splitlines()[0], layers=shape.num_hidden_layers)
+    settings = load_project("laptop").preset.learning
+    parser.add_argument("--radius", type=int, default=2, help="of the stream and the FFN")
+    parser.add_argument("--attention-radius", type=int, default=2)
+    parser.add_argument("--layers-per-segment", type=int, default=settings.layers_per_segment)
+    parser.add_argument(
+        "--recompute", action=argparse.BooleanOptionalAction, default=settings.recompute
+    )
+    parser.add_argument("--chunk", type=int, default=settings.loss_chunk_tokens)
+    options = parser.parse_args()
+
+    steps = {"theirs": plain_step(options, widths=shape), "ours": width_step(options)}
+    seconds = in_turn(steps, options.rounds)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    print(
+        f"{options.tokens} tokens a step, {options.layers} layers, r = {options.radius}, bfloat16, "
+    )
+    print(f"{torch.get_num_threads()} threads, {options.rounds} rounds in turn")
+    print(
+        f"time    teacher + plain step {median['theirs']:.2f} s, ours {median['ours']:.2f} s, "
+        f"{ratio_in_words(seconds['ours'], seconds['theirs'])}, at most 1.6"
+    )
+    print(
+        f"counted {flops(steps['ours']) / flops(steps['theirs']):.2f} times the operations at "
+        f"{options.tokens} tokens; at the paper's {PAPER_TOKENS:,} tokens a step, projected, "
+        f"{projected_ratio(options):.2f} times"
+    )
+    del steps
+    source = Checkpoint(options.source).shape
+    # The teacher's weights are added by arithmetic, so that only the plain step is measured.
+    plain = peak_of(partial(plain_step, with_teacher=False, widths=shape), options)
+    learning = peak_of(width_step, options)
+    allowed = plain + source.num_parameters * DTYPE.itemsize
+    print(
+        f"memory  plain step {plain / 2**20:.0f} MiB, with the teacher's weights "
+        f"{allowed / 2**20:.0f} MiB, ours {learning / 2**20:.0f} MiB, "
+        f"ratio {learning / allowed:.2f}, at most 1.3"
+    )
+
+
+if __name__ == "__main__":
+    main()
