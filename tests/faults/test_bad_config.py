@@ -124,7 +124,7 @@ MISTAKES = {
         "id: cut is the name of a method; name the run otherwise",
     ),
     "masks with receptive fields": (
-        (RUNS, r"^shear-75\tshear\t-\tdepth-75\t-", "shear-75\tshear\t-\tdepth-75\t64-2"),
+        (RUNS, r"^shear-75\tshear\t-\tdepth-75\t-", "shear-75\tshear\t-\tdepth-75\t2-2"),
         "radii: masks keep single channels; write - and give radii to what starts from it",
     ),
     "scaling law of other text": (
@@ -143,13 +143,51 @@ MISTAKES = {
         (RUNS, r"^(random-75-s2\t.*)\t2\t", r"\1\t3.5\t"),
         "seed: must be a whole number of at least 0, not '3.5'",
     ),
-    "radii that are none": (
-        (RUNS, r"^cut-75\tcut\t-\tdepth-75\t-", "cut-75\tcut\t-\tdepth-75\t2:2"),
-        "radii: must be - or r_a-r_i such as 64-2, not '2:2'",
+    "unknown radii": (
+        (RUNS, r"^(lemon-width-32-4\t.*)\t32-4\t", r"\1\t32-5\t"),
+        "radii: unknown radii 32-5, did you mean 32-4?",
     ),
-    "radii that do not divide": (
-        (RUNS, r"^cut-75\tcut\t-\tdepth-75\t-", "cut-75\tcut\t-\twidth-62\t64-5"),
-        "radii: 5 does not divide the hidden sizes 576 and 384 of the source and width-62",
+    "radii of zero": (
+        (LAPTOP, r"^    attention: 16$", "    attention: 0"),
+        "radii.32-2.attention: must be at least 1, not 0",
+    ),
+    "radii below zero": (
+        (LAPTOP, r"^    ffn: 4$", "    ffn: -4"),
+        "radii.128-4.ffn: must be at least 1, not -4",
+    ),
+    "random layers of another width": (
+        (RUNS, r"^(random-75-s0\trandom\t-)\tdepth-75", r"\1\twidth-62"),
+        "target: random removes layers only, and width-62 changes widths; take a target that does "
+        "not (depth-75, depth-50), or the method cut",
+    ),
+    "averages of another width": (
+        (RUNS, r"^(average-50\taverage\t-)\tdepth-50", r"\1\tsmall"),
+        "target: average removes layers only, and small changes widths; take a target that does "
+        "not (depth-75, depth-50), or the method cut",
+    ),
+    "widths and layers learned in one stage": (
+        (RUNS, r"^(lemon-small-.*first\tlemon\tcut\tsmall\t.*)\t(lemon-.*)$", r"\1\tsource"),
+        "target: small changes both the widths and the layers of what is fused; operators learn "
+        "one of the two a stage, so name the run of the first stage in source",
+    ),
+    "first stage smaller than the second": (
+        (RUNS, r"^(lemon-small-.*)\tsmall\t(.*\tlemon-cut-75)$", r"\1\twidth-62\t\2"),
+        "source: lemon-cut-75 has num_hidden_layers 22, less than the 30 of width-62; a stage "
+        "makes models smaller, so name a run of at least 30",
+    ),
+    "source from itself through others": (
+        (
+            RUNS,
+            r"^(lemon-small-width-first\t.*)\t\S+\n(lemon-small-depth-first\t.*)\t\S+$",
+            r"\1\tlemon-small-depth-first\n\2\tlemon-small-width-first",
+        ),
+        "source: lemon-small-width-first is fused, through others, from itself; one of them must "
+        "be fused from source",
+    ),
+    "source from itself": (
+        (RUNS, r"^(cut-50\t.*)\tsource$", r"\1\tcut-50"),
+        "source: cut-50 is fused, through others, from itself; one of them must be fused from "
+        "source",
     ),
     "id twice": (
         (RUNS, r"^cut-50\t", "cut-75\t"),
@@ -219,6 +257,51 @@ def test_a_mistake_in_the_config_is_named_with_its_line(
     assert re.search(rf"^  {re.escape(file)}:\d+[: ]", message, flags=re.MULTILINE)
     if "missing; add it" not in expected and name != "not YAML":
         assert f"{file}:{line}" in message
+
+
+RADII = {
+    "hidden": (
+        (r"^    ffn: 16$", "    ffn: 16\n    hidden: 5"),
+        "128-16: receptive field 5 on the hidden axis does not divide its sizes 576 and 384; legal "
+        "values are 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 192",
+    ),
+    "FFN": (
+        (r"^    ffn: 2$", "    ffn: 3"),
+        "32-2: receptive field 3 on the ffn axis does not divide its sizes 1536 and 1024; legal "
+        "values are 1, 2, 4, 8, 16, 32, 64, 128, 256, 512",
+    ),
+    "heads": (
+        (r"^    attention: 64 .*$", "    attention: 128"),
+        "128-2: receptive field 128 on the key_value axis does not divide its sizes 192 and 128; "
+        "legal values are 1, 2, 4, 8, 16, 32, 64",
+    ),
+    "heads cut unevenly": (
+        (
+            r"^    num_attention_heads: 9(.*\n    num_key_value_heads: )3(.*\n    head_dim: )64"
+            r"((.*\n)*?)    attention: 64 ",
+            r"    num_attention_heads: 12\g<1>4\g<2>24\3    attention: 16 ",
+        ),
+        "128-2: receptive field 16 on the key_value axis cuts heads of 24 channels unevenly; legal "
+        "values are 1, 2, 3, 4, 6, 8, 12, 24, 48",
+    ),
+    "half a head": (
+        (r"^    head_dim: 64((.*\n)*?)    attention: 64 ", r"    head_dim: 24\1    attention: 8 "),
+        "128-2: receptive field 8 on the key_value axis does not divide half a head (12 channels), "
+        "and rotary_halves is tied; legal values are 1, 2, 3, 4, 6, 12, 24",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RADII)
+def test_radii_that_do_not_fit_name_their_axis_and_what_is_legal(
+    name: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The radii are the preset's, and the runs are what can't do with them."""
+    (pattern, text), expected = RADII[name]
+    edit(config / LAPTOP, pattern, text)
+    assert main(["--config", str(config), "plan"]) == 2
+    message = capsys.readouterr().err.replace(f"{config}/", "")
+    assert re.search(rf"^  runs.tsv:\d+ radii: {re.escape(expected)}$", message, re.MULTILINE)
 
 
 def test_masks_with_nothing_to_drop(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.errors import BadInput
-from lemon.radii import Radii
 from lemon.operators.receptive_field import AxisMap
+from lemon.radii import Radii
 
 if TYPE_CHECKING:
     import torch
