@@ -79,7 +79,7 @@ class TargetSettings(Section):
 
 
 class RadiiSettings(Section):
-    """Channels that a dimension operator ties in one block (the paper's r), dividing its sizes."""
+    """Channels that a dimension operator ties in one block (r), each a divisor of its sizes."""
 
     attention: Positive = Field(
         description="r_a, on the heads; the head size mixes whole heads, smaller ones cut them"
@@ -95,8 +95,8 @@ class FusionSettings(Section):
 
     rotary_halves: Literal["tied", "free"] = Field(
         default="tied",
-        description="attention radii below the head size: tied maps the two halves of a head "
-        "alike, as the rotary embedding pairs their channels; free learns every entry",
+        description="radii below the head size: tied maps the two halves of a head alike, "
+        "as the rotary embedding pairs their channels; free learns every entry",
     )
     stage_teacher: Literal["source", "previous"] = Field(
         default="source",

@@ -169,7 +169,7 @@ class Comparison(Section):
 
 
 class TableSpec(Section):
-    """A table or figure of scored runs: how it is rendered, what fills it, what was published."""
+    """A table or figure of scored runs: its renderer, the runs that fill it, what was published."""
 
     title: str = Field(description="caption")
     renderer: Literal["accuracy_table", "receptive_field_grid"] = Field(
