@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import GROUPED_TIED
 from naive import on_queries
+from torch.utils.flop_counter import FlopCounterMode
 
 from lemon.architecture import Axis, LlamaShape
 from lemon.errors import BadInput
@@ -91,6 +92,32 @@ def test_gradients_agree_with_finite_differences(side, form):
         return getattr(AxisMap(factor, radius, copies, blocks), side)(weight)
 
     assert torch.autograd.gradcheck(apply, (factor, weight))
+
+
+@pytest.mark.parametrize("side", ["rows", "columns"])
+@pytest.mark.parametrize("radius", [1, 2, 4, 8, 64])
+def test_counted_multiply_adds_fall_as_one_by_the_radius(side, radius):
+    """Paper, section 3.4. Going backward takes as many for the factor and for the weight each."""
+    large, small, other = 192, 128, 10
+    factor = torch.zeros(small // radius, large // radius, requires_grad=True)
+    weight = torch.zeros(large, other) if side == "rows" else torch.zeros(other, large)
+    operator = AxisMap(factor, radius)
+    with FlopCounterMode(display=False) as forward:
+        mapped = getattr(operator, side)(weight.requires_grad_())
+    with FlopCounterMode(display=False) as backward:
+        mapped.sum().backward()
+    assert forward.get_total_flops() * radius == 2 * small * large * other
+    assert backward.get_total_flops() == 2 * forward.get_total_flops()
+
+
+@pytest.mark.parametrize("radius", [1, 2, 4, 8])
+def test_multiply_adds_on_grouped_queries_fall_alike(radius):
+    heads, group, head = 3, 2, 8
+    factor = torch.zeros(2 * head // radius, heads * head // radius)
+    operator = AxisMap(factor, radius, copies=group, blocks_per_head=head // radius)
+    with FlopCounterMode(display=False) as counter:
+        operator.rows(torch.zeros(heads * group * head, 10))
+    assert counter.get_total_flops() * radius == 2 * group * (2 * head) * (heads * head) * 10
 
 
 @pytest.mark.parametrize(
