@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from lemon.architecture import LlamaShape
-from lemon.config import LearningSettings, Preset, TargetSettings
+from lemon.config import LearningSettings, Preset, RadiiSettings, TargetSettings
 from lemon.config_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput
+from lemon.radii import Radii
 from lemon.registry import TASKS, Asset
 
 REFERENCE_LOSSES = Path(__file__).parent / "published" / "reference_losses.csv"
@@ -27,6 +28,11 @@ def target_shape(source: LlamaShape, target: TargetSettings) -> LlamaShape:
     """The sizes of a target; what it leaves out is the source's."""
     sizes = {name: size for name, size in target.model_dump().items() if size is not None}
     return LlamaShape(**{**vars(source), **sizes})
+
+
+def radii_in_numbers(settings: RadiiSettings) -> Radii:
+    """Named receptive fields; that of the stream is the FFN's where none is given."""
+    return Radii(settings.hidden or settings.ffn, settings.attention, settings.ffn)
 
 
 def merged_learning(preset: Preset, run_id: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lemon.architecture import Axis, LlamaShape
 from lemon.config import Preset
-from lemon.config_checks import source_shape, target_shape
+from lemon.config_checks import radii_in_numbers, source_shape, target_shape
 from lemon.config_files import Problem, did_you_mean
 from lemon.errors import BadInput
 from lemon.radii import Radii, legal_radii, refusal
@@ -24,10 +24,7 @@ _SIZES = (
 
 def radii_of(preset: Preset, run: Run) -> Radii:
     """The receptive fields of a run in numbers; 1 where it names none."""
-    if run.radii is None:
-        return Radii()
-    settings = preset.radii[run.radii]
-    return Radii(settings.hidden or settings.ffn, settings.attention, settings.ffn)
+    return Radii() if run.radii is None else radii_in_numbers(preset.radii[run.radii])
 
 
 def fused_shape(preset: Preset, runs: dict[str, Run], run: Run) -> LlamaShape:
@@ -192,5 +189,7 @@ def _radii_mistakes(
         tied = preset.fusion.rotary_halves == "tied" and axis is Axis.KEY_VALUE
         if tied and radii.attention < head and half % radii.attention:
             legal = [r for r in legal_radii(axis, large, small) if r >= head or half % r == 0]
-            fault = f"does not divide half a head ({half} channels), and rotary_halves is tied"
+            fault = (
+                f"does not divide half a head ({half} channels), and fusion.rotary_halves is tied"
+            )
             yield refusal(radii.attention, axis, fault, legal)
