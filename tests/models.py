@@ -34,6 +34,26 @@ PLAIN_UNTIED = {
     "vocab_size": 272,
     "tie_word_embeddings": False,
 }
+# Small enough for the matrix of a whole layer type; MINUTE_TARGET is smaller along every axis, and
+# legal for r = 1, 2 and 4, the head size.
+MINUTE = {
+    "num_hidden_layers": 3,
+    "hidden_size": 12,
+    "intermediate_size": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 4,
+    "vocab_size": 20,
+    "tie_word_embeddings": True,
+}
+MINUTE_TARGET = {
+    **MINUTE,
+    "num_hidden_layers": 2,
+    "hidden_size": 8,
+    "intermediate_size": 4,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
 
 
 def write_tiny_model(folder: Path, seed: int = 0, dtype: str = "float32", **sizes: object) -> Path:

@@ -1,4 +1,4 @@
-"""What the config files must agree on among themselves, checked before any work starts."""
+"""What a preset must agree on with itself and the other files, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lemon.architecture import Axis, LlamaShape
-from lemon.config import LearningSettings, Preset, TargetSettings
+from lemon.architecture import LlamaShape
+from lemon.config import LearningSettings, Preset, RadiiSettings, TargetSettings
 from lemon.config_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput
 from lemon.radii import Radii
-from lemon.registry import METHODS, TASKS, Asset, Run
+from lemon.registry import TASKS, Asset
 
 REFERENCE_LOSSES = Path(__file__).parent / "published" / "reference_losses.csv"
 
@@ -28,6 +28,11 @@ def target_shape(source: LlamaShape, target: TargetSettings) -> LlamaShape:
     """The sizes of a target; what it leaves out is the source's."""
     sizes = {name: size for name, size in target.model_dump().items() if size is not None}
     return LlamaShape(**{**vars(source), **sizes})
+
+
+def radii_in_numbers(settings: RadiiSettings) -> Radii:
+    """Named receptive fields; that of the stream is the FFN's where none is given."""
+    return Radii(settings.hidden or settings.ffn, settings.attention, settings.ffn)
 
 
 def merged_learning(preset: Preset, run_id: str) -> dict[str, Any]:
@@ -74,61 +79,6 @@ def check_preset(
             yield document.problem(("runs", run_id), message)
         place: Place = ("runs", run_id, "learning")
         yield from _check_learning(preset, document, place, merged_learning(preset, run_id))
-
-
-def check_runs(
-    preset: Preset, runs: dict[str, Run], path: Path, line_of: dict[str, int]
-) -> Iterator[Problem]:
-    """Every cell of `runs.tsv` that the preset can't fill in."""
-    for run in runs.values():
-        line = line_of[run.id]
-        if run.steps not in preset.budgets:
-            message = f"unknown budget {run.steps}, {did_you_mean(run.steps, preset.budgets)}"
-            yield Problem(path, line, "steps", message)
-        elif METHODS[run.method].learned != (preset.budgets[run.steps] > 0):
-            verb = (
-                "needs a budget of at least 1 step"
-                if METHODS[run.method].learned
-                else ("learns nothing; give it a budget of 0 steps")
-            )
-            message = f"{run.method} {verb} ({run.steps} is {preset.budgets[run.steps]})"
-            yield Problem(path, line, "steps", message)
-        if run.target is not None and run.target not in preset.targets:
-            message = f"unknown target {run.target}, {did_you_mean(run.target, preset.targets)}"
-            yield Problem(path, line, "target", message)
-        elif run.target is not None:
-            for column, message in _width_mistakes(preset, runs, run):
-                yield Problem(path, line, column, message)
-        for message in _start_mistakes(run, runs):
-            yield Problem(path, line, "start", message)
-        if METHODS[run.method].prunes and run.target in preset.targets:
-            for message in _no_shrinkage(preset, run):
-                yield Problem(path, line, "target", message)
-        if METHODS[run.method].prunes and run.radii is not None:
-            message = "masks keep single channels; write - and give radii to what starts from it"
-            yield Problem(path, line, "radii", message)
-        for message in _source_mistakes(preset, runs, run):
-            yield Problem(path, line, "source", message)
-
-
-def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[str]:
-    """Why the run that another one starts from can't serve; empty where the start is a method."""
-    start = runs.get(run.start or "")
-    if start is None:
-        return
-    for column in ("target", "source"):
-        own, other = getattr(run, column), getattr(start, column)
-        if own != other:
-            yield f"{start.id} has {column} {other}, this run {own}; they must be the same"
-    if METHODS[run.method].selects and not METHODS[start.method].prunes:
-        yield f"{start.id} ({start.method}) learns no masks; name a run that does"
-    seen = {run.id}
-    while start is not None:
-        if start.id in seen:
-            yield f"{run.id} starts, through others, from itself"
-            return
-        seen.add(start.id)
-        start = runs.get(start.start or "")
 
 
 def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
@@ -200,17 +150,6 @@ def _check_learning(
         yield document.problem((*place, "heldout_sequences"), message)
 
 
-def _no_shrinkage(preset: Preset, run: Run) -> Iterator[str]:
-    """The target of masks that has nothing to drop; empty when a shape is itself wrong."""
-    try:
-        source = source_shape(preset)
-        target = target_shape(source, preset.targets[run.target or ""])
-    except BadInput:
-        return
-    if source == target:
-        yield f"{run.target} is as large as the source; masks need a target that drops something"
-
-
 def _check_loading(preset: Preset, document: Document) -> Iterator[Problem]:
     """The scaling law knows the domains of RedPajama alone."""
     if preset.pruning.loading.reference != "scaling-law":
@@ -224,89 +163,3 @@ def _check_loading(preset: Preset, document: Document) -> Iterator[Problem]:
                 f"the scaling law has no domain {domain} (it has {known}); set reference to source"
             )
             yield document.problem(("pruning", "loading", "reference"), message)
-
-
-def radii_of(preset: Preset, run: Run) -> Radii:
-    """The receptive fields of a run in numbers; 1 where it names none."""
-    if run.radii is None:
-        return Radii()
-    settings = preset.radii[run.radii]
-    return Radii(settings.hidden or settings.ffn, settings.attention, settings.ffn)
-
-
-def fused_shape(preset: Preset, runs: dict[str, Run], run: Run) -> LlamaShape:
-    """The sizes of the model that a run fuses: the source's, or those of its first stage."""
-    first = runs.get(run.source or "")
-    if first is None or first.target is None:
-        return source_shape(preset)
-    return target_shape(source_shape(preset), preset.targets[first.target])
-
-
-def _width_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[tuple[str, str]]:
-    """Sizes and radii that a run can't join, as (column, message); empty if a shape is wrong."""
-    method = METHODS[run.method]
-    if run.radii is not None and run.radii not in preset.radii:
-        yield "radii", f"unknown radii {run.radii}, {did_you_mean(run.radii, preset.radii)}"
-        return
-    try:
-        source = fused_shape(preset, runs, run)
-        target = target_shape(source_shape(preset), preset.targets[run.target or ""])
-    except (BadInput, KeyError):
-        return
-    deep = source.num_hidden_layers != target.num_hidden_layers
-    wide = source.with_depth(target.num_hidden_layers) != target
-    if wide and method.depth_only:
-        yield "target", f"{run.method} removes layers only, and {run.target} changes widths"
-    if deep and wide and "operators" in method.learns:
-        yield (
-            "target",
-            f"{run.target} changes both the widths and the layers of what is fused; operators "
-            "learn one of the two a stage, so name the run of the first stage in source",
-        )
-    if run.radii is None or method.prunes:
-        return
-    radii = radii_of(preset, run)
-    for axis in (Axis.KEY_VALUE, Axis.HIDDEN, Axis.FFN):
-        try:
-            radii.factor_shape(axis, source, target)
-        except BadInput as error:
-            yield "radii", f"{run.radii}: {error}"
-    half, tied = source.head_dim // 2, preset.fusion.rotary_halves == "tied"
-    if tied and radii.attention < source.head_dim and half % radii.attention:
-        legal = [r for r in range(1, half + 1) if half % r == 0] + [source.head_dim]
-        yield (
-            "radii",
-            f"{run.radii}: receptive field {radii.attention} on the {Axis.KEY_VALUE} axis does not "
-            f"divide half a head ({half} channels), and fusion.rotary_halves is tied; legal values "
-            f"are {', '.join(map(str, legal))}",
-        )
-
-
-def _source_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[str]:
-    """Why the model that a run fuses can't be had, or is smaller than what is made of it."""
-    if run.source is None:
-        return
-    if run.source not in runs:
-        yield f"no run {run.source}, {did_you_mean(run.source, runs)}"
-        return
-    seen, first = {run.id}, runs.get(run.source)
-    while first is not None:
-        if first.id in seen:
-            yield f"{run.id} is fused, through others, from itself"
-            return
-        seen.add(first.id)
-        first = runs.get(first.source or "")
-    if METHODS[runs[run.source].method].needs_target and METHODS[run.method].prunes:
-        yield f"{run.source} is no source model, and masks start from the source's own shape"
-        return
-    try:
-        source = fused_shape(preset, runs, run)
-        target = target_shape(source_shape(preset), preset.targets[run.target or ""])
-    except (BadInput, KeyError):
-        return
-    for name, size in vars(target).items():
-        if name != "tie_word_embeddings" and size > getattr(source, name):
-            yield (
-                f"{run.source} has {name} {getattr(source, name)}, less than the {size} of "
-                f"{run.target}; a stage makes models smaller"
-            )

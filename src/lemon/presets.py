@@ -15,11 +15,8 @@ from lemon.architecture import LlamaShape
 from lemon.config import LearningSettings, Preset
 from lemon.config_checks import (
     check_preset,
-    check_runs,
-    fused_shape,
     merged_learning,
     needed_assets,
-    radii_of,
     source_shape,
     target_shape,
 )
@@ -40,6 +37,7 @@ from lemon.registry import (
     TableRow,
     TableSpec,
 )
+from lemon.run_checks import check_runs, fused_shape, radii_of
 from lemon.runs_table import read_runs
 from lemon.stages import RULE_VERSIONS, stage_fields
 from lemon.table_checks import check_tables

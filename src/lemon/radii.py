@@ -40,19 +40,27 @@ class Radii:
 
         Raises:
             BadInput: r does not divide both sizes (method.md, open point 15), or an attention
-                radius does not fit the head size.
+                radius does not fit the head size; the message names the axis and what is legal.
         """
         radius, large, small = self.of(axis), source.axis_size(axis), target.axis_size(axis)
-        if large % radius or small % radius:
-            legal = [r for r in range(1, small + 1) if large % r == 0 and small % r == 0]
-            raise BadInput(
-                f"receptive field {radius} on the {axis} axis does not divide its sizes {large} "
-                f"and {small}; legal values are {', '.join(map(str, legal))}"
-            )
-        head = source.head_dim
-        if axis is Axis.KEY_VALUE and head % radius and radius % head:
-            raise BadInput(
-                f"receptive field {radius} on the {axis} axis cuts heads of {head} channels "
-                "unevenly; take a divisor or a multiple of the head size"
-            )
-        return small // radius, large // radius
+        if radius in legal_radii(axis, source, target):
+            return small // radius, large // radius
+        fault = f"does not divide its sizes {large} and {small}"
+        if large % radius == 0 and small % radius == 0:
+            fault = f"cuts heads of {source.head_dim} channels unevenly"
+        raise BadInput(refusal(radius, axis, fault, legal_radii(axis, source, target)))
+
+
+def legal_radii(axis: Axis, source: LlamaShape, target: LlamaShape) -> list[int]:
+    """Every radius that divides both sizes of an axis and cuts no head unevenly, ascending."""
+    large, small, head = source.axis_size(axis), target.axis_size(axis), source.head_dim
+    common = [r for r in range(1, small + 1) if large % r == 0 and small % r == 0]
+    if axis is Axis.KEY_VALUE:
+        return [r for r in common if head % r == 0 or r % head == 0]
+    return common
+
+
+def refusal(radius: int, axis: Axis, fault: str, legal: list[int]) -> str:
+    """What is wrong with a radius, and what it may be."""
+    values = ", ".join(map(str, legal))
+    return f"receptive field {radius} on the {axis} axis {fault}; legal values are {values}"

@@ -24,8 +24,8 @@ LAYERS = (
     {"operators", "data", "similarity"},
     {"checkpoint", "tensor_file", "machine"},
     {"presets", "config_reference", "stages"},
-    {"config_checks", "table_checks", "preset_yaml", "runs_table", "config_files"},
-    {"registry"},
+    {"config_checks", "run_checks", "table_checks", "preset_yaml", "runs_table", "config_files"},
+    {"registry", "radii"},
     {"config", "architecture"},
     {"storage", "errors", "events"},
 )

