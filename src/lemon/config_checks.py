@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lemon.architecture import Axis, LlamaShape
-from lemon.config import LearningSettings, Preset, TargetSettings
+from lemon.config import LearningSettings, Preset, RadiiSettings, TargetSettings
 from lemon.config_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput
 from lemon.radii import Radii
@@ -230,7 +230,11 @@ def radii_of(preset: Preset, run: Run) -> Radii:
     """The receptive fields of a run in numbers; 1 where it names none."""
     if run.radii is None:
         return Radii()
-    settings = preset.radii[run.radii]
+    return radii_in_numbers(preset.radii[run.radii])
+
+
+def radii_in_numbers(settings: RadiiSettings) -> Radii:
+    """Named receptive fields; that of the stream is the FFN's where none is given."""
     return Radii(settings.hidden or settings.ffn, settings.attention, settings.ffn)
 
 
