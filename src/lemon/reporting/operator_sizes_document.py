@@ -190,8 +190,8 @@ def _notes(found: list[Fusion]) -> list[str]:
     notes = [
         "Equation 3 and footnote 2 of the paper put r² into the denominator, as a small factor has "
         "[out / r, in / r] entries; Table 1 prints the first power of r (E20). For "
-        f"{paper.label} to {PAPER_SMALL} with r = {paper.radii.ffn} that is {millions(paper.printed)} against "
-        f"{millions(paper.count)}, {ratio:.3g} times as much.",
+        f"{paper.label} to {PAPER_SMALL} with r = {paper.radii.ffn} that is "
+        f"{millions(paper.printed)} against {millions(paper.count)}, {ratio:.3g} times as much.",
         f"The layer operator is one [L2, L1] matrix for each of nine types: {count(gamma.count)} = "
         f"9 × {gamma.rows} × {gamma.columns} entries here, where Table 1 prints one vector of "
         f"{count(gamma.printed)}. From {depth} to {depth} layers it is the identity and is not "

@@ -62,11 +62,11 @@ def radii_reason(project: Project) -> str:
         f"A radius of {paper_head} on the attention axis is the paper's head size, at which whole "
         f"heads are mixed; in preset {project.preset_name} it becomes this model's head size, "
         f"{head}; the section on radii says which part of a head the smaller ones mix. Small "
-        "radii stay as they are: A_ffn has H1 H2 / r_i² entries a layer beside 3 D2 H2 weights of "
-        f"the small FFN, and H1 / D2 is {_ratio(here)} here and {_ratio(there)} in the paper, so "
-        "that at equal r_i the FFN operators are about the same share of the small model: at "
-        f"r_i = {here.radii.ffn} {own[0]} here and {theirs[0]} in the paper, {own[1]} and "
-        f"{theirs[1]} without embedding and head."
+        "radii stay as they are, since equal r_i keep the FFN operators' share of the small model: "
+        "A_ffn has H1 H2 / r_i² entries a layer beside 3 D2 H2 weights of the small FFN, a ratio "
+        f"that only H1 / D2 changes, {_ratio(here)} here and {_ratio(there)} in the paper. At "
+        f"r_i = {here.radii.ffn} the share is {own[0]} here and {theirs[0]} in the paper, {own[1]} "
+        f"and {theirs[1]} without embedding and head."
     )
 
 
