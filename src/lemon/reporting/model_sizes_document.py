@@ -70,7 +70,7 @@ def _cells(line: ModelLine) -> list[str]:
     shape, paper = line.shape, line.published
     same = paper is not None and line.same_as_published
     return [
-        line.model,
+        line.model.removesuffix(f", {line.target}"),
         line.target,
         *(
             str(size)
