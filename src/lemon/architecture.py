@@ -87,6 +87,11 @@ class LlamaShape:
         """Parameters of the model; a tied head is counted once."""
         return sum(spec.num_elements for spec in tensor_specs(self))
 
+    @property
+    def parameters_without_vocabulary(self) -> int:
+        """Parameters of the model without its embedding and its head."""
+        return sum(s.num_elements for s in tensor_specs(self) if Axis.VOCAB not in s.axes)
+
     def with_depth(self, num_hidden_layers: int) -> LlamaShape:
         """The same widths at another number of layers."""
         return replace(self, num_hidden_layers=num_hidden_layers)

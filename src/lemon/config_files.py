@@ -21,6 +21,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 
+from lemon.errors import BadInput
+
 Place = tuple[str | int, ...]
 T = TypeVar("T")
 
@@ -265,3 +267,15 @@ def _element(kind: Any) -> Any:
     if origin is dict:
         return arguments[1]
     return arguments[0] if origin in (tuple, list) else None
+
+
+def raise_problems(problems: list[Problem]) -> None:
+    """Stop where there are any, with one message that lists them all.
+
+    Raises:
+        BadInput: there is a problem.
+    """
+    if problems:
+        noun = "mistake" if len(problems) == 1 else "mistakes"
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise BadInput(f"the configuration has {len(problems)} {noun}:\n{listed}")

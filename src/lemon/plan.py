@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.machine import chosen_device, free_bytes, matmul_rate
-from lemon.presets import METHODS, Project
+from lemon.presets import METHODS, Project, SizesSpec
 
 EFFICIENCY = 0.6  # of the rate of a large matrix product, by a whole forward or backward pass
 JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights
@@ -125,6 +125,9 @@ def disk_bytes(project: Project, run_ids: Sequence[str]) -> int:
 def plan(project: Project, tables: Sequence[str]) -> str:
     """The plan of some tables as text."""
     run_ids = list(dict.fromkeys(run for table in tables for run in project.table_runs(table)))
+    heading = f"{', '.join(tables)} with preset {project.preset_name}: {project.preset.description}"
+    if not run_ids:
+        return f"{heading}\n\nno runs: sizes are computed from the shapes alone, in seconds"
     costs = [run_cost(project, run_id) for run_id in run_ids]
     compute = project.preset.compute
     device = chosen_device(compute.device)
@@ -132,7 +135,7 @@ def plan(project: Project, tables: Sequence[str]) -> str:
     width = max(len(cost.run_id) for cost in costs)
     minutes = [cost.seconds(rate) / 60 if rate else None for cost in costs]
     lines = [
-        f"{', '.join(tables)} with preset {project.preset_name}: {project.preset.description}",
+        heading,
         "",
         f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes",
     ]
@@ -165,6 +168,7 @@ def plan(project: Project, tables: Sequence[str]) -> str:
 
 
 def _empty_rows(project: Project, table: str) -> list[str]:
-    """The rows of a table that no run fills yet."""
-    rows = project.table(table).rows
+    """The rows of a table that no run fills yet; a table of sizes has none."""
+    spec = project.entry(table)
+    rows = () if isinstance(spec, SizesSpec) else spec.rows
     return [f"{table}, {row.label} at {row.target}" for row in rows if not row.runs]

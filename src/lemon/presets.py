@@ -20,7 +20,7 @@ from lemon.config_checks import (
     source_shape,
     target_shape,
 )
-from lemon.config_files import Problem, did_you_mean, read_yaml, validate
+from lemon.config_files import Problem, did_you_mean, raise_problems, read_yaml, validate
 from lemon.errors import BadInput
 from lemon.radii import Radii
 from lemon.registry import (
@@ -112,6 +112,17 @@ class Project:
         target = self.run(run_id).target
         if target is None:
             return self.source_shape()
+        return target_shape(self.source_shape(), self.preset.targets[target])
+
+    def shape_of(self, target: str) -> LlamaShape:
+        """The sizes of a symbolic target.
+
+        Raises:
+            BadInput: the preset has no such target.
+        """
+        if target not in self.preset.targets:
+            known = did_you_mean(target, self.preset.targets)
+            raise BadInput(f"preset {self.preset_name} has no target {target}, {known}")
         return target_shape(self.source_shape(), self.preset.targets[target])
 
     def fused_shape(self, run_id: str) -> LlamaShape:
@@ -248,10 +259,8 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
         problems += check_runs(settings, runs, config_dir / "runs.tsv", line_of)
     if tables is not None and table_file:
         problems += check_tables(tables, table_file, line_of, settings.targets if settings else [])
-    if problems or not (settings and tables is not None and assets is not None):
-        noun = "mistake" if len(problems) == 1 else "mistakes"
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise BadInput(f"the configuration has {len(problems)} {noun}:\n{listed}")
+    raise_problems(problems)
+    assert settings is not None and tables is not None and assets is not None
     evaluated = settings.evaluation.tasks
     shown = {
         name: table.model_copy(

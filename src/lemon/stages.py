@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lemon.config_checks import radii_in_numbers
 from lemon.errors import BadInput
-from lemon.registry import METHODS, TASKS, Asset
+from lemon.registry import METHODS, TASKS, Asset, SizesSpec
+from lemon.siblings import dimension_cases, siblings
 
 if TYPE_CHECKING:
     from lemon.presets import Project
@@ -162,10 +164,33 @@ def _evaluate(project: Project, key: str) -> dict[str, Any]:
 
 
 def _table(project: Project, key: str) -> dict[str, Any]:
+    if isinstance(project.entry(key), SizesSpec):
+        return _sizes_table(project, key)
     return {
         "table": project.entry(key).model_dump(mode="json"),
         "source_label": project.preset.source.label,
         "runs": {run: project.runs[run].model_dump(mode="json") for run in project.table_runs(key)},
+    }
+
+
+def _sizes_table(project: Project, key: str) -> dict[str, Any]:
+    """Every preset's sizes and radii, and at which of them Table 4 has operators; no runs."""
+    return {
+        "table": project.entry(key).model_dump(mode="json"),
+        "preset": project.preset_name,
+        "dimension_cases": dimension_cases(project),
+        "presets": {
+            sibling.preset_name: {
+                "source_label": sibling.preset.source.label,
+                "source": vars(sibling.source_shape()),
+                "targets": {name: vars(sibling.shape_of(name)) for name in sibling.preset.targets},
+                "radii": {
+                    name: vars(radii_in_numbers(settings))
+                    for name, settings in sibling.preset.radii.items()
+                },
+            }
+            for sibling in siblings(project)
+        },
     }
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemon.errors import WorkFailed
-from lemon.presets import Project
+from lemon.presets import Project, SizesSpec
 from lemon.provenance import without_private_parts
 from lemon.reporting.records import Metric, Record, table_records
 from lemon.reporting.tracker_view import ROWS_FILTER, TAG_PREFIX, saved_view, view_link
@@ -57,7 +57,8 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     state: dict[str, Any] = {"experiment": name, "store": public_store(), "digest": digest}
     _quieten()
     try:
-        view = saved_view(table, tuple(project.table(table).tasks))
+        spec = project.entry(table)
+        view = None if isinstance(spec, SizesSpec) else saved_view(table, tuple(spec.tasks))
         state |= {"status": "tracked", **_replay(_client(), name, records, view)}
     except _tracker_errors() as error:
         reason = without_private_parts(" ".join(str(error).split())[:200])
@@ -142,11 +143,11 @@ def _tracker_errors() -> tuple[type[Exception], ...]:
 
 
 def _replay(
-    client: MlflowClient, name: str, records: list[Record], view: tuple[str, str]
+    client: MlflowClient, name: str, records: list[Record], view: tuple[str, str] | None
 ) -> dict[str, Any]:
-    """Make the experiment hold exactly these records, and the view of them."""
+    """Make the experiment hold exactly these records, and the view of them, if any."""
     experiment = _experiment(client, name)
-    if client.get_experiment(experiment).tags.get(view[0]) != view[1]:
+    if view and client.get_experiment(experiment).tags.get(view[0]) != view[1]:
         client.set_experiment_tag(experiment, *view)
     known: dict[str, list[Run]] = {}
     for run in _all_runs(client, experiment):

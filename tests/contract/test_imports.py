@@ -23,7 +23,7 @@ LAYERS = (
     {"methods"},
     {"operators", "data", "similarity"},
     {"checkpoint", "tensor_file", "machine"},
-    {"presets", "config_reference", "stages"},
+    {"presets", "config_reference", "stages", "siblings"},
     {"config_checks", "run_checks", "table_checks", "preset_yaml", "runs_table", "config_files"},
     {"registry", "radii"},
     {"config", "architecture"},

@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 def _plan(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     if arguments.table is not None:
-        project.table(arguments.table)
+        project.entry(arguments.table)
     from lemon.plan import plan
 
     print(plan(project, [arguments.table] if arguments.table else list(project.tables)))

@@ -13,6 +13,7 @@ from lemon.commands.options import (
     require_writable,
 )
 from lemon.errors import BadInput
+from lemon.presets import Project
 
 
 def add(commands: Commands) -> None:
@@ -46,8 +47,7 @@ def add(commands: Commands) -> None:
 
 def _table(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    project.table(arguments.table)
-    _require_runs(arguments)
+    _require_runs(project, arguments)
     require_writable(arguments.out)
     from lemon.reporting.tables import write_table
 
@@ -56,8 +56,7 @@ def _table(arguments: argparse.Namespace) -> None:
 
 def _track(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    project.table(arguments.table)
-    _require_runs(arguments)
+    _require_runs(project, arguments)
     require_writable(arguments.out)
     from lemon.tracking import track
 
@@ -70,8 +69,9 @@ def _ui(arguments: argparse.Namespace) -> None:
     ui(port=arguments.port)
 
 
-def _require_runs(arguments: argparse.Namespace) -> None:
-    if not arguments.runs.is_dir():
+def _require_runs(project: Project, arguments: argparse.Namespace) -> None:
+    """Hold a table of runs against the folder that is named; a table of sizes needs none."""
+    if project.table_runs(arguments.table) and not arguments.runs.is_dir():
         raise BadInput(
             f"{arguments.runs}: no such folder of runs; `make {arguments.table}` fills one"
         )

@@ -85,6 +85,15 @@ def published_row(table: str, method: str, layers: int) -> PublishedRow:
     raise BadInput(f"published/{table}.csv: no row {method!r} with {layers} layers; it has {known}")
 
 
+def published_table(name: str) -> list[dict[str, str]]:
+    """The lines of a published file, as text by column.
+
+    Raises:
+        BadInput: there is no such file.
+    """
+    return _read_csv(name)
+
+
 def _score_cells(table: str) -> list[dict[str, str]]:
     cells = _read_csv(table)
     if not cells or "task" not in cells[0]:

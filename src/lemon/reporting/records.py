@@ -18,7 +18,7 @@ from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.presets import Project
 from lemon.provenance import file_digest, read_manifest, without_private_parts
-from lemon.registry import METHODS
+from lemon.registry import METHODS, SizesSpec
 from lemon.reporting.costs import total_cost
 from lemon.reporting.results import RunResult, read_runs
 from lemon.reporting.rows import ScoredRow, scored_rows
@@ -79,12 +79,16 @@ class Record:
 def table_records(project: Project, table: str, runs: Path, results: Path) -> list[Record]:
     """Every record of a table: one a row and seed, one a published row, one for the table.
 
+    A table of sizes has the last alone.
+
     Raises:
         BadInput: a run is not evaluated or the table is not rendered.
     """
+    summary = _summary(project, table, results)
+    if isinstance(project.entry(table), SizesSpec):
+        return [summary]
     found = read_runs(runs, project.table_runs(table), project.table(table).tasks)
     rows = scored_rows(project, table, found)
-    summary = _summary(project, table, results)
     reproduced = [
         _reproduced(project, table, row, result, runs) for row in rows for result in row.results
     ]
@@ -194,7 +198,7 @@ def _summary(project: Project, table: str, results: Path) -> Record:
                 "git_commit": code.get("commit"),
                 "git_dirty": code.get("dirty"),
                 "config_digest": project.digest(),
-                **dict(_verdict_tag(test) for test in manifest["comparisons"]),
+                **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
             }
         ),
         files=[*files, *sorted((results / "figures").glob(f"{table}.*"))],

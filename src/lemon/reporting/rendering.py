@@ -8,12 +8,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lemon.reporting.document import TableDocument
+from lemon.reporting.sizes_document import SizesDocument
 
 FORMATS = ("md", "tex", "html")
 
 
-def render(document: TableDocument, suffix: str) -> str:
+def render(document: TableDocument | SizesDocument, suffix: str) -> str:
     """Lay a table out as `md`, `tex` or `html`."""
+    template = "sizes" if isinstance(document, SizesDocument) else "accuracy_table"
     environment = Environment(
         loader=PackageLoader("lemon.reporting", "templates"),
         autoescape=suffix == "html",
@@ -25,7 +27,7 @@ def render(document: TableDocument, suffix: str) -> str:
     )
     environment.globals["zip"] = zip
     environment.filters["tex"] = tex_escaped
-    return environment.get_template(f"accuracy_table.{suffix}.jinja").render(table=document)
+    return environment.get_template(f"{template}.{suffix}.jinja").render(table=document)
 
 
 _TEX_MARKS: dict[str, Any] = {
@@ -48,6 +50,8 @@ _TEX = {
     "×": r"$\times$",
     "÷": r"$\div$",
     "±": r"$\pm$",
+    "·": r"$\cdot$",
+    "γ": r"$\gamma$",
     "∞": r"$\infty$",
 }
 

@@ -19,6 +19,7 @@ from lemon.reporting.rendering import FORMATS, render
 from lemon.reporting.results import read_runs
 from lemon.reporting.rows import scored_rows
 from lemon.reporting.scores import tidy_table
+from lemon.reporting.sizes_tables import write_model_sizes, write_operator_sizes
 from lemon.storage import atomic_file, write_text
 
 KINDS = ("csv", *FORMATS, "png")
@@ -30,7 +31,7 @@ def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
     Args:
         project: the preset with its registry of tables.
         table: a table of `paper.yaml`.
-        runs: the folder that holds one folder a run, each with `outcomes/`.
+        runs: the folder that holds one folder a run, each with `outcomes/`; not read for sizes.
         out: folder of the files; made where it isn't there.
 
     Raises:
@@ -39,7 +40,7 @@ def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
         WorkFailed: a file can't be written.
     """
     started = time.monotonic()
-    renderer = project.table(table).renderer
+    renderer = project.entry(table).renderer
     if renderer not in RENDERERS:
         raise BadInput(
             f"paper.yaml, {table}: no renderer {renderer!r}; there is {', '.join(RENDERERS)}"
@@ -76,7 +77,9 @@ def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started
 
 
 RENDERERS: dict[str, Callable[[Project, str, Path, Path, float], None]] = {
-    "accuracy_table": _accuracy_table
+    "accuracy_table": _accuracy_table,
+    "operator_sizes": write_operator_sizes,
+    "model_sizes": write_model_sizes,
 }
 
 

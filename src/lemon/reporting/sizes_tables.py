@@ -1,0 +1,69 @@
+"""Write a table of sizes: nothing is run or read for it but the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lemon.presets import Project
+from lemon.provenance import file_digest, write_manifest
+from lemon.reporting.model_sizes import model_frame, model_lines
+from lemon.reporting.model_sizes_document import model_sizes_document
+from lemon.reporting.operator_sizes import fusions, operator_frame
+from lemon.reporting.operator_sizes_document import operator_sizes_document
+from lemon.reporting.rendering import FORMATS, render
+from lemon.reporting.sizes_document import SizesDocument
+from lemon.reporting.sizes_picture import draw_sizes
+from lemon.siblings import siblings
+from lemon.storage import atomic_file, write_text
+
+
+def write_operator_sizes(
+    project: Project, table: str, runs: Path, out: Path, started: float
+) -> None:
+    """Operators of every preset, beside Table 1."""
+    found = fusions(project)
+    document = operator_sizes_document(project, table, found)
+    _write(project, table, operator_frame(found), document, out, started)
+
+
+def write_model_sizes(project: Project, table: str, runs: Path, out: Path, started: float) -> None:
+    """Models of every preset, beside Table 5.
+
+    Raises:
+        WorkFailed: a computed count is not that of Hugging Face's own model.
+    """
+    lines = model_lines(project)
+    frame = model_frame(lines)
+    _write(project, table, frame, model_sizes_document(project, table, lines), out, started)
+
+
+def _write(
+    project: Project,
+    table: str,
+    frame: pd.DataFrame,
+    document: SizesDocument,
+    out: Path,
+    started: float,
+) -> None:
+    """The files of a table; the manifest comes last."""
+    write_text(out / f"{table}.csv", frame.to_csv(index=False))
+    for suffix in FORMATS:
+        write_text(out / f"{table}.{suffix}", render(document, suffix))
+    with atomic_file(out / f"{table}.png") as path:
+        draw_sizes(document, path)
+    write_manifest(
+        out / f"{table}.manifest.json",
+        "table",
+        settings={
+            "preset": project.preset_name,
+            "table": table,
+            "presets": {sibling.preset_name: sibling.digest() for sibling in siblings(project)},
+        },
+        started=started,
+        files={
+            f"{table}.{kind}": file_digest(out / f"{table}.{kind}")
+            for kind in ("csv", *FORMATS, "png")
+        },
+    )

@@ -1,0 +1,215 @@
+"""Table 1: counts with the square of r, beside what the paper prints, and the mapping of radii."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lemon.architecture import LlamaShape
+from lemon.errors import BadInput
+from lemon.plan import plan
+from lemon.presets import Project, load_project
+from lemon.radii import Radii
+from lemon.reporting.operator_sizes import Fusion, fusions, operator_frame
+from lemon.reporting.sizes_document import millions
+from lemon.reporting.tables import write_table
+from lemon.siblings import dimension_cases, siblings
+
+CONFIG = Path(__file__).parents[2] / "config"
+LARGE = LlamaShape(32, 4096, 11008, 32, 32, 128, 32000)
+SMALL = LlamaShape(32, 2560, 6912, 20, 20, 128, 32000)
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project("laptop", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def tables(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    write_table(project, "table1", folder / "no-runs", folder)
+    return folder
+
+
+def seven(hidden: int, attention: int, ffn: int) -> Fusion:
+    """LLaMA-2 7B to 2.7B."""
+    return Fusion("", "7B", "2.7B", LARGE, SMALL, "", Radii(hidden, attention, ffn))
+
+
+@pytest.mark.parametrize(
+    ("radii", "squared", "first_power"),
+    [
+        ((2, 2, 2), "695.2M", "1390.4M"),
+        ((2, 128, 2), "611.3M", "1225.3M"),
+        ((2, 2, 4), "238.7M", "781.7M"),
+        ((1, 1, 1), "2780.8M", "2780.8M"),
+    ],
+)
+def test_seven_to_two_point_seven(
+    radii: tuple[int, int, int], squared: str, first_power: str
+) -> None:
+    fusion = seven(*radii)
+    assert (millions(fusion.count), millions(fusion.printed)) == (squared, first_power)
+
+
+def test_the_families_by_hand() -> None:
+    hidden, attention, ffn = seven(2, 2, 2).lines[1:]
+    assert hidden.count == 1280 * 2048 == 2_621_440
+    assert attention.count == 32 * 1280 * 2048 == 83_886_080
+    assert ffn.count == 32 * 3456 * 5504 == 608_698_368
+    assert [line.printed for line in (hidden, attention, ffn)] == [
+        4096 * 2560 // 2,
+        32 * 4096 * 2560 // 2,
+        32 * 11008 * 6912 // 2,
+    ]
+    assert seven(2, 128, 2).line("attention").count == 32 * 20 * 32
+
+
+def test_gamma_is_nine_matrices_and_the_identity_between_equal_depths() -> None:
+    gamma = seven(2, 2, 2).line("layer")
+    assert (gamma.count, gamma.printed, gamma.learned) == (9 * 32 * 32, 32 * 32, False)
+    shallow = replace(seven(2, 2, 2), target=SMALL.with_depth(24)).line("layer")
+    assert (shallow.count, shallow.learned) == (9 * 24 * 32, True)
+
+
+def test_grouped_queries_make_the_attention_operator_smaller(project: Project) -> None:
+    laptop = [fusion for fusion in fusions(project) if fusion.preset == "laptop"]
+    line = next(fusion for fusion in laptop if fusion.radii_name == "2-2").line("attention")
+    assert line.count == 30 * (3 * 64 // 2) * (2 * 64 // 2) == 184_320
+    assert line.query_count == 30 * (9 * 64 // 2) * (6 * 64 // 2)
+    assert line.printed == 2 * line.count
+
+
+def test_every_preset_and_llama2_13b_are_there(project: Project) -> None:
+    found = fusions(project)
+    assert [fusion.radii_name for fusion in found] == ["128-2", "2-4", "2-2"] * 5
+    assert {f.preset for f in found} == {"", "gpu", "laptop", "paper", "smoke"}
+    (larger,) = {fusion.target for fusion in found if not fusion.preset}
+    assert larger == LlamaShape(40, 3200, 8704, 25, 25, 128, 32000)  # 62.5 % of 13824 is 8640
+
+
+def test_differences_from_the_published_counts_are_zero(tables: Path) -> None:
+    lines = pd.read_csv(tables / "table1.csv")
+    beside = lines[lines["published_count"].notna()]
+    assert list(beside["operator"]) == ["layer", "hidden", "attention", "intermediate"]
+    assert set(beside["radii"]) == {"2-2"}
+    assert set(beside["count_difference"]) == set(beside["first_power_difference"]) == {0}
+    ratio = lines["count_first_power"] / lines["count"]
+    width = lines["operator"] != "layer"
+    radius = {"hidden": "radius_hidden", "attention": "radius_attention", "layer": "radius_ffn"}
+    expected = lines.apply(lambda x: x[radius.get(x["operator"], "radius_ffn")], axis=1)
+    assert (ratio[width] == expected[width]).all()
+
+
+def test_the_paper_case_is_there_without_a_preset_of_its_sizes(project: Project) -> None:
+    paper = next(sibling for sibling in siblings(project) if sibling.preset_name == "paper")
+    smaller = paper.preset.targets["width-62"].model_copy(update={"hidden_size": 2048})
+    targets = {**paper.preset.targets, "width-62": smaller}
+    changed = replace(paper, preset=paper.preset.model_copy(update={"targets": targets}))
+    first, *others = fusions(changed)
+    assert (first.published, first.target_name) == (True, "LEMON-2.7B")
+    assert not any(fusion.published for fusion in others)
+
+
+def test_the_files_and_what_the_manifest_says_of_them(tables: Path) -> None:
+    manifest = json.loads((tables / "table1.manifest.json").read_text())
+    assert set(manifest["files"]) == {
+        f"table1.{kind}" for kind in ("csv", "md", "tex", "html", "png")
+    }
+    assert set(manifest["settings"]["presets"]) == {"gpu", "laptop", "paper", "smoke"}
+    assert (tables / "table1.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(tables.iterdir())) == 6
+
+
+@pytest.mark.parametrize("suffix", ["md", "html", "tex"])
+def test_the_renderings_say_what_differs_from_the_paper(tables: Path, suffix: str) -> None:
+    text = " ".join((tables / f"table1.{suffix}").read_text().split())
+    for words in ("1390.4M against 695.2M", "is not trained", "grouped-query", "E20"):
+        assert words in text
+    assert "180 instead of 1,620" in text
+
+
+def test_the_radii_of_the_preset_are_printed_with_both_shares(tables: Path) -> None:
+    text = (tables / "table1.md").read_text()
+    section = text[text.index("## Radii of the paper in preset laptop") :]
+    row = next(line for line in section.splitlines() if line.startswith("| 128-2"))
+    assert row.split(" | ")[1:4] == ["64", "2", "2"]
+    share = 30 * 768 * 512 / (66_083_712)
+    assert f"{100 * share:.1f} %" in row
+    assert f"{100 * 608_698_368 / 2_701_560_320:.1f} %" in row
+    quarter = next(line for line in section.splitlines() if line.startswith("| 32-2"))
+    assert quarter.count("1/4 of a head") == 2
+
+
+def test_tex_and_markdown_rows_are_of_equal_length(tables: Path) -> None:
+    text = (tables / "table1.tex").read_text()
+    assert text.count("{") == text.count("}")
+    for body in re.findall(r"\\toprule(.*?)\\bottomrule", text, flags=re.DOTALL):
+        rows = [row for row in re.split(r"\\\\\n", body)[:-1] if "multicolumn" not in row]
+        assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+    blocks = (tables / "table1.md").read_text().split("\n\n")
+    for block in blocks:
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_two_writings_are_the_same(project: Project, tables: Path, tmp_path: Path) -> None:
+    write_table(project, "table1", tmp_path, tmp_path)
+    for kind in ("csv", "md", "tex", "html", "png"):
+        name = f"table1.{kind}"
+        assert (tmp_path / name).read_bytes() == (tables / name).read_bytes()
+
+
+def test_radii_that_do_not_fit_are_refused(project: Project) -> None:
+    radii = project.preset.radii["2-2"].model_copy(update={"ffn": 5})
+    preset = project.preset.model_copy(update={"radii": {**project.preset.radii, "2-2": radii}})
+    with pytest.raises(BadInput, match=r"receptive field 5 .* does not divide"):
+        operator_frame(fusions(replace(project, preset=preset)))
+    less = {name: radii for name, radii in project.preset.radii.items() if name != "2-4"}
+    preset = project.preset.model_copy(update={"radii": less})
+    with pytest.raises(BadInput, match="preset laptop has no radii 2-4"):
+        fusions(replace(project, preset=preset))
+
+
+def test_a_mistake_in_another_preset_is_named(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "other.yaml").write_text("description: nothing else\n")
+    with pytest.raises(BadInput, match=r"other\.yaml"):
+        siblings(replace(project, config_dir=tmp_path))
+
+
+def test_cases_are_those_whose_operators_learn(project: Project) -> None:
+    cases = [("width-62", name) for name in ("128-2", "2-4", "2-2")]
+    assert dimension_cases(project) == cases  # no 128-16, at which weights alone are trained
+
+
+@pytest.mark.parametrize("table", ["table1", "table5"])
+def test_a_changed_size_or_radius_of_another_preset_reruns(
+    project: Project, table: str, tmp_path: Path
+) -> None:
+    def params(edits: dict[str, str]) -> str:
+        for file in (CONFIG / "presets").glob("*.yaml"):
+            text = file.read_text()
+            for old, new in edits.items():
+                text = text.replace(old, new) if file.stem == "smoke" else text
+            (tmp_path / "presets" / file.name).write_text(text)
+        return replace(project, config_dir=tmp_path).stage_params("table", table)
+
+    (tmp_path / "presets").mkdir()
+    same = params({})
+    assert same == project.stage_params("table", table)
+    assert '"runs"' not in same
+    assert params({"intermediate_size: 64": "intermediate_size: 96"}) != same
+    assert params({"attention: 8": "attention: 4"}) != same
+    assert params({"  fusion: ": "  fusion: 1"}) == same
+
+
+def test_plans_cope_with_tables_of_sizes(project: Project) -> None:
+    assert "no runs" in plan(project, ["table1", "table5"])
+    assert "lemon-width-2-2" in plan(project, list(project.tables))
