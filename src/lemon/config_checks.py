@@ -242,7 +242,9 @@ def fused_shape(preset: Preset, runs: dict[str, Run], run: Run) -> LlamaShape:
     return target_shape(source_shape(preset), preset.targets[first.target])
 
 
-def _width_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[tuple[str, str]]:
+def _width_mistakes(
+    preset: Preset, runs: dict[str, Run], run: Run
+) -> Iterator[tuple[str, str]]:
     """Sizes and radii that a run can't join, as (column, message); empty if a shape is wrong."""
     method = METHODS[run.method]
     if run.radii is not None and run.radii not in preset.radii:

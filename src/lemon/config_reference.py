@@ -15,17 +15,7 @@ from lemon.config import Preset
 from lemon.config_files import Problem, read_yaml, validate
 from lemon.errors import BadInput
 from lemon.preset_yaml import preset_yaml
-from lemon.registry import (
-    METHODS,
-    TASKS,
-    Asset,
-    HubAsset,
-    PaperEntry,
-    PypiAsset,
-    Run,
-    SizesSpec,
-    TableSpec,
-)
+from lemon.registry import METHODS, TASKS, Asset, HubAsset, PaperEntry, PypiAsset, Run, SizesSpec, TableSpec
 from lemon.storage import write_text
 
 SCHEMAS: dict[str, Any] = {

@@ -26,7 +26,7 @@ def found(project: Project) -> dict[str, tuple[str, str]]:
 def test_settings_that_differ_are_listed_beside_the_papers(project: Project) -> None:
     listed = found(project)
     assert listed["source model"] == (project.preset.source.label, "LLaMA2-7B")
-    assert listed["layers of the small models"] == ("22", "24 / 16")
+    assert listed["layers of the small models"] == ("22", "24")
     assert listed["weight of the LM loss"][1] == "not stated"
 
 

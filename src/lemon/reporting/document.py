@@ -37,8 +37,8 @@ class Row:
     """A method: its cells in the order of the columns.
 
     `opens_ours` marks the first row of its block that the paper does not have, where a rule
-    belongs; none in a table that is all ours. `order` says whether its mean stands to Cut's as in the paper; empty where nothing is
-    claimed.
+    belongs; none in a table that is all ours. `order` says whether its mean stands to Cut's as in
+    the paper; empty where nothing is claimed.
     """
 
     label: str
@@ -141,8 +141,9 @@ def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
     if (frame["verdict"].isin([SAME_ORDER, OPPOSITE_ORDER, TIED])).any():
         notes.append(
             f"Against Cut: whether the mean stands to that of {_reference_in_words(frame)}, at the "
-            f"same {size}, as in the paper; tied where the 95 % paired interval of the difference holds zero. The CSV says "
-            "so for every task. These are not adjusted for their number; the tests in pairs are."
+            f"same {size}, as in the paper; tied where the 95 % paired interval of the difference "
+            "holds zero. The CSV says so for every task. These are not adjusted for their number; "
+            "the tests in pairs are."
         )
     if seeds > 1:
         notes.insert(
