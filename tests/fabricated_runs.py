@@ -15,6 +15,7 @@ import pandas as pd
 
 from lemon.presets import Project
 from lemon.registry import METHODS
+from lemon.reporting.lineage import lineage
 
 CHOICES = {"sciq": 4, "piqa": 2, "winogrande": 2, "arc_easy": 4, "logiqa": 4}
 SKILL = {"source": 0.55, "lemon": 0.3, "lemon-trained": 0.35}  # above guessing, as a share
@@ -67,7 +68,11 @@ def write_metrics(
         for step in attempt:
             loss = 10 * 0.9**step
             resumed = 0.01 if attempt.start else 0.0
-            values = {"train/loss": loss + resumed, "train/kl": loss / 2 + resumed}
+            values = {
+                "train/loss": loss + resumed,
+                "train/kl": loss / 2 + resumed,
+                "train/tokens_per_s": tokens_per_step / seconds_per_step,
+            }
             at = {
                 "step": step,
                 "tokens": tokens_per_step * step,
@@ -100,15 +105,9 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
             correct[task] = [bool(hit) for hit in rng.random(documents) < rate]
         loss = LOSS.get(method, 15.0) + float(rng.normal(0, 0.4))
         write_outcomes(runs / run, correct, loss)
-    for run in with_starts(project, project.table_runs(table)):
+    for run in lineage(project, project.table_runs(table)):
         if METHODS[project.runs[run].method].learned:
             batch = project.learning(run).batch_sequences
             tokens = batch * project.preset.text.sequence_length
             write_metrics(runs / run, project.steps(run), tokens)
     return runs
-
-
-def with_starts(project: Project, names: list[str]) -> list[str]:
-    """These runs and the runs that they start from, and so on, each once."""
-    starts = [project.runs[run].start for run in names if project.runs[run].start in project.runs]
-    return list(dict.fromkeys([*names, *with_starts(project, starts)])) if starts else names

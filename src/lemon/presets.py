@@ -209,7 +209,7 @@ class Project:
 
         Args:
             stage: a key of RULE_VERSIONS.
-            key: the run id for the stages of a run, the table's name for table and track.
+            key: the run id for the stages of a run, the name in paper.yaml for the others.
         """
         return canonical_json(stage_fields(self, stage, key))
 

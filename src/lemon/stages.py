@@ -27,6 +27,7 @@ RULE_VERSIONS: dict[str, int] = {
     "fuse": 1,
     "evaluate": 1,
     "table": 4,
+    "figure": 1,
     "track": 2,
 }
 
@@ -194,6 +195,16 @@ def _sizes_table(project: Project, key: str) -> dict[str, Any]:
     }
 
 
+def _figure(project: Project, key: str) -> dict[str, Any]:
+    runs = [run for run in project.table_runs(key) if project.run(run).target]
+    return {
+        **_table(project, key),
+        "radii": {run: vars(project.radii(run)) for run in runs},
+        "fused_shapes": {run: vars(project.fused_shape(run)) for run in runs},
+        "target_shapes": {run: vars(project.target_shape(run)) for run in runs},
+    }
+
+
 _FIELDS = {
     "fetch": _fetch,
     "source": _source,
@@ -204,5 +215,6 @@ _FIELDS = {
     "fuse": _fuse,
     "evaluate": _evaluate,
     "table": _table,
+    "figure": _figure,
     "track": _table,
 }

@@ -24,6 +24,7 @@ REQUIRED = {
     "evaluate": {"--model", "--tasks", "--out"},
     "cka": {"--source", "--component", "--out"},
     "table": {"--table", "--runs", "--out"},
+    "figure": {"--figure", "--runs", "--out"},
     "track": {"--table", "--runs", "--results", "--out"},
     "ui": set(),
     "plan": set(),

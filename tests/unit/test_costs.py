@@ -175,3 +175,33 @@ def test_a_start_in_no_row_is_named_by_its_run(project: Project, tmp_path: Path)
         "LEMON-Random": "random",
         "Shear (selection, source weights)": "shear-75",
     }
+
+
+def test_the_second_of_two_stages_carries_the_first(tmp_path: Path) -> None:
+    laptop = load_project("laptop", CONFIG)
+    runs = write_runs(laptop, "small", tmp_path / "runs", documents=4)
+    write_table(laptop, "small", runs, tmp_path / "tables")
+    manifest = json.loads((tmp_path / "tables" / "small.manifest.json").read_text())
+    rows = {line["label"]: line for line in manifest["learning"]}
+    first, second = laptop.steps("lemon-width-2-2"), laptop.steps("lemon-small-width-first")
+    widths = rows["LEMON-Cut, widths first"]
+    assert widths["total"]["steps"] == first + second
+    assert widths["own"]["steps"] == second
+    assert widths["start"] == "cut, on the model of lemon-width-2-2"
+    assert rows["LEMON-Cut, layers first"]["start"] == "cut, on the model of lemon-cut-75"
+    assert "second of two stages" in (tmp_path / "tables" / "small.md").read_text()
+
+
+def test_what_stands_behind_a_run_twice_costs_once(project: Project, tmp_path: Path) -> None:
+    """Both the start and the run fuse the model of `shear-75`."""
+    runs = dict(project.runs)
+    for run in ("lemon-prune-75", "lemon-random-75-s0"):
+        runs[run] = runs[run].model_copy(update={"source": "shear-75"})
+    runs["lemon-prune-75"] = runs["lemon-prune-75"].model_copy(
+        update={"start": "lemon-random-75-s0"}
+    )
+    staged = replace(project, runs=runs)
+    for run in ("shear-75", "lemon-prune-75", "lemon-random-75-s0"):
+        write_metrics(tmp_path / run, staged.steps(run))
+    total = total_cost(staged, "lemon-prune-75", tmp_path)
+    assert total.steps == PRUNING_STEPS + 2 * project.steps("lemon-prune-75")

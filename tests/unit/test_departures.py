@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from chained_table import PRUNING_STEPS, chained
 
+from lemon.config import Preset
+from lemon.config_files import read_yaml, validate
 from lemon.presets import Project, load_project
 from lemon.reporting import departures
+from lemon.reporting.published_models import TARGET_MODELS, published_shape
+from lemon.reporting.radii_section import RadiiSection, radii_section
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -26,7 +30,7 @@ def found(project: Project) -> dict[str, tuple[str, str]]:
 def test_settings_that_differ_are_listed_beside_the_papers(project: Project) -> None:
     listed = found(project)
     assert listed["source model"] == (project.preset.source.label, "LLaMA2-7B")
-    assert listed["layers of the small models"] == ("22", "24 / 16")
+    assert listed["layers of the small models"] == ("22", "24")
     assert listed["weight of the LM loss"][1] == "not stated"
 
 
@@ -60,3 +64,86 @@ def test_a_length_that_is_the_papers_is_not_listed(project: Project) -> None:
     )
     listed = found(replace(project, preset=same))
     assert not {"steps of fusion", "tokens of fusion", "sequences a step"} & set(listed)
+
+
+@pytest.fixture(scope="module")
+def laptop() -> Project:
+    return load_project("laptop", CONFIG)
+
+
+def listed(project: Project, table: str) -> dict[str, tuple[str, str]]:
+    return {d.setting: (d.here, d.paper) for d in departures.departures(project, table)}
+
+
+def test_widths_are_listed_where_the_table_changes_them(laptop: Project) -> None:
+    widths = listed(laptop, "table4")
+    assert widths["widths of the source"] == (
+        "576, FFN 1536, 9 heads of 64 (3 key/value)",
+        "4096, FFN 11008, 32 heads of 128",
+    )
+    assert widths["widths of the small models"] == (
+        "384, FFN 1024, 6 heads of 64 (2 key/value)",
+        "2560, FFN 6912, 20 heads of 128",
+    )
+    assert widths["rate of the dimension operators"] == ("0.001", "0.00005")
+    assert not {"layers of the small models", "rate of the layer operator"} & set(widths)
+    depth = listed(laptop, "table3")
+    assert depth["layers of the small models"] == ("22 / 15", "24 / 16")
+    assert not any("width" in setting or "dimension" in setting for setting in depth)
+
+
+def test_two_stages_depart_in_both(laptop: Project) -> None:
+    both = listed(laptop, "small")
+    assert both["layers of the small models"] == ("22", "24")
+    assert both["widths of the small models"][1] == "2048, FFN 5504, 16 heads of 128"
+    assert {"rate of the layer operator", "rate of the dimension operators"} <= set(both)
+    assert both["steps of fusion"] == ("80 / 40", "1,200")
+
+
+@pytest.fixture(scope="module")
+def paper(laptop: Project) -> Project:
+    """The runs and tables with the settings of the preset `paper`."""
+    file = read_yaml(CONFIG / "presets" / "paper.yaml", [])
+    assert file is not None
+    preset = validate(file, Preset, [])
+    assert preset is not None
+    return replace(laptop, preset_name="paper", preset=preset)
+
+
+def test_the_papers_own_preset_has_the_papers_sizes(paper: Project) -> None:
+    for table in ("table3", "table4", "small"):
+        assert not any("widths" in name or "layers of" in name for name in listed(paper, table))
+    for target, model in TARGET_MODELS.items():
+        run = next(run.id for run in paper.runs.values() if run.target == target)
+        assert published_shape(model) == paper.target_shape(run)
+    assert published_shape("LEMON-2.7B").num_parameters == 2_701_560_320  # calc_params of Table 5
+
+
+def section(project: Project, table: str) -> RadiiSection:
+    found = radii_section(project, table)
+    assert found is not None
+    return found
+
+
+def test_the_mapping_of_the_radii_and_its_reason(laptop: Project) -> None:
+    found = section(laptop, "table4")
+    mapped = {line.name: (line.attention, line.ffn, line.hidden) for line in found.lines}
+    assert mapped == {
+        "128-2": ("64", "2", "2"),
+        "2-4": ("2", "4", "4"),
+        "2-2": ("2", "2", "2"),
+    }
+    small = 49152 * 384 + 30 * (384 * (2 * 384 + 2 * 128) + 3 * 384 * 1024 + 2 * 384) + 384
+    share = f"{100 * 30 * 512 * 768 / small:.1f} %"
+    in_paper = f"{100 * 32 * 3456 * 5504 / 2_701_560_320:.1f} %"
+    line = next(line for line in found.lines if line.name == "2-2")
+    assert (line.share, line.paper_share) == (share, in_paper)
+    assert "r_a 128 is the head size of the paper's models" in found.note
+    assert f"r_i = 2: {share} of the small model here, {in_paper} in the paper" in found.note
+    assert radii_section(laptop, "table3") is None
+
+
+def test_the_papers_own_radii_need_no_reason(paper: Project) -> None:
+    found = section(paper, "table4")
+    assert all(line.share == line.paper_share for line in found.lines)
+    assert found.note == "The paper states no r_h; here it is r_i."

@@ -224,3 +224,45 @@ def test_perplexities_keep_three_digits(value: float, text: str) -> None:
 
 def test_signs() -> None:
     assert [signed(v) for v in (1.25, -0.04, -3.0)] == ["+1.2", "0.0", "\N{MINUS SIGN}3.0"]
+
+
+def test_a_table_of_widths_says_so(project: Project, tmp_path: Path) -> None:
+    runs = write_runs(project, "table4", tmp_path / "runs", documents=20)
+    write_table(project, "table4", runs, tmp_path)
+    heading = (
+        "Hidden size 384 of 576, FFN 1024 of 1536, 6 of 9 heads, 30 of 30 layers (paper: hidden "
+        "size 2560 of 4096, FFN 6912 of 11008, 20 of 32 heads, 32 of 32 layers)"
+    )
+    for suffix in ("md", "tex", "html"):
+        text = (tmp_path / f"table4.{suffix}").read_text()
+        assert "Table 4. Dimension operator" in text
+        assert heading in text
+        assert "Receptive fields" in text and "head size of this one, 64" in text
+        assert "Cut (the row w/o LEMON)" in text
+    lines = pd.read_csv(tmp_path / "table4.csv")
+    assert cell(lines, "lemon-width-2-2", "average")["verdict"] in (SAME_ORDER, TIED)
+    assert cell(lines, "cut-width", "average")["verdict"] == "-"
+    assert cell(lines, "lemon-width-2-2", "average")["published"] == 57.2
+
+
+def test_a_table_that_the_paper_has_not(project: Project, tmp_path: Path) -> None:
+    runs = write_runs(project, "small", tmp_path / "runs", documents=20)
+    write_table(project, "small", runs, tmp_path)
+    lines = pd.read_csv(tmp_path / "small.csv")
+    assert lines[["published", "delta"]].isna().all().all()
+    texts = {s: (tmp_path / f"small.{s}").read_text() for s in ("md", "tex", "html")}
+    assert texts["md"].startswith("# Width and depth, two stages in either order\n")
+    for text in texts.values():
+        assert "Table small" not in text and "Against Cut" not in text
+        assert "ours, not in the paper" not in text
+        assert "The paper prints no such table." in text
+        assert "C28" in text.partition("Orderings of the paper")[2].partition("Ours, not")[0]
+    columns = re.search(r"\\begin\{longtable\}\{l\*\{(\d+)\}\{r\}\}", texts["tex"])
+    assert columns and int(columns[1]) == len(TASKS) + 2
+    widths = {
+        line.count("|")
+        for block in texts["md"].split("\n\n")
+        if block.startswith("| | SciQ")
+        for line in block.splitlines()
+    }
+    assert widths == {len(TASKS) + 4}

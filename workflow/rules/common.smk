@@ -134,10 +134,29 @@ def evaluation_options(wildcards, input):
     )
 
 
+def entry_pattern(keep):
+    """The names in paper.yaml of the entries that `keep` accepts, as the pattern of a wildcard."""
+    names = [re.escape(name) for name, entry in PROJECT.tables.items() if keep(entry)]
+    return "|".join(names) or "(?!)"  # matches nothing
+
+
 def table_outcomes(wildcards):
     """The outcomes of every run that a table shows."""
     runs = PROJECT.table_runs(wildcards.table)
     return expand("<runs>/{run}/outcomes/manifest.json", run=runs)
+
+
+def figure_outcomes(wildcards):
+    """The outcomes of every run that a figure shows."""
+    runs = PROJECT.table_runs(wildcards.figure)
+    return expand("<runs>/{run}/outcomes/manifest.json", run=runs)
+
+
+def rendered_manifest(wildcards):
+    """The manifest of the table, or of the figure, that is to be recorded."""
+    if PROJECT.entry(wildcards.table).is_figure:
+        return "<results>/figures/{table}.manifest.json"
+    return "<results>/tables/{table}.manifest.json"
 
 
 def replay(wildcards):

@@ -3,7 +3,7 @@
 
 rule track:
     input:
-        table="<results>/tables/{table}.manifest.json",
+        rendered=rendered_manifest,
         outcomes=table_outcomes,
     output:
         state="<runs>/tracking/{table}.json",
@@ -18,7 +18,9 @@ rule track:
     params:
         preset=PRESET,
         runs=lambda wildcards, output: os.path.dirname(os.path.dirname(output.state)),
-        results=lambda wildcards, input: os.path.dirname(os.path.dirname(input.table)),
+        results=lambda wildcards, input: os.path.dirname(
+            os.path.dirname(input.rendered)
+        ),
         retry=replay,
         settings=settings("track"),
     message:

@@ -1,4 +1,4 @@
-"""`lemon table`, `track` and `ui`: from outcomes to what people read."""
+"""`lemon table`, `figure`, `track` and `ui`: from outcomes to what people read."""
 
 from __future__ import annotations
 
@@ -25,21 +25,34 @@ def add(commands: Commands) -> None:
         "render a table of the paper from the outcomes of its runs",
         "lemon table --table table3 --preset laptop --runs runs/laptop --out results/laptop/tables",
     )
+    figure = add_command(
+        commands,
+        "figure",
+        _figure,
+        "draw a figure of the paper from the outcomes of its runs",
+        "lemon figure --figure figure4-right --preset laptop --runs runs/laptop "
+        "--out results/laptop/figures",
+    )
     track = add_command(
         commands,
         "track",
         _track,
-        "replay the files of a table's runs into MLflow; twice does no harm",
+        "replay the files of a table's or figure's runs into MLflow; twice does no harm",
         "lemon track --table table3 --preset laptop --runs runs/laptop --results results/laptop "
         "--out runs/laptop/tracking/table3.json",
         "\nMLFLOW_TRACKING_URI names the store (default: sqlite:///mlflow.db).",
     )
-    for parser in (table, track):
-        parser.add_argument("--table", required=True, metavar="NAME", help="table in paper.yaml")
+    for parser, option, words in (
+        (table, "--table", "table in paper.yaml"),
+        (figure, "--figure", "figure in paper.yaml"),
+        (track, "--table", "table or figure in paper.yaml"),
+    ):
+        parser.add_argument(option, dest="table", required=True, metavar="NAME", help=words)
         add_preset(parser)
         add_path(parser, "--runs", "folder with one folder a run")
-    add_path(track, "--results", "folder with the rendered tables")
+    add_path(track, "--results", "folder with the rendered tables/ and figures/")
     add_path(table, "--out", "folder for the table's files")
+    add_path(figure, "--out", "folder for the figure's files")
     add_path(track, "--out", "file that says what was recorded", "FILE")
     ui = add_command(commands, "ui", _ui, "serve the recorded runs in MLflow's pages", "lemon ui")
     ui.add_argument("--port", type=int, default=5000, help="port (default: 5000)")
@@ -52,6 +65,17 @@ def _table(arguments: argparse.Namespace) -> None:
     from lemon.reporting.tables import write_table
 
     write_table(project, arguments.table, arguments.runs, arguments.out)
+
+
+def _figure(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    if not project.entry(arguments.table).is_figure:
+        raise BadInput(f"{arguments.table} is a table; run `lemon table --table {arguments.table}`")
+    _require_runs(project, arguments)
+    require_writable(arguments.out)
+    from lemon.reporting.figures import write_figure
+
+    write_figure(project, arguments.table, arguments.runs, arguments.out)
 
 
 def _track(arguments: argparse.Namespace) -> None:

@@ -88,9 +88,16 @@ class OrderingTest:
     tasks: list[TaskTest]
 
     @property
+    def is_of_paper(self) -> bool:
+        """Whether the paper orders the two, in numbers or by a claim without any."""
+        return self.published_difference is not None or self.claim is not None
+
+    @property
     def is_published(self) -> bool:
         """Whether the paper has the first above the second: the direction that is tested."""
-        return self.published_difference is not None and self.published_difference > 0
+        if self.published_difference is None:
+            return self.claim is not None
+        return self.published_difference > 0
 
 
 def ordering_tests(project: Project, table: str, rows: list[ScoredRow]) -> list[OrderingTest]:

@@ -1,4 +1,4 @@
-"""What learning took: steps, tokens and time, those of the runs that a run starts from included."""
+"""What learning took: steps, tokens and time, those of the runs that stand behind it included."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.presets import Project
 from lemon.registry import METHODS
+from lemon.reporting.lineage import lineage
 from lemon.reporting.rows import ScoredRow
 
 
@@ -33,9 +34,10 @@ class RowCost:
     Attributes:
         label, layers: of the row.
         runs: its ids.
-        start: what the runs start from: the label of a row, or a method.
+        start: what the runs start from: the label of a row, or a method; and the first of two
+            stages, where they are the second.
         own: the cost of the runs themselves; nothing where only their start learned.
-        total: with everything that they start from.
+        total: with everything that they start from, and with their first stage.
     """
 
     label: str
@@ -71,13 +73,12 @@ def own_cost(project: Project, run_id: str, runs: Path) -> Cost:
 
 
 def total_cost(project: Project, run_id: str, runs: Path) -> Cost:
-    """What a run took with the run that it starts from, and so on.
+    """What a run took with the runs that it starts from and its first stage, and so on.
 
     Raises:
         BadInput: as `own_cost`.
     """
-    own, start = own_cost(project, run_id, runs), project.run(run_id).start
-    return own + total_cost(project, start, runs) if start in project.runs else own
+    return sum((own_cost(project, run, runs) for run in lineage(project, [run_id])), Cost())
 
 
 def row_costs(project: Project, rows: list[ScoredRow], runs: Path) -> list[RowCost]:
@@ -93,18 +94,25 @@ def row_costs(project: Project, rows: list[ScoredRow], runs: Path) -> list[RowCo
         total = _mean([total_cost(project, run, runs) for run in ids])
         if not total.steps:
             continue
-        starts = [project.run(run).start or "" for run in ids]
+        starts = [_start_in_words(project, run, label_of) for run in ids]
         found.append(
             RowCost(
                 label=row.label,
                 layers=row.layers,
                 runs=ids,
-                start=", ".join(dict.fromkeys(label_of.get(start, start) for start in starts)),
+                start=", ".join(dict.fromkeys(starts)),
                 own=_mean([own_cost(project, run, runs) for run in ids]),
                 total=total,
             )
         )
     return found
+
+
+def _start_in_words(project: Project, run_id: str, label_of: dict[str, str]) -> str:
+    start, first = project.run(run_id).start or "", project.first_stage(run_id)
+    words = label_of.get(start, start)
+    stage = f"on the model of {label_of.get(first, first)}" if first else ""
+    return ", ".join(filter(None, (words, stage)))
 
 
 def _mean(costs: list[Cost]) -> Cost:

@@ -1,14 +1,18 @@
-"""How a preset departs from the set-up of the paper's layer-operator experiment."""
+"""How a preset departs from the set-up of the paper's experiments with one kind of operator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from lemon.architecture import LlamaShape
 from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.presets import Project
 from lemon.registry import METHODS, MethodInfo
+from lemon.reporting.headings import changes_widths, table_targets, widths_in_words
+from lemon.reporting.lineage import lineage
 from lemon.reporting.published import published_setup
+from lemon.reporting.published_models import published_target
 from lemon.reporting.task_labels import task_label
 
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
@@ -32,11 +36,11 @@ class Departure:
 
 def departures(project: Project, table: str) -> list[Departure]:
     """Every setting behind a table that differs from the paper's, or that the paper leaves open."""
-    paper = published_setup()
+    paper = {**published_setup(), **_sizes_in_paper(project, table)}
     found = [
         Departure(words, here, paper[key])
         for key, words, here in _settings(project, table)
-        if not _same(here, paper[key])
+        if key in paper and not _same(here, paper[key])
     ]
     return [*found, *_lengths(project, table, paper), *_packaged_rows(project, table)]
 
@@ -60,9 +64,9 @@ def _lengths(project: Project, table: str, paper: dict[str, str]) -> Iterator[De
 
 
 def _learned_runs(project: Project, table: str) -> dict[str, list[str]]:
-    """The learned runs of a table by their kind."""
+    """The learned runs behind a table by their kind."""
     found: dict[str, list[str]] = {}
-    for run in project.table(table).runs:
+    for run in lineage(project, project.table(table).runs):
         method = METHODS[project.run(run).method]
         kind = next((name for name, accepts in KINDS if accepts(method)), None)
         if kind:
@@ -86,29 +90,30 @@ def _packaged_rows(project: Project, table: str) -> list[Departure]:
 
 
 def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
-    """Key in `setup.csv`, its name in words, and the value here."""
-    preset, spec = project.preset, project.table(table)
-    shape = project.source_shape()
-    targets = [preset.targets[row.target] for row in spec.rows if row.target]
-    depths = dict.fromkeys(t.num_hidden_layers or shape.num_hidden_layers for t in targets)
+    """Key of the paper's value, its name in words, and the value here; "" if there is none."""
+    preset, shape = project.preset, project.source_shape()
     settings = [
         ("source", "source model", preset.source.label),
         ("source_layers", "layers of the source", str(shape.num_hidden_layers)),
-        ("target_layers", "layers of the small models", " / ".join(map(str, depths))),
+        *_sizes(shape, list(table_targets(project, table).values())),
         ("text", "training text", _text(preset.text.domains)),
         ("rows", "rows of each task", _rows(project)),
     ]
     learned = {
         run: METHODS[project.run(run).method]
-        for run in spec.runs
+        for run in lineage(project, project.table(table).runs)
         if METHODS[project.run(run).method].learned
     }
     if not learned:
         return settings
 
     def rates(name: str, uses: Callable[[MethodInfo], bool]) -> str:
-        used = [project.learning(run) for run, method in learned.items() if uses(method)]
-        return _each(getattr(rate, name) for rate in used)
+        return values(name, [run for run, method in learned.items() if uses(method)])
+
+    def values(name: str, runs: Iterable[str]) -> str:
+        return _each(getattr(project.learning(run), name) for run in runs)
+
+    operators = [run for run, method in learned.items() if "operators" in method.learns]
 
     pruning = preset.pruning
     prunes = any(method.prunes for method in learned.values())
@@ -119,7 +124,12 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
         (
             "layer_rate",
             "rate of the layer operator",
-            rates("layer_rate", lambda m: "operators" in m.learns),
+            values("layer_rate", [run for run in operators if learns_layers(project, run)]),
+        ),
+        (
+            "dimension_rate",
+            "rate of the dimension operators",
+            values("dimension_rate", [run for run in operators if learns_widths(project, run)]),
         ),
         (
             "weight_rate",
@@ -134,6 +144,44 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
             ("update_every", words, str(pruning.loading.update_every or "never")),
         ]
     return [setting for setting in settings if setting[2]]
+
+
+def learns_layers(project: Project, run_id: str) -> bool:
+    """Whether the model that a run fuses has more layers than the one that it ends with."""
+    fused, target = project.fused_shape(run_id), project.target_shape(run_id)
+    return fused.num_hidden_layers != target.num_hidden_layers
+
+
+def learns_widths(project: Project, run_id: str) -> bool:
+    """Whether the model that a run fuses is wider than the one that it ends with."""
+    return changes_widths(project.fused_shape(run_id), project.target_shape(run_id))
+
+
+def _sizes(source: LlamaShape, targets: list[LlamaShape]) -> list[tuple[str, str, str]]:
+    """Of the sizes, those that the table changes."""
+    wide = any(changes_widths(source, target) for target in targets)
+    deep = any(source.num_hidden_layers != target.num_hidden_layers for target in targets)
+    depths = dict.fromkeys(target.num_hidden_layers for target in targets)
+    widths = dict.fromkeys(widths_in_words(target) for target in targets)
+    return [
+        ("target_layers", "layers of the small models", _joined(depths) if deep else ""),
+        ("source_widths", "widths of the source", widths_in_words(source) if wide else ""),
+        ("target_widths", "widths of the small models", _joined(widths) if wide else ""),
+    ]
+
+
+def _sizes_in_paper(project: Project, table: str) -> dict[str, str]:
+    """The paper's values of `_sizes`; nothing where it has no such small model."""
+    source = published_target(None)
+    targets = [published_target(name) for name in table_targets(project, table)]
+    known = [target for target in targets if target is not None]
+    if source is None or not known:
+        return {}
+    return {key: value for key, _, value in _sizes(source, known)}
+
+
+def _joined(values: Iterable[object]) -> str:
+    return " / ".join(map(str, values))
 
 
 def _text(domains: Iterable[str]) -> str:

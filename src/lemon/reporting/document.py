@@ -12,14 +12,17 @@ from lemon.reporting.cells import Cell, accuracy_cell, perplexity_cell
 from lemon.reporting.comparisons import OrderingTest
 from lemon.reporting.costs import RowCost
 from lemon.reporting.departures import Departure, departures
-from lemon.reporting.learning_section import LEARNING_NOTE, CostGroup, cost_groups
+from lemon.reporting.headings import block_heading, changes_widths, table_targets
+from lemon.reporting.learning_section import LEARNING_NOTE, STAGES_NOTE, CostGroup, cost_groups
 from lemon.reporting.orderings import Orderings, orderings
 from lemon.reporting.published import AVERAGE, published_rows
+from lemon.reporting.radii_section import RadiiSection, radii_section
 from lemon.reporting.scores import (
     HELDOUT,
     LEARNING,
     NOT_RUN,
     OPPOSITE_ORDER,
+    REFERENCE_METHODS,
     SAME_ORDER,
     TIED,
     UNCLAIMED,
@@ -33,9 +36,9 @@ OURS = "ours, not in the paper"
 class Row:
     """A method: its cells in the order of the columns.
 
-    `opens_ours` marks the first row of its depth that the paper does not have, where a rule
-    belongs. `order` says whether its mean stands to Cut's as in the paper; empty where nothing is
-    claimed.
+    `opens_ours` marks the first row of its block that the paper does not have, where a rule
+    belongs; none in a table that is all ours. `order` says whether its mean stands to Cut's as in
+    the paper; empty where nothing is claimed.
     """
 
     label: str
@@ -49,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one depth."""
+    """The rows of one target: models of the same sizes."""
 
     heading: str
     rows: list[Row]
@@ -57,10 +60,11 @@ class Block:
 
 @dataclass(frozen=True)
 class TableDocument:
-    """A table ready to be laid out."""
+    """A table ready to be laid out; `in_paper` says whether anything of it was published."""
 
     title: str
     subtitle: str
+    in_paper: bool
     columns: list[str]
     task_names: list[str]
     chance: list[str]
@@ -70,6 +74,7 @@ class TableDocument:
     learning: list[CostGroup]
     learning_note: str
     departures: list[Departure]
+    radii: RadiiSection | None
     notes: list[str]
 
 
@@ -86,39 +91,59 @@ def table_document(
     counts = frame[frame["task"].isin(tasks)].groupby("task", sort=False)["n"].max()
     rows = sorted({int(count) for count in counts.dropna()})
     per_task = " to ".join(dict.fromkeys([str(rows[0]), str(rows[-1])])) if rows else "no"
-    number = table.removeprefix("table")
     return TableDocument(
-        title=f"Table {number}. {spec.title}",
+        title=table_title(table, spec.title),
         subtitle=f"{preset.source.label}, preset {project.preset_name}, {per_task} rows a task",
+        in_paper=spec.published is not None,
         columns=column_names(tasks),
         task_names=[task_label(task).name for task in tasks],
         chance=chance_cells(tasks),
-        blocks=blocks(frame, tasks, project.source_shape().num_hidden_layers),
+        blocks=blocks(project, table, frame),
         ours=OURS,
         orderings=orderings(tests),
         learning=cost_groups(costs),
-        learning_note=LEARNING_NOTE,
+        learning_note=_learning_note(project, costs),
         departures=departures(project, table),
+        radii=radii_section(project, table),
         notes=_notes(project, table, frame),
     )
 
 
+def table_title(table: str, caption: str) -> str:
+    """`Table 4. ...` for a table that the paper numbers, the caption alone for ours."""
+    number = table.removeprefix("table")
+    return f"Table {number}. {caption}" if number.isdigit() else caption
+
+
+def _learning_note(project: Project, costs: list[RowCost]) -> str:
+    staged = any(project.first_stage(run) for cost in costs for run in cost.runs)
+    return f"{LEARNING_NOTE} {STAGES_NOTE}" if staged else LEARNING_NOTE
+
+
 def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
     """What a reader must know to read the numbers, one sentence group a note."""
-    seeds = int(frame["seeds"].max())
+    seeds, published = int(frame["seeds"].max()), project.table(table).published
+    source = project.source_shape()
+    wide = any(changes_widths(source, shape) for shape in table_targets(project, table).values())
+    size = "size" if wide else "depth"
+    label = project.preset.source.label
     notes = [
-        f"Absolute values of {project.preset.source.label} are not those of the paper's "
-        "LLaMA2-7B and are not meant to be; what can be compared is the order of the methods.",
+        f"Absolute values of {label} are not those of the paper's LLaMA2-7B and are not meant to "
+        "be; what can be compared is the order of the methods."
+        if published
+        else "The paper prints no such table.",
         "Accuracies are percent, with 95 % intervals over the documents: Wilson's for one run, the "
         "bootstrap within each task for means over tasks or seeds. Tasks are held fixed.",
-        "Perplexity is on held-out text of the training domains; the paper prints none.",
-        "Bold: best of its depth among the rows run here, whether or not the lead is resolved.",
+        "Perplexity is on held-out text of the training domains"
+        + ("; the paper prints none." if published else "."),
+        f"Bold: best of its {size} among the rows run here, whether or not the lead is resolved.",
     ]
     if (frame["verdict"].isin([SAME_ORDER, OPPOSITE_ORDER, TIED])).any():
         notes.append(
-            "Against Cut: whether the mean stands to that of Cut, at the same depth, as in the "
-            "paper; tied where the 95 % paired interval of the difference holds zero. The CSV says "
-            "so for every task. These are not adjusted for their number; the tests in pairs are."
+            f"Against Cut: whether the mean stands to that of {_reference_in_words(frame)}, at the "
+            f"same {size}, as in the paper; tied where the 95 % paired interval of the difference "
+            "holds zero. The CSV says so for every task. These are not adjusted for their number; "
+            "the tests in pairs are."
         )
     if seeds > 1:
         notes.insert(
@@ -135,30 +160,27 @@ def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
             + "; ".join(misprints)
             + ". Differences here are from the printed value."
         )
-    in_paper = {task for row in published_rows(_published(project, table)) for task in row.scores}
-    if set(project.table(table).tasks) != in_paper:
+    if published and set(project.table(table).tasks) != _tasks_in_paper(published):
         notes.append("The preset has other tasks than the paper, whose mean is taken over these.")
     return notes
 
 
-def blocks(frame: pd.DataFrame, tasks: tuple[str, ...], source_layers: int) -> list[Block]:
-    """The table's rows by depth, in the order of the tidy lines."""
+def blocks(project: Project, table: str, frame: pd.DataFrame) -> list[Block]:
+    """The table's rows by target, in the order of the tidy lines."""
+    spec = project.table(table)
     found = []
-    published_source = frame.loc[frame["target"].isna(), "published_layers"].dropna().max()
     for target, lines in frame.groupby(frame["target"].fillna(""), sort=False):
-        layers = int(lines["layers"].iloc[0])
-        heading = f"Source model, {layers} layers"
-        if target:
-            heading = f"{layers} of {source_layers} layers"
-        published = lines["published_layers"].dropna()
-        if len(published):
-            of_source = f" of {published_source}" if target else ""
-            heading += f" (paper: {published.iloc[0]}{of_source})"
-        found.append(Block(heading, list(_rows(lines, tasks, mark_best=bool(target)))))
+        rows = _rows(
+            lines, tuple(spec.tasks), mark_best=bool(target), part_ours=spec.published is not None
+        )
+        heading = block_heading(project, str(target) or None, lines)
+        found.append(Block(heading, list(rows)))
     return found
 
 
-def _rows(lines: pd.DataFrame, tasks: tuple[str, ...], *, mark_best: bool) -> Iterator[Row]:
+def _rows(
+    lines: pd.DataFrame, tasks: tuple[str, ...], *, mark_best: bool, part_ours: bool
+) -> Iterator[Row]:
     names = [*tasks, AVERAGE]
     accuracy = lines[~lines["task"].isin([HELDOUT, LEARNING])]
     loss = lines[(lines["task"] == HELDOUT) & (lines["metric"] == "loss")]
@@ -185,7 +207,7 @@ def _rows(lines: pd.DataFrame, tasks: tuple[str, ...], *, mark_best: bool) -> It
             note=", ".join(filter(None, notes)),
             run=run,
             published=published,
-            opens_ours=previous_in_paper and not in_paper,
+            opens_ours=part_ours and previous_in_paper and not in_paper,
             order=order,
             cells=cells,
         )
@@ -214,5 +236,13 @@ def _misprinted_averages(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _published(project: Project, table: str) -> str:
-    return project.table(table).published.removesuffix(".csv")
+def _reference_in_words(frame: pd.DataFrame) -> str:
+    """`Cut`, or what the table calls it."""
+    found = frame.loc[frame["method"].isin(REFERENCE_METHODS), "method"].unique()
+    names = [name if name == "Cut" else f"Cut (the row {name})" for name in found]
+    return " or ".join(names)
+
+
+def _tasks_in_paper(published: str) -> set[str]:
+    rows = published_rows(published.removesuffix(".csv"))
+    return {task for row in rows for task in row.scores}

@@ -15,6 +15,9 @@ LEARNING_NOTE = (
     "learning loop with its held-out evaluations, on the machine that ran it; a repeat gives "
     "another, so the CSV holds steps and tokens only."
 )
+STAGES_NOTE = (
+    "A run on the model of another is the second of two stages and carries the first's cost."
+)
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,8 @@ class Orderings:
 
 def orderings(tests: list[OrderingTest]) -> Orderings:
     """Format the tests of a table: those that the paper has first."""
-    published = [test for test in tests if test.published_difference is not None]
-    ours = [test for test in tests if test.published_difference is None]
+    published = [test for test in tests if test.is_of_paper]
+    ours = [test for test in tests if not test.is_of_paper]
     groups = [("Orderings of the paper", published), ("Ours, not in the paper", ours)]
     return Orderings(
         groups=[OrderingGroup(name, [*map(_line, found)]) for name, found in groups if found],
@@ -82,7 +82,7 @@ def orderings(tests: list[OrderingTest]) -> Orderings:
 
 
 def _line(test: OrderingTest) -> OrderingLine:
-    published = ""
+    published = "no number" if test.claim else ""
     if test.published_difference is not None:
         published = signed(test.published_difference)
         published += "" if test.is_published else " (not this way)"

@@ -238,9 +238,10 @@ def _write_title_and_key(figure: Figure, document: TableDocument, label_width: f
     title: dict[str, Any] = {"fontsize": 12.5, "fontweight": "bold", "va": "center"}
     figure.text(left, 1 - 0.3 / height, document.title, **title)
     figure.text(left, 1 - 0.55 / height, document.subtitle, color=SOFT, va="center")
+    paper = Line2D([], [], **_PAPER, label="paper (LLaMA2-7B)")
     key = [
         Line2D([], [], **{**_OURS, "linestyle": "-"}, label="here, with 95 % interval"),
-        Line2D([], [], **_PAPER, label="paper (LLaMA2-7B)"),
+        *([paper] if document.in_paper else []),
         Line2D([], [], **_GUESSING, label="guessing"),
     ]
     figure.legend(

@@ -67,7 +67,7 @@ def published_claims() -> dict[str, dict[str, str]]:
 
 
 def published_setup() -> dict[str, str]:
-    """The settings of the paper's layer-operator experiment, as text."""
+    """The settings of the paper's experiments with one kind of operator, as text."""
     return {line["setting"]: line["value"] for line in _read_csv("setup")}
 
 

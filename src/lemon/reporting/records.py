@@ -178,11 +178,12 @@ def _published(project: Project, table: str, rows: list[ScoredRow]) -> Iterator[
 
 
 def _summary(project: Project, table: str, results: Path) -> Record:
-    """The rendered table as one record with its files."""
-    files = sorted((results / "tables").glob(f"{table}.*"))
-    path = results / "tables" / f"{table}.manifest.json"
+    """The rendered table or figure as one record with its files."""
+    kind = "figure" if project.entry(table).is_figure else "table"
+    files = sorted((results / f"{kind}s").glob(f"{table}.*"))
+    path = results / f"{kind}s" / f"{table}.manifest.json"
     if path not in files:
-        raise BadInput(f"{path}: the table is not rendered; run `lemon table --table {table}`")
+        raise BadInput(f"{path}: the {kind} is not rendered; run `lemon {kind} --{kind} {table}`")
     manifest = read_manifest(path)
     code = manifest.get("code", {})
     return Record(
@@ -201,7 +202,7 @@ def _summary(project: Project, table: str, results: Path) -> Record:
                 **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
             }
         ),
-        files=[*files, *sorted((results / "figures").glob(f"{table}.*"))],
+        files=sorted({*files, *(results / "figures").glob(f"{table}.*")}),
     )
 
 
@@ -241,6 +242,8 @@ def _params(project: Project, run_id: str) -> dict[str, str]:
         "dtype": preset.compute.dtype,
         "evaluation": preset.evaluation.model_dump(mode="json"),
     }
+    if run.radii:
+        settings["receptive_fields"] = vars(project.radii(run_id))
     if METHODS[run.method].learned:
         settings["learning"] = project.learning(run_id).model_dump(mode="json")
         settings["text"] = {

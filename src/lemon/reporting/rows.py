@@ -53,13 +53,13 @@ def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> 
     """
     spec = project.table(table)
     source_layers = project.source_shape().num_hidden_layers
-    file = spec.published.removesuffix(".csv")
     rows = []
     for row in spec.rows:
         target = project.preset.targets[row.target] if row.target else None
         layers = target.num_hidden_layers if target else None
         published = None
-        if row.published_method and row.published_layers:
+        if spec.published and row.published_method and row.published_layers:
+            file = spec.published.removesuffix(".csv")
             published = published_row(file, row.published_method, row.published_layers)
         label = row.label if target else project.preset.source.label
         found = [results[run] for run in row.runs]

@@ -27,7 +27,9 @@ from lemon.reporting.statistics import (
 )
 
 HELDOUT, LEARNING = "heldout", "learning"
-REFERENCE_METHOD = "Cut"  # every other method of a depth is ordered against it
+# The untrained Cut, as the tables of depth and of width call it: every other row of the same sizes
+# is ordered against it.
+REFERENCE_METHODS = ("Cut", "w/o LEMON")
 NOT_RUN, UNCLAIMED, TIED = "not yet run", "-", "tied"
 SAME_ORDER, OPPOSITE_ORDER = "same order as paper", "opposite order"
 
@@ -64,9 +66,9 @@ def tidy_table(
 
 
 def _reference(row: ScoredRow, rows: list[ScoredRow]) -> ScoredRow | None:
-    """The Cut row of the same depth; None for itself and for the source."""
+    """The Cut row of the same sizes; None for itself and for the source."""
     for other in rows:
-        if other.spec.target == row.spec.target and other.spec.label == REFERENCE_METHOD:
+        if other.spec.target == row.spec.target and other.spec.label in REFERENCE_METHODS:
             return None if other is row else other
     return None
 
@@ -154,7 +156,7 @@ def _published_value(
 
 
 def _verdict(row: ScoredRow, reference: ScoredRow | None, name: str, tasks: tuple[str, ...]) -> str:
-    """Whether the row stands to Cut of the same depth as it does in the paper."""
+    """Whether the row stands to Cut of the same sizes as it does in the paper."""
     if reference is None or not reference.results:
         return UNCLAIMED
     ours, _ = _published_value(row.published, name, tasks)
