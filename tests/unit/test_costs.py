@@ -183,11 +183,11 @@ def test_the_second_of_two_stages_carries_the_first(tmp_path: Path) -> None:
     write_table(laptop, "small", runs, tmp_path / "tables")
     manifest = json.loads((tmp_path / "tables" / "small.manifest.json").read_text())
     rows = {line["label"]: line for line in manifest["learning"]}
-    first, second = laptop.steps("lemon-width-2-2"), laptop.steps("lemon-small-width-first")
+    first, second = laptop.steps("lemon-width-small"), laptop.steps("lemon-small-width-first")
     widths = rows["LEMON-Cut, widths first"]
     assert widths["total"]["steps"] == first + second
     assert widths["own"]["steps"] == second
-    assert widths["start"] == "cut, on the model of lemon-width-2-2"
+    assert widths["start"] == "cut, on the model of lemon-width-small"
     assert rows["LEMON-Cut, layers first"]["start"] == "cut, on the model of lemon-cut-75"
     assert "second of two stages" in (tmp_path / "tables" / "small.md").read_text()
 

@@ -85,6 +85,7 @@ def test_other_presets_have_the_share_of_the_same_target_beside_them(
         "depth-50": "LEMON-Vertical-16",
         "width-62": "LEMON-Horizontal-37.5%",
         "small": "LEMON-1.3B",
+        "small-width": "LEMON-Horizontal-50%",
     }
     line = lines[(lines["preset"] == "laptop") & (lines["target"] == "depth-50")].iloc[0]
     assert line["share_of_source"] == pytest.approx(81_413_568 / 134_515_008, abs=1e-6)

@@ -20,7 +20,7 @@ from lemon.operators.file import load_operators, save_operators
 from lemon.operators.fuse import fuse
 
 CPU = torch.device("cpu")
-WIDE, DEEP = "lemon-width-2-2", "lemon-cut-75"
+WIDE, DEEP = "lemon-width-small", "lemon-cut-75"
 
 
 def values_of(out, name):
