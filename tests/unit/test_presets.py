@@ -231,7 +231,13 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             "runs.tsv",
             r"^(random-50-s2\t.*)\t2\t",
             r"\1\t9\t",
-            {"build/random-50-s2", "learn/random-50-s2", "table/table3", "figure/table3", "track/table3"},
+            {
+                "build/random-50-s2",
+                "learn/random-50-s2",
+                "table/table3",
+                "figure/table3",
+                "track/table3",
+            },
         ),
     ],
 )

@@ -93,6 +93,9 @@ def _type_matrix(source: Checkpoint, type: str, debiased: bool) -> np.ndarray:
                 _u_centre(gram, centred.square().sum(1), first)
             slab[layer] = gram.flatten()
         inner += (slab @ slab.T).double()
+    inner = (
+        inner + inner.T
+    ) / 2  # not every machine's product of a matrix with itself is symmetric
     norms = inner.diagonal().sqrt()
     if not (norms > 0).all():
         layer = int((norms <= 0).nonzero()[0])
