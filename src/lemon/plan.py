@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 
-from lemon.architecture import LlamaShape, tensor_specs
+from lemon.architecture import Axis, LlamaShape, tensor_specs
 from lemon.machine import chosen_device, free_bytes, matmul_rate
 from lemon.presets import METHODS, Project, SizesSpec
+from lemon.radii import Radii
 
 EFFICIENCY = 0.6  # of the rate of a large matrix product, by a whole forward or backward pass
 JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights
@@ -58,16 +59,17 @@ def learning_flops(project: Project, run_id: str) -> float:
     are counted all the same, since that depends on what is learned.
     """
     method = METHODS[project.run(run_id).method]
-    source, target = project.source_shape(), project.target_shape(run_id)
+    source, target = project.fused_shape(run_id), project.target_shape(run_id)
     text, settings = project.preset.text, project.learning(run_id)
     steps, length = project.steps(run_id), text.sequence_length
     again = 1 if settings.recompute else 0
     student = forward_flops(source if method.prunes else target, length)
-    teacher = forward_flops(source, length) if method.teaches else 0.0
+    taught_by = project.source_shape() if project.taught_by_source(run_id) else source
+    teacher = forward_flops(taught_by, length) if method.teaches else 0.0
     per_token = teacher + (3 + again) * student
-    layer = sum(spec.num_elements for spec in tensor_specs(source) if spec.layer == 0)
-    fuse = 2.0 * layer * source.num_hidden_layers * target.num_hidden_layers
-    passes = (2 + again + method.trains_weights) if "operators" in method.learns else 0
+    fuse, learns = fusing_flops(source, target, project.radii(run_id)), "operators" in method.learns
+    mapped = learns or (project.changes_widths(run_id) and not method.prunes)
+    passes = (1 + again + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
     heldout = settings.heldout_sequences * len(text.domains) * length
     evaluations = steps // settings.evaluate_every + 1
@@ -76,6 +78,27 @@ def learning_flops(project: Project, run_id: str) -> float:
     return steps * (
         settings.batch_sequences * length * per_token + microbatches * passes * fuse
     ) + heldout * (evaluations * forward_flops(target, length) + updates * student)
+
+
+def fusing_flops(source: LlamaShape, target: LlamaShape, radii: Radii) -> float:
+    """Floating-point operations of building a small model's layers once.
+
+    Widths go through the hidden axis first; a size that stays costs nothing.
+    """
+    layer = [spec for spec in tensor_specs(source) if spec.layer == 0]
+    if source.with_depth(target.num_hidden_layers) == target:
+        elements = sum(spec.num_elements for spec in layer)
+        return 2.0 * elements * source.num_hidden_layers * target.num_hidden_layers
+    total = 0.0
+    for spec in layer:
+        sizes = {axis: source.axis_size(axis) for axis in spec.axes}
+        for axis in sorted(sizes, key=lambda axis: axis is not Axis.HIDDEN):
+            radius = radii.of(Axis.KEY_VALUE if axis is Axis.QUERY else axis)
+            small = target.axis_size(axis)
+            if small != sizes[axis]:
+                total += 2.0 * prod(sizes.values()) * small / radius
+                sizes[axis] = small
+    return total * source.num_hidden_layers
 
 
 def evaluation_flops(project: Project, run_id: str) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from workspaces import copy_workflow
 
+from lemon.checkpoint import Checkpoint
 from lemon.presets import load_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -105,6 +106,22 @@ def test_a_killed_evaluation_costs_only_what_was_missing(smoke):
     assert smoke.evaluated
     for file, written in smoke.evaluated:
         assert file.stat().st_mtime_ns == written, f"{file} was made again"
+
+
+def test_a_small_model_comes_out_of_two_stages_in_either_order(smoke):
+    done = smoke.snakemake("small", timeout=600)
+    assert done.returncode == 0, done.stdout
+    project = load_project("smoke", smoke.path / "config")
+    for order in ("width", "depth"):
+        run = f"lemon-small-{order}-first"
+        folder = smoke.path / "runs" / "smoke" / run
+        inputs = json.loads((folder / "manifest.json").read_text())["inputs"]
+        first = smoke.path / "runs" / "smoke" / project.first_stage(run) / "model"
+        source = smoke.path / "data" / "smoke" / "source"
+        assert inputs["source"] == Checkpoint(first).digest()
+        assert inputs["teacher"] == Checkpoint(source).digest()
+        assert Checkpoint(folder / "model").shape == project.target_shape(run)
+    assert (smoke.path / "results/smoke/tables/small.png").stat().st_size > 0
 
 
 def test_a_finished_table_needs_nothing(smoke):

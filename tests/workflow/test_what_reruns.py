@@ -80,3 +80,25 @@ def test_committed_results_do_not_pass_for_made_ones(driven, workspace):
     planned = workspace.snakemake("table3", "--dry-run").stdout
     for rule in ("fetch", "learn", "evaluate", "table", "track"):
         assert f"\n{rule} " in planned, planned
+
+
+def test_two_stages_follow_each_other_and_a_figure_is_drawn_last(driven):
+    jobs = driven.jobs("small")
+    for run, first in (
+        ("lemon-small-width-first", "lemon-width-small"),
+        ("lemon-small-depth-first", "lemon-cut-75"),
+    ):
+        assert f"learn {run}" in jobs
+        if f"fuse {first}" in jobs:  # the other one was made for table3
+            assert jobs.index(f"fuse {first}") < jobs.index(f"learn {run}")
+    assert "learn lemon-cut-75" not in jobs
+    assert jobs[-2:] == ["table small", "track small"]
+    drawn = driven.jobs("figure4-right")
+    assert len([job for job in drawn if job.startswith("learn lemon-width-")]) == 9
+    assert drawn[-2:] == ["figure figure4-right", "track figure4-right"]
+    assert driven.jobs("figure4-right") == []
+
+
+def test_tables_of_sizes_need_no_run(driven):
+    assert driven.jobs("table1") == ["table table1", "track table1"]
+    assert driven.jobs("table5") == ["table table5", "track table5"]
