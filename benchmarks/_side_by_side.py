@@ -13,6 +13,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from lemon.architecture import LlamaShape
+from lemon.learning.objective import distillation_loss
+from lemon.learning.student import FusedStudent, Teacher
+from lemon.presets import load_project
 from lemon.provenance import peak_memory_bytes
 
 Step = Callable[[], float]
@@ -62,6 +65,45 @@ def plain_step(
         return loss.item()
 
     return step
+
+
+def taught_step(student: FusedStudent, teacher: Teacher, options: argparse.Namespace) -> Step:
+    """Teacher forward, fused student, KL + LM, AdamW on the operators."""
+    parameters = list(student.fusion.parameters())
+    optimizer = torch.optim.AdamW(  # as the learning loop has it
+        parameters, lr=5e-4, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+    vocab_size = student.source.shape.vocab_size
+    tokens = batch(vocab_size, options.tokens, options.sequence_length)
+
+    def step() -> float:
+        inputs, labels = tokens[:, :-1], tokens[:, 1:].flatten()
+        loss = distillation_loss(
+            student(inputs).flatten(0, 1),
+            student.head_weight(),
+            teacher.hidden_states(inputs).flatten(0, 1),
+            teacher.head_weight(),
+            labels,
+            lm_weight=0.5,
+            chunk_tokens=options.chunk,
+        )
+        loss.total.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.total.item()
+
+    return step
+
+
+def add_learning_options(parser: argparse.ArgumentParser) -> None:
+    """How a fused student runs; the defaults are the laptop preset's."""
+    settings = load_project("laptop").preset.learning
+    parser.add_argument("--layers-per-segment", type=int, default=settings.layers_per_segment)
+    parser.add_argument(
+        "--recompute", action=argparse.BooleanOptionalAction, default=settings.recompute
+    )
+    parser.add_argument("--chunk", type=int, default=settings.loss_chunk_tokens)
 
 
 def in_turn(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:

@@ -18,22 +18,21 @@ import torch
 from _side_by_side import (
     DTYPE,
     Step,
-    batch,
+    add_learning_options,
     in_turn,
     peak_of,
     plain_step,
     ratio_in_words,
     step_parser,
+    taught_step,
 )
 
 from lemon.checkpoint import Checkpoint
 from lemon.learning.decoder import Decoder
 from lemon.learning.fusion import DepthFusion
-from lemon.learning.objective import distillation_loss
 from lemon.learning.source_weights import SourceStack
-from lemon.learning.student import FusedStudent, teacher_hidden_states
+from lemon.learning.student import FusedStudent, Teacher
 from lemon.methods import BUILDERS, BuildContext
-from lemon.presets import load_project
 
 
 def learning_step(options: argparse.Namespace) -> Step:
@@ -51,38 +50,12 @@ def learning_step(options: argparse.Namespace) -> Step:
         layers_per_segment=options.layers_per_segment,
         recompute=options.recompute,
     )
-    parameters = list(student.fusion.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=5e-4, betas=(0.9, 0.95), weight_decay=0.0)
-    tokens = batch(source.shape.vocab_size, options.tokens, options.sequence_length)
-
-    def step() -> float:
-        inputs, labels = tokens[:, :-1], tokens[:, 1:].flatten()
-        loss = distillation_loss(
-            student(inputs).flatten(0, 1),
-            student.head_weight(),
-            teacher_hidden_states(stack, decoder, inputs).flatten(0, 1),
-            stack.head_weight(),
-            labels,
-            lm_weight=0.5,
-            chunk_tokens=options.chunk,
-        )
-        loss.total.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.total.item()
-
-    return step
+    return taught_step(student, Teacher(stack, decoder), options)
 
 
 def main() -> None:
     parser = step_parser(__doc__.splitlines()[0], layers=22)
-    settings = load_project("laptop").preset.learning
-    parser.add_argument("--layers-per-segment", type=int, default=settings.layers_per_segment)
-    parser.add_argument(
-        "--recompute", action=argparse.BooleanOptionalAction, default=settings.recompute
-    )
-    parser.add_argument("--chunk", type=int, default=settings.loss_chunk_tokens)
+    add_learning_options(parser)
     options = parser.parse_args()
 
     steps = {"theirs": plain_step(options), "ours": learning_step(options)}

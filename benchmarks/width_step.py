@@ -20,12 +20,13 @@ import torch
 from _side_by_side import (
     DTYPE,
     Step,
-    batch,
+    add_learning_options,
     in_turn,
     peak_of,
     plain_step,
     ratio_in_words,
     step_parser,
+    taught_step,
 )
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -33,7 +34,6 @@ from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
-from lemon.learning.objective import distillation_loss
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.student import FusedStudent, Teacher
 from lemon.methods import BUILDERS, BuildContext
@@ -57,30 +57,7 @@ def width_step(options: argparse.Namespace) -> Step:
         recompute=options.recompute,
     )
     teacher = Teacher(layers, Decoder(source.config, device))
-    parameters = list(student.fusion.parameters())
-    optimizer = torch.optim.AdamW(
-        parameters, lr=5e-5, betas=(0.9, 0.95), weight_decay=0.0, fused=True
-    )
-    tokens = batch(source.shape.vocab_size, options.tokens, options.sequence_length)
-
-    def step() -> float:
-        inputs, labels = tokens[:, :-1], tokens[:, 1:].flatten()
-        loss = distillation_loss(
-            student(inputs).flatten(0, 1),
-            student.head_weight(),
-            teacher.hidden_states(inputs).flatten(0, 1),
-            teacher.head_weight(),
-            labels,
-            lm_weight=0.5,
-            chunk_tokens=options.chunk,
-        )
-        loss.total.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.total.item()
-
-    return step
+    return taught_step(student, teacher, options)
 
 
 def target_shape() -> LlamaShape:
@@ -117,14 +94,9 @@ def projected_ratio(options: argparse.Namespace) -> float:
 def main() -> None:
     shape = target_shape()
     parser = step_parser(__doc__.splitlines()[0], layers=shape.num_hidden_layers)
-    settings = load_project("laptop").preset.learning
     parser.add_argument("--radius", type=int, default=2, help="of the stream and the FFN")
     parser.add_argument("--attention-radius", type=int, default=2)
-    parser.add_argument("--layers-per-segment", type=int, default=settings.layers_per_segment)
-    parser.add_argument(
-        "--recompute", action=argparse.BooleanOptionalAction, default=settings.recompute
-    )
-    parser.add_argument("--chunk", type=int, default=settings.loss_chunk_tokens)
+    add_learning_options(parser)
     options = parser.parse_args()
 
     steps = {"theirs": plain_step(options, widths=shape), "ours": width_step(options)}

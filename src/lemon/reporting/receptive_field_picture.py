@@ -18,23 +18,18 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from lemon.reporting import pictures
 from lemon.reporting.cells import DASH, rounded_perplexity
+from lemon.reporting.pictures import INK, SOFT
 
-INK, SOFT = "#1a1a1a", "#666666"
 CELL_WIDTH, CELL_HEIGHT = 1.15, 0.72  # inches
 LEFT, BETWEEN, BAR, RIGHT = 1.05, 1.25, 0.13, 0.95  # inches; BAR is the width of a colour bar
 TOP, TITLE, MIDDLE, AXIS = 0.5, 0.6, 0.25, 0.7  # inches; TITLE is the room above a panel
 LINE = 0.165  # inches of a line of the caption
 CAPTION_CHARACTERS_PER_INCH = 17
 STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": SOFT,
-    "axes.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    **pictures.STYLE,
+    **{"xtick.color": INK, "ytick.color": INK},
     "svg.hashsalt": "lemon",  # the same picture gives the same file
     "pdf.fonttype": 42,
 }
