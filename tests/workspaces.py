@@ -92,10 +92,10 @@ class DrivenWorkspace(Workspace):
 
 
 def summary(call: str) -> str:
-    """The command of a call and the run or table that it works on."""
+    """The command of a call and the run, table or figure that it works on."""
     words = call.split()
     stage = " ".join(words[:2]) if words[0] == "prepare" else words[0]
-    for option in ("--run", "--table"):
+    for option in ("--run", "--table", "--figure"):
         if option in words:
             return f"{stage} {words[words.index(option) + 1]}"
     if stage in ("fuse", "evaluate"):
