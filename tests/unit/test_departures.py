@@ -85,7 +85,8 @@ def test_widths_are_listed_where_the_table_changes_them(laptop: Project) -> None
         "384, FFN 1024, 6 heads of 64 (2 key/value)",
         "2560, FFN 6912, 20 heads of 128",
     )
-    assert widths["rate of the dimension operators"] == ("0.001", "0.00005")
+    rate = laptop.preset.learning.dimension_rate
+    assert widths["rate of the dimension operators"] == (f"{rate:g}", "0.00005")
     assert not {"layers of the small models", "rate of the layer operator"} & set(widths)
     depth = listed(laptop, "table3")
     assert depth["layers of the small models"] == ("22 / 15", "24 / 16")
@@ -97,7 +98,9 @@ def test_two_stages_depart_in_both(laptop: Project) -> None:
     assert both["layers of the small models"] == ("22", "24")
     assert both["widths of the small models"][1] == "2048, FFN 5504, 16 heads of 128"
     assert {"rate of the layer operator", "rate of the dimension operators"} <= set(both)
-    assert both["steps of fusion"] == ("80 / 40", "1,200")
+    budgets = laptop.preset.budgets
+    steps = f"{budgets['fusion']} / {budgets['fusion-width']}"
+    assert both["steps of fusion"] == (steps, "1,200")
 
 
 @pytest.fixture(scope="module")
