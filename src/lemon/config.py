@@ -220,6 +220,9 @@ class RunOverrides(Section):
     learning: dict[str, bool | int | float] = Field(
         default={}, description="keys of the learning section"
     )
+    pruning: dict[str, float] = Field(
+        default={}, description="keys of the pruning section that hold a number"
+    )
 
 
 class Preset(Section):

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lemon.architecture import LlamaShape
-from lemon.config import LearningSettings, Preset, RadiiSettings, TargetSettings
+from lemon.config import LearningSettings, Preset, PruningSettings, RadiiSettings, TargetSettings
 from lemon.config_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput
 from lemon.radii import Radii
@@ -39,6 +39,12 @@ def merged_learning(preset: Preset, run_id: str) -> dict[str, Any]:
     """The learning settings of the preset with the overrides of one run."""
     own = preset.runs[run_id].learning if run_id in preset.runs else {}
     return {**preset.learning.model_dump(), **own}
+
+
+def merged_pruning(preset: Preset, run_id: str) -> dict[str, Any]:
+    """The pruning settings of the preset with the overrides of one run."""
+    own = preset.runs[run_id].pruning if run_id in preset.runs else {}
+    return {**preset.pruning.model_dump(), **own}
 
 
 def needed_assets(preset: Preset) -> dict[str, Place]:
@@ -79,6 +85,11 @@ def check_preset(
             yield document.problem(("runs", run_id), message)
         place: Place = ("runs", run_id, "learning")
         yield from _check_learning(preset, document, place, merged_learning(preset, run_id))
+        try:
+            PruningSettings.model_validate(merged_pruning(preset, run_id))
+        except ValidationError as error:
+            place = ("runs", run_id, "pruning")
+            yield from problems_of(error, document, PruningSettings, place)
 
 
 def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lemon.architecture import LlamaShape
-from lemon.config import LearningSettings, Preset
+from lemon.config import LearningSettings, Preset, PruningSettings
 from lemon.config_checks import (
     check_preset,
     merged_learning,
+    merged_pruning,
     needed_assets,
     source_shape,
     target_shape,
@@ -154,6 +155,11 @@ class Project:
         self.run(run_id)
         return LearningSettings.model_validate(merged_learning(self.preset, run_id))
 
+    def pruning(self, run_id: str) -> PruningSettings:
+        """How the masks of a run learn: the preset's settings, with the run's own overrides."""
+        self.run(run_id)
+        return PruningSettings.model_validate(merged_pruning(self.preset, run_id))
+
     def steps(self, run_id: str) -> int:
         """The optimiser steps of a run; 0 where nothing is learned."""
         return self.preset.budgets[self.run(run_id).steps]
@@ -189,8 +195,7 @@ class Project:
         preset = self.preset
         parts = {"compute", "source", "text", "evaluation"}
         run = self.run(run_id)
-        if METHODS[run.method].prunes:
-            parts.add("pruning")
+        prunes = METHODS[run.method].prunes
         if run.radii is not None or self.first_stage(run_id):
             parts.add("fusion")
         return {
@@ -201,6 +206,7 @@ class Project:
             "target_shape": vars(self.target_shape(run_id)),
             "seed": preset.seed,
             "learning": self.learning(run_id).model_dump(mode="json"),
+            **({"pruning": self.pruning(run_id).model_dump(mode="json")} if prunes else {}),
             **preset.model_dump(mode="json", include=parts),
         }
 

@@ -26,7 +26,7 @@ RULE_VERSIONS: dict[str, int] = {
     "learn": 1,
     "fuse": 1,
     "evaluate": 1,
-    "table": 4,
+    "table": 5,
     "figure": 1,
     "track": 2,
 }
@@ -136,7 +136,7 @@ def _learn(project: Project, key: str) -> dict[str, Any]:
     if method.trains_weights:
         own["weights_version"] = WEIGHTS_VERSION
     if method.prunes:
-        own["pruning"] = preset.pruning.model_dump(mode="json")
+        own["pruning"] = project.pruning(key).model_dump(mode="json")
     return {
         **_build(project, key),
         **own,

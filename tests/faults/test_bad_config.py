@@ -56,12 +56,24 @@ MISTAKES: dict[str, Mistake] = {
         "learning.microbatch_sequences: 3 does not divide batch_sequences (4)",
     ),
     "override of no run": (
-        (LAPTOP, r"^runs: \{\}.*", "runs: {lemon-cut-7: {learning: {}}}"),
+        (LAPTOP, r"^  shear-width:", "  lemon-cut-7: {learning: {}}\n  shear-width:"),
         "runs.lemon-cut-7: no run has this id, did you mean lemon-cut-75?",
     ),
     "override of no setting": (
-        (LAPTOP, r"^runs: \{\}.*", "runs: {lemon-cut-75: {learning: {layerrate: 0.1}}}"),
+        (
+            LAPTOP,
+            r"^  shear-width:",
+            "  lemon-cut-75: {learning: {layerrate: 0.1}}\n  shear-width:",
+        ),
         "runs.lemon-cut-75.learning.layerrate: unknown key, did you mean layer_rate?",
+    ),
+    "override of no pruning setting": (
+        (LAPTOP, r"multiplier_rate: 1.0$", "multiplier: 1.0"),
+        "runs.shear-width.pruning.multiplier: unknown key, did you mean multiplier_rate?",
+    ),
+    "override out of range": (
+        (LAPTOP, r"multiplier_rate: 1.0$", "multiplier_rate: 0"),
+        "runs.shear-width.pruning.multiplier_rate: must be greater than 0, not 0.0",
     ),
     "missing asset": (
         (LAPTOP, r"asset: networkx", "asset: network"),

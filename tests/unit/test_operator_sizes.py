@@ -1,4 +1,4 @@
-"""Table 1: counts with the square of r, beside what the paper prints, and the mapping of radii."""
+"""Table 1: counts with the square of r, beside what the paper prints."""
 
 from __future__ import annotations
 
@@ -133,18 +133,6 @@ def test_the_renderings_say_what_differs_from_the_paper(tables: Path, suffix: st
     for words in ("1390.4M against 695.2M", "is not trained", "grouped-query", "E20"):
         assert words in text
     assert "180 instead of 1,620" in text
-
-
-def test_the_radii_of_the_preset_are_printed_with_both_shares(tables: Path) -> None:
-    text = (tables / "table1.md").read_text()
-    section = text[text.index("## Radii of the paper in preset laptop") :]
-    row = next(line for line in section.splitlines() if line.startswith("| 128-2"))
-    assert row.split(" | ")[1:4] == ["64", "2", "2"]
-    share = 30 * 768 * 512 / (66_083_712)
-    assert f"{100 * share:.1f} %" in row
-    assert f"{100 * 608_698_368 / 2_701_560_320:.1f} %" in row
-    quarter = next(line for line in section.splitlines() if line.startswith("| 32-2"))
-    assert quarter.count("1/4 of a head") == 2
 
 
 def test_tex_and_markdown_rows_are_of_equal_length(tables: Path) -> None:

@@ -62,12 +62,14 @@ def test_targets_take_from_the_source_what_they_leave_out(laptop: Project) -> No
 def test_an_override_reaches_its_run_alone(config: Path, edit: Edit) -> None:
     edit(
         "presets/laptop.yaml",
-        r"^runs: \{\}.*",
-        "runs:\n  lemon-cut-75:\n    learning: {beta1: 0.8}",
+        r"^runs:$",
+        "runs:\n  lemon-cut-75:\n    learning: {beta1: 0.8}\n  shear-75: {pruning: {mask_rate: 2}}",
     )
     project = load_project("laptop", config)
     assert project.learning("lemon-cut-75").beta1 == 0.8
     assert project.learning("lemon-cut-50").beta1 == 0.9
+    assert project.pruning("shear-75").mask_rate == 2.0
+    assert project.pruning("shear-50") == project.preset.pruning
 
 
 def test_table_runs_begin_with_the_source_and_name_each_run_once(laptop: Project) -> None:
@@ -130,14 +132,13 @@ def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> Non
 SHEAR = ("shear", "shear-tokens", "shear-time")
 TRAINING_WEIGHTS = ("lemon-cut-trained", "cut-tuned", *SHEAR)
 # What starts from a shear run, under either stage that could be asked about it.
-AFTER_SHEAR = {
-    f"{stage}/{run}"
+AFTER_DEPTH_SHEAR = {
+    f"{stage}/{run}-{depth}"
     for stage in ("build", "learn")
-    for run in (
-        *(f"{run}-{depth}" for run in ("shear-selection", "lemon-prune") for depth in (75, 50)),
-        "lemon-prune-width",
-    )
+    for run in ("shear-selection", "lemon-prune")
+    for depth in (75, 50)
 }
+AFTER_SHEAR = AFTER_DEPTH_SHEAR | {"build/lemon-prune-width", "learn/lemon-prune-width"}
 
 
 def _params(project: Project) -> dict[str, str]:
@@ -169,8 +170,8 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ("presets/laptop.yaml", r"^  checkpoint_every: \d+", "  checkpoint_every: 7", set()),
         (
             "presets/laptop.yaml",
-            r"^runs: \{\}.*",
-            "runs: {lemon-cut-50: {learning: {layer_rate: 0.01}}}",
+            r"^runs:$",
+            "runs:\n  lemon-cut-50: {learning: {layer_rate: 0.01}}",
             {"learn/lemon-cut-50"},
         ),
         (
@@ -197,7 +198,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             "presets/laptop.yaml",
             r"^  pruning: \d+",
             "  pruning: 7",
-            {"learn/shear-75", "learn/shear-50", "learn/shear-width", *AFTER_SHEAR},
+            {"learn/shear-75", "learn/shear-50", *AFTER_DEPTH_SHEAR},
         ),
         (
             "presets/laptop.yaml",

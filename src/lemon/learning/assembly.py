@@ -193,7 +193,7 @@ def _tuning(
 
 def _pruning(project: Project, run_id: str, source: Checkpoint, device: torch.device) -> Assembly:
     """Masks learn under the constraint to the target's shape, and the weights with them."""
-    settings = project.preset.pruning
+    settings = project.pruning(run_id)
     target = project.target_shape(run_id)
     layers = SourceLayers(source, dtype=_dtype(project), device=device, learns=True)
     masks = Masks(source.shape, target, seed=project.run(run_id).seed, device=device)

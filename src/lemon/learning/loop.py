@@ -201,8 +201,7 @@ class Learner:
         rates = " or ".join(group.setting for group in self.groups)
         raise WorkFailed(
             f"{self.label}: diverged at step {step} of {self.steps}: {what}; {kept}. "
-            f"Lower {rates} of the preset; what belongs to learning can be lowered for this run "
-            f"alone, under `runs: {self.label}: learning:`"
+            f"Lower {rates} of the preset, or for this run alone under `runs: {self.label}:`"
         )
 
     def _heldout(self, *, at_target: bool = True) -> dict[str, float]:

@@ -31,7 +31,7 @@ def batches_of(project: Project, run_id: str, text: PackedText, student: FusedSt
         BadInput: a domain has no text, or the scaling law has no such domain.
     """
     seed = project.run(run_id).seed
-    loading = project.preset.pruning.loading
+    loading = project.pruning(run_id).loading
     prunes = METHODS[project.run(run_id).method].prunes
     if not prunes or loading.update_every is None:
         return FixedBatches(text, seed)

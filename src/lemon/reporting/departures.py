@@ -115,8 +115,7 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
 
     operators = [run for run, method in learned.items() if "operators" in method.learns]
 
-    pruning = preset.pruning
-    prunes = any(method.prunes for method in learned.values())
+    pruned = [run for run, method in learned.items() if method.prunes]
     settings += [
         ("sequence_length", "tokens of a sequence", str(preset.text.sequence_length)),
         ("batch_sequences", "sequences a step", rates("batch_sequences", lambda _: True)),
@@ -137,11 +136,12 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
             rates("weight_rate", lambda m: m.trains_weights),
         ),
     ]
-    if prunes:
+    if pruned:
         words = "steps between updates of the mixture, under masks"
+        mask_rates = _each(project.pruning(run).mask_rate for run in pruned)
         settings += [
-            ("mask_rate", "rate of the masks", f"{pruning.mask_rate:g}"),
-            ("update_every", words, str(pruning.loading.update_every or "never")),
+            ("mask_rate", "rate of the masks", mask_rates),
+            ("update_every", words, str(preset.pruning.loading.update_every or "never")),
         ]
     return [setting for setting in settings if setting[2]]
 

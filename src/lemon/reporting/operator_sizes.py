@@ -113,10 +113,6 @@ class Fusion:
         """Entries of operators over the parameters of the small model."""
         return entries / self.target.num_parameters
 
-    def share_of_layers(self, entries: int) -> float:
-        """The same over the small model without its embedding and its head."""
-        return entries / self.target.parameters_without_vocabulary
-
     @property
     def published(self) -> bool:
         """Whether these are the models and radii that published/table1.csv has counts of."""

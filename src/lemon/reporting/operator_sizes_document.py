@@ -14,7 +14,6 @@ from lemon.reporting.operator_sizes import (
     OperatorLine,
     published_operators,
 )
-from lemon.reporting.radii_mapping import radii_reason, radii_section
 from lemon.reporting.sizes_document import (
     Column,
     Group,
@@ -32,15 +31,14 @@ def operator_sizes_document(project: Project, table: str, found: list[Fusion]) -
     """Format Table 1: beside the paper, at every preset's radii, and family by family."""
     return SizesDocument(
         title=table_title(table, project.entry(table).title),
-        subtitle=f"Computed from the shapes of {len(found)} pairs of models and radii; the radii "
-        f"are mapped for preset {project.preset_name}",
+        subtitle=f"Computed from the shapes of {len(found)} pairs of models and radii; Table 4 "
+        "says how the paper's radii are mapped",
         sections=[
             _beside_paper(next(fusion for fusion in found if fusion.published)),
             _totals(found),
-            radii_section(project),
             _families(found),
         ],
-        notes=[*_notes(found), radii_reason(project)],
+        notes=_notes(found),
     )
 
 
