@@ -17,11 +17,11 @@ from lm_eval.models.huggingface import HFLM
 from task_rows import REPOSITORIES, write_mirror
 from transformers import AutoModelForCausalLM
 
-import lemon.evaluation.language_model as language_model
+import lemon.evaluation.prefix_lm as prefix_lm
 import lemon.evaluation.progress as progress
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.harness import evaluate
-from lemon.evaluation.language_model import SharedPrefixLM
+from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.tasks import opened_tasks
 from lemon.registry import TASKS
 
@@ -74,9 +74,7 @@ def test_log_likelihoods_are_those_of_lm_evals_hf_model(
 ) -> None:
     with opened_tasks(list(TASKS), str(mirror), None) as opened:
         requests = [r for task in opened for d in task.documents for r in d.requests]
-    ours = SharedPrefixLM(**models, batch_size=batch_size).loglikelihood(
-        requests, disable_tqdm=True
-    )
+    ours = PrefixLM(**models, batch_size=batch_size).loglikelihood(requests, disable_tqdm=True)
     theirs = [
         response
         for samples in lm_eval_results["samples"].values()
@@ -124,7 +122,7 @@ def test_what_is_scored_is_not_scored_again(
         raise AssertionError("a model was loaded")
 
     with monkeypatch.context() as patched:
-        patched.setattr(language_model, "load_language_model", no_model)
+        patched.setattr(prefix_lm, "load_language_model", no_model)
         again = run()
         with pytest.raises(AssertionError, match="a model was loaded"):
             run(limit=7)

@@ -8,26 +8,27 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.progress import ProgressLine, say
-from lemon.evaluation.tasks import FEWSHOT_SEED, Task, check_task_names, opened_tasks, rows_folder
+from lemon.evaluation.tasks import FEWSHOT_SEED, Document, Fewshot, Task, Window, check_task_names, opened_tasks, rows_folder
 from lemon.provenance import file_digest, write_manifest
 from lemon.storage import storage_error, write_json
 
 if TYPE_CHECKING:
-    from lemon.evaluation.language_model import SharedPrefixLM
     from lemon.evaluation.outcomes import Outcome
+    from lemon.evaluation.prefix_lm import PrefixLM
 
-RULE_VERSION = 1  # raise it when the same inputs would be scored differently
+RULE_VERSION = 2  # raise it when the same inputs would be scored differently
 DTYPES = ("bfloat16", "float32", "float16")
-CHUNK_DOCUMENTS = 16  # scored and kept at once, or as many as fill a pass
+CHUNK_DOCUMENTS = 16  # scored and kept at once, or as many as the batch size
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -43,6 +44,8 @@ def evaluate(
     device: str = "auto",
     heldout: Path | None = None,
     heldout_sequences: int | None = None,
+    limits: Mapping[str, int] = MappingProxyType({}),
+    fewshot: Fewshot = "fixed",
 ) -> None:
     """Score a model and write `<task>.parquet`, `perplexity.json` and, last, `manifest.json`.
 
@@ -60,6 +63,9 @@ def evaluate(
         device: `auto` takes a GPU where there is one.
         heldout: packed text whose held-out part gives the perplexity; None leaves it out.
         heldout_sequences: the first sequences a domain; None takes all.
+        limits: by task, in place of `limit`.
+        fewshot: `fixed`, the same examples before every question of a task, or `drawn`, lm-eval's
+            own draw for each question.
 
     Raises:
         BadInput: an unknown task, missing rows, a damaged model folder, a value out of range.
@@ -95,13 +101,16 @@ def evaluate(
     }
 
     @cache
-    def model() -> SharedPrefixLM:
-        from lemon.evaluation.language_model import load_language_model
+    def model() -> PrefixLM:
+        from lemon.evaluation.prefix_lm import load_language_model
 
         return load_language_model(model_dir, dtype, device, batch_size)
 
     summaries: dict[str, dict[str, Any]] = {}
-    with opened_tasks(tasks, source, limit) as opened:
+    window = _window(model_dir, checkpoint)
+    with opened_tasks(
+        tasks, source, limit, limits=limits, window=window, fewshot=fewshot
+    ) as opened:
         for task in opened:
             task_key = {
                 **key,
@@ -109,9 +118,11 @@ def evaluate(
                 "task": task.name,
                 "task_version": task.version,
                 "rows": task.rows_digest,
+                "shots": task.shots,
+                "fewshot": fewshot,
             }
             outcomes = _score(task, model, out / f"{task.name}.parquet", task_key)
-            summaries[task.name] = _summary(task, outcomes)
+            summaries[task.name] = _summary(task, outcomes, fewshot)
     perplexity = None
     inputs = {"weights": weights, "tokenizer": tokenizer}
     inputs |= {f"rows/{name}": summary["rows_sha256"] for name, summary in summaries.items()}
@@ -127,6 +138,8 @@ def evaluate(
             "tasks": list(tasks),
             "source": source,
             "limit": limit,
+            "limits": dict(limits),
+            "fewshot": fewshot,
             "batch_size": batch_size,
             "dtype": dtype,
             "device": device,
@@ -144,7 +157,7 @@ def evaluate(
 
 
 def _score(
-    task: Task, model: Callable[[], SharedPrefixLM], path: Path, key: dict[str, Any]
+    task: Task, model: Callable[[], PrefixLM], path: Path, key: dict[str, Any]
 ) -> list[Outcome]:
     """A task's outcomes, from a sealed file where its key holds, else scored chunk by chunk."""
     from lemon.evaluation.outcomes import UnfinishedOutcomes, judge, read_outcomes, write_outcomes
@@ -155,28 +168,18 @@ def _score(
         return sealed
     language_model = model()
     unfinished = UnfinishedOutcomes(path, key)
-    # Longest first, so that documents of like length share a pass. The chunks depend on the rows
-    # alone, so that a resumed task pads, and rounds, as an uninterrupted one does.
-    ordered = sorted(task.documents, key=lambda document: (-document.num_characters, document.id))
     size = max(CHUNK_DOCUMENTS, language_model.batch_size)
-    progress = ProgressLine(task.name, "document", len(ordered), len(unfinished.outcomes))
-    for first in range(0, len(ordered), size):
-        chunk = ordered[first : first + size]
-        if all(document.id in unfinished.outcomes for document in chunk):
+    progress = ProgressLine(task.name, "document", len(task.documents), len(unfinished.outcomes))
+    for group in _groups(task.documents):
+        chunks = [group[first : first + size] for first in range(0, len(group), size)]
+        left = [chunk for chunk in chunks if any(d.id not in unfinished.outcomes for d in chunk)]
+        if not left:
             continue
-        requests = [request for document in chunk for request in document.requests]
-        scores = iter(language_model.loglikelihood(requests, disable_tqdm=True))
-        outcomes = []
-        for document in chunk:
-            answers = [next(scores) for _ in document.requests]
-            if not all(math.isfinite(value) for value, _ in answers):
-                raise WorkFailed(
-                    f"task {task.name}, document {document.id}: a log-likelihood isn't finite; "
-                    "the model is broken"
-                )
-            outcomes.append(judge(task, document, answers))
-        unfinished.append(outcomes)
-        progress.show(len(unfinished.outcomes))
+        with language_model.sharing([request for document in group for request in document.requests]):
+            for chunk in left:
+                answers = _answers(language_model, task, chunk)
+                unfinished.append([judge(task, *pair) for pair in zip(chunk, answers, strict=True)])
+                progress.show(len(unfinished.outcomes))
     outcomes = list(unfinished.outcomes.values())
     write_outcomes(path, outcomes, key)
     unfinished.remove()
@@ -188,13 +191,50 @@ def _score(
     return outcomes
 
 
-def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
+def _groups(documents: Sequence[Document]) -> list[list[Document]]:
+    """The documents by the context that they share, each group longest first.
+
+    Groups and their order depend on the rows alone, so that a resumed task runs the same passes,
+    and rounds, as an uninterrupted one does.
+    """
+    groups: dict[str | None, list[Document]] = {}
+    for document in documents:
+        groups.setdefault(document.group, []).append(document)
+    return [
+        sorted(group, key=lambda document: (-document.num_characters, document.id))
+        for group in groups.values()
+    ]
+
+
+def _answers(
+    model: PrefixLM, task: Task, documents: Sequence[Document]
+) -> list[list[tuple[float, bool]] | list[str]]:
+    """What the model says to each document's requests."""
+    requests = [request for document in documents for request in document.requests]
+    if requests[0].request_type == "generate_until":
+        answers = iter(model.generate_until(requests, disable_tqdm=True))
+    else:
+        answers = iter(model.loglikelihood(requests, disable_tqdm=True))
+    said = [[next(answers) for _ in document.requests] for document in documents]
+    for document, scores in zip(documents, said, strict=True):
+        if not all(isinstance(one, str) or math.isfinite(one[0]) for one in scores):
+            raise WorkFailed(
+                f"task {task.name}, document {document.id}: a log-likelihood isn't finite; "
+                "the model is broken"
+            )
+    return said
+
+
+def _summary(task: Task, outcomes: list[Outcome], fewshot: str) -> dict[str, Any]:
     """What the manifest says of a task."""
     normalised = [outcome.acc_norm for outcome in outcomes if outcome.acc_norm is not None]
     return {
         "version": task.version,
         "split": task.split,
         "metric": task.metric,
+        "shots": task.shots,
+        "shots_asked": task.shots_asked,
+        "fewshot": fewshot,
         "rows": len(outcomes),
         "rows_available": task.available,
         "rows_sha256": task.rows_digest,
@@ -205,7 +245,7 @@ def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _perplexity(
-    model: Callable[[], SharedPrefixLM],
+    model: Callable[[], PrefixLM],
     text: Any,
     sequences: int | None,
     path: Path,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lemon.errors import BadInput, WorkFailed
-from lemon.evaluation.language_model import token_log_likelihoods
+from lemon.evaluation.prefix_lm import token_log_likelihoods
 from lemon.evaluation.progress import ProgressLine
 
 if TYPE_CHECKING:
