@@ -96,7 +96,7 @@ def _write_configs(
         aside = by_config[benchmark.config.format(**row)][1]
         assert aside is not None
         aside.append(row)
-    written = {}
+    written: dict[str, dict[str, Any]] = {}
     for config, (rows, aside) in by_config.items():
         label = task if config == benchmark.config else f"{task}/{config}"
         splits = _write_splits(folder, benchmark, config, deal_rows(label, benchmark, rows, aside))
@@ -110,7 +110,7 @@ def deal_rows(
 ) -> dict[str, list[Row]]:
     """The rows of the scored split, shuffled, and of the few-shot split, if it has any.
 
-    Repeats are dropped. Where `fewshot` is None, whole groups from the end of the shuffled rows
+    Repeats of scored rows are dropped. Where `fewshot` is None, whole groups from the end of the shuffled rows
     are set aside for it until there are FEWSHOT_ROWS of them.
     """
     rows = _unique(scored)
@@ -118,7 +118,7 @@ def deal_rows(
     shuffled = [rows[place] for place in order]
     if fewshot is not None:
         groups = {benchmark.group(row) for row in shuffled}
-        apart = [row for row in _unique(fewshot) if benchmark.group(row) not in groups]
+        apart = [row for row in fewshot if benchmark.group(row) not in groups]
         return {benchmark.split: shuffled} | ({benchmark.fewshot_split: apart} if apart else {})
     members: dict[str, list[Row]] = {}
     for row in shuffled:
