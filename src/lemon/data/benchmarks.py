@@ -110,8 +110,8 @@ def deal_rows(
 ) -> dict[str, list[Row]]:
     """The rows of the scored split, shuffled, and of the few-shot split, if it has any.
 
-    Repeats of scored rows are dropped. Where `fewshot` is None, whole groups from the end of the shuffled rows
-    are set aside for it until there are FEWSHOT_ROWS of them.
+    Repeats of scored rows are dropped. Where `fewshot` is None, whole groups from the end of the
+    shuffled rows are set aside for it until there are FEWSHOT_ROWS of them.
     """
     rows = _unique(scored)
     order = keyed_permutation(len(rows), "rows", ROW_SEED, task)

@@ -70,21 +70,30 @@ def shared_prefix(rules: ConfigurableTask, row: dict[str, Any], shots: int) -> s
 def fixed_contexts(
     rules: ConfigurableTask, rows: Sequence[dict[str, Any]], asked: int, window: Window | None
 ) -> tuple[list[str | list[str]], int]:
-    """Each row's context behind the same examples, and how many of those `asked` there are."""
+    """Each row's context behind the same examples, and how many of those `asked` there are.
+
+    A row that is among the examples gets the context that lm-eval gives it, which leaves it out of
+    them unless the task has a few-shot split of its own.
+    """
     if not asked:
         return drawn_contexts(rules, rows, 0), 0
     questions = [rules.doc_to_text(row) for row in rows]
-    shots = asked
+    shots, examples = asked, rules.sampler.df[:asked]
+    any_row = next((row for row in rows if row not in examples), rows[0])
     if window is not None:
         longest = _longest(rules, rows, questions, window)
 
         def length(count: int) -> int:
-            prefix = shared_prefix(rules, rows[0], count)
+            prefix = shared_prefix(rules, any_row, count)
             return max(window.length(request, prefix) for request in longest)
 
         shots = fitting_shots(asked, length, window.size)
-    prefix = shared_prefix(rules, rows[0], shots)
-    return [prefix + question for question in questions], shots
+    prefix = shared_prefix(rules, any_row, shots)
+    contexts = [
+        rules.fewshot_context(row, shots) if row in examples[:shots] else prefix + question
+        for row, question in zip(rows, questions, strict=True)
+    ]
+    return contexts, shots
 
 
 def fitting_shots(asked: int, length: Callable[[int], int], size: int) -> int:
