@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +15,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lemon.checkpoint import Checkpoint
-from lemon.errors import BadInput, WorkFailed
+from lemon.errors import BadInput
+from lemon.evaluation.asking import answered_chunks
 from lemon.evaluation.progress import ProgressLine, say
-from lemon.evaluation.tasks import FEWSHOT_SEED, Document, Fewshot, Task, Window, check_task_names, opened_tasks, rows_folder
+from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window
+from lemon.evaluation.tasks import Task, check_task_names, opened_tasks, rows_folder
 from lemon.provenance import file_digest, write_manifest
 from lemon.storage import storage_error, write_json
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 RULE_VERSION = 2  # raise it when the same inputs would be scored differently
 DTYPES = ("bfloat16", "float32", "float16")
-CHUNK_DOCUMENTS = 16  # scored and kept at once, or as many as the batch size
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -108,9 +108,8 @@ def evaluate(
 
     summaries: dict[str, dict[str, Any]] = {}
     window = _window(model_dir, checkpoint)
-    with opened_tasks(
-        tasks, source, limit, limits=limits, window=window, fewshot=fewshot
-    ) as opened:
+    rows = opened_tasks(tasks, source, limit, limits=limits, window=window, fewshot=fewshot)
+    with rows as opened:
         for task in opened:
             task_key = {
                 **key,
@@ -118,8 +117,7 @@ def evaluate(
                 "task": task.name,
                 "task_version": task.version,
                 "rows": task.rows_digest,
-                "shots": task.shots,
-                "fewshot": fewshot,
+                "prompts": task.prompts_digest,
             }
             outcomes = _score(task, model, out / f"{task.name}.parquet", task_key)
             summaries[task.name] = _summary(task, outcomes, fewshot)
@@ -168,18 +166,10 @@ def _score(
         return sealed
     language_model = model()
     unfinished = UnfinishedOutcomes(path, key)
-    size = max(CHUNK_DOCUMENTS, language_model.batch_size)
     progress = ProgressLine(task.name, "document", len(task.documents), len(unfinished.outcomes))
-    for group in _groups(task.documents):
-        chunks = [group[first : first + size] for first in range(0, len(group), size)]
-        left = [chunk for chunk in chunks if any(d.id not in unfinished.outcomes for d in chunk)]
-        if not left:
-            continue
-        with language_model.sharing([request for document in group for request in document.requests]):
-            for chunk in left:
-                answers = _answers(language_model, task, chunk)
-                unfinished.append([judge(task, *pair) for pair in zip(chunk, answers, strict=True)])
-                progress.show(len(unfinished.outcomes))
+    for chunk in answered_chunks(language_model, task, unfinished.outcomes):
+        unfinished.append([judge(task, document, answers) for document, answers in chunk])
+        progress.show(len(unfinished.outcomes))
     outcomes = list(unfinished.outcomes.values())
     write_outcomes(path, outcomes, key)
     unfinished.remove()
@@ -189,40 +179,6 @@ def _score(
         f"{progress.seconds:.1f} s"
     )
     return outcomes
-
-
-def _groups(documents: Sequence[Document]) -> list[list[Document]]:
-    """The documents by the context that they share, each group longest first.
-
-    Groups and their order depend on the rows alone, so that a resumed task runs the same passes,
-    and rounds, as an uninterrupted one does.
-    """
-    groups: dict[str | None, list[Document]] = {}
-    for document in documents:
-        groups.setdefault(document.group, []).append(document)
-    return [
-        sorted(group, key=lambda document: (-document.num_characters, document.id))
-        for group in groups.values()
-    ]
-
-
-def _answers(
-    model: PrefixLM, task: Task, documents: Sequence[Document]
-) -> list[list[tuple[float, bool]] | list[str]]:
-    """What the model says to each document's requests."""
-    requests = [request for document in documents for request in document.requests]
-    if requests[0].request_type == "generate_until":
-        answers = iter(model.generate_until(requests, disable_tqdm=True))
-    else:
-        answers = iter(model.loglikelihood(requests, disable_tqdm=True))
-    said = [[next(answers) for _ in document.requests] for document in documents]
-    for document, scores in zip(documents, said, strict=True):
-        if not all(isinstance(one, str) or math.isfinite(one[0]) for one in scores):
-            raise WorkFailed(
-                f"task {task.name}, document {document.id}: a log-likelihood isn't finite; "
-                "the model is broken"
-            )
-    return said
 
 
 def _summary(task: Task, outcomes: list[Outcome], fewshot: str) -> dict[str, Any]:
@@ -290,6 +246,15 @@ def _device(wanted: str) -> str:
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"device {wanted}: torch finds no GPU here; choose cpu or auto")
     return wanted
+
+
+def _window(model_dir: Path, checkpoint: Checkpoint) -> Window:
+    """What the model reads at once, known before its weights are loaded."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+    size = int(checkpoint.config["max_position_embeddings"])
+    return Window(lambda text: len(tokenizer(text)["input_ids"]), size)
 
 
 def _tokenizer_digest(model_dir: Path) -> str:

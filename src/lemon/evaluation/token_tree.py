@@ -72,7 +72,7 @@ class TokenTree:
         return torch.cat([prefix, seen.bool()], dim=1)
 
 
-def common_beginning(sequences: Sequence[Sequence[int]]) -> list[int]:
+def common_beginning(sequences: Sequence[list[int]]) -> list[int]:
     """The longest beginning that all sequences share; empty where there is none."""
     first, last = min(sequences), max(sequences)  # in the order of the lexicon, so all lie between
     same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
