@@ -19,6 +19,8 @@ from loopback_hub import Hub, commit_of, serving
 
 from lemon.data import pypi
 from lemon.data.assets import fetch, open_asset, read_lock
+from lemon.data.mirror import make_mirror
+from lemon.data.mirror_source import fetch_from_mirror
 from lemon.errors import BadInput, WorkFailed
 from lemon.registry import HubAsset, PypiAsset
 
@@ -215,6 +217,20 @@ def test_a_wheel_of_one_platform_is_asked_for_as_such(place, monkeypatch):
     assert "--platform manylinux_2_28_x86_64" in text
     assert "--python-version 311" in text
     assert "--only-binary :all:" in text
+
+
+def test_packages_travel_in_a_mirror(index, place, calls, tmp_path):
+    out, cache = place
+    digest = make_wheel(index, "alpha")
+    assets = {"words": pypi_asset("alpha", digest)}
+    for _ in range(2):
+        make_mirror(assets, ["words"], [], tmp_path / "mirror")
+    assert calls == ["alpha==1.0"]
+    for _ in range(2):
+        fetch_from_mirror(assets, ["words"], [], tmp_path / "mirror", out, cache)
+    assert calls == ["alpha==1.0"]
+    assert open_asset(read_lock(out), "words", cache).read("alpha/words.txt") == b"words of alpha"
+    assert fetch(assets, ["words"], tmp_path / "direct.json", cache) == read_lock(out)
 
 
 @pytest.fixture

@@ -97,6 +97,16 @@ def test_the_only_config_counts_as_the_default_one() -> None:
     assert chosen(two, needs("default", "test")) is None
 
 
+def test_one_config_a_value_stands_for_the_joint_one_or_for_every_one() -> None:
+    splits = {"test": ["t.parquet"], "dev": ["d.parquet"], "validation": ["v.parquet"]}
+    taken = {"test": ["t.parquet"], "dev": ["d.parquet"]}
+    subjects = {"anatomy": splits, "law": splits, "auxiliary": {"train": ["x.parquet"]}}
+    asked = needs("{subject}", "test", fewshot=True)
+    assert chosen(subjects, asked) == {"anatomy": taken, "law": taken}
+    assert chosen({**subjects, "all": splits}, asked) == {"all": taken}
+    assert chosen({"auxiliary": subjects["auxiliary"]}, asked) is None
+
+
 def test_the_written_card_declares_what_is_there_and_keeps_features_and_licence() -> None:
     configs = {"default": {"test": NAMES[1:3]}}
     text = written_card("owner/name", "main", "0" * 40, configs, front_matter(CARD))

@@ -119,24 +119,37 @@ def converted(names: Sequence[str]) -> Configs:
 def chosen(available: Configs, needed: NeededRows) -> Configs | None:
     """The files of the needed configs and splits; None unless all are there, as parquet.
 
-    A data set's only config counts as "default", whatever its name.
+    A data set's only config counts as "default", whatever its name. A config with a column's name
+    in braces, one config a value, stands for the one named "all" that holds them together, else
+    for every config with the scored splits.
     """
     result: Configs = {}
     for config, scored in needed.scored.items():
-        splits = available.get(config)
-        if splits is None and config == "default" and len(available) == 1:
-            [splits] = available.values()
-        if splits is None:
+        fewshot = config in needed.fewshot
+        for name, splits in _meant(available, config, scored).items():
+            wanted = set(scored)
+            if fewshot:
+                wanted.add(next((split for split in FEWSHOT_SPLITS if split in splits), "train"))
+            for split in sorted(wanted):
+                files = splits.get(split, [])
+                if not files or not all(file.endswith(".parquet") for file in files):
+                    return None
+                result.setdefault(name, {})[split] = files
+        if not _meant(result, config, scored):
             return None
-        wanted = set(scored)
-        if config in needed.fewshot:
-            wanted.add(next((name for name in FEWSHOT_SPLITS if name in splits), "train"))
-        for split in sorted(wanted):
-            files = splits.get(split, [])
-            if not files or not all(name.endswith(".parquet") for name in files):
-                return None
-            result.setdefault(config, {})[split] = files
     return result
+
+
+def _meant(available: Configs, config: str, scored: set[str]) -> Configs:
+    """The configs that a name stands for, by the name under which they are mirrored."""
+    if "{" in config:
+        whole = {name: splits for name, splits in available.items() if scored <= set(splits)}
+        return {"all": whole["all"]} if "all" in whole else whole
+    if config in available:
+        return {config: available[config]}
+    if config == "default" and len(available) == 1:
+        return {config: next(iter(available.values()))}
+    return {}
 
 
 def file_names(configs: Configs) -> list[str]:
