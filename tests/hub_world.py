@@ -6,7 +6,7 @@ import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from loopback_hub import Files, Hub
+from loopback_hub import Hub
 from task_rows import REPOSITORIES, rows_of
 
 CONVERTED = "refs/convert/parquet"
@@ -19,12 +19,16 @@ def parquet(task: str, count: int, seed: int = 0) -> bytes:
     return out.getvalue()
 
 
-def add_declared(hub: Hub, task: str, count: int = 6, more: Files | None = None) -> str:
-    """A data set whose README declares its files; the split train is there too."""
+def add_declared(hub: Hub, task: str, count: int = 6, head: str = "") -> str:
+    """A data set whose README declares its files; the split train is there too.
+
+    Args:
+        head: more lines of the front matter.
+    """
     repository, config, split = REPOSITORIES[task]
     folder = "data" if config == "default" else config
     card = (
-        f"---\nlicense: cc0-1.0\nconfigs:\n- config_name: {config}\n  data_files:\n"
+        f"---\n{head}license: cc0-1.0\nconfigs:\n- config_name: {config}\n  data_files:\n"
         f"  - split: train\n    path: {folder}/train-*\n"
         f"  - split: {split}\n    path: {folder}/{split}-*\n---\n# A set\n"
     )
@@ -33,7 +37,6 @@ def add_declared(hub: Hub, task: str, count: int = 6, more: Files | None = None)
         f"{folder}/{split}-00000-of-00001.parquet": parquet(task, count),
         f"{folder}/train-00000-of-00001.parquet": parquet(task, 3, seed=5),
         "notes.txt": b"not needed",
-        **(more or {}),
     }
     return hub.add(f"datasets/{repository}", files)
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from urllib.parse import unquote, urlsplit
 
 LARGE = 2000  # bytes; larger files are kept as a real hub keeps large ones, by sha256
+
+CUT, STALL = 0, -1
 
 Files = dict[str, bytes]
 
@@ -22,7 +24,8 @@ class Fault:
     """What happens to the next requests whose method and path match.
 
     Attributes:
-        status: the answer; 0 stands for a connection cut in the middle of the content.
+        status: the answer; CUT for a connection that ends in the middle of the content, STALL
+            for one that stays silent there.
         times: how often; -1 for always.
     """
 
@@ -41,6 +44,7 @@ class Hub:
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
+    ended: Event = field(default_factory=Event)
 
     def add(self, repository: str, files: Files, revision: str = "main") -> str:
         """Put files on a branch; gives the commit."""
@@ -106,7 +110,7 @@ def serving() -> Iterator[Hub]:
         def answer(self) -> None:
             path = unquote(urlsplit(self.path).path)
             fault = hub.take_fault(f"{self.command} {path}")
-            if fault and fault.status:
+            if fault and fault.status > 0:
                 self.send(fault.status, b"{}", {"X-Error-Code": fault.code} if fault.code else {})
             elif found := re.fullmatch(
                 r"/api/((?:datasets|models)/[^/]+/[^/]+)/revision/(.+)", path
@@ -114,7 +118,7 @@ def serving() -> Iterator[Hub]:
                 self.describe(found[1], found[2])
             elif found := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/(.+)", path):
                 repository = f"{found[1] or 'models/'}{found[2]}"
-                self.give(repository, found[3], cut=fault is not None)
+                self.give(repository, found[3], fault.status if fault else None)
             else:
                 self.send(404, b"{}", {})
 
@@ -145,7 +149,7 @@ def serving() -> Iterator[Hub]:
             body = {"id": name, "sha": commit_of(files), "siblings": siblings, "tags": []}
             self.send(200, json.dumps(body).encode(), {})
 
-        def give(self, repository: str, rest: str, cut: bool) -> None:
+        def give(self, repository: str, rest: str, broken: int | None) -> None:
             revision, _, name = rest.partition("/")
             files = self.find(repository, revision)
             if files is None:
@@ -156,12 +160,12 @@ def serving() -> Iterator[Hub]:
             content = files[name]
             headers = {"ETag": f'"{etag_of(content)}"', "X-Repo-Commit": commit_of(files)}
             start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            if start and not cut:
+            if start and broken is None:
                 begin = int(start[1])
                 headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
                 self.send(206, content[begin:], headers)
             else:
-                self.send(200, content, headers, cut)
+                self.send(200, content, headers, broken)
 
         def find(self, repository: str, revision: str) -> Files | None:
             files = hub.files(repository, revision)
@@ -172,15 +176,18 @@ def serving() -> Iterator[Hub]:
             return files
 
         def send(
-            self, status: int, body: bytes, headers: dict[str, str], cut: bool = False
+            self, status: int, body: bytes, headers: dict[str, str], broken: int | None = None
         ) -> None:
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body[: len(body) // 2] if cut else body)
-            self.close_connection = self.close_connection or cut
+            if self.command == "HEAD":
+                return
+            self.wfile.write(body if broken is None else body[: len(body) // 2])
+            if broken == STALL:
+                hub.ended.wait()
+            self.close_connection = self.close_connection or broken is not None
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -190,6 +197,7 @@ def serving() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

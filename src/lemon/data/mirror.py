@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lemon.data.archive import FolderFiles
 from lemon.data.assets import LockedAsset, declared_asset, fetch_asset
+from lemon.data.hub import UNFINISHED as UNFINISHED_DOWNLOAD
 from lemon.data.hub import NotThere, Wanted, download, snapshot, wanted_asset
 from lemon.data.hub_rows import (
     CONVERTED,
@@ -112,9 +113,10 @@ class _Work:
             names = sorted(found.files)
             if revision == "main":
                 if CARD in found.files:
-                    with tempfile.TemporaryDirectory(dir=self.folder, prefix=".card-") as scratch:
-                        download(pinned, found, [CARD], Path(scratch))
-                        card = front_matter((Path(scratch) / CARD).read_text(encoding="utf-8"))
+                    # Not yet the mirror's own README, which is written last.
+                    scratch = place / UNFINISHED_DOWNLOAD / "card"
+                    download(pinned, found, [CARD], scratch)
+                    card = front_matter((scratch / CARD).read_text(encoding="utf-8"))
                 layouts = [declared(card, names), named(names)]
             else:
                 layouts = [converted(names)]
@@ -157,6 +159,9 @@ class _Work:
             self.manifest.write(self.folder / MANIFEST)
         try:
             (self.folder / UNFINISHED).unlink(missing_ok=True)
+            for left in (*self.folder.glob(".*.partial"), *self.folder.glob("*/.*.partial")):
+                # Of a call that was killed; nobody else writes here.
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         except OSError as error:
             raise storage_error(error, self.folder) from error
         stamps = [
