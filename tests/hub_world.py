@@ -3,54 +3,62 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from loopback_hub import Hub
-from task_rows import REPOSITORIES, rows_of
+from loopback_hub import Files, Hub
+from task_rows import FEWSHOT_FROM, FEWSHOT_ROWS, REPOSITORIES, rows_of
 
 CONVERTED = "refs/convert/parquet"
 
 
-def parquet(task: str, count: int, seed: int = 0) -> bytes:
-    """`count` rows of a task as a parquet file."""
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    """Rows as a parquet file."""
     out = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows_of(task, count, seed)), out)
+    pq.write_table(pa.Table.from_pylist(rows), out)
     return out.getvalue()
 
 
+def splits_of(task: str, count: int) -> tuple[str, dict[str, bytes]]:
+    """The config of a task's rows, and its files by split; MMLU's subjects are together."""
+    _, config, scored = REPOSITORIES[task]
+    fewshot = rows_of(task, FEWSHOT_ROWS, first=FEWSHOT_FROM)
+    return config or "all", {
+        scored: parquet(rows_of(task, count)),
+        "train" if config else "dev": parquet(fewshot),
+    }
+
+
 def add_declared(hub: Hub, task: str, count: int = 6, head: str = "") -> str:
-    """A data set whose README declares its files; the split train is there too.
+    """A task's data set, other tasks' configs included, whose README declares its files.
 
     Args:
         head: more lines of the front matter.
     """
-    repository, config, split = REPOSITORIES[task]
-    folder = "data" if config == "default" else config
-    card = (
-        f"---\n{head}license: cc0-1.0\nconfigs:\n- config_name: {config}\n  data_files:\n"
-        f"  - split: train\n    path: {folder}/train-*\n"
-        f"  - split: {split}\n    path: {folder}/{split}-*\n---\n# A set\n"
-    )
-    files = {
-        "README.md": card.encode(),
-        f"{folder}/{split}-00000-of-00001.parquet": parquet(task, count),
-        f"{folder}/train-00000-of-00001.parquet": parquet(task, 3, seed=5),
-        "notes.txt": b"not needed",
-    }
+    repository = REPOSITORIES[task][0]
+    lines = ["---", *head.splitlines(), "license: cc0-1.0", "configs:"]
+    files: Files = {"notes.txt": b"not needed"}
+    for other in REPOSITORIES:
+        if REPOSITORIES[other][0] == repository:
+            config, splits = splits_of(other, count)
+            folder = "data" if config == "default" else config
+            lines += [f"- config_name: {config}", "  data_files:"]
+            for split, content in splits.items():
+                lines += [f"  - split: {split}", f"    path: {folder}/{split}-*"]
+                files[f"{folder}/{split}-00000-of-00001.parquet"] = content
+    files["README.md"] = "\n".join([*lines, "---", "# A set", ""]).encode()
     return hub.add(f"datasets/{repository}", files)
 
 
-def add_scripted(hub: Hub, task: str, count: int = 6, config: str | None = None) -> str:
+def add_scripted(hub: Hub, task: str, count: int = 6) -> str:
     """A data set made by a script; its rows are on the branch of converted files alone."""
-    repository, own, split = REPOSITORIES[task]
+    repository = REPOSITORIES[task][0]
     name = repository.partition("/")[2]
     hub.add(
         f"datasets/{repository}",
         {"README.md": b"---\nlicense: other\n---\n", f"{name}.py": b"raise SystemExit\n"},
     )
-    files = {
-        f"{config or own}/{split}/0000.parquet": parquet(task, count),
-        f"{config or own}/train/0000.parquet": parquet(task, 3, seed=5),
-    }
+    config, splits = splits_of(task, count)
+    files = {f"{config}/{split}/0000.parquet": content for split, content in splits.items()}
     return hub.add(f"datasets/{repository}", files, CONVERTED)

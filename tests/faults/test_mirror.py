@@ -22,11 +22,13 @@ from loopback_hub import CUT, STALL, Hub, serving
 
 from lemon.data import hub as hub_client
 from lemon.data.assets import fetch, open_asset, read_lock
+from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.data.mirror import make_mirror
 from lemon.data.mirror_source import fetch_from_mirror
 from lemon.data.row_files import check_rows
 from lemon.errors import BadInput, WorkFailed
-from lemon.registry import HubAsset
+from lemon.evaluation.tasks import opened_tasks
+from lemon.registry import TASKS, HubAsset
 
 MODEL = "models/owner/small"
 
@@ -113,6 +115,17 @@ def test_a_mirror_holds_what_is_needed_and_says_where_from(hub: Hub, tmp_path: P
         for name, stamp in entry["files"].items():
             data = (tmp_path / repository / name).read_bytes()
             assert stamp == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def test_every_task_opens_from_a_mirror(hub: Hub, tmp_path: Path) -> None:
+    scripted = ("logiqa", "lambada_openai")
+    for task in BENCHMARKS:
+        (add_scripted if task in scripted else add_declared)(hub, task)
+    mirror(tmp_path, *BENCHMARKS, assets=False)
+    files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.parquet")]
+    assert len(files) == 11 + sum(TASKS[task].shots > 0 for task in BENCHMARKS)
+    with opened_tasks(list(BENCHMARKS), str(tmp_path), 4) as opened:
+        assert {task.name: len(task.documents) for task in opened} == dict.fromkeys(BENCHMARKS, 4)
 
 
 def test_a_second_call_asks_the_hub_nothing_and_changes_nothing(hub: Hub, tmp_path: Path) -> None:
@@ -372,7 +385,11 @@ def test_a_kill_in_the_middle_of_a_file_leaves_nothing_half_written(
     command = ("--mirror", str(folder))
     process = lemon_fetch(from_hub, *command, endpoint=hub.url, cache=cache)
     deadline = time.monotonic() + 60
-    while not hub.asked("GET .*safetensors") or not list(folder.rglob("*.incomplete")):
+    while not (
+        hub.asked("GET .*safetensors")
+        and any(name.endswith("config.json") for name in visible(folder))
+        and any(path.stat().st_size for path in folder.rglob("*.incomplete"))
+    ):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)

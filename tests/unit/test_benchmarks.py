@@ -15,8 +15,9 @@ import pytest
 from lemon.config import Preset, ShapeSettings
 from lemon.data.archive import ZipFiles
 from lemon.data.assets import LockedAsset, default_cache, fetch
-from lemon.data.benchmark_rows import BENCHMARKS, arc_row, logiqa_row, read_logiqa
+from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.data.benchmarks import FEWSHOT_ROWS, deal_rows, prepare_tasks
+from lemon.data.question_readers import arc_row, logiqa_row, read_logiqa
 from lemon.errors import BadInput
 from lemon.registry import TASKS
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
+from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.data.hub_rows import (
     NeededRows,
     chosen,
@@ -12,6 +17,7 @@ from lemon.data.hub_rows import (
     needed_rows,
     written_card,
 )
+from lemon.errors import BadInput
 
 NAMES = [
     "README.md",
@@ -41,8 +47,8 @@ dataset_info:
 """
 
 
-def needs(config: str, *splits: str, fewshot: bool = False) -> NeededRows:
-    return NeededRows(["task"], {config: set(splits)}, {config} if fewshot else set())
+def needs(config: str, *splits: str) -> NeededRows:
+    return NeededRows(["task"], {config: set(splits)})
 
 
 def test_declared_files_follow_the_globs_of_the_front_matter() -> None:
@@ -75,11 +81,8 @@ def test_converted_files_lie_by_config_and_split_and_partial_ones_do_not_count()
 def test_only_the_needed_splits_are_chosen() -> None:
     available = {"default": {"test": ["t.parquet"], "train": ["a.parquet"], "dev": ["d.parquet"]}}
     assert chosen(available, needs("default", "test")) == {"default": {"test": ["t.parquet"]}}
-    shots = chosen(available, needs("default", "test", fewshot=True))
-    assert shots == {"default": {"test": ["t.parquet"], "train": ["a.parquet"]}}
-    del available["default"]["train"]
-    shots = chosen(available, needs("default", "test", fewshot=True))
-    assert shots == {"default": {"test": ["t.parquet"], "dev": ["d.parquet"]}}
+    both = {"default": {"test": ["t.parquet"], "dev": ["d.parquet"]}}
+    assert chosen(available, needs("default", "test", "dev")) == both
 
 
 def test_nothing_is_chosen_unless_all_is_there_as_parquet() -> None:
@@ -101,7 +104,7 @@ def test_one_config_a_value_stands_for_the_joint_one_or_for_every_one() -> None:
     splits = {"test": ["t.parquet"], "dev": ["d.parquet"], "validation": ["v.parquet"]}
     taken = {"test": ["t.parquet"], "dev": ["d.parquet"]}
     subjects = {"anatomy": splits, "law": splits, "auxiliary": {"train": ["x.parquet"]}}
-    asked = needs("{subject}", "test", fewshot=True)
+    asked = needs("{subject}", "test", "dev")
     assert chosen(subjects, asked) == {"anatomy": taken, "law": taken}
     assert chosen({**subjects, "all": splits}, asked) == {"all": taken}
     assert chosen({"auxiliary": subjects["auxiliary"]}, asked) is None
@@ -119,10 +122,28 @@ def test_the_written_card_declares_what_is_there_and_keeps_features_and_licence(
 
 
 def test_needs_are_read_from_the_table_of_benchmarks() -> None:
-    from lemon.data.benchmark_rows import BENCHMARKS
+    needed = needed_rows(BENCHMARKS)
+    assert needed["allenai/sciq"].splits == {"default": {"test"}}
+    assert needed["allenai/ai2_arc"].tasks == ["arc_easy", "arc_challenge"]
+    assert needed["allenai/ai2_arc"].splits == {
+        "ARC-Easy": {"test"},
+        "ARC-Challenge": {"test", "train"},
+    }
+    assert needed["cais/mmlu"].splits == {"{subject}": {"test", "dev"}}
+    with pytest.raises(BadInput, match="data set of copa is not known"):
+        needed_rows(["copa"])
 
+
+def test_needs_are_the_splits_that_the_task_files_read() -> None:
+    from lemon.evaluation.tasks import TASK_FILES
+
+    keys = ("test_split", "validation_split", "training_split", "fewshot_split")
     for repository, rows in needed_rows(BENCHMARKS).items():
+        read: dict[str, set[str]] = {}
         for task in rows.tasks:
-            benchmark = BENCHMARKS[task]
-            assert benchmark.repository == repository
-            assert benchmark.split in rows.scored[benchmark.config]
+            lines = (TASK_FILES / f"{task}.yaml").read_text().splitlines()
+            said = dict(line.split(": ", 1) for line in lines if re.match(r"\w+: ", line))
+            assert said["dataset_path"] == repository
+            splits = {said[key] for key in keys if key in said}
+            read.setdefault(BENCHMARKS[task].config, set()).update(splits)
+        assert read == rows.splits

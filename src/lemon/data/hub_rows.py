@@ -18,24 +18,19 @@ from lemon.errors import BadInput
 from lemon.registry import TASKS
 
 CONVERTED = "refs/convert/parquet"
-FEWSHOT_SPLITS = ("train", "dev")  # the first of them that a config has
 Splits = dict[str, list[str]]  # files by split
 Configs = dict[str, Splits]
 
 
 @dataclass
 class NeededRows:
-    """What the tasks read of one data set.
-
-    Attributes:
-        tasks: that read it.
-        scored: splits by config.
-        fewshot: the configs whose few-shot split is read too.
-    """
+    """What the tasks read of one data set: splits by config, few-shot rows where a task has any."""
 
     tasks: list[str]
-    scored: dict[str, set[str]]
-    fewshot: set[str]
+    splits: dict[str, set[str]]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{one}: {', '.join(sorted(self.splits[one]))}" for one in self.splits)
 
 
 def needed_rows(tasks: Iterable[str]) -> dict[str, NeededRows]:
@@ -52,11 +47,12 @@ def needed_rows(tasks: Iterable[str]) -> dict[str, NeededRows]:
                 f"{', '.join(BENCHMARKS)}; take it out"
             )
         benchmark = BENCHMARKS[task]
-        rows = needed.setdefault(benchmark.repository, NeededRows([], {}, set()))
+        rows = needed.setdefault(benchmark.repository, NeededRows([], {}))
         rows.tasks.append(task)
-        rows.scored.setdefault(benchmark.config, set()).add(benchmark.split)
+        splits = rows.splits.setdefault(benchmark.config, set())
+        splits.add(benchmark.split)
         if TASKS[task].shots:
-            rows.fewshot.add(benchmark.config)
+            splits.add(benchmark.fewshot_split)
     return needed
 
 
@@ -121,29 +117,26 @@ def chosen(available: Configs, needed: NeededRows) -> Configs | None:
 
     A data set's only config counts as "default", whatever its name. A config with a column's name
     in braces, one config a value, stands for the one named "all" that holds them together, else
-    for every config with the scored splits.
+    for every config with the needed splits.
     """
     result: Configs = {}
-    for config, scored in needed.scored.items():
-        fewshot = config in needed.fewshot
-        for name, splits in _meant(available, config, scored).items():
-            wanted = set(scored)
-            if fewshot:
-                wanted.add(next((split for split in FEWSHOT_SPLITS if split in splits), "train"))
+    for config, wanted in needed.splits.items():
+        meant = _meant(available, config, wanted)
+        if not meant:
+            return None
+        for name, splits in meant.items():
             for split in sorted(wanted):
                 files = splits.get(split, [])
                 if not files or not all(file.endswith(".parquet") for file in files):
                     return None
                 result.setdefault(name, {})[split] = files
-        if not _meant(result, config, scored):
-            return None
     return result
 
 
-def _meant(available: Configs, config: str, scored: set[str]) -> Configs:
+def _meant(available: Configs, config: str, wanted: set[str]) -> Configs:
     """The configs that a name stands for, by the name under which they are mirrored."""
     if "{" in config:
-        whole = {name: splits for name, splits in available.items() if scored <= set(splits)}
+        whole = {name: splits for name, splits in available.items() if wanted <= set(splits)}
         return {"all": whole["all"]} if "all" in whole else whole
     if config in available:
         return {config: available[config]}

@@ -125,9 +125,8 @@ class _Work:
                 if configs is not None:
                     download(pinned, found, file_names(configs), place)
                     return revision, found.commit, configs, card
-        asked = "; ".join(f"{c}: {', '.join(sorted(s))}" for c, s in needed.scored.items())
         raise BadInput(
-            f"{subject}: {repository} has no parquet files of these configs and splits ({asked}), "
+            f"{subject}: {repository} has no parquet files of these configs and splits ({needed}), "
             f"neither at main nor at {CONVERTED}; {mend}"
         )
 
@@ -211,7 +210,7 @@ def _key(wanted: Wanted) -> str:
 
 def _joined(needed: NeededRows, before: Configs) -> NeededRows:
     """The needs of this call and what an earlier one mirrored."""
-    scored = {config: set(splits) for config, splits in before.items()}
-    for config, splits in needed.scored.items():
-        scored.setdefault(config, set()).update(splits)
-    return NeededRows(needed.tasks, scored, needed.fewshot)
+    splits = {config: set(files) for config, files in before.items()}
+    for config, names in needed.splits.items():
+        splits.setdefault(config, set()).update(names)
+    return NeededRows(needed.tasks, splits)
