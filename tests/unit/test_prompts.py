@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 from hashlib import sha256
 from importlib.util import find_spec
 from itertools import groupby
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from task_rows import REPOSITORIES, write_mirror
 
+from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prompts import Window, fitting_shots
 from lemon.evaluation.tasks import Task, opened_tasks
 from lemon.registry import TASKS
@@ -139,6 +141,34 @@ def test_drawn_prompts_are_lm_evals_own(name: str, generated: Path, tmp_path: Pa
     contexts = {document.requests[0].args[0][:200] for document in task.documents}
     if TASKS[name].shots and name != "mmlu":
         assert len(contexts) > 6  # each its own examples
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_answers_are_judged_as_by_lm_evals_own_task(
+    name: str, generated: Path, tmp_path: Path
+) -> None:
+    task = opened(name, generated, None)
+    theirs = {
+        group: built_in(name, group, generated, tmp_path, "fixed")
+        for group in {document.group for document in task.documents}
+    }
+    draw = random.Random(name)
+    seen = set()
+    for document in task.documents:
+        rules, answers = theirs[document.group], list[Any]()
+        if task.lm_eval_task.OUTPUT_TYPE == "generate_until":
+            answers = [draw.choice([f" {draw.choice(document.row['answer'])}".upper(), " owl", ""])]
+            filtered = [answers[0].lstrip()]
+        else:
+            answers = [(-9 * draw.random(), draw.random() < 0.5) for _ in document.requests]
+            filtered = answers
+        expected = rules.process_results(document.row, filtered)
+        outcome = judge(task, document, answers)
+        assert outcome.correct == bool(expected[task.metric])
+        assert outcome.acc == bool(expected.get("acc", expected[task.metric]))
+        assert outcome.acc_norm == expected.get("acc_norm")
+        seen.add(outcome.correct)
+    assert seen == {True, False}
 
 
 @pytest.mark.parametrize("name", [name for name, info in TASKS.items() if info.shots])

@@ -53,7 +53,7 @@ def test_limits_of_single_tasks_go_before_the_common_one(mirror: Path) -> None:
 
 def test_subjects_take_turns() -> None:
     assert in_turn(["a", "a", "a", "b", "c", "c"]) == [0, 3, 4, 1, 5, 2]
-    assert in_turn(["a", "b", "a", "b"]) == [0, 1, 2, 3]
+    assert in_turn(["b", "a", "b", "a"]) == [1, 0, 3, 2]
     assert in_turn([None, None, None]) == [0, 1, 2]
 
 
@@ -152,6 +152,14 @@ def test_too_few_rows_for_the_examples_are_refused(tmp_path: Path) -> None:
             opened_tasks(["nq_open"], str(tmp_path), None, fewshot=fewshot) as opened,
         ):
             list(opened)
+
+
+def test_an_unknown_protocol_is_refused(mirror: Path) -> None:
+    with (
+        pytest.raises(BadInput, match="'first'; choose fixed or drawn"),
+        opened_tasks(["piqa"], str(mirror), 1, fewshot="first"),
+    ):
+        pass
 
 
 def test_the_prompts_digest_follows_the_examples(mirror: Path) -> None:

@@ -68,15 +68,14 @@ def _files(place: Path, config: str, split: str, data_files: Any) -> list[str]:
 
 
 def in_turn(subjects: Sequence[str | None]) -> list[int]:
-    """The rows' numbers, one of each subject in turn while it has any.
+    """The rows' numbers, one of each subject in turn, by name, while it has any.
 
     Args:
-        subjects: of each row; the order of their first rows is the order of the turns.
+        subjects: of each row; None throughout leaves the rows in their order.
     """
-    order = {subject: place for place, subject in enumerate(dict.fromkeys(subjects))}
     seen: Counter[str | None] = Counter()
     turns = []
     for number, subject in enumerate(subjects):
-        turns.append((seen[subject], order[subject], number))
+        turns.append((seen[subject], subject or "", number))
         seen[subject] += 1
     return [number for _, _, number in sorted(turns)]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from lemon.data.row_files import check_rows
 from lemon.errors import BadInput, WorkFailed
@@ -188,11 +188,15 @@ def opened_tasks(
             lm-eval's own draw, which differs from question to question.
 
     Raises:
-        BadInput: a task's rows are missing or can't be read, or few-shot rows are too few.
+        BadInput: a task's rows are missing or can't be read, few-shot rows are too few, or
+            `fewshot` is unknown.
         WorkFailed: the Hub can't be reached.
     """
     from lm_eval.tasks import TaskManager
 
+    if fewshot not in get_args(Fewshot):
+        known = " or ".join(get_args(Fewshot))
+        raise BadInput(f"unknown few-shot protocol {fewshot!r}; choose {known}")
     folder = rows_folder(source)
     registered = TaskManager(include_path=TASK_FILES, include_defaults=False).task_index
     with tempfile.TemporaryDirectory(prefix="lemon-tasks-") as scratch:
@@ -245,9 +249,8 @@ def _open(
     rules.set_fewshot_seed(FEWSHOT_SEED)
     rows, asked = rules.eval_docs, TASKS[name].shots
     groups: list[str | None] = list(rows["subject"]) if name == "mmlu" else [None] * len(rows)
-    order = {group: place for place, group in enumerate(dict.fromkeys(groups))}
     turns = in_turn(groups)[:limit]
-    chosen = sorted((order[groups[row]], id, row) for id, row in enumerate(turns))
+    chosen = sorted((groups[row] or "", id, row) for id, row in enumerate(turns))
     pool = list(rules.sampler.df)
     documents = []
     for group, members in groupby(chosen, lambda one: groups[one[2]]):
