@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,12 @@ import pyarrow.parquet as pq
 from loopback_hub import Files, Hub
 from task_rows import FEWSHOT_FROM, FEWSHOT_ROWS, REPOSITORIES, rows_of
 
+from lemon.data.mirror import make_mirror
+from lemon.registry import HubAsset
+
 CONVERTED = "refs/convert/parquet"
+MODEL = "models/owner/small"
+WEIGHTS = bytes(range(256)) * 40
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
@@ -62,3 +68,37 @@ def add_scripted(hub: Hub, task: str, count: int = 6) -> str:
     config, splits = splits_of(task, count)
     files = {f"{config}/{split}/0000.parquet": content for split, content in splits.items()}
     return hub.add(f"datasets/{repository}", files, CONVERTED)
+
+
+def add_model(hub: Hub) -> str:
+    """The repository of ASSETS."""
+    files = {"config.json": b"{}", "model.safetensors": WEIGHTS, "x.bin": b"no"}
+    return hub.add(MODEL, files)
+
+
+def hub_asset(**changes: object) -> HubAsset:
+    """The asset of a small model, with some settings changed."""
+    asset = HubAsset(
+        kind="hub",
+        repo="owner/small",
+        revision="main",
+        repo_type="model",
+        patterns=("*.json", "*.safetensors"),
+        licence="CC0",
+        what="a model",
+    )
+    return asset.model_copy(update=changes)
+
+
+ASSETS = {"model": hub_asset()}
+
+
+def mirror(folder: Path, *tasks: str, assets: bool = True) -> None:
+    """Mirror tasks, and the model unless told otherwise."""
+    make_mirror(ASSETS, ["model"] if assets else [], tasks, folder)
+
+
+def visible(folder: Path) -> list[str]:
+    """Every file that isn't hidden, nor in a hidden folder."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(p.as_posix() for p in paths if not any(part.startswith(".") for part in p.parts))

@@ -237,7 +237,7 @@ def test_packages_travel_in_a_mirror(index, place, calls, tmp_path):
 def hub(monkeypatch) -> Iterator[Hub]:
     with serving() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.url)
-        monkeypatch.setattr("lemon.data.hub.WAITS", (0.0,))
+        monkeypatch.setattr("lemon.data.hub_patience.WAITS", (0.0,))
         served.add("models/owner/name", {"config.json": b"{}", "x.bin": b"not taken"})
         yield served
 

@@ -12,82 +12,24 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-from hub_world import CONVERTED, add_declared, add_scripted
-from loopback_hub import CUT, STALL, Hub, serving
+from hub_world import (
+    CONVERTED,
+    MODEL,
+    WEIGHTS,
+    add_declared,
+    hub_asset,
+    mirror,
+    visible,
+)
+from loopback_hub import CUT, STALL, Hub
 
-from lemon.data import hub as hub_client
-from lemon.data.assets import fetch, open_asset, read_lock
-from lemon.data.benchmark_rows import BENCHMARKS
-from lemon.data.mirror import make_mirror
-from lemon.data.mirror_source import fetch_from_mirror
+from lemon.data.assets import open_asset, read_lock
+from lemon.data.hub_patience import WAITS
 from lemon.data.row_files import check_rows
 from lemon.errors import BadInput, WorkFailed
-from lemon.evaluation.tasks import opened_tasks
-from lemon.registry import TASKS, HubAsset
-
-MODEL = "models/owner/small"
-
-
-class NoWait:
-    """Stands for the module `time`: waits are noted, not waited."""
-
-    waits: ClassVar[list[float]] = []
-
-    @classmethod
-    def sleep(cls, seconds: float) -> None:
-        cls.waits.append(seconds)
-
-    @staticmethod
-    def time() -> float:
-        return 0.0
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving() as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.url)
-        NoWait.waits.clear()
-        for module in ("lemon.data.hub", "huggingface_hub.utils._http"):
-            monkeypatch.setattr(f"{module}.time", NoWait)
-        monkeypatch.setattr("huggingface_hub.file_download.time", NoWait)
-        add_declared(served, "sciq")
-        add_scripted(served, "logiqa")
-        served.add(
-            MODEL,
-            {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 40, "x.bin": b"no"},
-        )
-        yield served
-
-
-def hub_asset(**changes: object) -> HubAsset:
-    asset = HubAsset(
-        kind="hub",
-        repo="owner/small",
-        revision="main",
-        repo_type="model",
-        patterns=("*.json", "*.safetensors"),
-        licence="CC0",
-        what="a model",
-    )
-    return asset.model_copy(update=changes)
-
-
-ASSETS = {"model": hub_asset()}
-
-
-def mirror(folder: Path, *tasks: str, assets: bool = True) -> None:
-    make_mirror(ASSETS, ["model"] if assets else [], tasks, folder)
-
-
-def visible(folder: Path) -> list[str]:
-    """Every file that isn't hidden, nor in a hidden folder."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(p.as_posix() for p in paths if not any(part.startswith(".") for part in p.parts))
 
 
 def test_a_mirror_holds_what_is_needed_and_says_where_from(hub: Hub, tmp_path: Path) -> None:
@@ -115,17 +57,6 @@ def test_a_mirror_holds_what_is_needed_and_says_where_from(hub: Hub, tmp_path: P
         for name, stamp in entry["files"].items():
             data = (tmp_path / repository / name).read_bytes()
             assert stamp == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-
-
-def test_every_task_opens_from_a_mirror(hub: Hub, tmp_path: Path) -> None:
-    scripted = ("logiqa", "lambada_openai")
-    for task in BENCHMARKS:
-        (add_scripted if task in scripted else add_declared)(hub, task)
-    mirror(tmp_path, *BENCHMARKS, assets=False)
-    files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.parquet")]
-    assert len(files) == 11 + sum(TASKS[task].shots > 0 for task in BENCHMARKS)
-    with opened_tasks(list(BENCHMARKS), str(tmp_path), 4) as opened:
-        assert {task.name: len(task.documents) for task in opened} == dict.fromkeys(BENCHMARKS, 4)
 
 
 def test_a_second_call_asks_the_hub_nothing_and_changes_nothing(hub: Hub, tmp_path: Path) -> None:
@@ -189,22 +120,24 @@ def test_a_data_set_without_the_split_says_so(hub: Hub, tmp_path: Path) -> None:
         mirror(tmp_path, "piqa")
 
 
-def test_a_hub_that_stumbles_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+def test_a_hub_that_stumbles_is_asked_again(hub: Hub, waits: list[float], tmp_path: Path) -> None:
     hub.fault("GET /api/datasets/allenai/sciq", 503, times=2)
     hub.fault("GET .*safetensors", 503, times=1)
     mirror(tmp_path, "sciq")
-    assert NoWait.waits[:2] == list(hub_client.WAITS[:2])
+    assert waits[:2] == list(WAITS[:2])
     assert (tmp_path / "mirror.json").exists()
 
 
-def test_a_hub_that_stays_down_gives_one_message(hub: Hub, tmp_path: Path) -> None:
+def test_a_hub_that_stays_down_gives_one_message(
+    hub: Hub, waits: list[float], tmp_path: Path
+) -> None:
     hub.fault("GET /api/datasets", 503)
     with pytest.raises(WorkFailed) as failed:
         mirror(tmp_path, "sciq")
     for words in ("task sciq: allenai/sciq at revision main", "answer was 503", "4 tries"):
         assert words in str(failed.value)
     assert "goes on where it stopped" in str(failed.value)
-    assert NoWait.waits == list(hub_client.WAITS)
+    assert waits == list(WAITS)
     assert visible(tmp_path) == []
 
 
@@ -226,7 +159,7 @@ def test_a_cut_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None:
     hub.fault("GET .*test-00000", CUT, times=1)
     mirror(tmp_path, "sciq")
     [model] = tmp_path.rglob("model.safetensors")
-    assert model.read_bytes() == bytes(range(256)) * 40
+    assert model.read_bytes() == WEIGHTS
     check_rows(tmp_path / "allenai/sciq")
 
 
@@ -262,12 +195,12 @@ def test_a_file_with_another_hash_than_the_hub_states_is_discarded(
     ],
 )
 def test_a_guarded_repository_says_how_to_enter(
-    hub: Hub, tmp_path: Path, status: int, code: str, words: str
+    hub: Hub, waits: list[float], tmp_path: Path, status: int, code: str, words: str
 ) -> None:
     hub.fault(".*/owner/small/resolve", status, code=code)
     with pytest.raises(BadInput, match=f"asset model: .*{words}"):
         mirror(tmp_path)
-    assert NoWait.waits == []
+    assert waits == []
     assert visible(tmp_path) == []
 
 
@@ -285,51 +218,6 @@ def test_an_interrupted_model_goes_on_at_its_commit(hub: Hub, tmp_path: Path) ->
     [config] = tmp_path.rglob("config.json")
     assert config.read_bytes() == b"{}"
     assert not hub.asked("config.json")
-
-
-def test_the_other_machine_fetches_from_the_mirror_without_a_hub(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, out, cache = tmp_path / "mirror", tmp_path / "lock.json", tmp_path / "cache"
-    make_mirror(ASSETS, ["model"], ["sciq"], folder)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    hub.requests.clear()
-    fetch_from_mirror(ASSETS, ["model"], ["sciq"], folder, out, cache)
-    assert hub.requests == []
-    entry = read_lock(out)["model"]
-    assert open_asset(read_lock(out), "model", cache).names() == [
-        "config.json",
-        "model.safetensors",
-    ]
-    monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    direct = fetch(ASSETS, ["model"], tmp_path / "other.json", tmp_path / "cache2")["model"]
-    assert entry == direct
-
-
-def test_a_mirror_that_lacks_something_says_what(hub: Hub, tmp_path: Path) -> None:
-    folder, out, cache = tmp_path / "mirror", tmp_path / "lock.json", tmp_path / "cache"
-    with pytest.raises(BadInput, match=r"no mirror here \(mirror\.json is missing\)"):
-        fetch_from_mirror(ASSETS, ["model"], [], folder, out, cache)
-    make_mirror(ASSETS, ["model"], ["sciq"], folder)
-    with pytest.raises(BadInput, match=r"rows of logiqa \(EleutherAI/logiqa\) are not in it"):
-        fetch_from_mirror(ASSETS, ["model"], ["sciq", "logiqa"], folder, out, cache)
-    other = {"model": hub_asset(patterns=("*.bin",)), "more": hub_asset(repo="owner/other")}
-    with pytest.raises(BadInput, match="asset model is another version there"):
-        fetch_from_mirror(other, ["model"], [], folder, out, cache)
-    with pytest.raises(BadInput, match="asset more is not in it"):
-        fetch_from_mirror(other, ["more"], [], folder, out, cache)
-    assert not out.exists()
-
-
-def test_a_damaged_asset_of_the_mirror_is_refused_by_its_hash(hub: Hub, tmp_path: Path) -> None:
-    folder, out, cache = tmp_path / "mirror", tmp_path / "lock.json", tmp_path / "cache"
-    make_mirror(ASSETS, ["model"], [], folder)
-    [model] = folder.rglob("model.safetensors")
-    model.write_bytes(b"?" + model.read_bytes()[1:])
-    with pytest.raises(BadInput, match=r"model\.safetensors: sha256 is .*mirror\.json says"):
-        fetch_from_mirror(ASSETS, ["model"], [], folder, out, cache)
-    assert not out.exists()
-    assert not list(cache.rglob("model.safetensors"))
 
 
 @pytest.fixture
@@ -388,7 +276,7 @@ def test_a_kill_in_the_middle_of_a_file_leaves_nothing_half_written(
     while not (
         hub.asked("GET .*safetensors")
         and any(name.endswith("config.json") for name in visible(folder))
-        and any(path.stat().st_size for path in folder.rglob("*.incomplete"))
+        and list(folder.rglob("*.incomplete"))
     ):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
@@ -405,29 +293,4 @@ def test_a_kill_in_the_middle_of_a_file_leaves_nothing_half_written(
     assert not hub.asked("sciq|config.json")
     assert not [path for path in folder.rglob("*") if path.suffix in (".incomplete", ".partial")]
     [model] = folder.rglob("model.safetensors")
-    assert model.read_bytes() == bytes(range(256)) * 40
-
-
-FEATURES = """dataset_info:
-  features:
-  - {name: goal, dtype: string}
-  - {name: sol1, dtype: string}
-  - {name: sol2, dtype: string}
-  - name: label
-    dtype:
-      class_label:
-        names: {'0': first, '1': second}
-  splits:
-  - {name: train, num_examples: 99}
-"""
-
-
-def test_the_features_of_the_hubs_card_are_kept(hub: Hub, tmp_path: Path) -> None:
-    from datasets import load_dataset
-
-    add_declared(hub, "piqa", head=FEATURES)
-    mirror(tmp_path / "mirror", "piqa", assets=False)
-    place = str(tmp_path / "mirror/baber/piqa")
-    rows = load_dataset(place, cache_dir=str(tmp_path / "cache"))
-    assert list(rows) == ["validation"]
-    assert rows["validation"].features["label"].names == ["first", "second"]
+    assert model.read_bytes() == WEIGHTS

@@ -10,7 +10,8 @@ from pathlib import Path
 from lemon.data.archive import FolderFiles
 from lemon.data.assets import LockedAsset, declared_asset, fetch_asset
 from lemon.data.hub import UNFINISHED as UNFINISHED_DOWNLOAD
-from lemon.data.hub import NotThere, Wanted, download, snapshot, wanted_asset
+from lemon.data.hub import download, snapshot, wanted_asset
+from lemon.data.hub_patience import NotThere, Wanted
 from lemon.data.hub_rows import (
     CONVERTED,
     Configs,
