@@ -231,6 +231,9 @@ def test_packages_travel_in_a_mirror(index, place, calls, tmp_path):
     assert calls == ["alpha==1.0"]
     assert open_asset(read_lock(out), "words", cache).read("alpha/words.txt") == b"words of alpha"
     assert fetch(assets, ["words"], tmp_path / "direct.json", cache) == read_lock(out)
+    assets = {"words": assets["words"].model_copy(update={"members": ("*",)})}
+    lock = fetch_from_mirror(assets, ["words"], [], tmp_path / "mirror", out, cache)
+    assert lock["words"].members == ("*",)
 
 
 @pytest.fixture

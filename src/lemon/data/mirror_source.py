@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lemon.data.assets import Lock, declared_asset, default_cache, write_lock
@@ -13,7 +14,7 @@ from lemon.data.mirror import fits
 from lemon.data.mirror_manifest import ASSETS, MirrorManifest, Stamp, read_mirror
 from lemon.data.row_files import check_rows
 from lemon.errors import BadInput
-from lemon.registry import Asset
+from lemon.registry import Asset, PypiAsset
 from lemon.storage import atomic_file
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ def fetch_from_mirror(
         log.info("from the mirror: %s: %s", name, entry.locked.origin)
         for file, stamp in entry.files.items():
             _copy(mirror / ASSETS / file, cache / file, stamp)
-        lock[name] = entry.locked
+        # What is taken out of a package, and its licence, the configuration may say anew.
+        lock[name] = replace(entry.locked, members=_members(asset), licence=asset.licence)
     _check_tasks(manifest, tasks, mirror)
     write_lock(out, lock)
     return lock
@@ -63,6 +65,10 @@ def _check_tasks(manifest: MirrorManifest, tasks: Iterable[str], mirror: Path) -
                 f"{_again()}"
             )
         check_rows(mirror / repository)
+
+
+def _members(asset: Asset) -> tuple[str, ...]:
+    return asset.members if isinstance(asset, PypiAsset) else asset.patterns
 
 
 def _again() -> str:
