@@ -71,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _forbid_calls_home(arguments: argparse.Namespace) -> None:
     """Keep Hugging Face libraries off the network, but for the steps that are there to reach it."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    reaches_hub = arguments.command == "fetch" or (
-        arguments.command == "evaluate" and arguments.source == "hub"
+    source = getattr(arguments, "source", None)
+    reaches_hub = (arguments.command == "fetch" and source is None) or (
+        arguments.command == "evaluate" and source == "hub"
     )
     if not reaches_hub:
         os.environ.update(dict.fromkeys(OFFLINE, "1"))

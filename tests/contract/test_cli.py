@@ -14,7 +14,7 @@ from lemon.errors import BadInput, WorkFailed
 ROOT = Path(__file__).parents[2]
 # Public: scripts outside the repository may rely on these options.
 REQUIRED = {
-    "fetch": {"--out"},
+    "fetch": set(),
     "prepare source": {"--assets", "--out"},
     "prepare text": {"--assets", "--source", "--out"},
     "prepare tasks": {"--assets", "--out"},
@@ -110,6 +110,8 @@ def test_a_wrong_command_line_is_bad_input(words: str) -> None:
     ("words", "offline"),
     [
         ("fetch --out {0}/lock.json", None),
+        ("fetch --mirror {0}/mirror", None),
+        ("fetch --source {0}/mirror --out {0}/lock.json", "1"),
         ("config check", "1"),
         ("evaluate --model {0} --tasks sciq --source hub --out {0}/o", None),
         ("evaluate --model {0} --tasks sciq --source packaged --out {0}/o", "1"),

@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from hub_world import add_declared, add_model, add_scripted
+from loopback_hub import Hub, serving
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A copy of the committed configuration."""
     return Path(shutil.copytree(Path(__file__).parents[2] / "config", tmp_path / "config"))
+
+
+class NoWait:
+    """Stands for the module `time`: waits are noted, not waited."""
+
+    waits: ClassVar[list[float]] = []
+
+    @classmethod
+    def sleep(cls, seconds: float) -> None:
+        cls.waits.append(seconds)
+
+    @staticmethod
+    def time() -> float:
+        return 0.0
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """The seconds that were to be waited between tries."""
+    return NoWait.waits
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A small hub with two data sets and a model; nobody waits between tries."""
+    with serving() as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
+        NoWait.waits.clear()
+        for module in ("lemon.data.hub_patience", "huggingface_hub.utils._http"):
+            monkeypatch.setattr(f"{module}.time", NoWait)
+        monkeypatch.setattr("huggingface_hub.file_download.time", NoWait)
+        add_declared(served, "sciq")
+        add_scripted(served, "logiqa")
+        add_model(served)
+        yield served

@@ -11,12 +11,16 @@ import hashlib
 import os
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from loopback_hub import Hub, commit_of, serving
 
 from lemon.data import pypi
 from lemon.data.assets import fetch, open_asset, read_lock
+from lemon.data.mirror import make_mirror
+from lemon.data.mirror_source import fetch_from_mirror
 from lemon.errors import BadInput, WorkFailed
 from lemon.registry import HubAsset, PypiAsset
 
@@ -215,71 +219,94 @@ def test_a_wheel_of_one_platform_is_asked_for_as_such(place, monkeypatch):
     assert "--only-binary :all:" in text
 
 
-COMMIT = "1234567890abcdef1234567890abcdef12345678"
+def test_packages_travel_in_a_mirror(index, place, calls, tmp_path):
+    out, cache = place
+    digest = make_wheel(index, "alpha")
+    assets = {"words": pypi_asset("alpha", digest)}
+    for _ in range(2):
+        make_mirror(assets, ["words"], [], tmp_path / "mirror")
+    assert calls == ["alpha==1.0"]
+    for _ in range(2):
+        fetch_from_mirror(assets, ["words"], [], tmp_path / "mirror", out, cache)
+    assert calls == ["alpha==1.0"]
+    assert open_asset(read_lock(out), "words", cache).read("alpha/words.txt") == b"words of alpha"
+    assert fetch(assets, ["words"], tmp_path / "direct.json", cache) == read_lock(out)
+    assets = {"words": assets["words"].model_copy(update={"members": ("*",)})}
+    lock = fetch_from_mirror(assets, ["words"], [], tmp_path / "mirror", out, cache)
+    assert lock["words"].members == ("*",)
 
 
-def hub_asset(revision: str = COMMIT) -> HubAsset:
+@pytest.fixture
+def hub(monkeypatch) -> Iterator[Hub]:
+    with serving() as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
+        monkeypatch.setattr("lemon.data.hub_patience.WAITS", (0.0,))
+        served.add("models/owner/name", {"config.json": b"{}", "x.bin": b"not taken"})
+        yield served
+
+
+def hub_asset(revision: str = "main", patterns: tuple[str, ...] = ("*.json",)) -> HubAsset:
     return HubAsset(
         kind="hub",
         repo="owner/name",
         revision=revision,
         repo_type="model",
-        patterns=("*.json",),
+        patterns=patterns,
         licence="CC0",
         what="a model",
     )
 
 
-def test_a_hub_snapshot_is_locked_by_commit_and_digest(place, monkeypatch):
-    def download(*, revision, local_dir, **_):
-        assert revision == COMMIT
-        local_dir.mkdir(parents=True)
-        (local_dir / "config.json").write_text("{}")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_hub_snapshot_is_locked_by_commit_and_digest(place, hub, pinned):
     out, cache = place
-    fetch({"model": hub_asset()}, ["model"], out, cache)
+    commit = commit_of(hub.repositories["models/owner/name"]["main"])
+    fetch({"model": hub_asset(commit if pinned else "main")}, ["model"], out, cache)
     entry = read_lock(out)["model"]
     line = f"{hashlib.sha256(b'{}').hexdigest()}  config.json\n"
     assert entry.sha256 == hashlib.sha256(line.encode()).hexdigest()
-    assert (entry.version, entry.size) == (COMMIT, 2)
+    assert (entry.version, entry.size) == (commit, 2)
     assert open_asset(read_lock(out), "model", cache).names() == ["config.json"]
+    hub.requests.clear()
+    fetch({"model": hub_asset()}, ["model"], out, cache)
+    assert not hub.asked("resolve")
 
 
-def test_a_branch_of_the_hub_is_resolved_to_its_commit(place, monkeypatch):
-    class Info:
-        sha = COMMIT
-
-    def download(*, revision, local_dir, **_):
-        local_dir.mkdir(parents=True)
-        (local_dir / "config.json").write_text(revision)
-
-    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: Info)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+def test_an_incomplete_snapshot_is_not_taken_for_a_whole_one(place, hub):
     out, cache = place
-    assert fetch({"model": hub_asset("main")}, ["model"], out, cache)["model"].version == COMMIT
+    hub.add("models/owner/name", {"config.json": b"{}", "weights.json": b"[1]"})
+    hub.fault("GET .*weights", 500)
+    with pytest.raises(WorkFailed, match=r"asset model: owner/name.*answer was 500"):
+        fetch({"model": hub_asset()}, ["model"], out, cache)
+    hub.fault("GET /api", 500)
+    with pytest.raises(WorkFailed, match=r"asset model: owner/name.*answer was 500"):
+        fetch({"model": hub_asset()}, ["model"], out, cache)
+    assert not out.exists()
+    hub.faults.clear()
+    hub.requests.clear()
+    fetch({"model": hub_asset()}, ["model"], out, cache)
+    assert not hub.asked("config.json")
+    assert open_asset(read_lock(out), "model", cache).names() == ["config.json", "weights.json"]
 
 
-def test_a_hub_out_of_reach_says_so(place, monkeypatch):
-    def offline(**_):
-        raise ConnectionError("no route to host")
+def test_patterns_that_match_nothing_are_bad_input(place, hub):
+    with pytest.raises(BadInput, match=r"no file of owner/name at revision main matches \*\.gguf"):
+        fetch({"model": hub_asset(patterns=("*.gguf",))}, ["model"], *place)
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(WorkFailed, match=r"owner/name at revision 1234.*check the network"):
+
+def test_an_unknown_revision_is_bad_input(place, hub):
+    with pytest.raises(BadInput, match=r"has no owner/name at revision v9 .*config/assets\.yaml"):
+        fetch({"model": hub_asset("v9")}, ["model"], *place)
+
+
+def test_a_hub_out_of_reach_says_so(place, hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(WorkFailed, match=r"owner/name at revision main.*check the network"):
         fetch({"model": hub_asset()}, ["model"], *place)
     assert not place[0].exists()
 
 
-def test_a_gated_repository_says_how_to_enter(place, monkeypatch):
-    from huggingface_hub.errors import GatedRepoError
-
-    class Gated(GatedRepoError):
-        def __init__(self):  # the original wants a whole HTTP response
-            Exception.__init__(self, "gated")
-
-    def refuse(**_):
-        raise Gated
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+def test_a_gated_repository_says_how_to_enter(place, hub):
+    hub.fault("HEAD .*config.json", 403, code="GatedRepo")
     with pytest.raises(BadInput, match=r"owner/name is gated; accept its licence"):
         fetch({"model": hub_asset()}, ["model"], *place)

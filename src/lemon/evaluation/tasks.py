@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
+from lemon.data.row_files import check_rows
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.mmlu import in_turn, subject_files
 from lemon.evaluation.prompts import (
@@ -211,6 +212,7 @@ def opened_tasks(
                     raise BadInput(
                         f"{place}: the rows of task {name} are missing; prepare or mirror them"
                     )
+                check_rows(place)
                 if name == "mmlu":
                     config |= {"dataset_path": "parquet", "dataset_name": None}
                     config["dataset_kwargs"]["data_files"] = subject_files(place)

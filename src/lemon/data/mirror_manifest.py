@@ -1,0 +1,149 @@
+"""`mirror.json`: what a mirror folder holds, with the commit and the hash of every file.
+
+A mirror is laid out as
+
+    DIR/<owner>/<name>/        a data set in the Hub's layout, for `lemon evaluate --source DIR`
+    DIR/assets/                model and text, for `lemon fetch --source DIR`
+    DIR/mirror.json            written last of all
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lemon.data.assets import LockedAsset
+from lemon.errors import BadInput
+from lemon.provenance import file_digest
+from lemon.storage import write_json
+
+MANIFEST = "mirror.json"
+UNFINISHED = ".mirror-unfinished.json"
+ASSETS = "assets"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Size and hash of a file."""
+
+    size: int  # bytes
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """The stamp of a file that is there."""
+        return cls(path.stat().st_size, file_digest(path))
+
+    def fits(self, path: Path) -> bool:
+        """Whether the file is there and unchanged."""
+        return (
+            path.is_file() and path.stat().st_size == self.size and file_digest(path) == self.sha256
+        )
+
+
+@dataclass
+class MirroredRows:
+    """A data set of the Hub, as far as it was mirrored.
+
+    Attributes:
+        revision: branch that was asked for; `commit` is what it stood for.
+        configs: files by config and split.
+        files: by path under the data set's folder, README.md among them.
+    """
+
+    revision: str
+    commit: str
+    configs: dict[str, dict[str, list[str]]]
+    files: dict[str, Stamp]
+
+    def intact(self, place: Path) -> bool:
+        """Whether every file is in the data set's folder and unchanged."""
+        return all(stamp.fits(place / name) for name, stamp in self.files.items())
+
+
+@dataclass
+class MirroredAsset:
+    """An asset; `files` are by path under `DIR/assets`."""
+
+    locked: LockedAsset
+    files: dict[str, Stamp]
+
+    def intact(self, assets: Path) -> bool:
+        """Whether every file is there and unchanged."""
+        return all(stamp.fits(assets / name) for name, stamp in self.files.items())
+
+
+@dataclass
+class MirrorManifest:
+    """Everything that a mirror holds.
+
+    Attributes:
+        commits: what branches stood for when they were first asked for, so that a mirror that is
+            gone on with, or added to, stays at one commit.
+    """
+
+    rows: dict[str, MirroredRows] = field(default_factory=dict)
+    assets: dict[str, MirroredAsset] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all."""
+        write_json(path, {"format": FORMAT, **asdict(self)})
+
+
+def read_mirror(folder: Path) -> MirrorManifest:
+    """What a finished mirror holds.
+
+    Raises:
+        BadInput: the folder is no mirror, or not a finished one.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        if (folder / UNFINISHED).is_file():
+            raise BadInput(
+                f"{folder}: this mirror is not finished; run the same `lemon fetch --mirror` "
+                "again, it goes on where it stopped"
+            )
+        raise BadInput(
+            f"{folder}: no mirror here ({MANIFEST} is missing); `lemon fetch --preset NAME "
+            f"--mirror {folder.name or 'DIR'}` makes one on a machine with a network"
+        )
+    return _parsed(path)
+
+
+def read_begun_mirror(folder: Path) -> MirrorManifest:
+    """What a mirror holds so far; nothing where it was not begun."""
+    for name in (UNFINISHED, MANIFEST):
+        if (folder / name).is_file():
+            return _parsed(folder / name)
+    return MirrorManifest()
+
+
+def _parsed(path: Path) -> MirrorManifest:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}")
+
+        def stamps(entry: dict[str, Any]) -> dict[str, Stamp]:
+            return {name: Stamp(**stamp) for name, stamp in entry["files"].items()}
+
+        return MirrorManifest(
+            rows={
+                name: MirroredRows(**{**entry, "files": stamps(entry)})
+                for name, entry in content["rows"].items()
+            },
+            assets={
+                name: MirroredAsset(LockedAsset.from_json(entry["locked"]), stamps(entry))
+                for name, entry in content["assets"].items()
+            },
+            commits=dict(content["commits"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f"{path}: not a mirror's list of files of this version ({error}); delete this file and "
+            "run `lemon fetch --mirror` again"
+        ) from None
