@@ -27,10 +27,10 @@ from lemon.storage import atomic_file, write_text
 from lemon.suites import DENSE
 
 NOT_THE_SAME = (
-    "The published scores are the authors' own, from the models' cards: lighteval, without examples, "
-    "MMLU as the likelihood of the answers' words (cloze). Here prompts and metrics are lm-eval's "
-    "with the examples of Table 2, and MMLU is the likelihood of the letters. So no difference "
-    "between the two is an error of either."
+    "The published scores are the authors' own, from the models' cards: lighteval, without "
+    "examples, MMLU as the likelihood of the answers' words (cloze). Here prompts and metrics are "
+    "lm-eval's with the examples of Table 2, and MMLU is the likelihood of the letters. So a "
+    "difference between the two is no error of either."
 )
 
 
@@ -147,18 +147,20 @@ def _rows_section(project: Project, table: str) -> list[SizesSection]:
 
 def _notes(project: Project, known: list[PublishedScore]) -> list[str]:
     notes = [
-        "Intervals are 95 % over the documents: Wilson's for a task, for a mean the bootstrap within "
-        "each task. Tasks are held fixed.",
+        "Intervals are 95 % over the documents: Wilson's for a task, for a mean the bootstrap "
+        "within each task. Tasks are held fixed.",
         "Shots are examples before each question; where fewer fit before the longest question than "
         "the paper has, both are given. Rows are the first ones of their split, of how many.",
         "Guessing is the expected score of a random choice; tasks without choices have none.",
     ]
-    if project.preset.source.kind == "gguf":
-        notes.append("The weights here are dequantised from a packaged GGUF file of few bits.")
+    source = project.preset.source
+    if source.kind == "gguf" and source.asset:
+        what = project.assets[source.asset].what
+        notes.append(f"The weights here are dequantised ({what}); the published are not.")
     if known:
         notes.append(
-            "The card of the Instruct model and that of the base model, which it was tuned from, "
-            "print the same scores for each of the two; WinoGrande is given for the base model alone."
+            f"{source.label} is the model here; other models were published beside it and are "
+            "not scored here."
         )
     return notes
 

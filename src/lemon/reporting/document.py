@@ -268,8 +268,8 @@ def _misprinted_averages(frame: pd.DataFrame) -> list[str]:
     lines = frame[(frame["task"] == AVERAGE) & frame["published_recomputed"].notna()]
     off = lines[(lines["published"] - lines["published_recomputed"]).abs() > 0.05]
     return [
-        f"{line['method']} ({line['published_layers']} layers): printed {line['published']:.1f}, "
-        f"its cells give {line['published_recomputed']:.2f}"
+        f"{line['published_method']} ({line['published_layers']} layers): printed "
+        f"{line['published']:.1f}, its cells give {line['published_recomputed']:.2f}"
         for _, line in off.iterrows()
     ]
 

@@ -232,8 +232,10 @@ def _write_labels(figure: Figure, first: Axes, places: list[Place]) -> None:
             first.text(left, y, place.heading, fontweight="bold", **text)
         else:
             style: dict[str, Any] = {} if row.run else {"fontstyle": "italic", "color": SOFT}
-            first.text(left, y - (0.17 if row.note else 0), row.label, **style, **text)
-            first.text(left, y + 0.24, row.note, **{**text, "fontsize": 7}, color=SOFT)
+            paper = f"paper: {row.published_name}" if row.published_name else ""
+            note = ", ".join(filter(None, (row.note, paper)))
+            first.text(left, y - (0.17 if note else 0), row.label, **style, **text)
+            first.text(left, y + 0.24, note, **{**text, "fontsize": 7}, color=SOFT)
 
 
 def _write_title_and_key(figure: Figure, document: TableDocument, label_width: float) -> None:
