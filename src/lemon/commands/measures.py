@@ -45,7 +45,6 @@ def add(commands: Commands) -> None:
         dest="limits",
         action="append",
         default=[],
-        type=_task_limit,
         metavar="TASK=N",
         help="the first N rows of one task, in place of --limit; may be repeated",
     )
@@ -88,11 +87,18 @@ def add(commands: Commands) -> None:
     cka.add_argument("--debiased", action="store_true", help="the debiased estimator")
 
 
-def _task_limit(text: str) -> tuple[str, int]:
-    task, equals, count = text.partition("=")
-    if not (equals and count.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not TASK=N, such as mmlu=1140")
-    return task, int(count)
+def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
+    """The `--task-limit` options, checked."""
+    limits: dict[str, int] = {}
+    for option in options:
+        task, _, count = option.partition("=")
+        if not count.isdecimal() or int(count) < 1:
+            raise BadInput(f"--task-limit: {option!r} is not TASK=N, such as mmlu=1140")
+        if task not in tasks:
+            near = did_you_mean(task, tasks)
+            raise BadInput(f"--task-limit: {task} is not among the tasks that are scored, {near}")
+        limits[task] = int(count)
+    return limits
 
 
 def _names(text: str) -> list[str]:
@@ -103,13 +109,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for task in arguments.tasks:
         if task not in TASKS:
             raise BadInput(f"--tasks: unknown task {task}, {did_you_mean(task, TASKS)}")
-    limits = dict(arguments.limits)
-    for task, limit in arguments.limits:
-        if task not in arguments.tasks:
-            near = did_you_mean(task, arguments.tasks)
-            raise BadInput(f"--task-limit: {task} is not among the tasks that are scored, {near}")
-        if limit < 1:
-            raise BadInput(f"--task-limit of {task} is {limit}; it must be at least 1")
+    limits = _limits(arguments.limits, arguments.tasks)
     for option in ("limit", "heldout_sequences", "batch_size"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
