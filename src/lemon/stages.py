@@ -27,7 +27,7 @@ RULE_VERSIONS: dict[str, int] = {
     "learn": 1,
     "fuse": 1,
     "evaluate": 2,
-    "table": 5,
+    "table": 6,
     "figure": 1,
     "track": 3,
 }

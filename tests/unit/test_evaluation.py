@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.models.huggingface import HFLM
-from task_rows import REPOSITORIES, write_mirror
+from task_rows import write_mirror
 from transformers import AutoModelForCausalLM
 
 import lemon.evaluation.language_model as language_model
@@ -23,8 +23,9 @@ from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.harness import evaluate
 from lemon.evaluation.language_model import SharedPrefixLM
 from lemon.evaluation.tasks import opened_tasks
-from lemon.registry import TASKS
+from lemon.registry import TASKS as EVERY_TASK
 
+TASKS = {name: info for name, info in EVERY_TASK.items() if info.suite == "ablation"}
 ROWS = 20
 GOLD: dict[str, Callable[[dict[str, Any]], int]] = {
     "sciq": lambda row: 3,
@@ -37,7 +38,7 @@ GOLD: dict[str, Callable[[dict[str, Any]], int]] = {
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_mirror(tmp_path_factory.mktemp("mirror"), dict.fromkeys(REPOSITORIES, ROWS))
+    return write_mirror(tmp_path_factory.mktemp("mirror"), dict.fromkeys(TASKS, ROWS))
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,21 @@
-"""The file of a task's outcomes, sealed and unfinished."""
+"""What lm-eval makes of answers, and the file of a task's outcomes, sealed and unfinished."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from task_rows import REPOSITORIES, write_mirror
 
-from lemon.evaluation.outcomes import Outcome, UnfinishedOutcomes, read_outcomes, write_outcomes
+from lemon.evaluation.outcomes import (
+    Outcome,
+    UnfinishedOutcomes,
+    judge,
+    read_outcomes,
+    write_outcomes,
+)
+from lemon.evaluation.tasks import Document, Task, opened_tasks
 
 KEY = {"weights": "abc", "rows": "def"}
 
@@ -55,3 +64,91 @@ def test_unfinished_outcomes_of_another_key_are_dropped(tmp_path: Path) -> None:
     UnfinishedOutcomes(sealed, KEY).append([outcome(0)])
     assert UnfinishedOutcomes(sealed, {**KEY, "weights": "other"}).outcomes == {}
     assert UnfinishedOutcomes(sealed, KEY).outcomes == {}
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
+    mirror = write_mirror(tmp_path_factory.mktemp("mirror"), dict.fromkeys(REPOSITORIES, 12))
+    with opened_tasks(list(REPOSITORIES), str(mirror), None) as opened:
+        return {task.name: task for task in opened}
+
+
+def document(task: Task, id: int) -> Document:
+    [found] = [one for one in task.documents if one.id == id]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "gold"),
+    [("hellaswag", 2, 2), ("mmlu", 2, 2), ("boolq", 1, 1), ("arc_challenge", 4, 1)],
+)
+def test_a_choice_is_judged_by_the_papers_metric(
+    tasks: dict[str, Task], name: str, row: int, gold: int
+) -> None:
+    task, asked = tasks[name], document(tasks[name], row)
+    lengths = [len(answer.args[1]) - 1 for answer in asked.requests]
+    others = [place for place in range(len(lengths)) if place != gold]
+    scores = [(-30.0 - place, False) for place in range(len(lengths))]
+    scores[gold] = (-1.0, False)
+    right = judge(task, asked, scores)
+    assert (right.prediction, right.correct, right.acc) == (gold, True, True)
+    assert right.loglikelihoods == [value for value, _ in scores]
+    assert right.lengths == lengths
+    assert right.group == ("college_physics" if name == "mmlu" else None)
+    assert right.text is None
+    scores[others[0]] = (-0.001, True)
+    wrong = judge(task, asked, scores)
+    assert (wrong.prediction, wrong.correct, wrong.acc) == (others[0], False, False)
+
+
+def test_lengths_decide_where_the_metric_is_normalised(tasks: dict[str, Task]) -> None:
+    task, asked = tasks["arc_challenge"], document(tasks["arc_challenge"], 0)
+    assert asked.row["choices"]["text"] == ["moss", "a grey heron 1", "café crème 2 2"]
+    scores = [(-4.0, False), (-5.0, False), (-9.0, False)]  # a character: -1, -0.36, -0.64
+    outcome = judge(task, asked, scores)
+    assert asked.row["answerKey"] == "1"
+    assert outcome.prediction == 1
+    assert (outcome.correct, outcome.acc, outcome.acc_norm) == (False, True, False)
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_a_last_word_counts_if_it_is_the_greedy_continuation(
+    tasks: dict[str, Task], greedy: bool
+) -> None:
+    asked = document(tasks["lambada_openai"], 3)
+    [request] = asked.requests
+    assert request.args[1] == " row3"
+    outcome = judge(tasks["lambada_openai"], asked, [(-2.5, greedy)])
+    assert outcome == Outcome(3, 0 if greedy else -1, greedy, greedy, None, [-2.5], [5])
+
+
+@pytest.mark.parametrize(
+    ("text", "alias"),
+    [
+        (" the 雪 5 5", 0),  # case and article don't matter
+        ("O'Row 5", 1),  # nor does punctuation
+        (" a quoted newt", 2),
+        ("雪 5", -1),
+        ("", -1),
+    ],
+)
+def test_a_generated_answer_matches_one_of_the_accepted_ones(
+    tasks: dict[str, Task], text: str, alias: int
+) -> None:
+    task, asked = tasks["nq_open"], document(tasks["nq_open"], 5)
+    assert asked.row["answer"] == ["The 雪 5 5", "o'row 5", 'a "quoted" newt']
+    outcome = judge(task, asked, [text])
+    right = alias >= 0
+    assert outcome == Outcome(5, alias, right, right, None, [], [], None, text)
+
+
+def test_generated_answers_and_groups_are_kept_in_the_file(tmp_path: Path) -> None:
+    kept: list[Any] = [
+        Outcome(0, -1, False, False, None, [], [], None, " a\u2028 \n b"),
+        Outcome(1, 0, True, True, None, [-1.0], [2], "anatomy"),
+    ]
+    sealed = tmp_path / "nq_open.parquet"
+    write_outcomes(sealed, kept, KEY)
+    assert read_outcomes(sealed, KEY) == kept
+    UnfinishedOutcomes(sealed, KEY).append(kept)
+    assert list(UnfinishedOutcomes(sealed, KEY).outcomes.values()) == kept

@@ -1,77 +1,31 @@
-"""The task files say what lm-eval's own say, on the rows of the folder that was named."""
+"""The tasks, their limits, and the rows of the folder that was named."""
 
 from __future__ import annotations
 
-import json
-import os
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from task_rows import REPOSITORIES, write_mirror
+from task_rows import REPOSITORIES, SUBJECTS, write_mirror
 
 from lemon.errors import BadInput
-from lemon.evaluation.tasks import TASK_FILES, check_task_names, opened_tasks, rows_folder
-from lemon.registry import TASKS
-
-BUILT_IN = {
-    "sciq": "sciq/sciq.yaml",
-    "piqa": "piqa/piqa.yaml",
-    "winogrande": "winogrande/default.yaml",
-    "arc_easy": "arc/arc_easy.yaml",
-    "logiqa": "logiqa/logiqa.yaml",
-}
-REAL_ROWS = (
-    Path(os.environ.get("LEMON_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    / "eval"
+from lemon.evaluation.mmlu import in_turn
+from lemon.evaluation.prompts import Window
+from lemon.evaluation.tasks import (
+    TASK_FILES,
+    Task,
+    check_task_names,
+    opened_tasks,
+    rows_folder,
 )
+from lemon.registry import TASKS
 
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mirror(tmp_path_factory.mktemp("mirror"), dict.fromkeys(REPOSITORIES, 12))
-
-
-def built_in_task(name: str, rows: Path, scratch: Path):
-    """lm-eval's own task on the rows of a mirror."""
-    from lm_eval.tasks import TaskManager
-
-    spec = find_spec("lm_eval")
-    assert spec is not None and spec.submodule_search_locations
-    config = {
-        "include": f"{spec.submodule_search_locations[0]}/tasks/{BUILT_IN[name]}",
-        "dataset_path": str(rows / REPOSITORIES[name][0]),
-        "dataset_kwargs": {"cache_dir": str(scratch / "cache")},
-    }
-    (scratch / f"{name}.yaml").write_text(json.dumps(config))
-    return TaskManager(include_path=scratch, include_defaults=False).load(name)["tasks"][name]
-
-
-def assert_renders_as_lm_eval(name: str, rows: Path, scratch: Path, limit: int) -> None:
-    theirs = built_in_task(name, rows, scratch)
-    theirs.set_config(key="num_fewshot", value=TASKS[name].shots)
-    theirs.build_all_requests(limit=limit)
-    with opened_tasks([name], str(rows), limit) as opened:
-        [ours] = opened
-    requests = [request for document in ours.documents for request in document.requests]
-    assert len(requests) > limit
-    assert [one.args for one in requests] == [one.args for one in theirs.instances]
-    assert [one.doc_id for one in requests] == [one.doc_id for one in theirs.instances]
-    assert ours.version == str(theirs.VERSION)
-    answers = [(0.0 if i else -1.0, False) for i in range(len(ours.documents[0].requests))]
-    row = ours.documents[0].row
-    assert ours.lm_eval_task.process_results(row, answers) == theirs.process_results(row, answers)
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_prompts_are_lm_evals_own(name: str, mirror: Path, tmp_path: Path) -> None:
-    assert_renders_as_lm_eval(name, mirror, tmp_path, limit=12)
-
-
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.skipif(not REAL_ROWS.is_dir(), reason=f"no real rows at {REAL_ROWS.name}/")
-def test_prompts_of_real_rows_are_lm_evals_own(name: str, tmp_path: Path) -> None:
-    assert_renders_as_lm_eval(name, REAL_ROWS, tmp_path, limit=50)
 
 
 def test_every_task_has_a_file_with_its_shots_and_metric(mirror: Path) -> None:
@@ -90,6 +44,132 @@ def test_fewer_rows_than_the_limit_are_all_taken(mirror: Path) -> None:
     with opened_tasks(["piqa"], str(mirror), 5) as opened:
         [task] = opened
     assert ([document.id for document in task.documents], task.available) == ([0, 1, 2, 3, 4], 12)
+
+
+def test_limits_of_single_tasks_go_before_the_common_one(mirror: Path) -> None:
+    with opened_tasks(["piqa", "mmlu"], str(mirror), 5, limits={"mmlu": 7}) as opened:
+        assert [len(task.documents) for task in opened] == [5, 7]
+
+
+def test_subjects_take_turns() -> None:
+    assert in_turn(["a", "a", "a", "b", "c", "c"]) == [0, 3, 4, 1, 5, 2]
+    assert in_turn(["b", "a", "b", "a"]) == [1, 0, 3, 2]
+    assert in_turn([None, None, None]) == [0, 1, 2]
+
+
+def test_mmlu_is_one_task_whose_documents_are_ordered_by_subject(mirror: Path) -> None:
+    with opened_tasks(["mmlu"], str(mirror), 7) as opened:
+        [task] = opened
+    first, second, third = SUBJECTS
+    assert [(one.id, one.group) for one in task.documents] == [
+        (0, first), (3, first), (6, first), (1, second), (4, second), (2, third), (5, third)
+    ]  # fmt: skip
+    assert {one.row["subject"] == one.group for one in task.documents} == {True}
+    assert task.shots_by_group == dict.fromkeys(SUBJECTS, 5)
+    assert (task.available, task.split) == (12, "test")
+    with opened_tasks(["mmlu"], str(mirror), None) as opened:
+        [whole] = opened
+    rows = {one.id: one.row for one in whole.documents}
+    assert all(one.row == rows[one.id] for one in task.documents)  # whatever the limit
+
+
+def test_subjects_have_shots_of_their_own(mirror: Path) -> None:
+    def opened_mmlu(size: int) -> Task:
+        window = Window(lambda text: len(text.split()), size)
+        with opened_tasks(["mmlu"], str(mirror), None, window=window) as opened:
+            return next(opened)
+
+    free = opened_mmlu(10_000)
+    longest = {
+        subject: max(
+            len("".join(request.args).split())
+            for one in free.documents
+            if one.group == subject
+            for request in one.requests
+        )
+        for subject in SUBJECTS
+    }
+    tight = opened_mmlu(min(longest.values()))
+    assert tight.shots < 5
+    assert tight.shots == min(tight.shots_by_group.values())
+    shortest = min(longest, key=lambda subject: longest[subject])
+    assert tight.shots_by_group[shortest] == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda card: card.replace("generated: true\n", ""),
+            "54 of MMLU's 57 subjects are missing",
+        ),
+        (lambda card: "no front matter", "doesn't name configs"),
+        (lambda card: card.replace("split: dev", "split: development"), "dev rows of abstract_alg"),
+        (lambda card: card.replace("anatomy/test", "anatomy/gone"), "test rows of anatomy"),
+    ],
+)
+def test_an_incomplete_mmlu_is_refused(
+    tmp_path: Path, change: Callable[[str], str], message: str
+) -> None:
+    card = write_mirror(tmp_path, {"mmlu": 6}) / "cais/mmlu/README.md"
+    card.write_text(change(card.read_text()))
+    with (
+        pytest.raises(BadInput, match=message),
+        opened_tasks(["mmlu"], str(tmp_path), None) as opened,
+    ):
+        list(opened)
+
+
+def test_mmlu_opens_from_its_config_of_all_subjects(mirror: Path, tmp_path: Path) -> None:
+    files = {
+        split: sorted(mirror.glob(f"cais/mmlu/*/{split}.parquet")) for split in ("test", "dev")
+    }
+    place = tmp_path / "cais/mmlu/all"
+    place.mkdir(parents=True)
+    for split, parts in files.items():
+        pq.write_table(
+            pa.concat_tables(map(pq.read_table, parts)), place / f"{split}-00000.parquet"
+        )
+    (place.parent / "README.md").write_text(
+        "---\nconfigs:\n- config_name: all\n  data_files:\n"
+        "  - split: test\n    path: all/test-*\n  - split: dev\n    path: all/dev-*\n---\n"
+    )
+    digests = set()
+    for folder in (mirror, tmp_path):
+        with opened_tasks(["mmlu"], str(folder), None) as opened:
+            [task] = opened
+        digests.add(task.prompts_digest)
+    assert len(digests) == 1
+
+
+def test_too_few_rows_for_the_examples_are_refused(tmp_path: Path) -> None:
+    write_mirror(tmp_path, {"nq_open": 3})
+    path = next(tmp_path.rglob("train.parquet"))
+    pq.write_table(pq.read_table(path).slice(0, 31), path)
+    for fewshot, needed in (("fixed", 32), ("drawn", 33)):
+        with (
+            pytest.raises(BadInput, match=f"nq_open needs {needed} few-shot rows and there are 31"),
+            opened_tasks(["nq_open"], str(tmp_path), None, fewshot=fewshot) as opened,
+        ):
+            list(opened)
+
+
+def test_an_unknown_protocol_is_refused(mirror: Path) -> None:
+    with (
+        pytest.raises(BadInput, match="'first'; choose fixed or drawn"),
+        opened_tasks(["piqa"], str(mirror), 1, fewshot="first"),
+    ):
+        pass
+
+
+def test_the_prompts_digest_follows_the_examples(mirror: Path) -> None:
+    digests = []
+    for settings in ({}, {"fewshot": "drawn"}, {"window": Window(len, 3000)}):
+        with opened_tasks(["boolq"], str(mirror), 3, **settings) as opened:
+            [task] = opened
+        digests.append((task.rows_digest, task.prompts_digest))
+    assert len({rows for rows, _ in digests}) == 1
+    assert len({prompts for _, prompts in digests}) == 3
 
 
 def test_two_mirrors_of_the_same_names_keep_their_own_rows(mirror: Path, tmp_path: Path) -> None:

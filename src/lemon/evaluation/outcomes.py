@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),  # row of the scored split
-        pa.field("prediction", pa.int64(), nullable=False),  # the answer that the metric chooses
+        pa.field(
+            "prediction", pa.int64(), nullable=False
+        ),  # the answer that the metric chooses, -1: none
         pa.field("correct", pa.bool_(), nullable=False),  # by the paper's metric for the task
-        pa.field("acc", pa.bool_(), nullable=False),
+        pa.field("acc", pa.bool_(), nullable=False),  # of a generated answer: the exact match
         pa.field("acc_norm", pa.bool_()),  # null where the task has no such metric
         pa.field("loglikelihoods", pa.list_(pa.float64()), nullable=False),  # nats, one an answer
         pa.field("lengths", pa.list_(pa.int64()), nullable=False),  # characters, one an answer
+        pa.field("group", pa.string()),  # MMLU's subject; null elsewhere
+        pa.field("text", pa.string()),  # a generated answer; null where answers are given
     ]
 )
 KEY = b"lemon.key"
@@ -46,23 +50,75 @@ class Outcome:
     acc_norm: bool | None
     loglikelihoods: list[float]
     lengths: list[int]
+    group: str | None = None
+    text: str | None = None
 
 
-def judge(task: Task, document: Document, scores: Sequence[tuple[float, bool]]) -> Outcome:
-    """Let lm-eval judge a document from its requests' (log-likelihood, is greedy) pairs."""
-    rules = task.lm_eval_task
-    metrics = rules.process_results(document.row, list(scores))
+def judge(
+    task: Task, document: Document, answers: Sequence[tuple[float, bool]] | Sequence[str]
+) -> Outcome:
+    """Let lm-eval judge a document.
+
+    Args:
+        task: of the document.
+        document: what was asked.
+        answers: a (log-likelihood in nats, is greedy) pair a request, or the generated text.
+
+    Returns:
+        its outcome. The prediction is, with choices, the one that the metric takes; with one
+        given answer 0 if it is the greedy continuation; with a generated one the first accepted
+        answer that it matches. It is -1 where there is no such answer.
+    """
+    if document.requests[0].request_type == "generate_until":
+        [text] = answers
+        assert isinstance(text, str)
+        return _judge_text(task, document, text)
+    scores = [pair for pair in answers if not isinstance(pair, str)]
+    rules = document.rules
+    metrics = rules.process_results(document.row, scores)
     loglikelihoods = [value for value, _ in scores]
-    lengths = [len(choice) for choice in rules.doc_to_choice(document.row)]
-    by_length = np.array(lengths, dtype=float) if task.metric == "acc_norm" else 1.0
+    if rules.OUTPUT_TYPE == "multiple_choice":
+        lengths = [len(choice) for choice in rules.doc_to_choice(document.row)]
+        by_length = np.array(lengths, dtype=float) if task.metric == "acc_norm" else 1.0
+        prediction = int(np.argmax(np.array(loglikelihoods) / by_length))
+    else:
+        lengths = [len(request.args[1]) for request in document.requests]
+        prediction = 0 if scores[0][1] else -1
     return Outcome(
         id=document.id,
-        prediction=int(np.argmax(np.array(loglikelihoods) / by_length)),
+        prediction=prediction,
         correct=bool(metrics[task.metric]),
         acc=bool(metrics["acc"]),
         acc_norm=bool(metrics["acc_norm"]) if "acc_norm" in metrics else None,
         loglikelihoods=loglikelihoods,
         lengths=lengths,
+        group=document.group,
+    )
+
+
+def _judge_text(task: Task, document: Document, text: str) -> Outcome:
+    rules = document.rules
+    [request] = document.requests
+    answered = replace(request, resps=[text], filtered_resps={})
+    for filters in rules._filters:
+        filters.apply([answered])
+    [filtered] = answered.filtered_resps.values()
+
+    def matches(row: dict[str, Any]) -> bool:
+        return bool(rules.process_results(row, [filtered])[task.metric])
+
+    correct = matches(document.row)
+    aliases = [matches({**document.row, "answer": [alias]}) for alias in document.row["answer"]]
+    return Outcome(
+        id=document.id,
+        prediction=aliases.index(True) if correct else -1,
+        correct=correct,
+        acc=correct,
+        acc_norm=None,
+        loglikelihoods=[],
+        lengths=[],
+        group=document.group,
+        text=text,
     )
 
 

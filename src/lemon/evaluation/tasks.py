@@ -12,14 +12,24 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_args
 
 from lemon.errors import BadInput, WorkFailed
+from lemon.evaluation.mmlu import in_turn, subject_files
+from lemon.evaluation.prompts import (
+    FEWSHOT_SEED,
+    Fewshot,
+    Window,
+    drawn_contexts,
+    fixed_contexts,
+    requests_of,
+)
 from lemon.registry import TASKS
 
 if TYPE_CHECKING:
@@ -28,21 +38,34 @@ if TYPE_CHECKING:
 
 TASK_FILES = Path(__file__).parent / "task_files"
 PACKAGED_TASKS = Path("data/laptop/tasks")
-FEWSHOT_SEED = 1234  # lm-eval's default
 
 
 @dataclass(frozen=True)
 class Document:
-    """One row of a task with the requests that score it, one an answer."""
+    """One row of a task with the requests that score it, one an answer.
+
+    Attributes:
+        id: its place in the scored split; in MMLU its turn over the subjects.
+        requests: all for log-likelihoods, or one for a generated answer.
+        rules: lm-eval's task, which judges the answers.
+        group: MMLU's subject; documents of one group have their few-shot examples in common.
+        shots: few-shot examples in its prompt.
+    """
 
     id: int
     row: dict[str, Any]
     requests: list[Instance]
+    rules: ConfigurableTask
+    group: str | None = None
+    shots: int = 0
 
     @property
     def num_characters(self) -> int:
         """Length of the longest request, context and answer."""
-        return max(sum(map(len, request.args)) for request in self.requests)
+        return max(
+            sum(len(text) for text in request.args if isinstance(text, str))
+            for request in self.requests
+        )
 
 
 @dataclass(frozen=True)
@@ -50,8 +73,13 @@ class Task:
     """A task ready to be scored.
 
     Attributes:
-        metric: the paper's, "acc" or "acc_norm" (method section 10).
-        available: rows that the split holds; `documents` are the first ones, up to the limit.
+        metric: the paper's: "acc", "acc_norm" or "exact_match" (method section 10).
+        available: rows that the split holds; `documents` are the first ones, up to the limit,
+            MMLU's in turn over the subjects and then ordered by subject.
+        lm_eval_task: judges and, but for MMLU, whose examples depend on the subject, could render
+            the prompts again.
+        fewshot: how the examples are chosen.
+        shots_asked: few-shot examples in the paper.
     """
 
     name: str
@@ -61,6 +89,27 @@ class Task:
     available: int
     documents: list[Document]
     lm_eval_task: ConfigurableTask
+    fewshot: Fewshot
+    shots_asked: int
+
+    @property
+    def shots(self) -> int:
+        """Few-shot examples that every prompt has; single groups may have more."""
+        return min(document.shots for document in self.documents)
+
+    @property
+    def shots_by_group(self) -> dict[str, int]:
+        """Few-shot examples in the prompts of each group; empty without groups."""
+        return {one.group: one.shots for one in self.documents if one.group is not None}
+
+    @property
+    def prompts_digest(self) -> str:
+        """SHA-256 over all that is asked: contexts, answers and stop strings."""
+        digest = hashlib.sha256()
+        for document in self.documents:
+            for request in document.requests:
+                digest.update(json.dumps(request.args, sort_keys=True).encode() + b"\n")
+        return digest.hexdigest()
 
     @property
     def rows_digest(self) -> str:
@@ -114,23 +163,46 @@ def rows_folder(source: str) -> Path | None:
 
 
 @contextmanager
-def opened_tasks(names: Sequence[str], source: str, limit: int | None) -> Iterator[Iterator[Task]]:
+def opened_tasks(
+    names: Sequence[str],
+    source: str,
+    limit: int | None,
+    *,
+    limits: Mapping[str, int] = MappingProxyType({}),
+    window: Window | None = None,
+    fewshot: Fewshot = "fixed",
+) -> Iterator[Iterator[Task]]:
     """Give the tasks one after the other, loaded from `source` as they are asked for.
 
     The rows' cache lives as long as the block: `datasets` finds cached rows by the data set's
     name alone, so that a lasting cache would give one mirror's rows for another's.
 
+    Args:
+        names: of the tasks.
+        source: see `rows_folder`.
+        limit: the first rows a task; None takes all.
+        limits: of single tasks, instead of `limit`.
+        window: what the model reads; fixed examples that would not fit in it are left out.
+        fewshot: "fixed" gives every question the same examples, the first ones; "drawn" is
+            lm-eval's own draw, which differs from question to question.
+
     Raises:
-        BadInput: a task's rows are missing or can't be read.
+        BadInput: a task's rows are missing or can't be read, few-shot rows are too few, or
+            `fewshot` is unknown.
         WorkFailed: the Hub can't be reached.
     """
     from lm_eval.tasks import TaskManager
 
+    if fewshot not in get_args(Fewshot):
+        known = " or ".join(get_args(Fewshot))
+        raise BadInput(f"unknown few-shot protocol {fewshot!r}; choose {known}")
     folder = rows_folder(source)
     registered = TaskManager(include_path=TASK_FILES, include_defaults=False).task_index
     with tempfile.TemporaryDirectory(prefix="lemon-tasks-") as scratch:
         for name in names:
             config: dict[str, Any] = {"include": str(TASK_FILES / f"{name}.yaml")}
+            if fewshot == "fixed":
+                config["fewshot_config"] = {"sampler": "first_n"}
             if folder is not None:
                 place = folder / registered[name].cfg["dataset_path"]
                 config["dataset_path"] = str(place.resolve())
@@ -139,17 +211,24 @@ def opened_tasks(names: Sequence[str], source: str, limit: int | None) -> Iterat
                     raise BadInput(
                         f"{place}: the rows of task {name} are missing; prepare or mirror them"
                     )
+                if name == "mmlu":
+                    config |= {"dataset_path": "parquet", "dataset_name": None}
+                    config["dataset_kwargs"]["data_files"] = subject_files(place)
             # JSON is YAML, and lm-eval takes an override only from a file.
             (Path(scratch) / f"{name}.yaml").write_text(json.dumps(config), encoding="utf-8")
         manager = TaskManager(include_path=scratch, include_defaults=False)
-        yield (_open(manager, name, folder, limit) for name in names)
+        yield (
+            _open(_rules(manager, name, folder), name, limits.get(name, limit), window, fewshot)
+            for name in names
+        )
 
 
-def _open(manager: Any, name: str, folder: Path | None, limit: int | None) -> Task:
+def _rules(manager: Any, name: str, folder: Path | None) -> ConfigurableTask:
+    """lm-eval's task with its rows."""
     from datasets.exceptions import DatasetsError
 
     try:
-        task = manager.load(name)["tasks"][name]
+        return manager.load(name)["tasks"][name]
     except (OSError, ValueError, KeyError, DatasetsError) as error:
         if folder is None:
             raise WorkFailed(
@@ -160,23 +239,54 @@ def _open(manager: Any, name: str, folder: Path | None, limit: int | None) -> Ta
             f"{folder}: the rows of task {name} can't be read ({_first_line(error)}); prepare or "
             "mirror them again"
         ) from error
-    task.set_fewshot_seed(FEWSHOT_SEED)
-    task.build_all_requests(limit=limit)
-    documents = [
-        Document(id, group[0].doc, group)
-        for id, group in (
-            (id, list(members)) for id, members in groupby(task.instances, lambda one: one.doc_id)
-        )
-    ]
+
+
+def _open(
+    rules: ConfigurableTask, name: str, limit: int | None, window: Window | None, fewshot: Fewshot
+) -> Task:
+    rules.set_fewshot_seed(FEWSHOT_SEED)
+    rows, asked = rules.eval_docs, TASKS[name].shots
+    groups: list[str | None] = list(rows["subject"]) if name == "mmlu" else [None] * len(rows)
+    turns = in_turn(groups)[:limit]
+    chosen = sorted((groups[row] or "", id, row) for id, row in enumerate(turns))
+    pool = list(rules.sampler.df)
+    documents = []
+    for group, members in groupby(chosen, lambda one: groups[one[2]]):
+        ids, numbers = zip(*((id, number) for _, id, number in members), strict=True)
+        if group is not None:
+            rules.sampler.replace_df([row for row in pool if row["subject"] == group])
+        _check_pool(rules, name, group, asked, fewshot)
+        asked_of = [rows[number] for number in numbers]
+        if fewshot == "fixed":
+            contexts, shots = fixed_contexts(rules, asked_of, asked, window)
+        else:
+            contexts, shots = drawn_contexts(rules, asked_of, asked), asked
+        for id, row, context in zip(ids, asked_of, contexts, strict=True):
+            requests = requests_of(rules, id, row, context)
+            documents.append(Document(id, row, requests, rules, group, shots))
     return Task(
         name=name,
-        version=str(task.VERSION),
-        split=task.config.test_split or task.config.validation_split,
+        version=str(rules.VERSION),
+        split=rules.config.test_split or rules.config.validation_split,
         metric=TASKS[name].metric,
-        available=len(task.eval_docs),
+        available=len(rows),
         documents=documents,
-        lm_eval_task=task,
+        lm_eval_task=rules,
+        fewshot=fewshot,
+        shots_asked=asked,
     )
+
+
+def _check_pool(
+    rules: ConfigurableTask, name: str, group: str | None, asked: int, fewshot: Fewshot
+) -> None:
+    have, need = len(rules.sampler.df), asked + (fewshot == "drawn" and group is None)
+    if asked and have < need:
+        of_group = f" in {group}" if group else ""
+        raise BadInput(
+            f"task {name} needs {need} few-shot rows{of_group} and there are {have}; prepare or "
+            "mirror the rows again"
+        )
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,124 @@
+"""The prompts of a task: few-shot examples that every question shares, as many as fit.
+
+lm-eval renders every text. A fixed few-shot prefix is rendered once and put before each question,
+which gives the same prompts as rendering it anew for each, many times faster.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.task import ConfigurableTask
+
+Fewshot = Literal["fixed", "drawn"]
+"""fixed: the first rows of the few-shot split for every question; drawn: lm-eval's own draw."""
+
+FEWSHOT_SEED = 1234  # lm-eval's default
+SEAM = 8  # tokens by which a text's length may change with what stands before it
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model reads at once.
+
+    Attributes:
+        tokens: counts the tokens of a text as the model reads it.
+        size: tokens of a context and its answer.
+        reserve_for_generation: tokens left to a generated answer, lm-eval's `max_gen_toks`.
+    """
+
+    tokens: Callable[[str], int]
+    size: int
+    reserve_for_generation: int = 256
+
+    def length(self, request: Instance, prefix: str = "") -> int:
+        """Tokens that a request takes behind a prefix, its answer included."""
+        context, answer = request.args
+        if request.request_type == "generate_until":
+            return self.tokens(prefix + context) + self.reserve_for_generation
+        return self.tokens(prefix + context + answer)
+
+
+def requests_of(
+    rules: ConfigurableTask, id: int, row: dict[str, Any], context: str | list[str]
+) -> list[Instance]:
+    """A document's requests, one an answer."""
+    metadata = (rules.config.task, id, rules.config.repeats)
+    requests = rules.construct_requests(doc=row, ctx=context, metadata=metadata)
+    return requests if isinstance(requests, list) else [requests]
+
+
+def drawn_contexts(
+    rules: ConfigurableTask, rows: Sequence[dict[str, Any]], shots: int
+) -> list[str | list[str]]:
+    """Each row's context behind examples that lm-eval draws anew, row after row."""
+    return [rules.fewshot_context(row, shots) for row in rows]
+
+
+def shared_prefix(rules: ConfigurableTask, row: dict[str, Any], shots: int) -> str:
+    """What stands before every question: the description and the first `shots` examples."""
+    context, question = rules.fewshot_context(row, shots), rules.doc_to_text(row)
+    assert context.endswith(question)
+    return str(context[: len(context) - len(question)])
+
+
+def fixed_contexts(
+    rules: ConfigurableTask, rows: Sequence[dict[str, Any]], asked: int, window: Window | None
+) -> tuple[list[str | list[str]], int]:
+    """Each row's context behind the same examples, and how many of those `asked` there are.
+
+    A row that is among the examples gets the context that lm-eval gives it, which leaves it out of
+    them unless the task has a few-shot split of its own.
+    """
+    if not asked:
+        return drawn_contexts(rules, rows, 0), 0
+    questions = [rules.doc_to_text(row) for row in rows]
+    shots, examples = asked, rules.sampler.df[:asked]
+    any_row = next((row for row in rows if row not in examples), rows[0])
+    if window is not None:
+        longest = _longest(rules, rows, questions, window)
+
+        def length(count: int) -> int:
+            prefix = shared_prefix(rules, any_row, count)
+            return max(window.length(request, prefix) for request in longest)
+
+        shots = fitting_shots(asked, length, window.size)
+    prefix = shared_prefix(rules, any_row, shots)
+    contexts = [
+        rules.fewshot_context(row, shots) if row in examples[:shots] else prefix + question
+        for row, question in zip(rows, questions, strict=True)
+    ]
+    return contexts, shots
+
+
+def fitting_shots(asked: int, length: Callable[[int], int], size: int) -> int:
+    """The most examples, at most `asked`, whose prompt is no longer than `size`; 0 if none fits.
+
+    Args:
+        asked: examples that the paper gives.
+        length: tokens of the longest prompt with so many examples; more with each of them.
+        size: tokens that the model reads.
+    """
+    return bisect_right(range(1, asked + 1), size, key=length)
+
+
+def _longest(
+    rules: ConfigurableTask,
+    rows: Sequence[dict[str, Any]],
+    questions: Sequence[str],
+    window: Window,
+) -> list[Instance]:
+    """The requests without a prefix that may be the longest ones behind it."""
+    requests = [
+        request
+        for row, question in zip(rows, questions, strict=True)
+        for request in requests_of(rules, 0, row, question)
+    ]
+    lengths = [window.length(request) for request in requests]
+    bound = max(lengths) - SEAM
+    return [request for request, length in zip(requests, lengths, strict=True) if length >= bound]
