@@ -125,15 +125,13 @@ def packaged_rows(project: Project, table: str) -> list[Departure]:
         return []
     generated = project.preset.source.kind == "random"
     return [
-        Departure(f"rows of {task_label(task).name}", here, "the Hub's set")
+        Departure(
+            f"rows of {task_label(task).name}",
+            "generated on the spot" if generated else BENCHMARKS[task].departures,
+            "the Hub's set",
+        )
         for task in project.table(table).tasks
-        if (here := "generated on the spot" if generated else _packaged(task))
     ]
-
-
-def _packaged(task: str) -> str:
-    """How the packaged rows of a task differ from the Hub's; empty where they don't."""
-    return BENCHMARKS[task].departures if task in BENCHMARKS else ""
 
 
 def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
