@@ -14,19 +14,29 @@ import numpy as np
 import pandas as pd
 
 from lemon.presets import Project
-from lemon.registry import METHODS
+from lemon.registry import METHODS, TASKS
 from lemon.reporting.lineage import lineage
+from lemon.suites import FOLDERS
 
-CHOICES = {"sciq": 4, "piqa": 2, "winogrande": 2, "arc_easy": 4, "logiqa": 4}
+CHOICES = {"piqa": 2, "winogrande": 2, "boolq": 2, "lambada_openai": 50, "nq_open": 50}  # else 4
 SKILL = {"source": 0.55, "lemon": 0.3, "lemon-trained": 0.35}  # above guessing, as a share
 LOSS = {"source": 3.1, "lemon": 6.3, "lemon-trained": 5.4, "average": 10.2, "random": 11.5}
 
 
 def write_outcomes(
-    run_folder: Path, correct: dict[str, list[bool]], loss: float, rows_digest: str = "rows"
+    run_folder: Path,
+    correct: dict[str, list[bool]],
+    loss: float | None,
+    rows_digest: str = "rows",
+    suite: str = "ablation",
+    shots: dict[str, int] | None = None,
 ) -> None:
-    """The outcomes folder of one run."""
-    folder = run_folder / "outcomes"
+    """The outcomes of one run in one suite.
+
+    `shots` holds the examples shown of a task where they are not as many as the paper has; without
+    a `loss` there is no held-out text.
+    """
+    folder = run_folder / FOLDERS[suite]
     folder.mkdir(parents=True, exist_ok=True)
     for task, answers in correct.items():
         count = len(answers)
@@ -40,15 +50,27 @@ def write_outcomes(
                 "loglikelihoods": [[-1.0, -2.0]] * count,
             }
         ).to_parquet(folder / f"{task}.parquet", index=False)
-    domain = {"loss": loss, "perplexity": math.exp(loss), "tokens": 4096, "weight": 1.0}
-    heldout = {"loss": loss, "perplexity": math.exp(loss), "domains": {"wikipedia": domain}}
-    (folder / "perplexity.json").write_text(json.dumps(heldout))
+    if loss is not None:
+        domain = {"loss": loss, "perplexity": math.exp(loss), "tokens": 4096, "weight": 1.0}
+        heldout = {"loss": loss, "perplexity": math.exp(loss), "domains": {"wikipedia": domain}}
+        (folder / "perplexity.json").write_text(json.dumps(heldout))
+    tasks = {
+        task: {
+            "rows_sha256": f"{rows_digest}-{task}",
+            "rows": len(answers),
+            "rows_available": 10 * len(answers),
+            "shots": (shots or {}).get(task, TASKS[task].shots),
+            "shots_asked": TASKS[task].shots,
+            "fewshot": "fixed",
+        }
+        for task, answers in correct.items()
+    }
     manifest = {
         "stage": "evaluate",
         "finished": "2026-01-01T00:10:00+00:00",
         "wall_s": 60.0,
-        "inputs": {"heldout": "text"},
-        "tasks": {task: {"rows_sha256": f"{rows_digest}-{task}"} for task in correct},
+        "inputs": {"heldout": "text"} if loss is not None else {},
+        "tasks": tasks,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
@@ -100,11 +122,14 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
         rng = np.random.default_rng(crc32(run.encode()))
         correct = {}
         for task in tasks:
-            chance = 1 / CHOICES[task]
+            chance = 1 / CHOICES.get(task, 4)
             rate = chance + (1 - chance) * SKILL.get(method, 0.02)
             correct[task] = [bool(hit) for hit in rng.random(documents) < rate]
         loss = LOSS.get(method, 15.0) + float(rng.normal(0, 0.4))
-        write_outcomes(runs / run, correct, loss)
+        for name in project.table_suites(table):
+            own = {t: hits for t, hits in correct.items() if t in project.suite(name).tasks}
+            heldout = loss if project.suite(name).has_heldout else None
+            write_outcomes(runs / run, own, heldout, suite=name, shots={"boolq": 11})
     for run in lineage(project, project.table_runs(table)):
         if METHODS[project.runs[run].method].learned:
             batch = project.learning(run).batch_sequences

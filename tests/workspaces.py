@@ -99,5 +99,7 @@ def summary(call: str) -> str:
         if option in words:
             return f"{stage} {words[words.index(option) + 1]}"
     if stage in ("fuse", "evaluate"):
-        return f"{stage} {Path(words[words.index('--out') + 1]).parent.name}"
+        out = Path(words[words.index("--out") + 1])
+        suite = out.name.removeprefix("outcomes-") if "-" in out.name else ""
+        return f"{stage} {out.parent.name} {suite}".rstrip()
     return stage

@@ -189,6 +189,18 @@ class PruningSettings(Section):
     )
 
 
+class DenseSettings(Section):
+    """The rows that the source model alone is scored on once more, for narrow intervals."""
+
+    limit: Positive | None = Field(
+        default=1000, description="rows a task, the first ones; none takes all"
+    )
+    limits: dict[str, Positive] = Field(
+        default={"mmlu": 1140},
+        description="the same for single tasks; 1140 of MMLU are 20 a subject",
+    )
+
+
 class EvaluationSettings(Section):
     """What a finished model is scored on."""
 
@@ -200,7 +212,19 @@ class EvaluationSettings(Section):
     limit: Positive | None = Field(
         default=None, description="rows a task, the first ones; none takes all"
     )
+    limits: dict[str, Positive] = Field(
+        default={}, description="the same for single tasks, in place of limit"
+    )
+    fewshot: Literal["fixed", "drawn"] = Field(
+        default="fixed",
+        description="fixed: every question of a task follows the same first rows of its few-shot "
+        "split, as many whole ones as fit; drawn: lm-eval's own draw for each question, cut from "
+        "the left where it is too long",
+    )
     batch_size: Positive = Field(default=16, description="requests in one forward pass")
+    dense: DenseSettings = Field(
+        default=DenseSettings(), description="the source model on more rows of every task"
+    )
 
 
 class ComputeSettings(Section):

@@ -72,6 +72,7 @@ def check_preset(
         if task not in TASKS:
             message = f"unknown task {task}, {did_you_mean(task, TASKS)}"
             yield document.problem(("evaluation", "tasks"), message)
+    yield from _check_limits(preset, document)
     yield from _check_loading(preset, document)
     where = preset.evaluation.source
     if where not in ("packaged", "hub") and not Path(where).is_dir():
@@ -159,6 +160,20 @@ def _check_learning(
             f"({preset.text.heldout_sequences}) that are prepared"
         )
         yield document.problem((*place, "heldout_sequences"), message)
+
+
+def _check_limits(preset: Preset, document: Document) -> Iterator[Problem]:
+    """Limits of single tasks are of tasks that there are."""
+    evaluation = preset.evaluation
+    sections: list[tuple[Place, dict[str, int]]] = [
+        (("evaluation", "limits"), evaluation.limits),
+        (("evaluation", "dense", "limits"), evaluation.dense.limits),
+    ]
+    for place, limits in sections:
+        for task in limits:
+            if task not in TASKS:
+                message = f"unknown task {task}, {did_you_mean(task, TASKS)}"
+                yield document.problem((*place, task), message)
 
 
 def _check_loading(preset: Preset, document: Document) -> Iterator[Problem]:

@@ -119,8 +119,8 @@ def reference(presets: dict[str, Preset]) -> str:
         sections += [f"## {title}\n\n{intro}\n\n{table}", *nested]
     methods = "\n".join(f"| `{name}` | {info.summary} |" for name, info in METHODS.items())
     sections.append(f"## Methods\n\n| method | what it does |\n|---|---|\n{methods}")
-    tasks = "\n".join(f"| `{n}` | {t.shots} | {t.metric} |" for n, t in TASKS.items())
-    sections.append(f"## Tasks\n\n| task | shots | metric |\n|---|---|---|\n{tasks}")
+    tasks = "\n".join(f"| `{n}` | {t.shots} | {t.metric} | {t.suite} |" for n, t in TASKS.items())
+    sections.append(f"## Tasks\n\n| task | shots | metric | suite |\n|---|---|---|---|\n{tasks}")
     return "\n\n".join(sections) + "\n"
 
 

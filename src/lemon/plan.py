@@ -13,15 +13,24 @@ from pathlib import Path
 
 from lemon.architecture import Axis, LlamaShape, tensor_specs
 from lemon.machine import chosen_device, free_bytes, matmul_rate
-from lemon.presets import METHODS, Project, SizesSpec
+from lemon.presets import METHODS, TASKS, Project, SizesSpec
 from lemon.radii import Radii
+from lemon.suites import ABLATION
 
 EFFICIENCY = 0.6  # of the rate of a large matrix product, by a whole forward or backward pass
 JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights
 # Scored rows of the official splits, and tokens a row when the choices share their context (from
 # the lengths of 400 rows each, 4.2 characters a token).
-TASK_ROWS = {"sciq": 1000, "piqa": 1838, "winogrande": 1267, "arc_easy": 2376, "logiqa": 651}
-TASK_TOKENS = {"sciq": 132, "piqa": 60, "winogrande": 48, "arc_easy": 51, "logiqa": 280}
+TASK_ROWS = {
+    **{"sciq": 1000, "piqa": 1838, "winogrande": 1267, "arc_easy": 2376, "logiqa": 651},
+    **{"arc_challenge": 1172, "hellaswag": 10042, "boolq": 3270, "lambada_openai": 5153},
+    **{"nq_open": 3610, "mmlu": 14042},
+}
+TASK_TOKENS = {
+    **{"sciq": 132, "piqa": 60, "winogrande": 48, "arc_easy": 51, "logiqa": 280},
+    **{"arc_challenge": 66, "hellaswag": 190, "boolq": 150, "lambada_openai": 77},
+    **{"nq_open": 18, "mmlu": 101},
+}
 BYTES = {"bfloat16": 2, "float32": 4}
 
 
@@ -101,31 +110,39 @@ def fusing_flops(source: LlamaShape, target: LlamaShape, radii: Radii) -> float:
     return total * source.num_hidden_layers
 
 
-def evaluation_flops(project: Project, run_id: str) -> float:
-    """Floating-point operations of scoring a run on its tasks and held-out text."""
+def evaluation_flops(project: Project, run_id: str, suites: Sequence[str]) -> float:
+    """Floating-point operations of scoring a run on some suites, the held-out text included.
+
+    Examples before the questions count once where all questions share them, as they do unless
+    they are drawn; MMLU has its own for each of 57 subjects.
+    """
     preset, shape = project.preset, project.target_shape(run_id)
-    tokens = sum(
-        min(TASK_ROWS[task], preset.evaluation.limit or TASK_ROWS[task]) * TASK_TOKENS[task]
-        for task in preset.evaluation.tasks
-    )
-    text = preset.text
-    heldout = text.heldout_sequences * len(text.domains) * text.sequence_length
-    return (tokens + heldout) * forward_flops(shape, text.sequence_length)
+    tokens = 0
+    for suite in map(project.suite, suites):
+        for task in suite.tasks:
+            rows = min(TASK_ROWS[task], suite.limit_of(task) or TASK_ROWS[task])
+            apart = rows if preset.evaluation.fewshot == "drawn" else 1
+            contexts = min(57, rows) if task == "mmlu" else apart
+            tokens += (rows + TASKS[task].shots * contexts) * TASK_TOKENS[task]
+        if suite.has_heldout:
+            text = preset.text
+            tokens += text.heldout_sequences * len(text.domains) * text.sequence_length
+    return tokens * forward_flops(shape, preset.text.sequence_length)
 
 
-def run_cost(project: Project, run_id: str) -> RunCost:
-    """The cost of one run from its start to its outcomes."""
+def run_cost(project: Project, run_id: str, suites: Sequence[str] = (ABLATION,)) -> RunCost:
+    """The cost of one run from its start to its outcomes in these suites."""
     method = METHODS[project.run(run_id).method]
     steps = project.steps(run_id)
     settings = project.learning(run_id)
     return RunCost(
         run_id,
         project.target_shape(run_id),
-        3 if method.needs_target else 1,  # build or learn, fuse, evaluate
+        2 * method.needs_target + len(suites),  # build or learn, fuse, evaluate
         steps,
         steps * settings.batch_sequences * project.preset.text.sequence_length,
         learning_flops(project, run_id) if method.learned else 0.0,
-        evaluation_flops(project, run_id),
+        evaluation_flops(project, run_id, suites),
     )
 
 
@@ -151,7 +168,7 @@ def plan(project: Project, tables: Sequence[str]) -> str:
     heading = f"{', '.join(tables)} with preset {project.preset_name}: {project.preset.description}"
     if not run_ids:
         return f"{heading}\n\nno runs: sizes are computed from the shapes alone, in seconds"
-    costs = [run_cost(project, run_id) for run_id in run_ids]
+    costs = [run_cost(project, run, _suites_of(project, tables, run)) for run in run_ids]
     compute = project.preset.compute
     device = chosen_device(compute.device)
     rate = matmul_rate(compute.dtype, device)
@@ -188,6 +205,17 @@ def plan(project: Project, tables: Sequence[str]) -> str:
         *(f"not yet run: {row}" for table in tables for row in _empty_rows(project, table)),
     ]
     return "\n".join(lines)
+
+
+def _suites_of(project: Project, tables: Sequence[str], run_id: str) -> list[str]:
+    """The suites in which these tables show a run."""
+    asked = (
+        suite
+        for table in tables
+        if run_id in project.table_runs(table)
+        for suite in project.table_suites(table)
+    )
+    return list(dict.fromkeys(asked))
 
 
 def _empty_rows(project: Project, table: str) -> list[str]:

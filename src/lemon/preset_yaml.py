@@ -49,7 +49,18 @@ def _entry(key: str, value: Any, about: str | None, depth: int) -> Iterator[str]
         yield f"{line}  # {about}"
     else:
         yield from _above(about, indent)
-        yield line
+        yield from _wrapped(line, indent) if isinstance(value, tuple | list) else [line]
+
+
+def _wrapped(line: str, indent: str) -> list[str]:
+    """A list over as many lines as it takes; YAML reads it as one."""
+    return textwrap.wrap(
+        line,
+        WIDTH,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _children(value: BaseModel | dict[str, Any], depth: int) -> Iterator[str]:

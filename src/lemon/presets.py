@@ -41,6 +41,7 @@ from lemon.registry import (
 from lemon.run_checks import check_runs, fused_shape, radii_of
 from lemon.runs_table import read_runs
 from lemon.stages import RULE_VERSIONS, stage_fields
+from lemon.suites import Suite, suites, table_suites
 from lemon.table_checks import check_tables
 
 __all__ = [
@@ -186,6 +187,25 @@ class Project:
         sources = [run.id for run in self.runs.values() if run.method == "source"]
         return list(dict.fromkeys(sources + runs)) if runs else []
 
+    def suite(self, name: str) -> Suite:
+        """One suite of this preset's evaluation.
+
+        Raises:
+            BadInput: the preset has no task of it.
+        """
+        found = suites(self.preset.evaluation)
+        if name not in found:
+            raise BadInput(
+                f"preset {self.preset_name} has no task of the suite {name}; it has those of "
+                f"{', '.join(found)}"
+            )
+        return found[name]
+
+    def table_suites(self, table: str) -> tuple[str, ...]:
+        """The suites that a table's scores are from; none for a table of sizes."""
+        entry = self.entry(table)
+        return () if isinstance(entry, SizesSpec) else table_suites(entry)
+
     def needed_assets(self) -> list[str]:
         """The keys of the assets that this preset takes."""
         return list(needed_assets(self.preset))
@@ -210,14 +230,15 @@ class Project:
             **preset.model_dump(mode="json", include=parts),
         }
 
-    def stage_params(self, stage: str, key: str | None = None) -> str:
+    def stage_params(self, stage: str, key: str | None = None, suite: str | None = None) -> str:
         """What decides a stage's output, as canonical JSON: the `params` of its Snakemake rule.
 
         Args:
             stage: a key of RULE_VERSIONS.
             key: the run id for the stages of a run, the name in paper.yaml for the others.
+            suite: of an evaluation; none is that of the ablations.
         """
-        return canonical_json(stage_fields(self, stage, key))
+        return canonical_json(stage_fields(self, stage, key, suite))
 
     def digest(self) -> str:
         """sha256 of the whole configuration; comments and order don't count."""

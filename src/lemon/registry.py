@@ -187,8 +187,9 @@ class TableSpec(Section):
     """A table or figure of scored runs: its renderer, the runs that fill it, what was published."""
 
     title: str = Field(description="caption")
-    renderer: Literal["accuracy_table", "receptive_field_grid"] = Field(
+    renderer: Literal["accuracy_table", "dense_scores", "receptive_field_grid"] = Field(
         description="accuracy_table: methods by tasks, with what was published and paired tests; "
+        "dense_scores: the source model task by task on more rows, beside what is published of it; "
         "receptive_field_grid: a figure of scores, operator size and step time over the radii of "
         "its runs"
     )
@@ -199,9 +200,14 @@ class TableSpec(Section):
     rows: Annotated[tuple[TableRow, ...], Field(strict=False)] = Field(
         min_length=1, description="rows in the paper's order"
     )
+    reference: Texts = Field(
+        default=("Cut", "w/o LEMON"),
+        description="labels of the rows that the others of the same sizes are ordered against",
+    )
     comparisons: Annotated[tuple[Comparison, ...], Field(strict=False)] = Field(
         default=(), description="paired tests printed under the table"
     )
+    notes: Texts = Field(default=(), description="what else a reader must know, a sentence each")
 
     @property
     def runs(self) -> list[str]:

@@ -12,6 +12,7 @@ from lemon.config_checks import radii_in_numbers
 from lemon.errors import BadInput
 from lemon.registry import METHODS, TASKS, Asset, SizesSpec
 from lemon.siblings import dimension_cases, siblings
+from lemon.suites import ABLATION
 
 if TYPE_CHECKING:
     from lemon.presets import Project
@@ -25,10 +26,10 @@ RULE_VERSIONS: dict[str, int] = {
     "build": 1,
     "learn": 1,
     "fuse": 1,
-    "evaluate": 1,
-    "table": 5,
+    "evaluate": 2,
+    "table": 6,
     "figure": 1,
-    "track": 2,
+    "track": 3,
 }
 
 
@@ -36,15 +37,21 @@ RULE_VERSIONS: dict[str, int] = {
 WEIGHTS_VERSION = 2
 
 
-def stage_fields(project: Project, stage: str, key: str | None) -> dict[str, Any]:
+def stage_fields(
+    project: Project, stage: str, key: str | None, suite: str | None = None
+) -> dict[str, Any]:
     """The fields that decide a stage's output, with the stage's rule version.
 
     Raises:
-        BadInput: there is no such stage, run or table.
+        BadInput: there is no such stage, run or table, or the preset has no such suite.
     """
     if stage not in RULE_VERSIONS:
         raise BadInput(f"no stage {stage}; known: {', '.join(RULE_VERSIONS)}")
-    return {"rule_version": RULE_VERSIONS[stage], **_FIELDS[stage](project, key or "")}
+    if stage == "evaluate":
+        fields = _evaluate(project, suite or ABLATION)
+    else:
+        fields = _FIELDS[stage](project, key or "")
+    return {"rule_version": RULE_VERSIONS[stage], **fields}
 
 
 def _content(asset: Asset) -> dict[str, Any]:
@@ -151,17 +158,24 @@ def _fuse(project: Project, key: str) -> dict[str, Any]:
     return {"target_shape": vars(project.target_shape(key))}
 
 
-def _evaluate(project: Project, key: str) -> dict[str, Any]:
-    preset = project.preset
-    return {
-        "evaluation": preset.evaluation.model_dump(mode="json"),
+def _evaluate(project: Project, name: str) -> dict[str, Any]:
+    """What decides one suite, the same for every run; settings of the others are left out."""
+    preset, suite = project.preset, project.suite(name)
+    fields: dict[str, Any] = {
+        "tasks": {task: [TASKS[task].shots, suite.limit_of(task)] for task in suite.tasks},
+        "source": preset.evaluation.source,
+        "batch_size": preset.evaluation.batch_size,
         "compute": preset.compute.model_dump(mode="json"),
-        "heldout": {
+    }
+    if suite.has_fewshot:
+        fields["fewshot"] = preset.evaluation.fewshot
+    if suite.has_heldout:
+        fields["heldout"] = {
             "sequence_length": preset.text.sequence_length,
             "sequences": preset.text.heldout_sequences,
             "domains": sorted(preset.text.domains),
-        },
-    }
+        }
+    return fields
 
 
 def _table(project: Project, key: str) -> dict[str, Any]:
@@ -213,7 +227,6 @@ _FIELDS = {
     "build": _build,
     "learn": _learn,
     "fuse": _fuse,
-    "evaluate": _evaluate,
     "table": _table,
     "figure": _figure,
     "track": _table,

@@ -25,6 +25,7 @@ LAYERS = (
     {"checkpoint", "tensor_file", "machine"},
     {"presets", "config_reference", "stages", "siblings"},
     {"config_checks", "run_checks", "table_checks", "preset_yaml", "runs_table", "config_files"},
+    {"suites"},
     {"registry", "radii"},
     {"config", "architecture"},
     {"storage", "errors", "events"},

@@ -51,6 +51,14 @@ MISTAKES: dict[str, Mistake] = {
         (LAPTOP, r"\[sciq, piqa", "[sciq, pica"),
         "evaluation.tasks: unknown task pica, did you mean piqa?",
     ),
+    "limit of an unknown task": (
+        (LAPTOP, r"^      mmlu: 1140", "      mmul: 1140"),
+        "evaluation.dense.limits.mmul: unknown task mmul, did you mean mmlu?",
+    ),
+    "examples chosen in no known way": (
+        (LAPTOP, r"^  fewshot: fixed", "  fewshot: random"),
+        "evaluation.fewshot: 'random' is not known, known: fixed, drawn",
+    ),
     "microbatch that does not divide the batch": (
         (LAPTOP, r"^  microbatch_sequences: \d+", "  microbatch_sequences: 3"),
         "learning.microbatch_sequences: 3 does not divide batch_sequences (4)",

@@ -100,6 +100,14 @@ COMMANDS = {
         "evaluate --model x --tasks sciq --limit 0 --out y",
         "--limit is 0; it must be at least 1",
     ),
+    "a limit of a task that is not scored": (
+        "evaluate --model x --tasks sciq,mmlu --task-limit mmul=5 --out y",
+        "--task-limit: mmul is not among the tasks that are scored, did you mean mmlu?",
+    ),
+    "a limit without a number": (
+        "evaluate --model x --tasks mmlu --task-limit mmlu --out y",
+        "'mmlu' is not TASK=N, such as mmlu=1140",
+    ),
     "unknown component": (
         "cka --source x --component q --out y",
         "component 'q' is unknown; take one of q_proj",

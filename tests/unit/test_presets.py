@@ -106,6 +106,8 @@ def test_radii_are_the_presets_and_hidden_is_that_of_the_ffn(laptop: Project) ->
 def test_tables_show_only_the_tasks_that_the_preset_evaluates(laptop: Project) -> None:
     smoke = load_project("smoke", CONFIG)
     assert smoke.table("table3").tasks == ("sciq", "piqa", "winogrande")
+    generated = ("sciq", "piqa", "winogrande", "arc_challenge", "lambada_openai", "nq_open", "mmlu")
+    assert smoke.table("table2").tasks == generated
     assert laptop.table("table3").tasks == ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
 
 
@@ -144,11 +146,14 @@ AFTER_SHEAR = AFTER_DEPTH_SHEAR | {"build/lemon-prune-width", "learn/lemon-prune
 def _params(project: Project) -> dict[str, str]:
     keys = {"learn": list(project.runs), "build": list(project.runs), "evaluate": ["cut-75"]}
     keys |= {"table": ["table3"]}
-    return {
+    params = {
         f"{stage}/{key}": project.stage_params(stage, key)
         for stage in RULE_VERSIONS
         for key in keys.get(stage, ["source" if stage == "fuse" else "table3"])
     }
+    for suite in ("main", "dense"):
+        params[f"evaluate-{suite}/cut-75"] = project.stage_params("evaluate", "cut-75", suite)
+    return params
 
 
 def _changed(config: Path, before: Project) -> set[str]:
@@ -227,7 +232,25 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 "learn/lemon-small-depth-first",
             },
         ),
-        ("presets/laptop.yaml", r"^  limit: \d+", "  limit: 50", {"evaluate/cut-75"}),
+        (
+            "presets/laptop.yaml",
+            r"^  limit: \d+",
+            "  limit: 50",
+            {"evaluate/cut-75", "evaluate-main/cut-75"},
+        ),
+        (
+            "presets/laptop.yaml",
+            r"^  limits: \{\}.*",
+            "  limits: {mmlu: 228}",
+            {"evaluate-main/cut-75"},
+        ),
+        ("presets/laptop.yaml", r"^    limit: 1000", "    limit: 500", {"evaluate-dense/cut-75"}),
+        (
+            "presets/laptop.yaml",
+            r"^  fewshot: fixed",
+            "  fewshot: drawn",
+            {"evaluate-main/cut-75", "evaluate-dense/cut-75"},
+        ),
         (
             "runs.tsv",
             r"^(random-50-s2\t.*)\t2\t",

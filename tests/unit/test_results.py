@@ -80,5 +80,26 @@ def test_a_document_twice_is_refused(tmp_path: Path) -> None:
         read_run(tmp_path, "cut", ["sciq"])
 
 
+def test_the_suites_of_a_run_are_read_together(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
+    write_outcomes(tmp_path / "cut", {"boolq": [True, True, False]}, loss=None, suite="main")
+    result = read_run(tmp_path, "cut", ["sciq", "boolq", "piqa"])
+    assert list(result.correct) == ["sciq", "boolq", "piqa"]
+    assert result.accuracy("boolq") == pytest.approx(2 / 3)
+    assert result.perplexity == pytest.approx(math.exp(2))
+    assert result.row_hash("boolq") == "rows-boolq" and result.heldout_hash == "text"
+    assert result.manifest["wall_s"] == 120.0
+    with pytest.raises(BadInput, match=r"cut/outcomes-dense/manifest\.json"):
+        read_run(tmp_path, "cut", ["sciq"], "dense")
+
+
+def test_runs_that_were_shown_other_examples_are_refused(tmp_path: Path) -> None:
+    for run, shots in (("cut", 32), ("lemon", 11)):
+        answers = {"boolq": [True, False]}
+        write_outcomes(tmp_path / run, answers, loss=None, suite="main", shots={"boolq": shots})
+    with pytest.raises(BadInput, match="task boolq: runs 'cut' and 'lemon' were shown different"):
+        read_runs(tmp_path, ["cut", "lemon"], ["boolq"])
+
+
 def test_perplexity_beyond_floating_point_is_infinite() -> None:
     assert perplexity(1000.0) == math.inf

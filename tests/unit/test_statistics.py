@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom, norm
+from scipy.stats import binom, binomtest, bootstrap, norm, permutation_test, tstd
 
 from lemon.reporting.statistics import (
     FLIPS,
@@ -183,3 +183,81 @@ def test_seed_spread_is_the_sample_standard_deviation() -> None:
 def test_zero_on_the_edge_is_not_excluded() -> None:
     assert not Interval(0.0, 1.0).excludes_zero()
     assert Interval(-2.0, -0.1).excludes_zero()
+
+
+def test_wilson_interval_of_a_textbook_case() -> None:
+    # 15 of 50: centre (0.3 + 1.9207/50) / (1 + 3.8415/50), half width by the formula, by hand
+    interval = wilson_interval(15, 50)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (0.191, 0.4375)
+
+
+def test_wilson_and_bootstrap_cover_a_known_accuracy_as_often_as_they_say() -> None:
+    """Over every count that 200 documents can give, weighed by how often a 60 % model gives it."""
+    documents, accuracy = 200, 0.6
+    counts = np.arange(80, 161)  # all but a 1e-9th of the binomial
+    weights = binom.pmf(counts, documents, accuracy)
+    for interval_of in (accuracy_interval, lambda scores: mean_interval({"task": scores})):
+        intervals = [interval_of(answers(int(count), documents)) for count in counts]
+        covered = [interval.low <= accuracy <= interval.high for interval in intervals]
+        assert 0.93 < float(weights @ covered) < 0.965
+
+
+def test_bootstrap_agrees_with_scipys() -> None:
+    rng = np.random.default_rng(3)
+    first, second = rng.random(150) < 0.7, rng.random(150) < 0.55
+    difference, interval = paired_difference({"piqa": first}, {"piqa": second})
+    paired = first.astype(float) - second
+    theirs = bootstrap(
+        (paired,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(4)
+    ).confidence_interval
+    assert difference == pytest.approx(paired.mean())
+    assert interval.low == pytest.approx(theirs.low, abs=0.007)
+    assert interval.high == pytest.approx(theirs.high, abs=0.007)
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0, 5), (3, 9), (12, 4), (30, 30)])
+def test_mcnemar_agrees_with_scipys_binomial_test(only_first: int, only_second: int) -> None:
+    both = 7
+    first = np.array([1] * only_first + [0] * only_second + [1] * both, dtype=bool)
+    second = np.array([0] * only_first + [1] * only_second + [1] * both, dtype=bool)
+    test = mcnemar(first, second)
+    assert (test.only_first, test.only_second) == (only_first, only_second)
+    expected = binomtest(only_first, only_first + only_second, 0.5).pvalue
+    tail = binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)
+    assert test.p_value == pytest.approx(expected) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_sign_flips_agree_with_scipys_permutation_test() -> None:
+    rng = np.random.default_rng(8)
+    first, second = rng.integers(0, 4, 12) / 3, rng.integers(0, 2, 12).astype(float)
+    exact = permutation_test(
+        (first, second),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        vectorized=True,
+    ).pvalue
+    assert sign_flip_test({"task": first}, {"task": second}) == drawn(float(exact))
+
+
+def test_holm_rejects_what_bonferroni_does_and_never_reorders() -> None:
+    p_values = [0.011, 0.004, 0.2, 0.04, 0.0006]
+    # sorted 0.0006, 0.004, 0.011, 0.04, 0.2 times 5, 4, 3, 2, 1
+    assert holm(p_values) == pytest.approx([0.033, 0.016, 0.2, 0.08, 0.003])
+    bonferroni = [min(1.0, 5 * p) for p in p_values]
+    assert all(ours <= theirs for ours, theirs in zip(holm(p_values), bonferroni, strict=True))
+
+
+def test_seeds_and_documents_are_two_errors() -> None:
+    """Where seeds differ and documents don't, only the spread says so, and the other way round."""
+    # each document is answered by one of two seeds: the seeds are far apart, their mean is the same
+    # on every document, so the documents say nothing is uncertain
+    seeds = [1.0, 0.0]
+    interval = accuracy_interval(np.full(100, np.mean(seeds)))
+    assert interval == Interval(0.5, 0.5)
+    assert seed_spread(seeds) == pytest.approx(tstd(seeds)) == pytest.approx(math.sqrt(0.5))
+    # seeds that answer alike have no spread, and the interval of the documents is as wide as one's
+    alike = [0.6, 0.6, 0.6]
+    assert seed_spread(alike) == 0.0
+    one, all_three = answers(60, 100), np.mean([answers(60, 100)] * 3, axis=0)
+    assert accuracy_interval(all_three) == accuracy_interval(one)

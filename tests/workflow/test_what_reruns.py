@@ -99,6 +99,35 @@ def test_two_stages_follow_each_other_and_a_figure_is_drawn_last(driven):
     assert driven.jobs("figure4-right") == []
 
 
+def test_table2_adds_the_other_six_tasks_to_runs_that_have_the_five(driven):
+    from lemon.presets import load_project
+
+    jobs = driven.jobs("table2")
+    runs = load_project("laptop", driven.path / "config").table_runs("table2")
+    assert {f"evaluate {run} main" for run in runs} <= set(jobs)
+    assert not {"evaluate source", "evaluate lemon-cut-75"} & set(jobs)  # table3 made these
+    assert jobs[-2:] == ["table table2", "track table2"]
+    assert driven.jobs("table2") == []
+
+
+def test_a_setting_of_the_other_six_tasks_leaves_the_five_as_they_are(driven):
+    driven.jobs("table2")
+    changed = {"limits": {"mmlu": 57}, "fewshot": "drawn"}
+    driven.change_preset(lambda values: values["evaluation"].update(changed))
+    jobs = driven.jobs("table2")
+    scored = [job for job in jobs if job.startswith("evaluate")]
+    assert scored and all(job.endswith(" main") for job in scored)
+    assert jobs[len(scored) :] == ["table table2", "track table2"]
+    assert driven.jobs() == []
+
+
+def test_the_dense_source_is_one_more_job_of_the_source_alone(driven):
+    assert driven.jobs("dense") == ["evaluate source dense", "table dense", "track dense"]
+    driven.change_preset(lambda values: values["evaluation"]["dense"].update(limit=900))
+    assert driven.jobs("table2") == []
+    assert driven.jobs("dense") == ["evaluate source dense", "table dense", "track dense"]
+
+
 def test_tables_of_sizes_need_no_run(driven):
     assert driven.jobs("table1") == ["table table1", "track table1"]
     assert driven.jobs("table5") == ["table table5", "track table5"]

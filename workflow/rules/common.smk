@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lemon.errors import BadInput, LemonError
 from lemon.presets import METHODS, load_project
+from lemon.suites import FOLDERS, suite_of_folder
 
 
 def stop(error):
@@ -63,7 +64,13 @@ LEARNED = run_pattern(lambda method: method.learned)
 
 def settings(stage):
     """The fields that decide the output of a stage, as canonical JSON: a changed one reruns it."""
-    return lambda wildcards: PROJECT.stage_params(stage, next(iter(wildcards), None))
+
+    def fields(wildcards):
+        named = dict(wildcards.items())
+        suite = suite_of_folder(named.pop("outcomes")) if "outcomes" in named else None
+        return PROJECT.stage_params(stage, next(iter(named.values()), None), suite)
+
+    return fields
 
 
 def folder(name):
@@ -117,21 +124,40 @@ def fused_weights(wildcards, input):
     return os.path.dirname(input.source)
 
 
+OUTCOMES = "|".join(FOLDERS.values())  # one folder of a run for each suite of tasks
+
+
+def suite_of(wildcards):
+    """The suite of tasks that a job of `evaluate` scores."""
+    return PROJECT.suite(suite_of_folder(wildcards.outcomes))
+
+
+def heldout_manifest(wildcards):
+    """The manifest of the text whose perplexity goes with a suite; nothing where none does."""
+    return "<data>/text/manifest.json" if suite_of(wildcards).has_heldout else []
+
+
+def heldout_option(wildcards, input):
+    """The folder of that text, as an option of the command."""
+    return f"--heldout {os.path.dirname(input.text)}" if input.text else ""
+
+
 def evaluation_options(wildcards, input):
     """Tasks, rows and number format of an evaluation, as options of the command."""
+    suite = suite_of(wildcards)
     evaluation, compute = PROJECT.preset.evaluation, PROJECT.preset.compute
     packaged = evaluation.source == "packaged"
-    options = {
-        "tasks": ",".join(evaluation.tasks),
-        "source": os.path.dirname(input.tasks) if packaged else evaluation.source,
-        "limit": evaluation.limit,
-        "batch-size": evaluation.batch_size,
-        "dtype": compute.dtype,
-        "device": compute.device,
-    }
-    return " ".join(
-        f"--{name} {value}" for name, value in options.items() if value is not None
-    )
+    options = [
+        ("tasks", ",".join(suite.tasks)),
+        ("source", os.path.dirname(input.tasks) if packaged else evaluation.source),
+        ("limit", suite.limit),
+        *(("task-limit", f"{task}={limit}") for task, limit in suite.limits.items()),
+        ("fewshot", evaluation.fewshot if suite.has_fewshot else None),
+        ("batch-size", evaluation.batch_size),
+        ("dtype", compute.dtype),
+        ("device", compute.device),
+    ]
+    return " ".join(f"--{name} {value}" for name, value in options if value is not None)
 
 
 def entry_pattern(keep):
@@ -140,16 +166,23 @@ def entry_pattern(keep):
     return "|".join(names) or "(?!)"  # matches nothing
 
 
+def outcomes(table):
+    """The outcomes of every run that a table shows, in the suites that its tasks belong to."""
+    return expand(
+        "<runs>/{run}/{outcomes}/manifest.json",
+        run=PROJECT.table_runs(table),
+        outcomes=[FOLDERS[name] for name in PROJECT.table_suites(table)],
+    )
+
+
 def table_outcomes(wildcards):
-    """The outcomes of every run that a table shows."""
-    runs = PROJECT.table_runs(wildcards.table)
-    return expand("<runs>/{run}/outcomes/manifest.json", run=runs)
+    """The outcomes that a table is made of."""
+    return outcomes(wildcards.table)
 
 
 def figure_outcomes(wildcards):
-    """The outcomes of every run that a figure shows."""
-    runs = PROJECT.table_runs(wildcards.figure)
-    return expand("<runs>/{run}/outcomes/manifest.json", run=runs)
+    """The outcomes that a figure is made of."""
+    return outcomes(wildcards.figure)
 
 
 def rendered_manifest(wildcards):

@@ -1,17 +1,22 @@
-"""The scores of a model, document by document. Jobs of one thread run side by side."""
+"""The scores of a model, document by document: one job for each suite of tasks.
+
+Jobs of one thread run side by side.
+"""
 
 
 rule evaluate:
     input:
         model=lambda wildcards: model_manifest(wildcards.run),
         tasks="<data>/tasks/manifest.json",
-        text="<data>/text/manifest.json",
+        text=heldout_manifest,
     output:
-        manifest="<runs>/{run}/outcomes/manifest.json",
+        manifest="<runs>/{run}/{outcomes}/manifest.json",
     log:
-        "<logs>/evaluate/{run}.log",
+        "<logs>/evaluate/{run}/{outcomes}.log",
     benchmark:
-        "<logs>/evaluate/{run}.tsv"
+        "<logs>/evaluate/{run}/{outcomes}.tsv"
+    wildcard_constraints:
+        outcomes=OUTCOMES,
     threads: 1
     resources:
         mem_mb=3500,
@@ -19,12 +24,12 @@ rule evaluate:
         gpu=GPUS,
     params:
         model=folder("model"),
-        heldout=folder("text"),
+        heldout=heldout_option,
         options=evaluation_options,
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("evaluate"),
     message:
-        "Evaluating {wildcards.run}"
+        "Evaluating {wildcards.run}: {wildcards.outcomes}"
     shell:
         "OMP_NUM_THREADS={threads} lemon evaluate --model {params.model} {params.options} "
-        "--heldout {params.heldout} --out {params.out} > {log} 2>&1"
+        "{params.heldout} --out {params.out} > {log} 2>&1"

@@ -40,6 +40,21 @@ def add(commands: Commands) -> None:
         help="where the rows come from: those prepared here, the Hub, or a mirror of the Hub",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N rows (default: all)")
+    parser.add_argument(
+        "--task-limit",
+        dest="limits",
+        action="append",
+        default=[],
+        metavar="TASK=N",
+        help="the first N rows of one task, in place of --limit; may be repeated",
+    )
+    parser.add_argument(
+        "--fewshot",
+        choices=("fixed", "drawn"),
+        default="fixed",
+        help="fixed: the same first examples before every question of a task, as many as fit; "
+        "drawn: lm-eval's own draw for each question (default: fixed)",
+    )
     add_path(parser, "--out", "folder for the outcomes, one file a task")
     parser.add_argument(
         "--heldout", type=Path, metavar="DIR", help="packed text for the held-out perplexity"
@@ -72,6 +87,20 @@ def add(commands: Commands) -> None:
     cka.add_argument("--debiased", action="store_true", help="the debiased estimator")
 
 
+def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
+    """The `--task-limit` options, checked."""
+    limits: dict[str, int] = {}
+    for option in options:
+        task, _, count = option.partition("=")
+        if not count.isdecimal() or int(count) < 1:
+            raise BadInput(f"--task-limit: {option!r} is not TASK=N, such as mmlu=1140")
+        if task not in tasks:
+            near = did_you_mean(task, tasks)
+            raise BadInput(f"--task-limit: {task} is not among the tasks that are scored, {near}")
+        limits[task] = int(count)
+    return limits
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -80,6 +109,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for task in arguments.tasks:
         if task not in TASKS:
             raise BadInput(f"--tasks: unknown task {task}, {did_you_mean(task, TASKS)}")
+    limits = _limits(arguments.limits, arguments.tasks)
     for option in ("limit", "heldout_sequences", "batch_size"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
@@ -98,6 +128,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             arguments.source,
             arguments.limit,
             arguments.out,
+            limits=limits,
+            fewshot=arguments.fewshot,
             batch_size=arguments.batch_size,
             dtype=arguments.dtype,
             device=arguments.device,

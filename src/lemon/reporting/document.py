@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,6 +15,7 @@ from lemon.reporting.departures import Departure, departures
 from lemon.reporting.headings import block_heading, changes_widths, table_targets
 from lemon.reporting.learning_section import LEARNING_NOTE, STAGES_NOTE, CostGroup, cost_groups
 from lemon.reporting.orderings import Orderings, orderings
+from lemon.reporting.protocol import Protocol, shots_in_words
 from lemon.reporting.published import AVERAGE, published_rows
 from lemon.reporting.radii_section import RadiiSection, radii_section
 from lemon.reporting.scores import (
@@ -22,7 +23,6 @@ from lemon.reporting.scores import (
     LEARNING,
     NOT_RUN,
     OPPOSITE_ORDER,
-    REFERENCE_METHODS,
     SAME_ORDER,
     TIED,
     UNCLAIMED,
@@ -30,6 +30,7 @@ from lemon.reporting.scores import (
 from lemon.reporting.task_labels import mean_chance, task_label
 
 OURS = "ours, not in the paper"
+COLUMNS_A_PAGE = 9  # scores with their intervals, side by side
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,16 @@ class Row:
     """A method: its cells in the order of the columns.
 
     `opens_ours` marks the first row of its block that the paper does not have, where a rule
-    belongs; none in a table that is all ours. `order` says whether its mean stands to Cut's as in
-    the paper; empty where nothing is claimed.
+    belongs; none in a table that is all ours. `order` says whether its mean stands to that of the
+    reference as in the paper; empty where nothing is claimed. `published_name` is the paper's name
+    of the row, where it is another.
     """
 
     label: str
     note: str
     run: bool
     published: bool
+    published_name: str
     opens_ours: bool
     order: str
     cells: list[Cell]
@@ -60,12 +63,21 @@ class Block:
 
 @dataclass(frozen=True)
 class TableDocument:
-    """A table ready to be laid out; `in_paper` says whether anything of it was published."""
+    """A table ready to be laid out.
+
+    Attributes:
+        in_paper: whether anything of it was published.
+        columns: headings of the scores.
+        parts: the columns by number, as they fit on a page side by side.
+        reference: the row that the others of the same sizes are ordered against.
+    """
 
     title: str
     subtitle: str
     in_paper: bool
     columns: list[str]
+    parts: list[list[int]]
+    reference: str
     task_names: list[str]
     chance: list[str]
     blocks: list[Block]
@@ -84,8 +96,18 @@ def table_document(
     frame: pd.DataFrame,
     tests: list[OrderingTest],
     costs: list[RowCost],
+    shown: Mapping[str, Protocol],
 ) -> TableDocument:
-    """Format a table; `frame` is its tidy form, `tests` its comparisons, `costs` its learning."""
+    """Format a table.
+
+    Args:
+        project: the preset.
+        table: its name in paper.yaml.
+        frame: its tidy form.
+        tests: its comparisons.
+        costs: what learning took.
+        shown: how each task was put to the models.
+    """
     spec, preset = project.table(table), project.preset
     tasks = tuple(spec.tasks)
     counts = frame[frame["task"].isin(tasks)].groupby("task", sort=False)["n"].max()
@@ -96,6 +118,8 @@ def table_document(
         subtitle=f"{preset.source.label}, preset {project.preset_name}, {per_task} rows a task",
         in_paper=spec.published is not None,
         columns=column_names(tasks),
+        parts=column_parts(len(column_names(tasks))),
+        reference=spec.reference[0],
         task_names=[task_label(task).name for task in tasks],
         chance=chance_cells(tasks),
         blocks=blocks(project, table, frame),
@@ -103,9 +127,9 @@ def table_document(
         orderings=orderings(tests),
         learning=cost_groups(costs),
         learning_note=_learning_note(project, costs),
-        departures=departures(project, table),
+        departures=departures(project, table, shown),
         radii=radii_section(project, table),
-        notes=_notes(project, table, frame),
+        notes=[*_notes(project, table, frame, shots_in_words(shown)), *spec.notes],
     )
 
 
@@ -120,9 +144,10 @@ def _learning_note(project: Project, costs: list[RowCost]) -> str:
     return f"{LEARNING_NOTE} {STAGES_NOTE}" if staged else LEARNING_NOTE
 
 
-def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
+def _notes(project: Project, table: str, frame: pd.DataFrame, shots: str) -> list[str]:
     """What a reader must know to read the numbers, one sentence group a note."""
-    seeds, published = int(frame["seeds"].max()), project.table(table).published
+    spec = project.table(table)
+    seeds, published = int(frame["seeds"].max()), spec.published
     source = project.source_shape()
     wide = any(changes_widths(source, shape) for shape in table_targets(project, table).values())
     size = "size" if wide else "depth"
@@ -140,7 +165,8 @@ def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
     ]
     if (frame["verdict"].isin([SAME_ORDER, OPPOSITE_ORDER, TIED])).any():
         notes.append(
-            f"Against Cut: whether the mean stands to that of {_reference_in_words(frame)}, at the "
+            f"Against {spec.reference[0]}: whether the mean stands to that of "
+            f"{_reference_in_words(frame, spec.reference)}, at the "
             f"same {size}, as in the paper; tied where the 95 % paired interval of the difference "
             "holds zero. The CSV says so for every task. These are not adjusted for their number; "
             "the tests in pairs are."
@@ -153,6 +179,8 @@ def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
         )
     if (frame["seeds"] == 0).any():
         notes.append("Rows in italics were not yet run here: no number is given for them.")
+    if shots:
+        notes.insert(2, f"Examples before each question (shots): {shots}; none on the other tasks.")
     misprints = _misprinted_averages(frame)
     if misprints:
         notes.append(
@@ -160,7 +188,7 @@ def _notes(project: Project, table: str, frame: pd.DataFrame) -> list[str]:
             + "; ".join(misprints)
             + ". Differences here are from the printed value."
         )
-    if published and set(project.table(table).tasks) != _tasks_in_paper(published):
+    if published and set(spec.tasks) != _tasks_in_paper(published):
         notes.append("The preset has other tasks than the paper, whose mean is taken over these.")
     return notes
 
@@ -207,6 +235,7 @@ def _rows(
             note=", ".join(filter(None, notes)),
             run=run,
             published=published,
+            published_name=_published_name(scores, str(method)),
             opens_ours=part_ours and previous_in_paper and not in_paper,
             order=order,
             cells=cells,
@@ -220,6 +249,15 @@ def chance_cells(tasks: tuple[str, ...]) -> list[str]:
     return [*("" if chance is None else f"{chance:.1f}" for chance in chances), ""]
 
 
+def column_parts(count: int) -> list[list[int]]:
+    """The numbers of the columns, in two halves where one page is too narrow for all."""
+    numbers = list(range(count))
+    if count <= COLUMNS_A_PAGE:
+        return [numbers]
+    half = (count + 1) // 2
+    return [numbers[:half], numbers[half:]]
+
+
 def column_names(tasks: tuple[str, ...]) -> list[str]:
     """The headings of the score columns."""
     return [*(task_label(task).name for task in tasks), "Mean", "Perplexity"]
@@ -230,16 +268,21 @@ def _misprinted_averages(frame: pd.DataFrame) -> list[str]:
     lines = frame[(frame["task"] == AVERAGE) & frame["published_recomputed"].notna()]
     off = lines[(lines["published"] - lines["published_recomputed"]).abs() > 0.05]
     return [
-        f"{line['method']} ({line['published_layers']} layers): printed {line['published']:.1f}, "
-        f"its cells give {line['published_recomputed']:.2f}"
+        f"{line['published_method']} ({line['published_layers']} layers): printed "
+        f"{line['published']:.1f}, its cells give {line['published_recomputed']:.2f}"
         for _, line in off.iterrows()
     ]
 
 
-def _reference_in_words(frame: pd.DataFrame) -> str:
-    """`Cut`, or what the table calls it."""
-    found = frame.loc[frame["method"].isin(REFERENCE_METHODS), "method"].unique()
-    names = [name if name == "Cut" else f"Cut (the row {name})" for name in found]
+def _published_name(scores: pd.DataFrame, label: str) -> str:
+    name = scores["published_method"].iloc[0]
+    return "" if pd.isna(name) or name == label else str(name)
+
+
+def _reference_in_words(frame: pd.DataFrame, labels: tuple[str, ...]) -> str:
+    """The first of the labels, or what the table calls it."""
+    found = frame.loc[frame["method"].isin(labels), "method"].unique()
+    names = [name if name == labels[0] else f"{labels[0]} (the row {name})" for name in found]
     return " or ".join(names)
 
 

@@ -11,12 +11,13 @@ from lemon.errors import BadInput
 from lemon.presets import Project
 from lemon.provenance import file_digest, write_manifest
 from lemon.reporting.departures import departures
+from lemon.reporting.outcome_files import outcomes_digest
+from lemon.reporting.protocol import protocols
 from lemon.reporting.radii_section import named_radii
 from lemon.reporting.receptive_field_grid import caption, grid_lines
 from lemon.reporting.receptive_field_picture import STYLE, draw_receptive_field_grid
 from lemon.reporting.results import read_runs
 from lemon.reporting.rows import scored_rows
-from lemon.reporting.tables import outcomes_digest
 from lemon.storage import atomic_file, write_text
 
 if TYPE_CHECKING:
@@ -59,13 +60,14 @@ def write_figure(project: Project, figure: str, runs: Path, out: Path) -> None:
     for suffix, options in PICTURES.items():
         with atomic_file(out / f"{figure}.{suffix}") as path:
             _save(drawn, path, suffix, options)
+    shown = protocols(results, tasks)
     write_manifest(
         out / f"{figure}.manifest.json",
         "figure",
         settings={"preset": project.preset_name, "figure": figure, "config": project.digest()},
-        inputs={run: outcomes_digest(runs / run / "outcomes") for run in results},
+        inputs={run: outcomes_digest(runs / run, project.table_suites(figure)) for run in results},
         started=started,
-        departures=[asdict(departure) for departure in departures(project, figure)],
+        departures=[asdict(departure) for departure in departures(project, figure, shown)],
         files={f"{figure}.{kind}": file_digest(out / f"{figure}.{kind}") for kind in KINDS},
     )
 

@@ -29,6 +29,7 @@ BESIDE = 0.15  # rows that our mark stands above the line's middle, and the pape
 ROW_HEIGHT, PANEL_WIDTH, MARGIN = 0.36, 1.5, 0.15  # inches
 LABEL_SIZE = 9  # points
 TOP, BOTTOM = 1.05, 0.85  # inches, for the title and for the axis and key
+BETWEEN = 0.85  # inches between two parts of the columns: an axis and headings
 LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the room for numbers
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -57,30 +58,34 @@ def draw_accuracy_table(
     columns = [*tasks, AVERAGE, HELDOUT]
     with matplotlib.rc_context(STYLE):
         label_width = _label_width(document)
+        most = max(map(len, document.parts))
+        part_height = height * ROW_HEIGHT
         size = (
-            label_width + PANEL_WIDTH * len(columns) + MARGIN,
-            height * ROW_HEIGHT + TOP + BOTTOM,
+            label_width + PANEL_WIDTH * most + MARGIN,
+            TOP + (part_height + BETWEEN) * len(document.parts) - BETWEEN + BOTTOM,
         )
         figure = Figure(figsize=size)
-        panels = figure.subplots(
-            1,
-            len(columns),
-            gridspec_kw={
-                "left": label_width / size[0],
-                "right": 1 - MARGIN / size[0],
-                "top": 1 - TOP / size[1],
-                "bottom": BOTTOM / size[1],
-                "wspace": 0.1,
-            },
-        )
-        for index, (panel, column) in enumerate(zip(panels, columns, strict=True)):
-            _frame_panel(panel, document.columns[index], places, height)
-            if column == HELDOUT:
-                _draw_perplexity(panel, frame, places, index)
-            else:
-                chance = mean_chance(tasks) if column == AVERAGE else task_label(column).chance
-                _draw_accuracy(panel, frame[frame["task"] == column], places, index, chance)
-        _write_labels(figure, panels[0], places)
+        for number, part in enumerate(document.parts):
+            top = TOP + (part_height + BETWEEN) * number
+            grid = figure.add_gridspec(
+                1,
+                most,
+                left=label_width / size[0],
+                right=1 - MARGIN / size[0],
+                top=1 - top / size[1],
+                bottom=1 - (top + part_height) / size[1],
+                wspace=0.1,
+            )
+            panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
+            for panel, index in zip(panels, part, strict=True):
+                column = columns[index]
+                _frame_panel(panel, document.columns[index], places, height)
+                if column == HELDOUT:
+                    _draw_perplexity(panel, frame, places, index)
+                else:
+                    chance = mean_chance(tasks) if column == AVERAGE else task_label(column).chance
+                    _draw_accuracy(panel, frame[frame["task"] == column], places, index, chance)
+            _write_labels(figure, panels[0], places)
         _write_title_and_key(figure, document, label_width)
         figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
 
@@ -227,8 +232,10 @@ def _write_labels(figure: Figure, first: Axes, places: list[Place]) -> None:
             first.text(left, y, place.heading, fontweight="bold", **text)
         else:
             style: dict[str, Any] = {} if row.run else {"fontstyle": "italic", "color": SOFT}
-            first.text(left, y - (0.17 if row.note else 0), row.label, **style, **text)
-            first.text(left, y + 0.24, row.note, **{**text, "fontsize": 7}, color=SOFT)
+            paper = f"paper: {row.published_name}" if row.published_name else ""
+            note = ", ".join(filter(None, (row.note, paper)))
+            first.text(left, y - (0.17 if note else 0), row.label, **style, **text)
+            first.text(left, y + 0.24, note, **{**text, "fontsize": 7}, color=SOFT)
 
 
 def _write_title_and_key(figure: Figure, document: TableDocument, label_width: float) -> None:
@@ -238,7 +245,9 @@ def _write_title_and_key(figure: Figure, document: TableDocument, label_width: f
     title: dict[str, Any] = {"fontsize": 12.5, "fontweight": "bold", "va": "center"}
     figure.text(left, 1 - 0.3 / height, document.title, **title)
     figure.text(left, 1 - 0.55 / height, document.subtitle, color=SOFT, va="center")
-    paper = Line2D([], [], **_PAPER, label="paper (LLaMA2-7B)")
+    renamed = any(row.published_name for block in document.blocks[1:] for row in block.rows)
+    words = "paper, its own models" if renamed else "paper (LLaMA2-7B)"
+    paper = Line2D([], [], **_PAPER, label=words)
     key = [
         Line2D([], [], **{**_OURS, "linestyle": "-"}, label="here, with 95 % interval"),
         *([paper] if document.in_paper else []),

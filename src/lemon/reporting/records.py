@@ -22,6 +22,7 @@ from lemon.registry import METHODS, SizesSpec
 from lemon.reporting.costs import total_cost
 from lemon.reporting.results import RunResult, read_runs
 from lemon.reporting.rows import ScoredRow, scored_rows
+from lemon.suites import DENSE
 
 REPRODUCED, PAPER, SUMMARY = "reproduced", "paper", "table"
 PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: when the paper's rows "ran"
@@ -87,7 +88,9 @@ def table_records(project: Project, table: str, runs: Path, results: Path) -> li
     summary = _summary(project, table, results)
     if isinstance(project.entry(table), SizesSpec):
         return [summary]
-    found = read_runs(runs, project.table_runs(table), project.table(table).tasks)
+    spec = project.table(table)
+    dense = project.table_suites(table) == (DENSE,)
+    found = read_runs(runs, project.table_runs(table), spec.tasks, DENSE if dense else None)
     rows = scored_rows(project, table, found)
     reproduced = [
         _reproduced(project, table, row, result, runs) for row in rows for result in row.results
@@ -125,7 +128,7 @@ def _reproduced(
         name=f"{name}, seed {run.seed}" if len(row.results) > 1 else name,
         started_ms=_started_ms(first),
         ended_ms=_finished_ms(evaluation),
-        params=_params(project, result.run),
+        params=_params(project, result.run, project.table_suites(table)),
         tags=_texts(
             {
                 "source": REPRODUCED,
@@ -231,7 +234,7 @@ def step_metrics(path: Path) -> list[Metric]:
     return sorted(found.values(), key=lambda metric: (metric.name, metric.step))
 
 
-def _params(project: Project, run_id: str) -> dict[str, str]:
+def _params(project: Project, run_id: str, suites: tuple[str, ...]) -> dict[str, str]:
     """The settings that decide a run, flat; what its method doesn't use is left out."""
     run, preset = project.run(run_id), project.preset
     settings: dict[str, Any] = run.model_dump(mode="json", exclude={"id"})
@@ -240,7 +243,7 @@ def _params(project: Project, run_id: str) -> dict[str, str]:
         "source_model": preset.source.label,
         "layers": project.target_shape(run_id).num_hidden_layers,
         "dtype": preset.compute.dtype,
-        "evaluation": preset.evaluation.model_dump(mode="json"),
+        "evaluation": _evaluation(project, suites),
     }
     if run.radii:
         settings["receptive_fields"] = vars(project.radii(run_id))
@@ -251,6 +254,20 @@ def _params(project: Project, run_id: str) -> dict[str, str]:
             "domains": list(preset.text.domains),
         }
     return _texts(dict(_flat(settings)))
+
+
+def _evaluation(project: Project, names: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of the suites that a table shows."""
+    settings = project.preset.evaluation.model_dump(
+        mode="json", exclude={"tasks", "limit", "limits", "dense"}
+    )
+    chosen = [project.suite(name) for name in names]
+    return {
+        **settings,
+        "tasks": [task for suite in chosen for task in suite.tasks],
+        "limit": chosen[0].limit,
+        "limits": {task: rows for suite in chosen for task, rows in suite.limits.items()},
+    }
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

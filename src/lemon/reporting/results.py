@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from lemon.errors import BadInput
 from lemon.provenance import read_manifest
+from lemon.registry import TASKS
+from lemon.suites import FOLDERS
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class RunResult:
         loss: on the held-out text, nats per token over all its tokens; None where there was none.
         domains: held-out perplexity by domain.
         heldout_tokens: predicted tokens behind the perplexity.
-        manifest: of the evaluation.
+        manifest: of the evaluation; where it took several suites, that of the first with the
+            tasks and the time of all.
     """
 
     run: str
@@ -54,6 +58,11 @@ class RunResult:
         digest = self.manifest.get("tasks", {}).get(task, {}).get("rows_sha256")
         return None if digest is None else str(digest)
 
+    def examples(self, task: str) -> tuple[int, str] | None:
+        """How many examples stood before each question of a task and how they were chosen."""
+        said = self.manifest.get("tasks", {}).get(task, {})
+        return (said["shots"], said.get("fewshot", "")) if said.get("shots") else None
+
     @property
     def heldout_hash(self) -> str | None:
         """The digest of the held-out text."""
@@ -66,18 +75,25 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def read_run(runs: Path, run: str, tasks: Iterable[str]) -> RunResult:
+def read_run(runs: Path, run: str, tasks: Iterable[str], suite: str | None = None) -> RunResult:
     """Read the outcomes of one run.
+
+    Args:
+        runs: the folder that holds one folder a run.
+        run: its id.
+        tasks: those whose outcomes are wanted.
+        suite: the suite that they were scored in; None stands for each task's own.
 
     Raises:
         BadInput: the evaluation has not ended, or a file is missing or damaged.
     """
-    folder = runs / run / "outcomes"
-    manifest = read_manifest(folder / "manifest.json")
+    folder_of = {task: runs / run / FOLDERS[suite or TASKS[task].suite] for task in tasks}
+    folders = list(dict.fromkeys(folder_of.values()))
+    manifests = {folder: read_manifest(folder / "manifest.json") for folder in folders}
     correct: dict[str, NDArray[np.bool_]] = {}
     ids: dict[str, NDArray[np.int64]] = {}
-    for task in tasks:
-        if task not in manifest.get("tasks", {}):
+    for task, folder in folder_of.items():
+        if task not in manifests[folder].get("tasks", {}):
             raise BadInput(
                 f"{folder / 'manifest.json'}: task {task} was not evaluated; "
                 "rerun `lemon evaluate` with it"
@@ -85,7 +101,9 @@ def read_run(runs: Path, run: str, tasks: Iterable[str]) -> RunResult:
         outcomes = _read_outcomes(folder / f"{task}.parquet")
         correct[task] = outcomes["correct"].to_numpy(dtype=bool)
         ids[task] = outcomes["id"].to_numpy(dtype=np.int64)
-    heldout = _read_perplexity(folder / "perplexity.json")
+    heldout: dict[str, Any] = {}
+    for folder in folders:
+        heldout |= _read_perplexity(folder / "perplexity.json")
     domains = heldout.get("domains", {})
     return RunResult(
         run=run,
@@ -94,18 +112,35 @@ def read_run(runs: Path, run: str, tasks: Iterable[str]) -> RunResult:
         loss=heldout.get("loss"),
         domains={name: domain["perplexity"] for name, domain in domains.items()},
         heldout_tokens=sum(domain["tokens"] for domain in domains.values()) or None,
-        manifest=manifest,
+        manifest=_merged(list(manifests.values())),
     )
 
 
-def read_runs(runs: Path, names: Iterable[str], tasks: Iterable[str]) -> dict[str, RunResult]:
+def _merged(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """One manifest for all suites of a run."""
+    tasks = {name: task for one in manifests for name, task in one.get("tasks", {}).items()}
+    inputs = {name: digest for one in manifests for name, digest in one.get("inputs", {}).items()}
+    finished = [one["finished"] for one in manifests if "finished" in one]
+    return {
+        **manifests[0],
+        "tasks": tasks,
+        "inputs": inputs,
+        **({"finished": max(finished, key=datetime.fromisoformat)} if finished else {}),
+        "wall_s": sum(float(one.get("wall_s", 0)) for one in manifests),
+    }
+
+
+def read_runs(
+    runs: Path, names: Iterable[str], tasks: Iterable[str], suite: str | None = None
+) -> dict[str, RunResult]:
     """Read the outcomes of several runs that are to be compared.
 
     Raises:
-        BadInput: as `read_run`; or two runs were asked different documents of a task.
+        BadInput: as `read_run`; or two runs were asked different documents of a task, or after
+            different examples.
     """
     tasks = list(tasks)
-    results = {name: read_run(runs, name, tasks) for name in dict.fromkeys(names)}
+    results = {name: read_run(runs, name, tasks, suite) for name in dict.fromkeys(names)}
     require_same_documents(results, tasks)
     return results
 
@@ -131,6 +166,11 @@ def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str
                     f"task {task}: runs {first.run!r} ({first.ids[task].size} documents) and "
                     f"{other.run!r} ({other.ids[task].size}) were asked different documents, "
                     + mend
+                )
+            if first.examples(task) != other.examples(task):
+                raise BadInput(
+                    f"task {task}: runs {first.run!r} and {other.run!r} were shown different "
+                    "examples before the questions, " + mend
                 )
         if first.heldout_hash != other.heldout_hash:
             raise BadInput(

@@ -27,16 +27,14 @@ from lemon.reporting.statistics import (
 )
 
 HELDOUT, LEARNING = "heldout", "learning"
-# The untrained Cut, as the tables of depth and of width call it: every other row of the same sizes
-# is ordered against it.
-REFERENCE_METHODS = ("Cut", "w/o LEMON")
 NOT_RUN, UNCLAIMED, TIED = "not yet run", "-", "tied"
 SAME_ORDER, OPPOSITE_ORDER = "same order as paper", "opposite order"
 
 COLUMNS = [
     *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),
     *("published", "delta", "verdict"),  # up to here: the public contract
-    *("seed_sd", "published_recomputed", "published_layers", "target", "in_paper"),
+    *("seed_sd", "published_recomputed", "published_method", "published_layers"),
+    *("target", "in_paper"),
 ]
 
 
@@ -44,16 +42,18 @@ def tidy_table(
     project: Project, table: str, rows: list[ScoredRow], costs: list[RowCost]
 ) -> pd.DataFrame:
     """The table in tidy form, columns `COLUMNS`; empty cells are missing values."""
-    tasks = tuple(project.table(table).tasks)
+    spec = project.table(table)
+    tasks = tuple(spec.tasks)
     cost_of = {cost.runs: cost for cost in costs}
     lines: list[dict[str, Any]] = []
     for row in rows:
-        reference = _reference(row, rows)
+        reference = _reference(row, rows, spec.reference)
         shared = {
             "run": " ".join(row.spec.runs),
             "method": row.label,
             "layers": row.layers,
             "seeds": len(row.results),
+            "published_method": row.spec.published_method,
             "published_layers": row.spec.published_layers,
             "target": row.spec.target,
             "in_paper": "false" if row.spec.ours else "true",
@@ -65,10 +65,10 @@ def tidy_table(
     return frame.astype({name: "Int64" for name in ("layers", "n", "seeds", "published_layers")})
 
 
-def _reference(row: ScoredRow, rows: list[ScoredRow]) -> ScoredRow | None:
-    """The Cut row of the same sizes; None for itself and for the source."""
+def _reference(row: ScoredRow, rows: list[ScoredRow], labels: tuple[str, ...]) -> ScoredRow | None:
+    """The reference row of the same sizes; None for itself and for the source."""
     for other in rows:
-        if other.spec.target == row.spec.target and other.spec.label in REFERENCE_METHODS:
+        if other.spec.target == row.spec.target and other.spec.label in labels:
             return None if other is row else other
     return None
 
@@ -156,7 +156,7 @@ def _published_value(
 
 
 def _verdict(row: ScoredRow, reference: ScoredRow | None, name: str, tasks: tuple[str, ...]) -> str:
-    """Whether the row stands to Cut of the same sizes as it does in the paper."""
+    """Whether the row stands to the reference of the same sizes as it does in the paper."""
     if reference is None or not reference.results:
         return UNCLAIMED
     ours, _ = _published_value(row.published, name, tasks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,8 +12,11 @@ from lemon.presets import Project
 from lemon.provenance import file_digest, write_manifest
 from lemon.reporting.comparisons import ordering_tests
 from lemon.reporting.costs import row_costs
+from lemon.reporting.dense_document import write_dense_scores
 from lemon.reporting.document import table_document
+from lemon.reporting.outcome_files import outcomes_digest
 from lemon.reporting.pictures import draw_accuracy_table
+from lemon.reporting.protocol import protocols
 from lemon.reporting.rendering import FORMATS, render
 from lemon.reporting.results import read_runs
 from lemon.reporting.rows import scored_rows
@@ -57,7 +59,8 @@ def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started
     costs = row_costs(project, rows, runs)
     frame = tidy_table(project, table, rows, costs)
     tests = ordering_tests(project, table, rows)
-    document = table_document(project, table, frame, tests, costs)
+    shown = protocols(results, tasks)
+    document = table_document(project, table, frame, tests, costs, shown)
     write_text(out / f"{table}.csv", frame.to_csv(index=False))
     for suffix in FORMATS:
         write_text(out / f"{table}.{suffix}", render(document, suffix))
@@ -67,7 +70,7 @@ def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started
         out / f"{table}.manifest.json",
         "table",
         settings={"preset": project.preset_name, "table": table, "config": project.digest()},
-        inputs={run: outcomes_digest(runs / run / "outcomes") for run in results},
+        inputs={run: outcomes_digest(runs / run, project.table_suites(table)) for run in results},
         started=started,
         comparisons=[asdict(test) for test in tests],
         learning=[asdict(cost) for cost in costs],
@@ -78,14 +81,7 @@ def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started
 
 RENDERERS: dict[str, Callable[[Project, str, Path, Path, float], None]] = {
     "accuracy_table": _accuracy_table,
+    "dense_scores": write_dense_scores,
     "operator_sizes": write_operator_sizes,
     "model_sizes": write_model_sizes,
 }
-
-
-def outcomes_digest(folder: Path) -> str:
-    """A sha256 over the outcomes of a run; times and machines don't enter."""
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.parquet"), *folder.glob("perplexity.json")]):
-        digest.update(f"{path.name} {file_digest(path)}\n".encode())
-    return digest.hexdigest()

