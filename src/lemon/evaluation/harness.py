@@ -107,7 +107,7 @@ def evaluate(
         return load_language_model(model_dir, dtype, device, batch_size)
 
     summaries: dict[str, dict[str, Any]] = {}
-    window = _window(model_dir, checkpoint)
+    window = Window.of_model(model_dir)
     rows = opened_tasks(tasks, source, limit, limits=limits, window=window, fewshot=fewshot)
     with rows as opened:
         for task in opened:
@@ -246,15 +246,6 @@ def _device(wanted: str) -> str:
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"device {wanted}: torch finds no GPU here; choose cpu or auto")
     return wanted
-
-
-def _window(model_dir: Path, checkpoint: Checkpoint) -> Window:
-    """What the model reads at once, known before its weights are loaded."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
-    size = int(checkpoint.config["max_position_embeddings"])
-    return Window(lambda text: len(tokenizer(text)["input_ids"]), size)
 
 
 def _tokenizer_digest(model_dir: Path) -> str:

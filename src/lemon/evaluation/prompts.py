@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ class Window:
     tokens: Callable[[str], int]
     size: int
     reserve_for_generation: int = 256
+
+    @classmethod
+    def of_model(cls, model_dir: Path) -> Window:
+        """That of a model folder, known before its weights are loaded."""
+        from transformers import AutoConfig, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+        config = AutoConfig.from_pretrained(model_dir, local_files_only=True)
+        return cls(lambda text: len(tokenizer(text)["input_ids"]), config.max_position_embeddings)
 
     def length(self, request: Instance, prefix: str = "") -> int:
         """Tokens that a request takes behind a prefix, its answer included."""

@@ -1,0 +1,142 @@
+"""Our evaluation against lm-eval's `hf` model: time, memory and answers, side by side.
+
+Both are given the same requests: the preset's tasks and source model, the paper's shots, the same
+fixed examples. The two answer each task in turn in one process, the `hf` model at the batch size
+that is fastest for it on the task's first documents. Peak memory is that of fresh processes that
+answer the first documents of every task, the `hf` model at its usual best batch size.
+
+    python benchmarks/evaluation.py --documents 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lemon.evaluation.asking import Answers, answered_chunks
+from lemon.evaluation.outcomes import judge
+from lemon.evaluation.prefix_lm import PrefixLM
+from lemon.evaluation.prompts import Window
+from lemon.evaluation.tasks import Task, opened_tasks
+from lemon.presets import load_project
+from lemon.provenance import peak_memory_bytes
+from lemon.registry import TASKS
+
+BATCH_SIZES = (1, 4, 16)  # of the `hf` model
+TRIED = 6  # documents of a task on which they are tried, and on which memory is measured
+
+
+def model_of(kind: type[HFLM], options: argparse.Namespace, batch_size: int) -> HFLM:
+    model = AutoModelForCausalLM.from_pretrained(
+        options.source, dtype=getattr(torch, options.dtype), attn_implementation="sdpa"
+    )
+    return kind(
+        pretrained=model,
+        tokenizer=AutoTokenizer.from_pretrained(options.source),
+        batch_size=batch_size,
+        softmax_dtype="float32",
+    )
+
+
+def tasks_of(options: argparse.Namespace, documents: int) -> list[Task]:
+    window = Window.of_model(options.source)
+    with opened_tasks(options.tasks, str(options.rows), documents, window=window) as opened:
+        return list(opened)
+
+
+def ours(model: PrefixLM, task: Task) -> dict[int, Answers]:
+    return {d.id: answers for chunk in answered_chunks(model, task) for d, answers in chunk}
+
+
+def theirs(model: HFLM, task: Task) -> dict[int, Answers]:
+    requests = [request for document in task.documents for request in document.requests]
+    generates = requests[0].request_type == "generate_until"
+    ask = model.generate_until if generates else model.loglikelihood
+    answers = iter(ask(requests, disable_tqdm=True))
+    return {d.id: [next(answers) for _ in d.requests] for d in task.documents}
+
+
+def timed(answer: Callable[[], dict[int, Answers]]) -> tuple[float, dict[int, Answers]]:
+    begun = time.perf_counter()
+    answers = answer()
+    return time.perf_counter() - begun, answers
+
+
+def best_batch_size(model: HFLM, task: Task) -> int:
+    """The batch size at which the `hf` model answers fastest."""
+    seconds = {}
+    for batch_size in BATCH_SIZES:
+        model.batch_size_per_gpu = batch_size
+        seconds[batch_size], _ = timed(lambda: theirs(model, task))
+    return min(seconds, key=seconds.__getitem__)
+
+
+def compare_times(options: argparse.Namespace) -> int:
+    """Print the table; the batch size that is best for most tasks."""
+    prefix_lm, hf = (model_of(kind, options, options.batch_size) for kind in (PrefixLM, HFLM))
+    chosen: Counter[int] = Counter()
+    total: dict[str, list[float]] = {"zero shots": [0.0, 0.0], "all": [0.0, 0.0]}
+    print("task, documents, shots, ours s, hf s, its batch size, ratio, same answer, same score")
+    first = {task.name: task for task in tasks_of(options, TRIED)}
+    for task in tasks_of(options, options.documents):
+        hf.batch_size_per_gpu = best = best_batch_size(hf, first[task.name])
+        chosen[best] += 1
+        own_s, own = timed(lambda task=task: ours(prefix_lm, task))
+        hf_s, other = timed(lambda task=task: theirs(hf, task))
+        pairs = [
+            [judge(task, d, answers[d.id]) for answers in (own, other)] for d in task.documents
+        ]
+        same = sum(a.prediction == b.prediction for a, b in pairs)
+        right = [sum(pair[side].correct for pair in pairs) for side in (0, 1)]
+        print(
+            f"{task.name}, {len(pairs)}, {task.shots}, {own_s:.1f}, {hf_s:.1f}, {best}, "
+            f"{hf_s / own_s:.2f}, {same}, {right[0]} against {right[1]}",
+            flush=True,
+        )
+        for name in ("all", "zero shots")[: 1 + (TASKS[task.name].suite == "ablation")]:
+            total[name][0] += own_s
+            total[name][1] += hf_s
+    for name, (own_s, hf_s) in total.items():
+        if own_s:
+            print(f"{name}: {own_s:.1f} s against {hf_s:.1f} s, ratio {hf_s / own_s:.2f}")
+    return chosen.most_common(1)[0][0]
+
+
+def peak(kind: type[HFLM], batch_size: int, options: argparse.Namespace) -> int:
+    """Peak resident bytes of a process that answers the first documents of every task."""
+    model = model_of(kind, options, batch_size)
+    for task in tasks_of(options, TRIED):
+        ours(model, task) if isinstance(model, PrefixLM) else theirs(model, task)
+    return peak_memory_bytes()
+
+
+def main() -> None:
+    project = load_project("laptop")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--source", type=Path, default=Path("data/laptop/source"))
+    parser.add_argument("--rows", type=Path, default=Path("data/laptop/tasks"))
+    parser.add_argument("--documents", type=int, default=50, help="of each task")
+    parser.add_argument("--tasks", nargs="+", default=list(project.preset.evaluation.tasks))
+    parser.add_argument("--dtype", default=project.preset.compute.dtype)
+    parser.add_argument("--batch-size", type=int, default=project.preset.evaluation.batch_size)
+    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
+    options = parser.parse_args()
+    best = compare_times(options)
+    if not options.no_memory:
+        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            own = pool.apply(peak, (PrefixLM, options.batch_size, options))
+            other = pool.apply(peak, (HFLM, best, options))
+        words = f"{own / 2**30:.2f} GiB against {other / 2**30:.2f} GiB at batch size {best}"
+        print(f"peak memory: {words}, ratio {own / other:.2f}")
+
+
+if __name__ == "__main__":
+    main()
