@@ -23,7 +23,7 @@ LAYERS = (
     {"methods"},
     {"operators", "data", "similarity"},
     {"checkpoint", "tensor_file", "machine"},
-    {"presets", "config_reference", "stages", "siblings"},
+    {"presets", "project", "config_reference", "stages", "siblings"},
     {"config_checks", "run_checks", "table_checks", "preset_yaml", "runs_table", "config_files"},
     {"suites"},
     {"registry", "radii"},
@@ -110,7 +110,16 @@ def test_learning_and_evaluation_name_no_method(module: str) -> None:
 
 
 def test_settings_and_the_command_line_need_no_torch() -> None:
-    modules = ("presets", "config", "architecture", "errors", "storage", "stages", "registry")
+    modules = (
+        "presets",
+        "project",
+        "config",
+        "architecture",
+        "errors",
+        "storage",
+        "stages",
+        "registry",
+    )
     names = ", ".join(f"lemon.{name}" for name in (*modules, "config_reference", "cli"))
     code = f"import sys, {names}; print(*{{'torch', 'transformers', 'mlflow'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

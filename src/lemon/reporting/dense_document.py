@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lemon.presets import Project
-from lemon.provenance import file_digest, write_manifest
+from lemon.provenance import write_manifest
 from lemon.reporting.cells import DASH
 from lemon.reporting.dense_scores import (
     DenseScore,
@@ -19,11 +19,9 @@ from lemon.reporting.departures import packaged_rows
 from lemon.reporting.document import table_title
 from lemon.reporting.outcome_files import outcomes_digest
 from lemon.reporting.protocol import Protocol, protocols
-from lemon.reporting.rendering import FORMATS, render
 from lemon.reporting.results import RunResult, read_run
 from lemon.reporting.sizes_document import Column, Group, SizesDocument, SizesSection, count
-from lemon.reporting.sizes_picture import draw_sizes
-from lemon.storage import atomic_file, write_text
+from lemon.reporting.sizes_tables import write_renderings
 from lemon.suites import DENSE
 
 NOT_THE_SAME = (
@@ -59,21 +57,14 @@ def write_dense_scores(project: Project, table: str, runs: Path, out: Path, star
         ],
         notes=[*_notes(project, known), *spec.notes],
     )
-    write_text(out / f"{table}.csv", frame.to_csv(index=False))
-    for suffix in FORMATS:
-        write_text(out / f"{table}.{suffix}", render(document, suffix))
-    with atomic_file(out / f"{table}.png") as path:
-        draw_sizes(document, path)
+    files = write_renderings(out, table, frame, document)
     write_manifest(
         out / f"{table}.manifest.json",
         "table",
         settings={"preset": project.preset_name, "table": table, "config": project.digest()},
         inputs={run: outcomes_digest(runs / run, [DENSE])},
         started=started,
-        files={
-            f"{table}.{kind}": file_digest(out / f"{table}.{kind}")
-            for kind in ("csv", *FORMATS, "png")
-        },
+        files=files,
     )
 
 

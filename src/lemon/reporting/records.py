@@ -17,11 +17,12 @@ from typing import Any
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.presets import Project
-from lemon.provenance import file_digest, read_manifest, without_private_parts
+from lemon.provenance import file_digest, read_manifest
 from lemon.registry import METHODS, SizesSpec
 from lemon.reporting.costs import total_cost
 from lemon.reporting.results import RunResult, read_runs
 from lemon.reporting.rows import ScoredRow, scored_rows
+from lemon.reporting.run_parameters import run_parameters, texts
 from lemon.suites import DENSE
 
 REPRODUCED, PAPER, SUMMARY = "reproduced", "paper", "table"
@@ -128,8 +129,8 @@ def _reproduced(
         name=f"{name}, seed {run.seed}" if len(row.results) > 1 else name,
         started_ms=_started_ms(first),
         ended_ms=_finished_ms(evaluation),
-        params=_params(project, result.run, project.table_suites(table)),
-        tags=_texts(
+        params=run_parameters(project, result.run, project.table_suites(table)),
+        tags=texts(
             {
                 "source": REPRODUCED,
                 "preset": project.preset_name,
@@ -168,7 +169,7 @@ def _published(project: Project, table: str, rows: list[ScoredRow]) -> Iterator[
             name=f"paper: {paper.method}, {paper.layers} layers",
             started_ms=PAPER_PUBLISHED_MS,
             ended_ms=PAPER_PUBLISHED_MS,
-            tags=_texts(
+            tags=texts(
                 {
                     "source": PAPER,
                     "table": table,
@@ -194,7 +195,7 @@ def _summary(project: Project, table: str, results: Path) -> Record:
         name=f"{table}: files and pictures",
         started_ms=_started_ms(manifest),
         ended_ms=_finished_ms(manifest),
-        tags=_texts(
+        tags=texts(
             {
                 "source": SUMMARY,
                 "preset": project.preset_name,
@@ -232,56 +233,6 @@ def step_metrics(path: Path) -> list[Metric]:
         for event in read_events(path)
     }
     return sorted(found.values(), key=lambda metric: (metric.name, metric.step))
-
-
-def _params(project: Project, run_id: str, suites: tuple[str, ...]) -> dict[str, str]:
-    """The settings that decide a run, flat; what its method doesn't use is left out."""
-    run, preset = project.run(run_id), project.preset
-    settings: dict[str, Any] = run.model_dump(mode="json", exclude={"id"})
-    settings |= {
-        "steps": project.steps(run_id),
-        "source_model": preset.source.label,
-        "layers": project.target_shape(run_id).num_hidden_layers,
-        "dtype": preset.compute.dtype,
-        "evaluation": _evaluation(project, suites),
-    }
-    if run.radii:
-        settings["receptive_fields"] = vars(project.radii(run_id))
-    if METHODS[run.method].learned:
-        settings["learning"] = project.learning(run_id).model_dump(mode="json")
-        settings["text"] = {
-            "sequence_length": preset.text.sequence_length,
-            "domains": list(preset.text.domains),
-        }
-    return _texts(dict(_flat(settings)))
-
-
-def _evaluation(project: Project, names: tuple[str, ...]) -> dict[str, Any]:
-    """The settings of the suites that a table shows."""
-    settings = project.preset.evaluation.model_dump(
-        mode="json", exclude={"tasks", "limit", "limits", "dense"}
-    )
-    chosen = [project.suite(name) for name in names]
-    return {
-        **settings,
-        "tasks": [task for suite in chosen for task in suite.tasks],
-        "limit": chosen[0].limit,
-        "limits": {task: rows for suite in chosen for task, rows in suite.limits.items()},
-    }
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", ", ".join(value) if isinstance(value, list) else value
-
-
-def _texts(values: dict[str, Any]) -> dict[str, str]:
-    """As texts, without the empty ones, and free of private paths."""
-    kept = {name: str(value) for name, value in values.items() if value is not None}
-    return {name: str(text) for name, text in without_private_parts(kept).items()}
 
 
 def _digest(value: Any) -> str:

@@ -48,11 +48,7 @@ def _write(
     started: float,
 ) -> None:
     """The files of a table; the manifest comes last."""
-    write_text(out / f"{table}.csv", frame.to_csv(index=False))
-    for suffix in FORMATS:
-        write_text(out / f"{table}.{suffix}", render(document, suffix))
-    with atomic_file(out / f"{table}.png") as path:
-        draw_sizes(document, path)
+    files = write_renderings(out, table, frame, document)
     write_manifest(
         out / f"{table}.manifest.json",
         "table",
@@ -62,8 +58,18 @@ def _write(
             "presets": {sibling.preset_name: sibling.digest() for sibling in siblings(project)},
         },
         started=started,
-        files={
-            f"{table}.{kind}": file_digest(out / f"{table}.{kind}")
-            for kind in ("csv", *FORMATS, "png")
-        },
+        files=files,
     )
+
+
+def write_renderings(
+    out: Path, table: str, frame: pd.DataFrame, document: SizesDocument
+) -> dict[str, str]:
+    """Write a table in every format; the sha256 of each file by its name."""
+    write_text(out / f"{table}.csv", frame.to_csv(index=False))
+    for suffix in FORMATS:
+        write_text(out / f"{table}.{suffix}", render(document, suffix))
+    with atomic_file(out / f"{table}.png") as path:
+        draw_sizes(document, path)
+    names = [f"{table}.{kind}" for kind in ("csv", *FORMATS, "png")]
+    return {name: file_digest(out / name) for name in names}
