@@ -120,7 +120,7 @@ class PrefixLM(HFLM):
     def _passes(
         self, numbers: list[int], sequences: list[list[int]], batch_size: int
     ) -> Iterator[list[int]]:
-        """Fill passes with neighbouring requests, up to `batch_size` and the device's `PASS_TOKENS`."""
+        """Fill passes with neighbouring requests, up to `batch_size` and `PASS_TOKENS`."""
         part, tree = list[int](), TokenTree()
         most = PASS_TOKENS[self.device.type]
         for number in numbers:
