@@ -236,12 +236,14 @@ def from_hub(config: Path) -> Path:
 
 
 def lemon_fetch(config: Path, *words: str, endpoint: str, cache: Path) -> subprocess.Popen[str]:
+    # An evaluation in this process may have switched the Hub off for it.
+    online = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
     return subprocess.Popen(
         [sys.executable, "-m", "lemon.cli", "--config", str(config), "fetch", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "HF_ENDPOINT": endpoint, "LEMON_CACHE": str(cache)},
+        env={**online, "HF_ENDPOINT": endpoint, "LEMON_CACHE": str(cache)},
     )
 
 
