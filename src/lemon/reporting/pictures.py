@@ -28,6 +28,7 @@ INK, SOFT, FAINT, OURS = "#1a1a1a", "#767676", "#e6e6e6", "#1f4e79"
 BESIDE = 0.15  # rows that our mark stands above the line's middle, and the paper's below
 ROW_HEIGHT, PANEL_WIDTH, MARGIN = 0.36, 1.5, 0.15  # inches
 LABEL_SIZE = 9  # points
+NOTE_SIZE = 7
 TOP, BOTTOM = 1.05, 0.85  # inches, for the title and for the axis and key
 BETWEEN = 0.85  # inches between two parts of the columns: an axis and headings
 LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the room for numbers
@@ -118,11 +119,21 @@ def _places(document: TableDocument) -> tuple[list[Place], float]:
 
 
 def _label_width(document: TableDocument) -> float:
-    """Room that the longest label needs, in inches, margins included."""
-    font = FontProperties(family=STYLE["font.sans-serif"], size=LABEL_SIZE)
-    labels = [row.label for block in document.blocks for row in block.rows]
-    points = max(TextPath((0, 0), label, prop=font).get_extents().width for label in labels)
-    return points / 72 + 2 * MARGIN
+    """Room that the longest label, or note under it, needs, in inches, margins included."""
+    rows = [row for block in document.blocks for row in block.rows]
+    texts = [(row.label, LABEL_SIZE) for row in rows] + [(_note(row), NOTE_SIZE) for row in rows]
+
+    def points(text: str, size: float) -> float:
+        font = FontProperties(family=STYLE["font.sans-serif"], size=size)
+        return TextPath((0, 0), text, prop=font).get_extents().width if text else 0.0
+
+    return max(points(*one) for one in texts) / 72 + 2 * MARGIN
+
+
+def _note(row: Row) -> str:
+    """What stands under the name of a row: what is missing, and the paper's name for it."""
+    paper = f"paper: {row.published_name}" if row.published_name else ""
+    return ", ".join(filter(None, (row.note, paper)))
 
 
 def _frame_panel(panel: Axes, title: str, places: list[Place], height: float) -> None:
@@ -232,10 +243,9 @@ def _write_labels(figure: Figure, first: Axes, places: list[Place]) -> None:
             first.text(left, y, place.heading, fontweight="bold", **text)
         else:
             style: dict[str, Any] = {} if row.run else {"fontstyle": "italic", "color": SOFT}
-            paper = f"paper: {row.published_name}" if row.published_name else ""
-            note = ", ".join(filter(None, (row.note, paper)))
+            note = _note(row)
             first.text(left, y - (0.17 if note else 0), row.label, **style, **text)
-            first.text(left, y + 0.24, note, **{**text, "fontsize": 7}, color=SOFT)
+            first.text(left, y + 0.24, note, **{**text, "fontsize": NOTE_SIZE}, color=SOFT)
 
 
 def _write_title_and_key(figure: Figure, document: TableDocument, label_width: float) -> None:
