@@ -137,6 +137,17 @@ def test_what_is_kept_does_not_depend_on_what_is_asked(models: dict[str, Any]) -
         assert ask(model, pairs[2:]) == alone
 
 
+def test_answers_of_a_long_question_share_a_pass(
+    models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix_lm, "PASS_TOKENS", {"cpu": 40})
+    pairs = [(f"{word * 20}:", f" answer {n}") for word in ("owl", "newt") for n in range(3)]
+    model = PrefixLM(**models, batch_size=16)
+    counted = tokens_run(model, monkeypatch)
+    ask(model, pairs)
+    assert counted == [len("owl" * 20 + ": answer ") + 0, len("newt" * 20 + ": answer ")]
+
+
 def test_contexts_that_are_cut_on_the_left_share_nothing(
     models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +165,7 @@ def test_generated_text_is_that_of_greedy_decoding(
 ) -> None:
     theirs = HFLM(**models, batch_size=1)
     contexts = [f"{EXAMPLES}Question: {word}?\nAnswer:" for word in ("owl", "newt", "eel", "owl")]
+    contexts.append(contexts[0] + theirs.tok_decode(_greedy(theirs, contexts[0], 2)))
     free = [theirs.tok_decode(_greedy(theirs, context, 12)) for context in contexts]
     stops = [free[0][4:6], free[1][7:8]]  # strings that do come
     for until in (stops, ["never said"]):

@@ -17,16 +17,16 @@ def test_a_beginning_is_stored_once() -> None:
     assert tree.shared([7, 8, 4, 1]) == 3
     assert tree.shared([8]) == 0
     assert tree.add([7, 5]) == [0, 4]
-    assert tree.add([6], behind=3) == [5]
-    assert tree.tokens == [7, 8, 9, 4, 5, 6]
-    assert tree.positions == [2, 3, 4, 4, 3, 5]
+    assert tree.grow(4, behind=1) == 5  # not node 3, which has the same place
+    assert tree.tokens == [7, 8, 9, 4, 5, 4]
+    assert tree.positions == [2, 3, 4, 4, 3, 4]
     assert tree.visible().int().tolist() == [
         [1, 1, 1, 0, 0, 0, 0, 0],
         [1, 1, 1, 1, 0, 0, 0, 0],
         [1, 1, 1, 1, 1, 0, 0, 0],
         [1, 1, 1, 1, 0, 1, 0, 0],
         [1, 1, 1, 0, 0, 0, 1, 0],
-        [1, 1, 1, 1, 0, 1, 0, 1],
+        [1, 1, 1, 1, 0, 0, 0, 1],
     ]
     assert tree.visible(first=4).tolist() == tree.visible()[4:].tolist()
 

@@ -120,13 +120,18 @@ class PrefixLM(HFLM):
     def _passes(
         self, numbers: list[int], sequences: list[list[int]], batch_size: int
     ) -> Iterator[list[int]]:
-        """Fill passes with neighbouring requests, up to `batch_size` and `PASS_TOKENS`."""
+        """Fill passes with neighbouring requests, up to `batch_size` and `PASS_TOKENS`.
+
+        What shares most of its tokens with the pass joins it even beyond them.
+        """
         part, tree = list[int](), TokenTree()
         most = PASS_TOKENS[self.device.type]
         for number in numbers:
             sequence = sequences[number]
-            new = len(sequence) - tree.shared(sequence)
-            if part and (len(part) == batch_size or len(tree.tokens) + new > most):
+            shared = tree.shared(sequence)
+            new = len(sequence) - shared
+            crowded = len(tree.tokens) + new > most and new > shared
+            if part and (crowded or len(part) == batch_size):
                 yield part
                 part, tree = [], TokenTree()
             tree.add(sequence)
@@ -205,8 +210,8 @@ class PrefixLM(HFLM):
             for (one, node), token in zip(list(last.items()), tokens, strict=True):
                 if one.ends_with(token):
                     del last[one]
-                else:  # equal contexts go the same way, as one branch
-                    last[one] = tree.add([token], behind=node)[0]
+                else:
+                    last[one] = tree.grow(token, behind=node)
         states.crop(-known)
         return [one.text for one in decodings]
 

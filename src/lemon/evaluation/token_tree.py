@@ -41,21 +41,26 @@ class TokenTree:
                 return depth
         return len(sequence)
 
-    def add(self, sequence: Iterable[int], behind: int | None = None) -> list[int]:
-        """Store a sequence, from the root or behind a node; gives its nodes, first to last."""
-        node, path = behind, []
+    def add(self, sequence: Iterable[int]) -> list[int]:
+        """Store a sequence from the root on; gives its nodes, first to last."""
+        node, path = None, []
         for token in sequence:
-            node = self._child(node, token)
+            child = self._children.get((node, token))
+            if child is None:
+                child = self._children[node, token] = self._new(token, node)
+            node = child
             path.append(node)
         return path
 
-    def _child(self, parent: int | None, token: int) -> int:
-        node = self._children.setdefault((parent, token), len(self.tokens))
-        if node == len(self.tokens):
-            self.tokens.append(token)
-            before = self._prefix_length if parent is None else self.positions[parent] + 1
-            self.positions.append(before)
-            self._seen.append((0 if parent is None else self._seen[parent]) | 1 << node)
+    def grow(self, token: int, behind: int) -> int:
+        """Store a token behind a node, as a node of its own; gives it."""
+        return self._new(token, behind)
+
+    def _new(self, token: int, parent: int | None) -> int:
+        node = len(self.tokens)
+        self.tokens.append(token)
+        self.positions.append(self._prefix_length if parent is None else self.positions[parent] + 1)
+        self._seen.append((0 if parent is None else self._seen[parent]) | 1 << node)
         return node
 
     def visible(self, first: int = 0) -> Tensor:
