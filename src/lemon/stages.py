@@ -28,7 +28,7 @@ RULE_VERSIONS: dict[str, int] = {
     "fuse": 1,
     "evaluate": 2,
     "table": 6,
-    "figure": 1,
+    "figure": 2,
     "track": 3,
 }
 

@@ -18,7 +18,7 @@ from lemon.presets import Project, load_project
 from lemon.radii import Radii
 from lemon.reporting.figures import paper_names, write_figure
 from lemon.reporting.radii_section import dimension_parameters, ffn_share
-from lemon.reporting.receptive_field_grid import grid_lines, seconds_per_step
+from lemon.reporting.receptive_field_grid import grid_lines, step_seconds
 from lemon.reporting.receptive_field_picture import draw_receptive_field_grid
 from lemon.reporting.records import table_records
 from lemon.reporting.results import read_runs
@@ -93,7 +93,7 @@ def test_operators_of_a_small_pair_of_models() -> None:
     assert ffn_share(large, small, radii) == pytest.approx(100 * 12 / parameters)
 
 
-def test_step_time_is_tokens_over_the_median_rate(project: Project, tmp_path: Path) -> None:
+def test_step_time_is_tokens_over_the_rate_of_each_step(project: Project, tmp_path: Path) -> None:
     folder = tmp_path / "lemon-width-2-2"
     write_metrics(folder)
     rates = {1: 512.0, 2: 256.0, 3: 2048.0}
@@ -107,10 +107,10 @@ def test_step_time_is_tokens_over_the_median_rate(project: Project, tmp_path: Pa
             for s, v in events
         )
     )
-    assert seconds_per_step(project, "lemon-width-2-2", tmp_path) == 4 * 256 / 512
-    assert seconds_per_step(project, "cut-width", tmp_path) is None
+    assert step_seconds(project, "lemon-width-2-2", tmp_path) == [2.0, 4.0, 0.5]
+    assert step_seconds(project, "cut-width", tmp_path) == []
     with pytest.raises(BadInput, match=r"shear-width/metrics\.jsonl: holds no train/tokens_per_s"):
-        seconds_per_step(project, "shear-width", tmp_path)
+        step_seconds(project, "shear-width", tmp_path)
 
 
 def test_two_rows_of_one_cell_are_refused(project: Project, drawn: Path) -> None:

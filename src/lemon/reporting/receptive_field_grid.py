@@ -6,10 +6,10 @@ dimension operators learned from Cut at full depth.
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lemon.errors import BadInput
@@ -24,8 +24,10 @@ from lemon.reporting.statistics import mean_interval
 
 COLUMNS = [
     *("run", "method", "r_a", "r_i", "r_h", "mean", "ci_low", "ci_high", "perplexity"),
-    *("operator_parameters", "operator_share", "seconds_per_step", "published", "seeds"),
+    *("operator_parameters", "operator_share"),
+    *("seconds_per_step", "seconds_low", "seconds_high", "published", "seeds"),
 ]
+TIMES = ("seconds_low", "seconds_per_step", "seconds_high")  # the quartiles
 WHOLE = ("r_a", "r_i", "r_h", "operator_parameters", "seeds")
 
 
@@ -33,7 +35,8 @@ def grid_lines(project: Project, figure: str, rows: list[ScoredRow], runs: Path)
     """The figure in tidy form, columns `COLUMNS`: one line a row of the registry.
 
     `run` holds the ids of its seeds. `mean` and its 95 % interval, `published` and
-    `operator_share` are percent, the share that of the small model's parameters. Lines of runs
+    `operator_share` are percent, the share that of the small model's parameters. `seconds_low` and
+    `seconds_high` are the quartiles of a step's time, whose median is between them. Lines of runs
     that learn no dimension operators have no radii: they are levels to compare with.
 
     Args:
@@ -79,9 +82,10 @@ def _line(project: Project, row: ScoredRow, tasks: tuple[str, ...], runs: Path) 
         line["perplexity"] = float(f"{perplexity(row.loss):.6g}")
     if row.spec.runs:
         line |= _operators(project, row.spec.runs[0])
-        times = [seconds_per_step(project, run, runs) for run in row.spec.runs]
-        known = [time for time in times if time is not None]
-        line["seconds_per_step"] = float(f"{statistics.median(known):.4g}") if known else None
+        times = [time for run in row.spec.runs for time in step_seconds(project, run, runs)]
+        if times:
+            quartiles = zip(TIMES, np.quantile(times, (0.25, 0.5, 0.75)), strict=True)
+            line |= {name: float(f"{value:.4g}") for name, value in quartiles}
     return line
 
 
@@ -101,8 +105,8 @@ def _operators(project: Project, run_id: str) -> dict[str, Any]:
     }
 
 
-def seconds_per_step(project: Project, run_id: str, runs: Path) -> float | None:
-    """Tokens of a step over the median of the measured tokens per second; None if nothing learns.
+def step_seconds(project: Project, run_id: str, runs: Path) -> list[float]:
+    """Seconds of each step that was measured; empty if nothing learns.
 
     A step that a resumed run repeated counts once, as it was last.
 
@@ -110,7 +114,7 @@ def seconds_per_step(project: Project, run_id: str, runs: Path) -> float | None:
         BadInput: the run learns and its metrics.jsonl has no `train/tokens_per_s`.
     """
     if not METHODS[project.run(run_id).method].learned:
-        return None
+        return []
     path = runs / run_id / "metrics.jsonl"
     rates = {
         event["step"]: event["value"]
@@ -122,7 +126,7 @@ def seconds_per_step(project: Project, run_id: str, runs: Path) -> float | None:
             f"{path}: holds no train/tokens_per_s; remove the run's folder and run it again"
         )
     tokens = project.learning(run_id).batch_sequences * project.preset.text.sequence_length
-    return tokens / statistics.median(rates.values())
+    return [tokens / rate for rate in rates.values()]
 
 
 def caption(project: Project, figure: str, frame: pd.DataFrame, documents: int) -> str:
@@ -148,8 +152,8 @@ def caption(project: Project, figure: str, frame: pd.DataFrame, documents: int) 
         "95 % bootstrap interval over documents, tasks held fixed; perplexity on held-out text of "
         "the training domains.",
         "Operator size: entries of the small factors of B, A_attn and A_ffn, before rotary halves "
-        "are tied; % of the small model's parameters. Step time: median, on the machine that ran "
-        "it.",
+        "are tied; % of the small model's parameters. Step time: median and quartiles, on the "
+        "machine that ran it, with what else ran there at the time.",
     ]
     changed = [f"{d.setting} {d.here} (paper {d.paper})" for k in keys if (d := listed.get(k))]
     grid = frame[frame["r_a"].notna()]

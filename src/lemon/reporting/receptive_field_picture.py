@@ -77,7 +77,9 @@ PANELS = (
         "Step time, s",
         *("seconds_per_step", False, False),
         number=lambda value: _three_digits(value),
-        detail=lambda line: [],
+        detail=lambda line: [
+            f"{_three_digits(line['seconds_low'])}{DASH}{_three_digits(line['seconds_high'])}"
+        ],
     ),
 )
 
