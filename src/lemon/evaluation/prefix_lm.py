@@ -61,12 +61,13 @@ class PrefixLM(HFLM):
     def sharing(self, requests: Sequence[Instance]) -> Iterator[None]:
         """Run what all these requests begin with once, for all that are asked inside the block.
 
+        A single context is run this way too: without a mask, attention spares the forbidden half.
         What is kept depends on `requests` alone and not on what is asked when, so that scores do
         not change where some were known before.
         """
         contexts = list(dict.fromkeys(str(request.args[0]) for request in requests))
         encoded = [self.tok_encode(context.rstrip()) for context in contexts if context.strip()]
-        self._keep(encoded if len(encoded) == len(contexts) > 1 else [])
+        self._keep(encoded if len(encoded) == len(contexts) else [])
         try:
             yield
         finally:
