@@ -7,8 +7,10 @@ answer the first documents of every task, the `hf` model at its usual best batch
 
     python benchmarks/evaluation.py --documents 50
 
-Of 50 documents the time is nearly all the `hf` model's, for 32-shot BoolQ and 25-shot ARC; the
-default is fewer.
+    python benchmarks/evaluation.py --dtype float32 --batch-size 1 --hf-batch-sizes 1 --no-memory
+
+The second compares answers alone. Of 50 documents the time is nearly all the `hf` model's, for
+32-shot BoolQ and 25-shot ARC; the default is fewer.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lemon.evaluation.asking import Answers, answered_chunks
-from lemon.evaluation.outcomes import judge
+from lemon.evaluation.outcomes import Outcome, judge
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.prompts import Window
 from lemon.evaluation.tasks import Task, opened_tasks
@@ -33,8 +35,7 @@ from lemon.presets import load_project
 from lemon.provenance import peak_memory_bytes
 from lemon.registry import TASKS
 
-BATCH_SIZES = (1, 4, 16)  # of the `hf` model
-TRIED = 6  # documents of a task on which they are tried, and on which memory is measured
+TRIED = 6  # documents of a task on which batch sizes are tried, and memory is measured
 
 
 def model_of(kind: type[HFLM], options: argparse.Namespace, batch_size: int) -> HFLM:
@@ -73,10 +74,20 @@ def timed(answer: Callable[[], dict[int, Answers]]) -> tuple[float, dict[int, An
     return time.perf_counter() - begun, answers
 
 
-def best_batch_size(model: HFLM, task: Task) -> int:
+def _apart(pairs: list[list[Outcome]]) -> float:
+    """The largest difference of log-likelihoods in nats; 0 for generated answers."""
+    differences = [
+        abs(one - other)
+        for a, b in pairs
+        for one, other in zip(a.loglikelihoods, b.loglikelihoods, strict=True)
+    ]
+    return max(differences, default=0.0)
+
+
+def best_batch_size(model: HFLM, task: Task, sizes: list[int]) -> int:
     """The batch size at which the `hf` model answers fastest."""
     seconds = {}
-    for batch_size in BATCH_SIZES:
+    for batch_size in sizes:
         model.batch_size_per_gpu = batch_size
         seconds[batch_size], _ = timed(lambda: theirs(model, task))
     return min(seconds, key=seconds.__getitem__)
@@ -87,10 +98,13 @@ def compare_times(options: argparse.Namespace) -> int:
     prefix_lm, hf = (model_of(kind, options, options.batch_size) for kind in (PrefixLM, HFLM))
     chosen: Counter[int] = Counter()
     total: dict[str, list[float]] = {"zero shots": [0.0, 0.0], "all": [0.0, 0.0]}
-    print("task, documents, shots, ours s, hf s, its batch size, ratio, same answer, same score")
+    print(
+        "task, documents, shots, ours s, hf s, its batch size, ratio, same answers, right answers, "
+        "largest difference of log-likelihoods"
+    )
     first = {task.name: task for task in tasks_of(options, TRIED)}
     for task in tasks_of(options, options.documents):
-        hf.batch_size_per_gpu = best = best_batch_size(hf, first[task.name])
+        hf.batch_size_per_gpu = best = best_batch_size(hf, first[task.name], options.hf_batch_sizes)
         chosen[best] += 1
         own_s, own = timed(lambda task=task: ours(prefix_lm, task))
         hf_s, other = timed(lambda task=task: theirs(hf, task))
@@ -101,7 +115,7 @@ def compare_times(options: argparse.Namespace) -> int:
         right = [sum(pair[side].correct for pair in pairs) for side in (0, 1)]
         print(
             f"{task.name}, {len(pairs)}, {task.shots}, {own_s:.1f}, {hf_s:.1f}, {best}, "
-            f"{hf_s / own_s:.2f}, {same}, {right[0]} against {right[1]}",
+            f"{hf_s / own_s:.2f}, {same}, {right[0]} against {right[1]}, {_apart(pairs):.2g}",
             flush=True,
         )
         for name in ("all", "zero shots")[: 1 + (TASKS[task.name].suite == "ablation")]:
@@ -130,6 +144,9 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(project.preset.evaluation.tasks))
     parser.add_argument("--dtype", default=project.preset.compute.dtype)
     parser.add_argument("--batch-size", type=int, default=project.preset.evaluation.batch_size)
+    parser.add_argument(
+        "--hf-batch-sizes", type=int, nargs="+", default=[1, 4, 16], help="of the hf model, to try"
+    )
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     options = parser.parse_args()
     best = compare_times(options)

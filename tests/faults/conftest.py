@@ -18,6 +18,12 @@ def config(tmp_path: Path) -> Path:
     return Path(shutil.copytree(Path(__file__).parents[2] / "config", tmp_path / "config"))
 
 
+@pytest.fixture
+def place(tmp_path) -> tuple[Path, Path]:
+    """Where the lock file and the cache go."""
+    return tmp_path / "out" / "assets.lock.json", tmp_path / "cache"
+
+
 class NoWait:
     """Stands for the module `time`: waits are noted, not waited."""
 

@@ -1,4 +1,4 @@
-"""Fetching with a wrong hash, no package, no network, a full disk or an interruption.
+"""Fetching packages with a wrong hash, no package, no network, a full disk or an interruption.
 
 Each gives one message, leaves nothing half-written, and the same command then finishes. The pip
 that runs is the real one, pointed at a folder of small wheels.
@@ -11,18 +11,16 @@ import hashlib
 import os
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback_hub import Hub, commit_of, serving
 
 from lemon.data import pypi
 from lemon.data.assets import fetch, open_asset, read_lock
 from lemon.data.mirror import make_mirror
 from lemon.data.mirror_source import fetch_from_mirror
 from lemon.errors import BadInput, WorkFailed
-from lemon.registry import HubAsset, PypiAsset
+from lemon.registry import PypiAsset
 
 MEMBERS = ("*/words.txt",)
 
@@ -61,12 +59,6 @@ def index(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
-
-
-@pytest.fixture
-def place(tmp_path) -> tuple[Path, Path]:
-    """Where the lock file and the cache go."""
-    return tmp_path / "out" / "assets.lock.json", tmp_path / "cache"
 
 
 @pytest.fixture
@@ -234,79 +226,3 @@ def test_packages_travel_in_a_mirror(index, place, calls, tmp_path):
     assets = {"words": assets["words"].model_copy(update={"members": ("*",)})}
     lock = fetch_from_mirror(assets, ["words"], [], tmp_path / "mirror", out, cache)
     assert lock["words"].members == ("*",)
-
-
-@pytest.fixture
-def hub(monkeypatch) -> Iterator[Hub]:
-    with serving() as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.url)
-        monkeypatch.setattr("lemon.data.hub_patience.WAITS", (0.0,))
-        served.add("models/owner/name", {"config.json": b"{}", "x.bin": b"not taken"})
-        yield served
-
-
-def hub_asset(revision: str = "main", patterns: tuple[str, ...] = ("*.json",)) -> HubAsset:
-    return HubAsset(
-        kind="hub",
-        repo="owner/name",
-        revision=revision,
-        repo_type="model",
-        patterns=patterns,
-        licence="CC0",
-        what="a model",
-    )
-
-
-@pytest.mark.parametrize("pinned", [False, True])
-def test_a_hub_snapshot_is_locked_by_commit_and_digest(place, hub, pinned):
-    out, cache = place
-    commit = commit_of(hub.repositories["models/owner/name"]["main"])
-    fetch({"model": hub_asset(commit if pinned else "main")}, ["model"], out, cache)
-    entry = read_lock(out)["model"]
-    line = f"{hashlib.sha256(b'{}').hexdigest()}  config.json\n"
-    assert entry.sha256 == hashlib.sha256(line.encode()).hexdigest()
-    assert (entry.version, entry.size) == (commit, 2)
-    assert open_asset(read_lock(out), "model", cache).names() == ["config.json"]
-    hub.requests.clear()
-    fetch({"model": hub_asset()}, ["model"], out, cache)
-    assert not hub.asked("resolve")
-
-
-def test_an_incomplete_snapshot_is_not_taken_for_a_whole_one(place, hub):
-    out, cache = place
-    hub.add("models/owner/name", {"config.json": b"{}", "weights.json": b"[1]"})
-    hub.fault("GET .*weights", 500)
-    with pytest.raises(WorkFailed, match=r"asset model: owner/name.*answer was 500"):
-        fetch({"model": hub_asset()}, ["model"], out, cache)
-    hub.fault("GET /api", 500)
-    with pytest.raises(WorkFailed, match=r"asset model: owner/name.*answer was 500"):
-        fetch({"model": hub_asset()}, ["model"], out, cache)
-    assert not out.exists()
-    hub.faults.clear()
-    hub.requests.clear()
-    fetch({"model": hub_asset()}, ["model"], out, cache)
-    assert not hub.asked("config.json")
-    assert open_asset(read_lock(out), "model", cache).names() == ["config.json", "weights.json"]
-
-
-def test_patterns_that_match_nothing_are_bad_input(place, hub):
-    with pytest.raises(BadInput, match=r"no file of owner/name at revision main matches \*\.gguf"):
-        fetch({"model": hub_asset(patterns=("*.gguf",))}, ["model"], *place)
-
-
-def test_an_unknown_revision_is_bad_input(place, hub):
-    with pytest.raises(BadInput, match=r"has no owner/name at revision v9 .*config/assets\.yaml"):
-        fetch({"model": hub_asset("v9")}, ["model"], *place)
-
-
-def test_a_hub_out_of_reach_says_so(place, hub, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(WorkFailed, match=r"owner/name at revision main.*check the network"):
-        fetch({"model": hub_asset()}, ["model"], *place)
-    assert not place[0].exists()
-
-
-def test_a_gated_repository_says_how_to_enter(place, hub):
-    hub.fault("HEAD .*config.json", 403, code="GatedRepo")
-    with pytest.raises(BadInput, match=r"owner/name is gated; accept its licence"):
-        fetch({"model": hub_asset()}, ["model"], *place)

@@ -145,12 +145,10 @@ def test_answers_of_a_long_question_share_a_pass(
     model = PrefixLM(**models, batch_size=16)
     counted = tokens_run(model, monkeypatch)
     ask(model, pairs)
-    assert counted == [len("owl" * 20 + ": answer ") + 0, len("newt" * 20 + ": answer ")]
+    assert counted == [len("owl" * 20 + ": answer "), len("newt" * 20 + ": answer ")]
 
 
-def test_contexts_that_are_cut_on_the_left_share_nothing(
-    models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contexts_that_are_cut_on_the_left_share_nothing(models: dict[str, Any]) -> None:
     pairs = [(f"{EXAMPLES}Question: {word * 9}?\nAnswer:", " yes") for word in ("sun", "moon")]
     settings = {**models, "max_length": len(pairs[0][0])}
     model = PrefixLM(**settings, batch_size=2)
@@ -176,7 +174,7 @@ def test_generated_text_is_that_of_greedy_decoding(
         with model.sharing(requests if share else []):
             assert model.generate_until(requests) == expected
             assert model.generate_until(requests) == expected
-    assert [text for text in expected] == free
+    assert expected == free
 
 
 def test_sampling_is_refused(models: dict[str, Any]) -> None:

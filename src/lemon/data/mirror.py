@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lemon.data.archive import FolderFiles
 from lemon.data.assets import LockedAsset, declared_asset, fetch_asset
+from lemon.data.hub import COMMIT, download, snapshot, wanted_asset
 from lemon.data.hub import UNFINISHED as UNFINISHED_DOWNLOAD
-from lemon.data.hub import download, snapshot, wanted_asset
 from lemon.data.hub_patience import NotThere, Wanted
 from lemon.data.hub_rows import (
     CONVERTED,
@@ -196,13 +196,9 @@ def fits(locked: LockedAsset, asset: Asset) -> bool:
     """Whether what was locked is what the configuration asks for."""
     if isinstance(asset, PypiAsset):
         return locked.kind == "pypi" and locked.sha256 == asset.sha256
-    pinned = asset.revision == locked.version or not _is_commit(asset.revision)
+    pinned = asset.revision == locked.version or not COMMIT.fullmatch(asset.revision)
     same = (locked.kind, locked.origin, locked.members) == ("hub", asset.repo, asset.patterns)
     return same and pinned
-
-
-def _is_commit(revision: str) -> bool:
-    return len(revision) == 40 and all(letter in "0123456789abcdef" for letter in revision)
 
 
 def _key(wanted: Wanted) -> str:

@@ -61,7 +61,7 @@ class MirroredRows:
 
     def intact(self, place: Path) -> bool:
         """Whether every file is in the data set's folder and unchanged."""
-        return all(stamp.fits(place / name) for name, stamp in self.files.items())
+        return _all_fit(self.files, place)
 
 
 @dataclass
@@ -73,7 +73,11 @@ class MirroredAsset:
 
     def intact(self, assets: Path) -> bool:
         """Whether every file is there and unchanged."""
-        return all(stamp.fits(assets / name) for name, stamp in self.files.items())
+        return _all_fit(self.files, assets)
+
+
+def _all_fit(files: dict[str, Stamp], folder: Path) -> bool:
+    return all(stamp.fits(folder / name) for name, stamp in files.items())
 
 
 @dataclass
