@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
-from lemon.similarity import cka
+from lemon.similarity import gram_plan
 from lemon.similarity.cka import COMPONENTS, cka_matrix, write_cka
 
 
@@ -54,17 +54,24 @@ def test_by_hand_on_two_points():
     assert plain(np.array([[1.0], [3.0]]), np.array([[5.0], [-7.0]])) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("slab_bytes", [1 << 28, 4 * 5 * 72 * 10])
+@pytest.mark.parametrize(
+    ("slab_bytes", "piece_bytes"),  # all Gram rows and units at once; ten of either; two slabs
+    [(1 << 28, 1 << 28), (4 * 5 * 72 * 10, 4 * 72 * 10), (4 * 5 * 72 * 40, 1 << 28)],
+)
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize(("is_debiased", "measure"), [(False, plain), (True, debiased)])
-def test_equals_the_formula(source, monkeypatch, slab_bytes, component, is_debiased, measure):
-    monkeypatch.setattr(cka, "SLAB_BYTES", slab_bytes)  # all rows of a Gram matrix, or ten
+def test_equals_the_formula(
+    source, monkeypatch, slab_bytes, piece_bytes, component, is_debiased, measure
+):
+    monkeypatch.setattr(gram_plan, "SLAB_BYTES", slab_bytes)
+    monkeypatch.setattr(gram_plan, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(gram_plan, "BLOCK_ROWS", (16, 16))
     maps = []
     for type in COMPONENTS[component]:
         layers = representations(source, type)
         maps.append([[measure(x, y) for y in layers] for x in layers])
     computed = cka_matrix(source, component, debiased=is_debiased)
-    np.testing.assert_allclose(computed, np.mean(maps, axis=0), atol=1e-5)
+    np.testing.assert_allclose(computed, np.mean(maps, axis=0), atol=1e-6)
     np.testing.assert_allclose(computed, computed.T)
     np.testing.assert_allclose(np.diag(computed), 1.0)
 

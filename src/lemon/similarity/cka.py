@@ -8,23 +8,27 @@ coordinates, which all layers share; columns are internal units, to whose order 
 <K_i, K_j>, so a model of L layers takes L products and one [L, L] matrix of inner products.
 
 Plain CKA of independent random matrices is far from 0 (p / (p + n) for n x p); the debiased form
-(Song et al. 2012, eq. 5: U-centred Gram matrices) is 0 for them in expectation.
+(Song et al. 2012, eq. 5: U-centred Gram matrices) is 0 for them in expectation. Both come from the
+same inner products: let d and e be the diagonals of centred K and M, and < > the sum over entries
+off the diagonal. Then plain HSIC is <K, M> + d.e. Rows of K sum to 0, so those of K without its
+diagonal sum to -d, and eq. 5 becomes
+
+    <K, M> - 2 d.e / (n - 2) + sum(d) sum(e) / ((n - 1) (n - 2))
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lemon.architecture import Axis, TensorSpec, layer_tensor_name
+from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
+from lemon.similarity.gram import GramProducts, gram_products
+from lemon.similarity.gram_plan import gram_plan
+from lemon.similarity.progress import Progress
 from lemon.storage import write_text
-
-if TYPE_CHECKING:
-    import torch
 
 # Component of a map -> layer types whose maps are averaged (method.md, open point 31).
 COMPONENTS: dict[str, tuple[str, ...]] = {
@@ -32,7 +36,8 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "mha": ("q", "k", "v", "o"),
     "ffn": ("gate", "up", "down"),
 }
-SLAB_BYTES = 256 << 20  # of Gram matrices in memory, over all layers
+ESTIMATORS = ("plain", "debiased")
+FEWEST_COORDINATES = 4  # of the debiased estimator, which divides by (n - 2), with n - 3 degrees
 
 
 def check_component(component: str) -> None:
@@ -63,63 +68,67 @@ def write_cka(source_dir: Path, component: str, out: Path, debiased: bool = Fals
 def cka_matrix(source: Checkpoint, component: str, debiased: bool = False) -> np.ndarray:
     """CKA of every pair of layers, [L, L] float64, symmetric, ones on the diagonal.
 
-    `mha` and `ffn` are the mean of the maps of their matrices.
+    `mha` and `ffn` are the mean of the maps of their matrices. Plan, progress and speed are
+    printed to standard error.
 
     Raises:
         BadInput: an unknown component, or a layer of which every row is alike.
     """
-    check_component(component)
-    return np.mean([_type_matrix(source, type, debiased) for type in COMPONENTS[component]], axis=0)
+    estimator = "debiased" if debiased else "plain"
+    return _matrices(source, component, (estimator,))[estimator]
 
 
-def _type_matrix(source: Checkpoint, type: str, debiased: bool) -> np.ndarray:
-    """CKA between the layers' matrices of one type, from slabs of rows of their Gram matrices.
+def cka_matrices(source: Checkpoint, component: str) -> dict[str, np.ndarray]:
+    """The maps of `cka_matrix` by both estimators, `plain` and `debiased`, from the same products.
 
-    Each slab reads the type's tensors again; one slab is enough up to a width of about 1,000.
+    Raises:
+        BadInput: as `cka_matrix`.
     """
-    import torch
+    return _matrices(source, component, ESTIMATORS)
 
-    num_layers, width = source.shape.num_hidden_layers, source.shape.hidden_size
-    slab_rows = min(width, max(1, SLAB_BYTES // (4 * num_layers * width)))
-    inner = torch.zeros(num_layers, num_layers, dtype=torch.float64)
-    for first in range(0, width, slab_rows):
-        rows = slice(first, min(first + slab_rows, width))
-        slab = torch.empty(num_layers, (rows.stop - first) * width)
-        for layer in range(num_layers):
-            spec = source.specs[layer_tensor_name(type, layer)]
-            centred = _centred(source.tensor(spec.name), spec)
-            gram = centred[rows] @ centred.T
-            if debiased:
-                _u_centre(gram, centred.square().sum(1), first)
-            slab[layer] = gram.flatten()
-        inner += (slab @ slab.T).double()
-    inner = (
-        inner + inner.T
-    ) / 2  # not every machine's product of a matrix with itself is symmetric
-    norms = inner.diagonal().sqrt()
-    if not (norms > 0).all():
-        layer = int((norms <= 0).nonzero()[0])
+
+def _matrices(
+    source: Checkpoint, component: str, estimators: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    check_component(component)
+    width = source.shape.hidden_size
+    if "debiased" in estimators and width < FEWEST_COORDINATES:
         raise BadInput(
-            f"{source.path}: {layer_tensor_name(type, layer)} is the same for every residual "
+            f"{source.path}: hidden_size is {width}; the debiased estimator needs at least "
+            f"{FEWEST_COORDINATES} residual coordinates"
+        )
+    plans = [gram_plan(source, type) for type in COMPONENTS[component]]
+    progress = Progress(f"cka {component}", plans)
+    maps: dict[str, list[np.ndarray]] = {estimator: [] for estimator in estimators}
+    for plan in plans:
+        products = gram_products(source, plan, progress.layer_done)
+        for estimator in estimators:
+            hsic = _hsic(products, estimator)
+            _require_variation(hsic, products, source, plan.type)
+            norms = np.sqrt(hsic.diagonal())
+            maps[estimator].append(hsic / np.outer(norms, norms))
+    progress.finished()
+    return {estimator: np.mean(of_types, axis=0) for estimator, of_types in maps.items()}
+
+
+def _hsic(products: GramProducts, estimator: str) -> np.ndarray:
+    """Hilbert-Schmidt independence criterion of all pairs, [L, L], up to a common factor."""
+    diagonals = products.diagonals
+    n = diagonals.shape[1]
+    if estimator == "plain":
+        return products.off_diagonal + diagonals @ diagonals.T
+    traces = diagonals.sum(1)
+    rows = np.outer(traces, traces) / ((n - 1) * (n - 2))
+    return products.off_diagonal - 2 / (n - 2) * diagonals @ diagonals.T + rows
+
+
+def _require_variation(
+    hsic: np.ndarray, products: GramProducts, source: Checkpoint, type: str
+) -> None:
+    """Refuse layers whose rows are all alike, or leave nothing after debiasing."""
+    scale = np.square(products.diagonals).sum(1) + np.abs(products.off_diagonal.diagonal())
+    for layer in np.flatnonzero(~(hsic.diagonal() > 1e-12 * scale)):
+        raise BadInput(
+            f"{source.path}: {layer_tensor_name(type, int(layer))} is the same for every residual "
             "coordinate, so its similarity is not defined"
         )
-    return (inner / norms.outer(norms)).numpy()
-
-
-def _centred(weight: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
-    """The weight as [residual coordinate, unit] in float32, each column of mean 0."""
-    matrix = weight.float() if spec.axes[0] is Axis.HIDDEN else weight.float().T
-    return matrix - matrix.mean(0)
-
-
-def _u_centre(gram: torch.Tensor, diagonal: torch.Tensor, first: int) -> None:
-    """U-centre rows `first`, ... of a Gram matrix in place.
-
-    With the diagonal set to zero, the mean over the others of row i and of column j is taken off
-    and the overall mean put back. Rows of a centred Gram matrix sum to 0, so a row without its
-    diagonal sums to minus that diagonal: the rest of the matrix is not needed.
-    """
-    n = len(diagonal)
-    row = diagonal[first : first + len(gram)]
-    gram += (row[:, None] + diagonal) / (n - 2) - diagonal.sum() / ((n - 1) * (n - 2))
-    gram.diagonal(first).zero_()
