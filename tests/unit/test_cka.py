@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from layer_similarity import debiased, plain
 from models import GROUPED_TIED, write_tiny_model
 from safetensors.torch import load_file, save_file
 
@@ -12,7 +13,7 @@ from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.similarity import gram_plan
-from lemon.similarity.cka import COMPONENTS, cka_matrix, write_cka
+from lemon.similarity.cka import COMPONENTS, cka_matrices, cka_matrix, write_cka
 
 
 @pytest.fixture(scope="module")
@@ -27,26 +28,6 @@ def representations(source: Checkpoint, type: str) -> list[np.ndarray]:
         for j in range(source.shape.num_hidden_layers)
     ]
     return stack if type in ("o", "down") else [weight.T for weight in stack]
-
-
-def plain(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = x - x.mean(0), y - y.mean(0)
-    norms = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
-    return np.linalg.norm(x.T @ y) ** 2 / norms
-
-
-def unbiased_hsic(x: np.ndarray, y: np.ndarray) -> float:
-    """Song et al. 2012, equation 5, up to the common factor."""
-    n, one = len(x), np.ones(len(x))
-    k, l = x @ x.T, y @ y.T  # noqa: E741
-    np.fill_diagonal(k, 0)
-    np.fill_diagonal(l, 0)
-    rows = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
-    return np.trace(k @ l) + rows - 2 / (n - 2) * (one @ k @ l @ one)
-
-
-def debiased(x: np.ndarray, y: np.ndarray) -> float:
-    return unbiased_hsic(x, y) / np.sqrt(unbiased_hsic(x, x) * unbiased_hsic(y, y))
 
 
 def test_by_hand_on_two_points():
@@ -96,6 +77,12 @@ def test_random_matrices_have_a_floor_that_debiasing_removes(source):
     assert abs(cka_matrix(source, "up_proj", debiased=True)[others].mean()) < 0.03
 
 
+def test_both_estimators_come_from_one_call(source):
+    maps = cka_matrices(source, "ffn")
+    np.testing.assert_array_equal(maps["plain"], cka_matrix(source, "ffn"))
+    np.testing.assert_array_equal(maps["debiased"], cka_matrix(source, "ffn", debiased=True))
+
+
 def test_csv_has_layer_indices_as_header_and_index(source, tmp_path):
     import pandas
 
@@ -119,3 +106,12 @@ def test_a_constant_matrix_has_no_similarity(tmp_path):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BadInput, match=r"layers.3.self_attn.k_proj.*not defined"):
         cka_matrix(Checkpoint(folder), "k_proj")
+
+
+def test_a_constant_that_float32_cannot_sum_is_seen_as_constant(tmp_path):
+    folder = write_tiny_model(tmp_path, **GROUPED_TIED)
+    weights = load_file(folder / "model.safetensors")
+    weights[layer_tensor_name("down", 1)].fill_(0.1)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"layers.1.mlp.down_proj.*not defined"):
+        cka_matrices(Checkpoint(folder), "ffn")

@@ -106,7 +106,7 @@ def _matrices(
             hsic = _hsic(products, estimator)
             _require_variation(hsic, products, source, plan.type)
             norms = np.sqrt(hsic.diagonal())
-            maps[estimator].append(hsic / np.outer(norms, norms))
+            maps[estimator].append(_symmetric(hsic / np.outer(norms, norms)))
     progress.finished()
     return {estimator: np.mean(of_types, axis=0) for estimator, of_types in maps.items()}
 
@@ -120,6 +120,11 @@ def _hsic(products: GramProducts, estimator: str) -> np.ndarray:
     traces = diagonals.sum(1)
     rows = np.outer(traces, traces) / ((n - 1) * (n - 2))
     return products.off_diagonal - 2 / (n - 2) * diagonals @ diagonals.T + rows
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    """Without the last digit by which [i, j] and [j, i] may differ."""
+    return (matrix + matrix.T) / 2
 
 
 def _require_variation(

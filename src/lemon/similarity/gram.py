@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Entries whose products are added in float32. On one core sums of 4,096 take a tenth longer than
 # of 65,536 and are ten times as precise.
 CHUNK_ENTRIES = 4096
+CENTRE_ENTRIES = 1 << 17  # of which the means are taken at a time
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,13 @@ def gram_products(
     off_diagonal = torch.zeros(num_layers, num_layers, dtype=torch.float64)
     diagonals = torch.empty(num_layers, width, dtype=torch.float64)
     memory = torch.empty(num_layers * max(slab.entries for slab in plan.slabs))
+    piece = torch.empty(plan.units_a_piece * width)
     for slab, flop in zip(plan.slabs, plan.flop_a_layer, strict=True):
         grams = memory[: num_layers * slab.entries].view(num_layers, slab.entries)
         for layer in range(num_layers):
-            squares, right = _blocks(grams[layer], slab)
-            _multiply(source, plan, layer, slab, squares, right)
-            for (first, last), square in zip(slab.blocks, squares, strict=True):
+            blocks = _blocks(grams[layer], slab)
+            _multiply(source, plan, layer, slab, blocks, piece)
+            for (first, last), square in zip(slab.blocks, blocks[0], strict=True):
                 diagonals[layer, first:last] = square.diagonal()
                 square.diagonal().zero_()
             layer_done(flop)
@@ -93,31 +95,42 @@ def _multiply(
     plan: GramPlan,
     layer: int,
     slab: Slab,
-    squares: list[torch.Tensor],
-    right: list[torch.Tensor],
+    blocks: tuple[list[torch.Tensor], list[torch.Tensor]],
+    piece: torch.Tensor,
 ) -> None:
-    """Fill one layer's blocks with the products of its centred weights, some units at a time."""
+    """Fill one layer's blocks with the products of its centred weights, some units at a time.
+
+    Args:
+        source: the model.
+        plan: of the layer type.
+        layer: which one.
+        slab: which rows of the Gram matrix.
+        blocks: as `_blocks` gives them.
+        piece: memory for the weights of `plan.units_a_piece` units in float32.
+    """
     spec = source.specs[layer_tensor_name(plan.type, layer)]
     whole = None if spec.axes[0] is not Axis.HIDDEN else source.tensor(spec.name)
     for start in range(0, plan.num_units, plan.units_a_piece):
         stop = min(start + plan.units_a_piece, plan.num_units)
-        stored = source.rows(spec.name, start, stop).T if whole is None else whole[:, start:stop]
-        units = _centred(stored)
-        for (first, last), square, rest in zip(slab.blocks, squares, right, strict=True):
-            for block, columns in ((square, units[first:last]), (rest, units[last:])):
+        stored = source.rows(spec.name, start, stop) if whole is None else whole[:, start:stop]
+        weights = piece[: stored.numel()].view(stored.shape).copy_(stored)
+        units = weights.T if whole is None else weights
+        del stored  # else it would still be there while the next is read
+        _centre(units)
+        for (first, last), square, right in zip(slab.blocks, *blocks, strict=True):
+            for block, columns in ((square, units[first:last]), (right, units[last:])):
                 if block.numel():
                     block.addmm_(units[first:last], columns.T, beta=float(start > 0))
-        del stored, units, columns  # before the next are read
 
 
-def _centred(units: torch.Tensor) -> torch.Tensor:
-    """[residual coordinate, unit] weights in float32, each column of mean 0; may reuse memory."""
+def _centre(units: torch.Tensor) -> None:
+    """Take the mean off each column of [residual coordinate, unit] weights, in place."""
     import torch
 
-    units = units.float()
-    # In float64 the mean of equal entries is that entry, so a constant column becomes 0.
-    units -= units.mean(0, dtype=torch.float64).float()
-    return units
+    # In float64 the mean of equal entries is that entry, so that a constant column becomes 0. Few
+    # units at a time, because torch copies what it adds up in another number format.
+    for some in units.split(max(1, CENTRE_ENTRIES // len(units)), dim=1):
+        some -= some.mean(0, dtype=torch.float64).float()
 
 
 def _inner(grams: torch.Tensor) -> torch.Tensor:
