@@ -43,7 +43,7 @@ class Progress:
         types = ", ".join(plan.type for plan in plans)
         say(
             f"{label}: {plans[0].num_layers} layers x {_count(len(plans), 'type')} ({types}), "
-            f"{self._flop / 1e9:.3g} GFLOP, {_count(max(passes), 'pass')} over the weights "
+            f"{_giga(self._flop)} GFLOP, {_count(max(passes), 'pass')} over the weights "
             f"({read / 1e9:.2f} GB to read), at most {memory_bound(plans) / 1e6:.0f} MB of memory"
         )
         self._started = self._said = time.monotonic()
@@ -60,14 +60,14 @@ class Progress:
         left = round(seconds * (self._flop / self._flop_done - 1))
         say(
             f"{self._label}: layer {self._layers_done}/{self._layers} (all passes), "
-            f"{self._flop_done / seconds / 1e9:.3g} GFLOP/s, {left // 60}:{left % 60:02d} left"
+            f"{_giga(self._flop_done / seconds)} GFLOP/s, {left // 60}:{left % 60:02d} left"
         )
 
     def finished(self) -> None:
         """Print time and speed of the whole."""
         seconds = time.monotonic() - self._started
         say(
-            f"{self._label}: {seconds:.1f} s, {self._flop / seconds / 1e9:.3g} GFLOP/s, "
+            f"{self._label}: {seconds:.1f} s, {_giga(self._flop / seconds)} GFLOP/s, "
             f"peak memory {peak_memory_bytes() / 1e6:.0f} MB"
         )
 
@@ -76,3 +76,9 @@ def _count(number: int, noun: str) -> str:
     """A number with its noun: 1 pass, 2 passes."""
     plural = "es" if noun.endswith("s") else "s"
     return f"{number} {noun}{'' if number == 1 else plural}"
+
+
+def _giga(number: float) -> str:
+    """In units of 1e9, to about three digits: 0.123, 12.3, 2,349."""
+    value = number / 1e9
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
