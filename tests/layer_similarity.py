@@ -19,7 +19,7 @@ NARROW = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "vo
 def write_layers(
     folder: Path, layers: np.ndarray, *, type: str = "up", shards: int = 1, format: str = "F32"
 ) -> Checkpoint:
-    """A model whose matrices of one FFN type are `layers`, [L, n, p]; the others are random."""
+    """A model whose matrices of one FFN type are `layers`, [L, n, p]; all others are ones."""
     num_layers, width, units = layers.shape
     shape = LlamaShape(
         num_hidden_layers=num_layers, hidden_size=width, intermediate_size=units, **NARROW

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_similarity import debiased, plain, write_layers
 
-from lemon.similarity import gram_plan
+from lemon.architecture import layer_tensor_name
+from lemon.checkpoint import Checkpoint
+from lemon.similarity import gram_plan, progress
 from lemon.similarity.cka import cka_matrices, cka_matrix
 from lemon.similarity.progress import memory_bound
 
@@ -87,11 +89,15 @@ def test_shards_make_no_difference(tmp_path, format):
     np.testing.assert_array_equal(cka_matrix(parts, "up_proj"), cka_matrix(whole, "up_proj"))
 
 
-def test_every_entry_on_or_right_of_the_diagonal_is_in_one_slab(monkeypatch, tmp_path):
-    layers = np.random.default_rng(1).normal(size=(3, 24, 16)).astype(np.float32)
+@pytest.fixture
+def source_of_three(tmp_path) -> Checkpoint:
+    return write_layers(tmp_path, np.random.default_rng(1).normal(size=(3, 24, 16)))
+
+
+def test_every_entry_on_or_right_of_the_diagonal_is_in_one_slab(source_of_three, monkeypatch):
     monkeypatch.setattr(gram_plan, "SLAB_BYTES", 4 * 3 * 24 * 7)
     monkeypatch.setattr(gram_plan, "BLOCK_ROWS", (5, 5))
-    plan = gram_plan.gram_plan(write_layers(tmp_path, layers), "up")
+    plan = gram_plan.gram_plan(source_of_three, "up")
     rows = [row for slab in plan.slabs for block in slab.blocks for row in range(*block)]
     assert rows == list(range(24))
     assert all(4 * 3 * slab.entries <= 4 * 3 * 24 * 7 for slab in plan.slabs)
@@ -100,7 +106,7 @@ def test_every_entry_on_or_right_of_the_diagonal_is_in_one_slab(monkeypatch, tmp
     assert plan.flop == 3 * 2 * (16 + 3) * (5 * 66 + 16)
 
 
-def test_the_plan_of_llama_7b_stays_within_its_memory(monkeypatch):
+def test_the_plan_of_llama_7b_stays_within_its_memory():
     """n = p = 4096, L = 32: 16 blocks of 256 rows, in float32 1.14 GB, so two slabs."""
     slabs = gram_plan._slabs(4096, 32)
     assert len(slabs) == 2
@@ -139,10 +145,38 @@ def test_memory_stays_under_the_bound_that_is_announced(tmp_path, component):
     assert bound < peak + gram_plan.ALLOWANCE_BYTES + 20e6  # and it is no idle one
 
 
-def test_the_bound_counts_what_is_held(tmp_path):
-    layers = np.random.default_rng(1).normal(size=(3, 24, 16)).astype(np.float32)
-    source = write_layers(tmp_path, layers, type="down")
-    plan = gram_plan.gram_plan(source, "down")
+def test_the_bound_counts_what_is_held(source_of_three):
+    plan = gram_plan.gram_plan(source_of_three, "down")
     # Gram entries of 3 layers, a stored matrix, its float32 copy.
     assert plan.held_bytes == 4 * (3 * 24 * 24 + 24 * 16 + 24 * 16)
     assert memory_bound([plan]) > plan.held_bytes
+
+
+def test_progress_is_told_when_it_is_time(source_of_three, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    cka_matrix(source_of_three, "up_proj")
+    first, *lines, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("cka up_proj: 3 layers x 1 type (up), 6.57e-05 GFLOP, 1 pass over")
+    assert [line.split(",")[0] for line in lines] == [
+        "cka up_proj: layer 1/3 (all passes)",
+        "cka up_proj: layer 2/3 (all passes)",
+    ]
+    assert all(re.search(r", \S+ GFLOP/s, 0:00 left$", line) for line in lines)
+    assert re.match(r"cka up_proj: 0.\d s, \S+ GFLOP/s, peak memory \d+ MB$", last)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("type", ["k", "o"])
+def test_equals_the_formula_on_real_weights(type):
+    folder = Path(__file__).parents[2] / "data" / "laptop" / "source"
+    if not folder.is_dir():
+        pytest.skip("the laptop preset's source model is not prepared")
+    source = Checkpoint(folder)
+    computed = cka_matrices(source, f"{type}_proj")
+    layers = []
+    for layer in range(0, source.shape.num_hidden_layers, 7):
+        weight = source.tensor(layer_tensor_name(type, layer)).double().numpy()
+        layers.append(weight if type == "o" else weight.T)
+    for estimator, measure in (("plain", plain), ("debiased", debiased)):
+        expected = [[measure(x, y) for y in layers] for x in layers]
+        np.testing.assert_allclose(computed[estimator][::7, ::7], expected, atol=1e-6)

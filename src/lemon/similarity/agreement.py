@@ -1,0 +1,138 @@
+"""How far two similarity maps agree: over pairs of layers, and over the relative distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lemon.similarity.layer_pairs import (
+    PERMUTATIONS,
+    SEED,
+    Floats,
+    checked_index,
+    checked_map,
+    mantel,
+    mean_by_distance,
+    pearson,
+    spearman,
+)
+
+
+@dataclass(frozen=True)
+class MapCorrelation:
+    """Agreement of two maps over their pairs of layers.
+
+    Attributes:
+        pearson, spearman: correlations.
+        pearson_p_value, spearman_p_value: one-sided, of one as high with shuffled layers.
+        num_pairs: that were compared.
+    """
+
+    pearson: float
+    spearman: float
+    pearson_p_value: float
+    spearman_p_value: float
+    num_pairs: int
+
+
+@dataclass(frozen=True)
+class RelativeProfiles:
+    """Distance profiles of two maps over the share of the depth that lies between two layers.
+
+    Attributes:
+        depths: distance / (L - 1), those of the smaller map that the other map reaches too.
+        first, second: mean similarity of each map at these, linear in between.
+        correlation: Pearson's, of the two.
+        largest_difference: of their values.
+        at: the depth where it is.
+    """
+
+    depths: Floats
+    first: Floats
+    second: Floats
+    correlation: float
+    largest_difference: float
+    at: float
+
+
+def map_correlation(
+    a: ArrayLike,
+    b: ArrayLike,
+    index: Sequence[int] | None = None,
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = SEED,
+) -> MapCorrelation:
+    """Correlation of two maps over pairs of layers, with Mantel's test of layers shuffled in `a`.
+
+    Args:
+        a: [L, L].
+        b: [M, M].
+        index: for each layer of `a` the layer of `b` that it is compared to (the dominant source
+            layer of a target layer), in any order; pairs of `a` whose layers share one are left
+            out. By default layer i to layer i.
+        permutations: of the test.
+        seed: of the test.
+
+    Raises:
+        ValueError: no valid maps, an index that does not fit them, or fewer than three pairs.
+    """
+    first, second = checked_map(a), checked_map(b)
+    chosen = checked_index(range(len(second)) if index is None else index, len(second))
+    if len(chosen) != len(first):
+        raise ValueError(f"{len(chosen)} layers of b are compared to {len(first)} layers of a")
+    rows, columns = np.triu_indices(len(first), 1)
+    differ = chosen[rows] != chosen[columns]
+    rows, columns = rows[differ], columns[differ]
+    if len(rows) < 3:
+        raise ValueError(f"{len(rows)} pairs of layers are too few; at least 3 are needed")
+    expected = second[chosen[rows], chosen[columns]]
+
+    def agreement(correlation: Callable[[Floats, Floats], float]) -> tuple[float, float]:
+        return mantel(
+            first,
+            lambda shuffled: correlation(shuffled[rows, columns], expected),
+            positive=True,
+            permutations=permutations,
+            seed=seed,
+        )
+
+    linear, ranks = agreement(pearson), agreement(spearman)
+    return MapCorrelation(
+        pearson=linear[0],
+        spearman=ranks[0],
+        pearson_p_value=linear[1],
+        spearman_p_value=ranks[1],
+        num_pairs=len(rows),
+    )
+
+
+def relative_depth_profiles(a: ArrayLike, b: ArrayLike) -> RelativeProfiles:
+    """Compare the distance profiles of maps of different depth.
+
+    They are compared at the smaller map's distances, so that no value is counted twice.
+
+    Raises:
+        ValueError: no valid maps, fewer than three distances in common, or a constant profile.
+    """
+    maps = [checked_map(a), checked_map(b)]
+    profiles = [mean_by_distance(map)[0] for map in maps]
+    depths = [np.arange(1, len(map)) / (len(map) - 1) for map in maps]
+    grid = min(depths, key=len)
+    grid = grid[grid >= max(depth[0] for depth in depths) - 1e-12]
+    if len(grid) < 3:
+        raise ValueError(f"{len(grid)} distances in common; at least 3 are needed")
+    first, second = (np.interp(grid, x, y) for x, y in zip(depths, profiles, strict=True))
+    differences = np.abs(first - second)
+    worst = int(differences.argmax())
+    return RelativeProfiles(
+        depths=grid,
+        first=first,
+        second=second,
+        correlation=pearson(first, second),
+        largest_difference=float(differences[worst]),
+        at=float(grid[worst]),
+    )

@@ -1,0 +1,110 @@
+"""How sure the blocks of a similarity map are: across maps of one model, and under noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lemon.similarity.blocks import blocks
+from lemon.similarity.layer_pairs import SEED, checked_map, residuals_by_distance
+
+REPLICATES = 200
+
+
+@dataclass(frozen=True)
+class BoundaryStability:
+    """How often the parts of a map's partition come back when noise is added to the map.
+
+    Attributes:
+        noise: standard deviation of the noise, that of the map around its means by distance.
+        shares: for each boundary of the partition, the share of replicates that have it.
+        rand_index: mean adjusted Rand index of the replicates' partitions with the map's.
+    """
+
+    noise: float
+    shares: dict[int, float]
+    rand_index: float
+
+
+def block_stability(maps: Sequence[ArrayLike]) -> float:
+    """Mean adjusted Rand index of the partitions of several maps, over all pairs of maps.
+
+    The maps are of one model by different matrix types or estimators: 1 if all have the same
+    parts, about 0 if they agree no more than chance.
+
+    Raises:
+        ValueError: fewer than two maps, maps of different size, or one that is not valid.
+    """
+    if len(maps) < 2:
+        raise ValueError(f"{len(maps)} maps; at least 2 are compared")
+    labels = [blocks(map).labels for map in maps]
+    if len({len(of_map) for of_map in labels}) > 1:
+        raise ValueError("the maps have different numbers of layers")
+    pairs = [
+        adjusted_rand_index(labels[i], labels[j])
+        for i in range(len(labels))
+        for j in range(i + 1, len(labels))
+    ]
+    return float(np.mean(pairs))
+
+
+def boundary_stability(
+    map: ArrayLike, *, replicates: int = REPLICATES, seed: int = SEED
+) -> BoundaryStability:
+    """Add noise to a map again and again, and count which boundaries of its partition stay.
+
+    The noise is normal, independent for each pair, with the standard deviation of the similarity
+    around its mean at each distance. Block structure is part of that, so the test is a hard one.
+
+    Raises:
+        ValueError: no valid map, or no replicates.
+    """
+    values = checked_map(map)
+    if replicates < 1:
+        raise ValueError(f"{replicates} replicates; at least 1 is needed")
+    found = blocks(values)
+    _, noise = residuals_by_distance(values)
+    rng = np.random.default_rng(seed)
+    above = np.triu_indices(len(values), 1)
+    counts = dict.fromkeys(found.boundaries, 0)
+    agreements = []
+    for _ in range(replicates):
+        added = np.zeros_like(values)
+        added[above] = noise * rng.standard_normal(len(above[0]))
+        replicate = blocks(values + added + added.T)
+        agreements.append(adjusted_rand_index(found.labels, replicate.labels))
+        for boundary in counts.keys() & set(replicate.boundaries):
+            counts[boundary] += 1
+    return BoundaryStability(
+        noise=noise,
+        shares={boundary: count / replicates for boundary, count in counts.items()},
+        rand_index=float(np.mean(agreements)),
+    )
+
+
+def adjusted_rand_index(first: ArrayLike, second: ArrayLike) -> float:
+    """Agreement of two partitions beyond chance (Hubert and Arabie 1985, eq. 5).
+
+    With n_ij members in part i of one and part j of the other and C(n) = n (n - 1) / 2:
+    (sum C(n_ij) - E) / ((A + B) / 2 - E), A = sum C(n_i.), B = sum C(n_.j), E = A B / C(n). Two
+    partitions that leave nothing to chance (all apart, or all together, in both) agree fully.
+
+    Raises:
+        ValueError: the label sequences differ in length or have fewer than two members.
+    """
+    a, b = np.asarray(first), np.asarray(second)
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
+        raise ValueError("two label sequences of one length, of two members or more, are compared")
+    rows, columns = np.unique(a, return_inverse=True)[1], np.unique(b, return_inverse=True)[1]
+    table = np.zeros((rows.max() + 1, columns.max() + 1))
+    np.add.at(table, (rows, columns), 1)
+    in_both, in_a, in_b, in_all = (
+        (n * (n - 1) / 2).sum()
+        for n in (table, table.sum(1), table.sum(0), np.array([float(len(a))]))
+    )
+    chance = in_a * in_b / in_all
+    most = (in_a + in_b) / 2
+    return 1.0 if most == chance else float((in_both - chance) / (most - chance))

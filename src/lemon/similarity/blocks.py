@@ -1,0 +1,209 @@
+"""Blocks of successive layers that are more alike than layers are in general.
+
+A partition of the layers has blocks, stretches of two or more layers, and layers that stand alone.
+It is fitted to the pairs i < j of a map by least squares: a pair inside block k has the mean mu_k,
+every other pair the background b. Against a map that is all background, block k explains
+
+    n_k (mu_k - b)^2    if mu_k > b, else it is no block                       (n_k pairs inside)
+
+which is a sum over blocks, so for given b dynamic programming over the last layer finds the best
+partition with each number of blocks K. b is taken from quantiles of the pairs, and then the mean
+of the pairs outside the blocks until it stays. Least squares has one scale for "alike" and
+"apart", needs no threshold, and tells a tight small block from a loose large one.
+
+K has the smallest BIC, N log(squares left / N) + 3 K log N: a block has two ends and a mean. Pairs
+are not independent, so BIC is a fixed rule here and not a test; how sure a boundary is, is told by
+`block_stability.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lemon.similarity.layer_pairs import (
+    FLAT,
+    Floats,
+    checked_map,
+    distances,
+)
+
+MOST_BLOCKS = 10
+START_QUANTILES = 17  # backgrounds to start from
+SETTLED = 20  # rounds after which a background that still moves is left
+PARAMETERS_A_BLOCK = 3
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A partition of the layers, and how well it fits.
+
+    Attributes:
+        blocks: (first, last) layer of each block, both inside it.
+        boundaries: layers l for which l - 1 and l are in different parts of the partition.
+        labels: [L], number of the part that each layer is in; lone layers are parts too.
+        block_means: mean similarity within each block.
+        within: mean over all pairs within blocks; NaN without a block.
+        between: mean over all other pairs, the background.
+        explained: share of the variance over pairs that the blocks explain.
+        excess: mean over pairs within blocks of similarity minus the mean of other pairs at the
+            same distance, where there are such: what blocks are beyond nearness. NaN if none.
+        bic_gain: how much lower the BIC is than without blocks; 0 if there are none.
+    """
+
+    blocks: tuple[tuple[int, int], ...]
+    boundaries: tuple[int, ...]
+    labels: NDArray[np.intp]
+    block_means: tuple[float, ...]
+    within: float
+    between: float
+    explained: float
+    excess: float
+    bic_gain: float
+
+
+def blocks(map: ArrayLike, *, most_blocks: int = MOST_BLOCKS) -> Blocks:
+    """Find the blocks of a map, as the module says.
+
+    Args:
+        map: [L, L] similarity.
+        most_blocks: largest K that is tried.
+
+    Raises:
+        ValueError: no valid map, or `most_blocks` is negative.
+    """
+    values = checked_map(map)
+    if most_blocks < 0:
+        raise ValueError(f"most_blocks is {most_blocks}; it must be at least 0")
+    return _described(values, _best_partition(values, most_blocks))
+
+
+Partition = tuple[tuple[int, int], ...]  # (first, one past the last) layer of each block
+
+
+def _best_partition(map: Floats, most_blocks: int) -> Partition:
+    """The blocks with the smallest BIC."""
+    num_layers = len(map)
+    pairs = map[np.triu_indices(num_layers, 1)]
+    if np.ptp(pairs) <= FLAT * np.abs(pairs).max():
+        return ()
+    most_blocks = min(most_blocks, num_layers // 2)
+    sums, counts = _stretches(map)
+    candidates: set[Partition] = {()}
+    for background in np.unique(np.quantile(pairs, np.linspace(0, 1, START_QUANTILES))):
+        candidates.update(_partitions(sums, counts, background, most_blocks))
+    best = min(candidates, key=lambda blocks: (_bic(map, blocks), len(blocks), blocks))
+    for _ in range(SETTLED):
+        background = pairs[~_inside(num_layers, best)].mean()
+        same_size = _partitions(sums, counts, background, len(best))[len(best) :]
+        better = min((best, *same_size), key=lambda blocks: _bic(map, blocks))
+        if better == best:
+            break
+        best = better
+    return best
+
+
+def _stretches(map: Floats) -> tuple[Floats, Floats]:
+    """Sum and number of the pairs within layers s to e - 1, [L + 1, L + 1] each, 0 for e < s + 2.
+
+    The stretch of all layers counts as empty: without a background it is no block.
+    """
+    num_layers = len(map)
+    sums, counts = np.zeros((2, num_layers + 1, num_layers + 1))
+    for start in range(num_layers):
+        columns = np.cumsum(np.triu(map[start:, start:], 1).sum(0))
+        sizes = np.arange(1, num_layers - start + 1)
+        sums[start, start + 1 :] = columns
+        counts[start, start + 1 :] = sizes * (sizes - 1) / 2
+    sums[0, num_layers] = counts[0, num_layers] = 0
+    return sums, counts
+
+
+def _partitions(sums: Floats, counts: Floats, background: float, most: int) -> list[Partition]:
+    """The partitions that explain most with 0, 1, ... blocks; shorter if more explain nothing."""
+    num_layers = len(sums) - 1
+    excess = sums - counts * background  # n (mu - b)
+    gain = np.where(excess > 0, excess**2 / np.maximum(counts, 1), -np.inf)
+    explained = np.full((num_layers + 1, most + 1), -np.inf)  # of the first e layers, K blocks
+    explained[:, 0] = 0
+    starts = np.full((num_layers + 1, most + 1), -1)  # of the block that ends at e; -1 if none does
+    for end in range(1, num_layers + 1):
+        explained[end] = explained[end - 1]
+        with_block = explained[:end, :-1] + gain[:end, end, None]
+        start = with_block.argmax(0)
+        value = with_block[start, np.arange(most)]
+        better = value > explained[end, 1:]
+        explained[end, 1:][better] = value[better]
+        starts[end, 1:][better] = start[better]
+    partitions = []
+    for number in range(most + 1):
+        if not np.isfinite(explained[num_layers, number]):
+            break
+        found: list[tuple[int, int]] = []
+        end, left = num_layers, number
+        while left:
+            start = int(starts[end, left])
+            if start < 0:
+                end -= 1
+                continue
+            found.append((start, end))
+            end, left = start, left - 1
+        partitions.append(tuple(reversed(found)))
+    return partitions
+
+
+def _inside(num_layers: int, partition: Partition) -> NDArray[np.bool_]:
+    """Which pairs i < j, in the order of `triu_indices`, are within a block."""
+    label = np.full(num_layers, -1)
+    for number, (start, end) in enumerate(partition):
+        label[start:end] = number
+    rows, columns = np.triu_indices(num_layers, 1)
+    return (label[rows] == label[columns]) & (label[rows] >= 0)
+
+
+def _squares_left(map: Floats, partition: Partition) -> float:
+    """Sum of squares over the pairs around block means and background."""
+    num_layers = len(map)
+    pairs = map[np.triu_indices(num_layers, 1)]
+    groups = [pairs[~_inside(num_layers, partition)]]
+    groups += [map[s:e, s:e][np.triu_indices(e - s, 1)] for s, e in partition]
+    return float(sum(np.square(group - group.mean()).sum() for group in groups))
+
+
+def _bic(map: Floats, partition: Partition) -> float:
+    """Bayesian information criterion up to a constant; smaller is better."""
+    number = len(map) * (len(map) - 1) // 2
+    least = FLAT * _squares_left(map, ())  # so that of exact fits the simplest is taken
+    left = max(_squares_left(map, partition), least)
+    return number * np.log(left / number) + PARAMETERS_A_BLOCK * len(partition) * np.log(number)
+
+
+def _described(map: Floats, partition: Partition) -> Blocks:
+    num_layers = len(map)
+    rows, columns = np.triu_indices(num_layers, 1)
+    pairs, apart = map[rows, columns], distances(num_layers)[rows, columns]
+    inside = _inside(num_layers, partition)
+    boundaries = set(range(1, num_layers))
+    for start, end in partition:
+        boundaries -= set(range(start + 1, end))
+    starts = np.isin(np.arange(num_layers), sorted(boundaries))
+    excess = [
+        pair - pairs[peers].mean()
+        for pair, distance in zip(pairs[inside], apart[inside], strict=True)
+        if (peers := ~inside & (apart == distance)).any()
+    ]
+    return Blocks(
+        blocks=tuple((start, end - 1) for start, end in partition),
+        boundaries=tuple(sorted(boundaries)),
+        labels=np.cumsum(starts),
+        block_means=tuple(
+            float(map[s:e, s:e][np.triu_indices(e - s, 1)].mean()) for s, e in partition
+        ),
+        within=float(pairs[inside].mean()) if partition else float("nan"),
+        between=float(pairs[~inside].mean()),
+        explained=1 - _squares_left(map, partition) / _squares_left(map, ()) if partition else 0.0,
+        excess=float(np.mean(excess)) if excess else float("nan"),
+        bic_gain=float(_bic(map, ()) - _bic(map, partition)) if partition else 0.0,
+    )

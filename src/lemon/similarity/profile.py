@@ -1,0 +1,249 @@
+"""What a similarity map says about depth: profiles over distance, neighbours, thirds, blocks.
+
+A map is [L, L], symmetric, as `lemon cka` writes it; its diagonal is never used. Every function
+raises ValueError for a map that is not square or symmetric, of fewer than three layers, or with
+values that are not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lemon.similarity.agreement import map_correlation, relative_depth_profiles
+from lemon.similarity.block_stability import block_stability, boundary_stability
+from lemon.similarity.blocks import blocks
+from lemon.similarity.layer_pairs import (
+    PERMUTATIONS,
+    SEED,
+    Floats,
+    checked_index,
+    checked_map,
+    distances,
+    mantel,
+    mean_by_distance,
+    spearman,
+)
+
+__all__ = [
+    "block_stability",
+    "blocks",
+    "boundary_stability",
+    "distance_profile",
+    "map_correlation",
+    "neighbour_curve",
+    "offset_profile",
+    "random_floor",
+    "relative_depth_profiles",
+    "thirds",
+]
+
+
+@dataclass(frozen=True)
+class DistanceProfile:
+    """How similarity changes with the distance of two layers.
+
+    Attributes:
+        distances: 1, ..., L - 1.
+        means: mean similarity at each.
+        counts: pairs at each.
+        rank_correlation: Spearman's, of similarity with distance over all pairs.
+        p_value: one-sided, of a correlation as negative with shuffled layers.
+        nearest_minus_farther: mean at distance 1 minus mean over all pairs farther apart.
+    """
+
+    distances: NDArray[np.intp]
+    means: Floats
+    counts: NDArray[np.intp]
+    rank_correlation: float
+    p_value: float
+    nearest_minus_farther: float
+
+
+@dataclass(frozen=True)
+class NeighbourCurve:
+    """Similarity of layers l and l + 1.
+
+    Attributes:
+        values: [L - 1], number l is of the pair (l, l + 1).
+        maximum: the largest.
+        layer: its l, the first of several.
+    """
+
+    values: Floats
+    maximum: float
+    layer: int
+
+
+@dataclass(frozen=True)
+class Thirds:
+    """Similarity within thirds of the depth, and of the two end layers to all others.
+
+    Means over pairs of layers. The end layers are in the thirds as well, so a pair of an end layer
+    with one of its own third counts in both.
+
+    Attributes:
+        edges: first layer of the middle third, first layer of the deep third.
+        first, middle, deep: within each third.
+        middle_and_deep: over the pairs of both.
+        first_layer, last_layer: of layer 0, or L - 1, with every other layer.
+        ends: over the pairs of both.
+        others: over all pairs that are neither within a third nor have an end layer.
+        ends_excess: mean over the end layers' pairs of similarity minus the mean of the pairs
+            without end layers at the same distance, where there are such; end layers are farther
+            from the rest than others are, which this takes out.
+    """
+
+    edges: tuple[int, int]
+    first: float
+    middle: float
+    deep: float
+    middle_and_deep: float
+    first_layer: float
+    last_layer: float
+    ends: float
+    others: float
+    ends_excess: float
+
+
+@dataclass(frozen=True)
+class OffsetProfile:
+    """Entries of a depth operator by source layer minus the layer that a target started from.
+
+    Attributes:
+        offsets: ascending, without gaps.
+        means: mean entry at each.
+        negative: share of entries < 0 at each.
+        counts: entries at each.
+        rank_correlation: Spearman's, of |offset| with the mean there.
+    """
+
+    offsets: NDArray[np.intp]
+    means: Floats
+    negative: Floats
+    counts: NDArray[np.intp]
+    rank_correlation: float
+
+
+def random_floor(p: int, n: int) -> float:
+    """Expected plain CKA of independent random n x p matrices, about p / (p + n).
+
+    Args:
+        p: units, columns.
+        n: residual coordinates, rows.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+    if p < 1 or n < 1:
+        raise ValueError(f"p = {p} and n = {n} are not both at least 1")
+    return p / (p + n)
+
+
+def distance_profile(
+    map: ArrayLike, *, permutations: int = PERMUTATIONS, seed: int = SEED
+) -> DistanceProfile:
+    """Similarity over distance, with Mantel's test that it declines.
+
+    Raises:
+        ValueError: no valid map, or all its pairs are equally similar.
+    """
+    values = checked_map(map)
+    num_layers = len(values)
+    means, counts = mean_by_distance(values)
+    above = np.triu_indices(num_layers, 1)
+    apart = distances(num_layers)[above].astype(np.float64)
+    correlation, p_value = mantel(
+        values,
+        lambda shuffled: spearman(shuffled[above], apart),
+        positive=False,
+        permutations=permutations,
+        seed=seed,
+    )
+    farther = float(means[1:] @ counts[1:] / counts[1:].sum())
+    return DistanceProfile(
+        distances=np.arange(1, num_layers),
+        means=means,
+        counts=counts,
+        rank_correlation=correlation,
+        p_value=p_value,
+        nearest_minus_farther=float(means[0]) - farther,
+    )
+
+
+def neighbour_curve(map: ArrayLike) -> NeighbourCurve:
+    """Similarity of successive layers, and where it is largest."""
+    values = checked_map(map).diagonal(1).copy()
+    layer = int(values.argmax())
+    return NeighbourCurve(values, float(values[layer]), layer)
+
+
+def thirds(map: ArrayLike) -> Thirds:
+    """Similarity within contiguous thirds, sizes within one of each other, and of the end layers.
+
+    Raises:
+        ValueError: no valid map, or fewer than six layers, so that a third has no pair.
+    """
+    values = checked_map(map, fewest=6)
+    num_layers = len(values)
+    edges = (round(num_layers / 3), round(2 * num_layers / 3))
+    third = np.searchsorted(edges, np.arange(num_layers), side="right")
+    rows, columns = np.triu_indices(num_layers, 1)
+    pairs, apart = values[rows, columns], columns - rows
+    inside = third[rows] == third[columns]
+    with_first, with_last = rows == 0, columns == num_layers - 1
+    with_end = with_first | with_last
+
+    excess = [
+        pair - pairs[~with_end & (apart == distance)].mean()
+        for pair, distance in zip(pairs[with_end], apart[with_end], strict=True)
+        if distance <= num_layers - 3  # the farthest that two layers between the ends can be
+    ]
+    return Thirds(
+        edges=edges,
+        first=float(pairs[inside & (third[rows] == 0)].mean()),
+        middle=float(pairs[inside & (third[rows] == 1)].mean()),
+        deep=float(pairs[inside & (third[rows] == 2)].mean()),
+        middle_and_deep=float(pairs[inside & (third[rows] > 0)].mean()),
+        first_layer=float(pairs[with_first].mean()),
+        last_layer=float(pairs[with_last].mean()),
+        ends=float(pairs[with_end].mean()),
+        others=float(pairs[~inside & ~with_end].mean()),
+        ends_excess=float(np.mean(excess)),
+    )
+
+
+def offset_profile(gamma: ArrayLike, start_index: Sequence[int]) -> OffsetProfile:
+    """Entries of a depth operator over the distance from where its rows started.
+
+    Args:
+        gamma: [L2, L1], weights of source layers in target layers; take the start off before to
+            see what was learned.
+        start_index: [L2], source layer that each target layer started from.
+
+    Raises:
+        ValueError: shapes do not fit, fewer than three source layers, or values not finite.
+    """
+    values = np.asarray(gamma, dtype=np.float64)
+    if values.ndim != 2 or not len(values) or values.shape[1] < 3:
+        raise ValueError(f"gamma is [L2, L1] with at least 3 source layers, not {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("gamma holds values that are not finite")
+    starts = checked_index(start_index, values.shape[1])
+    if len(starts) != len(values):
+        raise ValueError(f"{len(starts)} start indices for {len(values)} rows of gamma")
+    by_entry = np.arange(values.shape[1]) - starts[:, None]
+    offsets, place = np.unique(by_entry, return_inverse=True)
+    place = place.ravel()
+    counts = np.bincount(place)
+    means = np.bincount(place, weights=values.ravel()) / counts
+    return OffsetProfile(
+        offsets=offsets,
+        means=means,
+        negative=np.bincount(place, weights=(values < 0).ravel()) / counts,
+        counts=counts,
+        rank_correlation=spearman(np.abs(offsets).astype(np.float64), means),
+    )

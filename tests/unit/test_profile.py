@@ -1,0 +1,332 @@
+"""Statistics of similarity maps: by hand on small maps, and their properties on random ones."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lemon.similarity import profile
+from lemon.similarity.layer_pairs import mantel, residuals_by_distance, spearman
+from lemon.similarity.profile import (
+    distance_profile,
+    map_correlation,
+    neighbour_curve,
+    offset_profile,
+    random_floor,
+    relative_depth_profiles,
+    thirds,
+)
+
+# Pairs 01, 12, 23 at distance 1; 02, 13 at 2; 03 at 3.
+FOUR = np.array(
+    [
+        [1.0, 0.9, 0.4, 0.1],
+        [0.9, 1.0, 0.8, 0.2],
+        [0.4, 0.8, 1.0, 0.7],
+        [0.1, 0.2, 0.7, 1.0],
+    ]
+)
+
+
+def random_map(num_layers: int, seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).uniform(size=(num_layers, num_layers))
+    return (values + values.T) / 2
+
+
+def by_distance(values: list[float]) -> np.ndarray:
+    """A map with the given similarity at each distance, 0, 1, ..."""
+    index = np.arange(len(values))
+    return np.array(values)[np.abs(index[:, None] - index)]
+
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def test_random_floor():
+    assert random_floor(64, 72) == 64 / 136
+    assert random_floor(1, 3) == 0.25
+    with pytest.raises(ValueError, match="at least 1"):
+        random_floor(0, 3)
+
+
+def test_distance_profile_by_hand():
+    result = distance_profile(FOUR)
+    np.testing.assert_array_equal(result.distances, [1, 2, 3])
+    np.testing.assert_array_equal(result.counts, [3, 2, 1])
+    np.testing.assert_allclose(result.means, [0.8, 0.3, 0.1])
+    assert result.nearest_minus_farther == pytest.approx(0.8 - (0.4 + 0.2 + 0.1) / 3)
+    # Ranks of similarity 6 5 4 | 3 2 | 1, of distance 2 2 2 | 4.5 4.5 | 6, each of mean 3.5:
+    # products -3.75 -2.25 -0.75 - 0.5 - 1.5 - 6.25 = -15, squares 17.5 and 6.75 + 2 + 6.25 = 15.
+    assert result.rank_correlation == pytest.approx(-15 / np.sqrt(17.5 * 15))
+
+
+def test_mantel_counts_all_orders_of_four_layers():
+    """Only the order itself and its mirror image reach the correlation: 2 of 24 permutations."""
+    above = np.triu_indices(4, 1)
+    distance = np.array([1.0, 2, 3, 1, 2, 1])
+    reached = sum(
+        spearman(FOUR[np.ix_(order, order)][above], distance) <= -15 / np.sqrt(17.5 * 15) + 1e-12
+        for order in itertools.permutations(range(4))
+    )
+    assert reached == 2
+    assert distance_profile(FOUR, permutations=4000).p_value == pytest.approx(2 / 24, abs=0.02)
+
+
+def test_mantel_p_value_is_one_more_over_one_more():
+    values = iter([0.5, 0.9, 0.5, 0.1])  # observed, then three shuffles of which two reach it
+    found = mantel(FOUR, lambda _: next(values), positive=True, permutations=3, seed=0)
+    assert found == (0.5, 3 / 4)
+    values = iter([0.5, 0.9, 0.5, 0.1])
+    assert mantel(FOUR, lambda _: next(values), positive=False, permutations=3, seed=0)[1] == 3 / 4
+    with pytest.raises(ValueError, match="at least 1"):
+        mantel(FOUR, lambda _: 0.0, positive=True, permutations=0, seed=0)
+
+
+def test_a_declining_map_is_told_from_a_shuffled_one():
+    declining = by_distance(list(0.9 ** np.arange(16)))
+    result = distance_profile(declining)
+    assert result.rank_correlation == pytest.approx(-1)
+    assert result.p_value == 1 / 1000
+    assert distance_profile(random_map(16, 3)).p_value > 0.05
+    assert distance_profile(1 - declining).p_value == 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(num_layers=st.integers(4, 12), seed=SEEDS)
+def test_distance_profile_properties(num_layers, seed):
+    values = random_map(num_layers, seed)
+    result = distance_profile(values, permutations=19)
+    assert result.means @ result.counts == pytest.approx(
+        values[np.triu_indices(num_layers, 1)].sum()
+    )
+    backwards = distance_profile(values[::-1, ::-1], permutations=19)
+    np.testing.assert_allclose(backwards.means, result.means)
+    assert backwards.rank_correlation == pytest.approx(result.rank_correlation)
+    scaled = distance_profile(2 * values + 1, permutations=19)
+    assert scaled.rank_correlation == pytest.approx(result.rank_correlation)
+    assert scaled.p_value == result.p_value
+    assert scaled.nearest_minus_farther == pytest.approx(2 * result.nearest_minus_farther)
+    assert 0 < result.p_value <= 1
+
+
+def test_residuals_by_distance_by_hand():
+    """Around 0.8: 0.1, 0, -0.1; around 0.3: 0.1, -0.1; 6 pairs less 3 means are 3 degrees."""
+    residuals, deviation = residuals_by_distance(FOUR)
+    np.testing.assert_allclose(
+        residuals[np.triu_indices(4, 1)], [0.1, 0.1, 0, 0, -0.1, -0.1], atol=1e-12
+    )
+    np.testing.assert_allclose(residuals, residuals.T)
+    assert deviation == pytest.approx(np.sqrt(0.04 / 3))
+
+
+def test_neighbour_curve_by_hand():
+    curve = neighbour_curve(FOUR)
+    np.testing.assert_array_equal(curve.values, [0.9, 0.8, 0.7])
+    assert (curve.maximum, curve.layer) == (0.9, 0)
+    curve = neighbour_curve(by_distance([1, 0.5, 0.1]))
+    assert (curve.maximum, curve.layer) == (0.5, 0)  # the first of equals
+
+
+def test_thirds_by_hand():
+    """Six layers, thirds 01 | 23 | 45; the other pairs without layers 0 and 5: 12 13 24 34."""
+    values = np.eye(6)
+    pairs = {(0, 1): 0.1, (2, 3): 0.6, (4, 5): 0.8, (1, 2): 0.3, (1, 3): 0.2, (2, 4): 0.5}
+    pairs |= {(3, 4): 0.4, (1, 4): 0.7, (0, 5): 0.25, (0, 2): 0.05}
+    for (i, j), value in pairs.items():
+        values[i, j] = values[j, i] = value
+    result = thirds(values)
+    assert result.edges == (2, 4)
+    assert (result.first, result.middle, result.deep) == (0.1, 0.6, 0.8)
+    assert result.middle_and_deep == pytest.approx(0.7)
+    assert result.first_layer == pytest.approx((0.1 + 0.05 + 0.25) / 5)
+    assert result.last_layer == pytest.approx((0.8 + 0.25) / 5)
+    assert result.ends == pytest.approx((0.1 + 0.05 + 0.25 + 0.8) / 9)
+    assert result.others == pytest.approx((0.3 + 0.2 + 0.5 + 0.4 + 0.7) / 5)
+    # Without ends: distance 1 has 12 23 34, mean 1.3/3; 2 has 13 24, mean 0.35; 3 has 14, 0.7.
+    # Ends: 01 and 45 at 1; 02 and 35 at 2; 03 and 25 at 3; those at 4 and 5 have no peers.
+    excess = [0.1 - 1.3 / 3, 0.8 - 1.3 / 3, 0.05 - 0.35, 0 - 0.35, 0 - 0.7, 0 - 0.7]
+    assert result.ends_excess == pytest.approx(np.mean(excess))
+
+
+@settings(max_examples=20, deadline=None)
+@given(num_layers=st.integers(6, 20), seed=SEEDS)
+def test_thirds_properties(num_layers, seed):
+    forward = thirds(random_map(num_layers, seed))
+    sizes = np.diff([0, *forward.edges, num_layers])
+    assert sizes.min() >= 2
+    assert np.ptp(sizes) <= 1
+    assert sizes[0] == sizes[2]  # so that a model read backwards has the same thirds
+    backward = thirds(random_map(num_layers, seed)[::-1, ::-1])
+    assert backward.first == pytest.approx(forward.deep)
+    assert backward.first_layer == pytest.approx(forward.last_layer)
+    assert backward.ends == pytest.approx(forward.ends)
+    assert backward.ends_excess == pytest.approx(forward.ends_excess)
+    # A map of distance alone has ends that differ by their distances only.
+    assert thirds(by_distance(list(0.8 ** np.arange(num_layers)))).ends_excess == pytest.approx(0)
+
+
+def test_map_correlation_by_hand():
+    """Layers 2, 0, 2 of b: pairs 20, 22 and 02, of which the second is left out."""
+    a = np.array(
+        [[1, 0.1, 0.4, 0.2], [0.1, 1, 0.3, 0.5], [0.4, 0.3, 1, 0.6], [0.2, 0.5, 0.6, 1]], float
+    )
+    b = by_distance([1.0, 0.8, 0.3])
+    result = map_correlation(a, b, [2, 0, 2, 1])
+    # a: 01 03 12 13 23 = 0.1 0.2 0.3 0.5 0.6; b: 20 21 02 01 21 = 0.3 0.8 0.3 0.8 0.8.
+    found, expected = np.array([0.1, 0.2, 0.3, 0.5, 0.6]), np.array([0.3, 0.8, 0.3, 0.8, 0.8])
+    assert result.num_pairs == 5
+    assert result.pearson == pytest.approx(np.corrcoef(found, expected)[0, 1])
+    # Around 0.34 and 0.6: products 0.072 - 0.028 + 0.012 + 0.032 + 0.052, squares 0.172 and 0.3.
+    assert result.pearson == pytest.approx(0.14 / np.sqrt(0.172 * 0.3))
+    # Ranks 1 2 3 4 5 and 1.5 4 1.5 4 4: products 3 - 1 + 0 + 1 + 2 = 5, squares 10 and 7.5.
+    assert result.spearman == pytest.approx(5 / np.sqrt(75))
+
+
+@settings(max_examples=20, deadline=None)
+@given(num_layers=st.integers(5, 12), seed=SEEDS)
+def test_a_map_agrees_with_itself_in_any_order(num_layers, seed):
+    b = random_map(num_layers, seed)
+    index = np.random.default_rng(seed).permutation(num_layers)[:-1]
+    result = map_correlation(2 * b[np.ix_(index, index)] - 1, b, index, permutations=99)
+    assert result.pearson == pytest.approx(1)
+    assert result.spearman == pytest.approx(1)
+    assert result.pearson_p_value <= result.spearman_p_value <= 0.2
+    itself = map_correlation(b, b, permutations=9)
+    assert itself.pearson == pytest.approx(1)
+    assert itself == map_correlation(b, b, range(num_layers), permutations=9)
+
+
+def test_unrelated_maps_do_not_agree():
+    result = map_correlation(random_map(16, 0), random_map(16, 1))
+    assert abs(result.pearson) < 0.2
+    assert result.pearson_p_value > 0.05
+    assert result.spearman_p_value > 0.05
+
+
+def test_relative_depth_profiles_by_hand():
+    """A line over the relative distance is the same line at any depth."""
+    short = by_distance([1.0, 0.9, 0.8, 0.7, 0.6])  # 1 - 0.4 t at t = 1/4 ... 1
+    long = by_distance(list(1 - 0.4 * np.arange(9) / 8))
+    result = relative_depth_profiles(short, long)
+    np.testing.assert_allclose(result.depths, [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(result.first, [0.9, 0.8, 0.7, 0.6])
+    np.testing.assert_allclose(result.second, result.first)
+    assert result.correlation == pytest.approx(1)
+    assert result.largest_difference == pytest.approx(0)
+    # At t = 1/4, 1/2, 3/4, 1 a map of six layers is between its own t = 1/5, 2/5, ... 1.
+    bent = by_distance([1.0, 0.9, 0.8, 0.7, 0.6, 0.1])
+    result = relative_depth_profiles(short, bent)
+    np.testing.assert_allclose(result.second, [0.875, 0.75, 0.625, 0.1])
+    assert result.largest_difference == pytest.approx(0.5)
+    assert result.at == 1
+
+
+def test_relative_depth_profiles_leave_out_what_one_map_does_not_reach():
+    """Of ten layers distance 1/9 has no counterpart among seven layers, but theirs are taken."""
+    result = relative_depth_profiles(random_map(10, 0), random_map(7, 1))
+    np.testing.assert_allclose(result.depths, np.arange(1, 7) / 6)
+    turned = relative_depth_profiles(random_map(7, 1), random_map(10, 0))
+    np.testing.assert_allclose(turned.first, result.second)
+    assert turned.largest_difference == pytest.approx(result.largest_difference)
+    with pytest.raises(ValueError, match="at least 3"):
+        relative_depth_profiles(random_map(3, 0), random_map(7, 1))
+
+
+def test_offset_profile_by_hand():
+    gamma = np.array([[0.9, 0.2, -0.1, -0.2], [0.1, -0.1, 0.3, 0.7]])
+    result = offset_profile(gamma, [0, 3])
+    np.testing.assert_array_equal(result.offsets, [-3, -2, -1, 0, 1, 2, 3])
+    np.testing.assert_array_equal(result.counts, [1, 1, 1, 2, 1, 1, 1])
+    np.testing.assert_allclose(result.means, [0.1, -0.1, 0.3, 0.8, 0.2, -0.1, -0.2])
+    np.testing.assert_allclose(result.negative, [0, 1, 0, 0, 0, 1, 1])
+    # |offset| ranks 6.5 4.5 2.5 1 2.5 4.5 6.5; means ranks 4 2.5 6 7 5 2.5 1; means of both are 4.
+    distance = np.array([2.5, 0.5, -1.5, -3, -1.5, 0.5, 2.5])
+    mean = np.array([0, -1.5, 2, 3, 1, -1.5, -3])
+    expected = distance @ mean / np.sqrt(distance @ distance * (mean @ mean))
+    assert result.rank_correlation == pytest.approx(expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(targets=st.integers(1, 6), sources=st.integers(3, 9), seed=SEEDS)
+def test_offset_profile_properties(targets, sources, seed):
+    rng = np.random.default_rng(seed)
+    gamma = rng.normal(size=(targets, sources))
+    starts = rng.integers(sources, size=targets)
+    result = offset_profile(gamma, starts)
+    assert result.counts.sum() == gamma.size
+    assert result.counts @ result.means == pytest.approx(gamma.sum())
+    assert result.counts @ result.negative == pytest.approx((gamma < 0).sum())
+    assert (np.diff(result.offsets) == 1).all()
+    mirrored = offset_profile(gamma[:, ::-1], sources - 1 - starts)
+    np.testing.assert_array_equal(mirrored.offsets, -result.offsets[::-1])
+    np.testing.assert_allclose(mirrored.means, result.means[::-1])
+
+
+OF_ONE_MAP = ("distance_profile", "neighbour_curve", "thirds", "blocks", "boundary_stability")
+
+
+@pytest.mark.parametrize("name", [*OF_ONE_MAP, "map_correlation", "relative_depth_profiles"])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((6, 7)), "square"),
+        (np.zeros(9), "square"),
+        (np.eye(2), "2 layers are too few"),
+        (np.where(np.eye(7) > 0, np.nan, 0.5), "not finite"),
+        (np.arange(49.0).reshape(7, 7), "not symmetric"),
+    ],
+)
+def test_nonsense_is_refused(name, bad, message):
+    function = getattr(profile, name)
+    arguments = [bad] if name in OF_ONE_MAP else [random_map(7, 0), bad]
+    with pytest.raises(ValueError, match=message):
+        function(*arguments)
+
+
+def test_what_is_not_defined_is_refused():
+    flat = np.full((7, 7), 0.1)
+    with pytest.raises(ValueError, match="all values are equal"):
+        distance_profile(flat)
+    with pytest.raises(ValueError, match="all values are equal"):
+        map_correlation(random_map(7, 0), flat)
+    with pytest.raises(ValueError, match="5 layers are too few"):
+        thirds(random_map(5, 0))
+
+
+def test_an_index_that_does_not_fit_is_refused():
+    a, b = random_map(4, 0), random_map(7, 1)
+    with pytest.raises(ValueError, match="7 layers of b are compared to 4"):
+        map_correlation(a, b)
+    with pytest.raises(ValueError, match="from 0 to 6"):
+        map_correlation(a, b, [0, 1, 2, 7])
+    with pytest.raises(ValueError, match="whole numbers"):
+        map_correlation(a, b, [0.0, 1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="0 pairs"):
+        map_correlation(a, b, [2, 2, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("gamma", "starts", "message"),
+    [
+        (np.zeros(4), [0], "L2, L1"),
+        (np.zeros((2, 2)), [0, 1], "at least 3 source layers"),
+        (np.full((2, 4), np.inf), [0, 1], "not finite"),
+        (np.ones((2, 4)), [0], "1 start indices for 2 rows"),
+        (np.ones((2, 4)), [0, 4], "from 0 to 3"),
+        (np.ones((2, 4)), [0, 1], "all values are equal"),
+    ],
+)
+def test_offsets_of_nonsense_are_refused(gamma, starts, message):
+    with pytest.raises(ValueError, match=message):
+        offset_profile(gamma, starts)
+
+
+def test_statistics_need_no_torch():
+    code = "import sys, lemon.similarity.profile; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
