@@ -74,7 +74,8 @@ def add(commands: Commands) -> None:
         _cka,
         "measure how alike the layers of a model are",
         "lemon cka --source data/laptop/source --component ffn --out ffn.csv",
-        "\nLinear CKA of the weights, layers x layers, with the layer numbers as header and index.",
+        "\nLinear CKA of the weights, or of outputs on held-out text, layers x layers, with the "
+        "layer numbers as header and index.",
     )
     add_path(cka, "--source", "Hugging Face model folder")
     cka.add_argument(
@@ -85,6 +86,12 @@ def add(commands: Commands) -> None:
     )
     add_path(cka, "--out", "csv file to write", "FILE")
     cka.add_argument("--debiased", action="store_true", help="the debiased estimator")
+    cka.add_argument(
+        "--activations",
+        type=Path,
+        metavar="TEXT",
+        help="compare what mha or ffn puts out on this packed text, instead of weights",
+    )
 
 
 def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
@@ -142,6 +149,22 @@ def _cka(arguments: argparse.Namespace) -> None:
     from lemon.similarity.cka import check_component, write_cka
 
     check_component(arguments.component)
+    text = arguments.activations
+    if text is not None and arguments.component not in ("mha", "ffn"):
+        raise BadInput(
+            f"--component: {arguments.component} puts nothing out by itself; with --activations "
+            "take mha or ffn"
+        )
     require_model(arguments.source)
+    if text is not None:
+        mend = "`lemon prepare text` writes it"
+        require_file(text / "manifest.json", "manifest of packed text", mend)
     require_writable(arguments.out)
-    write_cka(arguments.source, arguments.component, arguments.out, arguments.debiased)
+    if text is None:
+        write_cka(arguments.source, arguments.component, arguments.out, arguments.debiased)
+        return
+    from lemon.similarity.activations import write_activation_cka
+
+    write_activation_cka(
+        arguments.source, text, arguments.component, arguments.out, arguments.debiased
+    )

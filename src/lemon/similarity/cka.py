@@ -25,18 +25,12 @@ import numpy as np
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
+from lemon.figure_entries import COMPONENTS, MEASURES
 from lemon.similarity.gram import GramProducts, gram_products
 from lemon.similarity.gram_plan import gram_plan
 from lemon.similarity.progress import Progress
 from lemon.storage import write_text
 
-# Component of a map -> layer types whose maps are averaged (method.md, open point 31).
-COMPONENTS: dict[str, tuple[str, ...]] = {
-    **{f"{t}_proj": (t,) for t in ("q", "k", "v", "o", "gate", "up", "down")},
-    "mha": ("q", "k", "v", "o"),
-    "ffn": ("gate", "up", "down"),
-}
-ESTIMATORS = ("plain", "debiased")
 FEWEST_COORDINATES = 4  # of the debiased estimator, which divides by (n - 2), with n - 3 degrees
 
 
@@ -57,7 +51,15 @@ def write_cka(source_dir: Path, component: str, out: Path, debiased: bool = Fals
         BadInput: the model or the component is not valid, or `out` may not be written.
     """
     check_component(component)
-    matrix = cka_matrix(Checkpoint(source_dir), component, debiased)
+    write_map(cka_matrix(Checkpoint(source_dir), component, debiased), out)
+
+
+def write_map(matrix: np.ndarray, out: Path) -> None:
+    """Write an [L, L] map as CSV, layer indices as header and index.
+
+    Raises:
+        BadInput, WorkFailed: `out` can't be written.
+    """
     lines = [",".join(["layer", *map(str, range(len(matrix)))])]
     lines += [
         ",".join([str(i), *(f"{value:.8f}" for value in row)]) for i, row in enumerate(matrix)
@@ -84,7 +86,7 @@ def cka_matrices(source: Checkpoint, component: str) -> dict[str, np.ndarray]:
     Raises:
         BadInput: as `cka_matrix`.
     """
-    return _matrices(source, component, ESTIMATORS)
+    return _matrices(source, component, MEASURES)
 
 
 def _matrices(
@@ -103,15 +105,14 @@ def _matrices(
     for plan in plans:
         products = gram_products(source, plan, progress.layer_done)
         for estimator in estimators:
-            hsic = _hsic(products, estimator)
-            _require_variation(hsic, products, source, plan.type)
-            norms = np.sqrt(hsic.diagonal())
-            maps[estimator].append(_symmetric(hsic / np.outer(norms, norms)))
+            values = hsic(products, estimator)
+            _require_variation(values, products, source, plan.type)
+            maps[estimator].append(normalised(values))
     progress.finished()
     return {estimator: np.mean(of_types, axis=0) for estimator, of_types in maps.items()}
 
 
-def _hsic(products: GramProducts, estimator: str) -> np.ndarray:
+def hsic(products: GramProducts, estimator: str) -> np.ndarray:
     """Hilbert-Schmidt independence criterion of all pairs, [L, L], up to a common factor."""
     diagonals = products.diagonals
     n = diagonals.shape[1]
@@ -122,17 +123,19 @@ def _hsic(products: GramProducts, estimator: str) -> np.ndarray:
     return products.off_diagonal - 2 / (n - 2) * diagonals @ diagonals.T + rows
 
 
-def _symmetric(matrix: np.ndarray) -> np.ndarray:
-    """Without the last digit by which [i, j] and [j, i] may differ."""
+def normalised(values: np.ndarray) -> np.ndarray:
+    """CKA from HSIC, [L, L], without the last digit by which [i, j] and [j, i] may differ."""
+    norms = np.sqrt(values.diagonal())
+    matrix = values / np.outer(norms, norms)
     return (matrix + matrix.T) / 2
 
 
 def _require_variation(
-    hsic: np.ndarray, products: GramProducts, source: Checkpoint, type: str
+    values: np.ndarray, products: GramProducts, source: Checkpoint, type: str
 ) -> None:
     """Refuse layers whose rows are all alike, or leave nothing after debiasing."""
     scale = np.square(products.diagonals).sum(1) + np.abs(products.off_diagonal.diagonal())
-    for layer in np.flatnonzero(~(hsic.diagonal() > 1e-12 * scale)):
+    for layer in np.flatnonzero(~(values.diagonal() > 1e-12 * scale)):
         raise BadInput(
             f"{source.path}: {layer_tensor_name(type, int(layer))} is the same for every residual "
             "coordinate, so its similarity is not defined"

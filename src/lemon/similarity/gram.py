@@ -67,8 +67,8 @@ def gram_products(
                 square.diagonal().zero_()
             layer_done(flop)
         # Blocks right of the diagonal stand for those below it as well.
-        off_diagonal += _inner(grams[:, : slab.diagonal_entries])
-        off_diagonal += 2 * _inner(grams[:, slab.diagonal_entries :])
+        off_diagonal += inner_products(grams[:, : slab.diagonal_entries])
+        off_diagonal += 2 * inner_products(grams[:, slab.diagonal_entries :])
     # Not every machine's product of a matrix with itself is symmetric.
     off_diagonal = (off_diagonal + off_diagonal.T) / 2
     return GramProducts(off_diagonal.numpy(), diagonals.numpy())
@@ -133,7 +133,7 @@ def _centre(units: torch.Tensor) -> None:
         some -= some.mean(0, dtype=torch.float64).float()
 
 
-def _inner(grams: torch.Tensor) -> torch.Tensor:
+def inner_products(grams: torch.Tensor) -> torch.Tensor:
     """Inner products of the rows of [L, entries], [L, L] float64."""
     import torch
 

@@ -17,6 +17,7 @@ from lemon.similarity.agreement import map_correlation, relative_depth_profiles
 from lemon.similarity.block_stability import block_stability, boundary_stability
 from lemon.similarity.blocks import blocks
 from lemon.similarity.layer_pairs import (
+    FLAT,
     PERMUTATIONS,
     SEED,
     Floats,
@@ -118,7 +119,7 @@ class OffsetProfile:
         means: mean entry at each.
         negative: share of entries < 0 at each.
         counts: entries at each.
-        rank_correlation: Spearman's, of |offset| with the mean there.
+        rank_correlation: Spearman's, of |offset| with the mean there; NaN where all are equal.
     """
 
     offsets: NDArray[np.intp]
@@ -245,5 +246,7 @@ def offset_profile(gamma: ArrayLike, start_index: Sequence[int]) -> OffsetProfil
         means=means,
         negative=np.bincount(place, weights=(values < 0).ravel()) / counts,
         counts=counts,
-        rank_correlation=spearman(np.abs(offsets).astype(np.float64), means),
+        rank_correlation=spearman(np.abs(offsets).astype(np.float64), means)
+        if np.ptp(means) > FLAT * np.abs(means).max()
+        else float("nan"),
     )

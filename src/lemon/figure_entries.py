@@ -1,0 +1,122 @@
+"""Figures of weights, activations and layer operators: what an entry of `paper.yaml` says of them.
+
+They show no scores; the figures that do are entries of runs, `TableSpec` in `lemon.registry`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lemon.config import Section
+
+# What of a layer is compared -> the layer types whose maps are averaged (method, open point 31).
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    **{f"{t}_proj": (t,) for t in ("q", "k", "v", "o", "gate", "up", "down")},
+    "mha": ("q", "k", "v", "o"),
+    "ffn": ("gate", "up", "down"),
+}
+NORMS = ("ln1", "ln2")  # the two norms of a layer; operators have them, similarity has not
+MEASURES = ("plain", "debiased")  # the two estimators of CKA, a folder each
+
+Component = Literal[
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "mha",
+    "ffn",
+    "ln1",
+    "ln2",
+]
+
+
+@dataclass(frozen=True)
+class SimilarityMap:
+    """One map of the similarity of all pairs of layers, as `lemon cka` writes it.
+
+    Attributes:
+        run: whose model is measured.
+        of: `weights` or `activations`.
+        measure: of `MEASURES`.
+        component: of `COMPONENTS`.
+    """
+
+    run: str
+    of: Literal["weights", "activations"]
+    measure: str
+    component: str
+
+    @property
+    def path(self) -> str:
+        """Where the map lies in the folder of runs."""
+        return f"{self.run}/similarity/{self.of}/{self.measure}/{self.component}.csv"
+
+
+class FigurePanel(Section):
+    """One panel: a component of one run's model or operators."""
+
+    label: str = Field(description="title of the panel; the source's prints the model's own name")
+    run: str = Field(description="id in runs.tsv")
+    component: Component = Field(
+        description="a matrix type; mha or ffn for the mean over the types of attention or FFN; "
+        "ln1 or ln2, of operators alone"
+    )
+
+
+class FigureSpec(Section):
+    """A figure of weights, activations or layer operators: its renderer and its panels."""
+
+    title: str = Field(description="heading")
+    renderer: Literal["weight_similarity", "activation_similarity", "layer_operators"] = Field(
+        description="weight_similarity: CKA of the weights of all pairs of layers; "
+        "activation_similarity: the same of what attention and FFN put out on held-out text; "
+        "layer_operators: the learned gamma"
+    )
+    panels: Annotated[tuple[FigurePanel, ...], Field(strict=False)] = Field(
+        min_length=1, description="in the order in which they are drawn"
+    )
+    claims: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="the claims of the paper that it bears on, ids in claims.csv"
+    )
+    notes: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="what else a reader must know, a sentence each"
+    )
+
+    @property
+    def runs(self) -> list[str]:
+        """Every run that the figure shows, in the order of its panels."""
+        return list(dict.fromkeys(panel.run for panel in self.panels))
+
+    @property
+    def is_figure(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def maps(self) -> list[SimilarityMap]:
+        """The similarity maps that it is drawn from; none for one of operators.
+
+        Of weights each matrix type has its own, whose mean is the map of `mha` and `ffn`; what
+        attention or the FFN puts out is one thing.
+        """
+        found: list[SimilarityMap] = []
+        for panel in self.panels:
+            parts = COMPONENTS.get(panel.component, ())
+            if self.renderer == "weight_similarity":
+                found += [
+                    SimilarityMap(panel.run, "weights", measure, f"{part}_proj")
+                    for measure in MEASURES
+                    for part in parts
+                ]
+            elif self.renderer == "activation_similarity":
+                found += [
+                    SimilarityMap(panel.run, "activations", measure, panel.component)
+                    for measure in MEASURES
+                ]
+        return list(dict.fromkeys(found))

@@ -1,0 +1,135 @@
+"""Linear CKA between what the layers of a model put out on held-out text.
+
+The work on merging feed-forward sublayers measures similarity so: on outputs, not on weights (and
+with 10,000 tokens). Rows are tokens, the same for all layers; columns are the coordinates that
+attention or the FFN adds to the residual stream.
+
+The first token of a sequence is left out: models of this family put their largest activations on
+it, whatever the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lemon.data.packing import PackedText
+from lemon.errors import BadInput
+from lemon.similarity.cka import hsic, normalised, write_map
+from lemon.similarity.gram import GramProducts, inner_products
+
+if TYPE_CHECKING:
+    import torch
+
+TOKENS = 2048  # rows of each representation; its Gram matrices take [TOKENS, TOKENS] a layer
+BLOCK_ROWS = 128  # of all layers' Gram matrices at a time
+SUBLAYERS = {"mha": "self_attn", "ffn": "mlp"}
+
+
+def write_activation_cka(
+    source_dir: Path, text_dir: Path, component: str, out: Path, debiased: bool = False
+) -> None:
+    """Write the similarity of all pairs of layers as CSV, as `lemon.similarity.cka.write_cka` does.
+
+    Args:
+        source_dir: Hugging Face model folder.
+        text_dir: packed text, of which the first held-out sequences are taken.
+        component: `mha` or `ffn`.
+        out: the file.
+        debiased: the estimator.
+
+    Raises:
+        BadInput: another component, or text of another vocabulary.
+    """
+    if component not in SUBLAYERS:
+        raise BadInput(f"{component!r} puts nothing out by itself; take {' or '.join(SUBLAYERS)}")
+    outputs = sublayer_outputs(source_dir, PackedText(text_dir), component)
+    write_map(activation_cka(outputs, debiased), out)
+
+
+def activation_cka(outputs: list[torch.Tensor], debiased: bool = False) -> np.ndarray:
+    """CKA of every pair of layers, [L, L] float64.
+
+    Args:
+        outputs: of each layer, [token, coordinate], the same tokens in all.
+        debiased: the estimator.
+
+    Raises:
+        BadInput: a layer puts out the same for every token.
+    """
+    values = hsic(_products(outputs), "debiased" if debiased else "plain")
+    if not (values.diagonal() > 0).all():
+        layer = int(np.flatnonzero(~(values.diagonal() > 0))[0])
+        raise BadInput(f"layer {layer} puts out the same for every token")
+    return normalised(values)
+
+
+def _products(outputs: list[torch.Tensor]) -> GramProducts:
+    """Inner products of the Gram matrices of all layers, some rows of all of them at a time."""
+    import torch
+
+    centred = [output.float() - output.float().mean(0) for output in outputs]
+    tokens = len(centred[0])
+    off_diagonal = np.zeros((len(centred), len(centred)))
+    diagonals = np.empty((len(centred), tokens))
+    for first in range(0, tokens, BLOCK_ROWS):
+        last = min(first + BLOCK_ROWS, tokens)
+        rows = torch.stack([x[first:last] @ x.T for x in centred])
+        squares = rows[:, :, first:last].diagonal(dim1=1, dim2=2)
+        diagonals[:, first:last] = squares.double().numpy()
+        squares.zero_()
+        off_diagonal += inner_products(rows.flatten(1)).numpy()
+    return GramProducts(off_diagonal, diagonals)
+
+
+def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list[torch.Tensor]:
+    """What every layer's attention or FFN puts out, [TOKENS, coordinate] each, or fewer tokens.
+
+    The tokens are spread evenly over the first held-out sequences of all domains.
+
+    Raises:
+        BadInput: the text was tokenised for another vocabulary.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(source_dir).eval()
+    if text.vocab_size > model.config.vocab_size:
+        raise BadInput(
+            f"{text.path}: has token ids up to {text.vocab_size - 1}, the model "
+            f"{model.config.vocab_size} words; prepare the text with the model's tokenizer"
+        )
+    layers = model.base_model.layers
+    found: list[list[torch.Tensor]] = [[] for _ in layers]
+    keep = torch.empty(0, dtype=torch.long)
+
+    def catch(kept: list[torch.Tensor]) -> Any:
+        def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            kept.append(hidden[0, keep].float())
+
+        return hook
+
+    for layer, kept in zip(layers, found, strict=True):
+        getattr(layer, SUBLAYERS[component]).register_forward_hook(catch(kept))
+    sequences = list(_sequences(text))
+    each = -(-TOKENS // len(sequences))
+    with torch.inference_mode():
+        for tokens in sequences:
+            positions = np.linspace(1, len(tokens) - 1, min(each, len(tokens) - 1))
+            keep = torch.from_numpy(positions.round().astype(np.int64))
+            model.base_model(input_ids=torch.from_numpy(tokens)[None], use_cache=False)
+    return [torch.cat(kept)[:TOKENS] for kept in found]
+
+
+def _sequences(text: PackedText) -> Iterator[np.ndarray]:
+    """The first held-out sequences of all domains, without the last token of each, which no other
+    follows; as many as hold four times `TOKENS`.
+    """
+    a_domain = -(-4 * TOKENS // (text.sequence_length * len(text.domains)))
+    for domain in text.domains:
+        for row in range(min(a_domain, text.num_sequences("heldout", domain))):
+            yield text.sequence("heldout", domain, row)[:-1]
