@@ -19,6 +19,7 @@ from lemon.registry import (
     METHODS,
     TASKS,
     Asset,
+    FigureSpec,
     HubAsset,
     PaperEntry,
     PypiAsset,
@@ -110,6 +111,11 @@ def reference(presets: dict[str, Preset]) -> str:
     for title, intro, kind in (
         ("Runs: `config/runs.tsv`", "One row, one run; tab-separated, `-` for none.", Run),
         ("Tables and figures: `config/paper.yaml`", "Each top-level key is one.", TableSpec),
+        (
+            "Figures of weights and operators: `config/paper.yaml`",
+            "Each is drawn by its notebook in `analysis/`.",
+            FigureSpec,
+        ),
         ("Tables of sizes: `config/paper.yaml`", "They need no runs.", SizesSpec),
         ("Assets: `config/assets.yaml`, kind pypi", "Each top-level key is an asset.", PypiAsset),
         ("Assets: `config/assets.yaml`, kind hub", "Each top-level key is an asset.", HubAsset),

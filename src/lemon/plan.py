@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lemon.architecture import Axis, LlamaShape, tensor_specs
 from lemon.machine import chosen_device, free_bytes, matmul_rate
-from lemon.presets import METHODS, TASKS, Project, SizesSpec
+from lemon.presets import METHODS, TASKS, Project, TableSpec
 from lemon.radii import Radii
 from lemon.suites import ABLATION
 
@@ -219,7 +219,7 @@ def _suites_of(project: Project, tables: Sequence[str], run_id: str) -> list[str
 
 
 def _empty_rows(project: Project, table: str) -> list[str]:
-    """The rows of a table that no run fills yet; a table of sizes has none."""
+    """The rows of a table that no run fills yet; what shows no scores has none."""
     spec = project.entry(table)
-    rows = () if isinstance(spec, SizesSpec) else spec.rows
+    rows = spec.rows if isinstance(spec, TableSpec) else ()
     return [f"{table}, {row.label} at {row.target}" for row in rows if not row.runs]

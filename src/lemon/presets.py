@@ -11,6 +11,8 @@ from lemon.config import Preset
 from lemon.config_checks import check_preset
 from lemon.config_files import Problem, did_you_mean, raise_problems, read_yaml, validate
 from lemon.errors import BadInput
+from lemon.figure_checks import check_figures
+from lemon.figure_entries import FigureSpec
 from lemon.project import Project
 from lemon.radii import Radii
 from lemon.registry import (
@@ -38,6 +40,7 @@ __all__ = [
     "TASKS",
     "Asset",
     "Comparison",
+    "FigureSpec",
     "HubAsset",
     "MethodInfo",
     "Project",
@@ -76,6 +79,7 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
         problems += check_runs(settings, runs, config_dir / "runs.tsv", line_of)
     if tables is not None and table_file:
         problems += check_tables(tables, table_file, line_of, settings.targets if settings else [])
+        problems += check_figures(tables, table_file, runs)
     raise_problems(problems)
     assert settings is not None and tables is not None and assets is not None
     evaluated = settings.evaluation.tasks

@@ -22,9 +22,10 @@ from lemon.config_checks import (
 )
 from lemon.config_files import did_you_mean
 from lemon.errors import BadInput
+from lemon.figure_entries import FigureSpec
 from lemon.radii import Radii
-from lemon.registry import METHODS, Asset, PaperEntry, Run, SizesSpec, TableSpec
-from lemon.run_checks import fused_shape, radii_of
+from lemon.registry import METHODS, Asset, PaperEntry, Run, TableSpec
+from lemon.run_checks import fused_shape, radii_of, start_run
 from lemon.stages import stage_fields
 from lemon.suites import Suite, suites, table_suites
 
@@ -50,7 +51,7 @@ class Project:
             raise BadInput(f"runs.tsv has no run {run_id}, {did_you_mean(run_id, self.runs)}")
         return self.runs[run_id]
 
-    def entry(self, name: str) -> TableSpec | SizesSpec:
+    def entry(self, name: str) -> PaperEntry:
         """The table or figure of `paper.yaml` with this name.
 
         Raises:
@@ -64,11 +65,11 @@ class Project:
         """The table or figure of scored runs with this name, cut to the preset's tasks.
 
         Raises:
-            BadInput: there is none, or it shows no runs.
+            BadInput: there is none, or it shows no scores.
         """
         entry = self.entry(name)
-        if isinstance(entry, SizesSpec):
-            raise BadInput(f"{name} shows sizes, which no run is needed for")
+        if not isinstance(entry, TableSpec):
+            raise BadInput(f"{name} shows no scores of runs")
         return entry
 
     def source_shape(self) -> LlamaShape:
@@ -142,16 +143,26 @@ class Project:
         # Blocks can't keep scattered units: what a selection keeps is brought to the front first.
         return "permuted_source" if run.radii and self.starts_from_masks(run_id) else None
 
+    def start_run(self, run_id: str) -> str | None:
+        """The run whose operators are those that a run starts from; None where there is none.
+
+        That is the earlier run that it names, or the row of the method that it names with the same
+        target, seed and source.
+        """
+        return start_run(self.runs, self.run(run_id))
+
     def starts_from_masks(self, run_id: str) -> bool:
         """Whether the operators of a run begin as the selection of an earlier run's masks."""
         start = self.runs.get(self.run(run_id).start or "")
         return start is not None and METHODS[start.method].prunes
 
     def table_runs(self, table: str) -> list[str]:
-        """The runs that fill a table, the source first; none for a table of sizes."""
-        runs = self.entry(table).runs
+        """The runs that fill a table or figure, of scores the source first; none for sizes."""
+        entry = self.entry(table)
+        if not isinstance(entry, TableSpec):
+            return entry.runs
         sources = [run.id for run in self.runs.values() if run.method == "source"]
-        return list(dict.fromkeys(sources + runs)) if runs else []
+        return list(dict.fromkeys(sources + entry.runs))
 
     def suite(self, name: str) -> Suite:
         """One suite of this preset's evaluation.
@@ -167,10 +178,23 @@ class Project:
             )
         return found[name]
 
+    def figure_files(self, figure: str) -> list[str]:
+        """What a figure of weights, activations or operators is drawn from, in the folder of runs.
+
+        Nothing for a figure of scores.
+        """
+        entry = self.entry(figure)
+        if not isinstance(entry, FigureSpec):
+            return []
+        if entry.renderer != "layer_operators":
+            return [map.path for map in entry.maps]
+        starts = filter(None, map(self.start_run, entry.runs))
+        return [f"{run}/manifest.json" for run in dict.fromkeys([*entry.runs, *starts])]
+
     def table_suites(self, table: str) -> tuple[str, ...]:
-        """The suites that a table's scores are from; none for a table of sizes."""
+        """The suites that a table's scores are from; none where it shows no scores."""
         entry = self.entry(table)
-        return () if isinstance(entry, SizesSpec) else table_suites(entry)
+        return table_suites(entry) if isinstance(entry, TableSpec) else ()
 
     def needed_assets(self) -> list[str]:
         """The keys of the assets that this preset takes."""

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from lemon.config import Positive, Section
+from lemon.figure_entries import FigureSpec
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -241,7 +242,7 @@ class SizesSpec(Section):
         return False
 
 
-PaperEntry = Annotated[TableSpec | SizesSpec, Field(discriminator="renderer")]
+PaperEntry = Annotated[TableSpec | FigureSpec | SizesSpec, Field(discriminator="renderer")]
 
 
 class PypiAsset(Section):

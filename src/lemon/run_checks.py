@@ -157,6 +157,17 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
             yield "radii", f"{run.radii}: {message}"
 
 
+def start_run(runs: dict[str, Run], run: Run) -> str | None:
+    """The run whose operators are those that a run starts from; None where there is none."""
+    if run.start in runs:
+        return run.start
+    same = ("target", "seed", "source")
+    for other in runs.values():
+        if other.method == run.start and all(getattr(other, k) == getattr(run, k) for k in same):
+            return other.id
+    return None
+
+
 def _growth(run: Run, large: LlamaShape, small: LlamaShape, name: str) -> str:
     """A size of an earlier stage that lies below the target's."""
     most, size = getattr(large, name), getattr(small, name)

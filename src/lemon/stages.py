@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemon.config_checks import radii_in_numbers
 from lemon.errors import BadInput
+from lemon.figure_entries import FigureSpec
 from lemon.registry import METHODS, TASKS, Asset, SizesSpec
 from lemon.siblings import dimension_cases, siblings
 from lemon.suites import ABLATION
@@ -27,8 +28,11 @@ RULE_VERSIONS: dict[str, int] = {
     "learn": 1,
     "fuse": 1,
     "evaluate": 2,
+    "cka": 1,
     "table": 6,
-    "figure": 2,
+    "figure_numbers": 1,
+    "figure": 3,
+    "report": 1,
     "track": 3,
 }
 
@@ -178,6 +182,11 @@ def _evaluate(project: Project, name: str) -> dict[str, Any]:
     return fields
 
 
+def _cka(project: Project, key: str) -> dict[str, Any]:
+    """Nothing: model and text decide a map, and are inputs."""
+    return {}
+
+
 def _table(project: Project, key: str) -> dict[str, Any]:
     if isinstance(project.entry(key), SizesSpec):
         return _sizes_table(project, key)
@@ -210,6 +219,8 @@ def _sizes_table(project: Project, key: str) -> dict[str, Any]:
 
 
 def _figure(project: Project, key: str) -> dict[str, Any]:
+    if isinstance(project.entry(key), FigureSpec):
+        return _table(project, key)
     runs = [run for run in project.table_runs(key) if project.run(run).target]
     return {
         **_table(project, key),
@@ -217,6 +228,11 @@ def _figure(project: Project, key: str) -> dict[str, Any]:
         "fused_shapes": {run: vars(project.fused_shape(run)) for run in runs},
         "target_shapes": {run: vars(project.target_shape(run)) for run in runs},
     }
+
+
+def _report(project: Project, key: str) -> dict[str, Any]:
+    """Which tables and figures there are; what they show comes with their files."""
+    return {"entries": list(project.tables), "preset": project.preset_name}
 
 
 _FIELDS = {
@@ -227,7 +243,10 @@ _FIELDS = {
     "build": _build,
     "learn": _learn,
     "fuse": _fuse,
+    "cka": _cka,
     "table": _table,
+    "figure_numbers": _figure,
     "figure": _figure,
+    "report": _report,
     "track": _table,
 }

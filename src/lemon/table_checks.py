@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lemon.config_files import Document, Place, Problem, did_you_mean
-from lemon.registry import TASKS, Comparison, PaperEntry, SizesSpec, TableSpec
+from lemon.registry import TASKS, Comparison, PaperEntry, TableSpec
 
 PUBLISHED = Path(__file__).parent / "published"
 
@@ -21,12 +21,13 @@ def check_tables(
     """Everything that a table names and nothing provides, and comparisons that make no sense."""
     runs, targets = list(run_ids), list(targets)
     for name, table in tables.items():
-        published = _published(PUBLISHED / table.published) if table.published else {}
-        if table.published and not published:
+        file = getattr(table, "published", None)
+        published = _published(PUBLISHED / file) if file else {}
+        if file and not published:
             known = sorted(path.name for path in PUBLISHED.glob("*.csv"))
-            message = f"no file {table.published}, {did_you_mean(table.published, known)}"
+            message = f"no file {file}, {did_you_mean(file, known)}"
             yield document.problem((name, "published"), message)
-        if isinstance(table, SizesSpec):
+        if not isinstance(table, TableSpec):
             continue
         for task in table.tasks:
             if task not in TASKS:
@@ -56,9 +57,8 @@ def _comparison_mistakes(
     table: TableSpec, pair: Comparison, published: dict[tuple[str, str], float | None]
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with a comparison, as (key, message); `published` holds printed averages."""
-    claims = _column(PUBLISHED / "claims.csv", "id")
-    if pair.claim is not None and pair.claim not in claims:
-        yield "claim", f"claims.csv has no {pair.claim}, {did_you_mean(pair.claim, claims)}"
+    if pair.claim is not None and pair.claim not in (known := claim_ids()):
+        yield "claim", f"claims.csv has no {pair.claim}, {did_you_mean(pair.claim, known)}"
     row_of = {run: row for row in table.rows for run in row.runs}
     for key, run in (("first", pair.first), ("second", pair.second)):
         if run not in row_of:
@@ -94,7 +94,7 @@ def _published(path: Path) -> dict[tuple[str, str], float | None]:
     return averages
 
 
-def _column(path: Path, name: str) -> list[str]:
-    """One column of a CSV file."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row[name] for row in csv.DictReader(file)]
+def claim_ids() -> list[str]:
+    """The ids of the paper's claims."""
+    with (PUBLISHED / "claims.csv").open(encoding="utf-8", newline="") as file:
+        return [row["id"] for row in csv.DictReader(file)]

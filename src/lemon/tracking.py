@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemon.errors import WorkFailed
-from lemon.presets import Project, SizesSpec
+from lemon.presets import Project, TableSpec
 from lemon.provenance import without_private_parts
 from lemon.reporting.records import Metric, Record, table_records
 from lemon.reporting.tracker_view import ROWS_FILTER, TAG_PREFIX, saved_view, view_link
@@ -58,7 +58,7 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     _quieten()
     try:
         spec = project.entry(table)
-        view = None if isinstance(spec, SizesSpec) else saved_view(table, tuple(spec.tasks))
+        view = saved_view(table, tuple(spec.tasks)) if isinstance(spec, TableSpec) else None
         state |= {"status": "tracked", **_replay(_client(), name, records, view)}
     except _tracker_errors() as error:
         reason = without_private_parts(" ".join(str(error).split())[:200])

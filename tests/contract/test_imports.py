@@ -24,9 +24,11 @@ LAYERS = (
     {"operators", "data", "similarity"},
     {"checkpoint", "tensor_file", "machine"},
     {"presets", "project", "config_reference", "stages", "siblings"},
-    {"config_checks", "run_checks", "table_checks", "preset_yaml", "runs_table", "config_files"},
+    {"config_checks", "run_checks", "table_checks", "figure_checks", "preset_yaml", "runs_table"}
+    | {"config_files"},
     {"suites"},
     {"registry", "radii"},
+    {"figure_entries"},
     {"config", "architecture"},
     {"storage", "errors", "events"},
 )

@@ -123,6 +123,26 @@ MISTAKES: dict[str, Mistake] = {
         ),
         "published_method: table3.csv has no row Avg at 25 layers",
     ),
+    "figure of an unknown run": (
+        (PAPER, r"run: source, component: mha", "run: sourse, component: mha"),
+        "figure2.panels[0].run: no run sourse, did you mean source?",
+    ),
+    "figure of an unknown component": (
+        (PAPER, r"run: source, component: mha", "run: source, component: mah"),
+        "component: 'mah' is not known, did you mean mha?",
+    ),
+    "similarity of norms": (
+        (PAPER, r"run: source, component: mha", "run: source, component: ln1"),
+        "component: ln1 has no similarity; take one of q_proj",
+    ),
+    "layer operators of a run that learns none": (
+        (PAPER, r"run: lemon-cut-75, component: ffn", "run: cut-75, component: ffn"),
+        "run: cut-75 learns no layer operators; name a run of method lemon over depth",
+    ),
+    "figure with an unknown claim": (
+        (PAPER, r"claims: \[C22, C23, C24\]", "claims: [C22, C230]"),
+        "claims: claims.csv has no C230, did you mean C30?",
+    ),
     "asset kind that is unknown": (
         (ASSETS, r"^  kind: hub", "  kind: hubb"),
         "smollm2-1.7b.kind: 'hubb' is not known, did you mean hub?",

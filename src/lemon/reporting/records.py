@@ -18,7 +18,7 @@ from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.presets import Project
 from lemon.provenance import file_digest, read_manifest
-from lemon.registry import METHODS, SizesSpec
+from lemon.registry import METHODS, TableSpec
 from lemon.reporting.costs import total_cost
 from lemon.reporting.results import RunResult, read_runs
 from lemon.reporting.rows import ScoredRow, scored_rows
@@ -81,13 +81,13 @@ class Record:
 def table_records(project: Project, table: str, runs: Path, results: Path) -> list[Record]:
     """Every record of a table: one a row and seed, one a published row, one for the table.
 
-    A table of sizes has the last alone.
+    What shows no scores has the last alone.
 
     Raises:
         BadInput: a run is not evaluated or the table is not rendered.
     """
     summary = _summary(project, table, results)
-    if isinstance(project.entry(table), SizesSpec):
+    if not isinstance(project.entry(table), TableSpec):
         return [summary]
     spec = project.table(table)
     dense = project.table_suites(table) == (DENSE,)
