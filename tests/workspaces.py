@@ -59,8 +59,8 @@ class Workspace:
 
 
 def copy_workflow(path: Path) -> Workspace:
-    """Lay the workflow and the configuration into an empty folder."""
-    for folder in ("workflow", "config"):
+    """Lay the workflow, its notebooks and the configuration into an empty folder."""
+    for folder in ("workflow", "config", "analysis"):
         shutil.copytree(REPOSITORY / folder, path / folder)
     return Workspace(path)
 

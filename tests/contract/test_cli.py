@@ -25,6 +25,7 @@ REQUIRED = {
     "cka": {"--source", "--component", "--out"},
     "table": {"--table", "--runs", "--out"},
     "figure": {"--figure", "--runs", "--out"},
+    "report": {"--results", "--out"},
     "track": {"--table", "--runs", "--results", "--out"},
     "ui": set(),
     "plan": set(),

@@ -16,8 +16,9 @@ from lemon.config import RadiiSettings
 from lemon.errors import BadInput
 from lemon.presets import Project, load_project
 from lemon.radii import Radii
-from lemon.reporting.figures import paper_names, write_figure
+from lemon.reporting.figures import write_figure
 from lemon.reporting.radii_section import dimension_parameters, ffn_share
+from lemon.reporting.receptive_field_figure import paper_names
 from lemon.reporting.receptive_field_grid import grid_lines, step_seconds
 from lemon.reporting.receptive_field_picture import draw_receptive_field_grid
 from lemon.reporting.records import table_records
@@ -169,7 +170,7 @@ def test_the_manifest_names_outcomes_departures_and_files(drawn: Path) -> None:
     manifest = json.loads((drawn / "figures" / f"{FIGURE}.manifest.json").read_text())
     assert manifest["stage"] == "figure"
     assert "lemon-width-2-2" in manifest["inputs"]
-    assert {f"{FIGURE}.{suffix}" for suffix in ("csv", "png", "svg", "pdf")} == set(
+    assert {f"{FIGURE}.{suffix}" for suffix in ("csv", "facts.json", "png", "svg", "pdf")} == set(
         manifest["files"]
     )
     assert "steps of fusion" in {d["setting"] for d in manifest["departures"]}

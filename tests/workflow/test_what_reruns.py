@@ -95,7 +95,11 @@ def test_two_stages_follow_each_other_and_a_figure_is_drawn_last(driven):
     assert jobs[-2:] == ["table small", "track small"]
     drawn = driven.jobs("figure4-right")
     assert len([job for job in drawn if job.startswith("learn lemon-width-")]) == 9
-    assert drawn[-2:] == ["figure figure4-right", "track figure4-right"]
+    assert drawn[-3:] == [
+        "figure figure4-right",
+        "notebook figure4-right",
+        "track figure4-right",
+    ]
     assert driven.jobs("figure4-right") == []
 
 
@@ -126,6 +130,15 @@ def test_the_dense_source_is_one_more_job_of_the_source_alone(driven):
     driven.change_preset(lambda values: values["evaluation"]["dense"].update(limit=900))
     assert driven.jobs("table2") == []
     assert driven.jobs("dense") == ["evaluate source dense", "table dense", "track dense"]
+
+
+def test_an_edited_notebook_draws_its_figure_anew_and_nothing_else(driven):
+    driven.jobs("figure7")
+    notebook = driven.path / "analysis" / "figure7.ipynb"
+    notebook.write_text(notebook.read_text() + "\n")
+    assert driven.jobs("figure7") == ["notebook figure7", "track figure7"]
+    assert driven.jobs("figure2")[-1] == "track figure2"
+    assert driven.jobs("figure7") == []
 
 
 def test_tables_of_sizes_need_no_run(driven):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from lemon.errors import BadInput, LemonError
+from lemon.figure_entries import COMPONENTS, MEASURES
 from lemon.presets import METHODS, load_project
 from lemon.suites import FOLDERS, suite_of_folder
 
@@ -180,16 +181,34 @@ def table_outcomes(wildcards):
     return outcomes(wildcards.table)
 
 
-def figure_outcomes(wildcards):
-    """The outcomes that a figure is made of."""
-    return outcomes(wildcards.figure)
+def figure_files(wildcards):
+    """The outcomes that a figure is made of, or the similarity maps or operators."""
+    files = PROJECT.figure_files(wildcards.figure)
+    return outcomes(wildcards.figure) + [f"{RUNS}/{file}" for file in files]
+
+
+def activation_text(wildcards):
+    """The manifest of the text on which activations are compared; nothing for weights."""
+    return "<data>/text/manifest.json" if wildcards.of == "activations" else []
+
+
+def cka_options(wildcards, input):
+    """What is compared and by which estimator, as options of the command."""
+    debiased = "--debiased " if wildcards.measure == "debiased" else ""
+    text = f"--activations {os.path.dirname(input.text)}" if input.text else ""
+    return debiased + text
+
+
+def rendered(table):
+    """The manifest of a table or figure."""
+    if PROJECT.entry(table).is_figure:
+        return f"<results>/figures/{table}.manifest.json"
+    return f"<results>/tables/{table}.manifest.json"
 
 
 def rendered_manifest(wildcards):
     """The manifest of the table, or of the figure, that is to be recorded."""
-    if PROJECT.entry(wildcards.table).is_figure:
-        return "<results>/figures/{table}.manifest.json"
-    return "<results>/tables/{table}.manifest.json"
+    return rendered(wildcards.table)
 
 
 def replay(wildcards):

@@ -1,4 +1,4 @@
-"""The tables and figures, rendered from the outcomes of their runs."""
+"""The tables and figures, rendered from the outcomes of their runs, and one page with them all."""
 
 
 rule table:
@@ -6,9 +6,13 @@ rule table:
         outcomes=table_outcomes,
     output:
         manifest="<results>/tables/{table}.manifest.json",
-        files=expand(
-            "<results>/tables/{{table}}.{format}",
-            format=["csv", "md", "tex", "html", "png"],
+        page=report(
+            "<results>/tables/{table}.html",
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+        others=expand(
+            "<results>/tables/{{table}}.{format}", format=["csv", "md", "tex", "png"]
         ),
     log:
         "<logs>/table/{table}.log",
@@ -32,17 +36,49 @@ rule table:
         "--out {params.out} > {log} 2>&1"
 
 
+rule figure_numbers:
+    input:
+        files=figure_files,
+    output:
+        numbers="<results>/figures/{figure}.csv",
+        facts="<results>/figures/{figure}.facts.json",
+    log:
+        "<logs>/figure_numbers/{figure}.log",
+    benchmark:
+        "<logs>/figure_numbers/{figure}.tsv"
+    wildcard_constraints:
+        figure=entry_pattern(lambda entry: entry.is_figure),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        preset=PRESET,
+        runs=RUNS,
+        out=lambda wildcards, output: os.path.dirname(output.numbers),
+        settings=settings("figure_numbers"),
+    message:
+        "Computing the numbers of {wildcards.figure}"
+    shell:
+        "lemon figure --figure {wildcards.figure} --preset {params.preset:q} "
+        "--runs {params.runs} --out {params.out} --numbers > {log} 2>&1"
+
+
 rule figure:
     input:
-        outcomes=figure_outcomes,
+        numbers="<results>/figures/{figure}.csv",
+        facts="<results>/figures/{figure}.facts.json",
+        notebook="analysis/{figure}.ipynb",
     output:
         manifest="<results>/figures/{figure}.manifest.json",
-        files=expand(
-            "<results>/figures/{{figure}}.{format}",
-            format=["csv", "png", "svg", "pdf"],
+        picture=report(
+            "<results>/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
         ),
+        others=expand("<results>/figures/{{figure}}.{format}", format=["svg", "pdf"]),
     log:
-        "<logs>/figure/{figure}.log",
+        notebook="<logs>/figure/{figure}.ipynb",
     benchmark:
         "<logs>/figure/{figure}.tsv"
     wildcard_constraints:
@@ -53,11 +89,32 @@ rule figure:
         runtime=15,
     params:
         preset=PRESET,
-        runs=RUNS,
-        out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("figure"),
     message:
-        "Drawing {wildcards.figure}"
+        "Drawing {wildcards.figure}; the executed notebook is {log.notebook}"
+    notebook:
+        "../../analysis/{wildcards.figure}.ipynb"
+
+
+rule report:
+    input:
+        rendered=[rendered(name) for name in PROJECT.tables],
+    output:
+        page="<results>/report.html",
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<logs>/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        preset=PRESET,
+        results=lambda wildcards, output: os.path.dirname(output.page),
+        settings=settings("report"),
+    message:
+        "Putting every table and figure on one page"
     shell:
-        "lemon figure --figure {wildcards.figure} --preset {params.preset:q} "
-        "--runs {params.runs} --out {params.out} > {log} 2>&1"
+        "lemon report --preset {params.preset:q} --results {params.results} "
+        "--out {output.page} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""`lemon table`, `figure`, `track` and `ui`: from outcomes to what people read."""
+"""`lemon table`, `figure`, `report`, `track` and `ui`: from outcomes to what people read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
         commands,
         "figure",
         _figure,
-        "draw a figure of the paper from the outcomes of its runs",
+        "draw a figure of the paper from the files of its runs",
         "lemon figure --figure figure4-right --preset laptop --runs runs/laptop "
         "--out results/laptop/figures",
     )
@@ -54,6 +54,21 @@ def add(commands: Commands) -> None:
     add_path(table, "--out", "folder for the table's files")
     add_path(figure, "--out", "folder for the figure's files")
     add_path(track, "--out", "file that says what was recorded", "FILE")
+    figure.add_argument(
+        "--numbers",
+        action="store_true",
+        help="the numbers alone, which the figure's notebook draws from",
+    )
+    report = add_command(
+        commands,
+        "report",
+        _report,
+        "put every table and figure that is made on one self-contained page",
+        "lemon report --preset laptop --results results/laptop --out results/laptop/report.html",
+    )
+    add_preset(report)
+    add_path(report, "--results", "folder with the rendered tables/ and figures/")
+    add_path(report, "--out", "page to write", "FILE")
     ui = add_command(commands, "ui", _ui, "serve the recorded runs in MLflow's pages", "lemon ui")
     ui.add_argument("--port", type=int, default=5000, help="port (default: 5000)")
 
@@ -73,9 +88,20 @@ def _figure(arguments: argparse.Namespace) -> None:
         raise BadInput(f"{arguments.table} is a table; run `lemon table --table {arguments.table}`")
     _require_runs(project, arguments)
     require_writable(arguments.out)
-    from lemon.reporting.figures import write_figure
+    from lemon.reporting.figures import write_figure, write_figure_numbers
 
-    write_figure(project, arguments.table, arguments.runs, arguments.out)
+    write = write_figure_numbers if arguments.numbers else write_figure
+    write(project, arguments.table, arguments.runs, arguments.out)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    if not arguments.results.is_dir():
+        raise BadInput(f"{arguments.results}: no such folder of results; `make all` fills one")
+    require_writable(arguments.out)
+    from lemon.reporting.report import write_report
+
+    write_report(project, arguments.results, arguments.out)
 
 
 def _track(arguments: argparse.Namespace) -> None:

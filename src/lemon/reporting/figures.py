@@ -1,24 +1,25 @@
-"""Write a figure of the paper: tidy CSV, the picture in three formats, and a manifest."""
+"""Write a figure of the paper: its numbers, the picture in three formats, and a manifest.
+
+The numbers come first, as files, and the picture is drawn from those alone: by the figure's
+notebook, or here in one go.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from lemon.errors import BadInput
-from lemon.presets import Project
+from lemon.presets import FigureSpec, Project, TableSpec
 from lemon.provenance import file_digest, write_manifest
-from lemon.reporting.departures import departures
-from lemon.reporting.outcome_files import outcomes_digest
-from lemon.reporting.protocol import protocols
-from lemon.reporting.radii_section import named_radii
-from lemon.reporting.receptive_field_grid import caption, grid_lines
-from lemon.reporting.receptive_field_picture import STYLE, draw_receptive_field_grid
-from lemon.reporting.results import read_runs
-from lemon.reporting.rows import scored_rows
-from lemon.storage import atomic_file, write_text
+from lemon.reporting.figure_numbers import FigureNumbers, read_numbers, write_numbers
+from lemon.reporting.figure_style import STYLE
+from lemon.reporting.layer_operators_figure import draw_layer_operators, operator_numbers
+from lemon.reporting.receptive_field_figure import draw_grid, grid_numbers
+from lemon.reporting.similarity_figure import draw_maps, similarity_numbers
+from lemon.storage import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,64 +29,100 @@ PICTURES: dict[str, dict[str, Any]] = {
     "svg": {"metadata": {"Date": None, "Creator": None}},
     "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
 }
-KINDS = ("csv", *PICTURES)
+KINDS = ("csv", "facts.json", *PICTURES)
+# Renderer -> the numbers of a figure from the folder of runs, and the picture from the numbers.
+RENDERERS = {
+    "receptive_field_grid": (grid_numbers, draw_grid),
+    "weight_similarity": (similarity_numbers, draw_maps),
+    "activation_similarity": (similarity_numbers, draw_maps),
+    "layer_operators": (operator_numbers, draw_layer_operators),
+}
 
 
 def write_figure(project: Project, figure: str, runs: Path, out: Path) -> None:
-    """Write `figure`.{csv,png,svg,pdf} and, last, `figure`.manifest.json into `out`.
+    """Write everything of a figure: its numbers, the pictures and, last, the manifest.
 
     Args:
         project: the preset with its registry of tables and figures.
         figure: a figure of `paper.yaml`.
-        runs: the folder that holds one folder a run, each with `outcomes/`.
+        runs: the folder that holds one folder a run.
         out: folder of the files; made where it isn't there.
 
     Raises:
-        BadInput: no such figure, a run is not evaluated or has no step times, or two runs can't
-            be compared or share a cell.
+        BadInput: no such figure, or a run lacks what the figure shows of it.
         WorkFailed: a file can't be written.
     """
     started = time.monotonic()
-    spec = project.table(figure)
-    if not spec.is_figure:
-        raise BadInput(f"{figure} is a table; run `lemon table --table {figure}`")
-    tasks = tuple(spec.tasks)
-    results = read_runs(runs, project.table_runs(figure), tasks)
-    frame = grid_lines(project, figure, scored_rows(project, figure, results), runs)
-    documents = max(result.correct[task].size for result in results.values() for task in tasks)
-    drawn = draw_receptive_field_grid(
-        frame, spec.title, caption(project, figure, frame, documents), paper_names(project, figure)
-    )
-    write_text(out / f"{figure}.csv", frame.to_csv(index=False))
+    write_figure_numbers(project, figure, runs, out)
+    numbers = read_numbers(out, figure)
+    write_pictures(project, figure, numbers, draw_figure(project, figure, numbers), out, started)
+
+
+def write_figure_numbers(project: Project, figure: str, runs: Path, out: Path) -> None:
+    """Write `figure`.csv and `figure`.facts.json into `out`; arguments as of `write_figure`."""
+    compute, _ = _renderer(project, figure)
+    write_numbers(compute(project, figure, runs), out, figure)
+
+
+def draw_figure(project: Project, figure: str, numbers: FigureNumbers) -> Figure:
+    """The picture of a figure's numbers.
+
+    Raises:
+        BadInput: no such figure.
+    """
+    _, draw = _renderer(project, figure)
+    return draw(project, figure, numbers)
+
+
+def write_pictures(
+    project: Project,
+    figure: str,
+    numbers: FigureNumbers,
+    drawn: Figure,
+    out: Path,
+    started: float | None = None,
+) -> None:
+    """Write `figure`.{png,svg,pdf} and, last, `figure`.manifest.json into `out`.
+
+    Args:
+        project: the preset.
+        figure: a figure of `paper.yaml`.
+        numbers: what was drawn; its files lie in `out`.
+        drawn: the picture.
+        out: folder of the files.
+        started: `time.monotonic()` at the start of the work, for the manifest.
+
+    Raises:
+        WorkFailed: a file can't be written.
+    """
+    begun = time.monotonic() if started is None else started
     for suffix, options in PICTURES.items():
-        with atomic_file(out / f"{figure}.{suffix}") as path:
-            _save(drawn, path, suffix, options)
-    shown = protocols(results, tasks)
+        with atomic_file(out / f"{figure}.{suffix}") as path, path.open("wb") as file:
+            save_picture(drawn, file, suffix, options)
     write_manifest(
         out / f"{figure}.manifest.json",
         "figure",
         settings={"preset": project.preset_name, "figure": figure, "config": project.digest()},
-        inputs={run: outcomes_digest(runs / run, project.table_suites(figure)) for run in results},
-        started=started,
-        departures=[asdict(departure) for departure in departures(project, figure, shown)],
+        inputs=numbers.inputs,
+        started=begun,
+        departures=numbers.departures,
+        findings=[vars(finding) for finding in numbers.findings],
         files={f"{figure}.{kind}": file_digest(out / f"{figure}.{kind}") for kind in KINDS},
     )
 
 
-def paper_names(project: Project, figure: str) -> dict[str, dict[int, str]]:
-    """For `r_a` and `r_i`, by our radius, the paper's radius where that is another."""
-    names: dict[str, dict[int, str]] = {"r_a": {}, "r_i": {}}
-    for run in project.table(figure).runs:
-        theirs, ours = named_radii(project.run(run).radii or ""), project.radii(run)
-        if theirs and theirs.attention != ours.attention:
-            names["r_a"][ours.attention] = str(theirs.attention)
-        if theirs and theirs.ffn != ours.ffn:
-            names["r_i"][ours.ffn] = str(theirs.ffn)
-    return names
-
-
-def _save(drawn: Figure, path: Path, suffix: str, options: dict[str, Any]) -> None:
+def save_picture(drawn: Figure, file: IO[bytes], suffix: str, options: dict[str, Any]) -> None:
+    """Save a picture in one format; the same numbers give the same bytes."""
     import matplotlib
 
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every font it embeds
     with matplotlib.rc_context(STYLE):
-        drawn.savefig(path, format=suffix, **options)
+        drawn.savefig(file, format=suffix, **options)
+
+
+def _renderer(project: Project, figure: str) -> Any:
+    spec = project.entry(figure)
+    if not spec.is_figure:
+        raise BadInput(f"{figure} is a table; run `lemon table --table {figure}`")
+    assert isinstance(spec, TableSpec | FigureSpec)
+    return RENDERERS[spec.renderer]

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,8 +15,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lemon.reporting import pictures
 from lemon.reporting.cells import DASH, rounded_perplexity
+from lemon.reporting.figure_style import STYLE
 from lemon.reporting.pictures import INK, SOFT
 
 CELL_WIDTH, CELL_HEIGHT = 1.15, 0.72  # inches
@@ -27,12 +24,6 @@ LEFT, BETWEEN, BAR, RIGHT = 1.05, 1.25, 0.13, 0.95  # inches; BAR is the width o
 TOP, TITLE, MIDDLE, AXIS = 0.5, 0.6, 0.25, 0.7  # inches; TITLE is the room above a panel
 LINE = 0.165  # inches of a line of the caption
 CAPTION_CHARACTERS_PER_INCH = 17
-STYLE: dict[Any, Any] = {
-    **pictures.STYLE,
-    **{"xtick.color": INK, "ytick.color": INK},
-    "svg.hashsalt": "lemon",  # the same picture gives the same file
-    "pdf.fonttype": 42,
-}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,12 @@ FORMATS = ("md", "tex", "html")
 def render(document: TableDocument | SizesDocument, suffix: str) -> str:
     """Lay a table out as `md`, `tex` or `html`."""
     template = "sizes" if isinstance(document, SizesDocument) else "accuracy_table"
+    return page(f"{template}.{suffix}", table=document)
+
+
+def page(name: str, **values: Any) -> str:
+    """Fill a template, `name` without its `.jinja`; the suffix before it decides the escapes."""
+    suffix = name.rpartition(".")[2]
     environment = Environment(
         loader=PackageLoader("lemon.reporting", "templates"),
         autoescape=suffix == "html",
@@ -27,7 +33,7 @@ def render(document: TableDocument | SizesDocument, suffix: str) -> str:
     )
     environment.globals["zip"] = zip
     environment.filters["tex"] = tex_escaped
-    return environment.get_template(f"{template}.{suffix}.jinja").render(table=document)
+    return environment.get_template(f"{name}.jinja").render(**values)
 
 
 _TEX_MARKS: dict[str, Any] = {

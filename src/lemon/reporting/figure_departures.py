@@ -1,0 +1,46 @@
+"""Where a figure of weights or operators is not the paper's: the model, how its runs learned."""
+
+from __future__ import annotations
+
+from lemon.figure_entries import FigureSpec
+from lemon.presets import METHODS, Project
+from lemon.reporting.departures import Departure
+from lemon.reporting.published import published_setup
+
+
+def figure_departures(project: Project, spec: FigureSpec) -> list[Departure]:
+    """Every setting behind a figure that differs from the paper's."""
+    paper, source = published_setup(), project.preset.source.label
+    found = []
+    if source != paper["source"]:
+        found.append(Departure("model", source, paper["source"]))
+    for run in spec.runs:
+        if METHODS[project.run(run).method].learned:
+            found += _learning(project, run, paper)
+    return found
+
+
+def _learning(project: Project, run: str, paper: dict[str, str]) -> list[Departure]:
+    """Steps, tokens and rate of one run that learns operators."""
+    settings, steps = project.learning(run), project.steps(run)
+    tokens = settings.batch_sequences * project.preset.text.sequence_length
+    in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
+    rate = "dimension_rate" if project.changes_widths(run) else "layer_rate"
+    pairs = (
+        ("steps", steps, int(paper["fusion_steps"])),
+        ("tokens a step", tokens, in_paper),
+        ("peak rate", getattr(settings, rate), float(paper[rate])),
+    )
+    return [
+        Departure(f"{words} of {run}", f"{here:,}", f"{there:,}")
+        for words, here, there in pairs
+        if here != there
+    ]
+
+
+def departures_in_words(departures: list[Departure]) -> str:
+    """The departures as the last sentence of a caption."""
+    if not departures:
+        return "No departure from the paper."
+    each = "; ".join(f"{d.setting} {d.here} (paper {d.paper})" for d in departures)
+    return f"Departures: {each}."

@@ -1,0 +1,87 @@
+"""What a figure shows, as data: a tidy CSV, and beside it a JSON of facts in words.
+
+Both are written before the picture is drawn and are committed with it, so that the notebook of a
+figure draws from them alone, wherever it is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lemon.errors import BadInput
+from lemon.storage import write_json, write_text
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured statement behind a figure.
+
+    Attributes:
+        claim: id of the claim of the paper; None where the statement is ours.
+        statement: the claim in words.
+        measured: what was measured, with its numbers.
+        verdict: `holds`, `does not hold` or `not resolved`; None where nothing is claimed.
+    """
+
+    claim: str | None
+    statement: str
+    measured: str
+    verdict: str | None
+
+
+@dataclass(frozen=True)
+class FigureNumbers:
+    """Everything that a picture is drawn from.
+
+    Attributes:
+        frame: the numbers, tidy.
+        title: above the picture.
+        caption: below it.
+        findings: what the numbers say of the paper's claims.
+        departures: settings that are not the paper's, as in the manifest.
+        inputs: digest by name of what the numbers were computed from.
+    """
+
+    frame: pd.DataFrame
+    title: str
+    caption: str
+    findings: list[Finding] = field(default_factory=list)
+    departures: list[dict[str, Any]] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:
+    """Write `figure`.csv and `figure`.facts.json into `out`.
+
+    Raises:
+        BadInput, WorkFailed: a file can't be written.
+    """
+    facts = asdict(numbers) | {"frame": None}
+    del facts["frame"]
+    write_text(out / f"{figure}.csv", numbers.frame.to_csv(index=False))
+    write_json(out / f"{figure}.facts.json", facts)
+
+
+def read_numbers(folder: Path, figure: str) -> FigureNumbers:
+    """Read what `write_numbers` wrote.
+
+    Raises:
+        BadInput: a file is missing or damaged.
+    """
+    numbers, words = folder / f"{figure}.csv", folder / f"{figure}.facts.json"
+    mend = f"run `lemon figure --figure {figure} --numbers`, or `make {figure}`"
+    for path in (numbers, words):
+        if not path.is_file():
+            raise BadInput(f"{path}: no such file; {mend}")
+    try:
+        frame = pd.read_csv(numbers)
+        facts = json.loads(words.read_text(encoding="utf-8"))
+        findings = [Finding(**finding) for finding in facts.pop("findings")]
+        return FigureNumbers(frame=frame, findings=findings, **facts)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{numbers} or {words.name} is damaged ({error}); {mend}") from None

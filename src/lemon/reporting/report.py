@@ -1,0 +1,129 @@
+"""One self-contained page with every table and figure of a preset, and every claim's verdict."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lemon.errors import BadInput
+from lemon.presets import Project
+from lemon.provenance import read_manifest
+from lemon.reporting.published import published_claims
+from lemon.reporting.rendering import page
+from lemon.storage import write_text
+
+
+@dataclass(frozen=True)
+class ReportEntry:
+    """A table or figure on the page.
+
+    Attributes:
+        name: as in `paper.yaml`; the anchor of its section.
+        title: of the section.
+        body: HTML of a table; None for a figure.
+        picture: a figure's PNG as a data URI; None for a table.
+        findings: of a figure, as in its manifest.
+        made: commit and date of its manifest; None where it is not made yet.
+    """
+
+    name: str
+    title: str
+    body: str | None = None
+    picture: str | None = None
+    findings: tuple[dict[str, Any], ...] = ()
+    made: str | None = None
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """A claim of the paper and what one table or figure says of it."""
+
+    claim: str
+    statement: str
+    entry: str
+    verdict: str
+
+
+def write_report(project: Project, results: Path, out: Path) -> None:
+    """Write the page.
+
+    What is not made yet is named as such.
+
+    Args:
+        project: the preset with its registry of tables and figures.
+        results: the folder that holds `tables/` and `figures/`.
+        out: the HTML file.
+
+    Raises:
+        BadInput: nothing is made yet, or a manifest is damaged.
+        WorkFailed: the file can't be written.
+    """
+    entries = [_entry(project, name, results) for name in project.tables]
+    if not any(entry.made for entry in entries):
+        raise BadInput(f"{results}: holds no table or figure yet; `make all` makes them")
+    write_text(
+        out,
+        page(
+            "report.html",
+            title=f"LEMON reproduced: preset {project.preset_name}",
+            source=project.preset.source.label,
+            description=project.preset.description,
+            claims=_claims(project, results),
+            entries=entries,
+        ),
+    )
+
+
+def _entry(project: Project, name: str, results: Path) -> ReportEntry:
+    spec = project.entry(name)
+    folder = results / ("figures" if spec.is_figure else "tables")
+    manifest = _manifest(folder, name)
+    if manifest is None:
+        return ReportEntry(name, spec.title)
+    commit = (manifest.get("code") or {}).get("commit") or "outside of a checkout"
+    made = f"{commit[:10]}, {manifest['finished'][:10]}"
+    if spec.is_figure:
+        png = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+        findings = tuple(manifest.get("findings", ()))
+        picture = f"data:image/png;base64,{png}"
+        return ReportEntry(name, spec.title, picture=picture, findings=findings, made=made)
+    text = (folder / f"{name}.html").read_text(encoding="utf-8")
+    found = re.search(r"<body>(.*)</body>", text, re.S)
+    if found is None:
+        raise BadInput(f"{folder / name}.html: is not a rendered table; remove it, rerun")
+    return ReportEntry(name, spec.title, body=_section(found[1]), made=made)
+
+
+def _section(body: str) -> str:
+    """The body of a table's own page as part of a larger one: headings a level down."""
+    return re.sub(r"<(/?)h([12])>", lambda m: f"<{m[1]}h{int(m[2]) + 1}>", body)
+
+
+def _claims(project: Project, results: Path) -> list[ClaimLine]:
+    """Every claim that a made table or figure tests, by id."""
+    known = published_claims()
+    lines = []
+    for name, spec in project.tables.items():
+        manifest = _manifest(results / ("figures" if spec.is_figure else "tables"), name) or {}
+        for finding in manifest.get("findings", ()):
+            if finding["claim"]:
+                lines.append(_line(known, finding["claim"], name, str(finding["verdict"])))
+        for test in manifest.get("comparisons", ()):
+            if test["claim"]:
+                verdict = f"{test['verdict']} on the mean"
+                if test["perplexity"]:
+                    verdict += f", {test['perplexity']['verdict']} in perplexity"
+                lines.append(_line(known, test["claim"], name, verdict))
+    return sorted(lines, key=lambda line: line.claim)
+
+
+def _line(known: dict[str, dict[str, str]], claim: str, entry: str, verdict: str) -> ClaimLine:
+    return ClaimLine(claim, known[claim]["claim"], entry, verdict)
+
+
+def _manifest(folder: Path, name: str) -> dict[str, Any] | None:
+    path = folder / f"{name}.manifest.json"
+    return read_manifest(path) if path.is_file() else None

@@ -1,0 +1,61 @@
+"""Each figure has its notebook, thin and stripped, which also runs alone on committed results."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lemon.presets import load_project
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))
+PROJECT = load_project("laptop", ROOT / "config")
+FIGURES = [name for name, entry in PROJECT.tables.items() if entry.is_figure]
+
+
+def code_cells(path: Path) -> list[str]:
+    notebook = nbformat.read(path, as_version=4)
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_every_figure_has_its_notebook_and_every_notebook_its_figure() -> None:
+    assert sorted(path.stem for path in NOTEBOOKS) == sorted(FIGURES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_thin_and_know_the_reporting_alone(path: Path) -> None:
+    source = "\n".join(code_cells(path))
+    assert len(source.splitlines()) <= 40
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module is not None and node.module.startswith("lemon.reporting")
+        assert not isinstance(node, ast.Import)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_hold_no_output(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+    assert notebook.metadata.kernelspec.language == "python"  # Snakemake asks for it
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_alone_and_leaves_the_results_as_they_are(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cells in one namespace, as Jupyter runs them, from the folder where it lies."""
+    folder = ROOT / "results" / "laptop" / "figures"
+    if not (folder / f"{path.stem}.csv").is_file():
+        pytest.fail(f"{folder / path.stem}.csv is not committed; make {path.stem}")
+    monkeypatch.chdir(path.parent)
+    before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    namespace: dict[str, object] = {}
+    for cell in code_cells(path):
+        exec(compile(cell, str(path), "exec"), namespace)
+    picture = namespace["picture"]._repr_png_()  # type: ignore[attr-defined]
+    assert picture.startswith(b"\x89PNG")
+    assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before

@@ -1,0 +1,71 @@
+"""The one page with everything: what is on it, what is not made yet, and that it needs no other."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from drawn_figures import falling_map, write_maps
+from fabricated_runs import write_runs
+
+from lemon.errors import BadInput
+from lemon.presets import Project, load_project
+from lemon.reporting.figures import write_figure
+from lemon.reporting.report import write_report
+from lemon.reporting.tables import write_table
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project("laptop", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def page(project: Project, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    write_runs(project, "table3", folder / "runs", documents=20)
+    write_table(project, "table3", folder / "runs", folder / "results" / "tables")
+    write_table(project, "table5", folder / "runs", folder / "results" / "tables")
+    write_maps(project, "figure2", folder / "runs", {"source": falling_map(30)})
+    write_figure(project, "figure2", folder / "runs", folder / "results" / "figures")
+    write_report(project, folder / "results", folder / "report.html")
+    return (folder / "report.html").read_text()
+
+
+def test_every_made_table_and_figure_is_a_section_and_the_others_are_named(page: str) -> None:
+    assert re.findall(r'<section id="([^"]+)">', page) == ["table3", "figure2", "table5"]
+    assert "figure10, not made yet" in page
+    assert page.count("<html") == page.count("<h1>") == 1
+
+
+def test_pictures_lie_inside_and_nothing_is_loaded_from_elsewhere(page: str) -> None:
+    assert page.count('src="data:image/png;base64,') == 1
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert "@import" not in page and "url(" not in page
+
+
+def test_each_tested_claim_has_its_verdict_and_a_way_to_its_test(page: str) -> None:
+    lines = re.findall(r"<tr><td>(C\d+)</td>.*?href=\"#(\w+)\".*?<td>([^<]+)</td></tr>", page)
+    found = {(claim, entry): verdict for claim, entry, verdict in lines}
+    assert found["C22", "figure2"] == "holds"
+    assert "in perplexity" in found["C09", "table3"]
+    assert [claim for claim, *_ in lines] == sorted(claim for claim, *_ in lines)
+
+
+def test_nothing_made_yet_is_said(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no table or figure yet; `make all` makes them"):
+        write_report(project, tmp_path, tmp_path / "report.html")
+
+
+def test_a_damaged_table_is_named(project: Project, tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    made = {"code": {"commit": None}, "finished": "2026-01-01T00:00:00+00:00"}
+    (tables / "table5.manifest.json").write_text(json.dumps(made))
+    (tables / "table5.html").write_text("cut sho")
+    with pytest.raises(BadInput, match="is not a rendered table; remove it, rerun"):
+        write_report(project, tmp_path, tmp_path / "report.html")

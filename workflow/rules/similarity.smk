@@ -1,0 +1,31 @@
+"""How alike the layers of a model are: one job a map, of weights or of activations."""
+
+
+rule cka:
+    input:
+        model=lambda wildcards: model_manifest(wildcards.run),
+        text=activation_text,
+    output:
+        map="<runs>/{run}/similarity/{of}/{measure}/{component}.csv",
+    log:
+        "<logs>/cka/{run}/{of}/{measure}/{component}.log",
+    benchmark:
+        "<logs>/cka/{run}/{of}/{measure}/{component}.tsv"
+    wildcard_constraints:
+        of="weights|activations",
+        measure="|".join(MEASURES),
+        component="|".join(COMPONENTS),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        model=folder("model"),
+        options=cka_options,
+        settings=settings("cka"),
+    message:
+        "Comparing the layers of {wildcards.run}: {wildcards.of}, {wildcards.component}, "
+        "{wildcards.measure}"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon cka --source {params.model} "
+        "--component {wildcards.component} {params.options} --out {output.map} > {log} 2>&1"
