@@ -32,6 +32,7 @@ def test_the_executed_notebook_is_kept_with_its_picture(drawn):
     for ending in ("csv", "facts.json", "png", "svg", "pdf", "manifest.json"):
         assert (folder / f"{FIGURE}.{ending}").stat().st_size > 0
     manifest = json.loads((folder / f"{FIGURE}.manifest.json").read_text())
+    assert manifest["command"] == [f"analysis/{FIGURE}.ipynb"]
     assert "source/similarity/weights/debiased/up_proj.csv" in manifest["inputs"]
 
 

@@ -81,6 +81,7 @@ def write_pictures(
     drawn: Figure,
     out: Path,
     started: float | None = None,
+    notebook: str | None = None,
 ) -> None:
     """Write `figure`.{png,svg,pdf} and, last, `figure`.manifest.json into `out`.
 
@@ -91,11 +92,13 @@ def write_pictures(
         drawn: the picture.
         out: folder of the files.
         started: `time.monotonic()` at the start of the work, for the manifest.
+        notebook: which drew it; the manifest names it in place of the kernel's command.
 
     Raises:
         WorkFailed: a file can't be written.
     """
     begun = time.monotonic() if started is None else started
+    drawn_by: dict[str, Any] = {"command": [notebook]} if notebook else {}
     for suffix, options in PICTURES.items():
         with atomic_file(out / f"{figure}.{suffix}") as path, path.open("wb") as file:
             save_picture(drawn, file, suffix, options)
@@ -106,6 +109,7 @@ def write_pictures(
         inputs=numbers.inputs,
         started=begun,
         departures=numbers.departures,
+        **drawn_by,
         findings=[vars(finding) for finding in numbers.findings],
         files={f"{figure}.{kind}": file_digest(out / f"{figure}.{kind}") for kind in KINDS},
     )

@@ -73,7 +73,14 @@ class OpenFigure:
         """Write the pictures and, last, the manifest; by hand nothing, and say so."""
         if not self.managed:
             return f"not written: `make {self.name}` draws {self.folder / self.name}.png anew"
-        write_pictures(self.project, self.name, self.numbers, picture.figure, self.folder)
+        write_pictures(
+            self.project,
+            self.name,
+            self.numbers,
+            picture.figure,
+            self.folder,
+            notebook=f"analysis/{self.name}.ipynb",
+        )
         return f"{self.folder / self.name}.png"
 
 
