@@ -30,8 +30,8 @@ RULE_VERSIONS: dict[str, int] = {
     "evaluate": 2,
     "cka": 1,
     "table": 6,
-    "figure_numbers": 1,
-    "figure": 3,
+    "figure_numbers": 2,
+    "figure": 4,
     "report": 1,
     "track": 3,
 }

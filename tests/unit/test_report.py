@@ -52,6 +52,7 @@ def test_each_tested_claim_has_its_verdict_and_a_way_to_its_test(page: str) -> N
     lines = re.findall(r"<tr><td>(C\d+)</td>.*?href=\"#(\w+)\".*?<td>([^<]+)</td></tr>", page)
     found = {(claim, entry): verdict for claim, entry, verdict in lines}
     assert found["C22", "figure2"] == "holds"
+    assert "<td>lemon-cut-75 over cut-75</td>" in page
     assert "in perplexity" in found["C09", "table3"]
     assert [claim for claim, *_ in lines] == sorted(claim for claim, *_ in lines)
 

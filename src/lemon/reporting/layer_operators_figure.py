@@ -101,7 +101,8 @@ def _caption(project: Project, spec: FigureSpec, departures: list[Departure]) ->
     sentences += [f"{c}: mean of gamma over {', '.join(_parts(c))}." for c in several]
     sentences.append(
         "Row: target layer; column: source layer. One scale, that of the largest change, in all "
-        "panels; start layer: where the start of a row is largest."
+        "panels; a dash marks entries below a quarter of its negative end. Start layer: where the "
+        "start of a row is largest."
     )
     return " ".join([*sentences, *spec.notes, departures_in_words(departures)])
 

@@ -21,7 +21,7 @@ from lemon.reporting.figure_style import (
     layer_ticks,
 )
 from lemon.reporting.layer_operators import gamma_of, start_layers
-from lemon.reporting.pictures import SOFT
+from lemon.reporting.pictures import INK, SOFT
 from lemon.similarity.profile import offset_profile
 
 CELL = 0.088  # inches of one entry of gamma
@@ -35,7 +35,8 @@ def draw_operators(frame: pd.DataFrame, title: str, caption: str) -> Figure:
     """The figure of the tidy lines of `operator_lines`.
 
     First gamma as learned, then gamma minus its start, each on one symmetric scale for all panels;
-    at last, over the offset from the start layer, the mean change and the share of negative
+    a dash marks what is far below 0, since grey does not tell the two halves of the scale apart; at
+    last, over the offset from the start layer, the mean change and the share of negative
     changes.
     """
     labels = list(frame.groupby("panel")["label"].first())
@@ -82,6 +83,10 @@ def _draw_gamma(
     axes: Axes, matrix: np.ndarray, label: str, norm: Normalize, *, first: bool, last: bool
 ) -> None:
     axes.imshow(matrix, cmap=SIGNED, norm=norm, interpolation="nearest", rasterized=True)
+    depth = matrix / float(norm.vmin or 1.0)  # 1 at the negative end of the scale
+    for marked, colour in (((depth > 0.25) & (depth <= 0.6), INK), (depth > 0.6, "white")):
+        target, source = np.nonzero(marked)
+        axes.scatter(source, target, marker="_", s=2.2, linewidths=0.5, color=colour)
     axes.set_xticks(layer_ticks(matrix.shape[1]))
     axes.set_yticks(layer_ticks(matrix.shape[0]))
     axes.tick_params(length=2, labelsize=7)

@@ -39,11 +39,16 @@ class ReportEntry:
 
 @dataclass(frozen=True)
 class ClaimLine:
-    """A claim of the paper and what one table or figure says of it."""
+    """A claim of the paper and what one table or figure says of it.
+
+    `compared` names the runs of an ordering, the one that should be better first; findings of
+    figures have none.
+    """
 
     claim: str
     statement: str
     entry: str
+    compared: str
     verdict: str
 
 
@@ -110,18 +115,21 @@ def _claims(project: Project, results: Path) -> list[ClaimLine]:
         manifest = _manifest(results / ("figures" if spec.is_figure else "tables"), name) or {}
         for finding in manifest.get("findings", ()):
             if finding["claim"]:
-                lines.append(_line(known, finding["claim"], name, str(finding["verdict"])))
+                lines.append(_line(known, finding["claim"], name, "", str(finding["verdict"])))
         for test in manifest.get("comparisons", ()):
             if test["claim"]:
                 verdict = f"{test['verdict']} on the mean"
                 if test["perplexity"]:
                     verdict += f", {test['perplexity']['verdict']} in perplexity"
-                lines.append(_line(known, test["claim"], name, verdict))
+                pair = f"{test['first_runs'][0]} over {test['second_runs'][0]}"
+                lines.append(_line(known, test["claim"], name, pair, verdict))
     return sorted(lines, key=lambda line: line.claim)
 
 
-def _line(known: dict[str, dict[str, str]], claim: str, entry: str, verdict: str) -> ClaimLine:
-    return ClaimLine(claim, known[claim]["claim"], entry, verdict)
+def _line(
+    known: dict[str, dict[str, str]], claim: str, entry: str, compared: str, verdict: str
+) -> ClaimLine:
+    return ClaimLine(claim, known[claim]["claim"], entry, compared, verdict)
 
 
 def _manifest(folder: Path, name: str) -> dict[str, Any] | None:
