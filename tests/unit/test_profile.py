@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lemon.similarity import profile
+from lemon.similarity.agreement import map_correlation, relative_depth_profiles
+from lemon.similarity.block_stability import boundary_stability
+from lemon.similarity.blocks import blocks
 from lemon.similarity.layer_pairs import mantel, residuals_by_distance, spearman
 from lemon.similarity.profile import (
     distance_profile,
-    map_correlation,
     neighbour_curve,
     offset_profile,
     random_floor,
-    relative_depth_profiles,
     thirds,
 )
 
@@ -272,10 +272,10 @@ def test_offset_profile_properties(targets, sources, seed):
     np.testing.assert_allclose(mirrored.means, result.means[::-1])
 
 
-OF_ONE_MAP = ("distance_profile", "neighbour_curve", "thirds", "blocks", "boundary_stability")
+OF_ONE_MAP = (distance_profile, neighbour_curve, thirds, blocks, boundary_stability)
 
 
-@pytest.mark.parametrize("name", [*OF_ONE_MAP, "map_correlation", "relative_depth_profiles"])
+@pytest.mark.parametrize("function", [*OF_ONE_MAP, map_correlation, relative_depth_profiles])
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -286,9 +286,8 @@ OF_ONE_MAP = ("distance_profile", "neighbour_curve", "thirds", "blocks", "bounda
         (np.arange(49.0).reshape(7, 7), "not symmetric"),
     ],
 )
-def test_nonsense_is_refused(name, bad, message):
-    function = getattr(profile, name)
-    arguments = [bad] if name in OF_ONE_MAP else [random_map(7, 0), bad]
+def test_nonsense_is_refused(function, bad, message):
+    arguments = [bad] if function in OF_ONE_MAP else [random_map(7, 0), bad]
     with pytest.raises(ValueError, match=message):
         function(*arguments)
 

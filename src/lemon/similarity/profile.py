@@ -1,4 +1,4 @@
-"""What a similarity map says about depth: profiles over distance, neighbours, thirds, blocks.
+"""What a similarity map says about depth: profiles over distance, neighbours, thirds.
 
 A map is [L, L], symmetric, as `lemon cka` writes it; its diagonal is never used. Every function
 raises ValueError for a map that is not square or symmetric, of fewer than three layers, or with
@@ -13,9 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lemon.similarity.agreement import map_correlation, relative_depth_profiles
-from lemon.similarity.block_stability import block_stability, boundary_stability
-from lemon.similarity.blocks import blocks
 from lemon.similarity.layer_pairs import (
     FLAT,
     PERMUTATIONS,
@@ -28,19 +25,6 @@ from lemon.similarity.layer_pairs import (
     mean_by_distance,
     spearman,
 )
-
-__all__ = [
-    "block_stability",
-    "blocks",
-    "boundary_stability",
-    "distance_profile",
-    "map_correlation",
-    "neighbour_curve",
-    "offset_profile",
-    "random_floor",
-    "relative_depth_profiles",
-    "thirds",
-]
 
 
 @dataclass(frozen=True)
