@@ -48,7 +48,7 @@ def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
         assert project.target_shape(run_id).num_hidden_layers >= 1
         assert (project.steps(run_id) > 0) == METHODS[run.method].learned
         for stage in RULE_VERSIONS:
-            key = "table3" if stage in ("table", "figure", "track") else run_id
+            key = "table3" if stage in ("table", "figure_numbers", "figure", "track") else run_id
             assert json.loads(project.stage_params(stage, key))["rule_version"] >= 1
 
 
@@ -259,6 +259,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 "build/random-50-s2",
                 "learn/random-50-s2",
                 "table/table3",
+                "figure_numbers/table3",
                 "figure/table3",
                 "track/table3",
             },
