@@ -141,6 +141,17 @@ def test_an_edited_notebook_draws_its_figure_anew_and_nothing_else(driven):
     assert driven.jobs("figure7") == []
 
 
+def test_committed_numbers_and_pictures_alone_are_no_made_figure(workspace):
+    """As in a fresh clone: the results of an earlier run lie there, and none of what they show."""
+    folder = workspace.path / "results" / "smoke" / "figures"
+    folder.mkdir(parents=True)
+    for ending in ("csv", "facts.json", "png", "svg", "pdf", "manifest.json"):
+        (folder / f"figure7.{ending}").write_text("{}")
+    planned = workspace.snakemake("figure7", "--dry-run").stdout
+    for rule in ("prepare_source", "cka", "figure_numbers", "figure", "track"):
+        assert f"\n{rule} " in planned, planned
+
+
 def test_tables_of_sizes_need_no_run(driven):
     assert driven.jobs("table1") == ["table table1", "track table1"]
     assert driven.jobs("table5") == ["table table5", "track table5"]

@@ -176,15 +176,19 @@ def outcomes(table):
     )
 
 
-def table_outcomes(wildcards):
-    """The outcomes that a table is made of."""
-    return outcomes(wildcards.table)
+def shown_files(table):
+    """What a table or figure shows: outcomes, similarity maps, or operators."""
+    return outcomes(table) + [f"{RUNS}/{file}" for file in PROJECT.figure_files(table)]
+
+
+def table_files(wildcards):
+    """What a table shows. Recording it needs them too: a committed table alone is not up to date."""
+    return shown_files(wildcards.table)
 
 
 def figure_files(wildcards):
-    """The outcomes that a figure is made of, or the similarity maps or operators."""
-    files = PROJECT.figure_files(wildcards.figure)
-    return outcomes(wildcards.figure) + [f"{RUNS}/{file}" for file in files]
+    """What a figure shows."""
+    return shown_files(wildcards.figure)
 
 
 def activation_text(wildcards):

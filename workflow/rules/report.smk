@@ -3,7 +3,7 @@
 
 rule table:
     input:
-        outcomes=table_outcomes,
+        files=table_files,
     output:
         manifest="<results>/tables/{table}.manifest.json",
         page=report(

@@ -4,7 +4,7 @@
 rule track:
     input:
         rendered=rendered_manifest,
-        outcomes=table_outcomes,
+        files=table_files,
     output:
         state="<runs>/tracking/{table}.json",
     log:
