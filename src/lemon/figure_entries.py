@@ -100,23 +100,24 @@ class FigureSpec(Section):
 
     @property
     def maps(self) -> list[SimilarityMap]:
-        """The similarity maps that it is drawn from; none for one of operators.
+        """The similarity maps that it is drawn from; none for one of operators."""
+        return list(dict.fromkeys(map for panel in self.panels for map in self.maps_of(panel)))
+
+    def maps_of(self, panel: FigurePanel) -> list[SimilarityMap]:
+        """The similarity maps of one panel.
 
         Of weights each matrix type has its own, whose mean is the map of `mha` and `ffn`; what
         attention or the FFN puts out is one thing.
         """
-        found: list[SimilarityMap] = []
-        for panel in self.panels:
-            parts = COMPONENTS.get(panel.component, ())
-            if self.renderer == "weight_similarity":
-                found += [
-                    SimilarityMap(panel.run, "weights", measure, f"{part}_proj")
-                    for measure in MEASURES
-                    for part in parts
-                ]
-            elif self.renderer == "activation_similarity":
-                found += [
-                    SimilarityMap(panel.run, "activations", measure, panel.component)
-                    for measure in MEASURES
-                ]
-        return list(dict.fromkeys(found))
+        if self.renderer == "weight_similarity":
+            return [
+                SimilarityMap(panel.run, "weights", measure, f"{part}_proj")
+                for measure in MEASURES
+                for part in COMPONENTS.get(panel.component, ())
+            ]
+        if self.renderer == "activation_similarity":
+            return [
+                SimilarityMap(panel.run, "activations", measure, panel.component)
+                for measure in MEASURES
+            ]
+        return []

@@ -54,7 +54,7 @@ def test_outputs_are_what_the_layers_add_to_the_residual_stream(
         assert max(kept) < 1e-4 * added.abs().max()
 
 
-def test_first_tokens_are_left_out_and_the_others_enter_once(
+def test_every_layer_has_the_same_tokens_and_no_more_than_there_are(
     learning_world: LearningWorld, outputs: list[torch.Tensor]
 ) -> None:
     text = PackedText(learning_world.text)

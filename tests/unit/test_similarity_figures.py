@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from drawn_figures import falling_map, write_gamma, write_maps
 
 from lemon.errors import BadInput
 from lemon.figure_entries import FigureSpec
+from lemon.operators.algebra import Operators, factor_shapes
+from lemon.operators.file import save_operators
 from lemon.presets import Project, load_project
 from lemon.reporting.figures import write_figure, write_figure_numbers
 from lemon.reporting.similarity_figure import similarity_numbers
@@ -118,7 +121,7 @@ def test_a_fused_model_is_compared_with_the_layers_that_lead_its_own(
 
 def test_two_sizes_with_one_profile(project: Project, tmp_path: Path) -> None:
     maps = {"source": falling_map(LAYERS), "lemon-prune-width": falling_map(LAYERS, reach=6)}
-    write_gamma_free(project, tmp_path)
+    write_width_operators(project, tmp_path, "lemon-prune-width")
     write_maps(project, "figure8", tmp_path, maps)
     assert verdicts(project, "figure8", tmp_path)["C27"] == "holds"
     maps["lemon-prune-width"] = 1 - maps["source"] + np.eye(LAYERS)
@@ -126,17 +129,8 @@ def test_two_sizes_with_one_profile(project: Project, tmp_path: Path) -> None:
     assert verdicts(project, "figure8", tmp_path)["C27"] == "does not hold"
 
 
-def write_gamma_free(project: Project, runs: Path) -> None:
-    """Operators of the width run, of which no layer operator is read."""
-    write_gamma_for(project, runs, "lemon-prune-width")
-
-
-def write_gamma_for(project: Project, runs: Path, run: str) -> None:
-    import torch
-
-    from lemon.operators.algebra import Operators, factor_shapes
-    from lemon.operators.file import save_operators
-
+def write_width_operators(project: Project, runs: Path, run: str) -> None:
+    """Operators of a run over widths, of which no layer operator is read."""
     source, target, radii = project.source_shape(), project.target_shape(run), project.radii(run)
     factors = {
         name: torch.ones(sizes) for name, sizes in factor_shapes(source, target, radii).items()

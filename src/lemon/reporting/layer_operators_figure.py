@@ -83,9 +83,11 @@ def _means(profile: OffsetProfile, num_source_layers: int) -> tuple[float, float
     distance = np.abs(profile.offsets)
     near = (distance > 0) & (distance <= num_source_layers / 4)
     far = distance > num_source_layers / 2
-    return tuple(
-        float(np.average(profile.means[k], weights=profile.counts[k])) for k in (near, far)
-    )  # type: ignore[return-value]
+    means, counts = profile.means, profile.counts
+    return (
+        float(np.average(means[near], weights=counts[near])),
+        float(np.average(means[far], weights=counts[far])),
+    )
 
 
 def _caption(project: Project, spec: FigureSpec, departures: list[Departure]) -> str:

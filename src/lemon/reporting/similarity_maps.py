@@ -32,9 +32,8 @@ def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataF
     """
     parts = []
     for number, panel in enumerate(spec.panels):
-        mine = FigureSpec(title=spec.title, renderer=spec.renderer, panels=(panel,)).maps
         by_measure: dict[str, list[tuple[str, np.ndarray]]] = {}
-        for map in mine:
+        for map in spec.maps_of(panel):
             by_measure.setdefault(map.measure, []).append((map.component, read_map(runs, map)))
         for measure, found in by_measure.items():
             if len(found) > 1:
