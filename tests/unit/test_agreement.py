@@ -1,0 +1,102 @@
+"""How far two similarity maps agree: by hand on small maps, and properties on random ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from similarity_maps import NONSENSE, by_distance, random_map
+
+from lemon.similarity.agreement import map_correlation, relative_depth_profiles
+
+
+def test_map_correlation_by_hand():
+    """Layers 2, 0, 2 of b: pairs 20, 22 and 02, of which the second is left out."""
+    a = np.array(
+        [[1, 0.1, 0.4, 0.2], [0.1, 1, 0.3, 0.5], [0.4, 0.3, 1, 0.6], [0.2, 0.5, 0.6, 1]], float
+    )
+    b = by_distance([1.0, 0.8, 0.3])
+    result = map_correlation(a, b, [2, 0, 2, 1])
+    # a: 01 03 12 13 23 = 0.1 0.2 0.3 0.5 0.6; b: 20 21 02 01 21 = 0.3 0.8 0.3 0.8 0.8.
+    found, expected = np.array([0.1, 0.2, 0.3, 0.5, 0.6]), np.array([0.3, 0.8, 0.3, 0.8, 0.8])
+    assert result.num_pairs == 5
+    assert result.pearson == pytest.approx(np.corrcoef(found, expected)[0, 1])
+    # Around 0.34 and 0.6: products 0.072 - 0.028 + 0.012 + 0.032 + 0.052, squares 0.172 and 0.3.
+    assert result.pearson == pytest.approx(0.14 / np.sqrt(0.172 * 0.3))
+    # Ranks 1 2 3 4 5 and 1.5 4 1.5 4 4: products 3 - 1 + 0 + 1 + 2 = 5, squares 10 and 7.5.
+    assert result.spearman == pytest.approx(5 / np.sqrt(75))
+
+
+@settings(max_examples=20, deadline=None)
+@given(num_layers=st.integers(5, 12), seed=st.integers(0, 2**32 - 1))
+def test_a_map_agrees_with_itself_in_any_order(num_layers, seed):
+    b = random_map(num_layers, seed)
+    index = np.random.default_rng(seed).permutation(num_layers)[:-1]
+    result = map_correlation(2 * b[np.ix_(index, index)] - 1, b, index, permutations=99)
+    assert result.pearson == pytest.approx(1)
+    assert result.spearman == pytest.approx(1)
+    assert result.pearson_p_value <= result.spearman_p_value <= 0.2
+    itself = map_correlation(b, b, permutations=9)
+    assert itself.pearson == pytest.approx(1)
+    assert itself == map_correlation(b, b, range(num_layers), permutations=9)
+
+
+def test_unrelated_maps_do_not_agree():
+    result = map_correlation(random_map(16, 0), random_map(16, 1))
+    assert abs(result.pearson) < 0.2
+    assert result.pearson_p_value > 0.05
+    assert result.spearman_p_value > 0.05
+
+
+def test_relative_depth_profiles_by_hand():
+    """A line over the relative distance is the same line at any depth."""
+    short = by_distance([1.0, 0.9, 0.8, 0.7, 0.6])  # 1 - 0.4 t at t = 1/4 ... 1
+    long = by_distance(list(1 - 0.4 * np.arange(9) / 8))
+    result = relative_depth_profiles(short, long)
+    np.testing.assert_allclose(result.depths, [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(result.first, [0.9, 0.8, 0.7, 0.6])
+    np.testing.assert_allclose(result.second, result.first)
+    assert result.correlation == pytest.approx(1)
+    assert result.largest_difference == pytest.approx(0)
+    # At t = 1/4, 1/2, 3/4, 1 a map of six layers is between its own t = 1/5, 2/5, ... 1.
+    bent = by_distance([1.0, 0.9, 0.8, 0.7, 0.6, 0.1])
+    result = relative_depth_profiles(short, bent)
+    np.testing.assert_allclose(result.second, [0.875, 0.75, 0.625, 0.1])
+    assert result.largest_difference == pytest.approx(0.5)
+    assert result.at == 1
+
+
+def test_relative_depth_profiles_leave_out_what_one_map_does_not_reach():
+    """Of ten layers distance 1/9 has no counterpart among seven layers, but theirs are taken."""
+    result = relative_depth_profiles(random_map(10, 0), random_map(7, 1))
+    np.testing.assert_allclose(result.depths, np.arange(1, 7) / 6)
+    turned = relative_depth_profiles(random_map(7, 1), random_map(10, 0))
+    np.testing.assert_allclose(turned.first, result.second)
+    assert turned.largest_difference == pytest.approx(result.largest_difference)
+    with pytest.raises(ValueError, match="at least 3"):
+        relative_depth_profiles(random_map(3, 0), random_map(7, 1))
+
+
+@pytest.mark.parametrize("function", [map_correlation, relative_depth_profiles])
+@pytest.mark.parametrize(("bad", "message"), NONSENSE)
+def test_nonsense_is_refused(function, bad, message):
+    with pytest.raises(ValueError, match=message):
+        function(random_map(7, 0), bad)
+
+
+def test_a_map_that_does_not_vary_is_refused():
+    with pytest.raises(ValueError, match="all values are equal"):
+        map_correlation(random_map(7, 0), np.full((7, 7), 0.1))
+
+
+def test_an_index_that_does_not_fit_is_refused():
+    a, b = random_map(4, 0), random_map(7, 1)
+    with pytest.raises(ValueError, match="7 layers of b are compared to 4"):
+        map_correlation(a, b)
+    with pytest.raises(ValueError, match="from 0 to 6"):
+        map_correlation(a, b, [0, 1, 2, 7])
+    with pytest.raises(ValueError, match="whole numbers"):
+        map_correlation(a, b, [0.0, 1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="0 pairs"):
+        map_correlation(a, b, [2, 2, 2, 2])
