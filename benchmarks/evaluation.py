@@ -7,10 +7,13 @@ answer the first documents of every task, the `hf` model at its usual best batch
 
     python benchmarks/evaluation.py --documents 50
 
-    python benchmarks/evaluation.py --dtype float32 --batch-size 1 --hf-batch-sizes 1 --no-memory
+    python benchmarks/evaluation.py --dtype float32 --batch-sizes 1 --hf-batch-sizes 1 --no-memory
 
-The second compares answers alone. Of 50 documents the time is nearly all the `hf` model's, for
-32-shot BoolQ and 25-shot ARC; the default is fewer.
+    python benchmarks/evaluation.py --batch-sizes 1 4 16 --hf-batch-sizes 1 --no-memory
+
+The last two compare answers: to the last prediction, and as bfloat16 rounds them at several batch
+sizes of ours, of which the first is timed. Of 50 documents the time is nearly all the `hf` model's,
+for 32-shot BoolQ and 25-shot ARC; the default is fewer.
 """
 
 from __future__ import annotations
@@ -74,7 +77,11 @@ def timed(answer: Callable[[], dict[int, Answers]]) -> tuple[float, dict[int, An
     return time.perf_counter() - begun, answers
 
 
-def _apart(pairs: list[list[Outcome]]) -> float:
+def outcomes_of(task: Task, answers: dict[int, Answers]) -> list[Outcome]:
+    return [judge(task, document, answers[document.id]) for document in task.documents]
+
+
+def _apart(pairs: list[tuple[Outcome, Outcome]]) -> float:
     """The largest difference of log-likelihoods in nats; 0 for generated answers."""
     differences = [
         abs(one - other)
@@ -86,6 +93,8 @@ def _apart(pairs: list[list[Outcome]]) -> float:
 
 def best_batch_size(model: HFLM, task: Task, sizes: list[int]) -> int:
     """The batch size at which the `hf` model answers fastest."""
+    if len(sizes) == 1:
+        return sizes[0]
     seconds = {}
     for batch_size in sizes:
         model.batch_size_per_gpu = batch_size
@@ -95,27 +104,31 @@ def best_batch_size(model: HFLM, task: Task, sizes: list[int]) -> int:
 
 def compare_times(options: argparse.Namespace) -> int:
     """Print the table; the batch size that is best for most tasks."""
-    prefix_lm, hf = (model_of(kind, options, options.batch_size) for kind in (PrefixLM, HFLM))
+    prefix_lm, hf = (model_of(kind, options, options.batch_sizes[0]) for kind in (PrefixLM, HFLM))
     chosen: Counter[int] = Counter()
     total: dict[str, list[float]] = {"zero shots": [0.0, 0.0], "all": [0.0, 0.0]}
     print(
-        "task, documents, shots, ours s, hf s, its batch size, ratio, same answers, right answers, "
+        "task, documents, shots, ours s, hf s, its batch size, ratio, same answers, "
+        f"right answers at batch sizes {options.batch_sizes}, of hf, "
         "largest difference of log-likelihoods"
     )
     first = {task.name: task for task in tasks_of(options, TRIED)}
     for task in tasks_of(options, options.documents):
         hf.batch_size_per_gpu = best = best_batch_size(hf, first[task.name], options.hf_batch_sizes)
         chosen[best] += 1
-        own_s, own = timed(lambda task=task: ours(prefix_lm, task))
+        runs = []
+        for batch_size in options.batch_sizes:
+            prefix_lm.batch_size_per_gpu = batch_size
+            runs.append(timed(lambda task=task: ours(prefix_lm, task)))
         hf_s, other = timed(lambda task=task: theirs(hf, task))
-        pairs = [
-            [judge(task, d, answers[d.id]) for answers in (own, other)] for d in task.documents
-        ]
+        own_s, reference = runs[0][0], outcomes_of(task, other)
+        outcomes = [outcomes_of(task, own) for _, own in runs]
+        pairs = list(zip(outcomes[0], reference, strict=True))
         same = sum(a.prediction == b.prediction for a, b in pairs)
-        right = [sum(pair[side].correct for pair in pairs) for side in (0, 1)]
+        right = [sum(outcome.correct for outcome in some) for some in (*outcomes, reference)]
         print(
             f"{task.name}, {len(pairs)}, {task.shots}, {own_s:.1f}, {hf_s:.1f}, {best}, "
-            f"{hf_s / own_s:.2f}, {same}, {right[0]} against {right[1]}, {_apart(pairs):.2g}",
+            f"{hf_s / own_s:.2f}, {same}, {right[:-1]}, {right[-1]}, {_apart(pairs):.2g}",
             flush=True,
         )
         for name in ("all", "zero shots")[: 1 + (TASKS[task.name].suite == "ablation")]:
@@ -143,7 +156,13 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=8, help="of each task")
     parser.add_argument("--tasks", nargs="+", default=list(project.preset.evaluation.tasks))
     parser.add_argument("--dtype", default=project.preset.compute.dtype)
-    parser.add_argument("--batch-size", type=int, default=project.preset.evaluation.batch_size)
+    parser.add_argument(
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        default=[project.preset.evaluation.batch_size],
+        help="of ours; the first is timed and its memory measured",
+    )
     parser.add_argument(
         "--hf-batch-sizes", type=int, nargs="+", default=[1, 4, 16], help="of the hf model, to try"
     )
@@ -152,7 +171,7 @@ def main() -> None:
     best = compare_times(options)
     if not options.no_memory:
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            own = pool.apply(peak, (PrefixLM, options.batch_size, options))
+            own = pool.apply(peak, (PrefixLM, options.batch_sizes[0], options))
             other = pool.apply(peak, (HFLM, best, options))
         words = f"{own / 2**30:.2f} GiB against {other / 2**30:.2f} GiB at batch size {best}"
         print(f"peak memory: {words}, ratio {own / other:.2f}")
