@@ -22,7 +22,7 @@ class Section(BaseModel):
 
 
 class ShapeSettings(Section):
-    """The sizes of the source model; checked against the weights once they are there."""
+    """The sizes of a given model; checked against the weights once they are there."""
 
     num_hidden_layers: Positive = Field(description="decoder layers")
     hidden_size: Positive = Field(description="width of the residual stream")
@@ -35,7 +35,7 @@ class ShapeSettings(Section):
 
 
 class SourceSettings(Section):
-    """The large model that everything is fused from."""
+    """A model that is taken as it is: its name, where it is from, its sizes."""
 
     label: str = Field(description="name of the model in tables and figures")
     kind: Literal["gguf", "hub", "random"] = Field(
@@ -255,7 +255,12 @@ class Preset(Section):
     description: str = Field(description="what this preset is for, in a line")
     seed: int = Field(default=0, ge=0, description="seed of everything that a run does not seed")
     compute: ComputeSettings = Field(default=ComputeSettings(), description="device and format")
-    source: SourceSettings = Field(description="the large model")
+    source: SourceSettings = Field(description="the large model that everything is fused from")
+    second_size: SourceSettings | None = Field(
+        default=None,
+        description="another size of its family, of which figures compare the weights with the "
+        "source's; none where there is none to be had",
+    )
     text: TextSettings = Field(description="training and held-out text")
     targets: dict[str, TargetSettings] = Field(
         min_length=1, description="the symbolic targets of runs.tsv in numbers"

@@ -10,7 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from lemon.architecture import LlamaShape
-from lemon.config import LearningSettings, Preset, PruningSettings, RadiiSettings, TargetSettings
+from lemon.config import (
+    LearningSettings,
+    Preset,
+    PruningSettings,
+    RadiiSettings,
+    SourceSettings,
+    TargetSettings,
+)
 from lemon.config_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput
 from lemon.radii import Radii
@@ -21,7 +28,12 @@ REFERENCE_LOSSES = Path(__file__).parent / "published" / "reference_losses.csv"
 
 def source_shape(preset: Preset) -> LlamaShape:
     """The sizes of the source model as the preset states them."""
-    return LlamaShape(**preset.source.shape.model_dump())
+    return given_shape(preset.source)
+
+
+def given_shape(settings: SourceSettings) -> LlamaShape:
+    """The sizes of a model that is taken as it is."""
+    return LlamaShape(**settings.shape.model_dump())
 
 
 def target_shape(source: LlamaShape, target: TargetSettings) -> LlamaShape:
@@ -47,11 +59,19 @@ def merged_pruning(preset: Preset, run_id: str) -> dict[str, Any]:
     return {**preset.pruning.model_dump(), **own}
 
 
+def given_models(preset: Preset) -> Iterator[tuple[str, SourceSettings]]:
+    """The models that a preset takes as they are, by the section that describes each."""
+    yield "source", preset.source
+    if preset.second_size is not None:
+        yield "second_size", preset.second_size
+
+
 def needed_assets(preset: Preset) -> dict[str, Place]:
     """The assets that a preset takes, each with the place that asks for it."""
     needed: dict[str, Place] = {}
-    if preset.source.asset is not None:
-        needed[preset.source.asset] = ("source", "asset")
+    for section, model in given_models(preset):
+        if model.asset is not None:
+            needed[model.asset] = (section, "asset")
     for name, domain in preset.text.domains.items():
         if domain.asset is not None:
             needed.setdefault(domain.asset, ("text", "domains", name, "asset"))
@@ -94,12 +114,14 @@ def check_preset(
 
 
 def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
-    """The source's own sizes, and each target against them."""
-    try:
-        source = source_shape(preset)
-    except BadInput as error:
-        yield document.problem(("source", "shape", "num_attention_heads"), str(error))
-        return
+    """The sizes of the given models, and each target against the source's."""
+    for section, model in given_models(preset):
+        try:
+            given_shape(model)
+        except BadInput as error:
+            yield document.problem((section, "shape", "num_attention_heads"), str(error))
+            return
+    source = source_shape(preset)
     if source.head_dim % 2:
         message = f"is {source.head_dim}; rotary embeddings need an even number"
         yield document.problem(("source", "shape", "head_dim"), message)
@@ -126,10 +148,10 @@ def _check_sources(
     preset: Preset, document: Document, assets: dict[str, Asset]
 ) -> Iterator[Problem]:
     """Every asset is known, and given exactly where one is read."""
-    source = preset.source
-    if (source.asset is None) != (source.kind == "random"):
-        message = "must not be given" if source.kind == "random" else "must be given"
-        yield document.problem(("source", "asset"), f"{message} for kind {source.kind}")
+    for section, model in given_models(preset):
+        if (model.asset is None) != (model.kind == "random"):
+            message = "must not be given" if model.kind == "random" else "must be given"
+            yield document.problem((section, "asset"), f"{message} for kind {model.kind}")
     for name, domain in preset.text.domains.items():
         if (domain.asset is None) != (domain.reader == "generated"):
             message = "must not be given" if domain.reader == "generated" else "must be given"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -161,8 +161,12 @@ def _block(annotation: Any) -> tuple[type[BaseModel] | None, str]:
     for argument in getattr(annotation, "__args__", ()):
         below, _ = _block(argument)
         if below is not None:
-            return below, ".NAME" if annotation.__origin__ is dict else "[]"
+            return below, _MANY.get(get_origin(annotation), "")
     return None, ""
+
+
+_MANY = {dict: ".NAME", tuple: "[]"}
+"""How an entry of a block that holds several is addressed."""
 
 
 def _default(value: Any) -> str:

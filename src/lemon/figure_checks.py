@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lemon.config_files import Document, Place, Problem, did_you_mean
 from lemon.figure_entries import COMPONENTS, NORMS, FigurePanel, FigureSpec
-from lemon.registry import METHODS, PaperEntry, Run
+from lemon.registry import METHODS, SECOND_SIZE, PaperEntry, Run
 from lemon.run_checks import start_run
 from lemon.table_checks import claim_ids
 
@@ -24,9 +24,12 @@ def check_figures(
                 message = f"claims.csv has no {claim}, {did_you_mean(claim, known)}"
                 yield document.problem((name, "claims"), message)
         for index, panel in enumerate(figure.panels):
+            place: Place = (name, "panels", index)
             for key, message in _panel_mistakes(figure, panel, runs):
-                place: Place = (name, "panels", index, key)
-                yield document.problem(place, message)
+                yield document.problem((*place, key), message)
+            if panel.otherwise is not None and panel.otherwise.run not in runs:
+                message = f"no run {panel.otherwise.run}, {did_you_mean(panel.otherwise.run, runs)}"
+                yield document.problem((*place, "otherwise", "run"), message)
 
 
 def _panel_mistakes(
@@ -43,6 +46,13 @@ def _panel_mistakes(
         yield "component", f"{panel.component} puts nothing out by itself; take mha or ffn"
     if panel.run not in runs:
         yield "run", f"no run {panel.run}, {did_you_mean(panel.run, runs)}"
+    elif (runs[panel.run].method == SECOND_SIZE) != panel.shows_second_size:
+        message = (
+            "is not a second size, and otherwise stands in for one alone; leave otherwise out"
+            if panel.shows_second_size
+            else "is a second size, which not every preset has; say in otherwise what to show then"
+        )
+        yield "run", f"{panel.run} {message}"
     elif of_operators:
         run = runs[panel.run]
         if "operators" not in METHODS[run.method].learns or run.radii is not None:

@@ -5,6 +5,7 @@ They show no scores; the figures that do are entries of runs, `TableSpec` in `le
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -58,6 +59,14 @@ class SimilarityMap:
         return f"{self.run}/similarity/{self.of}/{self.measure}/{self.component}.csv"
 
 
+class StandIn(Section):
+    """What a panel shows where the preset has no second size."""
+
+    label: str = Field(description="title of the panel")
+    run: str = Field(description="id in runs.tsv")
+    note: str = Field(description="what a reader must know of it, a sentence")
+
+
 class FigurePanel(Section):
     """One panel: a component of one run's model or operators."""
 
@@ -67,6 +76,14 @@ class FigurePanel(Section):
         description="a matrix type; mha or ffn for the mean over the types of attention or FFN; "
         "ln1 or ln2, of operators alone"
     )
+    otherwise: StandIn | None = Field(
+        default=None, description="shown in place of a second size by a preset that has none"
+    )
+
+    @property
+    def shows_second_size(self) -> bool:
+        """Whether the paper has a second size here."""
+        return self.otherwise is not None
 
 
 class FigureSpec(Section):
@@ -102,6 +119,17 @@ class FigureSpec(Section):
     def maps(self) -> list[SimilarityMap]:
         """The similarity maps that it is drawn from; none for one of operators."""
         return list(dict.fromkeys(map for panel in self.panels for map in self.maps_of(panel)))
+
+    def among(self, runs: Collection[str]) -> FigureSpec:
+        """The figure as a preset with these runs shows it, stand-ins in place of what it lacks."""
+        panels, notes = [], list(self.notes)
+        for panel in self.panels:
+            instead = panel.otherwise
+            if panel.run not in runs and instead is not None:
+                panel = panel.model_copy(update={"label": instead.label, "run": instead.run})
+                notes.append(instead.note)
+            panels.append(panel)
+        return self.model_copy(update={"panels": tuple(panels), "notes": tuple(notes)})
 
     def maps_of(self, panel: FigurePanel) -> list[SimilarityMap]:
         """The similarity maps of one panel.

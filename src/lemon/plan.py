@@ -155,7 +155,7 @@ def disk_bytes(project: Project, run_ids: Sequence[str]) -> int:
     total = project.source_shape().num_parameters * width + rows * (text.sequence_length + 1) * 2
     for run_id in run_ids:
         method = METHODS[project.run(run_id).method]
-        if method.needs_target:
+        if project.run(run_id).method != "source":
             total += project.target_shape(run_id).num_parameters * width
         if method.trains_weights:
             total += project.source_shape().num_parameters * width

@@ -17,6 +17,7 @@ from lemon.project import Project
 from lemon.radii import Radii
 from lemon.registry import (
     METHODS,
+    SECOND_SIZE,
     TASKS,
     Asset,
     Comparison,
@@ -83,14 +84,16 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
     raise_problems(problems)
     assert settings is not None and tables is not None and assets is not None
     evaluated = settings.evaluation.tasks
-    shown = {
-        name: table.model_copy(
-            update={"tasks": tuple(task for task in table.tasks if task in evaluated)}
-        )
-        if isinstance(table, TableSpec)
-        else table
-        for name, table in tables.items()
-    }
+    if settings.second_size is None:
+        runs = {name: run for name, run in runs.items() if run.method != SECOND_SIZE}
+    shown: dict[str, PaperEntry] = {}
+    for name, table in tables.items():
+        if isinstance(table, TableSpec):
+            tasks = tuple(task for task in table.tasks if task in evaluated)
+            table = table.model_copy(update={"tasks": tasks})
+        elif isinstance(table, FigureSpec):
+            table = table.among(runs)
+        shown[name] = table
     return Project(path.stem, settings, runs, shown, assets, config_dir)
 
 

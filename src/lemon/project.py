@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lemon.architecture import LlamaShape
-from lemon.config import LearningSettings, Preset, PruningSettings
+from lemon.config import LearningSettings, Preset, PruningSettings, SourceSettings
 from lemon.config_checks import (
+    given_shape,
     merged_learning,
     merged_pruning,
     needed_assets,
@@ -24,7 +25,7 @@ from lemon.config_files import did_you_mean
 from lemon.errors import BadInput
 from lemon.figure_entries import FigureSpec
 from lemon.radii import Radii
-from lemon.registry import METHODS, Asset, PaperEntry, Run, TableSpec
+from lemon.registry import METHODS, SECOND_SIZE, Asset, PaperEntry, Run, TableSpec
 from lemon.run_checks import fused_shape, radii_of, start_run
 from lemon.stages import stage_fields
 from lemon.suites import Suite, suites, table_suites
@@ -76,12 +77,19 @@ class Project:
         """The sizes of the source model."""
         return source_shape(self.preset)
 
+    def given_model(self, run_id: str) -> SourceSettings | None:
+        """The model that a run takes as it is; None where it makes a smaller one."""
+        run, preset = self.run(run_id), self.preset
+        if run.target is not None:
+            return None
+        return preset.second_size if run.method == SECOND_SIZE else preset.source
+
     def target_shape(self, run_id: str) -> LlamaShape:
-        """The sizes of the model that a run ends with; the source's for the source itself."""
-        target = self.run(run_id).target
-        if target is None:
-            return self.source_shape()
-        return target_shape(self.source_shape(), self.preset.targets[target])
+        """The sizes of the model that a run ends with."""
+        given = self.given_model(run_id)
+        if given is not None:
+            return given_shape(given)
+        return self.shape_of(self.runs[run_id].target or "")
 
     def shape_of(self, target: str) -> LlamaShape:
         """The sizes of a symbolic target.

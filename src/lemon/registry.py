@@ -66,8 +66,14 @@ class MethodInfo:
         return self.learned and not self.prunes
 
 
+SECOND_SIZE = "second-size"  # the method of a run that not every preset has
+
 METHODS: dict[str, MethodInfo] = {
     "source": MethodInfo("the source model as it is", needs_target=False),
+    SECOND_SIZE: MethodInfo(
+        "another size of the source's family as it is, compared with the source and no more",
+        needs_target=False,
+    ),
     "cut": MethodInfo("keep the first layers"),
     "random": MethodInfo("keep a sorted random subset of the layers", depth_only=True),
     "average": MethodInfo("average clusters of neighbouring layers", depth_only=True),

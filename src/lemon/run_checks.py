@@ -11,7 +11,7 @@ from lemon.config_checks import radii_in_numbers, source_shape, target_shape
 from lemon.config_files import Problem, did_you_mean
 from lemon.errors import BadInput
 from lemon.radii import Radii, legal_radii, refusal
-from lemon.registry import METHODS, Run
+from lemon.registry import METHODS, SECOND_SIZE, Run
 
 Mistake = tuple[str, str]
 """A column and what is wrong in it."""
@@ -100,8 +100,10 @@ def _source_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         return
     if run.source not in runs:
         yield "source", f"no run {run.source}, {did_you_mean(run.source, runs)}"
+    elif runs[run.source].method == SECOND_SIZE:
+        yield "source", f"{run.source} is only compared with the source; nothing is fused from it"
     elif _comes_back(run, runs, "source"):
-        sources = [known.id for known in runs.values() if not METHODS[known.method].needs_target]
+        sources = [known.id for known in runs.values() if known.method == "source"]
         message = f"{run.id} is fused, through others, from itself; one of them must be fused from "
         yield "source", message + " or ".join(sources)
     elif METHODS[runs[run.source].method].needs_target and METHODS[run.method].prunes:

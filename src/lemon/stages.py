@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lemon.config import SourceSettings
 from lemon.config_checks import radii_in_numbers
 from lemon.errors import BadInput
 from lemon.figure_entries import FigureSpec
-from lemon.registry import METHODS, TASKS, Asset, SizesSpec
+from lemon.registry import METHODS, SECOND_SIZE, TASKS, Asset, SizesSpec
 from lemon.siblings import dimension_cases, siblings
 from lemon.suites import ABLATION
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 RULE_VERSIONS: dict[str, int] = {
     "fetch": 1,
     "source": 1,
+    "second_size": 1,
     "text": 1,
     "tasks": 1,
     "build": 1,
@@ -72,11 +74,20 @@ def _fetch(project: Project, key: str) -> dict[str, Any]:
 
 
 def _source(project: Project, key: str) -> dict[str, Any]:
-    source = project.preset.source
-    fields = source.model_dump(mode="json", exclude={"label", "asset"})
-    if source.kind == "random":
+    return _given_model(project, project.preset.source)
+
+
+def _second_size(project: Project, key: str) -> dict[str, Any]:
+    """Nothing where the preset has none; no job asks for it then."""
+    model = project.preset.second_size
+    return {} if model is None else _given_model(project, model)
+
+
+def _given_model(project: Project, model: SourceSettings) -> dict[str, Any]:
+    fields = model.model_dump(mode="json", exclude={"label", "asset"})
+    if model.kind == "random":
         fields["seed"] = project.preset.seed
-    return {**fields, "asset": _asset(project, source.asset)}
+    return {**fields, "asset": _asset(project, model.asset)}
 
 
 def _text(project: Project, key: str) -> dict[str, Any]:
@@ -190,7 +201,14 @@ def _cka(project: Project, key: str) -> dict[str, Any]:
 def _table(project: Project, key: str) -> dict[str, Any]:
     if isinstance(project.entry(key), SizesSpec):
         return _sizes_table(project, key)
+    fields: dict[str, Any] = {}
+    second = project.preset.second_size
+    if second is not None and any(
+        project.run(run).method == SECOND_SIZE for run in project.table_runs(key)
+    ):
+        fields["second_size_label"] = second.label
     return {
+        **fields,
         "table": project.entry(key).model_dump(mode="json"),
         "source_label": project.preset.source.label,
         "runs": {run: project.runs[run].model_dump(mode="json") for run in project.table_runs(key)},
@@ -238,6 +256,7 @@ def _report(project: Project, key: str) -> dict[str, Any]:
 _FIELDS = {
     "fetch": _fetch,
     "source": _source,
+    "second_size": _second_size,
     "text": _text,
     "tasks": _tasks,
     "build": _build,

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 REQUIRED = {
     "fetch": set(),
     "prepare source": {"--assets", "--out"},
+    "prepare second-size": {"--assets", "--out"},
     "prepare text": {"--assets", "--source", "--out"},
     "prepare tasks": {"--assets", "--out"},
     "build": {"--run", "--source", "--out"},

@@ -139,6 +139,22 @@ MISTAKES: dict[str, Mistake] = {
         (PAPER, r"run: lemon-cut-75, component: ffn", "run: cut-75, component: ffn"),
         "run: cut-75 learns no layer operators; name a run of method lemon over depth",
     ),
+    "second size without a stand-in": (
+        (
+            PAPER,
+            r"{label: Source, run: source, component: mha}",
+            "{label: X, run: second-size, component: mha}",
+        ),
+        "panels[0].run: second-size is a second size, which not every preset has; say in otherwise",
+    ),
+    "stand-in of what every preset has": (
+        (PAPER, r"run: second-size", "run: source"),
+        "panels[1].run: source is not a second size, and otherwise stands in for one alone",
+    ),
+    "stand-in that is no run": (
+        (PAPER, r"run: lemon-prune-width$", "run: lemon-prune-widht"),
+        "panels[1].otherwise.run: no run lemon-prune-widht, did you mean lemon-prune-width?",
+    ),
     "figure with an unknown claim": (
         (PAPER, r"claims: \[C22, C23, C24\]", "claims: [C22, C230]"),
         "claims: claims.csv has no C230, did you mean C30?",

@@ -78,7 +78,7 @@ COMMANDS = {
         "learn --run lemon-cut-75 --source x --text y --start s --out z",
         "run lemon-cut-75 starts from no earlier run; leave --start out",
     ),
-    "building the source": ("build --run source --source x --out z", "is the source itself"),
+    "building the source": ("build --run source --source x --out z", "is a model as it is"),
     "unknown table": (
         "table --table tabel3 --runs x --out y",
         "paper.yaml has no table tabel3, did you mean table3?",

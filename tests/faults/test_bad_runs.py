@@ -93,7 +93,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "id twice": (
         (RUNS, r"^cut-50\t", "cut-75\t"),
-        "id: cut-75 is already on line 3",
+        "id: cut-75 is already on line 4",
     ),
     "columns missing": (
         (RUNS, r"^cut-50\tcut\t-", "cut-50\tcut"),
@@ -102,6 +102,10 @@ MISTAKES: dict[str, Mistake] = {
     "source that is no run": (
         (RUNS, r"^(cut-50\t.*)\tsource$", r"\1\tsauce"),
         "source: no run sauce, did you mean source?",
+    ),
+    "fused from the second size": (
+        (RUNS, r"^(cut-50\t.*)\tsource$", r"\1\tsecond-size"),
+        "source: second-size is only compared with the source; nothing is fused from it",
     ),
     "radii of zero": (
         (LAPTOP, r"^    attention: 16$", "    attention: 0"),

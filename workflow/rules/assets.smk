@@ -1,4 +1,4 @@
-"""Everything that is downloaded, and what is made of it: the source model, text and tasks."""
+"""Everything that is downloaded, and what is made of it: models, text and tasks."""
 
 
 rule fetch:
@@ -43,6 +43,30 @@ rule prepare_source:
         "Preparing the source model"
     shell:
         "OMP_NUM_THREADS={threads} lemon prepare source --preset {params.preset:q} "
+        "--assets {input.lock} --out {params.out} > {log} 2>&1"
+
+
+rule prepare_second_size:
+    input:
+        lock="<data>/assets.lock.json",
+    output:
+        manifest="<data>/second-size/manifest.json",
+    log:
+        "<logs>/prepare_second_size.log",
+    benchmark:
+        "<logs>/prepare_second_size.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        preset=PRESET,
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("second_size"),
+    message:
+        "Preparing the second size, whose weights are compared with the source's"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon prepare second-size --preset {params.preset:q} "
         "--assets {input.lock} --out {params.out} > {log} 2>&1"
 
 

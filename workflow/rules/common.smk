@@ -79,13 +79,17 @@ def folder(name):
     return lambda wildcards, input: os.path.dirname(input[name])
 
 
+# By method: the manifest of a model that is taken as it is.
+GIVEN_MODELS = {
+    "source": "<data>/source/manifest.json",
+    "second-size": "<data>/second-size/manifest.json",
+}
+
+
 def model_manifest(run):
-    """The manifest of the model of a run: the source as prepared, or what was fused."""
-    needs_fusing = METHODS[PROJECT.runs[run].method].needs_target
-    return (
-        f"<runs>/{run}/model/manifest.json"
-        if needs_fusing
-        else "<data>/source/manifest.json"
+    """The manifest of the model of a run: a given one as prepared, or what was fused."""
+    return GIVEN_MODELS.get(
+        PROJECT.runs[run].method, f"<runs>/{run}/model/manifest.json"
     )
 
 

@@ -167,7 +167,7 @@ def _require_method(project: Project, run_id: str, *, learned: bool) -> None:
     method = project.run(run_id).method
     info = METHODS[method]
     if not info.needs_target:
-        raise BadInput(f"run {run_id} is the source itself; it is evaluated as it is")
+        raise BadInput(f"run {run_id} is a model as it is; nothing is made for it")
     if info.learned != learned:
         command, verb = ("learn", "learned") if info.learned else ("build", "built")
         raise BadInput(f"run {run_id} ({method}) is {verb}; use `lemon {command}`")

@@ -15,7 +15,9 @@ from lemon.commands.options import (
     require_model,
     require_writable,
 )
+from lemon.config import SourceSettings
 from lemon.errors import BadInput
+from lemon.presets import Project
 
 
 def add(commands: Commands) -> None:
@@ -58,13 +60,15 @@ def add(commands: Commands) -> None:
     steps = prepare.add_subparsers(required=True, metavar="STEP")
     for name, run, summary in (
         ("source", _source, "write the source model as a Hugging Face folder"),
+        ("second-size", _second_size, "the same for a second size, where the preset has one"),
         ("text", _text, "tokenise and pack the text, training and held-out"),
         ("tasks", _tasks, "write the benchmark rows in the layout of the Hub"),
     ):
         source = " --source data/laptop/source" if name == "text" else ""
+        preset = "gpu" if name == "second-size" else "laptop"
         example = (
-            f"lemon prepare {name} --preset laptop --assets data/laptop/assets.lock.json{source} "
-            f"--out data/laptop/{name}"
+            f"lemon prepare {name} --preset {preset} --assets data/{preset}/assets.lock.json"
+            f"{source} --out data/{preset}/{name}"
         )
         parser = add_command(steps, name, run, summary, example)
         add_preset(parser)
@@ -102,12 +106,26 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
 def _source(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
+    _model(arguments, project, project.preset.source)
+
+
+def _second_size(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    second_size = project.preset.second_size
+    if second_size is None:
+        raise BadInput(
+            f"preset {project.preset_name} has no second size; describe one in second_size"
+        )
+    _model(arguments, project, second_size)
+
+
+def _model(arguments: argparse.Namespace, project: Project, settings: SourceSettings) -> None:
     _require_inputs(arguments)
     from lemon.data.assets import default_cache, read_lock
     from lemon.data.source_model import prepare_source
 
     prepare_source(
-        project.preset.source,
+        settings,
         lock=read_lock(arguments.assets),
         cache=default_cache(),
         out=arguments.out,

@@ -1,4 +1,4 @@
-"""The source model as a plain Hugging Face folder: converted, copied or drawn; then checked."""
+"""A given model as a plain Hugging Face folder: converted, copied or drawn; then checked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMPLETION_TOKENS = 4
 def prepare_source(
     settings: SourceSettings, *, lock: Lock, cache: Path, out: Path, seed: int
 ) -> None:
-    """Make the source model's folder: weights, config, tokenizer and, last, the manifest.
+    """Make the folder of a given model: weights, config, tokenizer and, last, the manifest.
 
     Args:
         settings: kind, asset, shape and number format.
@@ -47,7 +47,7 @@ def prepare_source(
     shape = LlamaShape(**settings.shape.model_dump())
     asset = settings.asset
     if asset is None and settings.kind != "random":
-        raise BadInput(f"source.asset: a source of kind {settings.kind} needs one")
+        raise BadInput(f"{settings.label}: a model of kind {settings.kind} needs an asset")
     with atomic_folder(out) as temporary:
         if settings.kind == "random" or asset is None:
             write_random_model(temporary, shape, settings.dtype, seed)
@@ -149,7 +149,7 @@ def _check_shape(found: LlamaShape, expected: LlamaShape, asset: str) -> None:
     ]
     if differences:
         raise BadInput(
-            f"asset {asset}: {'; '.join(differences)}; correct source.shape in the preset"
+            f"asset {asset}: {'; '.join(differences)}; correct the shape of {asset} in the preset"
         )
 
 

@@ -14,6 +14,11 @@ def figure_departures(project: Project, spec: FigureSpec) -> list[Departure]:
     found = []
     if source != paper["source"]:
         found.append(Departure("model", source, paper["source"]))
+    for panel in spec.panels:
+        given = project.given_model(panel.run)
+        name = panel.run if given is None else given.label
+        if panel.shows_second_size and name != paper["second_size"]:
+            found.append(Departure("second size", name, paper["second_size"]))
     for run in spec.runs:
         if METHODS[project.run(run).method].learned:
             found += _learning(project, run, paper)

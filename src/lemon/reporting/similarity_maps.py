@@ -59,9 +59,9 @@ def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataF
 
 
 def panel_label(project: Project, panel: FigurePanel) -> str:
-    """The title of a panel: the source's is the model's own name."""
-    is_source = project.run(panel.run).target is None
-    return project.preset.source.label if is_source else panel.label
+    """The title of a panel: that of a model taken as it is is the model's own name."""
+    given = project.given_model(panel.run)
+    return panel.label if given is None else given.label
 
 
 def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
