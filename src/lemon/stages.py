@@ -31,7 +31,7 @@ RULE_VERSIONS: dict[str, int] = {
     "fuse": 1,
     "evaluate": 2,
     "cka": 1,
-    "table": 6,
+    "table": 7,
     "figure_numbers": 2,
     "figure": 4,
     "report": 1,

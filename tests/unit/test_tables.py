@@ -13,6 +13,7 @@ from fabricated_runs import write_runs
 from lemon.errors import BadInput
 from lemon.presets import Project, load_project
 from lemon.reporting.cells import rounded_perplexity, signed
+from lemon.reporting.document import blocks
 from lemon.reporting.published import published_row, published_rows
 from lemon.reporting.scores import OPPOSITE_ORDER, SAME_ORDER, TIED, order_verdict
 from lemon.reporting.statistics import Interval
@@ -156,6 +157,21 @@ def test_every_rendering_shows_the_same_numbers(rendered: Path, lines: pd.DataFr
     for text in plain.values():
         assert "RedPajama" in text  # the departures
         assert "39.94" in text  # the misprinted average
+
+
+def test_only_a_lead_is_bold(project: Project, rendered: Path) -> None:
+    frame = pd.read_csv(rendered / "tables" / "table3.csv", dtype={"in_paper": str})
+    in_block, column = frame["target"] == "depth-75", [*TASKS, "average"].index("piqa")
+
+    def bold(lines: pd.DataFrame) -> list[int]:
+        block = blocks(project, "table3", lines)[1]
+        return [index for row in block.rows for index, cell in enumerate(row.cells) if cell.best]
+
+    assert column in bold(frame)
+    frame.loc[in_block & (frame["task"] == "piqa"), "value"] = 0.5
+    assert bold(frame)
+    assert column not in bold(frame)
+    assert not bold(frame[~in_block | (frame["run"] == "cut-75")])
 
 
 def test_the_same_outcomes_give_the_same_files(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -161,7 +161,8 @@ def _notes(project: Project, table: str, frame: pd.DataFrame, shots: str) -> lis
         "bootstrap within each task for means over tasks or seeds. Tasks are held fixed.",
         "Perplexity is on held-out text of the training domains"
         + ("; the paper prints none." if published else "."),
-        f"Bold: best of its {size} among the rows run here, whether or not the lead is resolved.",
+        f"Bold: best of its {size} among the rows run here, where they differ, whether or not the "
+        "lead is resolved.",
     ]
     if (frame["verdict"].isin([SAME_ORDER, OPPOSITE_ORDER, TIED])).any():
         notes.append(
@@ -206,14 +207,20 @@ def blocks(project: Project, table: str, frame: pd.DataFrame) -> list[Block]:
     return found
 
 
+def _leading(lines: pd.DataFrame, best: Callable[[pd.Series], float]) -> dict[str, float]:
+    """The best value of each task in which the rows of a size differ."""
+    values = {str(task): own.dropna() for task, own in lines.groupby("task")["value"]}
+    return {task: best(own) for task, own in values.items() if own.nunique() > 1}
+
+
 def _rows(
     lines: pd.DataFrame, tasks: tuple[str, ...], *, mark_best: bool, part_ours: bool
 ) -> Iterator[Row]:
     names = [*tasks, AVERAGE]
     accuracy = lines[~lines["task"].isin([HELDOUT, LEARNING])]
     loss = lines[(lines["task"] == HELDOUT) & (lines["metric"] == "loss")]
-    highest = accuracy.groupby("task")["value"].max() if mark_best else {}
-    lowest = loss["value"].min() if mark_best else None
+    highest = _leading(accuracy, max) if mark_best else {}
+    lowest = _leading(loss, min).get(HELDOUT) if mark_best else None
     previous_in_paper = True
     for method, own in lines.groupby("method", sort=False):
         scores = own[own["task"].isin(names)].set_index("task").loc[names]
@@ -224,7 +231,7 @@ def _rows(
         seeds = int(scores["seeds"].iloc[0])
         notes = [NOT_RUN if not run else "", f"{seeds} seeds" if seeds > 1 else ""]
         cells = [
-            accuracy_cell(scores.loc[name], best=mark_best and highest[name] == score)
+            accuracy_cell(scores.loc[name], best=highest.get(name) == score)
             for name, score in scores["value"].items()
         ]
         cells.append(perplexity_cell(heldout, lowest))

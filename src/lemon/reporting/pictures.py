@@ -199,12 +199,13 @@ _OURS: dict[str, Any] = {
     "color": OURS,
     "linestyle": "none",
     "zorder": 4,
+    "clip_on": False,  # a point at 0 is a whole one
 }
 _GUESSING: dict[str, Any] = {
     **{"color": SOFT, "linewidth": 0.8, "linestyle": (0, (1, 2)), "zorder": 1}
 }
 _PAPER: dict[str, Any] = {
-    **{"marker": "D", "markersize": 4.4, "linestyle": "none", "zorder": 3},
+    **{"marker": "D", "markersize": 4.4, "linestyle": "none", "zorder": 3, "clip_on": False},
     **{"markerfacecolor": "white", "markeredgecolor": SOFT, "markeredgewidth": 1.0},
 }
 
