@@ -35,7 +35,7 @@ RULE_VERSIONS: dict[str, int] = {
     "figure_numbers": 2,
     "figure": 4,
     "report": 1,
-    "track": 3,
+    "track": 4,
 }
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_STORE = "mlflow.db"  # an SQLite file in the working folder
 ARTIFACTS = "mlartifacts"
 KEY, DIGEST = "lemon.key", "lemon.digest"  # tags by which a replay knows its runs
+DESCRIPTION = "mlflow.note.content"  # what the page of a run shows as its description
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # what MLflow takes in one batch
 
 
@@ -193,7 +194,8 @@ def _write(client: MlflowClient, experiment: str, record: Record) -> str:
         client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_REQUEST])
     for path in record.files:
         client.log_artifact(run_id, str(path))
-    tags = [RunTag(key, value) for key, value in record.tags.items()]
+    texts = record.tags | ({DESCRIPTION: record.description} if record.description else {})
+    tags = [RunTag(key, value) for key, value in texts.items()]
     client.log_batch(run_id, tags=[*tags, RunTag(DIGEST, record.digest)])
     client.set_terminated(run_id, end_time=record.ended_ms)
     return run_id

@@ -8,11 +8,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from drawn_figures import falling_map, write_maps
 from fabricated_runs import write_metrics, write_outcomes, write_runs
 from mlflow.tracking import MlflowClient
 
 from lemon.errors import BadInput
 from lemon.presets import Project, load_project
+from lemon.reporting.figures import write_figure
 from lemon.reporting.records import step_metrics, table_records
 from lemon.reporting.tables import write_table
 from lemon.reporting.tracker_view import TAG_PREFIX
@@ -115,6 +117,20 @@ def test_the_table_is_an_artifact(tracked: Path) -> None:
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
     kinds = ("csv", "md", "tex", "html", "png", "manifest.json")
     assert names == {f"table3.{kind}" for kind in kinds}
+
+
+def test_the_page_of_a_figure_says_what_it_shows(workplace: Path, project: Project) -> None:
+    write_maps(project, "figure2", workplace / "runs", {"source": falling_map(30)})
+    write_figure(project, "figure2", workplace / "runs", workplace / "results" / "figures")
+    track(project, "figure2", workplace / "runs", workplace / "results", workplace / "track.json")
+    client = MlflowClient(f"sqlite:///{workplace / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("figure2 (laptop)")
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.data.tags["C22"] == "holds"
+    description = run.data.tags["mlflow.note.content"]
+    assert "C22, Neighbouring layers have more similar attention weights" in description
+    assert "**holds**" in description
+    assert description.endswith("(paper LLaMA2-7B).")
 
 
 def test_the_store_has_a_view_of_the_table(tracked: Path) -> None:

@@ -33,6 +33,11 @@ class Finding:
     measured: str
     verdict: str | None
 
+    def in_words(self) -> str:
+        """The claim, its verdict and what was measured, as Markdown."""
+        named = ", ".join(filter(None, (self.claim, self.statement)))
+        return f"{named}: " + (f"**{self.verdict}**; " if self.verdict else "") + self.measured
+
 
 @dataclass(frozen=True)
 class FigureNumbers:
@@ -53,6 +58,11 @@ class FigureNumbers:
     findings: list[Finding] = field(default_factory=list)
     departures: list[dict[str, Any]] = field(default_factory=list)
     inputs: dict[str, str] = field(default_factory=dict)
+
+    def in_words(self) -> str:
+        """Title, what the numbers say of each claim, and the caption, as Markdown."""
+        found = "\n".join(f"- {finding.in_words()}" for finding in self.findings)
+        return "\n\n".join(filter(None, (f"**{self.title}**", found, self.caption)))
 
 
 def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:

@@ -20,6 +20,7 @@ from lemon.presets import Project
 from lemon.provenance import file_digest, read_manifest
 from lemon.registry import METHODS, TableSpec
 from lemon.reporting.costs import total_cost
+from lemon.reporting.figure_numbers import read_numbers
 from lemon.reporting.results import RunResult, read_runs
 from lemon.reporting.rows import ScoredRow, scored_rows
 from lemon.reporting.run_parameters import run_parameters, texts
@@ -50,6 +51,7 @@ class Record:
         params, tags: texts by name.
         metrics: every value, step metrics in order.
         files: kept beside the run.
+        description: what a reader of its page should know, Markdown.
     """
 
     key: str
@@ -60,12 +62,14 @@ class Record:
     tags: dict[str, str] = field(default_factory=dict)
     metrics: list[Metric] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    description: str = ""
 
     @property
     def digest(self) -> str:
         """A sha256 of the content; manifests of tables hold times and don't count."""
         content = {
             "name": self.name,
+            **({"description": self.description} if self.description else {}),
             "params": self.params,
             "tags": self.tags,
             "metrics": [[m.name, repr(float(m.value)), m.step] for m in self.metrics],
@@ -190,6 +194,7 @@ def _summary(project: Project, table: str, results: Path) -> Record:
         raise BadInput(f"{path}: the {kind} is not rendered; run `lemon {kind} --{kind} {table}`")
     manifest = read_manifest(path)
     code = manifest.get("code", {})
+    numbers = read_numbers(path.parent, table) if kind == "figure" else None
     return Record(
         key=f"{project.preset_name}/{table}",
         name=f"{table}: files and pictures",
@@ -204,8 +209,10 @@ def _summary(project: Project, table: str, results: Path) -> Record:
                 "git_dirty": code.get("dirty"),
                 "config_digest": project.digest(),
                 **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
+                **{f.claim: f.verdict for f in (numbers.findings if numbers else []) if f.claim},
             }
         ),
+        description=numbers.in_words() if numbers else project.entry(table).title,
         files=sorted({*files, *(results / "figures").glob(f"{table}.*")}),
     )
 
