@@ -86,10 +86,11 @@ class Project:
 
     def target_shape(self, run_id: str) -> LlamaShape:
         """The sizes of the model that a run ends with."""
-        given = self.given_model(run_id)
-        if given is not None:
-            return given_shape(given)
-        return self.shape_of(self.runs[run_id].target or "")
+        target, given = self.run(run_id).target, self.given_model(run_id)
+        if target is not None:
+            return self.shape_of(target)
+        assert given is not None  # a preset without a second size has no such run
+        return given_shape(given)
 
     def shape_of(self, target: str) -> LlamaShape:
         """The sizes of a symbolic target.
