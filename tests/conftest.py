@@ -12,6 +12,10 @@ import torch
 from learning_world import LearningWorld, write_learning_world
 from models import GROUPED_TIED, PLAIN_UNTIED, write_tiny_model
 
+from lemon.cli import main
+
+LAPTOP = ["--config", str(Path(__file__).parents[1] / "config")]
+
 
 def pytest_configure() -> None:
     """One thread here and in child processes: for models this small a second one is in the way."""
@@ -35,6 +39,35 @@ def tiny_untied_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def learning_world(tmp_path_factory: pytest.TempPathFactory) -> LearningWorld:
     """Source and packed text of the smoke preset."""
     return write_learning_world(tmp_path_factory.mktemp("learning-world"))
+
+
+def prepared(what: str, lock: Path, folder: Path) -> Path:
+    """What `lemon prepare` makes of the laptop preset's assets."""
+    command = [*LAPTOP, "prepare", what, "--preset", "laptop", "--assets", str(lock)]
+    assert main([*command, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def laptop_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lock file of the laptop preset's assets, fetched where the cache lacks them."""
+    lock = tmp_path_factory.mktemp("laptop") / "assets.lock.json"
+    if main([*LAPTOP, "fetch", "--preset", "laptop", "--out", str(lock)]):
+        assert not os.environ.get("CI"), "the assets can't be fetched"
+        pytest.skip("the assets of the laptop preset can't be fetched")
+    return lock
+
+
+@pytest.fixture(scope="session")
+def laptop_source(laptop_assets: Path) -> Path:
+    """The laptop preset's source model."""
+    return prepared("source", laptop_assets, laptop_assets.parent / "source")
+
+
+@pytest.fixture(scope="session")
+def laptop_tasks(laptop_assets: Path) -> Path:
+    """The laptop preset's benchmark rows, in the layout of the Hub."""
+    return prepared("tasks", laptop_assets, laptop_assets.parent / "tasks")
 
 
 @pytest.fixture(scope="module")

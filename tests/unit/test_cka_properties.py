@@ -167,11 +167,8 @@ def test_progress_is_told_when_it_is_time(source_of_three, monkeypatch, capsys):
 
 @pytest.mark.assets
 @pytest.mark.parametrize("type", ["k", "o"])
-def test_equals_the_formula_on_real_weights(type):
-    folder = Path(__file__).parents[2] / "data" / "laptop" / "source"
-    if not folder.is_dir():
-        pytest.skip("the laptop preset's source model is not prepared")
-    source = Checkpoint(folder)
+def test_equals_the_formula_on_real_weights(type, laptop_source):
+    source = Checkpoint(laptop_source)
     computed = cka_matrices(source, f"{type}_proj")
     layers = []
     for layer in range(0, source.shape.num_hidden_layers, 7):

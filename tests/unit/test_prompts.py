@@ -25,10 +25,6 @@ from lemon.registry import TASKS
 REPOSITORY = Path(__file__).parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden" / "prompts.json"
 SHARED_DATA = Path(os.environ.get("LEMON_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
-ROWS = {
-    "packaged": Path(os.environ.get("LEMON_PACKAGED_TASKS", REPOSITORY / "data/laptop/tasks")),
-    "mirror": SHARED_DATA / "eval",
-}
 DOCUMENTS = 5  # a task in the golden file
 BUILT_IN = {
     "sciq": "sciq/sciq.yaml",
@@ -121,16 +117,23 @@ def test_fixed_prompts_are_lm_evals_own_and_the_golden_ones(
     check_golden(name, "generated", generated, tmp_path)
 
 
+@pytest.mark.assets
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("kind", ROWS)
-def test_prompts_of_real_rows_are_lm_evals_own_and_the_golden_ones(
-    kind: str, name: str, tmp_path: Path
+def test_prompts_of_packaged_rows_are_lm_evals_own_and_the_golden_ones(
+    name: str, laptop_tasks: Path, tmp_path: Path
+) -> None:
+    check_golden(name, "packaged", laptop_tasks, tmp_path)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_prompts_of_the_hubs_rows_are_lm_evals_own_and_the_golden_ones(
+    name: str, tmp_path: Path
 ) -> None:
     config = {"mmlu": "anatomy", **{task: place[1] for task, place in REPOSITORIES.items()}}[name]
-    place = ROWS[kind] / REPOSITORIES[name][0] / {"default": "data"}.get(config, config or "")
-    if not place.is_dir():
-        pytest.skip(f"no {kind} rows of {name}; `lemon prepare tasks` and LEMON_SHARED_DATA")
-    check_golden(name, kind, ROWS[kind], tmp_path)
+    rows = SHARED_DATA / "eval"
+    if not (rows / REPOSITORIES[name][0] / {"default": "data"}.get(config, config or "")).is_dir():
+        pytest.skip(f"no rows of {name} in the Hub's layout; LEMON_SHARED_DATA names a folder")
+    check_golden(name, "mirror", rows, tmp_path)
 
 
 @pytest.mark.parametrize("name", TASKS)
