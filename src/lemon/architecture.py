@@ -24,6 +24,10 @@ class Axis(StrEnum):
     FFN = "ffn"  # FFN neurons
 
 
+# Beyond these no model is known, and checking the tensors of one would take long.
+MOST_LAYERS = 10_000
+LARGEST_SIZE = 1 << 24
+
 # The nine parameter types of a layer (the paper's T), with the name inside a decoder layer and
 # the roles of the axes in the Hugging Face layout [out, in].
 LAYER_TYPES: dict[str, tuple[str, tuple[Axis, ...]]] = {
@@ -37,6 +41,9 @@ LAYER_TYPES: dict[str, tuple[str, tuple[Axis, ...]]] = {
     "ln1": ("input_layernorm", (Axis.HIDDEN,)),
     "ln2": ("post_attention_layernorm", (Axis.HIDDEN,)),
 }
+
+# Keys of a config.json by which transformers loads other weights than those of the model's files.
+FOREIGN_KEYS = ("quantization_config", "transformers_weights")
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,14 @@ class LlamaShape:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name != "tie_word_embeddings" and value < 1:
-                raise BadInput(f"{name} is {value}; it must be at least 1")
+            wanted = bool if name == "tie_word_embeddings" else int
+            if type(value) is not wanted:
+                kind = "true or false" if wanted is bool else "a whole number"
+                raise BadInput(f"{name} is {str(value)[:40]!r}; it must be {kind}")
+            most = MOST_LAYERS if name == "num_hidden_layers" else LARGEST_SIZE
+            if wanted is int and not 1 <= value <= most:
+                given = value if abs(value) < 10**12 else "a number of over 12 digits"
+                raise BadInput(f"{name} is {given}; it must be at least 1 and at most {most}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise BadInput(
                 f"num_attention_heads is {self.num_attention_heads}, which num_key_value_heads "
@@ -110,17 +123,27 @@ class LlamaShape:
         for flag in ("attention_bias", "mlp_bias"):
             if config.get(flag):
                 raise BadInput(f"{flag} is true; LLaMA models with biases are not supported")
+        for key in FOREIGN_KEYS:
+            if config.get(key):
+                raise BadInput(
+                    f"{key} is set, which changes the weights that are loaded; save the plain "
+                    "model, without quantisation or adapters"
+                )
         try:
-            heads = config["num_attention_heads"]
+            heads, width = config["num_attention_heads"], config["hidden_size"]
+            head_dim: Any = config.get("head_dim")
+            if head_dim is None and isinstance(heads, int) and isinstance(width, int) and heads > 0:
+                head_dim = width // heads
+            groups = config.get("num_key_value_heads")
             return cls(
                 num_hidden_layers=config["num_hidden_layers"],
-                hidden_size=config["hidden_size"],
+                hidden_size=width,
                 intermediate_size=config["intermediate_size"],
                 num_attention_heads=heads,
-                num_key_value_heads=config.get("num_key_value_heads") or heads,
-                head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+                num_key_value_heads=heads if groups is None else groups,
+                head_dim=head_dim,
                 vocab_size=config["vocab_size"],
-                tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+                tie_word_embeddings=config.get("tie_word_embeddings", False),
             )
         except KeyError as missing:
             raise BadInput(f"the model's config.json has no {missing}") from None

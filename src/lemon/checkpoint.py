@@ -1,21 +1,26 @@
 """A Hugging Face model folder as a set of tensors that are read and written one at a time.
 
-Opening a folder reads only headers, needs no torch, and finds every missing, misshapen or cut
-tensor, so that a bad model is refused at once.
+Opening a folder reads only headers and small files, needs no torch, and finds every missing,
+misshapen or cut tensor, so that a bad model is refused at once. A folder that the program wrote
+has a manifest, and its files and weights are held against the digests there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from typing_extensions import TypedDict
+
 from lemon.architecture import LlamaShape, TensorSpec, tensor_specs
 from lemon.errors import BadInput
-from lemon.storage import atomic_folder, write_json
+from lemon.json_file import read_json
+from lemon.manifest import MANIFEST, files_below, listed_files, read_manifest, require_digest
+from lemon.storage import inside, write_json
 from lemon.tensor_file import FORMATS, TensorFile, write_tensor_file
 
 if TYPE_CHECKING:
@@ -25,7 +30,22 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # What a model folder holds beside weights and sizes: tokenizer, chat template, generation.
 COMPANION_SUFFIXES = {".json", ".txt", ".model", ".jinja"}
-NOT_COMPANIONS = {"config.json", "manifest.json", INDEX}
+NOT_COMPANIONS = {"config.json", MANIFEST, INDEX}
+# transformers adds an adapter to the weights wherever it finds one.
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+COPY_AGAIN = "copy or prepare the model folder again"
+# Bits of the exponent, all set in what is not finite, and the unsigned type to look at them.
+EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {
+    "F32": (np.uint32, 0x7F800000),
+    "BF16": (np.uint16, 0x7F80),
+    "F16": (np.uint16, 0x7C00),
+}
+
+
+class ShardIndex(TypedDict):
+    """`model.safetensors.index.json`: the file of each tensor."""
+
+    weight_map: dict[str, str]
 
 
 class Checkpoint:
@@ -39,12 +59,16 @@ class Checkpoint:
         format: number format of the weights as safetensors names it; F32 where they are mixed.
 
     Raises:
-        BadInput: the folder is no LLaMA model, or a tensor is missing, misshapen or cut short.
+        BadInput: the folder is no LLaMA model, a tensor is missing, misshapen or cut short, a small
+            file is damaged, or there is something that would change what is loaded.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.config: dict[str, Any] = _read_json(self.path / "config.json")
+        self._check_files()
+        self.config: dict[str, Any] = read_json(
+            self.path / "config.json", dict[str, Any], "name a Hugging Face model folder"
+        )
         try:
             self.shape = LlamaShape.from_config(self.config)
         except BadInput as error:
@@ -80,14 +104,76 @@ class Checkpoint:
         """SHA-256 over name, format, shape and bytes of each tensor in the order of `specs`.
 
         The same weights give the same digest however they are sharded.
+
+        Raises:
+            BadInput: a weight is not finite, or the folder's manifest has another digest.
         """
         digest = hashlib.sha256()
         for name in self.specs:
-            entry = self._files[name].entries[name]
-            digest.update(f"{name} {entry.format} {entry.shape}\n".encode())
-            for chunk in self._files[name].read_bytes(name):
+            digest.update(self._described(name))
+            for chunk in self._finite_chunks(name):
                 digest.update(chunk)
+        found = digest.hexdigest()
+        if (expected := self._recorded.get("weights")) not in (None, found):
+            raise BadInput(
+                f"{self.path / WEIGHTS}: is damaged; the weights have the digest {found}, but "
+                f"{MANIFEST} says {expected}; {COPY_AGAIN}"
+            )
+        return found
+
+    def verify(self, names: Iterable[str]) -> None:
+        """Hold single tensors against the folder's manifest, where it has one, before use.
+
+        Raises:
+            BadInput: a tensor is not the one that was written.
+        """
+        recorded = self._recorded.get("tensors", {})
+        for name in names:
+            if recorded and self._tensor_digest(name) != recorded.get(name):
+                raise BadInput(
+                    f"{self._files[name].path}: is damaged, {name} is not the tensor whose digest "
+                    f"is in {MANIFEST}; {COPY_AGAIN}"
+                )
+
+    def _tensor_digest(self, name: str) -> str:
+        digest = hashlib.sha256(self._described(name))
+        for chunk in self._files[name].read_bytes(name):
+            digest.update(chunk)
         return digest.hexdigest()
+
+    def _described(self, name: str) -> bytes:
+        entry = self._files[name].entries[name]
+        return f"{name} {entry.format} {entry.shape}\n".encode()
+
+    def _finite_chunks(self, name: str) -> Iterator[bytes]:
+        file = self._files[name]
+        unsigned, exponent = EXPONENTS[file.entries[name].format]
+        for chunk in file.read_bytes(name):
+            if (np.frombuffer(chunk, unsigned) & exponent).max() == exponent:
+                raise BadInput(
+                    f"{file.path}: {name} holds values that are not finite; {COPY_AGAIN}"
+                )
+            yield chunk
+
+    def _check_files(self) -> None:
+        """Refuse adapters, and files other than those that the folder's manifest lists."""
+        manifest = self.path / MANIFEST
+        listed = listed_files(manifest)
+        self._recorded: dict[str, Any] = read_manifest(manifest) if manifest.is_file() else {}
+        for name in ADAPTERS:
+            if (self.path / name).exists():
+                raise BadInput(
+                    f"{self.path / name}: an adapter would be added to the weights; merge it into "
+                    "the model and save that, or take the file away"
+                )
+        if listed is None:
+            return
+        for path in files_below(self.path):
+            if path.relative_to(self.path).as_posix() not in listed:
+                raise BadInput(f"{path}: is not among the files of {manifest}; take it away")
+        for name, digest in listed.items():
+            if name != WEIGHTS:  # held against its own digests when it is read
+                require_digest(self.path / name, digest, str(manifest))
 
     def _open_files(self) -> list[TensorFile]:
         if (self.path / WEIGHTS).is_file():
@@ -97,8 +183,9 @@ class Checkpoint:
                 f"{self.path}: holds neither {WEIGHTS} nor {INDEX}; save the model with "
                 "save_pretrained, which writes safetensors"
             )
-        weight_map = _read_json(self.path / INDEX).get("weight_map", {})
-        return [TensorFile(self.path / shard) for shard in sorted(set(weight_map.values()))]
+        index = read_json(self.path / INDEX, ShardIndex, COPY_AGAIN)
+        shards = sorted(set(index["weight_map"].values()))
+        return [TensorFile(inside(self.path, shard)) for shard in shards]
 
     def _check(self) -> None:
         """Hold the tensors against the sizes of the config, and report every fault at once."""
@@ -131,7 +218,7 @@ def write_checkpoint(
     """Write a model folder that `AutoModelForCausalLM.from_pretrained` opens, tensor by tensor.
 
     Args:
-        out: the folder; it appears whole or not at all, and replaces a model folder.
+        out: an empty folder.
         shape: sizes of the model.
         tensors: every tensor of the model, in any order and float format; each whole, or in
             successive slices of rows.
@@ -139,49 +226,36 @@ def write_checkpoint(
         dtype: number format of the stored weights; each value is rounded to it once.
 
     Raises:
-        BadInput: `out` holds something that is not a model, or may not be written.
-        WorkFailed: the disk is full, or a weight is not finite.
+        BadInput: `like` is no model folder.
+        WorkFailed: a weight is not finite.
     """
     format = {f"torch.{name}": key for key, (name, _) in FORMATS.items()}[str(dtype)]
-    config = shape.to_config(_read_json(like / "config.json"))
+    config = shape.to_config(read_json(like / "config.json", dict[str, Any], COPY_AGAIN))
     config.pop("torch_dtype", None)  # the older name of the same key
     config["dtype"] = FORMATS[format][0]
-    check_replaceable(out)
-    with atomic_folder(out) as folder:
-        write_tensor_file(
-            folder / WEIGHTS,
-            {spec.name: spec.shape for spec in tensor_specs(shape)},
-            tensors,
-            format=format,
-            metadata={"format": "pt"},  # without it transformers refuses the file
-        )
-        for file in sorted(like.iterdir()):
-            if file.suffix in COMPANION_SUFFIXES and file.name not in NOT_COMPANIONS:
-                shutil.copyfile(file, folder / file.name)
-        write_json(folder / "config.json", config)
+    out.mkdir(parents=True, exist_ok=True)
+    write_tensor_file(
+        out / WEIGHTS,
+        {spec.name: spec.shape for spec in tensor_specs(shape)},
+        tensors,
+        format=format,
+        metadata={"format": "pt"},  # without it transformers refuses the file
+    )
+    for file in sorted(like.iterdir()):
+        if file.suffix in COMPANION_SUFFIXES and file.name not in NOT_COMPANIONS:
+            shutil.copyfile(file, out / file.name)
+    write_json(out / "config.json", config)
 
 
-def check_replaceable(out: Path) -> None:
-    """Refuse to replace anything but an earlier model folder.
+def weights_in(folder: Path) -> dict[str, Any]:
+    """The entries of a model folder's manifest by which its weights are known again.
+
+    Returns:
+        `weights`, the digest of all of them, and `tensors`, that of each.
 
     Raises:
-        BadInput: `out` is a file, or a folder with contents and no config.json.
+        BadInput: the folder holds no whole model, or a weight is not finite.
     """
-    if out.is_file() or (
-        out.is_dir() and any(out.iterdir()) and not (out / "config.json").exists()
-    ):
-        raise BadInput(f"{out}: exists and is not a model folder; name a new folder")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadInput(f"{path}: no such file; name a Hugging Face model folder") from None
-    except OSError as error:
-        raise BadInput(f"{path}: can't be read: {error.strerror}") from error
-    except ValueError as error:
-        raise BadInput(f"{path}: is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}: must hold a JSON object")
-    return value
+    checkpoint = Checkpoint(folder)
+    tensors = {name: checkpoint._tensor_digest(name) for name in checkpoint.specs}
+    return {"weights": checkpoint.digest(), "tensors": tensors}

@@ -1,115 +1,28 @@
-"""Where a result comes from: the manifest that every job writes last.
+"""Where a result comes from: code, machine, software and what a job took, for its manifest.
 
-A manifest names the code (commit, digest of uncommitted changes), the settings, the inputs by
-digest, the machine, the software, and what the job took. It holds no environment variable, no
-credential and no path of the user's home.
+Nothing here holds an environment variable, a credential or a path of the user's home.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import re
 import resource
 import subprocess
 import sys
-import time
-from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lemon.errors import BadInput
-from lemon.storage import write_json
-
-FORMAT_VERSION = 1
 LIBRARIES = (
     *("torch", "transformers", "tokenizers", "safetensors", "gguf", "lm_eval", "datasets"),
     *("numpy", "scipy", "pandas", "pyarrow", "mlflow", "snakemake", "lemon-reproduction"),
 )
 LOCK_FILES = ("requirements.lock", "requirements.txt", "uv.lock", "pylock.toml")
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-
-
-def write_manifest(
-    path: Path,
-    stage: str,
-    *,
-    settings: dict[str, Any] | None = None,
-    inputs: dict[str, str] | None = None,
-    seed: int | None = None,
-    started: float,
-    **extra: Any,
-) -> None:
-    """Write the manifest of a finished job; the last thing that a job does.
-
-    Args:
-        path: usually `manifest.json` in the folder that the job made.
-        stage: which step of the flow this was, e.g. "learn".
-        settings: what decided the output, resolved.
-        inputs: digest by name of everything that the job read.
-        seed: of the job's random numbers; None where it drew none.
-        started: `time.monotonic()` at the start of the job; wall time is counted from it.
-        extra: further entries, on the top level; a name used here replaces the default entry.
-
-    Raises:
-        BadInput, WorkFailed: the file can't be written.
-    """
-    write_json(
-        path,
-        manifest(stage, settings=settings, inputs=inputs, seed=seed, started=started, **extra),
-    )
-
-
-def manifest(
-    stage: str,
-    *,
-    settings: dict[str, Any] | None = None,
-    inputs: dict[str, str] | None = None,
-    seed: int | None = None,
-    started: float,
-    **extra: Any,
-) -> dict[str, Any]:
-    """The content of a manifest, as `write_manifest` writes it; JSON values only."""
-    content = {
-        "format_version": FORMAT_VERSION,
-        "stage": stage,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "settings": settings or {},
-        "inputs": inputs or {},
-        "seed": seed,
-        "code": code_state(),
-        "host": host(),
-        "threads": threads(),
-        "device": device(),
-        "versions": {"python": platform.python_version(), **library_versions()},
-        "wall_s": round(time.monotonic() - started, 3),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "peak_memory_children_bytes": _resident_peak(resource.RUSAGE_CHILDREN),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **extra,
-    }
-    return without_private_parts(json.loads(json.dumps(content, default=str)))
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest.
-
-    Raises:
-        BadInput: there is none, or it is no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no manifest here; the step that writes it has not ended") from None
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: not a readable manifest ({error}); remove it and rerun") from None
-    if not isinstance(content, dict):
-        raise BadInput(f"{path}: not a manifest but a {type(content).__name__}; remove it, rerun")
-    return content
 
 
 def file_digest(path: Path) -> str:
@@ -259,9 +172,10 @@ def peak_memory_bytes() -> int:
         found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.M)
         if found:
             return int(found[1]) * 1024
-    return _resident_peak(resource.RUSAGE_SELF)
+    return resident_peak(resource.RUSAGE_SELF)
 
 
-def _resident_peak(who: int) -> int:
+def resident_peak(who: int) -> int:
+    """The largest resident memory so far, in bytes, of `resource.RUSAGE_SELF` or `_CHILDREN`."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(who).ru_maxrss * unit

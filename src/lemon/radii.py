@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lemon.architecture import Axis, LlamaShape
@@ -54,7 +55,9 @@ class Radii:
 def legal_radii(axis: Axis, source: LlamaShape, target: LlamaShape) -> list[int]:
     """Every radius that divides both sizes of an axis and cuts no head unevenly, ascending."""
     large, small, head = source.axis_size(axis), target.axis_size(axis), source.head_dim
-    common = [r for r in range(1, small + 1) if large % r == 0 and small % r == 0]
+    both = math.gcd(large, small)
+    below = [r for r in range(1, math.isqrt(both) + 1) if both % r == 0]
+    common = sorted({*below, *(both // r for r in below)})
     if axis is Axis.KEY_VALUE:
         return [r for r in common if head % r == 0 or r % head == 0]
     return common

@@ -1,28 +1,42 @@
-"""Files appear whole or not at all: written beside their place, then renamed."""
+"""Files and folders appear whole or not at all: written beside their place, then renamed.
+
+What a killed process left beside its place is removed by the next one that writes there. A process
+holds a lock on what it is writing, which the kernel drops when it ends, however it ends.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
+import secrets
 import shutil
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lemon.errors import BadInput, LemonError, WorkFailed
 
+LOCK = ".in-use"  # in a folder that several commands write into
+LONGEST_STEM = 100  # of a file's name inside that of its temporary file; names end at 255 bytes
+
 
 def storage_error(error: OSError, path: Path) -> LemonError:
-    """Say in one message what the system's refusal means for `path`, and the mend."""
+    """Say in one message what the system's refusal means for `path`, and how to fix it."""
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return BadInput(
             f"{path}: no permission to write here; choose another place or change its owner"
         )
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return BadInput(f"{path}: a file stands where a folder is needed; name another place")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return BadInput(
+            f"{path}: a file stands where a folder is needed, or a folder where a file is; name "
+            "another place"
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WorkFailed(
             f"{path}: the disk is full; free some space and run the same command again, "
@@ -31,80 +45,160 @@ def storage_error(error: OSError, path: Path) -> LemonError:
     return WorkFailed(f"{path}: {error.strerror or error}")
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file inside `folder` whose name comes from a file or a server.
+
+    Raises:
+        BadInput: the name is empty or absolute, leaves the folder, or holds a character that no
+            name of ours has. Links are followed.
+    """
+    parts = PurePosixPath(name).parts
+    plain = name.isprintable() and "\\" not in name and "\0" not in name
+    if not (plain and parts) or ".." in parts or name.startswith("/"):
+        raise BadInput(f"{folder}: {name!r} is no name of a file inside this folder; take it out")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadInput(f"{path}: leads out of {folder} by a link; put the file itself there")
+    return path
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` when the block succeeds.
+
+    The block may open the temporary file as often as it likes, but must not replace it.
 
     Raises:
         BadInput: the folder may not be written.
         WorkFailed: the disk is full, or another failure of the system.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    stem = f".{path.name[:LONGEST_STEM]}"
+    temporary = path.with_name(f"{stem}.{secrets.token_hex(4)}.partial")
+    file = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{glob.escape(stem)}.*.partial"):
+            _remove_if_left(left)
+        file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try_lock(file)
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        os.fsync(file)
         os.replace(temporary, path)
     except OSError as error:
         raise storage_error(error, path) from error
     finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
+        if file is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            os.close(file)
+
+
+def _remove_if_left(temporary: Path) -> None:
+    """Remove the temporary file of a process that has ended."""
+    with suppress(OSError):
+        file = os.open(temporary, os.O_WRONLY)
+        try:
+            if try_lock(file):
+                temporary.unlink()
+        finally:
+            os.close(file)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; it replaces `path` when the block succeeds.
 
+    `path` may be a link to the folder that is replaced. Its old content is there until the new one
+    is complete. Callers check before that it may be replaced (`lemon.ownership`).
+
     Raises:
-        BadInput: the parent may not be written.
+        BadInput: the parent may not be written, or another process makes the same folder.
         WorkFailed: the disk is full, or another failure of the system.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    path = path.resolve()
+    holder = path.with_name(f".{path.name[:LONGEST_STEM]}.partial")
+    content, replaced = holder / "content", holder / "replaced"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        holder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(error, path) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with sole_writer(holder, shown=path):
+        try:
+            if replaced.exists() and not path.exists():
+                os.replace(replaced, path)  # a process was killed between the two renames below
+            shutil.rmtree(content, ignore_errors=True)
+            content.mkdir()
+            yield content
+            if path.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                os.replace(path, replaced)
+            os.replace(content, path)
+        except OSError as error:
+            raise storage_error(error, path) from error
+        finally:
+            if path.exists() or not replaced.exists():
+                shutil.rmtree(holder, ignore_errors=True)
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, *, shown: Path | None = None, wait: bool = False) -> Iterator[None]:
     """Keep a second process from writing into `folder` at the same time.
 
-    The kernel drops the lock when the process ends, however it ends.
+    Args:
+        folder: made where it isn't there.
+        shown: the path that messages name, where that is not the folder.
+        wait: wait for the other process, and say so, instead of refusing.
 
     Raises:
         BadInput: another process holds the folder, or it may not be written.
         WorkFailed: another failure of the system.
     """
+    shown = shown or folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".in-use", os.O_CREAT | os.O_WRONLY)
+        file = _locked(folder / LOCK, shown, wait)
     except OSError as error:
-        raise storage_error(error, folder) from error
+        raise storage_error(error, shown) from error
     try:
-        _lock(lock, folder)
         yield
     finally:
-        os.close(lock)
+        os.close(file)
 
 
-def _lock(file: int, folder: Path) -> None:
+def _locked(lock: Path, shown: Path, wait: bool) -> int:
+    """The descriptor of a lock file that this process now holds."""
+    said = False
+    while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+        except FileNotFoundError:  # the other process has just removed the folder
+            continue
+        if try_lock(file):
+            # The process that held it may have removed the file, and a third made a new one.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file), lock.stat()):
+                    return file
+            os.close(file)
+            continue
+        os.close(file)
+        if not wait:
+            raise BadInput(
+                f"{shown}: another process writes here, perhaps one that was left running; end it "
+                "or wait for it, then run the same command again"
+            )
+        if not said:
+            print(f"lemon: waiting for another process that writes in {shown}", file=sys.stderr)
+            said = True
+        time.sleep(0.2)
+
+
+def try_lock(file: int) -> bool:
+    """Lock an open file unless another process has locked it; the kernel unlocks it at its end."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BadInput(
-            f"{folder}: another process writes here, perhaps one that was left running; end it "
-            "or wait for it, then run the same command again"
-        ) from None
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

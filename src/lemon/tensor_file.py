@@ -13,11 +13,13 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from lemon.errors import BadInput, WorkFailed
+from lemon.json_file import checked, parse_json
 
 if TYPE_CHECKING:  # torch takes seconds to load, and bad input must be reported before that
     import torch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:  # torch takes seconds to load, and bad input must be reported
 # Number formats of weights: name in the header -> (name in torch, bytes of one entry).
 FORMATS = {"F32": ("float32", 4), "BF16": ("bfloat16", 2), "F16": ("float16", 2)}
 CHUNK_ENTRIES = 1 << 22
+LONGEST_HEADER = 100 * 2**20  # bytes, as in the format's own reader
 _MEND = "it is damaged or was cut short; copy or prepare it again"
 
 
@@ -57,18 +60,18 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         header, data_start = _read_header(path)
-        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        self.metadata: dict[str, str] = header.metadata
         self.entries: dict[str, Entry] = {}
         end = 0
-        for name, place in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            if place["dtype"] not in FORMATS:
+        for name, place in sorted(header.tensors.items(), key=lambda item: item[1].data_offsets):
+            if place.dtype not in FORMATS:
                 raise BadInput(
-                    f"{path}: tensor {name} has number format {place['dtype']}; only "
+                    f"{path}: tensor {name} has number format {place.dtype[:20]}; only "
                     f"{', '.join(FORMATS)} weights are supported, so save the model unquantised"
                 )
-            start, stop = place["data_offsets"]
-            entry = Entry(place["dtype"], tuple(place["shape"]), data_start + start)
-            if start != end or stop - start != entry.num_bytes:
+            start, stop = place.data_offsets
+            entry = Entry(place.dtype, place.shape, data_start + start)
+            if start != end or stop - start != entry.num_bytes or entry.num_bytes == 0:
                 raise BadInput(f"{path}: the header misplaces tensor {name}; {_MEND}")
             self.entries[name] = entry
             end = stop
@@ -99,7 +102,23 @@ class TensorFile:
                 yield file.read(min(chunk, entry.num_bytes - start))
 
 
-def _read_header(path: Path) -> tuple[dict, int]:
+class _Place(BaseModel):
+    """What the header says of one tensor."""
+
+    model_config = ConfigDict(strict=True)
+
+    dtype: str
+    shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, min_length=1)]
+    data_offsets: Annotated[tuple[int, int], Field(strict=False)]
+
+
+@dataclass(frozen=True)
+class _Header:
+    metadata: dict[str, str]
+    tensors: dict[str, _Place]
+
+
+def _read_header(path: Path) -> tuple[_Header, int]:
     """The parsed JSON header, and the offset at which the tensors start."""
     try:
         size = path.stat().st_size
@@ -109,18 +128,17 @@ def _read_header(path: Path) -> tuple[dict, int]:
                 raise BadInput(
                     f"{path}: holds {size} bytes, less than the {8 + length} of its header; {_MEND}"
                 )
-            header = json.loads(file.read(length))
-            for name, place in header.items():
-                if name != "__metadata__":
-                    [int(edge) for edge in (*place["data_offsets"], *place["shape"])]
-                    str(place["dtype"])
+            if length > LONGEST_HEADER:
+                raise BadInput(f"{path}: is not a safetensors file, its header is too long")
+            text = file.read(length)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
     except OSError as error:
         raise BadInput(f"{path}: can't be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise BadInput(f"{path}: is not a safetensors file, its header can't be parsed") from None
-    return header, 8 + length
+    where = f"{path}: is not a safetensors file, its header can't be parsed"
+    header = parse_json(text, dict[str, Any], where, _MEND)
+    metadata = checked(header.pop("__metadata__", {}), dict[str, str], where, _MEND)
+    return _Header(metadata, checked(header, dict[str, _Place], where, _MEND)), 8 + length
 
 
 def write_tensor_file(

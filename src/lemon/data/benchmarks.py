@@ -20,16 +20,19 @@ from lemon.data.benchmark_rows import BENCHMARKS, Benchmark, Row
 from lemon.data.packing import keyed_permutation
 from lemon.data.synthetic import generated_rows
 from lemon.errors import BadInput
-from lemon.provenance import file_digest, write_manifest
+from lemon.manifest import files_below, write_manifest
+from lemon.ownership import replaced_folder
+from lemon.provenance import file_digest
 from lemon.registry import TASKS
-from lemon.storage import atomic_folder
 
 FEWSHOT_ROWS = 64  # set aside where no other split is packaged
 ROW_SEED = 1234  # of the order of the scored rows, so that the first N are a fair sample
 log = logging.getLogger(__name__)
 
 
-def prepare_tasks(preset: Preset, *, lock: Lock, cache: Path, out: Path) -> None:
+def prepare_tasks(
+    preset: Preset, *, lock: Lock, cache: Path, out: Path, owner: str = "tasks"
+) -> None:
     """Write the rows of the preset's tasks under `out`, and the manifest last.
 
     With a random source the rows are generated. With `evaluation.source: hub`, or a mirror of
@@ -42,7 +45,7 @@ def prepare_tasks(preset: Preset, *, lock: Lock, cache: Path, out: Path) -> None
     tasks, source = preset.evaluation.tasks, preset.evaluation.source
     generated = preset.source.kind == "random"
     prepared: dict[str, dict[str, Any]] = {}
-    with atomic_folder(out) as temporary:
+    with replaced_folder(out, owner) as temporary:
         for task in tasks if source == "packaged" else ():
             if task not in BENCHMARKS:
                 raise BadInput(
@@ -71,6 +74,8 @@ def prepare_tasks(preset: Preset, *, lock: Lock, cache: Path, out: Path) -> None
         write_manifest(
             temporary / "manifest.json",
             "tasks",
+            files=files_below(temporary),
+            owner=owner,
             settings={"tasks": list(tasks), "source": source, "row_seed": ROW_SEED},
             inputs={asset: lock[asset].sha256 for asset in assets},
             seed=preset.seed if generated else ROW_SEED,

@@ -31,15 +31,24 @@ from lemon.data.readers import READERS
 from lemon.data.synthetic import generated_documents
 from lemon.data.tokenization import TextTokenizer
 from lemon.errors import BadInput
-from lemon.provenance import file_digest, write_manifest
-from lemon.storage import atomic_folder
+from lemon.manifest import files_below, write_manifest
+from lemon.ownership import replaced_folder
+from lemon.provenance import file_digest
+from lemon.storage import inside
 
 HELDOUT_SHARE = 0.1  # of the documents of a domain
 log = logging.getLogger(__name__)
 
 
 def prepare_text(
-    settings: TextSettings, *, lock: Lock, cache: Path, source: Path, out: Path, seed: int
+    settings: TextSettings,
+    *,
+    lock: Lock,
+    cache: Path,
+    source: Path,
+    out: Path,
+    seed: int,
+    owner: str = "text",
 ) -> None:
     """Write packed training and held-out text of every domain under `out`.
 
@@ -50,6 +59,7 @@ def prepare_text(
         source: model folder whose tokenizer is used.
         out: folder that is replaced; `lemon.data.packing.PackedText` opens it.
         seed: of the split and of the choice of rows.
+        owner: what the folder belongs to; the stage alone where that is no preset.
 
     Raises:
         BadInput: a domain has no text, or too little for its held-out sequences.
@@ -58,13 +68,13 @@ def prepare_text(
     tokenizer = TextTokenizer(source)
     dtype = token_dtype(tokenizer.vocab_size)
     domains: dict[str, PackedDomain] = {}
-    with atomic_folder(out) as temporary:
+    with replaced_folder(out, owner) as temporary:
         for name, domain in settings.domains.items():
             documents = unique_documents(read_documents(name, domain, lock, cache, seed))
             splits: dict[str, PackedSplit] = {}
             for split, texts in split_documents(documents, seed).items():
                 rows = _rows(name, split, texts, tokenizer, settings, seed)
-                path = temporary / split / f"{name}.bin"
+                path = inside(temporary / split, f"{name}.bin")
                 write_rows(path, rows, dtype)
                 splits[split] = {
                     "documents": len(texts),
@@ -78,6 +88,8 @@ def prepare_text(
         write_manifest(
             temporary / "manifest.json",
             "text",
+            files=files_below(temporary),
+            owner=owner,
             settings=settings.model_dump(mode="json"),
             inputs={"tokenizer": tokenizer.digest, **{a: lock[a].sha256 for a in assets}},
             seed=seed,

@@ -64,7 +64,7 @@ def front_matter(card: str) -> dict[str, Any]:
     found = re.match(r"---\r?\n(.*?)\r?\n---\s*(?:\n|$)", card.removeprefix("\ufeff"), re.DOTALL)
     try:
         value = YAML(typ="safe").load(found[1]) if found else None
-    except YAMLError:
+    except (YAMLError, ValueError, TypeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

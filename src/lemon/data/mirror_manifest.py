@@ -16,8 +16,10 @@ from typing import Any
 
 from lemon.data.assets import LockedAsset
 from lemon.errors import BadInput
+from lemon.json_file import checked, read_json
+from lemon.manifest import require_sealed, sealed
 from lemon.provenance import file_digest
-from lemon.storage import write_json
+from lemon.storage import inside, write_json
 
 MANIFEST = "mirror.json"
 UNFINISHED = ".mirror-unfinished.json"
@@ -95,7 +97,8 @@ class MirrorManifest:
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""
-        write_json(path, {"format": FORMAT, **asdict(self)})
+        content = json.loads(json.dumps({"format": FORMAT, **asdict(self)}))
+        write_json(path, sealed(content))
 
 
 def read_mirror(folder: Path) -> MirrorManifest:
@@ -127,27 +130,20 @@ def read_begun_mirror(folder: Path) -> MirrorManifest:
 
 
 def _parsed(path: Path) -> MirrorManifest:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}")
-
-        def stamps(entry: dict[str, Any]) -> dict[str, Stamp]:
-            return {name: Stamp(**stamp) for name, stamp in entry["files"].items()}
-
-        return MirrorManifest(
-            rows={
-                name: MirroredRows(**{**entry, "files": stamps(entry)})
-                for name, entry in content["rows"].items()
-            },
-            assets={
-                name: MirroredAsset(LockedAsset.from_json(entry["locked"]), stamps(entry))
-                for name, entry in content["assets"].items()
-            },
-            commits=dict(content["commits"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(
-            f"{path}: not a mirror's list of files of this version ({error}); delete this file and "
-            "run `lemon fetch --mirror` again"
-        ) from None
+    fix = "delete this file and run `lemon fetch --mirror` again"
+    content = read_json(path, dict[str, Any], fix)
+    if content.get("format") != FORMAT:
+        raise BadInput(f"{path}: not a mirror's list of files of this version; {fix}")
+    require_sealed(content, path, fix, since=False)
+    manifest = checked(content, MirrorManifest, str(path), fix)
+    for repository, rows in manifest.rows.items():
+        place = inside(path.parent, repository)
+        named = [
+            name for splits in rows.configs.values() for names in splits.values() for name in names
+        ]
+        for name in [*rows.files, *named]:
+            inside(place, name)
+    for asset in manifest.assets.values():
+        for name in [*asset.files, asset.locked.path]:
+            inside(path.parent / ASSETS, name)
+    return manifest

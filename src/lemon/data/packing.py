@@ -8,14 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from lemon.errors import BadInput
+from lemon.json_file import Absent, checked
+from lemon.manifest import MANIFEST, read_manifest, require_digest
+from lemon.storage import inside
 
 FORMAT = 1
+PREPARE = "run `lemon prepare text` again"
 SPLITS = ("train", "heldout")
 BLOCK = 4096  # places of the training order dealt at once
 Tokens = NDArray[np.int64]
@@ -33,8 +39,21 @@ class PackedSplit(TypedDict):
 class PackedDomain(TypedDict):
     """What the manifest says of one domain."""
 
-    weight: float
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     splits: dict[str, PackedSplit]
+
+
+class PackedManifest(BaseModel):
+    """What the manifest of packed text says of its files."""
+
+    model_config = ConfigDict(strict=True)
+
+    text_format: int
+    sequence_length: Annotated[int, Field(ge=1)]
+    vocab_size: Annotated[int, Field(ge=1)]
+    dtype: Literal["uint16", "uint32"]
+    domains: dict[str, PackedDomain]
+    domain_order: list[str]
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -88,49 +107,58 @@ class PackedText:
     `sequence_length` (tokens a row predicts), `vocab_size`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, splits: Sequence[str] = SPLITS) -> None:
         """Open what `prepare_text` wrote.
 
+        Args:
+            path: the folder.
+            splits: those that will be read; their files are held against their digests.
+
         Raises:
-            BadInput: there is none, it is of another format, or a file is not of its full length.
+            BadInput: there is none, it is of another format, or a file is damaged.
         """
         self.path = path
+        file = path / MANIFEST
         try:
-            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-            if manifest["text_format"] != FORMAT:
-                raise ValueError(f"format {manifest['text_format']}")
-            declared: dict[str, PackedDomain] = {
-                name: manifest["domains"][name] for name in manifest["domain_order"]
-            }
-            self.sequence_length: int = manifest["sequence_length"]
-            self.vocab_size: int = manifest["vocab_size"]
-            dtype = np.dtype(manifest["dtype"]).newbyteorder("<")
-        except FileNotFoundError:
+            manifest = checked(read_manifest(file), PackedManifest, str(file), PREPARE)
+        except Absent:
             raise BadInput(f"{path}: no packed text here; run `lemon prepare text`") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(
-                f"{path}/manifest.json: not packed text of this version ({error}); run `lemon "
-                "prepare text` again"
-            ) from None
+        if manifest.text_format != FORMAT:
+            raise BadInput(f"{file}: packed text of format {manifest.text_format}; {PREPARE}")
+        if sorted(manifest.domain_order) != sorted(manifest.domains) or any(
+            sorted(domain["splits"]) != sorted(SPLITS) for domain in manifest.domains.values()
+        ):
+            raise BadInput(f"{file}: its domains are not all there; {PREPARE}")
+        declared = {name: manifest.domains[name] for name in manifest.domain_order}
+        self.sequence_length = manifest.sequence_length
+        self.vocab_size = manifest.vocab_size
+        dtype = np.dtype(manifest.dtype).newbyteorder("<")
         self.domains = list(declared)
         total = sum(domain["weight"] for domain in declared.values())
         self.weights = {name: domain["weight"] / total for name, domain in declared.items()}
         self._rows = {
-            (split, name): self._open(split, name, domain["splits"][split]["sequences"], dtype)
+            (split, name): self._open(split, name, said, dtype)
             for name, domain in declared.items()
-            for split in SPLITS
+            for split, said in domain["splits"].items()
+            if split in splits
         }
+        parts = manifest.model_dump(include={"sequence_length", "vocab_size", "dtype"})
+        described = [parts, list(declared.items())]
+        self.digest = sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
-    def _open(self, split: str, domain: str, rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        file = self.path / split / f"{domain}.bin"
+    def _open(
+        self, split: str, domain: str, said: PackedSplit, dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        file, rows = inside(self.path / split, f"{domain}.bin"), said["sequences"]
         expected = rows * (self.sequence_length + 1) * dtype.itemsize
         actual = file.stat().st_size if file.exists() else None
-        if actual != expected:
+        if actual != expected or not expected:
             found = "is missing" if actual is None else f"has {actual} bytes"
             raise BadInput(
                 f"{file}: {found}, the manifest says {expected} bytes; remove the folder "
-                f"{self.path} and run `lemon prepare text` again"
+                f"{self.path} and {PREPARE}"
             )
+        require_digest(file, said["sha256"], str(self.path / MANIFEST))
         return np.memmap(file, dtype=dtype, mode="r", shape=(rows, self.sequence_length + 1))
 
     def num_sequences(self, split: str, domain: str) -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lemon.data.mirror_manifest import MANIFEST, UNFINISHED, read_mirror
 from lemon.errors import BadInput
-from lemon.provenance import file_digest
+from lemon.manifest import digest_once, read_manifest
+from lemon.storage import inside
 
 PREPARED = "manifest.json"  # that `lemon prepare tasks` writes
 ROWS = {".parquet", ".arrow", ".json", ".jsonl", ".csv"}
@@ -40,10 +39,10 @@ def check_rows(place: Path) -> None:
     )
     present = {path.relative_to(place).as_posix() for path in _row_files(place)}
     for name in sorted({*present, *known}):
-        path = place / name
+        path = inside(place, name)
         if not path.is_file():
             raise BadInput(f"{path}: missing, though {known[name][1]} lists it; {_mend(root)}")
-        found = _digest(path)
+        found = digest_once(path)
         if name in known:
             expected, by = known[name]
         elif in_name := HASH_IN_NAME.search(path.name):
@@ -76,16 +75,11 @@ def _recorded(root: Path, repository: str) -> Iterator[tuple[str, tuple[str, str
 
 def _prepared(path: Path) -> dict[str, dict[str, Any]]:
     """The tasks in a manifest of prepared rows; none where it is another manifest."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         return {}
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: can't be read ({error}); {_mend(path.parent)}") from None
-    if not isinstance(content, dict) or content.get("stage") != "tasks":
-        return {}
+    content = read_manifest(path)
     tasks: dict[str, dict[str, Any]] = content.get("tasks", {})
-    return tasks
+    return tasks if content["stage"] == "tasks" else {}
 
 
 def _files_in(value: Any) -> Iterator[dict[str, str]]:
@@ -105,16 +99,6 @@ def _row_files(place: Path) -> Iterator[Path]:
         inside = path.relative_to(place).parts
         if path.suffix in ROWS and path.is_file() and not any(p.startswith(".") for p in inside):
             yield path
-
-
-def _digest(path: Path) -> str:
-    state = path.stat()
-    return _digest_of(path.resolve(), state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _digest_of(path: Path, size: int, modified: int) -> str:
-    return file_digest(path)
 
 
 def _mend(root: Path) -> str:

@@ -11,14 +11,15 @@ from io import StringIO
 from pathlib import Path, PurePosixPath
 
 from lemon.architecture import LlamaShape, tensor_specs
-from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.config import SourceSettings
 from lemon.data.archive import AssetFiles, FolderFiles
 from lemon.data.assets import Lock, open_asset
 from lemon.data.synthetic import write_random_model, write_tokenizer
 from lemon.errors import BadInput, WorkFailed
-from lemon.provenance import write_manifest
-from lemon.storage import atomic_folder, write_json
+from lemon.manifest import files_below, write_manifest
+from lemon.ownership import replaced_folder
+from lemon.storage import write_json
 
 # By asset: a prompt, and a word that greedy decoding must bring soon. A wrong order of the rotary
 # channels or a wrong tokenizer leaves every shape right and breaks this.
@@ -27,7 +28,13 @@ COMPLETION_TOKENS = 4
 
 
 def prepare_source(
-    settings: SourceSettings, *, lock: Lock, cache: Path, out: Path, seed: int
+    settings: SourceSettings,
+    *,
+    lock: Lock,
+    cache: Path,
+    out: Path,
+    seed: int,
+    owner: str = "source",
 ) -> None:
     """Make the folder of a given model: weights, config, tokenizer and, last, the manifest.
 
@@ -37,6 +44,7 @@ def prepare_source(
         cache: where it lies.
         out: folder that is replaced; plain transformers opens it.
         seed: of a random model.
+        owner: what the folder belongs to; the stage alone where that is no preset.
 
     Raises:
         BadInput: the asset is missing or holds no such model, or its sizes are not the preset's.
@@ -48,7 +56,7 @@ def prepare_source(
     asset = settings.asset
     if asset is None and settings.kind != "random":
         raise BadInput(f"{settings.label}: a model of kind {settings.kind} needs an asset")
-    with atomic_folder(out) as temporary:
+    with replaced_folder(out, owner) as temporary:
         if settings.kind == "random" or asset is None:
             write_random_model(temporary, shape, settings.dtype, seed)
             write_tokenizer(temporary, shape.vocab_size, seed)
@@ -62,11 +70,13 @@ def prepare_source(
         write_manifest(
             temporary / "manifest.json",
             "source",
+            files=files_below(temporary),
+            owner=owner,
             settings=settings.model_dump(mode="json"),
             inputs={asset: lock[asset].sha256} if asset else {},
             seed=seed if settings.kind == "random" else None,
             started=started,
-            weights=checkpoint.digest(),
+            **weights_in(temporary),
             num_parameters=checkpoint.shape.num_parameters,
             completion=completion,
         )

@@ -20,7 +20,10 @@ from lemon.evaluation.asking import answered_chunks
 from lemon.evaluation.progress import ProgressLine, say
 from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window
 from lemon.evaluation.tasks import Task, check_task_names, opened_tasks, rows_folder
-from lemon.provenance import file_digest, write_manifest
+from lemon.json_file import read_json
+from lemon.manifest import MANIFEST, require_sealed, sealed, write_manifest
+from lemon.ownership import owner_of_outcomes
+from lemon.provenance import file_digest
 from lemon.storage import storage_error, write_json
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 RULE_VERSION = 2  # raise it when the same inputs would be scored differently
 DTYPES = ("bfloat16", "float32", "float16")
+PERPLEXITY = "perplexity.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -81,9 +85,10 @@ def evaluate(
     if heldout is not None:
         from lemon.data.packing import PackedText
 
-        text = PackedText(heldout)
+        text = PackedText(heldout, ("heldout",))
     try:
-        (out / "manifest.json").unlink(missing_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MANIFEST).unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(error, out) from error
     _keep_quiet(offline=mirror is not None)
@@ -108,7 +113,9 @@ def evaluate(
 
     summaries: dict[str, dict[str, Any]] = {}
     window = Window.of_model(model_dir)
-    rows = opened_tasks(tasks, source, limit, limits=limits, window=window, fewshot=fewshot)
+    rows = opened_tasks(
+        tasks, source, limit, limits=limits, window=window, fewshot=fewshot, scratch=out
+    )
     with rows as opened:
         for task in opened:
             task_key = {
@@ -127,10 +134,14 @@ def evaluate(
     if text is not None:
         inputs["heldout"] = _heldout_digest(text)
         text_key = {**key, "heldout": inputs["heldout"], "sequences": heldout_sequences}
-        perplexity = _perplexity(model, text, heldout_sequences, out / "perplexity.json", text_key)
+        perplexity = _perplexity(model, text, heldout_sequences, out / PERPLEXITY, text_key)
+    written = {f"{name}.parquet" for name in summaries}
+    written |= {PERPLEXITY} if text is not None else set()
     write_manifest(
-        out / "manifest.json",
+        out / MANIFEST,
         "evaluate",
+        files=[out / name for name in sorted(written)],
+        owner=owner_of_outcomes(model_dir),
         settings={
             "model": str(model_dir),
             "tasks": list(tasks),
@@ -211,13 +222,14 @@ def _perplexity(
     from lemon.evaluation.perplexity import heldout_perplexity
 
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        kept = {}
-    if kept.get("key") == key:
-        return kept
+        kept = read_json(path, dict[str, Any], "it is measured again")
+        require_sealed(kept, path, "it is measured again")
+        if kept.get("key") == key:
+            return kept
+    except BadInput:
+        pass  # not there, or damaged
     result = {**heldout_perplexity(model().model, text, sequences), "key": key}
-    write_json(path, result)
+    write_json(path, sealed(result))
     say(f"held-out perplexity {result['perplexity']:.2f}")
     return result
 

@@ -1,11 +1,13 @@
 """What became of each document: appended as it is scored, sealed in one parquet file a task.
 
 A sealed file and an unfinished one carry the key of what they depend on (weights, rows, format,
-...). Work whose key still holds is taken over; other work is done anew.
+...), and a digest of their rows. Work whose key still holds is taken over; other work, and what is
+damaged, is done anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lemon.storage import atomic_file, storage_error
+from lemon.errors import BadInput
+from lemon.storage import atomic_file, storage_error, write_text
 
 if TYPE_CHECKING:
     from lemon.evaluation.tasks import Document, Task
@@ -36,7 +39,7 @@ SCHEMA = pa.schema(
         pa.field("text", pa.string()),  # a generated answer; null where answers are given
     ]
 )
-KEY = b"lemon.key"
+KEY, DIGEST = b"lemon.key", b"lemon.sha256"  # in the metadata of a sealed file
 
 
 @dataclass(frozen=True)
@@ -125,20 +128,55 @@ def _judge_text(task: Task, document: Document, text: str) -> Outcome:
 def write_outcomes(path: Path, outcomes: Iterable[Outcome], key: dict[str, Any]) -> None:
     """Seal a task's outcomes in one file, sorted by document; the same values, the same bytes."""
     rows = [asdict(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.id)]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({KEY: _canonical(key)}))
+    metadata = {KEY: _canonical(key), DIGEST: _digest(rows).encode()}
+    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
     with atomic_file(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def read_outcomes(path: Path, key: dict[str, Any]) -> list[Outcome] | None:
-    """The outcomes of a sealed file; None if there is none with this key."""
+    """The outcomes of a sealed file; None if there is none with this key, or it is damaged."""
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid):
+        rows, metadata = read_sealed(path)
+    except BadInput:
         return None
-    if (table.schema.metadata or {}).get(KEY) != _canonical(key):
+    if metadata.get(KEY) != _canonical(key):
         return None
-    return [Outcome(**row) for row in table.to_pylist()]
+    return [Outcome(**row) for row in rows]
+
+
+def read_sealed(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
+    """The rows of a sealed file, by the columns of SCHEMA, and its metadata.
+
+    Raises:
+        BadInput: there is no such file, or it is not whole.
+    """
+    fix = "remove it and run `lemon evaluate` with this task again"
+    if not path.is_file():
+        raise BadInput(f"{path}: the outcomes are missing; run `lemon evaluate` with this task")
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        rows = table.to_pylist()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not readable as outcomes ({_line(error)}); {fix}") from None
+    metadata = dict(table.schema.metadata or {})
+    if (_type_of(table, "id"), _type_of(table, "correct")) != (pa.int64(), pa.bool_()):
+        raise BadInput(f"{path}: has no whole-number `id` and true-or-false `correct`; {fix}")
+    if metadata.get(DIGEST, b"") not in (b"", _digest(rows).encode()):
+        raise BadInput(f"{path}: is damaged, the digest of its rows is not the one in it; {fix}")
+    return rows, metadata
+
+
+def _type_of(table: pa.Table, column: str) -> pa.DataType | None:
+    return table.schema.field(column).type if column in table.column_names else None
+
+
+def _digest(rows: Sequence[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
 
 
 class UnfinishedOutcomes:
@@ -163,17 +201,18 @@ class UnfinishedOutcomes:
             )
             if lines and lines[0] == header:
                 for line in lines[1:-1]:  # behind the last line break is nothing, or a cut line
-                    outcome = Outcome(**json.loads(line))
-                    self.outcomes[outcome.id] = outcome
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [json.dumps(asdict(outcome)) for outcome in self.outcomes.values()]
-            self._path.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+                    outcome = _outcome_in(line)
+                    if outcome is not None:
+                        self.outcomes[outcome.id] = outcome
+        except UnicodeDecodeError:
+            pass  # damaged: every document is scored anew
         except OSError as error:
             raise storage_error(error, self._path) from error
+        write_text(self._path, "\n".join([header, *map(_line_of, self.outcomes.values())]) + "\n")
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
         """Keep the outcomes of one chunk."""
-        text = "".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes)
+        text = "".join(_line_of(outcome) + "\n" for outcome in outcomes)
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -184,6 +223,22 @@ class UnfinishedOutcomes:
     def remove(self) -> None:
         """Drop the file once the task is sealed."""
         self._path.unlink(missing_ok=True)
+
+
+def _line_of(outcome: Outcome) -> str:
+    """A line of an unfinished file: a piece of the sha256 of the values, and the values."""
+    values = json.dumps(asdict(outcome))
+    return f"{hashlib.sha256(values.encode()).hexdigest()[:16]} {values}"
+
+
+def _outcome_in(line: str) -> Outcome | None:
+    """The outcome in such a line; None where it is damaged."""
+    _, _, values = line.partition(" ")
+    try:
+        outcome = Outcome(**json.loads(values))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return outcome if _line_of(outcome) == line else None
 
 
 def _canonical(key: dict[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
 
 TASK_FILES = Path(__file__).parent / "task_files"
+SCRATCH = ".lemon-tasks-"
 PACKAGED_TASKS = Path("data/laptop/tasks")
 
 
@@ -172,6 +174,7 @@ def opened_tasks(
     limits: Mapping[str, int] = MappingProxyType({}),
     window: Window | None = None,
     fewshot: Fewshot = "fixed",
+    scratch: Path | None = None,
 ) -> Iterator[Iterator[Task]]:
     """Give the tasks one after the other, loaded from `source` as they are asked for.
 
@@ -186,6 +189,8 @@ def opened_tasks(
         window: what the model reads; fixed examples that would not fit in it are left out.
         fewshot: "fixed" gives every question the same examples, the first ones; "drawn" is
             lm-eval's own draw, which differs from question to question.
+        scratch: an own folder, in which the cache is made and what a killed process left of one
+            is removed; None makes it in the system's temporary folder.
 
     Raises:
         BadInput: a task's rows are missing or can't be read, few-shot rows are too few, or
@@ -199,7 +204,10 @@ def opened_tasks(
         raise BadInput(f"unknown few-shot protocol {fewshot!r}; choose {known}")
     folder = rows_folder(source)
     registered = TaskManager(include_path=TASK_FILES, include_defaults=False).task_index
-    with tempfile.TemporaryDirectory(prefix="lemon-tasks-") as scratch:
+    for left in scratch.glob(f"{SCRATCH}*") if scratch else ():
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder_of_cache:
+        place_of_cache = Path(folder_of_cache)
         for name in names:
             config: dict[str, Any] = {"include": str(TASK_FILES / f"{name}.yaml")}
             if fewshot == "fixed":
@@ -207,7 +215,7 @@ def opened_tasks(
             if folder is not None:
                 place = folder / registered[name].cfg["dataset_path"]
                 config["dataset_path"] = str(place.resolve())
-                config["dataset_kwargs"] = {"cache_dir": str(Path(scratch) / "cache")}
+                config["dataset_kwargs"] = {"cache_dir": str(place_of_cache / "cache")}
                 if not place.is_dir():
                     raise BadInput(
                         f"{place}: the rows of task {name} are missing; prepare or mirror them"
@@ -217,8 +225,8 @@ def opened_tasks(
                     config |= {"dataset_path": "parquet", "dataset_name": None}
                     config["dataset_kwargs"]["data_files"] = subject_files(place)
             # JSON is YAML, and lm-eval takes an override only from a file.
-            (Path(scratch) / f"{name}.yaml").write_text(json.dumps(config), encoding="utf-8")
-        manager = TaskManager(include_path=scratch, include_defaults=False)
+            (place_of_cache / f"{name}.yaml").write_text(json.dumps(config), encoding="utf-8")
+        manager = TaskManager(include_path=folder_of_cache, include_defaults=False)
         yield (
             _open(_rules(manager, name, folder), name, limits.get(name, limit), window, fewshot)
             for name in names

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.checkpoint import Checkpoint
 from lemon.config import ComputeSettings
 from lemon.data.packing import PackedText
 from lemon.errors import BadInput
@@ -21,11 +23,21 @@ from lemon.learning.checkpoints import Checkpoints
 from lemon.learning.loop import Learner
 from lemon.learning.mask_table import write_masks
 from lemon.learning.mixture import batches_of
-from lemon.methods import leading_blocks, require_source, start_input, start_operators
+from lemon.manifest import MANIFEST, checked_file, read_manifest, write_manifest
+from lemon.methods import (
+    leading_blocks,
+    require_source,
+    start_input,
+    start_operators,
+    write_own_weights,
+)
 from lemon.operators.file import save_operators
+from lemon.ownership import owner_of_run
 from lemon.presets import METHODS, Project
-from lemon.provenance import file_digest, write_manifest
 from lemon.storage import write_yaml
+
+# Files that `learn` writes for later stages, beside a folder with weights of the run's own.
+OUTPUTS = ("operators.safetensors", "config.yaml", "metrics.jsonl", "masks.csv")
 
 
 def learn(
@@ -59,7 +71,7 @@ def learn(
         WorkFailed: the run diverged, or the disk is full.
     """
     started = time.monotonic()
-    run = project.run(run_id)
+    run, key = project.run(run_id), project.stage_params("learn", run_id)
     if not METHODS[run.method].learned:
         raise BadInput(f"run {run_id}: method {run.method} learns nothing; use `lemon build`")
     large = Checkpoint(source)
@@ -71,15 +83,26 @@ def learn(
             f"{source} has {large.shape.vocab_size}; prepare the text again with this source"
         )
     device = compute_device(project.preset.compute)
+    taught_by = Checkpoint(teacher) if teacher else None
+    inputs = {
+        "source": large.digest(),
+        "text": packed.digest,
+        **start_input(start),
+        **({"teacher": taught_by.digest()} if taught_by else {}),
+    }
+    if is_complete(out, key, inputs, project.own_weights(run_id)):
+        print(f"{run_id}: all {project.steps(run_id)} steps are done already", file=sys.stderr)
+        (out / MANIFEST).touch()
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        return
     make_deterministic()
-    out.mkdir(parents=True, exist_ok=True)
-    source_digest, operators = large.digest(), None
+    (out / MANIFEST).unlink(missing_ok=True)
+    operators = None
     if not METHODS[run.method].prunes:
         operators = start_operators(project, run_id, large, start)
         large, operators = leading_blocks(project, run_id, large, operators, out)
-    taught_by = Checkpoint(teacher) if teacher else None
     assembly = assemble(project, run_id, large, device, operators, taught_by)
-    checkpoints = Checkpoints(out / "checkpoints", project.stage_params("learn", run_id))
+    checkpoints = Checkpoints(out / "checkpoints", key)
     Learner(
         label=run_id,
         settings=project.learning(run_id),
@@ -98,13 +121,7 @@ def learn(
     fused_digest = large.digest()
     own_weights = project.own_weights(run_id)
     if assembly.weights is not None and own_weights is not None:
-        write_checkpoint(
-            out / own_weights,
-            large.shape,
-            assembly.weights(),
-            like=source,
-            dtype=large.dtype,
-        )
+        write_own_weights(out / own_weights, large, assembly.weights(), "train", started)
         fused_digest = Checkpoint(out / own_weights).digest()
     if assembly.masks is not None:
         write_masks(out / "masks.csv", assembly.masks)
@@ -116,22 +133,37 @@ def learn(
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
     write_manifest(
-        out / "manifest.json",
+        out / MANIFEST,
         "learn",
+        files=[out / name for name in OUTPUTS if (out / name).is_file()],
+        owner=owner_of_run(project.preset_name, run_id),
         settings=project.resolved(run_id),
-        inputs={
-            "source": source_digest,
-            "text": file_digest(text / "manifest.json"),
-            **start_input(start),
-            **({"teacher": taught_by.digest()} if taught_by else {}),
-        },
+        inputs=inputs,
         seed=run.seed,
         started=started,
         device=str(device),
         steps=project.steps(run_id),
-        metrics_sha256=file_digest(out / "metrics.jsonl"),
+        key=key,
     )
     shutil.rmtree(out / "checkpoints")
+
+
+def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | None) -> bool:
+    """Whether a run of these settings and inputs has ended, and all that it wrote is there.
+
+    A workflow that was killed before it noted the end of a run asks for it once more.
+    """
+    try:
+        manifest: dict[str, Any] = read_manifest(out / MANIFEST)
+        if (manifest.get("key"), manifest["inputs"]) != (key, inputs):
+            return False
+        for name in manifest["files"]:
+            checked_file(out / name, out / MANIFEST)
+        if own_weights is not None:
+            Checkpoint(out / own_weights).digest()
+    except BadInput:
+        return False
+    return True
 
 
 def compute_device(compute: ComputeSettings) -> torch.device:

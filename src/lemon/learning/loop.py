@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lemon.config import LearningSettings
 from lemon.data.packing import PackedText
 from lemon.errors import WorkFailed
+from lemon.events import events_until
 from lemon.learning.batches import Batches
 from lemon.learning.checkpoints import Checkpoints
 from lemon.learning.divergence import Divergence
@@ -97,9 +98,9 @@ class Learner:
         Raises:
             WorkFailed: the loss is no number or has diverged; the last good checkpoint is kept.
         """
-        done, earlier_s = self._resume()
+        done, earlier_s, events = self._resume()
         started = time.monotonic() - earlier_s
-        metrics = Metrics(self.metrics_path, after_step=done)
+        metrics = Metrics(self.metrics_path, events)
         line = ProgressLine(
             self.label, first_step=done, steps=self.steps, tokens_per_step=self.tokens_per_step
         )
@@ -116,7 +117,8 @@ class Learner:
                 if self.batches.update_every and done % self.batches.update_every == 0:
                     self._update_mixture(metrics, done, time.monotonic() - started)
                 if done % self.settings.checkpoint_every == 0 or done == self.steps:
-                    self.checkpoints.save(done, self._state(time.monotonic() - started))
+                    state = self._state(time.monotonic() - started)
+                    self.checkpoints.save(done, {**state, "events": metrics.text})
                 line.show(done, values["train/loss"])
                 watchdog.step_ended()
         metrics.close()
@@ -241,11 +243,11 @@ class Learner:
             "wall_s": wall_s,
         }
 
-    def _resume(self) -> tuple[int, float]:
-        """Load the newest checkpoint: steps done and seconds spent before."""
+    def _resume(self) -> tuple[int, float, str]:
+        """Load the newest checkpoint: steps done, seconds spent before, and the events of both."""
         state = self.checkpoints.newest()
         if state is None:
-            return 0, 0.0
+            return 0, 0.0, ""
         with torch.no_grad():
             for name, value in self._parameters().items():
                 value.copy_(state["parameters"][name])
@@ -253,7 +255,10 @@ class Learner:
         self.batches.load_state(state["batches"])
         self.divergence.load_state(state["divergence"])
         print(f"{self.label}: goes on after step {state['step']} of {self.steps}", flush=True)
-        return state["step"], state["wall_s"]
+        events = state.get("events")
+        if events is None:  # a checkpoint of an earlier version
+            events = events_until(self.metrics_path, state["step"])
+        return state["step"], state["wall_s"], events
 
     def _parameters(self) -> dict[str, Tensor]:
         return {name: value for group in self.groups for name, value in group.parameters.items()}

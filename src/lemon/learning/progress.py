@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
-from lemon.events import read_events
 from lemon.provenance import peak_memory_bytes
+from lemon.storage import storage_error, write_text
 
 LINE_EVERY_S = 30.0
 HANG_AFTER_S = 900.0
@@ -17,28 +18,59 @@ STDERR = 2  # its number, since sys.stderr may be a stand-in without one
 
 
 class Metrics:
-    """`metrics.jsonl`: one event a line, `step, tokens, wall_s, name, value`."""
+    """`metrics.jsonl`: one event a line, `step, tokens, wall_s, name, value`.
 
-    def __init__(self, path: Path, *, after_step: int) -> None:
-        """Continue the file behind `after_step`: later events belong to work that was lost.
+    A checkpoint carries `text`, so that a run that goes on has every event of the steps before
+    once, whatever became of the file.
+    """
+
+    def __init__(self, path: Path, text: str = "") -> None:
+        """Write the file anew.
+
+        Args:
+            path: of the file.
+            text: the events of earlier steps.
 
         Raises:
-            BadInput: a line of the file is damaged, other than a last line cut short.
+            BadInput, WorkFailed: the file can't be written.
         """
-        kept = [event for event in read_events(path) if event["step"] <= after_step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
+        self._lines = [text]
+        self._path = path
+        write_text(path, text)
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
+    @property
+    def text(self) -> str:
+        """What the file holds."""
+        return "".join(self._lines)
+
     def write(self, step: int, tokens: int, wall_s: float, values: dict[str, float]) -> None:
-        """Append one event for each name in `values`, measured after `step` steps."""
+        """Append one event for each name in `values`, measured after `step` steps.
+
+        Raises:
+            WorkFailed: the disk is full.
+        """
+        lines = ""
         for name, value in values.items():
             event = {"step": step, "tokens": tokens, "wall_s": round(wall_s, 3), "name": name}
-            self._file.write(json.dumps({**event, "value": value}) + "\n")
+            lines += json.dumps({**event, "value": value}) + "\n"
+        self._lines.append(lines)
+        try:
+            self._file.write(lines)
+        except OSError as error:
+            raise storage_error(error, self._path) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, once its lines are on the disk.
+
+        Raises:
+            WorkFailed: the disk is full.
+        """
+        try:
+            with self._file:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise storage_error(error, self._path) from error
 
 
 class ProgressLine:

@@ -7,12 +7,14 @@ in `lemon.registry.METHODS`.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.errors import BadInput
+from lemon.manifest import MANIFEST, files_below, write_manifest
 from lemon.methods import average, cut, lemon, random, shear
 from lemon.methods.context import BuildContext, Builder
 from lemon.methods.earlier_run import operators_of
@@ -20,10 +22,13 @@ from lemon.methods.permutation import leading_permutation, truncation
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse_tensors
-from lemon.provenance import file_digest, write_manifest
-from lemon.storage import write_yaml
+from lemon.ownership import owner_of_run
+from lemon.provenance import file_digest
+from lemon.storage import atomic_folder, write_yaml
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lemon.presets import Project
 
 BUILDERS: dict[str, Builder] = {
@@ -98,17 +103,21 @@ def build(
     started = time.monotonic()
     run = project.run(run_id)
     checkpoint = Checkpoint(source)
+    source_digest = checkpoint.digest()
     operators = start_operators(project, run_id, checkpoint, start)
+    (out / MANIFEST).unlink(missing_ok=True)
     fused, operators = leading_blocks(project, run_id, checkpoint, operators, out)
     save_operators(
         out / "operators.safetensors", operators, source_digest=fused.digest(), method=run.method
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
     write_manifest(
-        out / "manifest.json",
+        out / MANIFEST,
         "build",
+        files=[out / "operators.safetensors", out / "config.yaml"],
+        owner=owner_of_run(project.preset_name, run_id),
         settings=project.resolved(run_id),
-        inputs={"source": checkpoint.digest()} | start_input(start),
+        inputs={"source": source_digest} | start_input(start),
         seed=run.seed,
         started=started,
     )
@@ -125,14 +134,32 @@ def leading_blocks(
     if not (project.run(run_id).radii and project.starts_from_masks(run_id)):
         return source, operators
     folder = out / "permuted_source"
-    write_checkpoint(
-        folder,
-        source.shape,
-        fuse_tensors(source, leading_permutation(operators)),
-        like=source.path,
-        dtype=source.dtype,
-    )
+    permuted = fuse_tensors(source, leading_permutation(operators))
+    write_own_weights(folder, source, permuted, "permute", time.monotonic())
     return Checkpoint(folder), truncation(operators, project.radii(run_id))
+
+
+def write_own_weights(
+    folder: Path,
+    source: Checkpoint,
+    tensors: Iterable[tuple[str, Tensor]],
+    stage: str,
+    started: float,
+) -> None:
+    """Write a model of the source's sizes into a run's folder, whole or not at all.
+
+    Raises:
+        WorkFailed: the disk is full, or a weight is not finite.
+    """
+    with atomic_folder(folder) as temporary:
+        write_checkpoint(temporary, source.shape, tensors, like=source.path, dtype=source.dtype)
+        write_manifest(
+            temporary / MANIFEST,
+            stage,
+            files=files_below(temporary),
+            started=started,
+            **weights_in(temporary),
+        )
 
 
 def start_input(start: Path | None) -> dict[str, str]:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from lemon.architecture import LlamaShape
 from lemon.errors import BadInput
+from lemon.json_file import parse_json
+from lemon.manifest import checked_file
 from lemon.operators.algebra import Operators, check_factors
 from lemon.radii import Radii
 from lemon.storage import atomic_file
 from lemon.tensor_file import TensorFile, write_tensor_file
 
 FORMAT_VERSION = "1"
+BUILD_AGAIN = "build or learn the operators again"
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def load_operators(path: Path) -> tuple[Operators, OperatorsMetadata]:
 
 
 def _open(path: Path) -> tuple[TensorFile, OperatorsMetadata]:
-    file = TensorFile(path)
+    file = TensorFile(checked_file(path) if path.is_file() else path)
     version = file.metadata.get("format_version")
     if version is None:
         raise BadInput(
@@ -94,7 +97,7 @@ def _open(path: Path) -> tuple[TensorFile, OperatorsMetadata]:
     if version != FORMAT_VERSION:
         raise BadInput(
             f"{path}: has format version {version}, this version of lemon reads {FORMAT_VERSION}; "
-            "build or learn the operators again"
+            f"{BUILD_AGAIN}"
         )
     try:
         text = file.metadata
@@ -102,11 +105,11 @@ def _open(path: Path) -> tuple[TensorFile, OperatorsMetadata]:
             source_digest=text["source_digest"],
             source=LlamaShape(**json.loads(text["source"])),
             target=LlamaShape(**json.loads(text["target"])),
-            radii=Radii(**json.loads(text["radii"])),
+            radii=Radii(**parse_json(text["radii"], dict[str, int], "radii", BUILD_AGAIN)),
             method=text["method"],
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path}: its metadata is damaged ({error}); build it again") from None
+    except (KeyError, TypeError, ValueError, RecursionError, BadInput) as error:
+        raise BadInput(f"{path}: its metadata is damaged ({error}); {BUILD_AGAIN}") from None
     try:
         check_factors(_shapes(file), metadata.source, metadata.target, metadata.radii)
     except BadInput as error:

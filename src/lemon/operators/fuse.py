@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemon.architecture import LAYER_TYPES, TensorSpec, tensor_specs
-from lemon.checkpoint import Checkpoint, check_replaceable, write_checkpoint
+from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.errors import BadInput
+from lemon.manifest import files_below, write_manifest
 from lemon.operators.algebra import Operators
 from lemon.operators.file import load_operators, read_metadata
-from lemon.provenance import write_manifest
-from lemon.storage import atomic_folder
+from lemon.ownership import owner_of_fused, replaced_folder, require_replaceable
 
 if TYPE_CHECKING:
     import torch
@@ -41,9 +41,8 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
     started = time.monotonic()
     source = Checkpoint(source_dir)
     metadata = read_metadata(operators_file)
-    if out_dir.resolve() == source_dir.resolve():
-        raise BadInput(f"{out_dir}: is the source model itself; name another folder")
-    check_replaceable(out_dir)
+    owner = owner_of_fused(operators_file)
+    require_replaceable(out_dir, owner)
     if (
         metadata.source != source.shape
     ):  # seen at once, where the digest of a large model takes long
@@ -59,7 +58,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
             "build them again"
         )
     operators, _ = load_operators(operators_file)
-    with atomic_folder(out_dir) as folder:
+    with replaced_folder(out_dir, owner) as folder:
         write_checkpoint(
             folder,
             operators.target,
@@ -70,9 +69,12 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
         write_manifest(
             folder / "manifest.json",
             "fuse",
+            files=files_below(folder),
+            owner=owner,
             settings={"method": metadata.method, "radii": str(metadata.radii)},
             inputs={"source": digest},
             started=started,
+            **weights_in(folder),
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from lemon.manifest import write_manifest
 from lemon.presets import Project
-from lemon.provenance import write_manifest
 from lemon.reporting.cells import DASH
 from lemon.reporting.dense_scores import (
     DenseScore,

@@ -6,14 +6,17 @@ figure draws from them alone, wherever it is opened.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from typing_extensions import TypedDict
 
 from lemon.errors import BadInput
+from lemon.json_file import checked, read_json
+from lemon.manifest import require_digest, require_sealed, sealed
+from lemon.provenance import file_digest
 from lemon.storage import write_json, write_text
 
 
@@ -37,6 +40,16 @@ class Finding:
         """The claim, its verdict and what was measured, as Markdown."""
         named = ", ".join(filter(None, (self.claim, self.statement)))
         return f"{named}: " + (f"**{self.verdict}**; " if self.verdict else "") + self.measured
+
+
+class FigureFacts(TypedDict):
+    """What `facts.json` holds: the attributes of `FigureNumbers` but for the numbers."""
+
+    title: str
+    caption: str
+    findings: list[Finding]
+    departures: list[dict[str, Any]]
+    inputs: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -71,10 +84,10 @@ def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:
     Raises:
         BadInput, WorkFailed: a file can't be written.
     """
-    facts = asdict(numbers) | {"frame": None}
-    del facts["frame"]
-    write_text(out / f"{figure}.csv", numbers.frame.to_csv(index=False))
-    write_json(out / f"{figure}.facts.json", facts)
+    facts = {name: value for name, value in asdict(numbers).items() if name != "frame"}
+    path = out / f"{figure}.csv"
+    write_text(path, numbers.frame.to_csv(index=False))
+    write_json(out / f"{figure}.facts.json", sealed({**facts, "numbers_sha256": file_digest(path)}))
 
 
 def read_numbers(folder: Path, figure: str) -> FigureNumbers:
@@ -85,13 +98,13 @@ def read_numbers(folder: Path, figure: str) -> FigureNumbers:
     """
     numbers, words = folder / f"{figure}.csv", folder / f"{figure}.facts.json"
     mend = f"run `lemon figure --figure {figure} --numbers`, or `make {figure}`"
-    for path in (numbers, words):
-        if not path.is_file():
-            raise BadInput(f"{path}: no such file; {mend}")
+    facts = read_json(words, dict[str, Any], mend)
+    require_sealed(facts, words, mend, since="numbers_sha256" in facts)
+    facts.pop("digest", None)
+    if (digest := facts.pop("numbers_sha256", None)) is not None:
+        require_digest(numbers, str(digest), str(words))
     try:
         frame = pd.read_csv(numbers)
-        facts = json.loads(words.read_text(encoding="utf-8"))
-        findings = [Finding(**finding) for finding in facts.pop("findings")]
-        return FigureNumbers(frame=frame, findings=findings, **facts)
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadInput(f"{numbers} or {words.name} is damaged ({error}); {mend}") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{numbers}: can't be read ({error}); {mend}") from None
+    return FigureNumbers(frame=frame, **checked(facts, FigureFacts, str(words), mend))

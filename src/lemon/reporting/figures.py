@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from lemon.errors import BadInput
+from lemon.manifest import write_manifest
 from lemon.presets import FigureSpec, Project, TableSpec
-from lemon.provenance import file_digest, write_manifest
 from lemon.reporting.figure_numbers import FigureNumbers, read_numbers, write_numbers
 from lemon.reporting.figure_style import STYLE
 from lemon.reporting.layer_operators_figure import draw_layer_operators, operator_numbers
@@ -111,7 +111,7 @@ def write_pictures(
         departures=numbers.departures,
         **drawn_by,
         findings=[vars(finding) for finding in numbers.findings],
-        files={f"{figure}.{kind}": file_digest(out / f"{figure}.{kind}") for kind in KINDS},
+        files=[out / f"{figure}.{kind}" for kind in KINDS],
     )
 
 

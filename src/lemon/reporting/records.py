@@ -16,8 +16,9 @@ from typing import Any
 
 from lemon.errors import BadInput
 from lemon.events import read_events
+from lemon.manifest import checked_file, read_manifest
 from lemon.presets import Project
-from lemon.provenance import file_digest, read_manifest
+from lemon.provenance import file_digest
 from lemon.registry import METHODS, TableSpec
 from lemon.reporting.costs import total_cost
 from lemon.reporting.figure_numbers import read_numbers
@@ -193,6 +194,8 @@ def _summary(project: Project, table: str, results: Path) -> Record:
     if path not in files:
         raise BadInput(f"{path}: the {kind} is not rendered; run `lemon {kind} --{kind} {table}`")
     manifest = read_manifest(path)
+    for name in manifest.get("files", {}):
+        checked_file(path.with_name(name), path)
     code = manifest.get("code", {})
     numbers = read_numbers(path.parent, table) if kind == "figure" else None
     return Record(

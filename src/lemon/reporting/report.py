@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lemon.errors import BadInput
+from lemon.manifest import checked_file, read_manifest
 from lemon.presets import Project
-from lemon.provenance import read_manifest
 from lemon.reporting.published import published_claims
 from lemon.reporting.rendering import page
 from lemon.storage import write_text
@@ -88,14 +88,16 @@ def _entry(project: Project, name: str, results: Path) -> ReportEntry:
     manifest = _manifest(folder, name)
     if manifest is None:
         return ReportEntry(name, spec.title)
+    made_by = folder / f"{name}.manifest.json"
     commit = (manifest.get("code") or {}).get("commit") or "outside of a checkout"
     made = f"{commit[:10]}, {manifest['finished'][:10]}"
     if spec.is_figure:
-        png = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+        picture_file = checked_file(folder / f"{name}.png", made_by)
+        png = base64.b64encode(picture_file.read_bytes()).decode()
         findings = tuple(manifest.get("findings", ()))
         picture = f"data:image/png;base64,{png}"
         return ReportEntry(name, spec.title, picture=picture, findings=findings, made=made)
-    text = (folder / f"{name}.html").read_text(encoding="utf-8")
+    text = checked_file(folder / f"{name}.html", made_by).read_text(encoding="utf-8")
     found = re.search(r"<body>(.*)</body>", text, re.S)
     if found is None:
         raise BadInput(f"{folder / name}.html: is not a rendered table; remove it, rerun")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,11 +12,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from lemon.errors import BadInput
-from lemon.provenance import read_manifest
+from lemon.evaluation.outcomes import read_sealed
+from lemon.json_file import read_json
+from lemon.manifest import checked_file, read_manifest
 from lemon.registry import TASKS
 from lemon.suites import FOLDERS
+
+
+class DomainPerplexity(TypedDict):
+    """What `perplexity.json` says of one domain."""
+
+    perplexity: float
+    tokens: int
+
+
+class Perplexity(TypedDict):
+    """`perplexity.json`, as far as it is read: the loss in nats per token, and each domain."""
+
+    loss: float
+    domains: dict[str, DomainPerplexity]
 
 
 @dataclass(frozen=True)
@@ -101,15 +117,14 @@ def read_run(runs: Path, run: str, tasks: Iterable[str], suite: str | None = Non
         outcomes = _read_outcomes(folder / f"{task}.parquet")
         correct[task] = outcomes["correct"].to_numpy(dtype=bool)
         ids[task] = outcomes["id"].to_numpy(dtype=np.int64)
-    heldout: dict[str, Any] = {}
-    for folder in folders:
-        heldout |= _read_perplexity(folder / "perplexity.json")
-    domains = heldout.get("domains", {})
+    measured = [_read_perplexity(folder / "perplexity.json") for folder in folders]
+    heldout = next(filter(None, reversed(measured)), None)
+    domains = heldout["domains"] if heldout else {}
     return RunResult(
         run=run,
         correct=correct,
         ids=ids,
-        loss=heldout.get("loss"),
+        loss=heldout["loss"] if heldout else None,
         domains={name: domain["perplexity"] for name, domain in domains.items()},
         heldout_tokens=sum(domain["tokens"] for domain in domains.values()) or None,
         manifest=_merged(list(manifests.values())),
@@ -180,12 +195,8 @@ def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str
 
 
 def _read_outcomes(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise BadInput(f"{path}: the outcomes are missing; rerun `lemon evaluate` with this task")
-    try:
-        outcomes = pd.read_parquet(path, columns=["id", "correct"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{path}: not readable as outcomes ({error}); remove it, rerun") from None
+    rows, _ = read_sealed(checked_file(path))
+    outcomes = pd.DataFrame(rows, columns=["id", "correct"])
     if outcomes.empty or outcomes["id"].duplicated().any() or outcomes["correct"].isna().any():
         raise BadInput(
             f"{path}: holds no documents, or one twice or without an answer; remove it and rerun"
@@ -193,11 +204,7 @@ def _read_outcomes(path: Path) -> pd.DataFrame:
     return outcomes.sort_values("id")
 
 
-def _read_perplexity(path: Path) -> dict[str, Any]:
+def _read_perplexity(path: Path) -> Perplexity | None:
     if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{path}: not readable as JSON ({error}); remove it and rerun") from None
-    return dict(content)
+        return None
+    return read_json(checked_file(path), Perplexity, "remove it and rerun")

@@ -10,6 +10,7 @@ import pandas as pd
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.errors import BadInput
 from lemon.figure_entries import COMPONENTS, FigurePanel, FigureSpec, SimilarityMap
+from lemon.manifest import checked_file
 from lemon.presets import Project
 from lemon.similarity.profile import random_floor
 
@@ -71,6 +72,8 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
         BadInput: it is missing or no square table of numbers.
     """
     path = runs / map.path
+    if path.is_file():
+        checked_file(path, path.with_suffix(".manifest.json"))
     try:
         table = pd.read_csv(path, index_col=0)
         matrix = table.to_numpy(dtype=float)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from lemon.manifest import write_manifest
 from lemon.presets import Project
-from lemon.provenance import file_digest, write_manifest
 from lemon.reporting.model_sizes import model_frame, model_lines
 from lemon.reporting.model_sizes_document import model_sizes_document
 from lemon.reporting.operator_sizes import fusions, operator_frame
@@ -64,12 +64,11 @@ def _write(
 
 def write_renderings(
     out: Path, table: str, frame: pd.DataFrame, document: SizesDocument
-) -> dict[str, str]:
-    """Write a table in every format; the sha256 of each file by its name."""
+) -> list[Path]:
+    """Write a table in every format; the files."""
     write_text(out / f"{table}.csv", frame.to_csv(index=False))
     for suffix in FORMATS:
         write_text(out / f"{table}.{suffix}", render(document, suffix))
     with atomic_file(out / f"{table}.png") as path:
         draw_sizes(document, path)
-    names = [f"{table}.{kind}" for kind in ("csv", *FORMATS, "png")]
-    return {name: file_digest(out / name) for name in names}
+    return [out / f"{table}.{kind}" for kind in ("csv", *FORMATS, "png")]

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lemon.errors import BadInput
+from lemon.manifest import write_manifest
 from lemon.presets import Project
-from lemon.provenance import file_digest, write_manifest
 from lemon.reporting.comparisons import ordering_tests
 from lemon.reporting.costs import row_costs
 from lemon.reporting.dense_document import write_dense_scores
@@ -75,7 +75,7 @@ def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started
         comparisons=[asdict(test) for test in tests],
         learning=[asdict(cost) for cost in costs],
         departures=[asdict(departure) for departure in document.departures],
-        files={f"{table}.{kind}": file_digest(out / f"{table}.{kind}") for kind in KINDS},
+        files=[out / f"{table}.{kind}" for kind in KINDS],
     )
 
 

@@ -10,12 +10,14 @@ it, whatever the text.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lemon.checkpoint import Checkpoint
 from lemon.data.packing import PackedText
 from lemon.errors import BadInput
 from lemon.similarity.cka import hsic, normalised, write_map
@@ -46,8 +48,11 @@ def write_activation_cka(
     """
     if component not in SUBLAYERS:
         raise BadInput(f"{component!r} puts nothing out by itself; take {' or '.join(SUBLAYERS)}")
-    outputs = sublayer_outputs(source_dir, PackedText(text_dir), component)
-    write_map(activation_cka(outputs, debiased), out)
+    started = time.monotonic()
+    Checkpoint(source_dir).digest()  # transformers reads the weights without a look at the manifest
+    outputs = sublayer_outputs(source_dir, PackedText(text_dir, ("heldout",)), component)
+    settings = {"component": component, "debiased": debiased, "tokens": TOKENS}
+    write_map(activation_cka(outputs, debiased), out, settings, started)
 
 
 def activation_cka(outputs: list[torch.Tensor], debiased: bool = False) -> np.ndarray:

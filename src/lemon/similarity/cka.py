@@ -18,7 +18,9 @@ diagonal sum to -d, and eq. 5 becomes
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.figure_entries import COMPONENTS, MEASURES
+from lemon.manifest import write_manifest
 from lemon.similarity.gram import GramProducts, gram_products
 from lemon.similarity.gram_plan import gram_plan
 from lemon.similarity.progress import Progress
@@ -50,12 +53,16 @@ def write_cka(source_dir: Path, component: str, out: Path, debiased: bool = Fals
     Raises:
         BadInput: the model or the component is not valid, or `out` may not be written.
     """
+    started = time.monotonic()
     check_component(component)
-    write_map(cka_matrix(Checkpoint(source_dir), component, debiased), out)
+    source = Checkpoint(source_dir)
+    source.verify(s.name for s in source.specs.values() if s.type in COMPONENTS[component])
+    settings = {"component": component, "debiased": debiased}
+    write_map(cka_matrix(source, component, debiased), out, settings, started)
 
 
-def write_map(matrix: np.ndarray, out: Path) -> None:
-    """Write an [L, L] map as CSV, layer indices as header and index.
+def write_map(matrix: np.ndarray, out: Path, settings: dict[str, Any], started: float) -> None:
+    """Write an [L, L] map as CSV, layer indices as header and index, and its manifest beside it.
 
     Raises:
         BadInput, WorkFailed: `out` can't be written.
@@ -65,6 +72,9 @@ def write_map(matrix: np.ndarray, out: Path) -> None:
         ",".join([str(i), *(f"{value:.8f}" for value in row)]) for i, row in enumerate(matrix)
     ]
     write_text(out, "\n".join(lines) + "\n")
+    write_manifest(
+        out.with_suffix(".manifest.json"), "cka", files=[out], settings=settings, started=started
+    )
 
 
 def cka_matrix(source: Checkpoint, component: str, debiased: bool = False) -> np.ndarray:

@@ -1,0 +1,87 @@
+"""Read JSON that may be damaged, hand-written or hostile: typed, with one message.
+
+Every JSON file that the program reads comes through here. No torch is imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from lemon.errors import BadInput
+
+T = TypeVar("T")
+LARGEST_BYTES = 256 * 2**20  # tokenizers of large vocabularies are 20 MB
+
+
+class Absent(BadInput):
+    """There is no such file."""
+
+
+def read_json(path: Path, kind: type[T], fix: str) -> T:
+    """Read a JSON file and check the types of what it holds.
+
+    Args:
+        path: the file.
+        kind: what it must hold: a type, or a pydantic or typed-dict class.
+        fix: what the user can do about a missing or damaged file; ends the message.
+
+    Raises:
+        Absent: there is no such file.
+        BadInput: it can't be read, is not JSON, or holds something of another type; the message
+            names the file and the place in it.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_BYTES:
+            raise BadInput(f"{path}: {size} bytes are too many for a file of this kind; {fix}")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Absent(f"{path}: no such file; {fix}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: is not UTF-8 text; {fix}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise BadInput(f"{path}: can't be read ({_reason(error)}); {fix}") from None
+    return parse_json(text, kind, str(path), fix)
+
+
+def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
+    """The value in a JSON text, with its types checked; raises as `read_json`, naming `where`."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise BadInput(f"{where}: is nested too deeply; {fix}") from None
+    except ValueError as error:  # no JSON, or an integer of more digits than Python takes
+        raise BadInput(f"{where}: is not JSON ({_reason(error)}); {fix}") from None
+    return checked(value, kind, where, fix)
+
+
+def checked(value: Any, kind: type[T], where: str, fix: str) -> T:
+    """The value, once its types are seen to be those of `kind`; raises as `read_json`."""
+    try:
+        return _adapter(cast(Hashable, kind)).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:100]
+        message = f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
+        raise BadInput(f"{where}: {message}; {fix}") from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(kind, config=ConfigDict(strict=True))
+    except PydanticUserError:  # a class has a configuration of its own
+        return TypeAdapter(kind)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error).splitlines()[0][:120]

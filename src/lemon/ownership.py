@@ -1,0 +1,135 @@
+"""Whose folder it is: a command writes into its own folder or an empty one, and into no other.
+
+A folder that is replaced as a whole says in its manifest what it belongs to, and which files are
+the program's. A folder that a command writes into bit by bit says it from the start, in the file
+by which a second writer is kept out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lemon.errors import BadInput
+from lemon.manifest import MANIFEST, read_manifest
+from lemon.provenance import without_private_parts
+from lemon.storage import LOCK, atomic_folder, sole_writer
+
+NAME_ANOTHER = "nothing was changed; name a new or empty folder"
+
+
+def owner_of_run(preset: str, run: str) -> str:
+    """What the folder of a run belongs to."""
+    return f"run {run} of preset {preset}"
+
+
+def owner_of_outcomes(model: Path) -> str:
+    """What a folder of outcomes belongs to."""
+    return f"outcomes of {without_private_parts(str(model.absolute()))}"
+
+
+def owner_of_fused(operators: Path) -> str:
+    """What the folder of a fused model belongs to."""
+    return f"fuse of {without_private_parts(str(operators.absolute()))}"
+
+
+def owner_of_prepared(stage: str, preset: str) -> str:
+    """What a folder of `lemon prepare` belongs to."""
+    return f"{stage} of preset {preset}"
+
+
+@contextmanager
+def own_folder(folder: Path, owner: str) -> Iterator[None]:
+    """Write into a folder bit by bit, as the only process that does.
+
+    Args:
+        folder: made where it isn't there.
+        owner: what it belongs to from now on.
+
+    Raises:
+        BadInput: it belongs to something else or holds files that are not ours, which is seen
+            before anything is written; or another process writes there.
+    """
+    _require(folder, owner)
+    with sole_writer(folder):
+        (folder / LOCK).write_text(json.dumps({"owner": owner}) + "\n", encoding="utf-8")
+        yield
+
+
+@contextmanager
+def replaced_folder(folder: Path, owner: str) -> Iterator[Path]:
+    """Give an empty temporary folder that takes the place of `folder` when the block succeeds.
+
+    The block writes a manifest with this owner and every file that it leaves.
+
+    Raises:
+        BadInput: `folder` belongs to something else, or holds a file that its manifest does not
+            list.
+        WorkFailed: the disk is full, or another failure of the system.
+    """
+    require_replaceable(folder, owner)
+    with atomic_folder(folder) as temporary:
+        yield temporary
+
+
+def require_replaceable(folder: Path, owner: str) -> None:
+    """Refuse a folder that `replaced_folder` would refuse, before any work is done.
+
+    Raises:
+        BadInput: as `replaced_folder`.
+    """
+    manifest = _require(folder, owner)
+    if manifest and manifest.get("files"):
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if not path.is_dir() and name != MANIFEST and name not in manifest["files"]:
+                raise BadInput(
+                    f"{folder}: would be replaced, but holds {name}, which this program did not "
+                    "write there; nothing was changed. Move that file away, or name another folder"
+                )
+
+
+def _require(folder: Path, owner: str) -> dict[str, Any] | None:
+    """Refuse a folder that neither is empty nor belongs to `owner`; gives its manifest, if any."""
+    if not folder.resolve().name:
+        raise BadInput(f"{folder}: is the root of the file system; name a new or empty folder")
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: a file stands where a folder is needed; name another place")
+    names = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
+    if not names:
+        return None
+    manifest = read_manifest(folder / MANIFEST) if MANIFEST in names else None
+    found = _owner_said(folder / LOCK) or (_owner_in(manifest) if manifest else None)
+    if found is None:
+        raise BadInput(
+            f"{folder}: holds {names[0]} and no manifest of this program's; {NAME_ANOTHER}"
+        )
+    if found not in (owner, owner.partition(" of ")[0]):
+        raise BadInput(f"{folder}: holds the {found}, not the {owner}; {NAME_ANOTHER}")
+    return manifest
+
+
+def _owner_said(lock: Path) -> str | None:
+    """What the file of a writer says; None where there is none, or one that says nothing."""
+    try:
+        said = json.loads(lock.read_text(encoding="utf-8"))["owner"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(said)
+
+
+def _owner_in(manifest: dict[str, Any]) -> str:
+    """What a manifest says that its folder belongs to; of older ones often the stage alone."""
+    stage, settings = manifest["stage"], manifest.get("settings", {})
+    if owner := manifest.get("owner"):
+        return str(owner)
+    if stage in ("build", "learn"):
+        return owner_of_run(settings.get("preset", ""), settings.get("run", {}).get("id", ""))
+    if stage == "evaluate":
+        return owner_of_outcomes(Path(settings.get("model", "")))
+    return stage
