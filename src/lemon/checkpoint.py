@@ -199,6 +199,9 @@ class Checkpoint:
             tied_head = name == "lm_head.weight" and self.shape.tie_word_embeddings
             if not tied_head and not name.endswith("rotary_emb.inv_freq"):
                 faults.append(f"tensor {name} does not belong to a LLaMA model")
+        for file in set(self._files.values()):
+            if file.metadata.get("format") != "pt":
+                faults.append(f"the metadata of {file.path.name} has no format `pt`")
         if faults:
             more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
             raise BadInput(

@@ -195,5 +195,8 @@ def _rounded_chunks(name: str, tensor: torch.Tensor, format: str) -> Iterator[np
         rounded = chunk.to("cpu", dtype).contiguous()
         # Extremes carry NaN and infinity, at a twentieth of the cost of looking at each value.
         if not torch.stack(rounded.aminmax()).isfinite().all():
-            raise WorkFailed(f"{name} is not finite in {dtype}; the weights have diverged")
+            raise WorkFailed(
+                f"{name} has values that are not finite in {dtype}; the weights that it is made of "
+                "are damaged or have diverged"
+            )
         yield rounded.view(torch.uint8).numpy()

@@ -11,6 +11,8 @@ from lemon.commands.options import (
     add_path,
     require_file,
     require_model,
+    require_output,
+    require_speaking_model,
     require_writable,
 )
 from lemon.config_files import did_you_mean
@@ -121,7 +123,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, option)
         if value is not None and value < 1:
             raise BadInput(f"--{option.replace('_', '-')} is {value}; it must be at least 1")
-    require_model(arguments.model)
+    require_speaking_model(arguments.model)
     if arguments.heldout is not None:
         mend = "`lemon prepare text` writes it"
         require_file(arguments.heldout / "manifest.json", "manifest of packed text", mend)
@@ -159,7 +161,7 @@ def _cka(arguments: argparse.Namespace) -> None:
     if text is not None:
         mend = "`lemon prepare text` writes it"
         require_file(text / "manifest.json", "manifest of packed text", mend)
-    require_writable(arguments.out)
+    require_output(arguments.out, ".csv")
     if text is None:
         write_cka(arguments.source, arguments.component, arguments.out, arguments.debiased)
         return

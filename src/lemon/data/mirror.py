@@ -37,7 +37,7 @@ from lemon.data.mirror_manifest import (
 )
 from lemon.errors import BadInput
 from lemon.registry import Asset, HubAsset, PypiAsset
-from lemon.storage import sole_writer, storage_error, write_text
+from lemon.storage import LOCK, sole_writer, storage_error, write_text
 
 CARD = "README.md"
 log = logging.getLogger(__name__)
@@ -61,6 +61,12 @@ def make_mirror(
         BadInput: something is not to be found, or needs a licence to be accepted.
         WorkFailed: no network, a wrong hash, a full disk.
     """
+    begun = any((folder / name).is_file() for name in (MANIFEST, UNFINISHED))
+    if not begun and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+        raise BadInput(
+            f"{folder}: holds files and is no mirror; nothing was changed. Name a new or empty "
+            "folder, or the mirror that is to be added to"
+        )
     with sole_writer(folder):
         work = _Work(folder, read_begun_mirror(folder))
         for repository, rows in needed_rows(tasks).items():

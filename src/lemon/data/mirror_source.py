@@ -15,7 +15,7 @@ from lemon.data.mirror_manifest import ASSETS, MirrorManifest, Stamp, read_mirro
 from lemon.data.row_files import check_rows
 from lemon.errors import BadInput
 from lemon.registry import Asset, PypiAsset
-from lemon.storage import atomic_file
+from lemon.storage import atomic_file, inside, sole_writer
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,9 @@ def fetch_from_mirror(
             found = "is not in it" if entry is None else "is another version there"
             raise BadInput(f"{mirror}: asset {name} {found}; {_again()}")
         log.info("from the mirror: %s: %s", name, entry.locked.origin)
-        for file, stamp in entry.files.items():
-            _copy(mirror / ASSETS / file, cache / file, stamp)
+        with sole_writer(cache, wait=True):
+            for file, stamp in entry.files.items():
+                _copy(inside(mirror / ASSETS, file), inside(cache, file), stamp)
         # What is taken out of a package, and its licence, the configuration may say anew.
         lock[name] = replace(entry.locked, members=_members(asset), licence=asset.licence)
     _check_tasks(manifest, tasks, mirror)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lemon.data.mirror_manifest import MANIFEST, UNFINISHED, read_mirror
 from lemon.errors import BadInput
-from lemon.manifest import digest_once, read_manifest
+from lemon.manifest import digest_once, listed_files, read_manifest
 from lemon.storage import inside
 
 PREPARED = "manifest.json"  # that `lemon prepare tasks` writes
@@ -63,6 +63,9 @@ def check_rows(place: Path) -> None:
 
 def _recorded(root: Path, repository: str) -> Iterator[tuple[str, tuple[str, str]]]:
     """By file, its hash and where that is written; the mirror's own list comes last and wins."""
+    for name, digest in (listed_files(root / PREPARED) or {}).items():
+        if name.startswith(f"{repository}/"):
+            yield name.removeprefix(f"{repository}/"), (digest, PREPARED)
     for task in _prepared(root / PREPARED).values():
         if task.get("repository") == repository:
             for file in _files_in(task):
@@ -96,8 +99,8 @@ def _files_in(value: Any) -> Iterator[dict[str, str]]:
 
 def _row_files(place: Path) -> Iterator[Path]:
     for path in place.rglob("*"):
-        inside = path.relative_to(place).parts
-        if path.suffix in ROWS and path.is_file() and not any(p.startswith(".") for p in inside):
+        parts = path.relative_to(place).parts
+        if path.suffix in ROWS and path.is_file() and not any(p.startswith(".") for p in parts):
             yield path
 
 

@@ -8,6 +8,7 @@ this module loads neither lm-eval nor torch.
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import json
 import os
@@ -240,6 +241,8 @@ def _rules(manager: Any, name: str, folder: Path | None) -> ConfigurableTask:
     try:
         return manager.load(name)["tasks"][name]
     except (OSError, ValueError, KeyError, DatasetsError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the rows are sound, the disk is full
         if folder is None:
             raise WorkFailed(
                 f"task {name}: the Hub's rows can't be had ({_first_line(error)}); check the "
