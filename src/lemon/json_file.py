@@ -59,6 +59,10 @@ def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
         raise BadInput(f"{where}: is nested too deeply; {fix}") from None
     except ValueError as error:  # no JSON, or an integer of more digits than Python takes
         raise BadInput(f"{where}: is not JSON ({_reason(error)}); {fix}") from None
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as in "\\ud800"
+        raise BadInput(f"{where}: holds text that is no Unicode; {fix}") from None
     return checked(value, kind, where, fix)
 
 

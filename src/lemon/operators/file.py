@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lemon.architecture import LlamaShape
 from lemon.errors import BadInput
@@ -103,12 +104,12 @@ def _open(path: Path) -> tuple[TensorFile, OperatorsMetadata]:
         text = file.metadata
         metadata = OperatorsMetadata(
             source_digest=text["source_digest"],
-            source=LlamaShape(**json.loads(text["source"])),
-            target=LlamaShape(**json.loads(text["target"])),
-            radii=Radii(**parse_json(text["radii"], dict[str, int], "radii", BUILD_AGAIN)),
+            source=LlamaShape(**parse_json(text["source"], dict[str, Any], "source", BUILD_AGAIN)),
+            target=LlamaShape(**parse_json(text["target"], dict[str, Any], "target", BUILD_AGAIN)),
+            radii=Radii(**parse_json(text["radii"], dict[str, Any], "radii", BUILD_AGAIN)),
             method=text["method"],
         )
-    except (KeyError, TypeError, ValueError, RecursionError, BadInput) as error:
+    except (KeyError, TypeError, BadInput) as error:
         raise BadInput(f"{path}: its metadata is damaged ({error}); {BUILD_AGAIN}") from None
     try:
         check_factors(_shapes(file), metadata.source, metadata.target, metadata.radii)
