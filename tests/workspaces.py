@@ -11,6 +11,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from lemon.presets import load_project
+
 REPOSITORY = Path(__file__).parents[1]
 STAND_IN = Path(__file__).parent / "workflow" / "stand_in"
 
@@ -79,7 +81,9 @@ class DrivenWorkspace(Workspace):
     def stand_in(self) -> dict[str, str]:
         """Variables that put the stand-in before the real command."""
         path = f"{STAND_IN}{os.pathsep}{self.variables()['PATH']}"
-        return {"PATH": path, "CALLS": str(self.calls)}
+        domains = load_project(self.preset, self.path / "config").preset.text.domains
+        files = [f"{split}/{domain}.bin" for split in ("train", "heldout") for domain in domains]
+        return {"PATH": path, "CALLS": str(self.calls), "TEXT_FILES": " ".join(files)}
 
     def jobs(self, target: str = "table3", **environment: str) -> list[str]:
         """Make a target and return the calls that it took, without their options."""

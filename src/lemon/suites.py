@@ -40,6 +40,12 @@ class Suite:
         return FOLDERS[self.name]
 
     @property
+    def files(self) -> list[str]:
+        """The files of its outcomes beside their manifest."""
+        scores = [f"{task}.parquet" for task in self.tasks]
+        return [*scores, "perplexity.json"] if self.has_heldout else scores
+
+    @property
     def has_heldout(self) -> bool:
         """Whether the perplexity on held-out text is measured with it."""
         return self.name == ABLATION

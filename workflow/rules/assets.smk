@@ -26,7 +26,8 @@ rule prepare_source:
     input:
         lock="<data>/assets.lock.json",
     output:
-        manifest="<data>/source/manifest.json",
+        manifest=update("<data>/source/manifest.json"),
+        files=expand("<data>/source/{file}", file=MODEL_FILES),
     log:
         "<logs>/prepare_source.log",
     benchmark:
@@ -50,7 +51,8 @@ rule prepare_second_size:
     input:
         lock="<data>/assets.lock.json",
     output:
-        manifest="<data>/second-size/manifest.json",
+        manifest=update("<data>/second-size/manifest.json"),
+        files=expand("<data>/second-size/{file}", file=MODEL_FILES),
     log:
         "<logs>/prepare_second_size.log",
     benchmark:
@@ -75,7 +77,8 @@ rule prepare_text:
         lock="<data>/assets.lock.json",
         source="<data>/source/manifest.json",
     output:
-        manifest="<data>/text/manifest.json",
+        manifest=update("<data>/text/manifest.json"),
+        files=expand("<data>/text/{file}", file=TEXT_FILES),
     log:
         "<logs>/prepare_text.log",
     benchmark:
@@ -101,7 +104,7 @@ rule prepare_tasks:
     input:
         lock="<data>/assets.lock.json",
     output:
-        manifest="<data>/tasks/manifest.json",
+        manifest=update("<data>/tasks/manifest.json"),
     log:
         "<logs>/prepare_tasks.log",
     benchmark:

@@ -12,7 +12,8 @@ from pathlib import Path
 from lemon.errors import BadInput, LemonError
 from lemon.figure_entries import COMPONENTS, MEASURES
 from lemon.presets import METHODS, load_project
-from lemon.suites import FOLDERS, suite_of_folder
+from lemon.reporting.lineage import lineage
+from lemon.suites import ABLATION, FOLDERS, suites
 
 
 def stop(error):
@@ -63,12 +64,27 @@ BUILT = run_pattern(lambda method: method.needs_target and not method.learned)
 LEARNED = run_pattern(lambda method: method.learned)
 
 
-def settings(stage):
+# What the jobs write beside their manifests. Snakemake asks for a file that is gone, and no longer
+# removes those under `update` before a job: the job itself checks what it can take over.
+MODEL_FILES = [
+    *("config.json", "model.safetensors"),
+    *("tokenizer.json", "tokenizer_config.json"),
+]
+BUILT_FILES = ["operators.safetensors", "config.yaml"]
+LEARNED_FILES = [*BUILT_FILES, "metrics.jsonl"]
+TEXT_FILES = expand(
+    "{split}/{domain}.bin",
+    split=["train", "heldout"],
+    domain=PROJECT.preset.text.domains,
+)
+SUITES = suites(PROJECT.preset.evaluation)
+
+
+def settings(stage, suite=None):
     """The fields that decide the output of a stage, as canonical JSON: a changed one reruns it."""
 
     def fields(wildcards):
         named = dict(wildcards.items())
-        suite = suite_of_folder(named.pop("outcomes")) if "outcomes" in named else None
         return PROJECT.stage_params(stage, next(iter(named.values()), None), suite)
 
     return fields
@@ -129,40 +145,35 @@ def fused_weights(wildcards, input):
     return os.path.dirname(input.source)
 
 
-OUTCOMES = "|".join(FOLDERS.values())  # one folder of a run for each suite of tasks
-
-
-def suite_of(wildcards):
-    """The suite of tasks that a job of `evaluate` scores."""
-    return PROJECT.suite(suite_of_folder(wildcards.outcomes))
-
-
-def heldout_manifest(wildcards):
-    """The manifest of the text whose perplexity goes with a suite; nothing where none does."""
-    return "<data>/text/manifest.json" if suite_of(wildcards).has_heldout else []
-
-
 def heldout_option(wildcards, input):
-    """The folder of that text, as an option of the command."""
+    """The folder of the text whose perplexity goes with a suite, as an option of the command."""
     return f"--heldout {os.path.dirname(input.text)}" if input.text else ""
 
 
-def evaluation_options(wildcards, input):
+def evaluation_options(suite):
     """Tasks, rows and number format of an evaluation, as options of the command."""
-    suite = suite_of(wildcards)
-    evaluation, compute = PROJECT.preset.evaluation, PROJECT.preset.compute
-    packaged = evaluation.source == "packaged"
-    options = [
-        ("tasks", ",".join(suite.tasks)),
-        ("source", os.path.dirname(input.tasks) if packaged else evaluation.source),
-        ("limit", suite.limit),
-        *(("task-limit", f"{task}={limit}") for task, limit in suite.limits.items()),
-        ("fewshot", evaluation.fewshot if suite.has_fewshot else None),
-        ("batch-size", evaluation.batch_size),
-        ("dtype", compute.dtype),
-        ("device", compute.device),
-    ]
-    return " ".join(f"--{name} {value}" for name, value in options if value is not None)
+
+    def options(wildcards, input):
+        evaluation, compute = PROJECT.preset.evaluation, PROJECT.preset.compute
+        packaged = evaluation.source == "packaged"
+        named = [
+            ("tasks", ",".join(suite.tasks)),
+            ("source", os.path.dirname(input.tasks) if packaged else evaluation.source),
+            ("limit", suite.limit),
+            *(
+                ("task-limit", f"{task}={limit}")
+                for task, limit in suite.limits.items()
+            ),
+            ("fewshot", evaluation.fewshot if suite.has_fewshot else None),
+            ("batch-size", evaluation.batch_size),
+            ("dtype", compute.dtype),
+            ("device", compute.device),
+        ]
+        return " ".join(
+            f"--{name} {value}" for name, value in named if value is not None
+        )
+
+    return options
 
 
 def entry_pattern(keep):
@@ -217,6 +228,49 @@ def rendered(table):
 def rendered_manifest(wildcards):
     """The manifest of the table, or of the figure, that is to be recorded."""
     return rendered(wildcards.table)
+
+
+def pictures(table):
+    """The files of a rendered table or figure beside its manifest."""
+    if PROJECT.entry(table).is_figure:
+        formats, kind = ["csv", "facts.json", "png", "svg", "pdf"], "figures"
+    else:
+        formats, kind = ["csv", "md", "tex", "html", "png"], "tables"
+    return expand(
+        "<results>/{kind}/{table}.{format}", kind=kind, table=table, format=formats
+    )
+
+
+def behind(table):
+    """Every file that stands behind a table or figure: one that is gone is made again."""
+    shown = PROJECT.table_runs(table)
+    starts = filter(None, map(PROJECT.start_run, shown))
+    files = shown_files(table) + [rendered(table), *pictures(table)]
+    for name in PROJECT.table_suites(table):
+        files += expand(
+            "<runs>/{run}/{folder}/{file}",
+            run=shown,
+            folder=FOLDERS[name],
+            file=SUITES[name].files,
+        )
+    for run in lineage(PROJECT, [*shown, *starts]):
+        method = METHODS[PROJECT.runs[run].method]
+        made = LEARNED_FILES if method.learned else BUILT_FILES
+        if method.needs_target:
+            files += expand("<runs>/{run}/{file}", run=run, file=made)
+        if run in shown and files_of_models(table):
+            model = os.path.dirname(model_manifest(run))
+            files += [model_manifest(run), *(f"{model}/{file}" for file in MODEL_FILES)]
+        if method.learned or PROJECT.table_suites(table):
+            files += expand("<data>/text/{file}", file=TEXT_FILES)
+    return list(dict.fromkeys(files))
+
+
+def files_of_models(table):
+    """Whether a table or figure shows what models do or are, and not operators or sizes alone."""
+    return bool(PROJECT.table_suites(table)) or any(
+        "/similarity/" in file for file in PROJECT.figure_files(table)
+    )
 
 
 def replay(wildcards):

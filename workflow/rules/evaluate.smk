@@ -1,35 +1,43 @@
-"""The scores of a model, document by document: one job for each suite of tasks.
+"""The scores of a model, document by document: one rule and job for each suite of tasks.
 
 Jobs of one thread run side by side.
 """
 
+for SUITE in SUITES.values():
 
-rule evaluate:
-    input:
-        model=lambda wildcards: model_manifest(wildcards.run),
-        tasks="<data>/tasks/manifest.json",
-        text=heldout_manifest,
-    output:
-        manifest="<runs>/{run}/{outcomes}/manifest.json",
-    log:
-        "<logs>/evaluate/{run}/{outcomes}.log",
-    benchmark:
-        "<logs>/evaluate/{run}/{outcomes}.tsv"
-    wildcard_constraints:
-        outcomes=OUTCOMES,
-    threads: 1
-    resources:
-        mem_mb=3500,
-        runtime=240,
-        gpu=GPUS,
-    params:
-        model=folder("model"),
-        heldout=heldout_option,
-        options=evaluation_options,
-        out=lambda wildcards, output: os.path.dirname(output.manifest),
-        settings=settings("evaluate"),
-    message:
-        "Evaluating {wildcards.run}: {wildcards.outcomes}"
-    shell:
-        "OMP_NUM_THREADS={threads} lemon evaluate --model {params.model} {params.options} "
-        "{params.heldout} --out {params.out} > {log} 2>&1"
+    rule:
+        name:
+            "evaluate" if SUITE.name == ABLATION else f"evaluate_{SUITE.name}"
+        input:
+            model=lambda wildcards: model_manifest(wildcards.run),
+            tasks="<data>/tasks/manifest.json",
+            text="<data>/text/manifest.json" if SUITE.has_heldout else [],
+        output:
+            manifest=update(f"<runs>/{{run}}/{SUITE.folder}/manifest.json"),
+            scores=update(
+                expand(
+                    "<runs>/{{run}}/{folder}/{file}",
+                    folder=SUITE.folder,
+                    file=SUITE.files,
+                )
+            ),
+        log:
+            f"<logs>/evaluate/{{run}}/{SUITE.folder}.log",
+        benchmark:
+            f"<logs>/evaluate/{{run}}/{SUITE.folder}.tsv"
+        threads: 1
+        resources:
+            mem_mb=3500,
+            runtime=240,
+            gpu=GPUS,
+        params:
+            model=folder("model"),
+            heldout=heldout_option,
+            options=evaluation_options(SUITE),
+            out=lambda wildcards, output: os.path.dirname(output.manifest),
+            settings=settings("evaluate", SUITE.name),
+        message:
+            f"Evaluating {{wildcards.run}}: {SUITE.folder}"
+        shell:
+            "OMP_NUM_THREADS={threads} lemon evaluate --model {params.model} {params.options} "
+            "{params.heldout} --out {params.out} > {log} 2>&1"

@@ -6,7 +6,8 @@ rule build:
         source=source_manifest,
         start=start_manifest,
     output:
-        manifest="<runs>/{run}/manifest.json",
+        manifest=update("<runs>/{run}/manifest.json"),
+        files=update(expand("<runs>/{{run}}/{file}", file=BUILT_FILES)),
     log:
         "<logs>/build/{run}.log",
     benchmark:
@@ -37,7 +38,8 @@ rule learn:
         start=start_manifest,
         teacher=teacher_manifest,
     output:
-        manifest="<runs>/{run}/manifest.json",
+        manifest=update("<runs>/{run}/manifest.json"),
+        files=update(expand("<runs>/{{run}}/{file}", file=LEARNED_FILES)),
     log:
         "<logs>/learn/{run}.log",
     benchmark:
@@ -71,7 +73,8 @@ rule fuse:
         operators="<runs>/{run}/manifest.json",
         source=source_manifest,
     output:
-        manifest="<runs>/{run}/model/manifest.json",
+        manifest=update("<runs>/{run}/model/manifest.json"),
+        files=expand("<runs>/{{run}}/model/{file}", file=MODEL_FILES),
     log:
         "<logs>/fuse/{run}.log",
     benchmark:

@@ -7,6 +7,7 @@ rule cka:
         text=activation_text,
     output:
         map="<runs>/{run}/similarity/{of}/{measure}/{component}.csv",
+        manifest="<runs>/{run}/similarity/{of}/{measure}/{component}.manifest.json",
     log:
         "<logs>/cka/{run}/{of}/{measure}/{component}.log",
     benchmark:

@@ -5,6 +5,7 @@ rule track:
     input:
         rendered=rendered_manifest,
         files=table_files,
+        pictures=lambda wildcards: pictures(wildcards.table),
     output:
         state="<runs>/tracking/{table}.json",
     log:
