@@ -257,12 +257,14 @@ def behind(table):
         method = METHODS[PROJECT.runs[run].method]
         made = LEARNED_FILES if method.learned else BUILT_FILES
         if method.needs_target:
-            files += expand("<runs>/{run}/{file}", run=run, file=made)
+            files += expand(
+                "<runs>/{run}/{file}", run=run, file=["manifest.json", *made]
+            )
         if run in shown and files_of_models(table):
             model = os.path.dirname(model_manifest(run))
             files += [model_manifest(run), *(f"{model}/{file}" for file in MODEL_FILES)]
         if method.learned or PROJECT.table_suites(table):
-            files += expand("<data>/text/{file}", file=TEXT_FILES)
+            files += expand("<data>/text/{file}", file=["manifest.json", *TEXT_FILES])
     return list(dict.fromkeys(files))
 
 
