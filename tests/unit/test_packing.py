@@ -130,7 +130,7 @@ COUNTS = {"a": 7, "b": 40, "c": 3}
 WEIGHTS = {"a": 0.2, "b": 0.7, "c": 0.1}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 9000), min_size=1, max_size=20))
 def test_the_order_does_not_depend_on_what_was_asked_before(seed, indices):
     asked = SequenceOrder(COUNTS, WEIGHTS, seed)

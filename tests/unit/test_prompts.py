@@ -132,7 +132,11 @@ def test_prompts_of_the_hubs_rows_are_lm_evals_own_and_the_golden_ones(
     config = {"mmlu": "anatomy", **{task: place[1] for task, place in REPOSITORIES.items()}}[name]
     rows = SHARED_DATA / "eval"
     if not (rows / REPOSITORIES[name][0] / {"default": "data"}.get(config, config or "")).is_dir():
-        pytest.skip(f"no rows of {name} in the Hub's layout; LEMON_SHARED_DATA names a folder")
+        pytest.skip(
+            f"{rows} has no rows of {name}: the golden prompts are of a sample of the Hub's own "
+            "rows, whose licences keep it out of this repository; set LEMON_SHARED_DATA to the "
+            "folder that holds it as eval/"
+        )
     check_golden(name, "mirror", rows, tmp_path)
 
 

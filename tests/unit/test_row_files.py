@@ -15,11 +15,6 @@ from lemon.data.row_files import check_rows
 from lemon.errors import BadInput
 from lemon.evaluation.tasks import opened_tasks
 
-REAL_ROWS = (
-    Path(os.environ.get("LEMON_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    / "eval"
-)
-
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
@@ -128,19 +123,28 @@ def test_an_evaluation_refuses_altered_rows_before_it_opens_them(tmp_path: Path)
         list(opened)
 
 
-@pytest.mark.skipif(not REAL_ROWS.is_dir(), reason=f"no real rows at {REAL_ROWS.name}/")
-def test_real_rows_have_the_hashes_in_their_names() -> None:
-    places = [path.parent for path in REAL_ROWS.glob("*/*/README.md")]
+@pytest.mark.assets
+def test_prepared_rows_are_what_their_manifest_says(laptop_tasks: Path) -> None:
+    places = [path.parent for path in laptop_tasks.glob("*/*/README.md")]
     assert len(places) > 5
     for place in places:
         check_rows(place)
 
 
-@pytest.mark.skipif(not REAL_ROWS.is_dir(), reason=f"no real rows at {REAL_ROWS.name}/")
-def test_a_real_file_with_one_other_byte_is_refused(tmp_path: Path) -> None:
-    [original] = (REAL_ROWS / "allenai/sciq/data").glob("test-*.parquet")
+@pytest.mark.assets
+@pytest.mark.parametrize("listed", [True, False], ids=["in a manifest", "in its name"])
+def test_a_real_file_with_one_other_byte_is_refused(
+    laptop_tasks: Path, tmp_path: Path, listed: bool
+) -> None:
+    [original] = (laptop_tasks / "allenai/sciq").rglob("test*.parquet")
     content = bytearray(original.read_bytes())
+    digest = sha256(bytes(content))
+    path = add_file(tmp_path, f"test-{digest[:8]}.parquet", bytes(content))
+    if listed:
+        write_prepared(tmp_path, path.name, digest)
+    check_rows(tmp_path / "owner/name")
     content[len(content) // 2] ^= 1
-    path = add_file(tmp_path, original.name, bytes(content))
-    with pytest.raises(BadInput, match=f"{path.name}: sha256 is .* its name says"):
+    path.write_bytes(content)
+    says = r"manifest\.json says" if listed else "its name says"
+    with pytest.raises(BadInput, match=f"{path.name}: sha256 is .*{says}"):
         check_rows(tmp_path / "owner/name")

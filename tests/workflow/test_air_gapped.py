@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from hub_world import add_declared, add_scripted
 from loopback_hub import serving
 from ruamel.yaml import YAML
+from task_rows import write_mirror
 from workspaces import REPOSITORY, Workspace
 
 from lemon.data.mirror import make_mirror
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.slow
 
 NO_NETWORK = Path(__file__).parent / "no_network"
 TASKS = ["sciq", "logiqa"]
-REAL_ROWS = Path(os.environ.get("LEMON_SHARED_DATA", REPOSITORY.parent / "shared/data")) / "eval"
 MODEL = {
     "kind": "hub",
     "repo": "owner/small",
@@ -106,16 +105,17 @@ def test_the_whole_path_from_a_mirror_passes_without_a_network(
     )
 
 
-@pytest.mark.skipif(not REAL_ROWS.is_dir(), reason=f"no real rows at {REAL_ROWS.name}/")
 def test_a_mirror_of_another_maker_works_without_a_network(
     workspace: Workspace, tiny_model_folder: Path
 ) -> None:
+    """Rows in the layout of the Hub, without the list that `lemon fetch --mirror` leaves."""
     tasks = [name for name, info in KNOWN.items() if info.shots == 0]
+    write_mirror(workspace.path / "mirror", dict.fromkeys(tasks, 3))
     workspace.python_path = [str(NO_NETWORK)]
     workspace.environment = {"NETWORK_CALLS": str(workspace.path / "network.txt")}
     lemon(
         workspace,
-        f"evaluate --model {tiny_model_folder} --tasks {','.join(tasks)} --source {REAL_ROWS} "
+        f"evaluate --model {tiny_model_folder} --tasks {','.join(tasks)} --source mirror "
         "--limit 2 --out scores",
     )
     assert not (workspace.path / "network.txt").exists()

@@ -45,7 +45,8 @@ def short(tmp_path_factory):
     shorten(space)
     fetched = space.snakemake("fetch")
     if fetched.returncode and not os.environ.get("CI"):
-        pytest.skip(f"the assets can't be fetched: {fetched.stdout.splitlines()[-1]}")
+        said = fetched.stdout.splitlines()[-1]
+        pytest.skip(f"`lemon fetch --preset laptop` must work once, with a network: {said}")
     done = space.snakemake("table3", timeout=1500)
     assert done.returncode == 0, done.stdout
     return space
