@@ -11,8 +11,8 @@ from lemon.commands.options import (
     add_path,
     require_file,
     require_model,
+    require_model_with_tokenizer,
     require_output,
-    require_speaking_model,
     require_writable,
 )
 from lemon.config_files import did_you_mean
@@ -123,7 +123,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, option)
         if value is not None and value < 1:
             raise BadInput(f"--{option.replace('_', '-')} is {value}; it must be at least 1")
-    require_speaking_model(arguments.model)
+    require_model_with_tokenizer(arguments.model)
     if arguments.heldout is not None:
         mend = "`lemon prepare text` writes it"
         require_file(arguments.heldout / "manifest.json", "manifest of packed text", mend)

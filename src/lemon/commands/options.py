@@ -74,7 +74,7 @@ def require_model(folder: Path) -> Path:
     return folder
 
 
-def require_speaking_model(folder: Path) -> Path:
+def require_model_with_tokenizer(folder: Path) -> Path:
     """As `require_model`, and every token of the tokenizer has a row of the embedding.
 
     Raises:

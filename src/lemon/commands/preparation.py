@@ -12,8 +12,8 @@ from lemon.commands.options import (
     add_preset,
     project_of,
     require_file,
+    require_model_with_tokenizer,
     require_output,
-    require_speaking_model,
     require_writable,
 )
 from lemon.config import SourceSettings
@@ -144,7 +144,7 @@ def _text(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     owner = owner_of_prepared("text", project.preset_name)
     _require_inputs(arguments, owner)
-    require_speaking_model(arguments.source)
+    require_model_with_tokenizer(arguments.source)
     from lemon.data.assets import default_cache, read_lock
     from lemon.data.domains import prepare_text
 

@@ -34,6 +34,7 @@ from lemon.evaluation.prompts import (
     requests_of,
 )
 from lemon.registry import TASKS
+from lemon.storage import storage_error
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -241,8 +242,9 @@ def _rules(manager: Any, name: str, folder: Path | None) -> ConfigurableTask:
     try:
         return manager.load(name)["tasks"][name]
     except (OSError, ValueError, KeyError, DatasetsError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # the rows are sound, the disk is full
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise storage_error(cause, Path(cause.filename or "the cache of rows")) from error
         if folder is None:
             raise WorkFailed(
                 f"task {name}: the Hub's rows can't be had ({_first_line(error)}); check the "
