@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint, write_checkpoint
 from lemon.errors import BadInput
+from lemon.storage import atomic_folder
 
 
 def stored(folder: Path) -> dict[str, torch.Tensor]:
@@ -115,8 +116,8 @@ def test_tensors_that_are_not_the_models_are_refused(tiny_model_folder, tmp_path
         tensors.append(tensors[0])
     else:
         tensors[0] = (tensors[0][0], tensors[0][1].T)
-    with pytest.raises(ValueError):
-        write_checkpoint(out, source.shape, tensors, like=source.path, dtype=source.dtype)
+    with pytest.raises(ValueError), atomic_folder(out) as folder:
+        write_checkpoint(folder, source.shape, tensors, like=source.path, dtype=source.dtype)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from models import GROUPED_TIED, PLAIN_UNTIED, write_tiny_model
+from packaged_files import locked
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -21,7 +22,6 @@ from lemon.data.archive import FolderFiles
 from lemon.data.assets import LockedAsset, snapshot_digest
 from lemon.data.source_model import prepare_source
 from lemon.errors import BadInput, WorkFailed
-from lemon.provenance import file_digest
 
 GGUF_NAMES = {
     "q": "attn_q",
@@ -108,8 +108,7 @@ def as_asset(folder: Path, **files: Path) -> dict[str, LockedAsset]:
     with zipfile.ZipFile(archive, "w") as file:
         for name, path in files.items():
             file.write(path, f"tiny/{name}.gguf")
-    digest, size = file_digest(archive), archive.stat().st_size
-    return {"tiny": LockedAsset("pypi", "tiny", "1", digest, size, "tiny.whl", ("*.gguf",), "-")}
+    return {"tiny": locked(archive, ("*.gguf",))}
 
 
 @pytest.fixture(scope="module", params=[GROUPED_TIED, PLAIN_UNTIED], ids=["grouped", "plain"])
