@@ -95,7 +95,7 @@ def test_a_header_that_misplaces_a_tensor_is_refused(model):
 def test_a_missing_tensor_is_named(model):
     weights = load_file(model / WEIGHTS)
     del weights["model.layers.3.mlp.down_proj.weight"]
-    save_file(weights, model / WEIGHTS)
+    save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(BadInput, match=r"model.layers.3.mlp.down_proj.weight is missing"):
         Checkpoint(model)
 
@@ -103,7 +103,7 @@ def test_a_missing_tensor_is_named(model):
 def test_quantised_weights_are_refused(model):
     weights = load_file(model / WEIGHTS)
     weights["model.norm.weight"] = weights["model.norm.weight"].char()
-    save_file(weights, model / WEIGHTS)
+    save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(BadInput, match=r"number format I8.*unquantised"):
         Checkpoint(model)
 
@@ -126,7 +126,7 @@ def test_operators_of_another_model_name_both(model, operators, tmp_path):
     weights = load_file(model / WEIGHTS)
     weights["model.norm.weight"] += 1
     before = Checkpoint(model).digest()
-    save_file(weights, model / WEIGHTS)
+    save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(BadInput) as error:
         fuse(model, operators, tmp_path / "out")
     for part in (

@@ -198,7 +198,7 @@ def test_an_unknown_generated_domain_is_refused():
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="not a model folder with a fast tokenizer"):
+    with pytest.raises(BadInput, match="take a model folder with a fast tokenizer"):
         TextTokenizer(tmp_path)
 
 
