@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def write_maps(project: Project, figure: str, runs: Path, of: dict[str, np.ndarr
     spec = project.entry(figure)
     assert isinstance(spec, FigureSpec)
     for map in spec.maps:
-        write_map(of[map.run], runs / map.path)
+        write_map(of[map.run], runs / map.path, settings={}, started=time.monotonic())
 
 
 def write_gamma(project: Project, runs: Path, run: str, gamma: np.ndarray) -> None:

@@ -11,11 +11,14 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 
+from lemon.evaluation import outcomes
+from lemon.evaluation.outcomes import Outcome
+from lemon.manifest import MANIFEST, sealed, write_manifest
 from lemon.presets import Project
 from lemon.registry import METHODS, TASKS
 from lemon.reporting.lineage import lineage
+from lemon.storage import write_json
 from lemon.suites import FOLDERS
 
 CHOICES = {"piqa": 2, "winogrande": 2, "boolq": 2, "lambada_openai": 50, "nq_open": 50}  # else 4
@@ -38,22 +41,19 @@ def write_outcomes(
     """
     folder = run_folder / FOLDERS[suite]
     folder.mkdir(parents=True, exist_ok=True)
+    files = []
     for task, answers in correct.items():
-        count = len(answers)
-        pd.DataFrame(
-            {
-                "id": range(count),
-                "prediction": [0] * count,
-                "correct": answers,
-                "acc": answers,
-                "acc_norm": answers,
-                "loglikelihoods": [[-1.0, -2.0]] * count,
-            }
-        ).to_parquet(folder / f"{task}.parquet", index=False)
+        files.append(folder / f"{task}.parquet")
+        rows = [
+            Outcome(id, 0, answer, answer, answer, [-1.0, -2.0], [3, 4])
+            for id, answer in enumerate(answers)
+        ]
+        outcomes.write_outcomes(files[-1], rows, key={"task": task})
     if loss is not None:
         domain = {"loss": loss, "perplexity": math.exp(loss), "tokens": 4096, "weight": 1.0}
         heldout = {"loss": loss, "perplexity": math.exp(loss), "domains": {"wikipedia": domain}}
-        (folder / "perplexity.json").write_text(json.dumps(heldout))
+        files.append(folder / "perplexity.json")
+        write_json(files[-1], sealed(heldout))
     tasks = {
         task: {
             "rows_sha256": f"{rows_digest}-{task}",
@@ -65,14 +65,16 @@ def write_outcomes(
         }
         for task, answers in correct.items()
     }
-    manifest = {
-        "stage": "evaluate",
-        "finished": "2026-01-01T00:10:00+00:00",
-        "wall_s": 60.0,
-        "inputs": {"heldout": "text"} if loss is not None else {},
-        "tasks": tasks,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(
+        folder / MANIFEST,
+        "evaluate",
+        files=files,
+        inputs={"heldout": "text"} if loss is not None else {},
+        started=0.0,
+        finished="2026-01-01T00:10:00+00:00",
+        wall_s=60.0,
+        tasks=tasks,
+    )
 
 
 def write_metrics(
@@ -103,15 +105,18 @@ def write_metrics(
             names = values if step else {"heldout/perplexity": math.exp(10)}
             events += [{**at, "name": name, "value": value} for name, value in names.items()]
     run_folder.mkdir(parents=True, exist_ok=True)
-    (run_folder / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-    manifest = {
-        "stage": "learn",
-        "finished": "2026-01-01T00:05:00+00:00",
-        "wall_s": 300.0,
-        "peak_memory_bytes": 10**9,
-        "code": {"commit": "abc", "dirty": None},
-    }
-    (run_folder / "manifest.json").write_text(json.dumps(manifest))
+    metrics = run_folder / "metrics.jsonl"
+    metrics.write_text("".join(json.dumps(e) + "\n" for e in events))
+    write_manifest(
+        run_folder / MANIFEST,
+        "learn",
+        files=[metrics],
+        started=0.0,
+        finished="2026-01-01T00:05:00+00:00",
+        wall_s=300.0,
+        peak_memory_bytes=10**9,
+        code={"commit": "abc", "dirty": None},
+    )
 
 
 def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -> Path:

@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 
 from lemon.data.archive import ZipFiles
+from lemon.data.assets import LockedAsset
+from lemon.provenance import file_digest
 
 ARC_DOC = {
     "id": "Q1",
@@ -29,3 +31,9 @@ def archive(path: Path, files: dict[str, bytes]) -> ZipFiles:
         for name, content in files.items():
             file.writestr(name, content)
     return ZipFiles(path)
+
+
+def locked(path: Path, members: tuple[str, ...] = ()) -> LockedAsset:
+    """The lock's entry of an archive that lies in the cache itself."""
+    size = path.stat().st_size
+    return LockedAsset("pypi", path.stem, "1", file_digest(path), size, path.name, members, "CC0")

@@ -47,34 +47,27 @@ def read_json(path: Path, kind: type[T], fix: str) -> T:
     except UnicodeDecodeError:
         raise BadInput(f"{path}: is not UTF-8 text; {fix}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise BadInput(f"{path}: can't be read ({_reason(error)}); {fix}") from None
+        reason = getattr(error, "strerror", error)
+        raise BadInput(f"{path}: can't be read ({reason}); {fix}") from None
     return parse_json(text, kind, str(path), fix)
 
 
 def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
     """The value in a JSON text, with its types checked; raises as `read_json`, naming `where`."""
     try:
-        value = json.loads(text)
-    except RecursionError:
-        raise BadInput(f"{where}: is nested too deeply; {fix}") from None
-    except ValueError as error:  # no JSON, or an integer of more digits than Python takes
-        raise BadInput(f"{where}: is not JSON ({_reason(error)}); {fix}") from None
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a surrogate pair, as in "\\ud800"
-        raise BadInput(f"{where}: holds text that is no Unicode; {fix}") from None
-    return checked(value, kind, where, fix)
-
-
-def checked(value: Any, kind: type[T], where: str, fix: str) -> T:
-    """The value, once its types are seen to be those of `kind`; raises as `read_json`."""
-    try:
-        return _adapter(cast(Hashable, kind)).validate_python(value)
+        return _adapter(cast(Hashable, kind)).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise BadInput(f"{where}: is not JSON ({first['ctx']['error']}); {fix}") from None
         place = ".".join(map(str, first["loc"]))[:100]
         message = f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
         raise BadInput(f"{where}: {message}; {fix}") from None
+
+
+def checked(value: Any, kind: type[T], where: str, fix: str) -> T:
+    """JSON values, once their types are seen to be those of `kind`; raises as `read_json`."""
+    return parse_json(json.dumps(value), kind, where, fix)
 
 
 @cache
@@ -83,9 +76,3 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
         return TypeAdapter(kind, config=ConfigDict(strict=True))
     except PydanticUserError:  # a class has a configuration of its own
         return TypeAdapter(kind)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(error).splitlines()[0][:120]

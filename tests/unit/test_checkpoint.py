@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint, write_checkpoint
 from lemon.errors import BadInput
+from lemon.storage import atomic_folder
 
 
 def stored(folder: Path) -> dict[str, torch.Tensor]:
@@ -53,7 +54,8 @@ def test_shards_and_one_file_are_the_same_model(copy):
     names = sorted(weights)
     shards = {"model-1-of-2.safetensors": names[:20], "model-2-of-2.safetensors": names[20:]}
     for shard, members in shards.items():
-        save_file({name: weights[name] for name in members}, copy / shard)
+        part = {name: weights[name] for name in members}
+        save_file(part, copy / shard, metadata={"format": "pt"})
     index = {"weight_map": {name: shard for shard, members in shards.items() for name in members}}
     (copy / INDEX).write_text(json.dumps(index))
     (copy / WEIGHTS).unlink()
@@ -64,24 +66,24 @@ def test_shards_and_one_file_are_the_same_model(copy):
 
 def test_the_digest_is_of_the_weights_alone(copy):
     digest, weights = Checkpoint(copy).digest(), stored(copy)
-    save_file(weights, copy / WEIGHTS, metadata={"another": "header"})
+    save_file(weights, copy / WEIGHTS, metadata={"format": "pt", "another": "header"})
     assert Checkpoint(copy).digest() == digest
     weights["model.layers.2.mlp.up_proj.weight"][3, 5] += 1e-6
-    save_file(weights, copy / WEIGHTS)
+    save_file(weights, copy / WEIGHTS, metadata={"format": "pt"})
     assert Checkpoint(copy).digest() != digest
 
 
 def test_mixed_number_formats_widen_to_float32(copy):
     weights = {name: tensor.bfloat16() for name, tensor in stored(copy).items()}
     weights["model.norm.weight"] = weights["model.norm.weight"].float()
-    save_file(weights, copy / WEIGHTS)
+    save_file(weights, copy / WEIGHTS, metadata={"format": "pt"})
     assert Checkpoint(copy).dtype == torch.float32
 
 
 def test_a_stored_copy_of_a_tied_head_does_no_harm(copy):
     weights = stored(copy)
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
-    save_file(weights, copy / WEIGHTS)
+    save_file(weights, copy / WEIGHTS, metadata={"format": "pt"})
     checkpoint = Checkpoint(copy)
     assert "lm_head.weight" not in checkpoint.specs
 
@@ -115,8 +117,8 @@ def test_tensors_that_are_not_the_models_are_refused(tiny_model_folder, tmp_path
         tensors.append(tensors[0])
     else:
         tensors[0] = (tensors[0][0], tensors[0][1].T)
-    with pytest.raises(ValueError):
-        write_checkpoint(out, source.shape, tensors, like=source.path, dtype=source.dtype)
+    with pytest.raises(ValueError), atomic_folder(out) as folder:
+        write_checkpoint(folder, source.shape, tensors, like=source.path, dtype=source.dtype)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lemon.config import TextSettings
 from lemon.data.archive import FolderFiles
-from lemon.data.assets import LockedAsset
+from lemon.data.assets import LockedAsset, snapshot_digest
 from lemon.data.domains import prepare_text, split_documents, unique_documents
 from lemon.data.packing import PackedText
 from lemon.data.readers import read_jsonl, read_python_files, read_text_files, read_wikitext
@@ -177,7 +177,8 @@ def test_too_little_heldout_text_says_how_much_there_is(tiny_model_folder, tmp_p
 def test_a_domain_without_text_is_refused(tiny_model_folder, tmp_path):
     empty = tmp_path / "cache" / "empty"
     empty.mkdir(parents=True)
-    entry = LockedAsset("hub", "owner/name", "1", "0" * 64, 0, "empty", ("*.txt",), "CC0")
+    digest = snapshot_digest(FolderFiles(empty))
+    entry = LockedAsset("hub", "owner/name", "1", digest, 0, "empty", ("*.txt",), "CC0")
     settings = text_settings(
         domains={"speeches": {"reader": "text_files", "asset": "speeches", "weight": 1.0}}
     )
@@ -197,7 +198,7 @@ def test_an_unknown_generated_domain_is_refused():
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="not a model folder with a fast tokenizer"):
+    with pytest.raises(BadInput, match="take a model folder with a fast tokenizer"):
         TextTokenizer(tmp_path)
 
 

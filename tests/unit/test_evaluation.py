@@ -181,14 +181,21 @@ def test_no_network_is_asked(run: Callable, no_network: None) -> None:
     assert run()["tasks"]["piqa"]["rows"] == ROWS
 
 
+@pytest.mark.parametrize(
+    ("gain", "failure", "message"),
+    [
+        (3e38, WorkFailed, r"task piqa, document \d+: a log-likelihood isn't finite"),
+        (float("nan"), BadInput, r"model\.norm\.weight holds values that are not finite"),
+    ],
+)
 def test_numbers_that_are_not_finite_stop_the_work(
-    run: Callable, tiny_model_folder: Path, tmp_path: Path
+    run: Callable, tiny_model_folder: Path, tmp_path: Path, gain: float, failure: Any, message: str
 ) -> None:
     broken = shutil.copytree(tiny_model_folder, tmp_path / "broken")
     model = AutoModelForCausalLM.from_pretrained(broken)
-    model.model.norm.weight.data.fill_(float("nan"))
+    model.model.norm.weight.data.fill_(gain)
     model.save_pretrained(broken)
-    with pytest.raises(WorkFailed, match=r"task piqa, document \d+: a log-likelihood isn't finite"):
+    with pytest.raises(failure, match=message):
         run(model_dir=broken)
 
 

@@ -133,12 +133,22 @@ def test_a_method_that_learns_nothing_is_refused(learning_world, tmp_path):
         learn(project, "cut-75", learning_world.source, learning_world.text, tmp_path / "run")
 
 
-def test_metrics_drop_what_came_after_the_resumed_step_and_a_line_cut_short(tmp_path):
+def test_metrics_go_on_with_the_events_that_a_checkpoint_carries(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    metrics = Metrics(path, after_step=0)
+    metrics = Metrics(path)
     for step in (1, 2, 3):
         metrics.write(step, step * 8, 0.5, {"train/loss": float(step)})
+        if step == 2:
+            carried = metrics.text
     metrics.close()
     path.write_text(path.read_text() + '{"step": 4, "tok')
-    Metrics(path, after_step=2).close()
-    assert [event["step"] for event in read_events(path)] == [1, 2]
+    resumed = Metrics(path, carried)
+    assert path.read_text() == carried
+    resumed.write(3, 24, 0.5, {"train/loss": 3.5})
+    resumed.close()
+    assert [(event["step"], event["value"]) for event in read_events(path)] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.5),
+    ]
+    assert resumed.text == path.read_text()

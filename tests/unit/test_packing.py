@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from manifests import seal_again
+from packed_text import write_packed_text
 
 from lemon.data.packing import (
     FORMAT,
@@ -19,9 +20,9 @@ from lemon.data.packing import (
     pack,
     token_dtype,
     training_batch,
-    write_rows,
 )
 from lemon.errors import BadInput
+from lemon.manifest import MANIFEST
 
 SEPARATOR = 0
 
@@ -59,25 +60,12 @@ def test_token_ids_take_the_smallest_type_that_holds_them():
 @pytest.fixture
 def packed(tmp_path) -> Path:
     """Two domains of 5 and 3 training rows, one held-out row each; row r of a starts with 10 r."""
-    domains = {}
-    for name, count in (("b", 5), ("a", 3)):
-        for split, rows in (("train", count), ("heldout", 1)):
-            content = np.arange(rows)[:, None] * 10 + np.arange(5)
-            write_rows(tmp_path / split / f"{name}.bin", content, np.dtype(np.uint16))
-        domains[name] = {
-            "weight": 3.0 if name == "b" else 1.0,
-            "splits": {"train": {"sequences": count}, "heldout": {"sequences": 1}},
-        }
-    manifest = {
-        "text_format": FORMAT,
-        "sequence_length": 4,
-        "vocab_size": 100,
-        "dtype": "uint16",
-        "domains": domains,
-        "domain_order": list(domains),
-    }
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    return tmp_path
+
+    def rows(count: int) -> np.ndarray:
+        return np.arange(count)[:, None] * 10 + np.arange(5)
+
+    train, heldout = {"b": rows(5), "a": rows(3)}, {"b": rows(1), "a": rows(1)}
+    return write_packed_text(tmp_path, train, heldout, {"b": 3.0, "a": 1.0}, vocab_size=100)
 
 
 def test_packed_text_opens_with_the_rows_that_were_written(packed):
@@ -120,9 +108,8 @@ def test_a_folder_without_packed_text_names_the_mend(tmp_path):
 
 
 def test_another_format_is_refused(packed):
-    manifest = json.loads((packed / "manifest.json").read_text())
-    (packed / "manifest.json").write_text(json.dumps({**manifest, "text_format": FORMAT + 1}))
-    with pytest.raises(BadInput, match="not packed text of this version"):
+    seal_again(packed / MANIFEST, text_format=FORMAT + 1)
+    with pytest.raises(BadInput, match=f"packed text of format {FORMAT + 1}; run `lemon prepare"):
         PackedText(packed)
 
 

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packed_text import write_packed_text
 from task_rows import write_mirror
 from transformers import AutoModelForCausalLM
 
 import lemon.evaluation.perplexity as perplexity
-from lemon.data.packing import FORMAT, PackedText
+from lemon.data.packing import PackedText
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.harness import evaluate
 from lemon.evaluation.perplexity import heldout_perplexity
+from lemon.manifest import sealed
+from lemon.storage import write_json
 
 LENGTH = 24
 # A mean of 24 terms of about 6.6 in float32 is off by up to 2 sqrt(24) 2^-24 of itself, 4e-6, and
@@ -35,25 +38,14 @@ def model(tiny_model_folder: Path) -> Any:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Random tokens of the tiny model's vocabulary, packed in two domains."""
-    draw = np.random.default_rng(0)
-    domains = {}
-    for name, rows in ROWS.items():
-        for split, count in (("train", 1), ("heldout", rows)):
-            file = tmp_path / split / f"{name}.bin"
-            file.parent.mkdir(exist_ok=True)
-            draw.integers(0, 256, (count, LENGTH + 1)).astype("<u2").tofile(file)
-        splits = {"train": {"sequences": 1}, "heldout": {"sequences": rows}}
-        domains[name] = {"weight": WEIGHTS[name], "splits": splits}
-    manifest = {
-        "text_format": FORMAT,
-        "sequence_length": LENGTH,
-        "vocab_size": 257,
-        "dtype": "uint16",
-        "domains": domains,
-        "domain_order": list(domains),
-    }
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    return tmp_path
+    return write_text(tmp_path, seed=0)
+
+
+def write_text(folder: Path, seed: int) -> Path:
+    draw = np.random.default_rng(seed)
+    train = {name: draw.integers(0, 256, (1, LENGTH + 1)) for name in ROWS}
+    heldout = {name: draw.integers(0, 256, (rows, LENGTH + 1)) for name, rows in ROWS.items()}
+    return write_packed_text(folder, train, heldout, WEIGHTS, vocab_size=257)
 
 
 def hugging_face_loss(model: Any, text: PackedText, domain: str, rows: int) -> float:
@@ -121,8 +113,7 @@ def test_evaluate_writes_it_and_measures_new_text_anew(
     assert first["loss"] == pytest.approx(heldout_perplexity(model, PackedText(folder))["loss"])
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["perplexity"] == first["perplexity"]
-    (out / "perplexity.json").write_text(json.dumps({**first, "loss": 0.0}))
+    write_json(out / "perplexity.json", sealed({**first, "loss": 0.0}))
     assert run()["loss"] == 0.0  # taken over, not measured again
-    file = folder / "heldout" / "code.bin"
-    file.write_bytes(bytes(file.stat().st_size))
+    write_text(folder, seed=1)
     assert run()["domains"]["code"] != first["domains"]["code"]

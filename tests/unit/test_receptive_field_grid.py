@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fabricated_runs import write_metrics, write_runs
+from manifests import seal_again
 
 from lemon.architecture import LlamaShape
 from lemon.config import RadiiSettings
@@ -108,6 +109,7 @@ def test_step_time_is_tokens_over_the_rate_of_each_step(project: Project, tmp_pa
             for s, v in events
         )
     )
+    seal_again(folder / "manifest.json")
     assert step_seconds(project, "lemon-width-2-2", tmp_path) == [2.0, 4.0, 0.5]
     assert step_seconds(project, "cut-width", tmp_path) == []
     with pytest.raises(BadInput, match=r"shear-width/metrics\.jsonl: holds no train/tokens_per_s"):

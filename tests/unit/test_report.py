@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from drawn_figures import falling_map, write_maps
 from fabricated_runs import write_runs
 
 from lemon.errors import BadInput
+from lemon.manifest import write_manifest
 from lemon.presets import Project, load_project
 from lemon.reporting.figures import write_figure
 from lemon.reporting.report import write_report
@@ -65,8 +66,12 @@ def test_nothing_made_yet_is_said(project: Project, tmp_path: Path) -> None:
 def test_a_damaged_table_is_named(project: Project, tmp_path: Path) -> None:
     tables = tmp_path / "tables"
     tables.mkdir()
-    made = {"code": {"commit": None}, "finished": "2026-01-01T00:00:00+00:00"}
-    (tables / "table5.manifest.json").write_text(json.dumps(made))
     (tables / "table5.html").write_text("cut sho")
+    manifest = tables / "table5.manifest.json"
+    write_manifest(manifest, "table", started=time.monotonic())
     with pytest.raises(BadInput, match="is not a rendered table; remove it, rerun"):
+        write_report(project, tmp_path, tmp_path / "report.html")
+    write_manifest(manifest, "table", files=[tables / "table5.html"], started=time.monotonic())
+    (tables / "table5.html").write_text("cut")
+    with pytest.raises(BadInput, match=r"table5\.html: is damaged; its sha256 is .*manifest\.json"):
         write_report(project, tmp_path, tmp_path / "report.html")

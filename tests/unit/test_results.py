@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from fabricated_runs import write_outcomes
+from manifests import seal_again
 
 from lemon.errors import BadInput
 from lemon.reporting.results import perplexity, read_run, read_runs
@@ -30,6 +30,7 @@ def test_documents_are_put_in_the_order_of_their_ids(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
     path = tmp_path / "cut" / "outcomes" / "sciq.parquet"
     pd.read_parquet(path).iloc[[2, 0, 1]].to_parquet(path)
+    seal_again(path.with_name("manifest.json"))
     assert read_run(tmp_path, "cut", ["sciq"]).correct["sciq"].tolist() == RIGHT["sciq"]
 
 
@@ -50,8 +51,7 @@ def test_runs_with_other_limits_are_refused(tmp_path: Path) -> None:
 def test_other_heldout_text_is_refused(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
     write_outcomes(tmp_path / "lemon", RIGHT, loss=2.0)
-    path = tmp_path / "lemon" / "outcomes" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": {"heldout": "other"}}))
+    seal_again(tmp_path / "lemon" / "outcomes" / "manifest.json", inputs={"heldout": "other"})
     with pytest.raises(BadInput, match="perplexity: runs 'cut' and 'lemon'"):
         read_runs(tmp_path, ["cut", "lemon"], ["sciq"])
 
@@ -64,10 +64,15 @@ def test_missing_and_damaged_outcomes_are_named(tmp_path: Path) -> None:
         read_run(tmp_path, "cut", ["logiqa"])
     path = tmp_path / "cut" / "outcomes" / "sciq.parquet"
     path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(
+        BadInput, match=r"sciq\.parquet: is damaged; its sha256 is .*manifest\.json"
+    ):
+        read_run(tmp_path, "cut", ["sciq"])
+    seal_again(path.with_name("manifest.json"))
     with pytest.raises(BadInput, match=r"sciq\.parquet: not readable"):
         read_run(tmp_path, "cut", ["sciq"])
     path.unlink()
-    with pytest.raises(BadInput, match=r"sciq\.parquet: the outcomes are missing"):
+    with pytest.raises(BadInput, match=r"sciq\.parquet: missing, though .*manifest\.json lists it"):
         read_run(tmp_path, "cut", ["sciq"])
 
 
@@ -76,6 +81,7 @@ def test_a_document_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut" / "outcomes" / "sciq.parquet"
     rows = pd.read_parquet(path)
     pd.concat([rows, rows.iloc[:1]]).to_parquet(path)
+    seal_again(path.with_name("manifest.json"))
     with pytest.raises(BadInput, match="one twice"):
         read_run(tmp_path, "cut", ["sciq"])
 

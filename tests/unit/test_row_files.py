@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 from task_rows import write_mirror
 
-from lemon.data import row_files
+from lemon import manifest
+from lemon.data.mirror_manifest import MirroredRows, MirrorManifest, Stamp
 from lemon.data.row_files import check_rows
 from lemon.errors import BadInput
 from lemon.evaluation.tasks import opened_tasks
+from lemon.manifest import write_manifest
 
 
 def sha256(content: bytes) -> str:
@@ -31,18 +33,12 @@ def write_prepared(root: Path, file: str, digest: str, repository: str = "owner/
     """A manifest as `lemon prepare tasks` writes it."""
     splits = {"test": {"file": file, "rows": 1, "sha256": digest}}
     tasks = {"a-task": {"repository": repository, "splits": splits}}
-    (root / "manifest.json").write_text(json.dumps({"stage": "tasks", "tasks": tasks}))
+    write_manifest(root / "manifest.json", "tasks", started=time.monotonic(), tasks=tasks)
 
 
 def write_mirror_list(root: Path, file: str, digest: str) -> None:
-    rows = {
-        "revision": "main",
-        "commit": "0" * 40,
-        "configs": {},
-        "files": {file: {"size": 1, "sha256": digest}},
-    }
-    content = {"format": 1, "rows": {"owner/name": rows}, "assets": {}, "commits": {}}
-    (root / "mirror.json").write_text(json.dumps(content))
+    rows = MirroredRows("main", "0" * 40, configs={}, files={file: Stamp(1, digest)})
+    MirrorManifest(rows={"owner/name": rows}).write(root / "mirror.json")
 
 
 def test_the_hash_in_a_name_is_held_to(tmp_path: Path) -> None:
@@ -84,7 +80,7 @@ def test_a_file_without_any_hash_is_accepted_where_there_is_no_list(tmp_path: Pa
     add_file(tmp_path, "data/test-00000-of-00001.parquet", b"rows")
     add_file(tmp_path, "data/train-00000-of-00001-0123456789abcdef.parquet", b"rows")
     check_rows(tmp_path / "owner/name")
-    (tmp_path / "manifest.json").write_text('{"stage": "text"}')
+    write_manifest(tmp_path / "manifest.json", "text", started=time.monotonic())
     check_rows(tmp_path / "owner/name")
 
 
@@ -100,11 +96,11 @@ def test_a_damaged_list_is_refused(tmp_path: Path) -> None:
 def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch) -> None:
     path = add_file(tmp_path, f"test-{sha256(b'rows')[:8]}.parquet", b"rows")
     hashed: list[Path] = []
-    digest = row_files.file_digest
-    monkeypatch.setattr(row_files, "file_digest", lambda path: hashed.append(path) or digest(path))
+    digest = manifest.file_digest
+    monkeypatch.setattr(manifest, "file_digest", lambda path: hashed.append(path) or digest(path))
     for _ in range(3):
         check_rows(tmp_path / "owner/name")
-    assert hashed == [path.resolve()]
+    assert hashed == [path]
     os.utime(path, ns=(1, 1))
     check_rows(tmp_path / "owner/name")
     assert len(hashed) == 2

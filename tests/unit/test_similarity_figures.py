@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from drawn_figures import falling_map, write_gamma, write_maps
 
 from lemon.errors import BadInput
 from lemon.figure_entries import FigureSpec
+from lemon.manifest import write_manifest
 from lemon.operators.algebra import Operators, factor_shapes
 from lemon.operators.file import save_operators
 from lemon.presets import Project, load_project
 from lemon.reporting.figures import write_figure, write_figure_numbers
 from lemon.reporting.similarity_figure import similarity_numbers
 from lemon.reporting.similarity_maps import map_of, similarity_lines, weights_floor
+from lemon.similarity.cka import write_map
 
 CONFIG = Path(__file__).parents[2] / "config"
 LAYERS, KEPT = 30, 22
@@ -38,7 +41,8 @@ def test_the_map_of_attention_is_the_mean_of_its_matrices(project: Project, tmp_
     assert isinstance(spec, FigureSpec)
     write_maps(project, "figure2", tmp_path, {"source": falling_map(LAYERS)})
     query = next(map for map in spec.maps if map.component == "q_proj" and map.measure == "plain")
-    (tmp_path / query.path).write_text((tmp_path / query.path).read_text().replace("0.8", "0.4"))
+    other = falling_map(LAYERS, reach=3)
+    write_map(other, tmp_path / query.path, settings={}, started=time.monotonic())
     frame = similarity_lines(project, spec, tmp_path)
     parts = [map_of(frame, 0, f"{type}_proj", "plain") for type in "qkvo"]
     assert not np.allclose(parts[0], parts[1])
@@ -177,6 +181,11 @@ def test_a_missing_or_damaged_map_is_named(
 ) -> None:
     write_maps(project, "figure7", tmp_path, {"source": falling_map(LAYERS)})
     path = tmp_path / "source" / "similarity" / "weights" / "debiased" / "up_proj.csv"
-    path.unlink() if text is None else path.write_text(text)
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+        manifest = path.with_suffix(".manifest.json")
+        write_manifest(manifest, "cka", files=[path], started=time.monotonic())
     with pytest.raises(BadInput, match=f"up_proj.csv: .*{words}"):
         similarity_numbers(project, "figure7", tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from models import GROUPED_TIED, PLAIN_UNTIED, write_tiny_model
+from packaged_files import locked
 from roundoff import logits_off
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -18,7 +19,8 @@ from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.config import SourceSettings
 from lemon.data import source_model
-from lemon.data.assets import LockedAsset
+from lemon.data.archive import FolderFiles
+from lemon.data.assets import LockedAsset, snapshot_digest
 from lemon.data.source_model import prepare_source
 from lemon.errors import BadInput, WorkFailed
 
@@ -107,8 +109,7 @@ def as_asset(folder: Path, **files: Path) -> dict[str, LockedAsset]:
     with zipfile.ZipFile(archive, "w") as file:
         for name, path in files.items():
             file.write(path, f"tiny/{name}.gguf")
-    size = archive.stat().st_size
-    return {"tiny": LockedAsset("pypi", "tiny", "1", "0" * 64, size, "tiny.whl", ("*.gguf",), "-")}
+    return {"tiny": locked(archive, ("*.gguf",))}
 
 
 @pytest.fixture(scope="module", params=[GROUPED_TIED, PLAIN_UNTIED], ids=["grouped", "plain"])
@@ -138,7 +139,7 @@ def test_a_gguf_file_becomes_the_model_that_it_was_made_from(original, tmp_path)
     assert "quantization_config" not in json.loads((out / "config.json").read_text())
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["weights"] == expected.digest() == converted.digest()
-    assert manifest["inputs"] == {"tiny": "0" * 64}
+    assert manifest["inputs"] == {"tiny": lock["tiny"].sha256}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "tiny.whl"]
 
 
@@ -173,11 +174,9 @@ def test_an_asset_with_two_gguf_files_is_refused(original, tmp_path):
 def test_a_snapshot_of_the_hub_is_written_as_one_file_in_the_presets_format(
     tiny_untied_model_folder, tmp_path
 ):
-    lock = {
-        "tiny": LockedAsset(
-            "hub", "o/n", "1", "0" * 64, 1, tiny_untied_model_folder.name, ("*",), "-"
-        )
-    }
+    digest = snapshot_digest(FolderFiles(tiny_untied_model_folder))
+    name = tiny_untied_model_folder.name
+    lock = {"tiny": LockedAsset("hub", "o/n", "1", digest, 1, name, ("*",), "-")}
     source = Checkpoint(tiny_untied_model_folder)
     wanted = settings(source.shape, kind="hub").model_copy(update={"dtype": "bfloat16"})
     out = tmp_path / "source"

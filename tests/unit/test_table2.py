@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fabricated_runs import write_runs
+from manifests import seal_again
 
 from lemon.presets import TASKS, Project, load_project
 from lemon.reporting.dense_scores import published_scores
@@ -82,6 +83,7 @@ def test_runs_that_answer_alike_are_tied(project: Project, tmp_path: Path) -> No
     for folder in ("outcomes", "outcomes-main"):
         for file in (runs / "shear-width" / folder).glob("*.parquet"):
             shutil.copy(file, runs / "lemon-width-2-2" / folder)
+        seal_again(runs / "lemon-width-2-2" / folder / "manifest.json")
     write_table(project, "table2", runs, tmp_path)
     lines = pd.read_csv(tmp_path / "table2.csv")
     verdicts = lines[(lines["run"] == "lemon-width-2-2") & (lines["task"] != "heldout")]

@@ -184,7 +184,7 @@ def test_a_damaged_line_is_named_and_a_cut_last_line_forgiven(tmp_path: Path) ->
     path.write_text(f"{event}\n{event[:20]}")
     assert len(step_metrics(path)) == 1
     path.write_text(f"{event[:20]}\n{event}\n")
-    with pytest.raises(BadInput, match=r"metrics\.jsonl:1: no event"):
+    with pytest.raises(BadInput, match=r"metrics\.jsonl:1: is not JSON"):
         step_metrics(path)
 
 

@@ -198,11 +198,11 @@ def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
             f"asset {name}: {entry.origin} {entry.version} is not in the cache {cache}; run "
             "`lemon fetch` for this preset (LEMON_CACHE names the cache)"
         )
-    files = FolderFiles(path, entry.members) if path.is_dir() else ZipFiles(path, entry.members)
-    found = snapshot_digest(files) if isinstance(files, FolderFiles) else digest_once(path)
+    folder = FolderFiles(path, entry.members) if path.is_dir() else None
+    found = digest_once(path) if folder is None else snapshot_digest(folder)
     if found != entry.sha256:
         raise BadInput(
             f"asset {name}: {path} is damaged, its sha256 is {found} instead of {entry.sha256}; "
             "run `lemon fetch` again, it replaces what is damaged"
         )
-    return files
+    return folder or ZipFiles(path, entry.members)

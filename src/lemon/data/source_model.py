@@ -114,14 +114,12 @@ def _convert_gguf(
                 like, gguf_file=gguf, dtype=getattr(torch, dtype)
             )
             tokenizer = AutoTokenizer.from_pretrained(like, gguf_file=gguf)
+        # The values are dequantised, and what the file says of its own format no longer holds.
+        model.config.__dict__.pop("quantization_config", None)
         shape = LlamaShape.from_config(model.config.to_dict())
         _check_shape(shape, expected, asset)
-        config = {
-            # With quantization_config transformers would take the folder for a quantised one.
-            key: value
-            for key, value in model.config.to_diff_dict().items()
-            if key != "quantization_config" and not key.startswith("_")
-        }
+        differing = model.config.to_diff_dict()
+        config = {key: value for key, value in differing.items() if not key.startswith("_")}
         config["architectures"] = [type(model).__name__]
         write_json(like / "config.json", config)
         model.generation_config.save_pretrained(like)
