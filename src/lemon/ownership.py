@@ -16,7 +16,7 @@ from typing import Any
 from lemon.errors import BadInput
 from lemon.manifest import MANIFEST, read_manifest
 from lemon.provenance import without_private_parts
-from lemon.storage import LOCK, atomic_folder, sole_writer
+from lemon.storage import LOCK, atomic_folder, real_path, sole_writer
 
 NAME_ANOTHER = "nothing was changed; name a new or empty folder"
 
@@ -81,11 +81,12 @@ def require_replaceable(folder: Path, owner: str) -> None:
     Raises:
         BadInput: as `replaced_folder`.
     """
-    manifest = _require(folder, owner)
+    manifest, place = _require(folder, owner), real_path(folder)
     if manifest and manifest.get("files"):
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if not path.is_dir() and name != MANIFEST and name not in manifest["files"]:
+        for path in sorted(place.rglob("*")):
+            name = path.relative_to(place).as_posix()
+            is_file = path.is_symlink() or not path.is_dir()
+            if is_file and name != MANIFEST and name not in manifest["files"]:
                 raise BadInput(
                     f"{folder}: would be replaced, but holds {name}, which this program did not "
                     "write there; nothing was changed. Move that file away, or name another folder"
@@ -94,17 +95,18 @@ def require_replaceable(folder: Path, owner: str) -> None:
 
 def _require(folder: Path, owner: str) -> dict[str, Any] | None:
     """Refuse a folder that neither is empty nor belongs to `owner`; gives its manifest, if any."""
-    if not folder.resolve().name:
+    place = real_path(folder)
+    if not place.name:
         raise BadInput(f"{folder}: is the root of the file system; name a new or empty folder")
-    if not folder.exists():
+    if not place.exists():
         return None
-    if not folder.is_dir():
+    if not place.is_dir():
         raise BadInput(f"{folder}: a file stands where a folder is needed; name another place")
-    names = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
+    names = sorted(path.name for path in place.iterdir() if path.name != LOCK)
     if not names:
         return None
-    manifest = read_manifest(folder / MANIFEST) if MANIFEST in names else None
-    found = _owner_said(folder / LOCK) or (_owner_in(manifest) if manifest else None)
+    manifest = read_manifest(place / MANIFEST) if MANIFEST in names else None
+    found = _owner_said(place / LOCK) or (_owner_in(manifest) if manifest else None)
     if found is None:
         raise BadInput(
             f"{folder}: holds {names[0]} and no manifest of this program's; {NAME_ANOTHER}"

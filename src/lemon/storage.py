@@ -37,6 +37,11 @@ def storage_error(error: OSError, path: Path) -> LemonError:
             f"{path}: a file stands where a folder is needed, or a folder where a file is; name "
             "another place"
         )
+    if error.errno == errno.ELOOP:
+        return BadInput(
+            f"{path}: a link is in the way, or one that leads to itself; remove it, or name "
+            "another place"
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WorkFailed(
             f"{path}: the disk is full; free some space and run the same command again, "
@@ -57,9 +62,17 @@ def inside(folder: Path, name: str) -> Path:
     if not (plain and parts) or ".." in parts or name.startswith("/"):
         raise BadInput(f"{folder}: {name!r} is no name of a file inside this folder; take it out")
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not real_path(path).is_relative_to(real_path(folder)):
         raise BadInput(f"{path}: leads out of {folder} by a link; put the file itself there")
     return path
+
+
+def real_path(path: Path) -> Path:
+    """The path without links and `..`, also where nothing is there; a link to itself is no error.
+
+    For `new/..` that is the folder that the user is in, whether or not it holds `new`.
+    """
+    return Path(os.path.realpath(path))
 
 
 @contextmanager
@@ -115,7 +128,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         BadInput: the parent may not be written, or another process makes the same folder.
         WorkFailed: the disk is full, or another failure of the system.
     """
-    path = path.resolve()
+    path = real_path(path)
     holder = path.with_name(f".{path.name[:LONGEST_STEM]}.partial")
     content, replaced = holder / "content", holder / "replaced"
     try:
@@ -170,7 +183,7 @@ def _locked(lock: Path, shown: Path, wait: bool) -> int:
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+            file = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:  # the other process has just removed the folder
             continue
         if try_lock(file):

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from command_world import CommandWorld, write_command_world
 from hub_world import add_declared, add_model, add_scripted
+from learning_world import LearningWorld
 from loopback_hub import Hub, serving
 
 
@@ -16,6 +18,12 @@ from loopback_hub import Hub, serving
 def config(tmp_path: Path) -> Path:
     """A copy of the committed configuration."""
     return Path(shutil.copytree(Path(__file__).parents[2] / "config", tmp_path / "config"))
+
+
+@pytest.fixture(scope="session")
+def world(learning_world: LearningWorld, tmp_path_factory: pytest.TempPathFactory) -> CommandWorld:
+    """What every command of the smoke preset reads; nothing may change it."""
+    return write_command_world(tmp_path_factory.mktemp("world"), learning_world)
 
 
 @pytest.fixture
