@@ -132,10 +132,12 @@ def learn(
         method=run.method,
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
+    files = [out / name for name in OUTPUTS if (out / name).is_file()]
+    files += [out / own_weights / MANIFEST] if own_weights is not None else []
     write_manifest(
         out / MANIFEST,
         "learn",
-        files=[out / name for name in OUTPUTS if (out / name).is_file()],
+        files=files,
         owner=owner_of_run(project.preset_name, run_id),
         settings=project.resolved(run_id),
         inputs=inputs,
@@ -155,7 +157,7 @@ def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | 
     """
     try:
         manifest: dict[str, Any] = read_manifest(out / MANIFEST)
-        if (manifest.get("key"), manifest["inputs"]) != (key, inputs):
+        if (manifest.get("key"), manifest.get("inputs")) != (key, inputs):
             return False
         for name in manifest["files"]:
             checked_file(out / name, out / MANIFEST)

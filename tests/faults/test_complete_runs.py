@@ -1,0 +1,181 @@
+"""A learning run that is complete and asked for again ends at once, unless it lacks a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_world import tree
+from damage import forget_digests
+from learning_world import LearningWorld
+
+from lemon import learning
+from lemon.learning import learn
+from lemon.presets import Project
+
+STEPS = 4
+RUN = "lemon-cut-75"
+# With weights of the run's own, with masks, over widths.
+RUNS = (RUN, "lemon-cut-trained-75", "shear-75", "lemon-width-2-2")
+DONE = f"all {STEPS} steps are done already"
+
+
+class Cut(Exception):
+    """Stands for a kill."""
+
+
+@pytest.fixture(scope="module")
+def project(learning_world: LearningWorld) -> Project:
+    return learning_world.project(steps=STEPS, checkpoint_every=2)
+
+
+@pytest.fixture(scope="module")
+def complete(
+    project: Project, learning_world: LearningWorld, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The folder of each run, learned to its end."""
+    folder = tmp_path_factory.mktemp("complete")
+    for run in RUNS:
+        learn(project, run, learning_world.source, learning_world.text, folder / run)
+    return {run: folder / run for run in RUNS}
+
+
+@pytest.fixture
+def no_learning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a run was learned again")
+
+    monkeypatch.setattr(learning, "assemble", refuse)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_complete_run_ends_at_once_and_keeps_its_bytes(
+    run: str,
+    project: Project,
+    learning_world: LearningWorld,
+    complete: dict[str, Path],
+    tmp_path: Path,
+    no_learning: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = Path(shutil.copytree(complete[run], tmp_path / "run"))
+    os.utime(out / "manifest.json", ns=(1, 1))
+    before = tree(out)
+    (out / "checkpoints").mkdir()  # a kill before they were removed
+    (out / "checkpoints" / "step-00000004.pt").write_bytes(b"x")
+    learn(project, run, learning_world.source, learning_world.text, out)
+    assert f"{run}: {DONE}" in capsys.readouterr().err
+    assert tree(out) == before
+    # A workflow sees by its time that the manifest was seen to be right.
+    assert (out / "manifest.json").stat().st_mtime_ns > 1
+
+
+def test_a_kill_between_the_manifest_and_the_end_loses_nothing(
+    project: Project,
+    learning_world: LearningWorld,
+    complete: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def cut(*_: object, **__: object) -> None:
+        raise Cut
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(learning.shutil, "rmtree", cut)
+        learn(project, RUN, learning_world.source, learning_world.text, out)
+    assert (out / "manifest.json").is_file() and (out / "checkpoints").is_dir()
+    learn(project, RUN, learning_world.source, learning_world.text, out)
+    assert DONE in capsys.readouterr().err
+    assert not (out / "checkpoints").exists()
+    assert tree(out).keys() == tree(complete[RUN]).keys()
+
+
+def test_a_kill_before_the_manifest_loses_no_step(
+    project: Project,
+    learning_world: LearningWorld,
+    complete: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def cut(*_: object, **__: object) -> None:
+        raise Cut
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(learning, "write_manifest", cut)
+        learn(project, RUN, learning_world.source, learning_world.text, out)
+    capsys.readouterr()
+    learn(project, RUN, learning_world.source, learning_world.text, out)
+    assert f"goes on after step {STEPS} of {STEPS}" in capsys.readouterr().out
+    same_results(out, complete[RUN])
+
+
+def same_results(found: Path, expected: Path) -> None:
+    """The same files, with the same bytes where no times are in them."""
+    mine, others = tree(found), tree(expected)
+    assert mine.keys() == others.keys()
+    for name, content in others.items():
+        if not name.endswith(("manifest.json", "metrics.jsonl")):
+            assert mine[name] == content, name
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+LOST = {
+    RUN: ("operators.safetensors", "config.yaml", "metrics.jsonl", "manifest.json"),
+    "lemon-cut-trained-75": (
+        "trained_source/model.safetensors",
+        "trained_source/config.json",
+        "trained_source/tokenizer.json",
+        "trained_source/manifest.json",
+    ),
+    "shear-75": ("masks.csv",),
+}
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, flip], ids=["gone", "damaged"])
+@pytest.mark.parametrize(("run", "name"), [(run, name) for run in LOST for name in LOST[run]])
+def test_a_run_that_lacks_a_file_is_learned_again(
+    run: str,
+    name: str,
+    lose: Callable[[Path], None],
+    project: Project,
+    learning_world: LearningWorld,
+    complete: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = Path(shutil.copytree(complete[run], tmp_path / "run"))
+    lose(out / name)
+    forget_digests()
+    learn(project, run, learning_world.source, learning_world.text, out)
+    assert DONE not in capsys.readouterr().err
+    same_results(out, complete[run])
+
+
+def test_a_run_of_other_settings_or_inputs_is_learned_anew(
+    project: Project,
+    learning_world: LearningWorld,
+    complete: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, text = learning_world.source, learning_world.text
+    other = learning_world.project(steps=STEPS, checkpoint_every=2, layer_rate=0.5)
+    trained = complete["lemon-cut-trained-75"] / "trained_source"
+    for number, (settings, model) in enumerate(((other, source), (project, trained))):
+        out = Path(shutil.copytree(complete[RUN], tmp_path / str(number)))
+        learn(settings, RUN, model, text, out)
+        assert DONE not in capsys.readouterr().err
+        operators = "operators.safetensors"
+        assert (out / operators).read_bytes() != (complete[RUN] / operators).read_bytes()
