@@ -5,7 +5,10 @@ Slow, in float64 and free of the code under test; models are dicts of arrays by 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.operators.algebra import Operators
@@ -66,3 +69,22 @@ def naive_fusion(weights: Weights, operators: Operators) -> Weights:
         for i, row in enumerate(gamma):
             fused[f"model.layers.{i}.{place}.weight"] = np.tensordot(row, np.stack(large), 1)
     return fused
+
+
+def absolute_terms(weights: Weights, operators: Operators) -> Weights:
+    """Of each entry of `naive_fusion` the sum of its absolute terms, to which rounding is in
+    proportion.
+    """
+
+    def sizes(factors: dict) -> dict:
+        return {key: factor.abs() for key, factor in factors.items()}
+
+    hidden: torch.Tensor | None = operators.hidden
+    positive = replace(
+        operators,
+        hidden=None if hidden is None else hidden.abs(),
+        attn=sizes(operators.attn),
+        ffn=sizes(operators.ffn),
+        gamma=sizes(operators.gamma),
+    )
+    return naive_fusion({name: np.abs(weight) for name, weight in weights.items()}, positive)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from layer_similarity import debiased, plain
+from layer_similarity import cka_off, debiased, plain
 from learning_world import LearningWorld
+from roundoff import FLOAT32
 from transformers import AutoModelForCausalLM
 
 from lemon.cli import main
@@ -33,7 +34,10 @@ def test_equals_the_formula(monkeypatch, is_debiased, measure, rows) -> None:
     layers[1] += layers[0]
     computed = activation_cka(layers, is_debiased)
     exact = [x.double().numpy() for x in layers]
-    np.testing.assert_allclose(computed, [[measure(x, y) for y in exact] for x in exact], atol=1e-6)
+    expected = [[measure(x, y) for y in exact] for x in exact]
+    padded = np.stack([np.pad(x, ((0, 0), (0, 12 - x.shape[1]))) for x in exact])
+    allowed = cka_off(padded, "debiased" if is_debiased else "plain")
+    assert (np.abs(computed - expected) <= allowed).all()
     np.testing.assert_array_equal(computed, computed.T)
 
 
@@ -51,7 +55,8 @@ def test_outputs_are_what_the_layers_add_to_the_residual_stream(
         added = (states[layer + 1] - states[layer])[0, 1:].float()
         here = (attention[layer] + outputs[layer])[: len(added)]
         kept = [(added - row).abs().amax(1).min() for row in here]
-        assert max(kept) < 1e-4 * added.abs().max()
+        # Two sums, a difference of states, and a sum of outputs are rounded.
+        assert max(kept) <= 4 * FLOAT32 * states[layer + 1].abs().max()
 
 
 def test_every_layer_has_the_same_tokens_and_no_more_than_there_are(
@@ -66,7 +71,7 @@ def test_every_layer_has_the_same_tokens_and_no_more_than_there_are(
 
 def test_constant_outputs_are_refused() -> None:
     with pytest.raises(BadInput, match="layer 1 puts out the same for every token"):
-        activation_cka([torch.randn(9, 3), torch.ones(9, 3)])
+        activation_cka([torch.eye(9, 3), torch.ones(9, 3)])
 
 
 def test_the_command_writes_a_map_and_names_its_mistakes(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from roundoff import FLOAT64, sum_off
 
 from lemon.similarity.block_stability import (
     adjusted_rand_index,
@@ -43,6 +44,17 @@ def squares_left(map: np.ndarray, parts: list[tuple[int, int]]) -> float:
     return sum(np.sum((np.array(g) - np.mean(g)) ** 2) for g in groups.values())
 
 
+def bic_off(map: np.ndarray, parts: list[tuple[int, int]]) -> float:
+    """How far N log(squares left / N) may be off, for values of up to 1.
+
+    Each of N deviations is off by `sum_off(N)`, so the squares are by twice that times the sum of
+    the deviations, which is at most sqrt(N left).
+    """
+    number = len(map) * (len(map) - 1) // 2
+    left = max(squares_left(map, parts), 1e-12 * squares_left(map, []))
+    return number * 2 * sum_off(number, FLOAT64) * np.sqrt(number / left)
+
+
 def every_partition(num_layers: int, first: int = 0):
     """All sets of disjoint stretches of two or more layers."""
     yield []
@@ -67,7 +79,7 @@ def test_two_blocks_by_hand():
 
 
 # Not random: the background is searched on a grid, so that a miss is possible.
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(num_layers=st.integers(3, 7), seed=SEEDS)
 def test_no_partition_has_a_smaller_bic(num_layers, seed):
     rng = np.random.default_rng(seed)
@@ -80,29 +92,32 @@ def test_no_partition_has_a_smaller_bic(num_layers, seed):
         least = 1e-12 * squares_left(values, [])
         return number * np.log(max(left, least) / number) + 3 * len(parts) * np.log(number)
 
-    best = min(map(bic, every_partition(num_layers)))
+    best = min(every_partition(num_layers), key=bic)
     found = blocks(values)
-    assert bic(list(found.blocks)) == pytest.approx(best, abs=1e-6)
-    assert found.bic_gain == pytest.approx(bic([]) - best, abs=1e-6)
+    allowed = 2 * (bic_off(values, best) + bic_off(values, []))
+    assert bic(list(found.blocks)) == pytest.approx(bic(best), abs=allowed)
+    assert found.bic_gain == pytest.approx(bic([]) - bic(best), abs=allowed)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)  # noise may pass for a block
+@settings(max_examples=15, derandomize=True)  # noise may pass for a block
 @given(seed=SEEDS, edge=st.integers(4, 12), size=st.integers(4, 8))
 def test_planted_blocks_are_found_again(seed, edge, size):
     parts = [(edge, edge + size - 1, 0.7), (edge + size, 21, 0.6)]
     found = blocks(planted(24, parts, noise=0.03, seed=seed))
     assert found.blocks == tuple((first, last) for first, last, _ in parts)
-    assert found.excess == pytest.approx(0.33, abs=0.08)
+    # Noise of 0.03 in the mean of 21 or more pairs, and of 10 or more at each distance: 6 x 0.012.
+    assert found.excess == pytest.approx(blocks(planted(24, parts)).excess, abs=0.07)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(num_layers=st.integers(5, 16), seed=SEEDS)
 def test_reading_backwards_and_scaling_change_nothing(num_layers, seed):
     values = planted(num_layers, [(1, num_layers // 2, 0.6)], noise=0.1, seed=seed)
     found = blocks(values)
     backwards = blocks(values[::-1, ::-1])
     mirrored = [(num_layers - 1 - last, num_layers - 1 - first) for first, last in found.blocks]
-    assert backwards.bic_gain == pytest.approx(found.bic_gain)
+    allowed = 2 * (bic_off(values, list(found.blocks)) + bic_off(values, []))
+    assert backwards.bic_gain == pytest.approx(found.bic_gain, abs=allowed)
     assert backwards.blocks == tuple(reversed(mirrored))
     assert blocks(3 * values - 1).blocks == found.blocks
 
@@ -154,13 +169,15 @@ def test_adjusted_rand_index_by_hand():
         adjusted_rand_index([0, 1], [0, 1, 2])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(labels=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=12))
 def test_adjusted_rand_index_is_symmetric_and_at_most_one(labels):
     first, second = zip(*labels, strict=True)
     value = adjusted_rand_index(first, second)
-    assert value == pytest.approx(adjusted_rand_index(second, first))
-    assert value <= 1 + 1e-12
+    # A quotient of multiples of 1 / 132, each rounded at values of up to 66.
+    allowed = 4 * 66 * 132 * FLOAT64
+    assert value == pytest.approx(adjusted_rand_index(second, first), abs=allowed)
+    assert value <= 1 + allowed
     assert adjusted_rand_index(first, first) == 1
 
 

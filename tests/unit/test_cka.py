@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from layer_similarity import debiased, plain
+from layer_similarity import cka_off, debiased, plain
 from models import GROUPED_TIED, write_tiny_model
+from roundoff import FLOAT64
 from safetensors.torch import load_file, save_file
 
 from lemon.architecture import layer_tensor_name
@@ -47,14 +48,15 @@ def test_equals_the_formula(
     monkeypatch.setattr(gram_plan, "SLAB_BYTES", slab_bytes)
     monkeypatch.setattr(gram_plan, "PIECE_BYTES", piece_bytes)
     monkeypatch.setattr(gram_plan, "BLOCK_ROWS", (16, 16))
-    maps = []
+    maps, allowed = [], []
     for type in COMPONENTS[component]:
         layers = representations(source, type)
         maps.append([[measure(x, y) for y in layers] for x in layers])
+        allowed.append(cka_off(layers, "debiased" if is_debiased else "plain"))
     computed = cka_matrix(source, component, debiased=is_debiased)
-    np.testing.assert_allclose(computed, np.mean(maps, axis=0), atol=1e-6)
-    np.testing.assert_allclose(computed, computed.T)
-    np.testing.assert_allclose(np.diag(computed), 1.0)
+    assert (np.abs(computed - np.mean(maps, axis=0)) <= np.mean(allowed, axis=0)).all()
+    np.testing.assert_array_equal(computed, computed.T)
+    np.testing.assert_allclose(np.diag(computed), 1.0, rtol=8 * FLOAT64)
 
 
 def test_blind_to_order_sign_and_scale_of_units_but_not_of_coordinates(tmp_path):
@@ -65,13 +67,18 @@ def test_blind_to_order_sign_and_scale_of_units_but_not_of_coordinates(tmp_path)
     weights[up[1]] = -3.0 * weights[up[0]][order]
     weights[up[2]] = weights[up[0]].roll(1, dims=1).contiguous()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    matrix = cka_matrix(Checkpoint(folder), "up_proj")
-    assert matrix[0, 1] == pytest.approx(1.0, abs=1e-6)
+    source = Checkpoint(folder)
+    matrix = cka_matrix(source, "up_proj")
+    layers = representations(source, "up")[:2]
+    assert abs(matrix[0, 1] - 1) <= cka_off(layers, "plain")[0, 1]
     assert matrix[0, 2] < 0.9
 
 
 def test_random_matrices_have_a_floor_that_debiasing_removes(source):
-    """Plain CKA of independent n x p matrices is near p / (p + n): here n = 72, p = 64."""
+    """Plain CKA of independent n x p matrices is near p / (p + n): here n = 72, p = 64.
+
+    Over ten pairs of layers the mean of the debiased one is off by sqrt(2) / n / sqrt(10) = 0.006.
+    """
     others = ~np.eye(5, dtype=bool)
     assert cka_matrix(source, "up_proj")[others].mean() == pytest.approx(64 / 136, abs=0.03)
     assert abs(cka_matrix(source, "up_proj", debiased=True)[others].mean()) < 0.03

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from layer_similarity import debiased, plain, write_layers
+from layer_similarity import cka_off, debiased, plain, write_layers
+from roundoff import FLOAT64
 
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
@@ -33,31 +34,35 @@ SIZES = st.tuples(st.integers(2, 5), st.integers(5, 90), st.integers(2, 60))
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=SIZES, seed=SEEDS, type=st.sampled_from(["up", "down"]))
 def test_blind_to_orthogonal_maps_of_the_units_and_to_scale(sizes, seed, type):
     rng = np.random.default_rng(seed)
     layers = rng.normal(size=sizes)
     turns = np.linalg.qr(rng.normal(size=(sizes[0], sizes[2], sizes[2])))[0]
     scales = 10.0 ** rng.uniform(-3, 3, size=(sizes[0], 1, 1))
-    before, after = maps_of(layers, type), maps_of(scales * layers @ turns, type)
+    turned = scales * layers @ turns
+    before, after = maps_of(layers, type), maps_of(turned, type)
     for estimator in before:
-        np.testing.assert_allclose(after[estimator], before[estimator], atol=1e-5)
+        allowed = cka_off(layers, estimator) + cka_off(turned, estimator)
+        assert (np.abs(after[estimator] - before[estimator]) <= allowed).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=SIZES, seed=SEEDS, mean=st.sampled_from([0.0, 1.0, 30.0]))
 def test_symmetric_with_ones_on_the_diagonal_and_within_its_bounds(sizes, seed, mean):
     layers = mean + np.random.default_rng(seed).normal(size=sizes)
     for estimator, matrix in maps_of(layers).items():
         np.testing.assert_array_equal(matrix, matrix.T)
-        np.testing.assert_allclose(np.diag(matrix), 1.0, atol=1e-12)
-        assert matrix.max() <= 1 + 1e-6
-        assert matrix.min() >= (0 if estimator == "plain" else -1 - 1e-6)
+        np.testing.assert_allclose(np.diag(matrix), 1.0, rtol=4 * FLOAT64)  # v / sqrt(v)^2
+        allowed = cka_off(layers, estimator)
+        assert (matrix <= 1 + allowed).all()
+        assert (matrix >= -allowed if estimator == "plain" else matrix >= -1 - allowed).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=SIZES, seed=SEEDS, rows=st.integers(1, 40), type=st.sampled_from(["up", "down"]))
+@example(sizes=(2, 5, 31), seed=282135, rows=3, type="down")  # debiased HSIC is near 0
 def test_equals_the_formula_at_any_sizes(sizes, seed, rows, type):
     layers = np.random.default_rng(seed).normal(size=sizes).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
@@ -68,15 +73,17 @@ def test_equals_the_formula_at_any_sizes(sizes, seed, rows, type):
     exact = layers.astype(float)
     for estimator, measure in (("plain", plain), ("debiased", debiased)):
         expected = [[measure(x, y) for y in exact] for x in exact]
-        np.testing.assert_allclose(maps[estimator], expected, atol=1e-6)
+        assert (np.abs(maps[estimator] - expected) <= cka_off(exact, estimator)).all()
 
 
 def test_floor_of_independent_matrices_and_its_removal():
     n, p = 256, 384
     maps = maps_of(np.random.default_rng(0).normal(size=(4, n, p)))
     others = ~np.eye(4, dtype=bool)
-    np.testing.assert_allclose(maps["plain"][others], p / (p + n), atol=0.01)
-    np.testing.assert_allclose(maps["debiased"][others], 0, atol=0.01)
+    # The debiased value is a correlation over n^2 / 2 pairs, of which plain CKA has n / (p + n).
+    spread = 2**0.5 / n
+    np.testing.assert_allclose(maps["plain"][others], p / (p + n), atol=4 * spread * n / (p + n))
+    np.testing.assert_allclose(maps["debiased"][others], 0, atol=4 * spread)
 
 
 @pytest.mark.parametrize("format", ["F32", "BF16", "F16"])
@@ -123,12 +130,15 @@ WRITE_CKA = (
 )
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(),
+    reason="the peak is read from /proc, which only Linux has",
+)
 @pytest.mark.parametrize("component", ["up_proj", "down_proj"])
 def test_memory_stays_under_the_bound_that_is_announced(tmp_path, component):
     """More weights (134 MB in bfloat16), and more Gram entries, than may be in memory at once."""
     num_layers, width, units, slab_bytes = 32, 1024, 2048, 40 << 20
-    noise = torch.randn(1 << 16).numpy()
+    noise = torch.randn(1 << 16, generator=torch.Generator().manual_seed(0)).numpy()
     layers = np.broadcast_to(np.resize(noise, (width, units)), (num_layers, width, units))
     type = component.removesuffix("_proj")
     source = write_layers(tmp_path, layers, type=type, shards=2, format="BF16")
@@ -176,4 +186,5 @@ def test_equals_the_formula_on_real_weights(type, laptop_source):
         layers.append(weight if type == "o" else weight.T)
     for estimator, measure in (("plain", plain), ("debiased", debiased)):
         expected = [[measure(x, y) for y in layers] for x in layers]
-        np.testing.assert_allclose(computed[estimator][::7, ::7], expected, atol=1e-6)
+        allowed = cka_off(np.stack(layers), estimator)
+        assert (np.abs(computed[estimator][::7, ::7] - expected) <= allowed).all()

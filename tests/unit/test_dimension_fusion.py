@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from models import random_operators, smaller
+from roundoff import logits_off
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lemon.checkpoint import Checkpoint
@@ -77,7 +78,9 @@ def test_the_student_computes_what_the_fused_model_computes(source, radii, tied)
     tokens = some_tokens(source)
     with torch.no_grad():
         expected = model(tokens).logits
-        torch.testing.assert_close(logits_of(student, tokens), expected, atol=2e-4, rtol=2e-4)
+        found = logits_of(student, tokens)
+    allowed = 2 * logits_off(model, tokens)  # the student fuses the weights in other sums
+    torch.testing.assert_close(found, expected, atol=allowed, rtol=0)
     assert expected.std() > 0.1
 
 
@@ -98,7 +101,8 @@ def test_the_teacher_in_channel_order_is_the_model(source):
     tokens = some_tokens(source)
     with torch.no_grad():
         logits = teacher.hidden_states(tokens) @ teacher.head_weight().T
-        torch.testing.assert_close(logits, model(tokens).logits, atol=1e-5, rtol=1e-5)
+        expected = model(tokens).logits
+    torch.testing.assert_close(logits, expected, atol=logits_off(model, tokens), rtol=0)
     for name, weight in layers.named_weights().items():
         assert torch.equal(weight, source.tensor(name)), name
 
@@ -144,6 +148,8 @@ def test_gradients_against_finite_differences(source, tied):
             below = loss().item()
             entry[largest] = middle
         expected = (above - below) / (2 * step)
+        # The norms put the loss, about 1, off by 2^-24 or so, and a slope by 2^-24 / step = 6e-5.
+        # The slopes are 0.05 and more.
         assert parameter.grad.view(-1)[largest].item() == pytest.approx(expected, rel=2e-2), name
     depth = source.shape.num_hidden_layers
     learned = {name for name, p in student.named_parameters() if p.grad is not None}

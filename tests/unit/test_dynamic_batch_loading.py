@@ -8,6 +8,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from roundoff import FLOAT64
 
 from lemon.data.dynamic_batch_loading import DynamicBatchLoader, DynamicOrder, updated_weights
 from lemon.data.packing import BLOCK, SequenceOrder
@@ -59,10 +60,15 @@ def test_the_weights_stay_positive_and_sum_to_one(weights, losses, references, c
     after = updated_weights(weights, losses, references, clip=clip, smoothing=smoothing)
     assert list(after) == list(weights)
     assert all(weight > 0 for weight in after.values())
-    assert sum(after.values()) == pytest.approx(1.0, abs=1e-12)
+    assert sum(after.values()) == pytest.approx(1.0, abs=16 * FLOAT64)  # three of five roundings
 
 
-# The next two hold before smoothing, which pulls every ratio towards one.
+# The next two hold before smoothing, which pulls every ratio towards one. A weight is e to the
+# power of a logarithm of up to 15, plus a difference of up to 30, less the largest such sum: it is
+# rounded four times at up to 90, which counts twice in a ratio.
+RATIO_OFF = 2 * 4 * 90 * FLOAT64
+
+
 @given(mixtures, nats, nats, st.booleans())
 def test_the_domain_further_above_its_reference_gains_on_the_other(
     weights, losses, references, clip
@@ -73,7 +79,7 @@ def test_the_domain_further_above_its_reference_gains_on_the_other(
         for other in DOMAINS:
             if delta[further] >= delta[other]:
                 before = weights[further] / weights[other]
-                assert after[further] >= after[other] * before * (1 - 1e-9)
+                assert after[further] >= after[other] * before * (1 - RATIO_OFF)
 
 
 @given(mixtures, nats, nats)
@@ -83,7 +89,7 @@ def test_clipping_keeps_the_ratio_of_domains_below_their_reference(weights, loss
     for one in below:
         for other in below:
             ratio = weights[one] / weights[other]
-            assert after[one] == pytest.approx(after[other] * ratio, rel=1e-9)
+            assert after[one] == pytest.approx(after[other] * ratio, rel=RATIO_OFF)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_what_gives_no_mixture_is_refused_by_name(changes, message):
         updated_weights(**{**values, **changes}, clip=True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32), mixtures, st.lists(st.integers(0, 2 * BLOCK), max_size=4))
 def test_with_constant_weights_the_rows_are_those_of_the_sequence_order(seed, weights, counts):
     dynamic = DynamicOrder(COUNTS, weights, seed)
@@ -166,7 +172,7 @@ def test_an_update_reweighs_the_order_from_the_losses(clip):
     assert updated.weights["a"] > 0.8
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**32),
     mixtures,

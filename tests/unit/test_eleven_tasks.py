@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from lm_eval.models.huggingface import HFLM
+from roundoff import LOG_LIKELIHOOD_OFF
 from task_rows import write_mirror
 
 from lemon.evaluation.asking import Answers, answered_chunks
@@ -66,7 +67,7 @@ def test_answers_are_those_of_lm_evals_hf_model(
                 assert mine == other
             else:
                 values = [value for value, _ in other]
-                assert [value for value, _ in mine] == pytest.approx(values, abs=1e-3)
+                assert [value for value, _ in mine] == pytest.approx(values, abs=LOG_LIKELIHOOD_OFF)
                 assert [greedy for _, greedy in mine] == [greedy for _, greedy in other]
             verdicts = [judge(task, document, answers) for answers in (mine, other)]
             assert verdicts[0].prediction == verdicts[1].prediction

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.models.huggingface import HFLM
+from roundoff import LOG_LIKELIHOOD_OFF
 from task_rows import write_mirror
 from transformers import AutoModelForCausalLM
 
@@ -83,7 +84,9 @@ def test_log_likelihoods_are_those_of_lm_evals_hf_model(
         for [response] in sample["resps"]
     ]
     assert len(ours) > 300
-    assert [value for value, _ in ours] == pytest.approx([value for value, _ in theirs], abs=1e-3)
+    assert [value for value, _ in ours] == pytest.approx(
+        [value for value, _ in theirs], abs=LOG_LIKELIHOOD_OFF
+    )
     assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
 
 

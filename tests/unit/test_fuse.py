@@ -9,10 +9,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from models import GROUPED_TIED, random_operators, smaller, write_tiny_model
-from naive import naive_fusion
+from naive import absolute_terms, naive_fusion
+from roundoff import logits_off, sum_off
 from safetensors.torch import load_file
 
 from lemon.architecture import LAYER_TYPES, layer_tensor_name
@@ -31,6 +33,25 @@ def source(request) -> Checkpoint:
 
 def weights_of(source: Checkpoint) -> dict[str, torch.Tensor]:
     return {name: source.tensor(name) for name in source.specs}
+
+
+def numpy_weights(source: Checkpoint) -> dict[str, np.ndarray]:
+    return {name: weight.double().numpy() for name, weight in weights_of(source).items()}
+
+
+def assert_fused_as(
+    fused: dict[str, torch.Tensor], large: dict[str, np.ndarray], operators: Operators
+) -> None:
+    """What the Kronecker computation gives, but for what rounding does.
+
+    A weight is a sum over layers of sums over two axes, the longest of which has 72 channels.
+    """
+    expected, sizes = naive_fusion(large, operators), absolute_terms(large, operators)
+    assert fused.keys() == expected.keys()
+    for name, weight in fused.items():
+        assert weight.dtype == torch.float32
+        off = np.abs(weight.double().numpy() - expected[name])
+        assert (off <= 3 * sum_off(72) * sizes[name]).all(), name
 
 
 def rows_of_identity(kept: list[int], size: int) -> torch.Tensor:
@@ -117,15 +138,7 @@ def test_random_operators_equal_the_kronecker_computation(source, radius, monkey
     monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: 40_000)  # several slabs a tensor
     radii = Radii(radius, radius, radius)
     operators = random_operators(source.shape, smaller(source.shape), radii, seed=radius)
-    fused = dict(fuse_tensors(source, operators))
-    large = {name: weight.double().numpy() for name, weight in weights_of(source).items()}
-    expected = naive_fusion(large, operators)
-    assert fused.keys() == expected.keys()
-    for name, weight in expected.items():
-        assert fused[name].dtype == torch.float32
-        torch.testing.assert_close(
-            fused[name].double(), torch.from_numpy(weight), rtol=1e-5, atol=1e-5
-        )
+    assert_fused_as(dict(fuse_tensors(source, operators)), numpy_weights(source), operators)
 
 
 @pytest.mark.parametrize("allowed", [1, 10_000, 100_000_000])
@@ -154,12 +167,7 @@ def test_factors_may_be_given_for_some_layers_only(source, monkeypatch):
         attn={1: drawn.attn[1]},
         ffn={2: drawn.ffn[2]},
     )
-    large = {name: weight.double().numpy() for name, weight in weights_of(source).items()}
-    expected = naive_fusion(large, operators)
-    for name, weight in fuse_tensors(source, operators):
-        torch.testing.assert_close(
-            weight.double(), torch.from_numpy(expected[name]), rtol=1e-5, atol=1e-5
-        )
+    assert_fused_as(dict(fuse_tensors(source, operators)), numpy_weights(source), operators)
 
 
 def test_a_row_of_zeros_gives_a_layer_of_zeros(source):
@@ -203,7 +211,7 @@ def test_exported_model_loads_in_a_fresh_process_with_the_same_logits(source, tm
     )
     arguments = [sys.executable, "-c", script, str(out), str(tmp_path / "expected.pt")]
     difference = float(subprocess.check_output(arguments, text=True).strip())
-    assert difference < 1e-5
+    assert difference <= logits_off(model, tokens)
     assert expected.abs().max() > 0.1
 
 

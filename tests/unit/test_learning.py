@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
 from lemon.architecture import LAYER_TYPES
@@ -74,7 +75,9 @@ def test_the_exported_model_computes_what_the_student_computed(learned, learning
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     with torch.no_grad():
         logits = student(tokens) @ student.head_weight().T
-        torch.testing.assert_close(model(tokens).logits, logits, atol=1e-5, rtol=1e-5)
+        expected = model(tokens).logits
+    allowed = 2 * logits_off(model, tokens)  # the student fuses the weights in other sums
+    torch.testing.assert_close(logits, expected, atol=allowed, rtol=0)
 
 
 def test_weights_that_learn_are_exported_beside_the_operators(learning_world, tmp_path):
@@ -117,8 +120,11 @@ def test_microbatches_give_the_gradient_of_the_whole_batch(learning_world, tmp_p
         learn(project, "lemon-cut-75", learning_world.source, learning_world.text, out)
         operators, _ = load_operators(out / "operators.safetensors")
         gammas.append(operators.gamma)
+    # A step of Adam is a rate times a gradient over its size. A hundredth of it is allowed, since
+    # gradients are off by far more than other numbers where their terms nearly cancel.
+    allowed = 0.01 * project.preset.learning.layer_rate
     for type in LAYER_TYPES:
-        torch.testing.assert_close(gammas[0][type], gammas[1][type], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(gammas[0][type], gammas[1][type], atol=allowed, rtol=0)
 
 
 def test_a_method_that_learns_nothing_is_refused(learning_world, tmp_path):

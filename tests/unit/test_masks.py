@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from models import write_tiny_model
+from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
 from lemon.architecture import Axis, LlamaShape
@@ -149,7 +150,8 @@ def test_the_exported_model_computes_what_the_masked_student_computes(source, ta
     fuse(folder, tmp_path / "o.safetensors", tmp_path / "model")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     with torch.no_grad():
-        torch.testing.assert_close(model(some_tokens()).logits, logits, atol=2e-5, rtol=1e-4)
+        expected = model(some_tokens()).logits
+    torch.testing.assert_close(logits, expected, atol=logits_off(model, some_tokens()), rtol=0)
 
 
 def test_open_gates_leave_the_source_model(source):
@@ -187,7 +189,9 @@ def test_gradients_of_the_gates_against_finite_differences(source, target):
             below = value().item()
             log_alpha[place] = middle
         expected = (above - below) / (2 * step)
-        assert log_alpha.grad[place].item() == pytest.approx(expected, rel=3e-2, abs=2e-2), name
+        # Hidden states are off by about 1e-6 in float32, and 1,584 of them, times the probe, by
+        # 4e-5, which puts a slope off by 4e-5 / (2 step) = 0.01. The slopes are 3 and more.
+        assert log_alpha.grad[place].item() == pytest.approx(expected, rel=3e-2), name
 
 
 def test_noise_depends_on_the_seed_the_step_and_the_microbatch_alone(source):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from models import smaller
+from roundoff import sum_off
 
 from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
@@ -107,8 +108,10 @@ def test_average_gives_each_target_layer_the_mean_of_its_cluster(source):
     fused = dict(fuse_tensors(source, operators))
     for row, weights in enumerate(gamma):
         members = [j for j in range(5) if weights[j]]
-        expected = torch.stack([source.tensor(layer_tensor_name("up", j)) for j in members]).mean(0)
-        torch.testing.assert_close(fused[layer_tensor_name("up", row)], expected)
+        stacked = torch.stack([source.tensor(layer_tensor_name("up", j)) for j in members])
+        off = (fused[layer_tensor_name("up", row)] - stacked.mean(0)).abs()
+        # Either mean is a sum with one more rounding, of its weights or of the quotient.
+        assert (off <= 2 * sum_off(len(members) + 1) * stacked.abs().mean(0)).all()
 
 
 @pytest.mark.parametrize("method", ["lemon", "lemon-trained"])

@@ -117,7 +117,8 @@ def test_lemon_prune_starts_from_the_selection(sheared, learning_world, tmp_path
     start, _ = load_operators(out / "operators.safetensors")
     learned, metadata = load_operators(own / "operators.safetensors")
     for type in LAYER_TYPES:
-        torch.testing.assert_close(learned.gamma[type], start.gamma[type], atol=1e-6, rtol=0)
+        # 24 steps of Adam, each of a rate at most
+        torch.testing.assert_close(learned.gamma[type], start.gamma[type], atol=24e-9, rtol=0)
     assert metadata.source_digest == Checkpoint(source).digest()
     assert json.loads((own / "manifest.json").read_text())["inputs"]["start"]
 

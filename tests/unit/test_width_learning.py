@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
 from lemon.checkpoint import Checkpoint
@@ -72,7 +73,9 @@ def test_the_exported_model_computes_what_the_student_computed(learned, learning
     model = AutoModelForCausalLM.from_pretrained(folder / WIDE / "model", dtype=torch.float32)
     with torch.no_grad():
         logits = student(tokens) @ student.head_weight().T
-        torch.testing.assert_close(model(tokens).logits, logits, atol=1e-4, rtol=1e-4)
+        expected = model(tokens).logits
+    allowed = 2 * logits_off(model, tokens)  # the student fuses the weights in other sums
+    torch.testing.assert_close(logits, expected, atol=allowed, rtol=0)
 
 
 @pytest.mark.parametrize(
