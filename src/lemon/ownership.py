@@ -102,14 +102,15 @@ def _require(folder: Path, owner: str) -> dict[str, Any] | None:
         return None
     if not place.is_dir():
         raise BadInput(f"{folder}: a file stands where a folder is needed; name another place")
-    names = sorted(path.name for path in place.iterdir() if path.name != LOCK)
-    if not names:
+    held = (path for path in place.rglob("*") if path.is_symlink() or not path.is_dir())
+    first = next((path for path in held if path != place / LOCK), None)
+    if first is None:  # empty folders may lie in it, as Snakemake makes them for declared files
         return None
-    manifest = read_manifest(place / MANIFEST) if MANIFEST in names else None
+    manifest = read_manifest(place / MANIFEST) if (place / MANIFEST).is_file() else None
     found = _owner_said(place / LOCK) or (_owner_in(manifest) if manifest else None)
     if found is None:
         raise BadInput(
-            f"{folder}: holds {names[0]} and no manifest of this program's; {NAME_ANOTHER}"
+            f"{folder}: holds {first.name} and no manifest of this program's; {NAME_ANOTHER}"
         )
     if found not in (owner, owner.partition(" of ")[0]):
         raise BadInput(f"{folder}: holds the {found}, not the {owner}; {NAME_ANOTHER}")
