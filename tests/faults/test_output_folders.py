@@ -216,7 +216,7 @@ def test_a_run_that_was_cut_short_keeps_its_folder(tmp_path: Path) -> None:
     """Before there is a manifest, the file that keeps a second writer out names the owner."""
     owner, other = (owner_of_run("smoke", run) for run in ("lemon-cut-75", "lemon-cut-50"))
     with own_folder(tmp_path / "run", owner):
-        (tmp_path / "run" / "checkpoints").mkdir()
+        (tmp_path / "run" / "metrics.jsonl").touch()
     before = tree(tmp_path)
     with pytest.raises(BadInput, match="holds the run lemon-cut-75 of preset smoke, not the run"):
         own_folder(tmp_path / "run", other).__enter__()
