@@ -23,17 +23,19 @@ LAYERS = (
     {"methods"},
     {"operators", "data", "similarity"},
     {"checkpoint", "tensor_file", "machine"},
-    {"presets", "project", "config_reference", "stages", "siblings"},
-    {"config_checks", "run_checks", "table_checks", "figure_checks", "preset_yaml", "runs_table"}
-    | {"config_files"},
+    {"presets", "project", "config_reference", "rendering_checks", "stages", "siblings"},
+    {"config_checks", "run_checks", "table_checks", "figure_checks", "preset_yaml", "preset_notes"}
+    | {"runs_table", "config_files"},
     {"suites"},
     {"registry", "radii"},
     {"figure_entries"},
-    {"config", "architecture"},
+    {"config"},
+    {"bounds", "plain_yaml"},
+    {"architecture", "plain_text"},
     {"ownership", "events"},
     {"manifest"},
     {"json_file"},
-    {"storage", "errors"},
+    {"storage", "errors", "names"},
 )
 # Stands beside the layers: anyone may use it, and it uses storage and errors alone.
 BESIDE = {"provenance"}
