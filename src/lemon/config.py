@@ -10,9 +10,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0.0)]
+from lemon.bounds import (
+    Block,
+    Count,
+    Decay,
+    Fraction,
+    Layers,
+    Line,
+    Name,
+    Names,
+    Rate,
+    Seed,
+    Share,
+    Size,
+    Steps,
+)
 
 
 class Section(BaseModel):
@@ -24,25 +36,25 @@ class Section(BaseModel):
 class ShapeSettings(Section):
     """The sizes of a given model; checked against the weights once they are there."""
 
-    num_hidden_layers: Positive = Field(description="decoder layers")
-    hidden_size: Positive = Field(description="width of the residual stream")
-    intermediate_size: Positive = Field(description="FFN neurons per layer")
-    num_attention_heads: Positive = Field(description="query heads per layer")
-    num_key_value_heads: Positive = Field(description="key/value heads per layer")
-    head_dim: Positive = Field(description="channels of one head")
-    vocab_size: Positive = Field(description="rows of the embedding")
+    num_hidden_layers: Layers = Field(description="decoder layers")
+    hidden_size: Size = Field(description="width of the residual stream")
+    intermediate_size: Size = Field(description="FFN neurons per layer")
+    num_attention_heads: Size = Field(description="query heads per layer")
+    num_key_value_heads: Size = Field(description="key/value heads per layer")
+    head_dim: Size = Field(description="channels of one head")
+    vocab_size: Size = Field(description="rows of the embedding")
     tie_word_embeddings: bool = Field(description="the head is the embedding")
 
 
 class SourceSettings(Section):
     """A model that is taken as it is: its name, where it is from, its sizes."""
 
-    label: str = Field(description="name of the model in tables and figures")
+    label: Line = Field(description="name of the model in tables and figures")
     kind: Literal["gguf", "hub", "random"] = Field(
         description="gguf: dequantised once from a packaged file; hub: a model folder of the "
         "Hub; random: initialised on the spot from the seed"
     )
-    asset: str | None = Field(default=None, description="key in assets.yaml; none for random")
+    asset: Name | None = Field(default=None, description="key in assets.yaml; none for random")
     dtype: Literal["bfloat16", "float32"] = Field(
         default="bfloat16", description="number format of the stored weights"
     )
@@ -52,40 +64,40 @@ class SourceSettings(Section):
 class DomainSettings(Section):
     """One kind of text in the training mixture."""
 
-    asset: str | None = Field(default=None, description="key in assets.yaml; none if generated")
+    asset: Name | None = Field(default=None, description="key in assets.yaml; none if generated")
     reader: Literal["wikitext", "text_files", "python_files", "jsonl", "generated"] = Field(
         description="how documents are read from the asset"
     )
-    weight: Rate = Field(description="share of the training sequences, up to a common factor")
+    weight: Share = Field(description="share of the training sequences, up to a common factor")
 
 
 class TextSettings(Section):
     """The text that operators learn from and the held-out text that they are judged on."""
 
-    sequence_length: Positive = Field(description="tokens that one training sequence predicts")
-    train_sequences: Positive = Field(description="upper bound of training sequences a domain")
-    heldout_sequences: Positive = Field(description="held-out sequences a domain")
-    domains: dict[str, DomainSettings] = Field(min_length=1, description="the mixture")
+    sequence_length: Size = Field(description="tokens that one training sequence predicts")
+    train_sequences: Count = Field(description="upper bound of training sequences a domain")
+    heldout_sequences: Count = Field(description="held-out sequences a domain")
+    domains: Block[DomainSettings] = Field(min_length=1, description="the mixture")
 
 
 class TargetSettings(Section):
     """The shape of a smaller model; a size left out is the source's."""
 
-    num_hidden_layers: Positive | None = Field(default=None, description="decoder layers")
-    hidden_size: Positive | None = Field(default=None, description="width of the stream")
-    intermediate_size: Positive | None = Field(default=None, description="FFN neurons")
-    num_attention_heads: Positive | None = Field(default=None, description="query heads")
-    num_key_value_heads: Positive | None = Field(default=None, description="key/value heads")
+    num_hidden_layers: Layers | None = Field(default=None, description="decoder layers")
+    hidden_size: Size | None = Field(default=None, description="width of the stream")
+    intermediate_size: Size | None = Field(default=None, description="FFN neurons")
+    num_attention_heads: Size | None = Field(default=None, description="query heads")
+    num_key_value_heads: Size | None = Field(default=None, description="key/value heads")
 
 
 class RadiiSettings(Section):
     """Channels that a dimension operator ties in one block (r), each a divisor of its sizes."""
 
-    attention: Positive = Field(
+    attention: Size = Field(
         description="r_a, on the heads; the head size mixes whole heads, smaller ones cut them"
     )
-    ffn: Positive = Field(description="r_i, on the FFN neurons")
-    hidden: Positive | None = Field(
+    ffn: Size = Field(description="r_i, on the FFN neurons")
+    hidden: Size | None = Field(
         default=None, description="r_h, on the residual stream; none: that of the FFN"
     )
 
@@ -115,8 +127,8 @@ class LearningSettings(Section):
     weight_rate: Rate = Field(
         default=1e-4, description="peak learning rate of the source weights, where they learn"
     )
-    batch_sequences: Positive = Field(default=32, description="sequences of one optimiser step")
-    microbatch_sequences: Positive = Field(
+    batch_sequences: Count = Field(default=32, description="sequences of one optimiser step")
+    microbatch_sequences: Count = Field(
         default=32, description="sequences in memory at once; divides batch_sequences"
     )
     warmup_ratio: Fraction = Field(default=0.1, description="share of the steps that warm up")
@@ -125,16 +137,16 @@ class LearningSettings(Section):
     )
     beta1: Fraction = Field(default=0.9, description="AdamW, first moment")
     beta2: Fraction = Field(default=0.95, description="AdamW, second moment")
-    weight_decay: float = Field(default=0.0, ge=0.0, description="AdamW, decoupled decay")
-    max_gradient_norm: Rate = Field(default=1.0, description="gradients are clipped to this norm")
-    checkpoint_every: Positive = Field(default=100, description="steps between checkpoints")
-    evaluate_every: Positive = Field(
+    weight_decay: Decay = Field(default=0.0, description="AdamW, decoupled decay")
+    max_gradient_norm: Share = Field(default=1.0, description="gradients are clipped to this norm")
+    checkpoint_every: Count = Field(default=100, description="steps between checkpoints")
+    evaluate_every: Count = Field(
         default=40, description="steps between held-out losses (m of the paper's Table 6)"
     )
-    heldout_sequences: Positive = Field(
+    heldout_sequences: Count = Field(
         default=8, description="held-out sequences a domain in those losses"
     )
-    layers_per_segment: Positive = Field(
+    layers_per_segment: Count = Field(
         default=1,
         description="target layers that are fused together inside one checkpointed block: more "
         "is faster, fewer need less memory",
@@ -143,10 +155,10 @@ class LearningSettings(Section):
         default=True,
         description="drop a block's activations and fused weights, and rebuild them backward",
     )
-    loss_chunk_tokens: Positive = Field(
+    loss_chunk_tokens: Count = Field(
         default=256, description="tokens whose logits are in memory at once"
     )
-    divergence_factor: Annotated[float, Field(gt=1.0)] = Field(
+    divergence_factor: Annotated[float, Field(gt=1.0, le=1e6)] = Field(
         default=2.0,
         description="stop when the mean training loss of 20 steps exceeds the first step's loss "
         "by this factor",
@@ -156,7 +168,7 @@ class LearningSettings(Section):
 class LoadingSettings(Section):
     """Dynamic batch loading: domains that lag behind their reference loss are drawn more often."""
 
-    update_every: Positive | None = Field(
+    update_every: Count | None = Field(
         default=50, description="steps between updates of the mixture; none keeps it as it is"
     )
     reference: Literal["source", "scaling-law"] = Field(
@@ -192,10 +204,10 @@ class PruningSettings(Section):
 class DenseSettings(Section):
     """The rows that the source model alone is scored on once more, for narrow intervals."""
 
-    limit: Positive | None = Field(
+    limit: Count | None = Field(
         default=1000, description="rows a task, the first ones; none takes all"
     )
-    limits: dict[str, Positive] = Field(
+    limits: Block[Count] = Field(
         default={"mmlu": 1140},
         description="the same for single tasks; 1140 of MMLU are 20 a subject",
     )
@@ -204,15 +216,15 @@ class DenseSettings(Section):
 class EvaluationSettings(Section):
     """What a finished model is scored on."""
 
-    tasks: tuple[str, ...] = Field(min_length=1, strict=False, description="lm-eval task names")
+    tasks: Names = Field(min_length=1, description="lm-eval task names")
     source: str = Field(
         default="packaged",
         description="where the rows come from: packaged (assets), hub, or a mirror folder",
     )
-    limit: Positive | None = Field(
+    limit: Count | None = Field(
         default=None, description="rows a task, the first ones; none takes all"
     )
-    limits: dict[str, Positive] = Field(
+    limits: Block[Count] = Field(
         default={}, description="the same for single tasks, in place of limit"
     )
     fewshot: Literal["fixed", "drawn"] = Field(
@@ -221,7 +233,7 @@ class EvaluationSettings(Section):
         "split, as many whole ones as fit; drawn: lm-eval's own draw for each question, cut from "
         "the left where it is too long",
     )
-    batch_size: Positive = Field(default=16, description="requests in one forward pass")
+    batch_size: Count = Field(default=16, description="requests in one forward pass")
     dense: DenseSettings = Field(
         default=DenseSettings(), description="the source model on more rows of every task"
     )
@@ -241,10 +253,10 @@ class ComputeSettings(Section):
 class RunOverrides(Section):
     """Settings of one run that differ from the preset's."""
 
-    learning: dict[str, bool | int | float] = Field(
+    learning: Block[bool | int | float] = Field(
         default={}, description="keys of the learning section"
     )
-    pruning: dict[str, float] = Field(
+    pruning: Block[float] = Field(
         default={}, description="keys of the pruning section that hold a number"
     )
 
@@ -252,8 +264,8 @@ class RunOverrides(Section):
 class Preset(Section):
     """One scale of the whole reproduction: model, text, tasks and budgets."""
 
-    description: str = Field(description="what this preset is for, in a line")
-    seed: int = Field(default=0, ge=0, description="seed of everything that a run does not seed")
+    description: Line = Field(description="what this preset is for, in a line")
+    seed: Seed = Field(default=0, description="seed of everything that a run does not seed")
     compute: ComputeSettings = Field(default=ComputeSettings(), description="device and format")
     source: SourceSettings = Field(description="the large model that everything is fused from")
     second_size: SourceSettings | None = Field(
@@ -262,14 +274,17 @@ class Preset(Section):
         "source's; none where there is none to be had",
     )
     text: TextSettings = Field(description="training and held-out text")
-    targets: dict[str, TargetSettings] = Field(
-        min_length=1, description="the symbolic targets of runs.tsv in numbers"
+    targets: Block[TargetSettings] = Field(
+        min_length=1,
+        description="the symbolic targets of runs.tsv in numbers",
     )
-    radii: dict[str, RadiiSettings] = Field(
-        default={}, description="the symbolic receptive fields of runs.tsv in numbers"
+    radii: Block[RadiiSettings] = Field(
+        default={},
+        description="the symbolic receptive fields of runs.tsv in numbers",
     )
-    budgets: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        min_length=1, description="the symbolic steps of runs.tsv in optimiser steps"
+    budgets: Block[Steps] = Field(
+        min_length=1,
+        description="the symbolic steps of runs.tsv in optimiser steps",
     )
     learning: LearningSettings = Field(
         default=LearningSettings(), description="how operators learn"
@@ -281,6 +296,7 @@ class Preset(Section):
         default=PruningSettings(), description="how masks learn under a sparsity constraint"
     )
     evaluation: EvaluationSettings = Field(description="tasks and limits")
-    runs: dict[str, RunOverrides] = Field(
-        default={}, description="settings of single runs, by the id in runs.tsv"
+    runs: Block[RunOverrides] = Field(
+        default={},
+        description="settings of single runs, by the id in runs.tsv",
     )

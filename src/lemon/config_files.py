@@ -13,18 +13,19 @@ import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
 
 from lemon.errors import BadInput
+from lemon.names import LINE, NAME, name_fault, shown
+from lemon.plain_text import NotPlain, read_text
+from lemon.plain_yaml import Place, parse
 
-Place = tuple[str | int, ...]
-T = TypeVar("T")
+MOST_PROBLEMS = 30  # that one file is told of at once
+MOST_NAMED = 60  # that a message lists
+LONGEST_PLACE = 100  # characters of a place in a message
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,20 @@ class Document:
         return Problem(self.path, self.line(place), dotted(place), message)
 
 
+def first_of(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """As many problems of one file as a message takes, and that there are more."""
+    for number, problem in enumerate(problems):
+        if number == MOST_PROBLEMS:
+            yield Problem(problem.path, problem.line, "", "and more mistakes; correct these first")
+            return
+        yield problem
+
+
 def dotted(place: Place) -> str:
     """The place as a user writes it: `text.domains.code.weight`, `table3.rows[2].runs`."""
     written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    return written.removeprefix(".")
+    whole = written.removeprefix(".")
+    return whole if len(whole) <= LONGEST_PLACE else f"{whole[:LONGEST_PLACE]}..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -71,30 +82,29 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
-    return f"known: {', '.join(known)}" if known else "none is known"
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    return f"known: {', '.join(known[:MOST_NAMED])}{more}" if known else "none is known"
 
 
 def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
-    """Parse a YAML file; a file that can't be read becomes a problem."""
+    """Parse a YAML file; one that can't be read, or is no plain YAML, becomes a problem."""
     try:
-        parsed = YAML().load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problems.append(Problem(path, 1, "", "no such file"))
+        return Document(path, *parse(read_text(path)))
+    except NotPlain as fault:
+        problems.append(Problem(path, fault.line, "", str(fault)))
         return None
-    except OSError as error:
-        problems.append(Problem(path, 1, "", f"can't be read: {error.strerror}"))
-        return None
-    except UnicodeDecodeError:
-        problems.append(Problem(path, 1, "", "is not UTF-8 text"))
-        return None
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = (error.problem or "can't be parsed").split("\n")[0]
-        problems.append(Problem(path, mark.line + 1 if mark else 1, "", f"is not YAML: {what}"))
-        return None
-    document = Document(path, None)
-    document.value = _plain(parsed, (), document.lines)
-    return document
+
+
+def preset_files(config_dir: Path, problems: list[Problem]) -> list[Path]:
+    """The files of presets by name; one whose name is none becomes a problem."""
+    found = []
+    for path in sorted((config_dir / "presets").glob("[!.]*.yaml")):
+        fault = name_fault(path.stem)
+        if fault is None:
+            found.append(path)
+        else:
+            problems.append(Problem(path, 1, "", f"the preset's name {fault}"))
+    return found
 
 
 def validate(document: Document, kind: Any, problems: list[Problem]) -> Any:
@@ -114,6 +124,8 @@ def problems_of(
     A required key that is only misspelt is one mistake, not one unknown and one missing key.
     """
     details = error.errors(include_url=False)
+    left = len(details) - MOST_PROBLEMS
+    del details[MOST_PROBLEMS:]
     places = [
         _existing(document.value, base + tuple(detail["loc"]), detail["type"])
         + (("kind",) if detail["type"] == "union_tag_invalid" else ())
@@ -134,26 +146,8 @@ def problems_of(
     for place, message in zip(places, messages, strict=True):
         if place not in misspelt:
             yield document.problem(place, message)
-
-
-def _plain(value: Any, place: Place, lines: dict[Place, int]) -> Any:
-    """Copy ruamel's containers into plain ones and note the line of each key."""
-    if isinstance(value, CommentedMap):
-        result = {}
-        for key, entry in value.items():
-            inner = (*place, str(key))
-            lines[inner] = value.lc.key(key)[0] + 1
-            result[str(key)] = _plain(entry, inner, lines)
-        return result
-    if isinstance(value, CommentedSeq):
-        for index in range(len(value)):
-            lines[(*place, index)] = value.lc.item(index)[0] + 1
-        return [_plain(entry, (*place, index), lines) for index, entry in enumerate(value)]
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, str):
-        return str(value)
-    return value
+    if left > 0:
+        yield document.problem((), f"and {left} more mistakes; correct these first")
 
 
 def _existing(value: Any, place: Place, kind: str) -> Place:
@@ -172,7 +166,7 @@ def _existing(value: Any, place: Place, kind: str) -> Place:
 
 def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
     """What the user reads in place of pydantic's message."""
-    context, given = detail.get("ctx", {}), _shown(detail["input"])
+    context, given = detail.get("ctx", {}), _given(detail["input"])
     match detail["type"]:
         case "extra_forbidden":
             fields = fields_at(kind, place[len(base) : -1])
@@ -209,6 +203,14 @@ def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
             return f"must be a list such as [a, b], not {given}"
         case "too_short":
             return "must not be empty"
+        case "too_long":
+            return f"must hold at most {context['max_length']} entries"
+        case "string_too_long":
+            return f"must be text of at most {context['max_length']} characters"
+        case "string_pattern_mismatch" if context["pattern"] == NAME:
+            return str(name_fault(detail["input"]))
+        case "string_pattern_mismatch" if context["pattern"] == LINE:
+            return "must not hold $, which figures read as a formula"
         case "string_pattern_mismatch":
             return f"{given} must match {context['pattern']}"
         case "finite_number":
@@ -221,18 +223,18 @@ def quoted(message: str) -> list[str]:
     return re.findall(r"'([^']*)'", message)
 
 
-def _shown(value: Any) -> str:
+def _given(value: Any) -> str:
     if isinstance(value, dict):
         return "a block of keys"
     if isinstance(value, list):
         return "a list"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    return repr(value)
+    return shown(value)
 
 
 def _number(value: float) -> str:
-    return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def fields_at(kind: Any, place: Place) -> dict[str, FieldInfo]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from lemon.bounds import Line, Lines, List, Name, Names
 from lemon.config import Section
 
 # What of a layer is compared -> the layer types whose maps are averaged (method, open point 31).
@@ -21,6 +22,15 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
 }
 NORMS = ("ln1", "ln2")  # the two norms of a layer; operators have them, similarity has not
 MEASURES = ("plain", "debiased")  # the two estimators of CKA, a folder each
+# By renderer: the claims that are measured on what it shows.
+CLAIMS: dict[str, tuple[str, ...]] = {
+    "weight_similarity": ("C22", "C23", "C24", "C26", "C27"),
+    "activation_similarity": ("C22", "C24", "C26", "C27"),
+    "layer_operators": ("C25",),
+}
+PAIRED = ("C26", "C27")  # claims that compare the second panel with the first
+BLOCKS = "C23"  # claim about blocks, on which several matrix types must agree
+SIZES = "C27"  # claim about two sizes of a model
 
 Component = Literal[
     "q_proj",
@@ -62,16 +72,16 @@ class SimilarityMap:
 class StandIn(Section):
     """What a panel shows where the preset has no second size."""
 
-    label: str = Field(description="title of the panel")
-    run: str = Field(description="id in runs.tsv")
-    note: str = Field(description="what a reader must know of it, a sentence")
+    label: Line = Field(description="title of the panel")
+    run: Name = Field(description="id in runs.tsv")
+    note: Line = Field(description="what a reader must know of it, a sentence")
 
 
 class FigurePanel(Section):
     """One panel: a component of one run's model or operators."""
 
-    label: str = Field(description="title of the panel; the source's prints the model's own name")
-    run: str = Field(description="id in runs.tsv")
+    label: Line = Field(description="title of the panel; the source's prints the model's own name")
+    run: Name = Field(description="id in runs.tsv")
     component: Component = Field(
         description="a matrix type; mha or ffn for the mean over the types of attention or FFN; "
         "ln1 or ln2, of operators alone"
@@ -89,21 +99,20 @@ class FigurePanel(Section):
 class FigureSpec(Section):
     """A figure of weights, activations or layer operators: its renderer and its panels."""
 
-    title: str = Field(description="heading")
+    title: Line = Field(description="heading")
     renderer: Literal["weight_similarity", "activation_similarity", "layer_operators"] = Field(
         description="weight_similarity: CKA of the weights of all pairs of layers; "
         "activation_similarity: the same of what attention and FFN put out on held-out text; "
         "layer_operators: the learned gamma"
     )
-    panels: Annotated[tuple[FigurePanel, ...], Field(strict=False)] = Field(
-        min_length=1, description="in the order in which they are drawn"
+    panels: List[FigurePanel] = Field(
+        min_length=1,
+        description="in the order in which they are drawn",
     )
-    claims: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+    claims: Names = Field(
         default=(), description="the claims of the paper that it bears on, ids in claims.csv"
     )
-    notes: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(), description="what else a reader must know, a sentence each"
-    )
+    notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
 
     @property
     def runs(self) -> list[str]:

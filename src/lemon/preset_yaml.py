@@ -5,17 +5,17 @@ One way to write each value, so that a file can be compared with what it should 
 
 from __future__ import annotations
 
-import io
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
-from ruamel.yaml import YAML
 
 from lemon.config import Preset
+from lemon.plain_yaml import Place, parse
 
+Notes = dict[Place, list[str]]
 WIDTH = 100
 PLAIN = re.compile(r"[A-Za-z]([\w ,.;'()/%-]*[\w.)%])?")
 HEADER = """\
@@ -24,23 +24,31 @@ HEADER = """\
 """
 
 
-def preset_yaml(preset: Preset) -> str:
-    """The text of a preset file: HEADER, then every key with its comment."""
-    blocks: list[str] = []
-    for name, about in Preset.model_fields.items():
-        value = getattr(preset, name)
-        text = "\n".join(_entry(name, value, about.description, 0))
-        blocks.append(text)
-    return HEADER + "\n" + "\n\n".join(blocks) + "\n"
+def preset_yaml(preset: Preset, notes: Mapping[Place, list[str]] | None = None) -> str:
+    """The text of a preset file: HEADER, then every key with its comment.
+
+    Args:
+        preset: the values.
+        notes: comments of the user's own, what follows the # of each line, by the key that they
+            go above; those of no key go to the end.
+    """
+    left = dict(notes or {})
+    blocks = [
+        "\n".join(_entry((name,), getattr(preset, name), about.description, left))
+        for name, about in Preset.model_fields.items()
+    ]
+    rest = "".join(f"#{line}\n" for lines in left.values() for line in lines)
+    return HEADER + "\n" + "\n\n".join(blocks) + "\n" + (f"\n{rest}" if rest else "")
 
 
-def _entry(key: str, value: Any, about: str | None, depth: int) -> Iterator[str]:
+def _entry(place: Place, value: Any, about: str | None, notes: Notes) -> Iterator[str]:
     """The lines of one key: its comment beside it, or above where the line would be too long."""
-    indent = "  " * depth
+    indent, key = "  " * (len(place) - 1), place[-1]
+    yield from (f"{indent}#{line}" for line in notes.pop(place, []))
     if isinstance(value, BaseModel) or (isinstance(value, dict) and value):
         yield from _above(about, indent)
         yield f"{indent}{_scalar(key)}:"
-        yield from _children(value, depth + 1)
+        yield from _children(place, value, notes)
         return
     line = f"{indent}{_scalar(key)}: {_flow(value)}"
     if about is None:
@@ -63,29 +71,36 @@ def _wrapped(line: str, indent: str) -> list[str]:
     )
 
 
-def _children(value: BaseModel | dict[str, Any], depth: int) -> Iterator[str]:
+def _children(place: Place, value: BaseModel | dict[str, Any], notes: Notes) -> Iterator[str]:
     """The lines inside a block; among like entries a key is commented once."""
     if isinstance(value, BaseModel):
         for name, about in type(value).model_fields.items():
-            yield from _entry(name, getattr(value, name), about.description, depth)
+            yield from _entry((*place, name), getattr(value, name), about.description, notes)
         return
+    indent = "  " * len(place)
     described: set[str] = set()
     for key, entry in value.items():
+        inside = (*place, key)
         if not isinstance(entry, BaseModel):
-            yield from _entry(key, entry, None, depth)
+            yield from _entry(inside, entry, None, notes)
             continue
-        yield f"{'  ' * depth}{_scalar(key)}:"
+        yield from (f"{indent}#{line}" for line in notes.pop(inside, []))
+        yield f"{indent}{_scalar(key)}:"
         for name, about in type(entry).model_fields.items():
             inner = getattr(entry, name)
             if inner is not None:
                 words = None if name in described else about.description
                 described.add(name)
-                yield from _entry(name, inner, words, depth + 1)
+                yield from _entry((*inside, name), inner, words, notes)
 
 
 def _above(about: str | None, indent: str) -> list[str]:
     return textwrap.wrap(
-        about or "", WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+        about or "",
+        WIDTH,
+        initial_indent=f"{indent}# ",
+        subsequent_indent=f"{indent}# ",
+        break_on_hyphens=False,  # joined again, the lines are the description
     )
 
 
@@ -114,4 +129,4 @@ def _scalar(value: Any, in_list: bool = False) -> str:
 
 def _is_text(word: str) -> bool:
     """Whether YAML reads this plain word back as the same text."""
-    return YAML(typ="safe", pure=True).load(io.StringIO(word)) == word
+    return bool(parse(word)[0] == word)

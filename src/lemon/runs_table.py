@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from lemon.config_files import Problem, did_you_mean
+from lemon.config_files import MOST_PROBLEMS, Problem, did_you_mean, first_of
+from lemon.names import name_fault, shown
+from lemon.plain_text import NotPlain, read_text
 from lemon.registry import METHODS, MethodInfo, Run
 
 COLUMNS = tuple(Run.model_fields)
 NONE = "-"
+MOST_RUNS = 1000
+RESERVED = {"tracking": "the folder, beside those of runs, of what was recorded"}
 
 
 def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict[str, int]]:
@@ -19,36 +24,47 @@ def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict
     Rows with mistakes are left out of the result and added to `problems`.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem(path, 1, "", f"can't be read: {error}"))
+        lines = read_text(path).split("\n")
+    except NotPlain as fault:
+        problems.append(Problem(path, fault.line, "", str(fault)))
         return {}, {}
-    if not lines or tuple(lines[0].split("\t")) != COLUMNS:
+    if tuple(lines[0].split("\t")) != COLUMNS:
         columns = " ".join(COLUMNS)
         problems.append(Problem(path, 1, "", f"the first line must name, tab-separated, {columns}"))
         return {}, {}
-    runs: dict[str, Run] = {}
+    rows = {number: line for number, line in enumerate(lines[1:], start=2) if line.strip()}
+    if len(rows) > MOST_RUNS:
+        problems.append(Problem(path, 1, "", f"has more than {MOST_RUNS:,} runs"))
+        return {}, {}
     line_of: dict[str, int] = {}
-    ids = {line.split("\t")[0] for line in lines[1:] if line.strip()}
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
+    for number, line in rows.items():
+        line_of.setdefault(line.split("\t")[0], number)
+    runs: dict[str, Run] = {}
+    found: list[Problem] = []
+    ids = set(line_of)
+    for number, line in rows.items():
         cells = line.split("\t")
-        if len(cells) != len(COLUMNS):
-            message = f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}"
-            problems.append(Problem(path, number, "", message))
-            line_of.setdefault(cells[0], number)
-            continue
-        row = dict(zip(COLUMNS, cells, strict=True))
-        found = [Problem(path, number, key, text) for key, text in _mistakes(row, ids)]
-        if row["id"] in line_of:
-            first = line_of[row["id"]]
-            found.append(Problem(path, number, "id", f"{row['id']} is already on line {first}"))
-        line_of.setdefault(row["id"], number)
-        problems += found
-        if not found:
-            runs[row["id"]] = _run(row)
+        mistakes = _cell_mistakes(cells, ids)
+        first = line_of[cells[0]]
+        if first != number and name_fault(cells[0]) is None:
+            mistakes.append(("id", f"{cells[0]} is already on line {first}"))
+        found += [Problem(path, number, column, message) for column, message in mistakes]
+        if not mistakes and first == number:
+            runs[cells[0]] = _run(dict(zip(COLUMNS, cells, strict=True)))
+        if len(found) > MOST_PROBLEMS:
+            break
+    problems += first_of(found)
     return runs, line_of
+
+
+def _cell_mistakes(cells: list[str], ids: set[str]) -> list[tuple[str, str]]:
+    """What is wrong with the cells of a line, as (column, message)."""
+    if len(cells) != len(COLUMNS):
+        return [("", f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}")]
+    row = dict(zip(COLUMNS, cells, strict=True))
+    faults = {column: name_fault(cell) for column, cell in row.items() if column != "seed"}
+    found = [(column, fault) for column, fault in faults.items() if fault and row[column] != NONE]
+    return found or _mistakes(row, ids)
 
 
 def _run(row: dict[str, str]) -> Run:
@@ -59,8 +75,8 @@ def _run(row: dict[str, str]) -> Run:
 def _mistakes(row: dict[str, str], ids: set[str]) -> list[tuple[str, str]]:
     """What is wrong with a row as such, as (column, message); `ids` are those of all rows."""
     found = []
-    if not (row["seed"].isascii() and row["seed"].isdigit()):
-        found.append(("seed", f"must be a whole number of at least 0, not {row['seed']!r}"))
+    if not re.fullmatch("[0-9]{1,30}", row["seed"]):
+        found.append(("seed", f"must be a whole number of at least 0, not {shown(row['seed'])}"))
     else:
         try:
             _run(row)
@@ -76,6 +92,8 @@ def _mistakes(row: dict[str, str], ids: set[str]) -> list[tuple[str, str]]:
     method = METHODS[row["method"]]
     if row["id"] in METHODS and METHODS[row["id"]].needs_target:
         found.append(("id", f"{row['id']} is the name of a method; name the run otherwise"))
+    if row["id"] in RESERVED:
+        found.append(("id", f"{row['id']} is {RESERVED[row['id']]}; name the run otherwise"))
     if method.starts:
         known = _starts(method, ids - {row["id"]})
         if row["start"] not in known:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lemon.config import Preset
 from lemon.config_checks import check_preset
-from lemon.config_files import Problem, raise_problems, read_yaml, validate
+from lemon.config_files import Problem, preset_files, raise_problems, read_yaml, validate
 from lemon.registry import METHODS
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def siblings(project: Project) -> list[Project]:
     """
     problems: list[Problem] = []
     found = {project.preset_name: project}
-    for path in sorted((project.config_dir / "presets").glob("*.yaml")):
+    for path in preset_files(project.config_dir, problems):
         if path.stem == project.preset_name:
             continue
         file = read_yaml(path, problems)

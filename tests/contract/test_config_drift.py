@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from lemon.config import Preset, Section, TextSettings
 from lemon.config_reference import drifted, generated_files, write_generated
+from lemon.errors import BadInput
 from lemon.preset_yaml import WIDTH, preset_yaml
 from lemon.presets import load_project
 from lemon.registry import METHODS, TASKS
@@ -31,6 +32,72 @@ def test_writing_once_is_enough_and_an_edited_value_survives(tmp_path: Path) -> 
     assert path in write_generated(config)
     assert drifted(config) == []
     assert load_project("smoke", config).preset.budgets["fusion"] == 9
+
+
+def tree(tmp_path: Path) -> Path:
+    """A copy of the config folder, with the schemas beside it."""
+    shutil.copytree(ROOT / "workflow" / "schemas", tmp_path / "workflow" / "schemas")
+    return Path(shutil.copytree(ROOT / "config", tmp_path / "config"))
+
+
+def test_comments_of_the_user_are_kept_where_they_stand(tmp_path: Path) -> None:
+    config = tree(tmp_path)
+    path = config / "presets" / "smoke.yaml"
+    text = path.read_text()
+    for before, after in (
+        ("# device and format", "# mine: above\n#   layer_rate: 7\n# device and format"),
+        ("  layer_rate: 0.005", "  layer_rate: 0.005  # mine: in place of the description, x"),
+        ("  width-62:\n", "  # mine: of a target\n  width-62:\n"),
+        ("    hidden_size: 32  # width", "    hidden_size: 32  # mine: inside # width"),
+        ("  '2-4':\n", "  '2-4':  # mine: # of a name in quotes\n"),
+        ("    ffn: 4\n", "    ffn: 4\n    hidden: null  # mine: of what is left out\n"),
+        ("[sciq, piqa,", "[sciq,  # mine: in a list\n    piqa,"),
+    ):
+        assert before in text
+        text = text.replace(before, after, 1)
+    path.write_text(text + "# mine: at the end\n")
+    before = {line.split("mine: ")[1] for line in text.splitlines() if "mine: " in line}
+    assert path in write_generated(config)
+    written = path.read_text()
+    for words in (*before, "at the end", "layer_rate: 7"):
+        assert words in written
+    assert written.index("# mine: above\n#   layer_rate: 7\n# device") > 0
+    assert "  # mine: of a target\n  width-62:" in written
+    assert load_project("smoke", config).preset == load_project("smoke", ROOT / "config").preset
+    assert drifted(config) == []
+
+
+def test_a_description_that_changed_is_no_comment_of_the_user(tmp_path: Path) -> None:
+    """The schema still has it as it was when the presets were last written."""
+    config = tree(tmp_path)
+    schema = tmp_path / "workflow" / "schemas" / "preset.schema.json"
+    old = "peak learning rate of gamma"
+    schema.write_text(schema.read_text().replace(old, "rate of gamma at its peak"))
+    path = config / "presets" / "smoke.yaml"
+    path.write_text(path.read_text().replace(old, "rate of gamma at its peak"))
+    assert path in write_generated(config)
+    assert path.read_text() == (ROOT / "config" / "presets" / "smoke.yaml").read_text()
+
+
+@pytest.mark.parametrize("fault", ["a: [", "seed: x", "\0", "\ud7ff\n---\n"])
+def test_a_file_that_is_not_read_is_not_written_over(fault: str, tmp_path: Path) -> None:
+    config = tree(tmp_path)
+    path, other = config / "presets" / "smoke.yaml", config / "presets" / "gpu.yaml"
+    path.write_text(path.read_text() + fault)
+    other.write_text(other.read_text().replace("seed: 0", "seed:  0"))
+    before = path.read_bytes(), other.read_bytes()
+    with pytest.raises(BadInput, match=r"smoke\.yaml:\d+"):
+        write_generated(config)
+    assert (path.read_bytes(), other.read_bytes()) == before
+
+
+def test_a_file_whose_name_is_none_is_refused(tmp_path: Path) -> None:
+    config = tree(tmp_path)
+    odd = config / "presets" / "smoke (copy).yaml"
+    shutil.copy(config / "presets" / "smoke.yaml", odd)
+    with pytest.raises(BadInput, match=r"the preset's name 'smoke \(copy\)' is no name"):
+        write_generated(config)
+    assert load_project("smoke", config).preset_name == "smoke"
 
 
 @pytest.mark.parametrize("name", PRESETS)
