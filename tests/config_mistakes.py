@@ -28,3 +28,14 @@ def refusal(config: Path, capsys: pytest.CaptureFixture[str]) -> str:
     words = ("build", "--run", "cut-75", "--source", "x", "--out", "y")
     assert main(["--config", str(config), *words]) == 2
     return capsys.readouterr().err.replace(f"{config}/", "")
+
+
+def require_named(mistake: Mistake, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Make a mistake, and find it in the answer with its file and line."""
+    (file, pattern, text), expected = mistake
+    line = edit(config / file, pattern, text)
+    message = refusal(config, capsys)
+    assert expected in message
+    # What is missing has no line of its own, and a parser stops where it gives up.
+    elsewhere = "missing; add it" in expected or "not YAML" in expected
+    assert (f"  {file}:" if elsewhere else f"  {file}:{line}") in message

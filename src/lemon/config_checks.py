@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from lemon.architecture import LlamaShape
+from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
+from lemon.bounds import MOST_PARAMETERS, MOST_RANDOM_PARAMETERS
 from lemon.config import (
     LearningSettings,
     Preset,
@@ -20,9 +22,16 @@ from lemon.config import (
 )
 from lemon.config_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput
+from lemon.names import path_fault
 from lemon.radii import Radii
-from lemon.registry import TASKS, Asset
+from lemon.registry import TASKS, Asset, PypiAsset
 
+# What `lemon.data.synthetic` makes for a random source.
+FEWEST_TOKENS = 257  # the bytes, and the end of a document
+GENERATED_DOMAINS = ("prose", "numbers")
+GENERATED_TASKS = (
+    *("sciq", "piqa", "winogrande", "arc_challenge", "lambada_openai", "nq_open", "mmlu"),
+)
 REFERENCE_LOSSES = Path(__file__).parent / "published" / "reference_losses.csv"
 
 
@@ -88,16 +97,13 @@ def check_preset(
     """Every disagreement inside a preset, and between it and the runs and assets."""
     yield from _check_shapes(preset, document)
     yield from _check_sources(preset, document, assets)
-    for task in preset.evaluation.tasks:
-        if task not in TASKS:
-            message = f"unknown task {task}, {did_you_mean(task, TASKS)}"
-            yield document.problem(("evaluation", "tasks"), message)
+    for message in task_mistakes(preset.evaluation.tasks):
+        yield document.problem(("evaluation", "tasks"), message)
     yield from _check_limits(preset, document)
     yield from _check_loading(preset, document)
-    where = preset.evaluation.source
-    if where not in ("packaged", "hub") and not Path(where).is_dir():
-        message = f"{where!r} is not packaged, hub or a folder that is there"
-        yield document.problem(("evaluation", "source"), message)
+    fault = path_fault(preset.evaluation.source)
+    if fault is not None:
+        yield document.problem(("evaluation", "source"), fault)
     yield from _check_learning(preset, document, ("learning",), preset.learning.model_dump())
     known = list(run_ids)
     for run_id in preset.runs:
@@ -113,18 +119,39 @@ def check_preset(
             yield from problems_of(error, document, PruningSettings, place)
 
 
+def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:
+    """What is wrong with a list of tasks: one that is unknown, or named twice."""
+    for task, count in Counter(tasks).items():
+        if task not in TASKS:
+            yield f"unknown task {task}, {did_you_mean(task, TASKS)}"
+        if count > 1:
+            yield f"{task} is named {count} times; name it once"
+
+
+def require_rows(preset: Preset) -> None:
+    """Refuse a folder of rows that is not there. Only this machine can tell, so no file is wrong.
+
+    Raises:
+        BadInput: `evaluation.source` names no folder.
+    """
+    where = preset.evaluation.source
+    if where not in ("packaged", "hub") and not Path(where).is_dir():
+        raise BadInput(
+            f"evaluation.source: {where!r} is not packaged, hub or a folder that is there"
+        )
+
+
 def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
     """The sizes of the given models, and each target against the source's."""
     for section, model in given_models(preset):
         try:
-            given_shape(model)
+            shape = given_shape(model)
         except BadInput as error:
             yield document.problem((section, "shape", "num_attention_heads"), str(error))
             return
+        for key, message in _shape_mistakes(shape, model.kind):
+            yield document.problem((section, "shape", key), message)
     source = source_shape(preset)
-    if source.head_dim % 2:
-        message = f"is {source.head_dim}; rotary embeddings need an even number"
-        yield document.problem(("source", "shape", "head_dim"), message)
     for name, target in preset.targets.items():
         place: Place = ("targets", name)
         for key, size in target.model_dump().items():
@@ -144,6 +171,22 @@ def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
             yield document.problem((*place, key), message)
 
 
+def _shape_mistakes(shape: LlamaShape, kind: str) -> Iterator[tuple[str, str]]:
+    """Sizes of a given model that no model has, as (key, message)."""
+    if shape.head_dim % 2:
+        yield "head_dim", f"is {shape.head_dim}; rotary embeddings need an even number"
+    channels = shape.axis_size(Axis.QUERY)
+    if channels > LARGEST_SIZE:
+        yield "head_dim", f"makes {channels:,} channels of all heads; at most {LARGEST_SIZE:,}"
+    random = kind == "random"
+    most = MOST_RANDOM_PARAMETERS if random else MOST_PARAMETERS
+    if shape.num_parameters > most:
+        what = f"a {'random ' if random else ''}model of {shape.num_parameters:,} parameters"
+        yield "num_hidden_layers", f"makes {what}; at most {most:,}"
+    if random and shape.vocab_size < FEWEST_TOKENS:
+        yield "vocab_size", f"is {shape.vocab_size}; a random model needs at least {FEWEST_TOKENS}"
+
+
 def _check_sources(
     preset: Preset, document: Document, assets: dict[str, Asset]
 ) -> Iterator[Problem]:
@@ -152,11 +195,23 @@ def _check_sources(
         if (model.asset is None) != (model.kind == "random"):
             message = "must not be given" if model.kind == "random" else "must be given"
             yield document.problem((section, "asset"), f"{message} for kind {model.kind}")
+        if model.kind == "hub" and isinstance(assets.get(model.asset or ""), PypiAsset):
+            message = f"{model.asset} is a package; a model of kind hub needs an asset of kind hub"
+            yield document.problem((section, "asset"), message)
     for name, domain in preset.text.domains.items():
         if (domain.asset is None) != (domain.reader == "generated"):
             message = "must not be given" if domain.reader == "generated" else "must be given"
             place: Place = ("text", "domains", name, "asset")
             yield document.problem(place, f"{message} for reader {domain.reader}")
+        if domain.reader == "generated" and name not in GENERATED_DOMAINS:
+            message = f"only {', '.join(GENERATED_DOMAINS)} can be generated; name it so"
+            yield document.problem(("text", "domains", name), message)
+    if preset.source.kind == "random" and preset.evaluation.source == "packaged":
+        for task in preset.evaluation.tasks:
+            if task in TASKS and task not in GENERATED_TASKS:
+                known = ", ".join(GENERATED_TASKS)
+                message = f"rows of {task} can't be generated for a random source, only of {known}"
+                yield document.problem(("evaluation", "tasks"), message)
     for asset, place in needed_assets(preset).items():
         if asset not in assets:
             message = f"assets.yaml has no {asset}, {did_you_mean(asset, assets)}"

@@ -9,10 +9,19 @@ from pathlib import Path
 
 from lemon.config import Preset
 from lemon.config_checks import check_preset
-from lemon.config_files import Problem, did_you_mean, raise_problems, read_yaml, validate
+from lemon.config_files import (
+    Problem,
+    did_you_mean,
+    first_of,
+    preset_files,
+    raise_problems,
+    read_yaml,
+    validate,
+)
 from lemon.errors import BadInput
 from lemon.figure_checks import check_figures
 from lemon.figure_entries import FigureSpec
+from lemon.names import name_fault, path_fault
 from lemon.project import Project
 from lemon.radii import Radii
 from lemon.registry import (
@@ -20,9 +29,11 @@ from lemon.registry import (
     SECOND_SIZE,
     TASKS,
     Asset,
+    Assets,
     Comparison,
     HubAsset,
     MethodInfo,
+    Paper,
     PaperEntry,
     PypiAsset,
     Run,
@@ -71,16 +82,17 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
     table_file = read_yaml(config_dir / "paper.yaml", problems)
     preset_file = read_yaml(path, problems)
     runs, line_of = read_runs(config_dir / "runs.tsv", problems)
-    assets = validate(asset_file, dict[str, Asset], problems) if asset_file else None
-    tables = validate(table_file, dict[str, PaperEntry], problems) if table_file else None
+    assets = validate(asset_file, Assets, problems) if asset_file else None
+    tables = validate(table_file, Paper, problems) if table_file else None
     settings = validate(preset_file, Preset, problems) if preset_file else None
     if settings and preset_file:
         known_assets = assets if assets is not None else (asset_file.value if asset_file else {})
-        problems += check_preset(settings, preset_file, line_of, known_assets)
-        problems += check_runs(settings, runs, config_dir / "runs.tsv", line_of)
+        problems += first_of(check_preset(settings, preset_file, line_of, known_assets))
+        problems += first_of(check_runs(settings, runs, config_dir / "runs.tsv", line_of))
     if tables is not None and table_file:
-        problems += check_tables(tables, table_file, line_of, settings.targets if settings else [])
-        problems += check_figures(tables, table_file, runs)
+        targets = settings.targets if settings else []
+        problems += first_of(check_tables(tables, table_file, runs, line_of, targets))
+        problems += first_of(check_figures(tables, table_file, runs, line_of))
     raise_problems(problems)
     assert settings is not None and tables is not None and assets is not None
     evaluated = settings.evaluation.tasks
@@ -101,17 +113,30 @@ def preset_path(preset: str | Path, config_dir: Path) -> Path:
     """The file of a preset given by name or by path.
 
     Raises:
-        BadInput: there is no such preset, or no such folder of presets.
+        BadInput: there is no such preset, or no such folder of presets; or its name or path holds
+            what the workflow can't hand on.
     """
-    folder = config_dir / "presets"
-    if str(preset).endswith((".yaml", ".yml")):
+    given = str(preset)
+    if given.endswith((".yaml", ".yml")):
         path = Path(preset)
+        fault = path_fault(given)
+        if fault is not None:
+            raise BadInput(f"the preset's path {fault}")
+        _require_name(path.stem)
         if not path.is_file():
             raise BadInput(f"{path}: no such preset file")
         return path
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if not names:
+    _require_name(given)
+    folder = config_dir / "presets"
+    files = {path.stem: path for path in preset_files(config_dir, [])}
+    if not files:
         raise BadInput(f"{folder}: no presets here; run in the repository or give --config DIR")
-    if str(preset) not in names:
-        raise BadInput(f"{folder}: no preset {preset}, {did_you_mean(str(preset), names)}")
-    return folder / f"{preset}.yaml"
+    if given not in files:
+        raise BadInput(f"{folder}: no preset {given}, {did_you_mean(given, files)}")
+    return files[given]
+
+
+def _require_name(preset: str) -> None:
+    fault = name_fault(preset)
+    if fault is not None:
+        raise BadInput(f"the preset's name {fault}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lemon.architecture import Axis, LlamaShape
+from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.config import Preset
 from lemon.config_checks import radii_in_numbers, source_shape, target_shape
 from lemon.config_files import Problem, did_you_mean
@@ -42,6 +42,7 @@ def check_runs(
     for run in runs.values():
         mistakes = [
             *_budget_mistakes(preset, run),
+            *_given_mistakes(run, runs),
             *_name_mistakes(preset, run),
             *_start_mistakes(run, runs),
             *_source_mistakes(run, runs),
@@ -63,6 +64,15 @@ def _budget_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
             else "learns nothing; give it a budget of 0 steps"
         )
         yield "steps", f"{run.method} {verb} ({run.steps} is {preset.budgets[run.steps]})"
+
+
+def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
+    """A second run of a model that is taken as it is, which would be the first once more."""
+    if METHODS[run.method].needs_target:
+        return
+    first = next(other.id for other in runs.values() if other.method == run.method)
+    if first != run.id:
+        yield "method", f"{first} is this model already; name that run instead of a second one"
 
 
 def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
@@ -88,6 +98,9 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         if own != other:
             message = f"{start.id} has {column} {other}, this run {own}; they must be the same"
             yield "start", message
+    if run.radii != start.radii and not METHODS[start.method].prunes:
+        own, other = run.radii or "none", start.radii or "none"
+        yield "start", f"{start.id} has radii {other}, this run {own}; they must be the same"
     if METHODS[run.method].selects and not METHODS[start.method].prunes:
         yield "start", f"{start.id} ({start.method}) learns no masks; name a run that does"
     if _comes_back(run, runs, "start"):
@@ -130,6 +143,8 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         small = target_shape(source_shape(preset), preset.targets[run.target])
     except (BadInput, KeyError):
         return
+    if large.axis_size(Axis.QUERY) > LARGEST_SIZE:
+        return  # said of the preset
     grown = [n for n in _SIZES if getattr(small, n) > getattr(large, n)]
     if grown:
         # A target larger than the source model itself is the preset's mistake, and named there.
@@ -148,15 +163,34 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
             f"that does not ({', '.join(_depth_targets(preset, large)) or 'none here'}), or the "
             "method cut",
         )
-    if deep and wide and "operators" in method.learns:
+    if deep and wide and method.teaches:
         yield (
             "target",
             f"{run.target} changes both the widths and the layers of what is fused; operators "
             "learn one of the two a stage, so name the run of the first stage in source",
         )
+    if method.teaches and not (deep or wide):
+        yield "target", f"{run.target} is as large as what is fused; there is nothing to learn"
+    if deep and not method.mixes and method.teaches and _mixes_layers(runs, run.start):
+        yield (
+            "start",
+            f"{run.start} mixes layers; weights are trained under a selection of whole layers "
+            "only, such as that of cut, random or a shear run",
+        )
     if run.radii in preset.radii and not method.prunes:
         for message in _radii_mistakes(preset, run, large, small):
             yield "radii", f"{run.radii}: {message}"
+
+
+def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
+    """Whether the operators of a start, a run or a method, mix layers."""
+    seen: set[str] = set()
+    while start in runs and start not in seen:
+        seen.add(start)
+        if METHODS[runs[start].method].mixes:
+            return True
+        start = runs[start].start
+    return start in METHODS and METHODS[start].mixes
 
 
 def start_run(runs: dict[str, Run], run: Run) -> str | None:

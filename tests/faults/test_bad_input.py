@@ -58,6 +58,13 @@ def config(tmp_path: Path) -> Path:
 COMMANDS = {
     "unknown preset": ("plan --preset latop", "no preset latop, did you mean laptop?"),
     "no such preset file": ("plan --preset x/y.yaml", "x/y.yaml: no such preset file"),
+    "preset of no name": ("plan --preset x$(touch~pwn)", "the preset's name 'x$(touch~pwn)' is no"),
+    "preset in a folder that a shell reads": (
+        "plan --preset x$(touch~pwn)/y.yaml",
+        "the preset's path 'x$(touch~pwn)/y.yaml' holds '$', which shells or Snakemake read",
+    ),
+    "preset above": ("plan --preset ../laptop", "the preset's name '../laptop' is no name"),
+    "preset without a name": ("plan --preset x/.yaml", "the preset's name '.yaml' is no name"),
     "unknown run": (
         "learn --run lemon-cut --source x --text y --out z",
         "runs.tsv has no run lemon-cut, did you mean lemon-cut-75?",
@@ -96,9 +103,26 @@ COMMANDS = {
         "evaluate --model x --tasks sciq,pica --out y",
         "--tasks: unknown task pica, did you mean piqa?",
     ),
+    "a task named twice": (
+        "evaluate --model x --tasks sciq,sciq --out y",
+        "--tasks: sciq is named 2 times; name it once",
+    ),
+    "no task": ("evaluate --model x --tasks , --out y", "--tasks: names none; take some of sciq"),
     "a limit of none": (
         "evaluate --model x --tasks sciq --limit 0 --out y",
         "--limit is 0; it must be at least 1",
+    ),
+    "a limit beyond reason": (
+        f"evaluate --model x --tasks sciq --limit {10**30} --out y",
+        f"--limit is {10**30}; it must be at most 1,000,000,000",
+    ),
+    "a limit of many digits": (
+        f"evaluate --model x --tasks mmlu --task-limit mmlu={'9' * 5000} --out y",
+        "is not TASK=N, such as mmlu=1140",
+    ),
+    "two limits of a task": (
+        "evaluate --model x --tasks mmlu --task-limit mmlu=5 --task-limit mmlu=6 --out y",
+        "--task-limit: mmlu is limited twice; limit it once",
     ),
     "a limit of a task that is not scored": (
         "evaluate --model x --tasks sciq,mmlu --task-limit mmul=5 --out y",

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from config_mistakes import LAPTOP, RUNS, Mistake, edit, refusal
+from config_mistakes import LAPTOP, RUNS, Mistake, edit, refusal, require_named
+
+from lemon.presets import load_project
 
 MISTAKES: dict[str, Mistake] = {
     "unknown start": (
@@ -107,6 +109,66 @@ MISTAKES: dict[str, Mistake] = {
         (RUNS, r"^(cut-50\t.*)\tsource$", r"\1\tsecond-size"),
         "source: second-size is only compared with the source; nothing is fused from it",
     ),
+    "second run of the source": (
+        (RUNS, r"^random-75-s2\t.*", "random-75-s2\tsource\t-\t-\t-\tnone\t0\t-"),
+        "method: source is this model already; name that run instead of a second one",
+    ),
+    "start of other radii": (
+        (RUNS, r"^(lemon-width-2-4\tlemon\t)cut", r"\1lemon-width-2-2"),
+        "start: lemon-width-2-2 has radii 2-2, this run 2-4; they must be the same",
+    ),
+    "weights trained under averages": (
+        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1average"),
+        "start: average mixes layers; weights are trained under a selection of whole layers only",
+    ),
+    "weights trained under what was learned": (
+        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1lemon-cut-75"),
+        "start: lemon-cut-75 mixes layers; weights are trained under a selection of whole layers",
+    ),
+    "weights trained over widths and layers": (
+        (RUNS, r"^(cut-tuned-width\ttuned\tcut\t)width-62\t128-16", r"\1small\t-"),
+        "target: small changes both the widths and the layers of what is fused",
+    ),
+    "folder that is taken": (
+        (RUNS, r"^cut-50\t", "tracking\t"),
+        "id: tracking is the folder, beside those of runs, of what was recorded",
+    ),
+    "id of two words": (
+        (RUNS, r"^cut-50\t", "cut 50\t"),
+        "id: 'cut 50' is no name; take letters, digits and . _ - alone",
+    ),
+    "id that leaves the folder": (
+        (RUNS, r"^cut-50\t", "../cut-50\t"),
+        "id: '../cut-50' is no name",
+    ),
+    "id that is a command": (
+        (RUNS, r"^cut-50\t", "$(touch pwn)\t"),
+        "id: '$(touch pwn)' is no name",
+    ),
+    "id that is long": (
+        (RUNS, r"^cut-50\t", "c" * 65 + "\t"),
+        "is no name",
+    ),
+    "seed in other digits": (
+        (RUNS, r"^(random-75-s2\t.*)\t2\t", "\\1\t\u0663\t"),
+        "seed: must be a whole number of at least 0, not '\u0663'",
+    ),
+    "seed of many digits": (
+        (RUNS, r"^(random-75-s2\t.*)\t2\t", r"\1\t" + "9" * 5000 + r"\t"),
+        "seed: must be a whole number of at least 0, not '9999",
+    ),
+    "seed of more than 64 bits": (
+        (RUNS, r"^(random-75-s2\t.*)\t2\t", rf"\1\t{2**63}\t"),
+        f"seed: '{2**63}': Input should be less than or equal to {2**63 - 1}",
+    ),
+    "control character": (
+        (RUNS, r"^cut-50\t", "cut\x1b[31m-50\t"),
+        "holds the control character U+001B; remove it",
+    ),
+    "direction mark": (
+        (RUNS, r"^cut-50\t", "cut\u202e-50\t"),
+        "id: 'cut\\u202e-50' is no name",
+    ),
     "radii of zero": (
         (LAPTOP, r"^    attention: 16$", "    attention: 0"),
         "radii.32-2.attention: must be at least 1, not 0",
@@ -122,11 +184,7 @@ MISTAKES: dict[str, Mistake] = {
 def test_a_mistake_in_a_run_is_named_with_its_line(
     name: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (file, pattern, text), expected = MISTAKES[name]
-    line = edit(config / file, pattern, text)
-    message = refusal(config, capsys)
-    assert expected in message
-    assert f"{file}:{line}" in message
+    require_named(MISTAKES[name], config, capsys)
 
 
 RADII = {
@@ -179,3 +237,65 @@ def test_masks_with_nothing_to_drop(config: Path, capsys: pytest.CaptureFixture[
     message = refusal(config, capsys)
     assert message.count("target: depth-50 is as large as the source; masks need a target") == 3
     assert "runs.tsv" in message
+
+
+@pytest.mark.parametrize("size", ["depth-75", "width-62"])
+def test_nothing_to_learn(size: str, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The target is the preset's, and what learns operators or weights can't do with it."""
+    edit(config / LAPTOP, rf"^  {size}:\n(    .*\n)+", f"  {size}: {{}}\n")
+    message = refusal(config, capsys)
+    assert f"target: {size} is as large as what is fused; there is nothing to learn" in message
+
+
+FORMS = {
+    "byte-order mark": lambda content: b"\xef\xbb\xbf" + content,
+    "lines of another system": lambda content: content.replace(b"\n", b"\r\n"),
+    "no last newline": lambda content: content.rstrip(b"\n"),
+    "empty lines": lambda content: content.replace(b"\ncut-50", b"\n\n   \ncut-50"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_of_runs_may_come_from_any_editor(form: str, config: Path) -> None:
+    as_committed = load_project("smoke", config)
+    path = config / RUNS
+    path.write_bytes(FORMS[form](path.read_bytes()))
+    assert load_project("smoke", config).runs == as_committed.runs
+
+
+NO_TABLES = {
+    "nothing": b"",
+    "other columns": b"id\tmethod\n",
+    "NUL": b"id\0\tmethod",
+    "16 bits": "id\tmethod".encode("utf-16"),
+    "Latin-1": "id\tm\u00e9thode".encode("latin-1"),
+    "a million runs": b"x\n" * 10**6,
+}
+
+
+@pytest.mark.parametrize("kind", NO_TABLES)
+def test_what_is_no_table_of_runs_is_one_mistake(
+    kind: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config / RUNS).write_bytes(NO_TABLES[kind])
+    message = refusal(config, capsys)
+    assert "the configuration has 1 mistake:" in message
+    assert f"\n  {RUNS}:1: " in message
+
+
+def test_more_runs_than_anyone_makes(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = "r{}\tcut\t-\tdepth-75\t-\tnone\t0\tsource\n"
+    with (config / RUNS).open("a") as file:
+        file.writelines(row.format(number) for number in range(1000))
+    assert f"{RUNS}:1: has more than 1,000 runs" in refusal(config, capsys)
+
+
+def test_many_mistakes_are_told_of_in_part(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = "r{}\tcut\t-\tdepth-7\t-\tnon\t0\tsauce\n"
+    with (config / RUNS).open("a") as file:
+        file.writelines(row.format(number) for number in range(900))
+    message = refusal(config, capsys)
+    assert "and more mistakes; correct these first" in message
+    assert len(message.splitlines()) < 40

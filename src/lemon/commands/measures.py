@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
+from lemon.bounds import MOST
 from lemon.commands.options import (
     Commands,
     add_command,
@@ -15,8 +17,10 @@ from lemon.commands.options import (
     require_output,
     require_writable,
 )
+from lemon.config_checks import task_mistakes
 from lemon.config_files import did_you_mean
 from lemon.errors import BadInput
+from lemon.names import shown
 from lemon.ownership import own_folder, owner_of_outcomes
 from lemon.registry import TASKS
 
@@ -101,8 +105,10 @@ def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
     limits: dict[str, int] = {}
     for option in options:
         task, _, count = option.partition("=")
-        if not count.isdecimal() or int(count) < 1:
-            raise BadInput(f"--task-limit: {option!r} is not TASK=N, such as mmlu=1140")
+        if not re.fullmatch("[1-9][0-9]{0,8}", count):
+            raise BadInput(f"--task-limit: {shown(option)} is not TASK=N, such as mmlu=1140")
+        if task in limits:
+            raise BadInput(f"--task-limit: {task} is limited twice; limit it once")
         if task not in tasks:
             near = did_you_mean(task, tasks)
             raise BadInput(f"--task-limit: {task} is not among the tasks that are scored, {near}")
@@ -115,14 +121,16 @@ def _names(text: str) -> list[str]:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    for task in arguments.tasks:
-        if task not in TASKS:
-            raise BadInput(f"--tasks: unknown task {task}, {did_you_mean(task, TASKS)}")
+    if not arguments.tasks:
+        raise BadInput(f"--tasks: names none; take some of {', '.join(TASKS)}")
+    for mistake in task_mistakes(arguments.tasks):
+        raise BadInput(f"--tasks: {mistake}")
     limits = _limits(arguments.limits, arguments.tasks)
     for option in ("limit", "heldout_sequences", "batch_size"):
         value = getattr(arguments, option)
-        if value is not None and value < 1:
-            raise BadInput(f"--{option.replace('_', '-')} is {value}; it must be at least 1")
+        if value is not None and not 1 <= value <= MOST:
+            bound = "at least 1" if value < 1 else f"at most {MOST:,}"
+            raise BadInput(f"--{option.replace('_', '-')} is {value}; it must be {bound}")
     require_model_with_tokenizer(arguments.model)
     if arguments.heldout is not None:
         mend = "`lemon prepare text` writes it"

@@ -1,0 +1,56 @@
+"""What is checked before any job starts is what the jobs themselves can do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lemon import config_checks, rendering_checks, table_checks
+from lemon.figure_entries import BLOCKS, CLAIMS, PAIRED, SIZES
+from lemon.suites import ABLATION, FOLDERS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_what_can_be_generated() -> None:
+    from lemon.data import synthetic
+
+    assert set(config_checks.GENERATED_DOMAINS) == set(synthetic.DOMAINS)
+    assert set(config_checks.GENERATED_TASKS) == set(synthetic.ROWS)
+
+
+def test_the_claims_of_figures() -> None:
+    from lemon.reporting.figures import RENDERERS
+    from lemon.reporting.similarity_findings import MEASURED
+
+    assert set(CLAIMS["weight_similarity"]) == set(MEASURED)
+    assert set(CLAIMS["activation_similarity"]) == set(MEASURED) - {BLOCKS}
+    assert {*PAIRED, BLOCKS, SIZES} <= set(MEASURED)
+    assert set(CLAIMS) == {name for name in RENDERERS if name != "receptive_field_grid"}
+
+
+def test_the_smallest_models() -> None:
+    from lemon.similarity import cka, layer_pairs
+
+    assert rendering_checks.FEWEST_LAYERS == layer_pairs.FEWEST_LAYERS
+    assert rendering_checks.FEWEST_ROWS == cka.FEWEST_COORDINATES
+
+
+def test_the_names_that_no_table_can_have() -> None:
+    rules = {"all", *(f"evaluate_{suite}" for suite in FOLDERS if suite != ABLATION), "evaluate"}
+    for file in (ROOT / "workflow").rglob("*.smk"):
+        rules |= set(re.findall(r"^rule (\w+):", file.read_text(), flags=re.MULTILINE))
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert phony
+    assert rules | set(phony[1].split()) == table_checks.RULES
+
+
+def test_the_columns_of_published_files() -> None:
+    from lemon.registry import TableSpec
+
+    kinds = TableSpec.model_fields["renderer"].annotation
+    assert set(table_checks.COLUMNS) == set(kinds.__args__)  # type: ignore[union-attr]
+    for columns in table_checks.COLUMNS.values():
+        assert any(
+            columns <= table_checks._columns(path) for path in table_checks.PUBLISHED.glob("*.csv")
+        )
