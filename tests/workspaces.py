@@ -81,7 +81,8 @@ class DrivenWorkspace(Workspace):
     def stand_in(self) -> dict[str, str]:
         """Variables that put the stand-in before the real command."""
         path = f"{STAND_IN}{os.pathsep}{self.variables()['PATH']}"
-        domains = load_project(self.preset, self.path / "config").preset.text.domains
+        preset = self.path / self.preset if self.preset.endswith(".yaml") else self.preset
+        domains = load_project(preset, self.path / "config").preset.text.domains
         files = [f"{split}/{domain}.bin" for split in ("train", "heldout") for domain in domains]
         return {"PATH": path, "CALLS": str(self.calls), "TEXT_FILES": " ".join(files)}
 

@@ -12,8 +12,15 @@ FIGURE = "figure7"
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """Figure 7 of the smoke preset, which needs the weights of the source alone."""
-    space = copy_workflow(tmp_path_factory.mktemp("figures"))
+    """Figure 7 of the smoke preset, which needs the weights of the source alone.
+
+    Notebooks are started in ways of their own, so the folders have strange names.
+    """
+    space = copy_workflow(tmp_path_factory.mktemp("figures") / "a b; c")
+    preset = space.path / "d & (e)" / "smoke.yaml"
+    preset.parent.mkdir()
+    (space.path / "config" / "presets" / "smoke.yaml").rename(preset)
+    space.preset = str(preset.relative_to(space.path))
     space.done = space.snakemake(FIGURE)
     assert space.done.returncode == 0, space.done.stdout
     return space

@@ -19,7 +19,7 @@ rule fetch:
         "Downloading the assets of the preset (only what the cache lacks)"
     shell:
         "unset HF_HUB_OFFLINE HF_DATASETS_OFFLINE TRANSFORMERS_OFFLINE; "
-        "lemon fetch --preset {params.preset:q} --out {output.lock} 2>&1 | tee {log}"
+        "lemon fetch --preset {params.preset:q} --out {output.lock:q} 2>&1 | tee {log:q}"
 
 
 rule prepare_source:
@@ -44,7 +44,7 @@ rule prepare_source:
         "Preparing the source model"
     shell:
         "OMP_NUM_THREADS={threads} lemon prepare source --preset {params.preset:q} "
-        "--assets {input.lock} --out {params.out} > {log} 2>&1"
+        "--assets {input.lock:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule prepare_second_size:
@@ -69,7 +69,7 @@ rule prepare_second_size:
         "Preparing the second size, whose weights are compared with the source's"
     shell:
         "OMP_NUM_THREADS={threads} lemon prepare second-size --preset {params.preset:q} "
-        "--assets {input.lock} --out {params.out} > {log} 2>&1"
+        "--assets {input.lock:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule prepare_text:
@@ -96,8 +96,8 @@ rule prepare_text:
         "Tokenising and packing the text"
     shell:
         "OMP_NUM_THREADS={threads} RAYON_NUM_THREADS={threads} "
-        "lemon prepare text --preset {params.preset:q} --assets {input.lock} "
-        "--source {params.source} --out {params.out} > {log} 2>&1"
+        "lemon prepare text --preset {params.preset:q} --assets {input.lock:q} "
+        "--source {params.source:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule prepare_tasks:
@@ -121,4 +121,4 @@ rule prepare_tasks:
         "Laying out the rows of the evaluation tasks"
     shell:
         "OMP_NUM_THREADS={threads} lemon prepare tasks --preset {params.preset:q} "
-        "--assets {input.lock} --out {params.out} > {log} 2>&1"
+        "--assets {input.lock:q} --out {params.out:q} > {log:q} 2>&1"

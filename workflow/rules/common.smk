@@ -1,33 +1,20 @@
-"""What the rules share: the project of this preset, its folders, and the settings of a stage."""
+"""What the rules share: the folders of the project, and the settings of a stage."""
 
 import difflib
 import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
-import sys
 from pathlib import Path
 
-from lemon.errors import BadInput, LemonError
+from lemon.errors import BadInput
 from lemon.figure_entries import COMPONENTS, MEASURES
-from lemon.presets import METHODS, load_project
+from lemon.presets import METHODS
+from lemon.rendering_checks import require_renderable
 from lemon.reporting.lineage import lineage
 from lemon.suites import ABLATION, FOLDERS, suites
-
-
-def stop(error):
-    """End with the one message of `error` instead of a traceback."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)
-
-
-PRESET = str(config.get("preset", "laptop"))
-try:
-    PROJECT = load_project(PRESET)
-except LemonError as error:
-    stop(error)
-
 
 RUNS = f"runs/{PROJECT.preset_name}"
 
@@ -51,12 +38,27 @@ DEVICE = PROJECT.preset.compute.device
 GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and bool(shutil.which("nvidia-smi"))))
 
 
+def pattern(names):
+    """Exactly these names, as the pattern of a wildcard."""
+    return "|".join(map(re.escape, names)) or "(?!)"  # matches nothing
+
+
 def run_pattern(keep):
-    """The ids of the runs whose method `keep` accepts, as the pattern of a wildcard."""
-    ids = [
-        re.escape(run.id) for run in PROJECT.runs.values() if keep(METHODS[run.method])
-    ]
-    return "|".join(ids) or "(?!)"  # matches nothing
+    """The ids of the runs whose method `keep` accepts."""
+    runs = PROJECT.runs.values()
+    return pattern(run.id for run in runs if keep(METHODS[run.method]))
+
+
+def entry_pattern(keep):
+    """The names in paper.yaml of the entries that `keep` accepts."""
+    return pattern(name for name, entry in PROJECT.tables.items() if keep(entry))
+
+
+# A file of no run or table has no rule, whatever its name.
+wildcard_constraints:
+    run=pattern(PROJECT.runs),
+    table=pattern(PROJECT.tables),
+    figure=pattern(PROJECT.tables),
 
 
 FUSED = run_pattern(lambda method: method.needs_target)
@@ -85,7 +87,8 @@ def settings(stage, suite=None):
 
     def fields(wildcards):
         named = dict(wildcards.items())
-        return PROJECT.stage_params(stage, next(iter(named.values()), None), suite)
+        key = next(iter(named.values()), None)
+        return checked(PROJECT.stage_params, stage, key, suite)
 
     return fields
 
@@ -120,9 +123,19 @@ def start_manifest(wildcards):
     return f"<runs>/{start}/manifest.json" if start in PROJECT.runs else []
 
 
+def option(name, value):
+    """An option of a command, its value quoted where a shell would read more into it."""
+    return f"--{name} {shlex.quote(str(value))}"
+
+
+def folder_option(name, manifest):
+    """The folder of a manifest, as an option of the command; nothing where there is none."""
+    return option(name, os.path.dirname(manifest)) if manifest else ""
+
+
 def start_option(wildcards, input):
     """The folder of that run, as an option of the command."""
-    return f"--start {os.path.dirname(input.start)}" if input.start else ""
+    return folder_option("start", input.start)
 
 
 def teacher_manifest(wildcards):
@@ -134,7 +147,7 @@ def teacher_manifest(wildcards):
 
 def teacher_option(wildcards, input):
     """The folder of the teacher, as an option of the command."""
-    return f"--teacher {os.path.dirname(input.teacher)}" if input.teacher else ""
+    return folder_option("teacher", input.teacher)
 
 
 def fused_weights(wildcards, input):
@@ -147,7 +160,7 @@ def fused_weights(wildcards, input):
 
 def heldout_option(wildcards, input):
     """The folder of the text whose perplexity goes with a suite, as an option of the command."""
-    return f"--heldout {os.path.dirname(input.text)}" if input.text else ""
+    return folder_option("heldout", input.text)
 
 
 def evaluation_options(suite):
@@ -170,16 +183,10 @@ def evaluation_options(suite):
             ("device", compute.device),
         ]
         return " ".join(
-            f"--{name} {value}" for name, value in named if value is not None
+            option(name, value) for name, value in named if value is not None
         )
 
     return options
-
-
-def entry_pattern(keep):
-    """The names in paper.yaml of the entries that `keep` accepts, as the pattern of a wildcard."""
-    names = [re.escape(name) for name, entry in PROJECT.tables.items() if keep(entry)]
-    return "|".join(names) or "(?!)"  # matches nothing
 
 
 def outcomes(table):
@@ -198,11 +205,13 @@ def shown_files(table):
 
 def table_files(wildcards):
     """What a table shows. Recording it needs them too: a committed table alone is not up to date."""
+    checked(require_renderable, PROJECT, wildcards.table)
     return shown_files(wildcards.table)
 
 
 def figure_files(wildcards):
     """What a figure shows."""
+    checked(require_renderable, PROJECT, wildcards.figure)
     return shown_files(wildcards.figure)
 
 
@@ -214,8 +223,7 @@ def activation_text(wildcards):
 def cka_options(wildcards, input):
     """What is compared and by which estimator, as options of the command."""
     debiased = "--debiased " if wildcards.measure == "debiased" else ""
-    text = f"--activations {os.path.dirname(input.text)}" if input.text else ""
-    return debiased + text
+    return debiased + folder_option("activations", input.text)
 
 
 def rendered(table):

@@ -39,5 +39,5 @@ for SUITE in SUITES.values():
         message:
             f"Evaluating {{wildcards.run}}: {SUITE.folder}"
         shell:
-            "OMP_NUM_THREADS={threads} lemon evaluate --model {params.model} {params.options} "
-            "{params.heldout} --out {params.out} > {log} 2>&1"
+            "OMP_NUM_THREADS={threads} lemon evaluate --model {params.model:q} {params.options} "
+            "{params.heldout} --out {params.out:q} > {log:q} 2>&1"

@@ -27,8 +27,8 @@ rule build:
     message:
         "Choosing the operators of {wildcards.run}"
     shell:
-        "OMP_NUM_THREADS={threads} lemon build --preset {params.preset:q} --run {wildcards.run} "
-        "--source {params.source} {params.start} --out {params.out} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} lemon build --preset {params.preset:q} --run {wildcards.run:q} "
+        "--source {params.source:q} {params.start} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule learn:
@@ -63,9 +63,9 @@ rule learn:
     message:
         "Learning the operators of {wildcards.run}"
     shell:
-        "OMP_NUM_THREADS={threads} lemon learn --preset {params.preset:q} --run {wildcards.run} "
-        "--source {params.source} --text {params.text} {params.start} {params.teacher} "
-        "--out {params.out} 2>&1 | tee {log}"
+        "OMP_NUM_THREADS={threads} lemon learn --preset {params.preset:q} --run {wildcards.run:q} "
+        "--source {params.source:q} --text {params.text:q} {params.start} {params.teacher} "
+        "--out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule fuse:
@@ -93,5 +93,5 @@ rule fuse:
     message:
         "Fusing the model of {wildcards.run}"
     shell:
-        "OMP_NUM_THREADS={threads} lemon fuse --source {params.weights} "
-        "--operators {params.operators} --out {params.out} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} lemon fuse --source {params.weights:q} "
+        "--operators {params.operators:q} --out {params.out:q} > {log:q} 2>&1"

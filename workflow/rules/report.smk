@@ -32,8 +32,8 @@ rule table:
     message:
         "Rendering {wildcards.table}"
     shell:
-        "lemon table --table {wildcards.table} --preset {params.preset:q} --runs {params.runs} "
-        "--out {params.out} > {log} 2>&1"
+        "lemon table --table {wildcards.table:q} --preset {params.preset:q} --runs {params.runs:q} "
+        "--out {params.out:q} > {log:q} 2>&1"
 
 
 rule figure_numbers:
@@ -60,8 +60,8 @@ rule figure_numbers:
     message:
         "Computing the numbers of {wildcards.figure}"
     shell:
-        "lemon figure --figure {wildcards.figure} --preset {params.preset:q} "
-        "--runs {params.runs} --out {params.out} --numbers > {log} 2>&1"
+        "lemon figure --figure {wildcards.figure:q} --preset {params.preset:q} "
+        "--runs {params.runs:q} --out {params.out:q} --numbers > {log:q} 2>&1"
 
 
 rule figure:
@@ -116,5 +116,5 @@ rule report:
     message:
         "Putting every table and figure on one page"
     shell:
-        "lemon report --preset {params.preset:q} --results {params.results} "
-        "--out {output.page} > {log} 2>&1"
+        "lemon report --preset {params.preset:q} --results {params.results:q} "
+        "--out {output.page:q} > {log:q} 2>&1"

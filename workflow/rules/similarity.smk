@@ -28,5 +28,5 @@ rule cka:
         "Comparing the layers of {wildcards.run}: {wildcards.of}, {wildcards.component}, "
         "{wildcards.measure}"
     shell:
-        "OMP_NUM_THREADS={threads} lemon cka --source {params.model} "
-        "--component {wildcards.component} {params.options} --out {output.map} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} lemon cka --source {params.model:q} "
+        "--component {wildcards.component:q} {params.options} --out {output.map:q} > {log:q} 2>&1"

@@ -27,5 +27,5 @@ rule track:
     message:
         "Replaying the files of {wildcards.table} into MLflow"
     shell:
-        "lemon track --table {wildcards.table} --preset {params.preset:q} --runs {params.runs} "
-        "--results {params.results} --out {output.state} 2>&1 | tee {log}"
+        "lemon track --table {wildcards.table:q} --preset {params.preset:q} --runs {params.runs:q} "
+        "--results {params.results:q} --out {output.state:q} 2>&1 | tee {log:q}"

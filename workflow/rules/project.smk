@@ -1,0 +1,53 @@
+"""The project of this preset. What is typed is checked before a shell or a format reads it."""
+
+import os
+import sys
+
+from lemon.config_checks import require_rows
+from lemon.errors import BadInput, LemonError
+from lemon.names import path_fault
+from lemon.presets import load_project
+
+
+def stop(error):
+    """End with the one message of `error` instead of a traceback."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def checked(question, *arguments):
+    """The answer to a question about the project; a refusal ends with its message."""
+    try:
+        return question(*arguments)
+    except LemonError as error:
+        stop(error)
+
+
+def require_plain(what, text):
+    """Stop at a text that a shell or a format would read as more than a name or path."""
+    fault = path_fault(str(text))
+    if fault:
+        stop(BadInput(f"{what} {fault}"))
+
+
+def given(name, otherwise):
+    """A setting as it was typed: read as YAML, some names would be numbers, and others cut."""
+    for word in reversed(SETTINGS):
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2].strip("'")
+    return str(config.get(name, otherwise))
+
+
+# Snakemake writes all of these into commands of its own, for jobs in other processes.
+SETTINGS = list(workflow.config_settings.config_args or ())
+require_plain("the working folder", os.getcwd())
+require_plain("the workflow's folder", workflow.basedir)
+for word in SETTINGS:
+    # A single quote alone does no harm: Snakemake then takes double ones around the word.
+    require_plain("--config:", word.replace("'", ""))
+for key in set(config) - {"preset", "target"}:
+    stop(BadInput(f"--config: no setting {key}; it takes preset=NAME and target=NAME"))
+
+PRESET = given("preset", "laptop")
+PROJECT = checked(load_project, PRESET)
+checked(require_rows, PROJECT.preset)
