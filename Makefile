@@ -9,70 +9,91 @@
 #   make doctor                 is this machine able to run the preset?
 
 PRESET ?= laptop
-CORES  ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 PYTHON ?= python3
 VENV   ?= .venv
 
-STAMP  := $(VENV)/installed
-NOTEBOOKS := $(wildcard analysis/*.ipynb)
-RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
+ifeq ($(origin CORES),undefined)
+CORES  := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+endif
+
+# What a user gives is one word and no more: `value` keeps make from expanding it, `quote` the shell.
+override PRESET := $(value PRESET)
+override CORES  := $(value CORES)
+override PYTHON := $(value PYTHON)
+override VENV   := $(value VENV)
+define newline
+
+
+endef
+quote = '$(subst ','\'',$(subst $(newline), ,$1))'
+
+BIN := $(if $(patsubst /%,,$(firstword $(VENV))),$(CURDIR)/)$(VENV)/bin
+OLD_PYTHON := import sys; sys.exit("Python 3.11 or later is needed, %s is %d.%d; choose another by PYTHON=" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)
+RUN := PATH=$(call quote,$(BIN)):"$$PATH"
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help test style types pytest ui plan bench doctor lock
+.PHONY: environment help test style types pytest ui plan bench doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-plan doctor: $(STAMP)
-	@$(RUN) lemon $@ --preset $(PRESET)
+plan doctor: environment
+	@$(RUN) lemon $@ --preset $(call quote,$(PRESET))
 
-ui: $(STAMP)
+ui: environment
 	@$(RUN) lemon ui
 
 test: style types pytest
 
-style: $(STAMP)
+style: environment
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check workflow
-	$(if $(NOTEBOOKS),$(RUN) nbstripout --verify $(NOTEBOOKS))
+	$(RUN) nbstripout --verify analysis/*.ipynb
 
-types: $(STAMP)
+types: environment
 	$(RUN) mypy
 
-pytest: $(STAMP)
+pytest: environment
 	$(RUN) pytest
 
 # The packages that are timed beside ours are no part of the environment; without a network the
 # benchmarks say that they are absent, and run the rest.
-bench: $(STAMP)
-	@$(RUN) snakemake data/laptop/source/manifest.json data/laptop/tasks/manifest.json --cores $(CORES) --quiet all
-	-@$(VENV)/bin/python -m pip install --quiet --no-deps $$($(VENV)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
-	@set -e; for benchmark in benchmarks/[a-z]*.py; do echo "== $$benchmark"; $(RUN) python $$benchmark; done
+bench: environment
+	@$(RUN) snakemake data/laptop/source/manifest.json data/laptop/tasks/manifest.json --cores $(call quote,$(CORES)) --quiet all
+	-@$(RUN) python -m pip install --quiet --no-deps $$($(RUN) python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
+	@set -e; for benchmark in benchmarks/[a-z]*.py; do echo "== $$benchmark"; $(RUN) python "$$benchmark"; done
 
 # Every other word is a target of the workflow: table3, all, fetch, ...
-%: $(STAMP)
-	@$(RUN) snakemake $@ --cores $(CORES) --config preset=$(PRESET) target=$@
+%: environment
+	@$(RUN) snakemake $(call quote,$@) --cores $(call quote,$(CORES)) --config $(call quote,preset=$(PRESET)) $(call quote,target=$@)
 
-$(STAMP): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, $(PYTHON) is %d.%d; choose another by PYTHON=" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet -r requirements.lock
-	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
+# Its stamp is no target: a folder's name may hold what make reads as more than a name.
+environment:
+	@stamp=$(call quote,$(VENV)/installed); \
+	if [ ! -e "$$stamp" ] || [ requirements.lock -nt "$$stamp" ] || [ pyproject.toml -nt "$$stamp" ]; then \
+	  set -ex; \
+	  $(call quote,$(PYTHON)) -c $(call quote,$(OLD_PYTHON)); \
+	  $(call quote,$(PYTHON)) -m venv $(call quote,$(VENV)); \
+	  $(RUN) python -m pip install --quiet -r requirements.lock; \
+	  $(RUN) python -m pip install --quiet --no-deps --no-build-isolation -e .; \
+	  touch "$$stamp"; \
+	fi
+
+.venv/installed: environment ;
 
 # Resolve pyproject.toml anew and pin what comes out.
 lock:
-	$(PYTHON) -m venv --clear $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet 'setuptools>=77,<81' '.[dev]'
+	$(call quote,$(PYTHON)) -m venv --clear $(call quote,$(VENV)-lock)
+	$(call quote,$(VENV)-lock)/bin/python -m pip install --quiet 'setuptools>=77,<81' '.[dev]'
 	{ sed -n '/^#/p' requirements.lock; \
-	  $(VENV)-lock/bin/python -m pip freeze --all \
+	  $(call quote,$(VENV)-lock)/bin/python -m pip freeze --all \
 	  | grep -vE '^(pip|wheel|lemon-reproduction|nvidia-[^=]*|triton)( |=)' | sed 's/+cpu$$//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
-	rm -rf $(VENV)-lock
+	rm -rf $(call quote,$(VENV)-lock)
 
 # Files that make must not take for targets of the workflow.
 Makefile requirements.lock pyproject.toml: ;
