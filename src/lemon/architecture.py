@@ -124,7 +124,7 @@ class LlamaShape:
             if config.get(flag):
                 raise BadInput(f"{flag} is true; LLaMA models with biases are not supported")
         for key in FOREIGN_KEYS:
-            if config.get(key):
+            if config.get(key) is not None:
                 raise BadInput(
                     f"{key} is set, which changes the weights that are loaded; save the plain "
                     "model, without quantisation or adapters"

@@ -16,7 +16,7 @@ from typing import Any
 from lemon.errors import BadInput
 from lemon.manifest import MANIFEST, read_manifest
 from lemon.provenance import without_private_parts
-from lemon.storage import LOCK, atomic_folder, real_path, sole_writer
+from lemon.storage import LOCK, atomic_folder, real_path, sole_writer, storage_error
 
 NAME_ANOTHER = "nothing was changed; name a new or empty folder"
 
@@ -55,7 +55,8 @@ def own_folder(folder: Path, owner: str) -> Iterator[None]:
     """
     _require(folder, owner)
     with sole_writer(folder):
-        (folder / LOCK).write_text(json.dumps({"owner": owner}) + "\n", encoding="utf-8")
+        if _owner_said(folder / LOCK) != owner:
+            _say(folder / LOCK, owner)
         yield
 
 
@@ -115,6 +116,14 @@ def _require(folder: Path, owner: str) -> dict[str, Any] | None:
     if found not in (owner, owner.partition(" of ")[0]):
         raise BadInput(f"{folder}: holds the {found}, not the {owner}; {NAME_ANOTHER}")
     return manifest
+
+
+def _say(lock: Path, owner: str) -> None:
+    """Write down the owner; in place, since it is this file that is locked."""
+    try:
+        lock.write_text(json.dumps({"owner": owner}) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise storage_error(error, lock) from error
 
 
 def _owner_said(lock: Path) -> str | None:
