@@ -47,8 +47,8 @@ def squares_left(map: np.ndarray, parts: list[tuple[int, int]]) -> float:
 def bic_off(map: np.ndarray, parts: list[tuple[int, int]]) -> float:
     """How far N log(squares left / N) may be off, for values of up to 1.
 
-    Each of N deviations is off by `sum_off`, so the squares are by twice that times the sum of the
-    deviations, which is at most sqrt(N left).
+    Each of N deviations is off by `sum_off(N)`, so the squares are by twice that times the sum of
+    the deviations, which is at most sqrt(N left).
     """
     number = len(map) * (len(map) - 1) // 2
     left = max(squares_left(map, parts), 1e-12 * squares_left(map, []))
