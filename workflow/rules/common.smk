@@ -13,7 +13,6 @@ from lemon.errors import BadInput
 from lemon.figure_entries import COMPONENTS, MEASURES
 from lemon.presets import METHODS
 from lemon.rendering_checks import require_renderable
-from lemon.reporting.lineage import lineage
 from lemon.suites import ABLATION, FOLDERS, suites
 
 RUNS = f"runs/{PROJECT.preset_name}"
@@ -226,61 +225,9 @@ def cka_options(wildcards, input):
     return debiased + folder_option("activations", input.text)
 
 
-def rendered(table):
-    """The manifest of a table or figure."""
-    if PROJECT.entry(table).is_figure:
-        return f"<results>/figures/{table}.manifest.json"
-    return f"<results>/tables/{table}.manifest.json"
-
-
 def rendered_manifest(wildcards):
     """The manifest of the table, or of the figure, that is to be recorded."""
     return rendered(wildcards.table)
-
-
-def pictures(table):
-    """The files of a rendered table or figure beside its manifest."""
-    if PROJECT.entry(table).is_figure:
-        formats, kind = ["csv", "facts.json", "png", "svg", "pdf"], "figures"
-    else:
-        formats, kind = ["csv", "md", "tex", "html", "png"], "tables"
-    return expand(
-        "<results>/{kind}/{table}.{format}", kind=kind, table=table, format=formats
-    )
-
-
-def behind(table):
-    """Every file that stands behind a table or figure: one that is gone is made again."""
-    shown = PROJECT.table_runs(table)
-    starts = filter(None, map(PROJECT.start_run, shown))
-    files = shown_files(table) + [rendered(table), *pictures(table)]
-    for name in PROJECT.table_suites(table):
-        files += expand(
-            "<runs>/{run}/{folder}/{file}",
-            run=shown,
-            folder=FOLDERS[name],
-            file=SUITES[name].files,
-        )
-    for run in lineage(PROJECT, [*shown, *starts]):
-        method = METHODS[PROJECT.runs[run].method]
-        made = LEARNED_FILES if method.learned else BUILT_FILES
-        if method.needs_target:
-            files += expand(
-                "<runs>/{run}/{file}", run=run, file=["manifest.json", *made]
-            )
-        if run in shown and files_of_models(table):
-            model = os.path.dirname(model_manifest(run))
-            files += [model_manifest(run), *(f"{model}/{file}" for file in MODEL_FILES)]
-        if method.learned or PROJECT.table_suites(table):
-            files += expand("<data>/text/{file}", file=["manifest.json", *TEXT_FILES])
-    return list(dict.fromkeys(files))
-
-
-def files_of_models(table):
-    """Whether a table or figure shows what models do or are, and not operators or sizes alone."""
-    return bool(PROJECT.table_suites(table)) or any(
-        "/similarity/" in file for file in PROJECT.figure_files(table)
-    )
 
 
 def replay(wildcards):

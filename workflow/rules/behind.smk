@@ -1,0 +1,52 @@
+"""What stands behind a table or figure. The targets ask for all of it: a file that is gone is made
+again.
+"""
+
+from lemon.reporting.lineage import lineage
+
+
+def rendered(table):
+    """The manifest of a table or figure."""
+    if PROJECT.entry(table).is_figure:
+        return f"<results>/figures/{table}.manifest.json"
+    return f"<results>/tables/{table}.manifest.json"
+
+
+def pictures(table):
+    """The files of a rendered table or figure beside its manifest."""
+    if PROJECT.entry(table).is_figure:
+        folder, formats = "figures", ["csv", "facts.json", "png", "svg", "pdf"]
+    else:
+        folder, formats = "tables", ["csv", "md", "tex", "html", "png"]
+    return below(f"<results>/{folder}", [f"{table}.{format}" for format in formats])
+
+
+def below(folder, names):
+    """Files in a folder."""
+    return [f"{folder}/{name}" for name in names]
+
+
+def behind(table):
+    """Every declared file from which a table or figure was made, and its own."""
+    shown, suites = PROJECT.table_runs(table), PROJECT.table_suites(table)
+    starts = filter(None, map(PROJECT.start_run, shown))
+    runs = lineage(PROJECT, [*shown, *starts])
+    learned = [run for run in runs if METHODS[PROJECT.runs[run].method].learned]
+    files = [rendered(table), *pictures(table), *shown_files(table)]
+    for run in runs:
+        if METHODS[PROJECT.runs[run].method].needs_target:
+            made = LEARNED_FILES if run in learned else BUILT_FILES
+            files += below(f"<runs>/{run}", ["manifest.json", *made])
+    for run in shown if suites or shows_similarity(table) else []:
+        model = os.path.dirname(model_manifest(run))
+        files += below(model, ["manifest.json", *MODEL_FILES])
+        for name in suites:
+            files += below(f"<runs>/{run}/{FOLDERS[name]}", SUITES[name].files)
+    if suites or learned:
+        files += below("<data>/text", ["manifest.json", *TEXT_FILES])
+    return list(dict.fromkeys(files))
+
+
+def shows_similarity(table):
+    """Whether a figure compares the layers of models."""
+    return any("/similarity/" in file for file in PROJECT.figure_files(table))
