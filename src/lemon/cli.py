@@ -16,6 +16,7 @@ from pathlib import Path
 from lemon import __version__
 from lemon.commands import measures, models, overview, preparation, results
 from lemon.errors import LemonError
+from lemon.redaction import without_secrets
 from lemon.storage import storage_error
 
 DESCRIPTION = "Smaller language models from larger ones by linear parameter fusion."
@@ -61,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run_command(arguments)
     except LemonError as error:
-        print(f"lemon: error: {error}", file=sys.stderr)
+        print(f"lemon: error: {without_secrets(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         told = storage_error(error, Path(error.filename or "."))
-        print(f"lemon: error: {told}", file=sys.stderr)
+        print(f"lemon: error: {without_secrets(str(told))}", file=sys.stderr)
         return told.exit_code
     except MemoryError:
         print("lemon: error: the memory of this machine is full; close what else runs, or take a "

@@ -17,12 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lemon.redaction import without_secrets
+
 LIBRARIES = (
     *("torch", "transformers", "tokenizers", "safetensors", "gguf", "lm_eval", "datasets"),
     *("numpy", "scipy", "pandas", "pyarrow", "mlflow", "snakemake", "lemon-reproduction"),
 )
 LOCK_FILES = ("requirements.lock", "requirements.txt", "uv.lock", "pylock.toml")
-CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def file_digest(path: Path) -> str:
@@ -32,7 +33,7 @@ def file_digest(path: Path) -> str:
 
 
 def without_private_parts(value: Any) -> Any:
-    """Replace in all strings the working folder by nothing, the home by `~`, and drop credentials.
+    """Replace in all strings the working folder by nothing, the home by `~`, and hide secrets.
 
     Paths under the working folder become relative, and `https://user:token@host` becomes
     `https://host`.
@@ -43,7 +44,7 @@ def without_private_parts(value: Any) -> Any:
         return [without_private_parts(item) for item in value]
     if not isinstance(value, str):
         return value
-    text = CREDENTIALS.sub("", value)
+    text = without_secrets(value)
     folders = [(os.getcwd(), "."), (str(checkout() or ""), "."), (str(Path.home()), "~")]
     for folder, short in folders:
         if len(folder) > 1:

@@ -13,15 +13,19 @@ import hashlib
 import logging
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemon.errors import WorkFailed
+from lemon.outside_calls import silence, within
 from lemon.presets import Project, TableSpec
 from lemon.provenance import without_private_parts
+from lemon.redaction import public_address, without_secrets
 from lemon.reporting.records import Metric, Record, table_records
 from lemon.reporting.tracker_view import ROWS_FILTER, TAG_PREFIX, saved_view, view_link
 from lemon.storage import write_json
+from lemon.tracking_database import database_ready, set_aside
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -32,14 +36,16 @@ ARTIFACTS = "mlartifacts"
 KEY, DIGEST = "lemon.key", "lemon.digest"  # tags by which a replay knows its runs
 DESCRIPTION = "mlflow.note.content"  # what the page of a run shows as its description
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # what MLflow takes in one batch
+FIRST_ANSWER_S = 60.0  # how long a store may take to answer at all
+CONNECTING_TRIES = 2  # MLflow's own number takes 100 s where nothing answers
 
 
 def track(project: Project, table: str, runs: Path, results: Path, out: Path) -> None:
     """Bring MLflow up to date with the files of a table, and say in `out` what was done.
 
     `out` is JSON: `status` is `tracked`, with the experiment, the run ids by key and a digest of
-    the content; or `pending`, with the reason, where MLflow could not be reached or refused. The
-    latter prints one line on stderr and is no failure.
+    the content; or `pending`, with the reason, where MLflow could not be reached or refused, or
+    where MLFLOW_TRACKING_URI is wrong. The latter prints one line on stderr and is no failure.
 
     Args:
         project: the preset with its registry of tables.
@@ -56,19 +62,22 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     name = f"{table} ({project.preset_name})"
     digest = hashlib.sha256("".join(f"{r.key} {r.digest}\n" for r in records).encode()).hexdigest()
     state: dict[str, Any] = {"experiment": name, "store": public_store(), "digest": digest}
-    _quieten()
+    spec = project.entry(table)
+    view = saved_view(table, tuple(spec.tasks)) if isinstance(spec, TableSpec) else None
     try:
-        spec = project.entry(table)
-        view = saved_view(table, tuple(spec.tasks)) if isinstance(spec, TableSpec) else None
-        state |= {"status": "tracked", **_replay(_client(), name, records, view)}
-    except _tracker_errors() as error:
-        reason = without_private_parts(" ".join(str(error).split())[:200])
+        client = _answering_client()
+        with silence():
+            state |= {"status": "tracked", **_replay(client, name, records, view)}
+    except Exception as error:  # parsers, drivers and servers raise what they like
+        reason = _reason(error)
         print(
             f"lemon: warning: MLflow at {public_store()} did not take {table} ({reason}); the "
-            "files are complete, run `lemon track` again when it is back",
+            "files are complete, run `lemon track` again when it works",
             file=sys.stderr,
         )
         state |= {"status": "pending", "reason": reason}
+    if out.is_dir():
+        print(f"lemon: {out} was a folder; it is now {set_aside(out).name}", file=sys.stderr)
     write_json(out, state)
 
 
@@ -80,14 +89,15 @@ def ui(*, port: int = 5000) -> None:
     Raises:
         WorkFailed: the store can't be read, or the server can't be started.
     """
-    store = _store()
-    remote = store.startswith(("http://", "https://"))
-    address = public_store() if remote else f"http://127.0.0.1:{port}"
-    _quieten()
+    address = public_store() if is_server() else f"http://127.0.0.1:{port}"
     try:
-        experiments = _tracked_experiments(_client())
-    except _tracker_errors() as error:
-        raise WorkFailed(f"{public_store()}: MLflow can't read this store ({error})") from None
+        client = _answering_client()
+        with silence():
+            experiments = _tracked_experiments(client)
+    except Exception as error:  # parsers, drivers and servers raise what they like
+        raise WorkFailed(
+            f"{public_store()}: MLflow can't read this store ({_reason(error)})"
+        ) from None
     if not experiments:
         print("No table is tracked yet; run `make table3`, or `lemon track`.")
     for experiment in experiments:
@@ -96,23 +106,103 @@ def ui(*, port: int = 5000) -> None:
                 link = view_link(address, experiment.experiment_id, tag.removeprefix(TAG_PREFIX))
                 print(f"{experiment.name}: {link}")
     print(f"The rows of a table, ours and the paper's, are the runs with  {ROWS_FILTER}")
-    if remote:
+    if is_server():
         return
     print(f"Serving {address}; end it with Ctrl-C.", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, command)
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = _store()  # an argument could be seen by other users
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1"]
+    os.execv(sys.executable, [*command, "--port", str(port), "--workers", "1"])
 
 
 def public_store() -> str:
     """Where the records go, without credentials."""
-    return str(without_private_parts(_store()))
+    return _on_one_line(without_private_parts(public_address(_store())))
+
+
+def is_server() -> bool:
+    """Whether the records go to an MLflow server, which serves its own pages."""
+    return _store().lower().startswith(("http://", "https://"))
 
 
 def _store() -> str:
-    """The tracking URI. MLflow keeps an open store a URI, so a relative path would go stale."""
-    default = f"sqlite:///{Path(DEFAULT_STORE).absolute()}"
-    return os.environ.get("MLFLOW_TRACKING_URI") or default
+    """The tracking URI."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _sqlite(Path(DEFAULT_STORE))
+
+
+def _sqlite(database: Path) -> str:
+    """The URI of a file. MLflow keeps an open store a URI, so a relative path would go stale.
+
+    But a URI can't hold a `?` of the working folder.
+    """
+    path = str(database.absolute())
+    return f"sqlite:///{os.path.relpath(path) if '?' in path else path}"
+
+
+def _is_sqlite(store: str) -> bool:
+    return store.startswith(("sqlite:", "sqlite+"))
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, short, without secrets and the SQL that led to it."""
+    said = without_secrets(str(error) or type(error).__name__, about=_store())
+    return _on_one_line(without_private_parts(said).partition("\n[SQL:")[0])[:400]
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _answering_client() -> MlflowClient:
+    """A client whose store has answered once; else whatever says why it did not."""
+    _quieten()
+    from mlflow.store.db import utils
+    from mlflow.tracking import MlflowClient
+
+    utils.MAX_RETRY_COUNT = CONNECTING_TRIES
+    store = _store()
+
+    def ask() -> MlflowClient:
+        client = MlflowClient(tracking_uri=store)
+        client.search_experiments(max_results=1)
+        return client
+
+    with _local_database(store), silence():
+        return within(FIRST_ANSWER_S, ask)
+
+
+def _local_database(store: str) -> AbstractContextManager[None]:
+    """What makes and mends the file of an SQLite store; nothing for other stores."""
+    from sqlalchemy.engine import make_url
+
+    if not _is_sqlite(store):
+        return nullcontext()
+    url = make_url(store)
+    name = url.database
+    if url.host or url.username or str(name).startswith("file:"):
+        return nullcontext()  # wrong, or in words of SQLite's own: MLflow sees to it
+    if name in (None, "", ":memory:"):
+        raise WorkFailed("a database in memory ends with this command; name a file")
+    path = Path(name).absolute()
+    ours = path == Path(DEFAULT_STORE).absolute()
+    return database_ready(path, _open_and_leave, schema=_newest_schema(), ours=ours)
+
+
+def _newest_schema() -> str:
+    """The version of the tables that this MLflow asks for."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store import db_migrations
+
+    [folder] = db_migrations.__path__
+    return str(ScriptDirectory(folder).get_current_head())
+
+
+def _open_and_leave(database: Path) -> None:
+    """Have MLflow make or complete a database, and keep no connection to it."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with silence():
+        store = SqlAlchemyStore(_sqlite(database), Path(ARTIFACTS).absolute().as_uri())
+        store.engine.dispose()
 
 
 def _quieten() -> None:
@@ -121,26 +211,13 @@ def _quieten() -> None:
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow  # configures its loggers, which are then turned down
+    with silence():
+        import mlflow  # configures its loggers, which are then turned down
 
     for name in (mlflow.__name__, "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _client() -> MlflowClient:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=_store())
-
-
-def _tracker_errors() -> tuple[type[Exception], ...]:
-    """What a tracker that is down, locked, full or refusing raises."""
-    from mlflow.exceptions import MlflowException
-    from requests.exceptions import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return (MlflowException, RequestException, SQLAlchemyError, OSError)
 
 
 def _replay(
@@ -210,7 +287,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
     """The id of the experiment; made, or taken out of the bin, where it has to be."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        local = _store().startswith("sqlite:")
+        local = _is_sqlite(_store())
         folder = Path(ARTIFACTS, name.replace(" (", "-").removesuffix(")"))
         place = folder.absolute().as_uri() if local else None
         return str(client.create_experiment(name, artifact_location=place, tags={KEY: name}))

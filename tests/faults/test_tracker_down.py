@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from fabricated_runs import write_runs
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from tracker_world import replay, started, write_rendered
 
-from lemon.presets import Project, load_project
-from lemon.reporting.tables import write_table
-from lemon.tracking import track
-
-CONFIG = Path(__file__).parents[2] / "config"
-
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("smoke", CONFIG)
+from lemon import tracking
+from lemon.errors import WorkFailed
+from lemon.tracking import ui
 
 
 @pytest.fixture(scope="module")
-def files(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("files")
-    write_runs(project, "table3", folder / "runs", documents=8)
-    write_table(project, "table3", folder / "runs", folder / "results" / "tables")
-    return folder
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rendered(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(autouse=True)
 def in_a_fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-def replay(project: Project, files: Path) -> dict:
-    track(project, "table3", files / "runs", files / "results", Path("track.json"))
-    return json.loads(Path("track.json").read_text())
 
 
 def closed_port() -> int:
@@ -50,35 +37,155 @@ def closed_port() -> int:
 
 
 def test_a_tracker_out_of_reach_costs_one_warning(
-    project: Project,
-    files: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     uri = f"http://ada:hunter2@127.0.0.1:{closed_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    started = time.monotonic()
-    state = replay(project, files)
-    assert time.monotonic() - started < 60
-    assert state["status"] == "pending"
+    begun = time.monotonic()
+    left = replay(files)
+    assert time.monotonic() - begun < 60
+    assert left["status"] == "pending"
     warning = capfd.readouterr().err.strip()
     assert len(warning.splitlines()) == 1
     assert warning.startswith("lemon: warning: MLflow at http://127.0.0.1:")
-    assert "hunter2" not in warning + json.dumps(state)
+    assert "Connection refused" in warning
+    assert "hunter2" not in warning + json.dumps(left)
     assert not Path("mlflow.db").exists()
 
 
-def test_a_store_that_is_no_database_costs_one_warning(
-    project: Project, files: Path, capfd: pytest.CaptureFixture[str]
+# Tracking URIs that can't work, and what is shown of them.
+IMPOSSIBLE = {
+    "postgresql://ada:hunter2@host/db": "postgresql://host/db",  # no driver
+    "mysql+pymysql://ada:hun/ter2@host/db?charset=utf8": "mysql+pymysql://host/db",
+    "postgresql://ada:hun:ter2@host:port/db": "postgresql://host:port/db",
+    "postgresql://host/db?user=ada&password=hun/ter2": "postgresql://host/db",
+    "oracle://ada:hunter2@host/db": "oracle://host/db",
+    "foo://ada:hunter2@host": "foo://host",
+    "ada:hunter2@host/db": "host/db",
+    "ada:hun@ter2@host/db": "host/db",
+    "hunter2token@host/db": "host/db",
+    "http://ada:hun#ter2@127.0.0.1:9": "http://127.0.0.1:9",
+    "http://ada:hun/ter2@127.0.0.1:9": "http://127.0.0.1:9",
+    "http://ada:hun?ter2@127.0.0.1:9": "http://127.0.0.1:9",
+    "http://ada:hun%40ter2@127.0.0.1:9": "http://127.0.0.1:9",
+    "http://ada:hun ter2@127.0.0.1:9": "http://127.0.0.1:9",
+    "http://ada:hun\nter2@127.0.0.1:9": "http://127.0.0.1:9",
+    "http://hunter2token@127.0.0.1:9": "http://127.0.0.1:9",
+    "http://127.0.0.1:9?access_token=hunter2": "http://127.0.0.1:9",
+    "http://ada:hunter2@[::1": "http://[::1",
+    "http://host:port": "http://host:port",
+    "http://": "http://",
+    "://": "://",
+    "mlruns": "mlruns",
+    "sqlite://ada:hunter2@/x.db": "sqlite:///x.db",
+    "sqlite:///:memory:": "sqlite:///:memory:",
+    "sqlite://": "sqlite://",
+    "sqlite:///": "sqlite:///",
+    "sqlite:////proc/none/x.db": "sqlite:////proc/none/x.db",
+    "sqlite:////dev/null": "sqlite:////dev/null",
+    "sqlite:////proc": "sqlite:////proc",
+    "sqlite:////proc/version": "sqlite:////proc/version",
+}
+
+
+@pytest.mark.parametrize(("uri", "shown"), IMPOSSIBLE.items())
+def test_a_store_that_cannot_work_costs_one_warning_without_secrets(
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    uri: str,
+    shown: str,
 ) -> None:
-    Path("mlflow.db").write_text("this is a shopping list, not a database\n" * 100)
-    state = replay(project, files)
-    assert state["status"] == "pending"
-    assert len(capfd.readouterr().err.strip().splitlines()) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    begun = time.monotonic()
+    left = replay(files)
+    assert time.monotonic() - begun < 60
+    assert (left["status"], left["store"]) == ("pending", shown)
+    out, warning = capfd.readouterr()
+    assert out == ""
+    assert warning.startswith(f"lemon: warning: MLflow at {shown} did not take table3 (")
+    assert warning.count("\n") == 1
+    said = warning + json.dumps(left)
+    assert not [part for part in ("hunter2", "ter2", "hun/", "hun:", "hun#") if part in said]
+    assert [path.name for path in Path.cwd().iterdir()] == ["track.json"]
+    with pytest.raises(WorkFailed) as refused:
+        ui()
+    assert "ter2" not in str(refused.value) + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://ada:hun/ter2@host/db",
+        "http://ada:hun/ter2@host\udcff",  # no UTF-8
+        "http://ada:hunter2@127.0.0.1:9",
+    ],
+)
+def test_the_command_itself_is_as_quiet(files: Path, uri: str) -> None:
+    child = started(files, MLFLOW_TRACKING_URI=uri)
+    out, error = child.communicate(timeout=120)
+    assert child.returncode == 0, error
+    assert (out, error.count("\n")) == ("", 1), error
+    assert error.startswith("lemon: warning: MLflow at ")
+    assert "ter2" not in error + Path("track.json").read_text()
+
+
+class Odd(BaseHTTPRequestHandler):
+    """A server that is no MLflow."""
+
+    def do_GET(self) -> None:
+        self.send_response(503 if "busy" in self.path else 200)
+        self.send_header("Retry-After", "3600")
+        self.end_headers()
+        self.wfile.write(b"<html>hello\x1b[31m</html>")
+
+    do_POST = do_GET
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("path", ["", "/busy"])
+def test_a_server_that_is_no_mlflow_costs_one_warning(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], path: str
+) -> None:
+    server = HTTPServer(("127.0.0.1", 0), Odd)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}{path}")
+    begun = time.monotonic()
+    assert replay(files)["status"] == "pending"
+    assert time.monotonic() - begun < 60
+    warning = capfd.readouterr().err
+    assert warning.count("\n") == 1 and "\x1b" not in warning
+    server.shutdown()
+
+
+def test_a_store_that_never_answers_is_left_behind(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracking, "FIRST_ANSWER_S", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        assert replay(files)["reason"] == "no answer within 0.5 s"
+        assert time.monotonic() - begun < 15
+
+
+def test_a_folder_in_the_place_of_the_state_is_moved_aside(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://host")
+    Path("track.json").mkdir()
+    Path("track.json", "notes").write_text("mine")
+    assert replay(files)["status"] == "pending"
+    assert Path("track.json.broken-1", "notes").read_text() == "mine"
+    assert "track.json was a folder; it is now track.json.broken-1" in capfd.readouterr().err
 
 
 def test_a_replay_torn_in_the_middle_is_mended_without_duplicates(
-    project: Project, files: Path, monkeypatch: pytest.MonkeyPatch
+    files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, calls = MlflowClient.log_batch, 0
 
@@ -91,10 +198,10 @@ def test_a_replay_torn_in_the_middle_is_mended_without_duplicates(
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", dies_after_a_while)
-        assert replay(project, files)["status"] == "pending"
-    state = replay(project, files)
-    assert state["status"] == "tracked"
+        assert replay(files)["status"] == "pending"
+    left = replay(files)
+    assert left["status"] == "tracked"
     client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-    runs = client.search_runs([state["experiment_id"]])
-    assert sorted(run.info.run_id for run in runs) == sorted(state["runs"].values())
+    runs = client.search_runs([left["experiment_id"]])
+    assert sorted(run.info.run_id for run in runs) == sorted(left["runs"].values())
     assert all(run.info.status == "FINISHED" for run in runs)

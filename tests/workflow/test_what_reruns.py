@@ -73,6 +73,18 @@ def test_a_pending_replay_is_tried_again_until_it_succeeds(driven):
     assert driven.jobs() == []
 
 
+def test_a_damaged_state_of_a_replay_is_made_again(driven):
+    state = driven.path / "runs/laptop/tracking/table3.json"
+    for damage in (b"", b"[1]", b"\xff"):
+        state.write_bytes(damage)
+        assert driven.jobs() == ["track table3"]
+    state.unlink()
+    state.mkdir()
+    assert driven.jobs() == ["track table3"]
+    driven.jobs()  # as above
+    assert driven.jobs() == []
+
+
 def test_committed_results_do_not_pass_for_made_ones(driven, workspace):
     """A fresh clone has the tables in results/ and nothing else: all the work is still ahead."""
     workspace.preset = "laptop"

@@ -231,10 +231,21 @@ def rendered_manifest(wildcards):
 
 
 def replay(wildcards):
-    """A value that changes as long as the last replay is pending, so that it is tried again."""
+    """A value that changes as long as the last replay is pending, or what it left is damaged, so
+    that it is tried again.
+    """
     state = Path(RUNS, "tracking", f"{wildcards.table}.json")
-    pending = state.exists() and json.loads(state.read_text())["status"] == "pending"
-    return f"pending since {state.stat().st_mtime_ns}" if pending else "done"
+    try:
+        since = state.stat().st_mtime_ns
+    except OSError:
+        return "done"  # there is none yet, and a missing output is reason enough
+    try:
+        tracked = (
+            state.is_file() and json.loads(state.read_bytes())["status"] == "tracked"
+        )
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        tracked = False
+    return "done" if tracked else f"pending since {since}"
 
 
 def hold_folder():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 
 from lemon.commands.options import (
     Commands,
@@ -115,9 +116,25 @@ def _track(arguments: argparse.Namespace) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> None:
-    from lemon.tracking import ui
+    from lemon.tracking import is_server, ui
 
+    if not 0 < arguments.port < 2**16:
+        raise BadInput(f"--port {arguments.port}: a port is a number from 1 to 65535")
+    if not is_server():
+        _require_free(arguments.port)
     ui(port=arguments.port)
+
+
+def _require_free(port: int) -> None:
+    """Refuse a port of this machine on which nothing can be served now."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BadInput(
+                f"--port {port}: nothing can be served there ({error.strerror}); name another"
+            ) from None
 
 
 def _require_runs(project: Project, arguments: argparse.Namespace) -> None:
