@@ -8,6 +8,7 @@ rule fetch:
         "<logs>/fetch.log",
     benchmark:
         "<logs>/fetch.tsv"
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,

@@ -27,12 +27,13 @@ def below(folder, names):
 
 
 def behind(table):
-    """Every declared file from which a table or figure was made, and its own."""
+    """A table or figure with its record, and every declared file from which it was made."""
     shown, suites = PROJECT.table_runs(table), PROJECT.table_suites(table)
     starts = filter(None, map(PROJECT.start_run, shown))
     runs = lineage(PROJECT, [*shown, *starts])
     learned = [run for run in runs if METHODS[PROJECT.runs[run].method].learned]
-    files = [rendered(table), *pictures(table), *shown_files(table)]
+    files = [f"<runs>/tracking/{table}.json", rendered(table)]
+    files += pictures(table) + shown_files(table)
     for run in runs:
         if METHODS[PROJECT.runs[run].method].needs_target:
             made = LEARNED_FILES if run in learned else BUILT_FILES

@@ -1,5 +1,9 @@
 """What the rules share: the folders of the project, and the settings of a stage."""
 
+
+include: "project.smk"
+
+
 import difflib
 import fcntl
 import json

@@ -20,6 +20,7 @@ rule table:
         "<logs>/table/{table}.tsv"
     wildcard_constraints:
         table=entry_pattern(lambda entry: not entry.is_figure),
+    localrule: True
     threads: 1
     resources:
         mem_mb=2000,
@@ -48,6 +49,7 @@ rule figure_numbers:
         "<logs>/figure_numbers/{figure}.tsv"
     wildcard_constraints:
         figure=entry_pattern(lambda entry: entry.is_figure),
+    localrule: True
     threads: 1
     resources:
         mem_mb=2000,
@@ -83,6 +85,7 @@ rule figure:
         "<logs>/figure/{figure}.tsv"
     wildcard_constraints:
         figure=entry_pattern(lambda entry: entry.is_figure),
+    localrule: True
     threads: 1
     resources:
         mem_mb=2000,
@@ -105,6 +108,7 @@ rule report:
         "<logs>/report.log",
     benchmark:
         "<logs>/report.tsv"
+    localrule: True
     threads: 1
     resources:
         mem_mb=2000,

@@ -12,6 +12,7 @@ rule track:
         "<logs>/track/{table}.log",
     benchmark:
         "<logs>/track/{table}.tsv"
+    localrule: True
     threads: 1
     resources:
         mem_mb=2000,
