@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
+import hashlib
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from lemon.errors import BadInput, LemonError, WorkFailed
 
 LOCK = ".in-use"  # in a folder that several commands write into
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-LONGEST_STEM = 100  # of a file's name inside that of its temporary file; names end at 255 bytes
+LONGEST_STEM = 200  # bytes of a file's name inside that of its temporary file; 255 is the end
 
 
 def storage_error(error: OSError, path: Path) -> LemonError:
@@ -112,7 +113,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         BadInput: the folder may not be written.
         WorkFailed: the disk is full, or another failure of the system.
     """
-    stem = f".{path.name[:LONGEST_STEM]}"
+    stem = _hidden(path.name)
     temporary = path.with_name(f"{stem}.{secrets.token_hex(4)}.partial")
     file = None
     try:
@@ -130,6 +131,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             os.close(file)
+
+
+def _hidden(name: str) -> str:
+    """How the names of the temporary files for a name begin."""
+    stem = os.fsencode(name)
+    return f".{name}" if len(stem) <= LONGEST_STEM else f".{hashlib.sha256(stem).hexdigest()}"
 
 
 def _remove_if_left(temporary: Path) -> None:
@@ -155,7 +162,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         WorkFailed: the disk is full, or another failure of the system.
     """
     path = real_path(path)
-    holder = path.with_name(f".{path.name[:LONGEST_STEM]}.partial")
+    holder = path.with_name(f"{_hidden(path.name)}.partial")
     content, replaced = holder / "content", holder / "replaced"
     with refusals_told(path):
         holder.mkdir(parents=True, exist_ok=True)
