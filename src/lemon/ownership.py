@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from lemon.errors import BadInput
+from lemon.json_file import read_json
 from lemon.manifest import MANIFEST, read_manifest
 from lemon.provenance import without_private_parts
 from lemon.storage import LOCK, atomic_folder, real_path, sole_writer, storage_error
@@ -126,22 +129,27 @@ def _say(lock: Path, owner: str) -> None:
         raise storage_error(error, lock) from error
 
 
+class _Said(TypedDict):
+    owner: str
+
+
 def _owner_said(lock: Path) -> str | None:
     """What the file of a writer says; None where there is none, or one that says nothing."""
     try:
-        said = json.loads(lock.read_text(encoding="utf-8"))["owner"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_json(lock, _Said, "")["owner"]
+    except BadInput:
         return None
-    return str(said)
 
 
 def _owner_in(manifest: dict[str, Any]) -> str:
     """What a manifest says that its folder belongs to; of older ones often the stage alone."""
-    stage, settings = manifest["stage"], manifest.get("settings", {})
+    stage, settings = str(manifest["stage"]), manifest.get("settings", {})
     if owner := manifest.get("owner"):
         return str(owner)
     if stage in ("build", "learn"):
-        return owner_of_run(settings.get("preset", ""), settings.get("run", {}).get("id", ""))
+        run = settings.get("run")
+        id = run.get("id", "") if isinstance(run, dict) else ""
+        return owner_of_run(settings.get("preset", ""), id)
     if stage == "evaluate":
-        return owner_of_outcomes(Path(settings.get("model", "")))
+        return owner_of_outcomes(Path(str(settings.get("model", ""))))
     return stage

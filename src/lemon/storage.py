@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
+import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -23,7 +25,8 @@ from typing import Any
 from lemon.errors import BadInput, LemonError, WorkFailed
 
 LOCK = ".in-use"  # in a folder that several commands write into
-LONGEST_STEM = 100  # of a file's name inside that of its temporary file; names end at 255 bytes
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LONGEST_STEM = 200  # bytes of a file's name inside that of its temporary file; 255 is the end
 
 
 def storage_error(error: OSError, path: Path) -> LemonError:
@@ -42,12 +45,37 @@ def storage_error(error: OSError, path: Path) -> LemonError:
             f"{path}: a link is in the way, or one that leads to itself; remove it, or name "
             "another place"
         )
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno == errno.EFBIG:
+        return WorkFailed(
+            f"{path}: files may not grow that large here; raise the limit (`ulimit -f`), or take a "
+            "place on another file system, and run the same command again"
+        )
+    if error.errno in NO_ROOM:
         return WorkFailed(
             f"{path}: the disk is full; free some space and run the same command again, "
             "nothing half-written was left"
         )
     return WorkFailed(f"{path}: {error.strerror or error}")
+
+
+@contextmanager
+def refusals_told(path: Path) -> Iterator[None]:
+    """Let an error of the system in the block become one message about `path`.
+
+    Libraries in Rust (safetensors, tokenizers) put the system's refusal into words alone.
+    """
+    try:
+        yield
+    except LemonError:
+        raise
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except Exception as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        told = OSError(int(found[1]), os.strerror(int(found[1])))
+        raise storage_error(told, path) from error
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -85,25 +113,30 @@ def atomic_file(path: Path) -> Iterator[Path]:
         BadInput: the folder may not be written.
         WorkFailed: the disk is full, or another failure of the system.
     """
-    stem = f".{path.name[:LONGEST_STEM]}"
+    stem = _hidden(path.name)
     temporary = path.with_name(f"{stem}.{secrets.token_hex(4)}.partial")
     file = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{glob.escape(stem)}.*.partial"):
-            _remove_if_left(left)
-        file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        try_lock(file)
-        yield temporary
-        os.fsync(file)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise storage_error(error, path) from error
+        with refusals_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for left in path.parent.glob(f"{glob.escape(stem)}.*.partial"):
+                _remove_if_left(left)
+            file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            try_lock(file)
+            yield temporary
+            os.fsync(file)
+            os.replace(temporary, path)
     finally:
         if file is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             os.close(file)
+
+
+def _hidden(name: str) -> str:
+    """How the names of the temporary files for a name begin."""
+    stem = os.fsencode(name)
+    return f".{name}" if len(stem) <= LONGEST_STEM else f".{hashlib.sha256(stem).hexdigest()}"
 
 
 def _remove_if_left(temporary: Path) -> None:
@@ -129,25 +162,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         WorkFailed: the disk is full, or another failure of the system.
     """
     path = real_path(path)
-    holder = path.with_name(f".{path.name[:LONGEST_STEM]}.partial")
+    holder = path.with_name(f"{_hidden(path.name)}.partial")
     content, replaced = holder / "content", holder / "replaced"
-    try:
+    with refusals_told(path):
         holder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, path) from error
     with sole_writer(holder, shown=path):
         try:
-            if replaced.exists() and not path.exists():
-                os.replace(replaced, path)  # a process was killed between the two renames below
-            shutil.rmtree(content, ignore_errors=True)
-            content.mkdir()
-            yield content
-            if path.exists():
-                shutil.rmtree(replaced, ignore_errors=True)
-                os.replace(path, replaced)
-            os.replace(content, path)
-        except OSError as error:
-            raise storage_error(error, path) from error
+            with refusals_told(path):
+                if replaced.exists() and not path.exists():
+                    os.replace(replaced, path)  # a kill between the two renames below
+                shutil.rmtree(content, ignore_errors=True)
+                content.mkdir()
+                yield content
+                if path.exists():
+                    shutil.rmtree(replaced, ignore_errors=True)
+                    os.replace(path, replaced)
+                os.replace(content, path)
         finally:
             if path.exists() or not replaced.exists():
                 shutil.rmtree(holder, ignore_errors=True)

@@ -80,7 +80,7 @@ def pack(documents: Iterable[NDArray[Any]], separator: int, sequence_length: int
 def write_rows(path: Path, rows: NDArray[Any], dtype: np.dtype[Any]) -> None:
     """Write rows as a raw little-endian array."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows.astype(dtype.newbyteorder("<")).tofile(path)
+    path.write_bytes(rows.astype(dtype.newbyteorder("<")).tobytes())  # tofile hides a full disk
 
 
 def keyed_words(count: int, *key: object) -> NDArray[np.uint64]:

@@ -8,7 +8,6 @@ this module loads neither lm-eval nor torch.
 from __future__ import annotations
 
 import difflib
-import errno
 import hashlib
 import json
 import os
@@ -34,7 +33,7 @@ from lemon.evaluation.prompts import (
     requests_of,
 )
 from lemon.registry import TASKS
-from lemon.storage import storage_error
+from lemon.storage import NO_ROOM, storage_error, write_text
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -227,24 +226,25 @@ def opened_tasks(
                     config |= {"dataset_path": "parquet", "dataset_name": None}
                     config["dataset_kwargs"]["data_files"] = subject_files(place)
             # JSON is YAML, and lm-eval takes an override only from a file.
-            (place_of_cache / f"{name}.yaml").write_text(json.dumps(config), encoding="utf-8")
+            write_text(place_of_cache / f"{name}.yaml", json.dumps(config))
         manager = TaskManager(include_path=folder_of_cache, include_defaults=False)
-        yield (
-            _open(_rules(manager, name, folder), name, limits.get(name, limit), window, fewshot)
-            for name in names
-        )
+
+        def rules(name: str) -> ConfigurableTask:
+            return _rules(manager, name, folder, place_of_cache)
+
+        yield (_open(rules(name), name, limits.get(name, limit), window, fewshot) for name in names)
 
 
-def _rules(manager: Any, name: str, folder: Path | None) -> ConfigurableTask:
-    """lm-eval's task with its rows."""
+def _rules(manager: Any, name: str, folder: Path | None, cache: Path) -> ConfigurableTask:
+    """lm-eval's task with its rows, which are cached in `cache`."""
     from datasets.exceptions import DatasetsError
 
     try:
         return manager.load(name)["tasks"][name]
     except (OSError, ValueError, KeyError, DatasetsError) as error:
         cause = error.__cause__ or error
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise storage_error(cause, Path(cause.filename or "the cache of rows")) from error
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            raise storage_error(cause, cache) from error
         if folder is None:
             raise WorkFailed(
                 f"task {name}: the Hub's rows can't be had ({_first_line(error)}); check the "
