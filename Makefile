@@ -57,6 +57,7 @@ style: environment
 types: environment
 	$(RUN) mypy
 
+# Every run draws the same examples; `pytest --hypothesis-profile=fresh` draws others.
 pytest: environment
 	$(RUN) pytest
 

@@ -25,6 +25,7 @@ from typing import Any
 from lemon.errors import BadInput, LemonError, WorkFailed
 
 LOCK = ".in-use"  # in a folder that several commands write into
+SILENT_WAIT_S, LOOK_EVERY_S = 1.0, 0.1  # while another process holds a lock
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LONGEST_STEM = 200  # bytes of a file's name inside that of its temporary file; 255 is the end
 
@@ -184,21 +185,27 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def sole_writer(folder: Path, *, shown: Path | None = None, wait: bool = False) -> Iterator[None]:
+def sole_writer(folder: Path, *, shown: Path | None = None, wait_s: float = 0.0) -> Iterator[None]:
     """Keep a second process from writing into `folder` at the same time.
 
     Args:
         folder: made where it isn't there.
         shown: the path that messages name, where that is not the folder.
-        wait: wait for the other process, and say so, instead of refusing.
+        wait_s: seconds that the other process is waited for, which is said after the first.
 
     Raises:
         BadInput: another process holds the folder, or it may not be written.
         WorkFailed: another failure of the system.
     """
-    shown = shown or folder
+    with held(folder / LOCK, shown or folder, wait_s):
+        yield
+
+
+@contextmanager
+def held(lock: Path, shown: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, whose folder is made where it isn't there; else as `sole_writer`."""
     try:
-        file = _locked(folder / LOCK, shown, wait)
+        file = _locked(lock, shown, wait_s)
     except OSError as error:
         raise storage_error(error, shown) from error
     try:
@@ -207,9 +214,9 @@ def sole_writer(folder: Path, *, shown: Path | None = None, wait: bool = False) 
         os.close(file)
 
 
-def _locked(lock: Path, shown: Path, wait: bool) -> int:
+def _locked(lock: Path, shown: Path, wait_s: float) -> int:
     """The descriptor of a lock file that this process now holds."""
-    said = False
+    started, said = time.monotonic(), False
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -224,15 +231,16 @@ def _locked(lock: Path, shown: Path, wait: bool) -> int:
             os.close(file)
             continue
         os.close(file)
-        if not wait:
+        waited = time.monotonic() - started
+        if waited >= wait_s:
             raise BadInput(
                 f"{shown}: another process writes here, perhaps one that was left running; end it "
                 "or wait for it, then run the same command again"
             )
-        if not said:
-            print(f"lemon: waiting for another process that writes in {shown}", file=sys.stderr)
+        if waited > SILENT_WAIT_S and not said:
+            print(f"lemon: waiting for another process that writes {shown}", file=sys.stderr)
             said = True
-        time.sleep(0.2)
+        time.sleep(LOOK_EVERY_S)
 
 
 def try_lock(file: int) -> bool:

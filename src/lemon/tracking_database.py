@@ -6,25 +6,24 @@ this is done in a folder beside the database, which is then renamed into its pla
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import shutil
 import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lemon.errors import WorkFailed
+from lemon.storage import held
 
 SCHEMA, RUN = "SELECT version_num FROM alembic_version", "SELECT 1 FROM runs"
 MEND = "move it away, and the next call fills a new one from the files"
 SIDE_FILES = ("-journal", "-wal", "-shm")  # what SQLite keeps beside a database
-LONGEST_WAIT_S, SILENT_WAIT_S, LOOK_EVERY_S = 120.0, 1.0, 0.1
+LONGEST_WAIT_S = 120.0
 
 Opening = Callable[[Path], None]  # has MLflow make or complete the tables of a file, and let go
 
@@ -51,7 +50,7 @@ def database_ready(database: Path, opening: Opening, *, schema: str, ours: bool)
     if _is_whole(database, schema, ours) and not _leftovers(database):
         yield
         return
-    with _sole_maker(database):
+    with held(Path(f"{database}.lock"), database, LONGEST_WAIT_S):
         for leftover in _leftovers(database):
             shutil.rmtree(leftover, ignore_errors=True)
         if not _is_whole(database, schema, ours):
@@ -144,31 +143,3 @@ def _folder_beside(database: Path) -> tempfile.TemporaryDirectory[str]:
 def _leftovers(database: Path) -> list[Path]:
     """Folders beside it that a killed process left, or that one at work has."""
     return list(database.parent.glob(f"{glob.escape(database.name)}.*.partial"))
-
-
-@contextmanager
-def _sole_maker(database: Path) -> Iterator[None]:
-    """Wait until no other process makes or mends this database."""
-    database.parent.mkdir(parents=True, exist_ok=True)
-    started, told = time.monotonic(), False
-    lock = os.open(f"{database}.lock", os.O_CREAT | os.O_RDONLY, 0o666)
-    try:
-        while not _is_free(lock):
-            waited = time.monotonic() - started
-            if waited > LONGEST_WAIT_S:
-                raise WorkFailed(f"another process has been making it for {waited:.0f} s")
-            if waited > SILENT_WAIT_S and not told:
-                print(f"lemon: waiting for another process to make {database}", file=sys.stderr)
-                told = True
-            time.sleep(LOOK_EVERY_S)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _is_free(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

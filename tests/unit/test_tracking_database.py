@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lemon import tracking_database
-from lemon.errors import WorkFailed
+from lemon import storage, tracking_database
+from lemon.errors import BadInput, WorkFailed
 from lemon.tracking_database import database_ready, set_aside
 
 
@@ -240,7 +240,7 @@ def held(database: Path) -> Iterator[None]:
 def test_a_first_use_waits_for_another_one(
     database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking_database, "SILENT_WAIT_S", 0.2)
+    monkeypatch.setattr(storage, "SILENT_WAIT_S", 0.2)
     with held(database):
         second = threading.Thread(target=make_ready, args=[database])
         second.start()
@@ -250,10 +250,10 @@ def test_a_first_use_waits_for_another_one(
     second.join(timeout=30)
     assert rows(database, "alembic_version") == [("2",)]
     [line] = capsys.readouterr().err.splitlines()
-    assert line == f"lemon: waiting for another process to make {database}"
+    assert line == f"lemon: waiting for another process that writes {database}"
 
 
 def test_the_wait_ends(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking_database, "LONGEST_WAIT_S", 0.3)
-    with held(database), pytest.raises(WorkFailed, match="another process"):
+    with held(database), pytest.raises(BadInput, match="another process"):
         make_ready(database)

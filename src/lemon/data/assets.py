@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -64,7 +65,7 @@ def fetch(
         WorkFailed: no network, a wrong hash, a full disk.
     """
     cache = cache or default_cache()
-    with sole_writer(cache, wait=True):
+    with sole_writer(cache, wait_s=math.inf):
         lock = {
             name: fetch_asset(name, declared_asset(assets, name), cache)
             for name in sorted(set(needed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def fetch_from_mirror(
             found = "is not in it" if entry is None else "is another version there"
             raise BadInput(f"{mirror}: asset {name} {found}; {_again()}")
         log.info("from the mirror: %s: %s", name, entry.locked.origin)
-        with sole_writer(cache, wait=True):
+        with sole_writer(cache, wait_s=math.inf):
             for file, stamp in entry.files.items():
                 _copy(inside(mirror / ASSETS, file), inside(cache, file), stamp)
         # What is taken out of a package, and its licence, the configuration may say anew.
