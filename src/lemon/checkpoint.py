@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from lemon.architecture import LlamaShape, TensorSpec, tensor_specs
 from lemon.errors import BadInput
 from lemon.json_file import read_json
-from lemon.manifest import MANIFEST, files_below, listed_files, read_manifest, require_digest
+from lemon.manifest import MANIFEST, listed_files, read_manifest, require_digest
 from lemon.storage import inside, write_json
 from lemon.tensor_file import FORMATS, TensorFile, write_tensor_file
 
@@ -30,6 +30,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # What a model folder holds beside weights and sizes: tokenizer, chat template, generation.
 COMPANION_SUFFIXES = {".json", ".txt", ".model", ".jinja"}
+LOADED_SUFFIXES = COMPANION_SUFFIXES | {".safetensors", ".bin", ".py"}  # by transformers
 NOT_COMPANIONS = {"config.json", MANIFEST, INDEX}
 # transformers adds an adapter to the weights wherever it finds one.
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
@@ -110,9 +111,8 @@ class Checkpoint:
         """
         digest = hashlib.sha256()
         for name in self.specs:
-            digest.update(self._described(name))
-            for chunk in self._finite_chunks(name):
-                digest.update(chunk)
+            for piece in self._pieces(name):
+                digest.update(piece)
         found = digest.hexdigest()
         if (expected := self._recorded.get("weights")) not in (None, found):
             raise BadInput(
@@ -136,18 +136,17 @@ class Checkpoint:
                 )
 
     def _tensor_digest(self, name: str) -> str:
-        digest = hashlib.sha256(self._described(name))
-        for chunk in self._files[name].read_bytes(name):
-            digest.update(chunk)
+        digest = hashlib.sha256()
+        for piece in self._pieces(name):
+            digest.update(piece)
         return digest.hexdigest()
 
-    def _described(self, name: str) -> bytes:
-        entry = self._files[name].entries[name]
-        return f"{name} {entry.format} {entry.shape}\n".encode()
-
-    def _finite_chunks(self, name: str) -> Iterator[bytes]:
+    def _pieces(self, name: str) -> Iterator[bytes]:
+        """What is hashed of a tensor: name, format and shape, then the bytes, all finite."""
         file = self._files[name]
-        unsigned, exponent = EXPONENTS[file.entries[name].format]
+        entry = file.entries[name]
+        yield f"{name} {entry.format} {entry.shape}\n".encode()
+        unsigned, exponent = EXPONENTS[entry.format]
         for chunk in file.read_bytes(name):
             if (np.frombuffer(chunk, unsigned) & exponent).max() == exponent:
                 raise BadInput(
@@ -168,8 +167,8 @@ class Checkpoint:
                 )
         if listed is None:
             return
-        for path in files_below(self.path):
-            if path.relative_to(self.path).as_posix() not in listed:
+        for path in sorted(self.path.iterdir()):
+            if path.suffix in LOADED_SUFFIXES and path.name not in (MANIFEST, *listed):
                 raise BadInput(f"{path}: is not among the files of {manifest}; take it away")
         for name, digest in listed.items():
             if name != WEIGHTS:  # held against its own digests when it is read
@@ -185,7 +184,7 @@ class Checkpoint:
             )
         index = read_json(self.path / INDEX, ShardIndex, COPY_AGAIN)
         shards = sorted(set(index["weight_map"].values()))
-        return [TensorFile(inside(self.path, shard)) for shard in shards]
+        return [TensorFile(inside(self.path, shard, links=True)) for shard in shards]
 
     def _check(self) -> None:
         """Hold the tensors against the sizes of the config, and report every fault at once."""
@@ -259,6 +258,11 @@ def weights_in(folder: Path) -> dict[str, Any]:
     Raises:
         BadInput: the folder holds no whole model, or a weight is not finite.
     """
-    checkpoint = Checkpoint(folder)
-    tensors = {name: checkpoint._tensor_digest(name) for name in checkpoint.specs}
-    return {"weights": checkpoint.digest(), "tensors": tensors}
+    checkpoint, whole, tensors = Checkpoint(folder), hashlib.sha256(), {}
+    for name in checkpoint.specs:
+        own = hashlib.sha256()
+        for piece in checkpoint._pieces(name):
+            whole.update(piece)
+            own.update(piece)
+        tensors[name] = own.hexdigest()
+    return {"weights": whole.hexdigest(), "tensors": tensors}

@@ -18,9 +18,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from lemon.errors import BadInput
 from lemon.json_file import Absent, checked, read_json
@@ -39,7 +40,28 @@ from lemon.storage import inside, write_json
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 2  # 1 had no digest of its own
+LARGEST_MANIFEST = 4 * 2**20  # bytes; that of a model of 7B has 60 KB
 REMAKE = "remove it and run the step that writes it again"
+
+
+class FindingFields(TypedDict):
+    """What is read of a statement behind a figure."""
+
+    claim: str | None
+    statement: str
+    measured: str
+    verdict: str | None
+
+
+class ComparisonFields(TypedDict):
+    """What is read of an ordering that a table tests."""
+
+    claim: str | None
+    verdict: str
+    perplexity: dict[str, Any] | None
+    first_runs: Annotated[list[str], Field(min_length=1)]
+    second_runs: Annotated[list[str], Field(min_length=1)]
+    published_difference: float | None
 
 
 class ManifestFields(BaseModel):
@@ -57,12 +79,13 @@ class ManifestFields(BaseModel):
     seed: int | None = None
     code: dict[str, str | None] = {}
     wall_s: float = 0.0
-    finished: str | None = None
+    finished: Annotated[datetime, Field(strict=False)] | None = None
+    peak_memory_bytes: float = 0.0
     weights: str | None = None
     tensors: dict[str, str] = {}
     tasks: dict[str, dict[str, Any]] = {}
-    findings: list[dict[str, Any]] = []
-    comparisons: list[dict[str, Any]] = []
+    findings: list[FindingFields] = []
+    comparisons: list[ComparisonFields] = []
 
 
 def write_manifest(
@@ -125,7 +148,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         BadInput: it is damaged, or no manifest.
     """
     try:
-        content = read_json(path, dict[str, Any], REMAKE)
+        content = read_json(path, dict[str, Any], REMAKE, LARGEST_MANIFEST)
     except Absent:
         raise Absent(f"{path}: no manifest here; the step that writes it has not ended") from None
     fields = checked(content, ManifestFields, str(path), REMAKE)

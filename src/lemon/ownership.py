@@ -8,6 +8,7 @@ by which a second writer is kept out.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,9 @@ from typing_extensions import TypedDict
 from lemon.errors import BadInput
 from lemon.json_file import read_json
 from lemon.manifest import MANIFEST, read_manifest
-from lemon.provenance import without_private_parts
 from lemon.storage import LOCK, atomic_folder, real_path, sole_writer, storage_error
 
+OF_THE_SYSTEM = (".DS_Store",)  # that a file browser leaves wherever it is
 NAME_ANOTHER = "nothing was changed; name a new or empty folder"
 
 
@@ -29,14 +30,14 @@ def owner_of_run(preset: str, run: str) -> str:
     return f"run {run} of preset {preset}"
 
 
-def owner_of_outcomes(model: Path) -> str:
-    """What a folder of outcomes belongs to."""
-    return f"outcomes of {without_private_parts(str(model.absolute()))}"
+def owner_of_outcomes(model: Path, out: Path) -> str:
+    """What a folder of outcomes belongs to: a model, as seen from the folder."""
+    return f"evaluate of {os.path.relpath(real_path(model), real_path(out))}"
 
 
-def owner_of_fused(operators: Path) -> str:
-    """What the folder of a fused model belongs to."""
-    return f"fuse of {without_private_parts(str(operators.absolute()))}"
+def owner_of_fused(operators: Path, out: Path) -> str:
+    """What the folder of a fused model belongs to: operators, as seen from the folder."""
+    return f"fuse of {os.path.relpath(real_path(operators), real_path(out))}"
 
 
 def owner_of_prepared(stage: str, preset: str) -> str:
@@ -58,8 +59,9 @@ def own_folder(folder: Path, owner: str) -> Iterator[None]:
     """
     _require(folder, owner)
     with sole_writer(folder):
-        if _owner_said(folder / LOCK) != owner:
-            _say(folder / LOCK, owner)
+        _require(folder, owner)  # another process may have been first
+        if _owner_in_lock(folder / LOCK) != owner:
+            _write_owner(folder / LOCK, owner)
         yield
 
 
@@ -77,6 +79,7 @@ def replaced_folder(folder: Path, owner: str) -> Iterator[Path]:
     require_replaceable(folder, owner)
     with atomic_folder(folder) as temporary:
         yield temporary
+        require_replaceable(folder, owner)  # what came to lie there in the meantime
 
 
 def require_replaceable(folder: Path, owner: str) -> None:
@@ -85,16 +88,16 @@ def require_replaceable(folder: Path, owner: str) -> None:
     Raises:
         BadInput: as `replaced_folder`.
     """
-    manifest, place = _require(folder, owner), real_path(folder)
-    if manifest and manifest.get("files"):
-        for path in sorted(place.rglob("*")):
-            name = path.relative_to(place).as_posix()
-            is_file = path.is_symlink() or not path.is_dir()
-            if is_file and name != MANIFEST and name not in manifest["files"]:
-                raise BadInput(
-                    f"{folder}: would be replaced, but holds {name}, which this program did not "
-                    "write there; nothing was changed. Move that file away, or name another folder"
-                )
+    manifest, place = _require(folder, owner) or {}, real_path(folder)
+    listed = manifest.get("files", {})
+    for path in sorted(place.rglob("*")):
+        name = path.relative_to(place).as_posix()
+        is_file = path.is_symlink() or not path.is_dir()
+        if is_file and name not in (MANIFEST, *listed) and path.name not in OF_THE_SYSTEM:
+            raise BadInput(
+                f"{folder}: would be replaced, but holds {name}, which is not among the files that "
+                f"its {MANIFEST} lists; nothing was changed. Move it away, or name another folder"
+            )
 
 
 def _require(folder: Path, owner: str) -> dict[str, Any] | None:
@@ -106,22 +109,22 @@ def _require(folder: Path, owner: str) -> dict[str, Any] | None:
         return None
     if not place.is_dir():
         raise BadInput(f"{folder}: a file stands where a folder is needed; name another place")
-    held = (path for path in place.rglob("*") if path.is_symlink() or not path.is_dir())
-    first = next((path for path in held if path != place / LOCK), None)
+    found = (path for path in place.rglob("*") if path.is_symlink() or not path.is_dir())
+    first = next((path for path in found if path != place / LOCK), None)
     if first is None:  # empty folders may lie in it, as Snakemake makes them for declared files
         return None
     manifest = read_manifest(place / MANIFEST) if (place / MANIFEST).is_file() else None
-    found = _owner_said(place / LOCK) or (_owner_in(manifest) if manifest else None)
-    if found is None:
+    owned_by = _owner_in_lock(place / LOCK) or (_owner_in(manifest) if manifest else None)
+    if owned_by is None:
         raise BadInput(
             f"{folder}: holds {first.name} and no manifest of this program's; {NAME_ANOTHER}"
         )
-    if found not in (owner, owner.partition(" of ")[0]):
-        raise BadInput(f"{folder}: holds the {found}, not the {owner}; {NAME_ANOTHER}")
+    if owned_by not in (owner, owner.partition(" of ")[0]):
+        raise BadInput(f"{folder}: holds the {owned_by}, not the {owner}; {NAME_ANOTHER}")
     return manifest
 
 
-def _say(lock: Path, owner: str) -> None:
+def _write_owner(lock: Path, owner: str) -> None:
     """Write down the owner; in place, since it is this file that is locked."""
     try:
         lock.write_text(json.dumps({"owner": owner}) + "\n", encoding="utf-8")
@@ -133,7 +136,7 @@ class _Said(TypedDict):
     owner: str
 
 
-def _owner_said(lock: Path) -> str | None:
+def _owner_in_lock(lock: Path) -> str | None:
     """What the file of a writer says; None where there is none, or one that says nothing."""
     try:
         return read_json(lock, _Said, "")["owner"]
@@ -148,8 +151,6 @@ def _owner_in(manifest: dict[str, Any]) -> str:
         return str(owner)
     if stage in ("build", "learn"):
         run = settings.get("run")
-        id = run.get("id", "") if isinstance(run, dict) else ""
-        return owner_of_run(settings.get("preset", ""), id)
-    if stage == "evaluate":
-        return owner_of_outcomes(Path(str(settings.get("model", ""))))
+        id = run.get("id") if isinstance(run, dict) else None
+        return owner_of_run(settings.get("preset", "no name"), id or "without an id")
     return stage

@@ -79,19 +79,24 @@ def refusals_told(path: Path) -> Iterator[None]:
         raise storage_error(told, path) from error
 
 
-def inside(folder: Path, name: str) -> Path:
+def inside(folder: Path, name: str, *, links: bool = False) -> Path:
     """The path of a file inside `folder` whose name comes from a file or a server.
+
+    Args:
+        folder: that the file lies in.
+        name: of the file, with `/` between the folders.
+        links: whether a link in the folder may lead out of it, as for what is only read.
 
     Raises:
         BadInput: the name is empty or absolute, leaves the folder, or holds a character that no
-            name of ours has. Links are followed.
+            name of ours has.
     """
     parts = PurePosixPath(name).parts
     plain = name.isprintable() and "\\" not in name and "\0" not in name
     if not (plain and parts) or ".." in parts or name.startswith("/"):
         raise BadInput(f"{folder}: {name!r} is no name of a file inside this folder; take it out")
     path = folder / name
-    if not real_path(path).is_relative_to(real_path(folder)):
+    if not links and not real_path(path).is_relative_to(real_path(folder)):
         raise BadInput(f"{path}: leads out of {folder} by a link; put the file itself there")
     return path
 
@@ -167,6 +172,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     content, replaced = holder / "content", holder / "replaced"
     with refusals_told(path):
         holder.mkdir(parents=True, exist_ok=True)
+    ours = (LOCK, content.name, replaced.name)
+    for found in sorted(holder.iterdir()):
+        if found.name not in ours and not found.name.startswith(f".{content.name}."):
+            raise BadInput(f"{holder}: is needed for {path} and holds {found.name}; move it away")
     with sole_writer(holder, shown=path):
         try:
             with refusals_told(path):

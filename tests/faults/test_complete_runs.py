@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from damage import forget_digests
 from learning_world import LearningWorld
 
 from lemon import learning
+from lemon.errors import BadInput
 from lemon.learning import learn
 from lemon.presets import Project
 
@@ -145,7 +147,7 @@ LOST = {
 
 @pytest.mark.parametrize("lose", [Path.unlink, flip], ids=["gone", "damaged"])
 @pytest.mark.parametrize(("run", "name"), [(run, name) for run in LOST for name in LOST[run]])
-def test_a_run_that_lacks_a_file_is_learned_again(
+def test_a_file_that_is_gone_is_learned_again_and_a_damaged_one_refused(
     run: str,
     name: str,
     lose: Callable[[Path], None],
@@ -158,6 +160,11 @@ def test_a_run_that_lacks_a_file_is_learned_again(
     out = Path(shutil.copytree(complete[run], tmp_path / "run"))
     lose(out / name)
     forget_digests()
+    if lose is flip:
+        with pytest.raises(BadInput, match=re.escape(Path(name).name)):
+            learn(project, run, learning_world.source, learning_world.text, out)
+        (out / name).unlink()
+        forget_digests()
     learn(project, run, learning_world.source, learning_world.text, out)
     assert DONE not in capsys.readouterr().err
     same_results(out, complete[run])

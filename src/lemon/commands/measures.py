@@ -136,7 +136,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         mend = "`lemon prepare text` writes it"
         require_file(arguments.heldout / "manifest.json", "manifest of packed text", mend)
     require_writable(arguments.out)
-    with own_folder(arguments.out, owner_of_outcomes(arguments.model)):
+    with own_folder(arguments.out, owner_of_outcomes(arguments.model, arguments.out)):
         from lemon.evaluation.harness import evaluate
 
         evaluate(
@@ -169,7 +169,7 @@ def _cka(arguments: argparse.Namespace) -> None:
     if text is not None:
         mend = "`lemon prepare text` writes it"
         require_file(text / "manifest.json", "manifest of packed text", mend)
-    require_output(arguments.out, ".csv")
+    require_output(arguments.out, ".csv", "layer,")
     if text is None:
         write_cka(arguments.source, arguments.component, arguments.out, arguments.debiased)
         return

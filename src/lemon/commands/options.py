@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.presets import Project, load_project
 
+MARKED_CHARACTERS = 1 << 16
 Commands = Any  # what argparse's add_subparsers returns; its type is private
 Run = Callable[[argparse.Namespace], None]
 
@@ -99,24 +98,27 @@ def require_file(path: Path, what: str, mend: str) -> Path:
     return path
 
 
-def require_output(path: Path, suffix: str, key: str | None = None) -> Path:
+def require_output(path: Path, suffix: str, mark: str) -> Path:
     """The path of a file that is to be written, once it is seen to replace none of another kind.
 
     Args:
         path: the file.
         suffix: that files of this kind have.
-        key: that JSON files of this kind have.
+        mark: that the beginning of every file of this kind holds.
 
     Raises:
-        BadInput: the name ends otherwise, another JSON file lies there, or the folder may not be
+        BadInput: the name ends otherwise, another file lies there, or the folder may not be
             written.
     """
     if path.suffix != suffix or path.is_dir():
         raise BadInput(f"{path}: the file to write is a {suffix} file; end its name with {suffix}")
-    if key is not None and path.is_file():
-        with contextlib.suppress(ValueError, OSError, RecursionError):
-            if key not in json.loads(path.read_text(encoding="utf-8")):
-                raise BadInput(f"{path}: is a file of another kind; name another place")
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if mark not in file.read(MARKED_CHARACTERS):
+                raise BadInput(
+                    f"{path}: holds something else than this command writes; nothing was changed. "
+                    "Move it away, or name another file"
+                )
     return require_writable(path)
 
 

@@ -87,7 +87,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
     if mirror is not None and (source is not None or arguments.cache is not None):
         raise BadInput("--mirror takes neither --source nor --cache; leave them out")
     project = project_of(arguments)
-    require_writable(mirror) if out is None else require_output(out, ".json", "assets")
+    require_writable(mirror) if out is None else require_output(out, ".json", '"assets"')
     needed = project.needed_assets()
     # Packaged rows are read out of an asset, and a random source gets generated ones.
     rows, random = project.preset.evaluation.source, project.preset.source.kind == "random"

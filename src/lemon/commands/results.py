@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+from pathlib import Path
 
 from lemon.commands.options import (
     Commands,
@@ -79,6 +80,7 @@ def _table(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     _require_runs(project, arguments)
     require_writable(arguments.out)
+    _require_rendered(arguments.out, arguments.table)
     from lemon.reporting.tables import write_table
 
     write_table(project, arguments.table, arguments.runs, arguments.out)
@@ -100,7 +102,7 @@ def _report(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     if not arguments.results.is_dir():
         raise BadInput(f"{arguments.results}: no such folder of results; `make all` fills one")
-    require_output(arguments.out, ".html")
+    require_output(arguments.out, ".html", "LEMON reproduced")
     from lemon.reporting.report import write_report
 
     write_report(project, arguments.results, arguments.out)
@@ -109,7 +111,10 @@ def _report(arguments: argparse.Namespace) -> None:
 def _track(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     _require_runs(project, arguments)
-    require_writable(arguments.out)
+    if arguments.out.parent.name == "tracking":  # ours, also where the file is damaged
+        require_writable(arguments.out)
+    else:
+        require_output(arguments.out, ".json", '"status"')
     from lemon.tracking import track
 
     track(project, arguments.table, arguments.runs, arguments.results, arguments.out)
@@ -135,6 +140,16 @@ def _require_free(port: int) -> None:
             raise BadInput(
                 f"--port {port}: nothing can be served there ({error.strerror}); name another"
             ) from None
+
+
+def _require_rendered(out: Path, table: str) -> None:
+    """Refuse to replace files of a table's name that no manifest of a table stands beside."""
+    files = sorted(out.glob(f"{table}.*"))
+    if files and not (out / f"{table}.manifest.json").is_file():
+        raise BadInput(
+            f"{files[0]}: would be replaced, and has no {table}.manifest.json beside it; nothing "
+            "was changed. Move it away, or name another folder"
+        )
 
 
 def _require_runs(project: Project, arguments: argparse.Namespace) -> None:

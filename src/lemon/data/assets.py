@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from lemon.data.archive import AssetFiles, FolderFiles, ZipFiles
 from lemon.data.hub import download_from_hub
@@ -40,7 +42,7 @@ class LockedAsset:
     sha256: str  # of the archive; of the files' hashes and names for a Hub snapshot
     size: int  # bytes
     path: str  # relative to the cache
-    members: tuple[str, ...]  # patterns of the files that are used
+    members: Annotated[tuple[str, ...], Field(strict=False)]  # patterns of the files that are used
     licence: str
 
 

@@ -17,6 +17,7 @@ from lemon.data.benchmark_rows import BENCHMARKS
 from lemon.errors import BadInput
 from lemon.registry import TASKS
 
+LONGEST_FRONT_MATTER = 1 << 20  # characters; a data set of many configs has 100,000
 CONVERTED = "refs/convert/parquet"
 Splits = dict[str, list[str]]  # files by split
 Configs = dict[str, Splits]
@@ -60,10 +61,16 @@ def front_matter(card: str) -> dict[str, Any]:
     """The YAML block at the head of a README; empty where there is none or it can't be read."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.events import AliasEvent
 
     found = re.match(r"---\r?\n(.*?)\r?\n---\s*(?:\n|$)", card.removeprefix("\ufeff"), re.DOTALL)
+    if found is None or len(found[1]) > LONGEST_FRONT_MATTER:
+        return {}
     try:
-        value = YAML(typ="safe").load(found[1]) if found else None
+        # Aliases may stand for more than fits in memory.
+        if any(isinstance(event, AliasEvent) for event in YAML(pure=True).parse(found[1])):
+            return {}
+        value = YAML(typ="safe").load(found[1])
     except (YAMLError, ValueError, TypeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -123,7 +123,8 @@ class _Work:
                     # Not yet the mirror's own README, which is written last.
                     scratch = place / UNFINISHED_DOWNLOAD / "card"
                     download(pinned, found, [CARD], scratch)
-                    card = front_matter((scratch / CARD).read_text(encoding="utf-8"))
+                    text = (scratch / CARD).read_text(encoding="utf-8", errors="replace")
+                    card = front_matter(text)
                 layouts = [declared(card, names), named(names)]
             else:
                 layouts = [converted(names)]

@@ -141,7 +141,7 @@ def evaluate(
         out / MANIFEST,
         "evaluate",
         files=[out / name for name in sorted(written)],
-        owner=owner_of_outcomes(model_dir),
+        owner=owner_of_outcomes(model_dir, out),
         settings={
             "model": str(model_dir),
             "tasks": list(tasks),

@@ -142,7 +142,10 @@ def read_outcomes(path: Path, key: dict[str, Any]) -> list[Outcome] | None:
         return None
     if metadata.get(KEY) != _canonical(key):
         return None
-    return [Outcome(**row) for row in rows]
+    try:
+        return [Outcome(**row) for row in rows]
+    except TypeError:  # other columns
+        return None
 
 
 def read_sealed(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
@@ -172,7 +175,7 @@ def _type_of(table: pa.Table, column: str) -> pa.DataType | None:
 
 
 def _digest(rows: Sequence[dict[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -23,9 +23,10 @@ from lm_eval.models.utils import (
     postprocess_generated_text,
 )
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import DynamicCache
 
-from lemon.errors import BadInput, WorkFailed
+from lemon.data.pretrained import load_model, load_tokenizer
+from lemon.errors import BadInput
 from lemon.evaluation.token_tree import TokenTree, common_beginning
 
 if TYPE_CHECKING:
@@ -274,22 +275,12 @@ def token_log_likelihoods(
 
 
 def load_language_model(model_dir: Path, dtype: str, device: str, batch_size: int) -> PrefixLM:
-    """Load a model folder for evaluation, without any network.
-
-    Raises:
-        WorkFailed: the model doesn't fit in memory.
-    """
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            model_dir,
-            dtype=getattr(torch, dtype),
-            attn_implementation="sdpa",
-            device_map=device,
-            local_files_only=True,
-        )
-    except (MemoryError, torch.OutOfMemoryError):
-        raise WorkFailed(
-            f"{model_dir}: the model doesn't fit in the memory of device {device}"
-        ) from None
-    tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+    """Load a model folder for evaluation; raises as `load_model` and `load_tokenizer`."""
+    model = load_model(
+        model_dir,
+        dtype=getattr(torch, dtype),
+        attn_implementation="sdpa",
+        device_map=device,
+    )
+    tokenizer = load_tokenizer(model_dir, model.config.vocab_size)
     return PrefixLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)

@@ -23,7 +23,7 @@ from lemon.learning.checkpoints import Checkpoints
 from lemon.learning.loop import Learner
 from lemon.learning.mask_table import write_masks
 from lemon.learning.mixture import batches_of
-from lemon.manifest import MANIFEST, checked_file, read_manifest, write_manifest
+from lemon.manifest import MANIFEST, checked_file, listed_files, read_manifest, write_manifest
 from lemon.methods import (
     leading_blocks,
     require_source,
@@ -154,17 +154,27 @@ def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | 
     """Whether a run of these settings and inputs has ended, and all that it wrote is there.
 
     A workflow that was killed before it noted the end of a run asks for it once more.
+
+    Raises:
+        BadInput: it has ended, and a file is damaged.
     """
-    try:
-        manifest: dict[str, Any] = read_manifest(out / MANIFEST)
-        if (manifest.get("key"), manifest.get("inputs")) != (key, inputs):
-            return False
-        for name in manifest["files"]:
-            checked_file(out / name, out / MANIFEST)
-        if own_weights is not None:
-            Checkpoint(out / own_weights).digest()
-    except BadInput:
+    if not (out / MANIFEST).is_file():
         return False
+    manifest: dict[str, Any] = read_manifest(out / MANIFEST)
+    if (manifest.get("key"), manifest.get("inputs")) != (key, inputs):
+        return False
+    needed = [out / name for name in manifest["files"]]
+    if own_weights is not None:
+        own = out / own_weights
+        needed += [own / name for name in (MANIFEST, *(listed_files(own / MANIFEST) or {}))]
+    gone = [path for path in needed if not path.is_file()]
+    if gone:
+        print(f"{gone[0]}: is gone, so the run is learned again", file=sys.stderr)
+        return False
+    for name in manifest["files"]:
+        checked_file(out / name, out / MANIFEST)
+    if own_weights is not None:
+        Checkpoint(out / own_weights).digest()
     return True
 
 

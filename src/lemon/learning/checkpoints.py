@@ -28,6 +28,8 @@ class Checkpoints:
     continued from, and is removed when the first new one is written.
     """
 
+    _own: list[Path]  # oldest first
+
     def __init__(self, folder: Path, key: str) -> None:
         """Args:
         folder: made when the first checkpoint is written.
@@ -35,15 +37,16 @@ class Checkpoints:
         """
         self._folder = folder
         self._key = key
+        self._own = []
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write the state after `step` steps, then drop all but the newest two.
+        """Write the state after `step` steps, then drop all but this and the one before.
 
         Raises:
             BadInput, WorkFailed: the folder may not be written, or the disk is full; the earlier
                 checkpoints stay.
         """
-        path = self._folder / f"step-{step:08d}.pt"
+        path = self._folder / f"step-{step:08d}"
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             written = _HashingFile(file)
             try:
@@ -52,9 +55,12 @@ class Checkpoints:
                 if written.failure is None:
                     raise
                 raise storage_error(written.failure, path) from written.failure
-        named = path.rename(path.with_stem(f"{path.stem}-{written.sha256.hexdigest()[:16]}"))
-        for old in self._newest_first()[KEPT:]:
-            old.unlink()
+        # Until now the file has a name that nobody reads.
+        named = path.rename(f"{path}-{written.sha256.hexdigest()[:16]}.pt")
+        self._own = [*(old for old in self._own if old != named), named][-KEPT:]
+        for other in self._folder.glob("step-*"):
+            if other not in self._own:
+                other.unlink()
         return named
 
     def newest(self) -> dict[str, Any] | None:
@@ -63,9 +69,10 @@ class Checkpoints:
             state = _read(path)
             if isinstance(state, str):
                 print(f"{path}: {state}, removed", file=sys.stderr)
+                path.unlink()
             elif state["key"] == self._key:
+                self._own = [path]
                 return state
-            path.unlink()
         return None
 
     def newest_path(self) -> Path | None:
@@ -74,7 +81,8 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         found = [path for path in self._folder.glob("step-*.pt") if NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: path.name[:13], reverse=True)
+        # Names without a digest are of an earlier version, and taken where there is no other.
+        return sorted(found, key=lambda path: ("-" in path.stem[5:], path.name[:13]), reverse=True)
 
 
 class _HashingFile:

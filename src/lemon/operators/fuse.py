@@ -41,7 +41,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
     started = time.monotonic()
     source = Checkpoint(source_dir)
     metadata = read_metadata(operators_file)
-    owner = owner_of_fused(operators_file)
+    owner = owner_of_fused(operators_file, out_dir)
     require_replaceable(out_dir, owner)
     if (
         metadata.source != source.shape

@@ -90,7 +90,7 @@ def _entry(project: Project, name: str, results: Path) -> ReportEntry:
         return ReportEntry(name, spec.title)
     made_by = folder / f"{name}.manifest.json"
     commit = (manifest.get("code") or {}).get("commit") or "outside of a checkout"
-    made = f"{commit[:10]}, {manifest['finished'][:10]}"
+    made = f"{commit[:10]}, {str(manifest.get('finished'))[:10]}"
     if spec.is_figure:
         picture_file = checked_file(folder / f"{name}.png", made_by)
         png = base64.b64encode(picture_file.read_bytes()).decode()

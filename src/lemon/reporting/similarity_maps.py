@@ -72,8 +72,11 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
         BadInput: it is missing or no square table of numbers.
     """
     path = runs / map.path
+    manifest = path.with_suffix(".manifest.json")
+    if path.is_file() and not manifest.is_file():
+        raise BadInput(f"{manifest}: no such file; run `lemon cka` for {path} again")
     if path.is_file():
-        checked_file(path, path.with_suffix(".manifest.json"))
+        checked_file(path, manifest)
     try:
         table = pd.read_csv(path, index_col=0)
         matrix = table.to_numpy(dtype=float)

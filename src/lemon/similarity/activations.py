@@ -99,9 +99,10 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
         BadInput: the text was tokenised for another vocabulary.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(source_dir).eval()
+    from lemon.data.pretrained import load_model
+
+    model = load_model(source_dir).eval()
     if text.vocab_size > model.config.vocab_size:
         raise BadInput(
             f"{text.path}: has token ids up to {text.vocab_size - 1}, the model "
