@@ -9,6 +9,7 @@ import json
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -38,8 +39,10 @@ def read_json(path: Path, kind: type[T], fix: str) -> T:
             names the file and the place in it.
     """
     try:
-        size = path.stat().st_size
-        if size > LARGEST_BYTES:
+        state = path.stat()
+        if not S_ISREG(state.st_mode):  # a pipe or device may give no end of text
+            raise BadInput(f"{path}: is no file; {fix}")
+        if (size := state.st_size) > LARGEST_BYTES:
             raise BadInput(f"{path}: {size} bytes are too many for a file of this kind; {fix}")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -60,7 +63,7 @@ def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
             raise BadInput(f"{where}: is not JSON ({first['ctx']['error']}); {fix}") from None
-        place = ".".join(map(str, first["loc"]))[:100]
+        place = ".".join(map(str, first["loc"]))[:100].replace("\n", " ")
         message = f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
         raise BadInput(f"{where}: {message}; {fix}") from None
 

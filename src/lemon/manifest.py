@@ -18,9 +18,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from typing_extensions import TypedDict
 
 from lemon.errors import BadInput
 from lemon.json_file import Absent, checked, read_json
@@ -42,6 +43,38 @@ FORMAT_VERSION = 2  # 1 had no digest of its own
 REMAKE = "remove it and run the step that writes it again"
 
 
+def _is_a_time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return text
+
+
+class FindingSaid(TypedDict):
+    """What the manifest of a figure says of a finding, as far as it is read."""
+
+    claim: str | None
+    statement: str
+    measured: str
+    verdict: str | None
+
+
+class VerdictSaid(TypedDict):
+    """A verdict inside that of an ordering."""
+
+    verdict: str
+
+
+class OrderingSaid(TypedDict):
+    """What the manifest of a table says of an ordering that was tested, as far as it is read."""
+
+    claim: str | None
+    verdict: str
+    published_difference: float | None
+    first_runs: Annotated[list[str], Field(min_length=1)]
+    second_runs: Annotated[list[str], Field(min_length=1)]
+    perplexity: VerdictSaid | None
+
+
 class ManifestFields(BaseModel):
     """The types of what the program reads in manifests; each stage adds fields of its own."""
 
@@ -56,13 +89,14 @@ class ManifestFields(BaseModel):
     inputs: dict[str, str] = {}
     seed: int | None = None
     code: dict[str, str | None] = {}
-    wall_s: float = 0.0
-    finished: str | None = None
+    wall_s: FiniteFloat = 0.0
+    peak_memory_bytes: int = 0
+    finished: Annotated[str, AfterValidator(_is_a_time)] | None = None
     weights: str | None = None
     tensors: dict[str, str] = {}
     tasks: dict[str, dict[str, Any]] = {}
-    findings: list[dict[str, Any]] = []
-    comparisons: list[dict[str, Any]] = []
+    findings: list[FindingSaid] = []
+    comparisons: list[OrderingSaid] = []
 
 
 def write_manifest(
