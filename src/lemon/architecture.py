@@ -118,7 +118,8 @@ class LlamaShape:
         """
         if config.get("model_type") != "llama":
             raise BadInput(
-                f"model_type is {config.get('model_type')!r}; only 'llama' models are supported"
+                f"model_type is {str(config.get('model_type'))[:40]!r}; only 'llama' models are "
+                "supported"
             )
         for flag in ("attention_bias", "mlp_bias"):
             if config.get(flag):

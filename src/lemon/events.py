@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, FiniteFloat, with_config
 from typing_extensions import TypedDict
 
 from lemon.errors import BadInput
@@ -21,7 +21,7 @@ class Event(TypedDict):
 
     step: int
     tokens: int
-    wall_s: float
+    wall_s: FiniteFloat
     name: str
     value: float
 

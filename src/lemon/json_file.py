@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -38,8 +39,10 @@ def read_json(path: Path, kind: type[T], fix: str, largest: int = LARGEST_BYTES)
             names the file and the place in it.
     """
     try:
-        size = path.stat().st_size
-        if size > largest:
+        state = path.stat()
+        if not S_ISREG(state.st_mode):  # a pipe or device may give no end of text
+            raise BadInput(f"{path}: is no file; {fix}")
+        if (size := state.st_size) > largest:
             raise BadInput(f"{path}: {size} bytes are too many for a file of this kind; {fix}")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -65,7 +68,7 @@ def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
 
 def _first_mistake(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))[:100]
+    place = ".".join(map(str, first["loc"]))[:100].replace("\n", " ")
     return f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
 
 

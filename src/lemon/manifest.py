@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 from typing_extensions import TypedDict
 
 from lemon.errors import BadInput
@@ -44,8 +44,14 @@ LARGEST_MANIFEST = 4 * 2**20  # bytes; that of a model of 7B has 60 KB
 REMAKE = "remove it and run the step that writes it again"
 
 
-class FindingFields(TypedDict):
-    """What is read of a statement behind a figure."""
+def _is_a_time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return text
+
+
+class FindingSaid(TypedDict):
+    """What the manifest of a figure says of a finding, as far as it is read."""
 
     claim: str | None
     statement: str
@@ -53,15 +59,21 @@ class FindingFields(TypedDict):
     verdict: str | None
 
 
-class ComparisonFields(TypedDict):
-    """What is read of an ordering that a table tests."""
+class VerdictSaid(TypedDict):
+    """A verdict inside that of an ordering."""
+
+    verdict: str
+
+
+class OrderingSaid(TypedDict):
+    """What the manifest of a table says of an ordering that was tested, as far as it is read."""
 
     claim: str | None
     verdict: str
-    perplexity: dict[str, Any] | None
+    published_difference: float | None
     first_runs: Annotated[list[str], Field(min_length=1)]
     second_runs: Annotated[list[str], Field(min_length=1)]
-    published_difference: float | None
+    perplexity: VerdictSaid | None
 
 
 class ManifestFields(BaseModel):
@@ -78,14 +90,14 @@ class ManifestFields(BaseModel):
     inputs: dict[str, str] = {}
     seed: int | None = None
     code: dict[str, str | None] = {}
-    wall_s: float = 0.0
-    finished: Annotated[datetime, Field(strict=False)] | None = None
-    peak_memory_bytes: float = 0.0
+    wall_s: FiniteFloat = 0.0
+    peak_memory_bytes: int = 0
+    finished: Annotated[str, AfterValidator(_is_a_time)] | None = None
     weights: str | None = None
     tensors: dict[str, str] = {}
     tasks: dict[str, dict[str, Any]] = {}
-    findings: list[FindingFields] = []
-    comparisons: list[ComparisonFields] = []
+    findings: list[FindingSaid] = []
+    comparisons: list[OrderingSaid] = []
 
 
 def write_manifest(

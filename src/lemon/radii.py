@@ -26,7 +26,10 @@ class Radii:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if type(value) is not int or value < 1:
-                raise BadInput(f"receptive field {name} is {value!r}; it must be at least 1")
+                raise BadInput(
+                    f"receptive field {name} is {str(value)[:40]}; it must be a whole number of at "
+                    "least 1"
+                )
 
     def __str__(self) -> str:
         """As the paper writes them, r_a-r_i; r_h is added where it is not r_i."""

@@ -26,6 +26,7 @@ from lemon.errors import BadInput, LemonError, WorkFailed
 
 LOCK = ".in-use"  # in a folder that several commands write into
 SILENT_WAIT_S, LOOK_EVERY_S = 1.0, 0.1  # while another process holds a lock
+LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters below a folder, and bytes of a part of them
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LONGEST_STEM = 200  # bytes of a file's name inside that of its temporary file; 255 is the end
 
@@ -92,9 +93,12 @@ def inside(folder: Path, name: str, *, links: bool = False) -> Path:
             name of ours has.
     """
     parts = PurePosixPath(name).parts
-    plain = name.isprintable() and "\\" not in name and "\0" not in name
+    plain = name.isprintable() and "\\" not in name and len(name) <= LONGEST_PATH
+    plain = plain and all(len(part.encode()) <= LONGEST_NAME for part in parts)
     if not (plain and parts) or ".." in parts or name.startswith("/"):
-        raise BadInput(f"{folder}: {name!r} is no name of a file inside this folder; take it out")
+        raise BadInput(
+            f"{folder}: {name[:100]!r} is no name of a file inside this folder; take it out"
+        )
     path = folder / name
     if not links and not real_path(path).is_relative_to(real_path(folder)):
         raise BadInput(f"{path}: leads out of {folder} by a link; put the file itself there")

@@ -132,8 +132,8 @@ def _reproduced(
     return Record(
         key=f"{project.preset_name}/{table}/{result.run}",
         name=f"{name}, seed {run.seed}" if len(row.results) > 1 else name,
-        started_ms=_started_ms(first),
-        ended_ms=_finished_ms(evaluation),
+        started_ms=_started_ms(first, runs / result.run),
+        ended_ms=_finished_ms(evaluation, runs / result.run),
         params=run_parameters(project, result.run, project.table_suites(table)),
         tags=texts(
             {
@@ -201,8 +201,8 @@ def _summary(project: Project, table: str, results: Path) -> Record:
     return Record(
         key=f"{project.preset_name}/{table}",
         name=f"{table}: files and pictures",
-        started_ms=_started_ms(manifest),
-        ended_ms=_finished_ms(manifest),
+        started_ms=_started_ms(manifest, path),
+        ended_ms=_finished_ms(manifest, path),
         tags=texts(
             {
                 "source": SUMMARY,
@@ -253,15 +253,15 @@ def _manifest_if_there(path: Path) -> dict[str, Any] | None:
     return read_manifest(path) if path.is_file() else None
 
 
-def _finished_ms(manifest: dict[str, Any]) -> int:
+def _finished_ms(manifest: dict[str, Any], place: Path) -> int:
     finished = manifest.get("finished")
     if finished is None:
         raise BadInput(
-            f"a manifest of stage {manifest.get('stage')!r} says no time 'finished'; "
-            "it was not written by this program, remove it and rerun"
+            f"{place}: the manifest of stage {manifest.get('stage')} says no time `finished`; it "
+            "was not written by this program, remove it and rerun"
         )
     return round(1000 * datetime.fromisoformat(finished).timestamp())
 
 
-def _started_ms(manifest: dict[str, Any]) -> int:
-    return _finished_ms(manifest) - round(1000 * float(manifest.get("wall_s", 0)))
+def _started_ms(manifest: dict[str, Any], place: Path) -> int:
+    return _finished_ms(manifest, place) - round(1000 * float(manifest.get("wall_s", 0)))

@@ -90,7 +90,7 @@ def _entry(project: Project, name: str, results: Path) -> ReportEntry:
         return ReportEntry(name, spec.title)
     made_by = folder / f"{name}.manifest.json"
     commit = (manifest.get("code") or {}).get("commit") or "outside of a checkout"
-    made = f"{commit[:10]}, {str(manifest.get('finished'))[:10]}"
+    made = f"{commit[:10]}, {(manifest.get('finished') or 'no date')[:10]}"
     if spec.is_figure:
         picture_file = checked_file(folder / f"{name}.png", made_by)
         png = base64.b64encode(picture_file.read_bytes()).decode()
@@ -116,10 +116,10 @@ def _claims(project: Project, results: Path) -> list[ClaimLine]:
     for name, spec in project.tables.items():
         manifest = _manifest(results / ("figures" if spec.is_figure else "tables"), name) or {}
         for finding in manifest.get("findings", ()):
-            if finding["claim"]:
+            if finding["claim"] in known:
                 lines.append(_line(known, finding["claim"], name, "", str(finding["verdict"])))
         for test in manifest.get("comparisons", ()):
-            if test["claim"]:
+            if test["claim"] in known:
                 verdict = f"{test['verdict']} on the mean"
                 if test["perplexity"]:
                     verdict += f", {test['perplexity']['verdict']} in perplexity"

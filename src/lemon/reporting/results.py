@@ -135,7 +135,7 @@ def _merged(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     """One manifest for all suites of a run."""
     tasks = {name: task for one in manifests for name, task in one.get("tasks", {}).items()}
     inputs = {name: digest for one in manifests for name, digest in one.get("inputs", {}).items()}
-    finished = [one["finished"] for one in manifests if "finished" in one]
+    finished = [one["finished"] for one in manifests if one.get("finished")]
     return {
         **manifests[0],
         "tasks": tasks,

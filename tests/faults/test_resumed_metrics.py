@@ -1,0 +1,218 @@
+"""`metrics.jsonl` of a run that was cut short: every event of every step, once, and no gap."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from learning_world import LearningWorld
+
+from lemon.errors import BadInput
+from lemon.events import Event, read_events
+from lemon.learning import learn
+from lemon.learning.checkpoints import Checkpoints
+from lemon.learning.progress import Metrics
+
+RUN, STEPS = "lemon-cut-75", 6
+NAME = "metrics.jsonl"
+
+
+class Cut(Exception):
+    """Stands for a kill."""
+
+
+Learn = Callable[..., None]
+
+
+@pytest.fixture
+def run(learning_world: LearningWorld, monkeypatch: pytest.MonkeyPatch) -> Learn:
+    """Learns into a folder; `until` a step whose events are written, where it is cut short."""
+
+    def run(out: Path, run: str = RUN, every: int = 2, until: int | None = None) -> None:
+        project = learning_world.project(steps=STEPS, checkpoint_every=every)
+        write = Metrics.write
+
+        def write_or_cut(self: Metrics, step: int, *rest: Any) -> None:
+            write(self, step, *rest)
+            if step == until:
+                raise Cut
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Metrics, "write", write_or_cut)
+            try:
+                learn(project, run, learning_world.source, learning_world.text, out)
+            except Cut:
+                assert not (out / "manifest.json").exists()
+
+    return run
+
+
+def values(out: Path) -> dict[tuple[int, str], float]:
+    """The value of every event but those that are times; each event is there once."""
+    events = read_events(out / NAME)
+    counts = Counter((event["step"], event["name"]) for event in events)
+    assert set(counts.values()) == {1}
+    assert {event["step"] for event in events} >= set(range(1, STEPS + 1))
+    assert [event["step"] for event in events] == sorted(event["step"] for event in events)
+    return {
+        (event["step"], event["name"]): event["value"]
+        for event in events
+        if event["name"] != "train/tokens_per_s"
+    }
+
+
+@pytest.fixture
+def whole(run: Learn, tmp_path: Path) -> dict[tuple[int, str], float]:
+    """The events of a run that nothing has cut short."""
+    run(tmp_path / "whole")
+    return values(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("every", "until"),
+    [(4, 1), (4, 3), (2, 2), (2, 3), (2, 5), (STEPS, STEPS)],
+    ids=lambda value: str(value),
+)
+def test_a_kill_at_any_step(
+    every: int, until: int, run: Learn, whole: dict[Any, float], tmp_path: Path
+) -> None:
+    """Before the first checkpoint, at one, and behind one."""
+    out = tmp_path / "cut"
+    run(out, every=every, until=until)
+    run(out, every=every)
+    assert values(out) == whole
+
+
+def test_many_kills(run: Learn, whole: dict[Any, float], tmp_path: Path) -> None:
+    out = tmp_path / "cut"
+    for until in (1, 1, 3, 3, 5, 4, 5):
+        run(out, until=until)
+    run(out)
+    assert values(out) == whole
+
+
+def test_masks_have_events_of_their_own(run: Learn, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(whole, run="shear-75")
+    for until in (1, 3):
+        run(cut, run="shear-75", until=until)
+    run(cut, run="shear-75")
+    assert values(cut) == values(whole)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "a cut line": lambda content: content[:-20],
+    "half an event more": lambda content: content + b'{"step": 4, "tok',
+    "lost events": lambda content: b"\n".join(content.split(b"\n")[3:]),
+    "repeated events": lambda content: content + content,
+    "garbage": lambda content: b"\xff\0{" + content,
+    "nothing": lambda content: b"",
+    "another format": lambda content: b"[]\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_checkpoint_knows_the_events_whatever_became_of_the_file(
+    damage: str, run: Learn, whole: dict[Any, float], tmp_path: Path
+) -> None:
+    out = tmp_path / "cut"
+    run(out, until=3)
+    path = out / NAME
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    run(out)
+    assert values(out) == whole
+
+
+def test_the_file_may_be_gone(run: Learn, whole: dict[Any, float], tmp_path: Path) -> None:
+    out = tmp_path / "cut"
+    run(out, until=3)
+    (out / NAME).unlink()
+    run(out)
+    assert values(out) == whole
+
+
+@pytest.fixture
+def earlier(run: Learn, tmp_path: Path) -> Path:
+    """A run cut short behind step 3, whose checkpoint is one of an earlier version."""
+    out = tmp_path / "cut"
+    run(out, until=3)
+    [path] = (out / "checkpoints").iterdir()
+    state = torch.load(path, weights_only=True)
+    del state["events"]
+    torch.save(state, out / "checkpoints" / "step-00000002.pt")
+    path.unlink()
+    return out
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(
+    earlier: Path, run: Learn, whole: dict[Any, float]
+) -> None:
+    """The events come from the file, those that an early kill repeated once."""
+    path = earlier / NAME
+    first, *_ = path.read_text().splitlines(keepends=True)
+    path.write_text(first + path.read_text() + '{"step": 4, "tok')
+    run(earlier)
+    assert values(earlier) == whole
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_gap_before_a_checkpoint_of_an_earlier_version_is_refused(
+    lost: int, earlier: Path, run: Learn
+) -> None:
+    path = earlier / NAME
+    kept = [event for event in read_events(path) if event["step"] != lost]
+    path.write_text("".join(json.dumps(event) + "\n" for event in kept))
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match=rf"{NAME}: lacks the events of step {lost} .*step 2; put"):
+        run(earlier)
+    assert path.read_bytes() == before
+    assert (earlier / "checkpoints" / "step-00000002.pt").is_file()
+
+
+def test_a_line_is_cut_by_a_kill_alone(run: Learn, tmp_path: Path) -> None:
+    """Behind the end of a run nothing may be lacking."""
+    run(tmp_path / "run", until=3)
+    path = tmp_path / "run" / NAME
+    whole = read_events(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert read_events(path) == whole[:-1]
+    run(tmp_path / "run")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(BadInput, match=f"{path}: is damaged"):
+        read_events(path)
+
+
+EVENT = {"step": 1, "tokens": 9, "wall_s": 1.0, "name": "train/loss", "value": 2.0}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({**EVENT, key: None} for key in Event.__required_keys__),
+        *({k: v for k, v in EVENT.items() if k != key} for key in Event.__required_keys__),
+        *({**EVENT, "step": value} for value in (True, "1", 1.5, [1], {})),
+        *({**EVENT, "value": value} for value in ("2.0", [], True)),
+        *([], None, 3, "x"),
+    ],
+    ids=str,
+)
+def test_a_line_of_other_types_is_refused_with_its_number(odd: Any, tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    path.write_text(f"{json.dumps(EVENT)}\n{json.dumps(odd)}\n{json.dumps(EVENT)}\n")
+    with pytest.raises(BadInput, match=rf"{NAME}:2: "):
+        read_events(path)
+
+
+def test_a_checkpoint_that_holds_other_things_is_passed_over(tmp_path: Path, capsys: Any) -> None:
+    store = Checkpoints(tmp_path, key="k")
+    store.save(1, {})
+    for step, odd in enumerate(([1], {"key": "k"}, torch.ones(3), "x", 3), start=2):
+        torch.save(odd, tmp_path / f"step-{step:08d}.pt")
+    state = store.newest()
+    assert state is not None and state["step"] == 1
+    assert capsys.readouterr().err.count("not a checkpoint of this program, removed") == 5
