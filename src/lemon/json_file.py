@@ -5,6 +5,7 @@ Every JSON file that the program reads comes through here. No torch is imported.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
@@ -63,21 +64,14 @@ def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
             raise BadInput(f"{where}: is not JSON ({first['ctx']['error']}); {fix}") from None
-        raise BadInput(f"{where}: {_first_mistake(error)}; {fix}") from None
-
-
-def _first_mistake(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))[:100].replace("\n", " ")
-    return f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
+        place = ".".join(map(str, first["loc"]))[:100].replace("\n", " ")
+        message = f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
+        raise BadInput(f"{where}: {message}; {fix}") from None
 
 
 def checked(value: Any, kind: type[T], where: str, fix: str) -> T:
     """JSON values, once their types are seen to be those of `kind`; raises as `read_json`."""
-    try:
-        return _adapter(cast(Hashable, kind)).validate_python(value)
-    except ValidationError as error:
-        raise BadInput(f"{where}: {_first_mistake(error)}; {fix}") from None
+    return parse_json(json.dumps(value), kind, where, fix)
 
 
 @cache
