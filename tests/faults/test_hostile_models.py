@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from command_world import CommandWorld
 from models import random_operators
 from odd_json import TEXTS, changed, require_refusals, require_told, text_of
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint
+from lemon.data.tokenization import require_tokenizer
 from lemon.errors import BadInput
 from lemon.operators.file import load_operators, read_metadata, save_operators
 
@@ -112,3 +115,50 @@ def test_the_metadata_of_operators(model: Path, tmp_path: Path) -> None:
     for key in metadata.keys() - {"format"}:  # which other readers ask for
         save_file(tensors, path, metadata={k: v for k, v in metadata.items() if k != key})
         assert require_told(path, path.read_bytes(), read, f"no {key}")
+
+
+def test_the_tokenizer_of_a_model(model: Path) -> None:
+    path = model / "tokenizer.json"
+    content = json.loads(path.read_bytes())
+    tokens = {token: id for token, id in content["model"]["vocab"].items() if id < 2}
+    path.write_bytes(text_of({**content, "model": {**content["model"], "vocab": tokens}}))
+    require_refusals(path, lambda: require_tokenizer(model))
+    sound = json.loads(path.read_bytes())
+    for id in (272, 10**9, 10**30, -1):  # the embedding has 272 rows
+        for value in (
+            {**sound, "model": {**sound["model"], "vocab": {**tokens, "fox": id}}},
+            {**sound, "added_tokens": [{**sound["added_tokens"][0], "id": id}]},
+        ):
+            assert require_told(path, text_of(value), lambda: require_tokenizer(model), str(id))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_weight_that_is_not_finite(value: float, dtype: torch.dtype, model: Path) -> None:
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(model / WEIGHTS).items()}
+    save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
+    assert Checkpoint(model).digest()
+    for name, place in (("model.norm.weight", (0,)), ("model.embed_tokens.weight", (-1, -1))):
+        sound = weights[name][place].clone()
+        weights[name][place] = value
+        save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
+        with pytest.raises(BadInput, match=rf"{WEIGHTS}: {name} holds values that are not finite"):
+            Checkpoint(model).digest()
+        weights[name][place] = sound
+
+
+@pytest.mark.parametrize("command", ["build", "learn", "fuse", "evaluate"])
+def test_weights_that_are_not_finite_are_found_before_the_work(
+    command: str, world: CommandWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nobody is told to lower the learning rate."""
+    model = Path(shutil.copytree(world.folder / "source", tmp_path / "model"))
+    (model / "manifest.json").unlink()
+    weights = load_file(model / WEIGHTS)
+    weights["model.norm.weight"][3] = float("nan")
+    save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
+    option = "model" if command == "evaluate" else "source"
+    assert world.lemon(command, tmp_path / "out", **{option: str(model)}) == 2
+    told = capsys.readouterr().err
+    assert f"{model / WEIGHTS}: model.norm.weight holds values that are not finite" in told
+    assert "rate" not in told
