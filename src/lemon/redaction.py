@@ -33,6 +33,7 @@ KINDS = (
     r"|tracking|x-amz"
 )
 NAME = rf"(?<![\w-])(?:pass|sig|jwt|sas|[\w-]*(?:{SECRET})|(?:(?:{KINDS})[_-]?)*token)"
+# A value: in quotes, or up to the next parameter, without what closes a bracket or a sentence.
 QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 WORD = r"(?:(?!;\s*[\w ]+=)[^\s&])*[^\s&;,.)\]}>'\"]"
 ASSIGNMENTS = tuple(

@@ -43,7 +43,8 @@ def database_ready(database: Path, opening: Opening, *, schema: str, ours: bool)
         ours: this program chose the place, so that the file is MLflow's or broken.
 
     Raises:
-        WorkFailed: another process works on it for too long, or something else stands there.
+        BadInput: another process works on it for too long.
+        WorkFailed: something else stands there, or it is damaged.
         Exception: why SQLite or `opening` refused the file.
     """
     database = Path(os.path.realpath(database))
