@@ -25,6 +25,7 @@ from typing import Any
 from lemon.errors import BadInput, LemonError, WorkFailed
 
 LOCK = ".in-use"  # in a folder that several commands write into
+MOST_LOST = 1000  # races for a folder that others remove; more are a link that leads nowhere
 SILENT_WAIT_S, LOOK_EVERY_S = 1.0, 0.1  # while another process holds a lock
 LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters below a folder, and bytes of a part of them
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -174,12 +175,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = real_path(path)
     holder = path.with_name(f"{_hidden(path.name)}.partial")
     content, replaced = holder / "content", holder / "replaced"
-    with refusals_told(path):
-        holder.mkdir(parents=True, exist_ok=True)
     ours = (LOCK, content.name, replaced.name)
-    for found in sorted(holder.iterdir()):
-        if found.name not in ours and not found.name.startswith(f".{content.name}."):
-            raise BadInput(f"{holder}: is needed for {path} and holds {found.name}; move it away")
+    with refusals_told(path), suppress(FileNotFoundError):  # another process may be removing it
+        for found in sorted(holder.iterdir()):
+            if found.name not in ours and not found.name.startswith(f".{content.name}."):
+                raise BadInput(
+                    f"{holder}: is needed for {path} and holds {found.name}; move it away"
+                )
     with sole_writer(holder, shown=path):
         try:
             with refusals_told(path):
@@ -229,13 +231,16 @@ def held(lock: Path, shown: Path, wait_s: float = 0.0) -> Iterator[None]:
 
 def _locked(lock: Path, shown: Path, wait_s: float) -> int:
     """The descriptor of a lock file that this process now holds."""
-    started, said = time.monotonic(), False
+    started, said, lost = time.monotonic(), False, 0
     while True:
-        lock.parent.mkdir(parents=True, exist_ok=True)
         try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
-        except FileNotFoundError:  # the other process has just removed the folder
-            continue
+        except (FileNotFoundError, FileExistsError):
+            lost += 1
+            if lost > MOST_LOST:
+                raise
+            continue  # the other process has just removed the folder
         if try_lock(file):
             # The process that held it may have removed the file, and a third made a new one.
             with suppress(FileNotFoundError):

@@ -172,7 +172,7 @@ def test_a_users_file_in_a_folder_of_ours_keeps_it_from_being_replaced(
             note.write_text("precious")
         before = tree(tmp_path)
         assert world.lemon(command, out) == 2, name
-        assert f"holds {name}, which this program did not write" in capsys.readouterr().err
+        assert f"holds {name}, which is not among the files that its" in capsys.readouterr().err
         assert tree(tmp_path) == before, number
 
 
@@ -235,6 +235,23 @@ def test_a_lock_that_leads_elsewhere_is_not_written(tmp_path: Path) -> None:
     ):
         pass
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_link_that_leads_nowhere_is_told(
+    command: str, world: CommandWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One to what is not there may be written through; one to itself may not."""
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "gone").symlink_to(tmp_path / "chapter" / "out")
+    for out in (tmp_path / "circle", tmp_path / "circle" / "out"):
+        assert world.lemon(command, out) != 0
+        told = capsys.readouterr().err
+        assert told.count("lemon: error:") == 1 and str(out) in told
+    world.lemon(command, tmp_path / "gone")
+    assert capsys.readouterr().err.count("lemon: error:") <= 1
+    assert os.readlink(tmp_path / "circle") == "circle"
+    assert os.readlink(tmp_path / "gone") == str(tmp_path / "chapter" / "out")
 
 
 @pytest.mark.parametrize("place", ["/", "/new/..", "/.."])

@@ -17,6 +17,7 @@ from lemon.events import Event, read_events
 from lemon.learning import learn
 from lemon.learning.checkpoints import Checkpoints
 from lemon.learning.progress import Metrics
+from lemon.provenance import file_digest
 
 RUN, STEPS = "lemon-cut-75", 6
 NAME = "metrics.jsonl"
@@ -212,7 +213,9 @@ def test_a_checkpoint_that_holds_other_things_is_passed_over(tmp_path: Path, cap
     store = Checkpoints(tmp_path, key="k")
     store.save(1, {})
     for step, odd in enumerate(([1], {"key": "k"}, torch.ones(3), "x", 3), start=2):
-        torch.save(odd, tmp_path / f"step-{step:08d}.pt")
+        path = tmp_path / "odd"
+        torch.save(odd, path)
+        path.rename(tmp_path / f"step-{step:08d}-{file_digest(path)[:16]}.pt")
     state = store.newest()
     assert state is not None and state["step"] == 1
     assert capsys.readouterr().err.count("not a checkpoint of this program, removed") == 5

@@ -21,7 +21,7 @@ from lemon.data.mirror import make_mirror
 from lemon.data.mirror_source import fetch_from_mirror
 from lemon.errors import BadInput
 from lemon.registry import PypiAsset
-from lemon.storage import LOCK, atomic_folder, sole_writer
+from lemon.storage import LOCK, SILENT_WAIT_S, atomic_folder, sole_writer
 
 HOLD = """
 import sys, time
@@ -69,16 +69,16 @@ def test_one_that_waits_goes_on_when_the_other_is_killed(
     with another_process(tmp_path / "cache") as first, ThreadPoolExecutor(1) as pool:
 
         def wait() -> bool:
-            with sole_writer(tmp_path / "cache", wait=True):
+            with sole_writer(tmp_path / "cache", wait_s=60):
                 return True
 
         waiting = pool.submit(wait)
-        time.sleep(0.5)
+        time.sleep(SILENT_WAIT_S + 0.5)
         assert not waiting.done()
         first.kill()
         assert waiting.result(timeout=30)
     told = capsys.readouterr().err
-    assert told == f"lemon: waiting for another process that writes in {tmp_path / 'cache'}\n"
+    assert told == f"lemon: waiting for another process that writes {tmp_path / 'cache'}\n"
 
 
 def at_once(*works: Callable[[], Any]) -> list[Any]:
