@@ -169,8 +169,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """JSON values with the digest of all the others under `digest`."""
-    return {**content, "digest": _digest_of(content)}
+    """The values as JSON has them, with the digest of all the others under `digest`."""
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return {**plain, "digest": _digest_of(plain)}
 
 
 def require_sealed(content: dict[str, Any], path: Path, fix: str, *, since: bool = True) -> None:

@@ -6,7 +6,6 @@ lock file; the later steps open what they need through the lock.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -100,8 +99,7 @@ def fetch_asset(name: str, asset: Asset, cache: Path) -> LockedAsset:
 def write_lock(out: Path, lock: Lock) -> None:
     """Write a lock file that `read_lock` reads."""
     entries = {name: asdict(entry) for name, entry in lock.items()}
-    content = json.loads(json.dumps({"format": LOCK_FORMAT, "assets": entries}))
-    write_json(out, sealed(content))
+    write_json(out, sealed({"format": LOCK_FORMAT, "assets": entries}))
 
 
 def _fetch_pypi(name: str, asset: PypiAsset, cache: Path) -> LockedAsset:

@@ -9,7 +9,6 @@ A mirror is laid out as
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,8 +96,7 @@ class MirrorManifest:
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""
-        content = json.loads(json.dumps({"format": FORMAT, **asdict(self)}))
-        write_json(path, sealed(content))
+        write_json(path, sealed({"format": FORMAT, **asdict(self)}))
 
 
 def read_mirror(folder: Path) -> MirrorManifest:
