@@ -13,10 +13,10 @@ import torch
 from transformers import LlamaForCausalLM
 
 from lemon.architecture import LlamaShape
-from lemon.learning.objective import distillation_loss
+from lemon.configuration.load import load_project
 from lemon.learning.student import FusedStudent, Teacher
-from lemon.presets import load_project
 from lemon.provenance import peak_memory_bytes
+from lemon.training.objective import distillation_loss
 
 Step = Callable[[], float]
 DTYPE = torch.bfloat16

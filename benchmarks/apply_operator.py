@@ -19,8 +19,8 @@ from _side_by_side import DTYPE, Step, in_turn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lemon.architecture import Axis
+from lemon.configuration.load import load_project
 from lemon.operators.receptive_field import AxisMap
-from lemon.presets import load_project
 from lemon.radii import legal_radii
 
 RADII = (1, 2, 4, 8, 64)

@@ -29,14 +29,14 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lemon.configuration.load import load_project
+from lemon.configuration.methods import TASKS
 from lemon.evaluation.asking import Answers, answered_chunks
 from lemon.evaluation.outcomes import Outcome, judge
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.prompts import Window
 from lemon.evaluation.tasks import Task, opened_tasks
-from lemon.presets import load_project
 from lemon.provenance import peak_memory_bytes
-from lemon.registry import TASKS
 
 TRIED = 6  # documents of a task on which batch sizes are tried, and memory is measured
 

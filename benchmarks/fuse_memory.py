@@ -24,10 +24,10 @@ import numpy as np
 
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import INDEX, Checkpoint
+from lemon.files.tensor_file import write_tensor_file
 from lemon.operators.algebra import Operators, factor_shapes
 from lemon.operators.file import save_operators
 from lemon.radii import Radii
-from lemon.tensor_file import write_tensor_file
 
 ALLOWANCE = 300e6
 BASELINE = 220e6  # the interpreter with torch, of that

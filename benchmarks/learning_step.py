@@ -32,7 +32,7 @@ from lemon.learning.decoder import Decoder
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.source_weights import SourceStack
 from lemon.learning.student import FusedStudent, Teacher
-from lemon.methods import BUILDERS, BuildContext
+from lemon.methods.build import BUILDERS, BuildContext
 
 
 def learning_step(options: argparse.Namespace) -> Step:

@@ -22,14 +22,14 @@ from learning_step import learning_step
 
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.load import load_project
 from lemon.learning.decoder import Decoder
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import Masks
-from lemon.learning.objective import distillation_loss
 from lemon.learning.source_weights import SourceLayers
 from lemon.learning.student import FusedStudent
-from lemon.presets import load_project
+from lemon.training.objective import distillation_loss
 
 CPU = torch.device("cpu")
 DTYPE = torch.bfloat16

@@ -40,8 +40,8 @@ import torch
 
 from lemon.architecture import LlamaShape, layer_tensor_name, tensor_specs
 from lemon.checkpoint import WEIGHTS, Checkpoint
+from lemon.files.tensor_file import write_tensor_file
 from lemon.similarity.cka import cka_matrices
-from lemon.tensor_file import write_tensor_file
 
 FASTER = 8.0
 OVER_BARE = 1.5

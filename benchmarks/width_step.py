@@ -32,12 +32,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.load import load_project
 from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.student import FusedStudent, Teacher
-from lemon.methods import BUILDERS, BuildContext
-from lemon.presets import load_project
+from lemon.methods.build import BUILDERS, BuildContext
 from lemon.radii import Radii
 
 PAPER_TOKENS = 131_072  # 32 sequences of 4096 tokens

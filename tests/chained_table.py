@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lemon.presets import Project
-from lemon.registry import Comparison, Run, TableRow, TableSpec
+from lemon.configuration.methods import Comparison, Run, TableRow, TableSpec
+from lemon.configuration.project import Project
 
 PRUNING_STEPS = 30
 TARGET, LAYERS_IN_PAPER = "depth-75", 24

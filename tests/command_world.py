@@ -11,7 +11,7 @@ from learning_world import CONFIG, LearningWorld
 from task_rows import write_mirror
 
 from lemon.cli import main
-from lemon.data.assets import write_lock
+from lemon.data.fetch.assets import write_lock
 
 # The commands that write a folder, as they are called but for --preset and --out.
 PREPARE = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lemon import manifest
+from lemon.files import manifest
 
 
 def places(path: Path, count: int) -> list[int]:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from lemon.architecture import LAYER_TYPES
-from lemon.figure_entries import FigureSpec
+from lemon.configuration.paper import FigureSpec
+from lemon.configuration.project import Project
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
-from lemon.presets import Project
 from lemon.radii import Radii
 from lemon.similarity.cka import write_map
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from loopback_hub import Files, Hub
 from task_rows import FEWSHOT_FROM, FEWSHOT_ROWS, REPOSITORIES, rows_of
 
-from lemon.data.mirror import make_mirror
-from lemon.registry import HubAsset
+from lemon.configuration.methods import HubAsset
+from lemon.data.mirror.make import make_mirror
 
 CONVERTED = "refs/convert/parquet"
 MODEL = "models/owner/small"

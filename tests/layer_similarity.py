@@ -12,8 +12,8 @@ from roundoff import FLOAT32, sum_off
 
 from lemon.architecture import LlamaShape, layer_tensor_name, tensor_specs
 from lemon.checkpoint import INDEX, Checkpoint
+from lemon.files.tensor_file import write_tensor_file
 from lemon.similarity.gram import CHUNK_ENTRIES
-from lemon.tensor_file import write_tensor_file
 
 NARROW = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "vocab_size": 16}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lemon.data.domains import prepare_text
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.data.source_model import prepare_source
-from lemon.presets import Project, load_project
+from lemon.data.text.domains import prepare_text
 
 CONFIG = Path(__file__).parents[1] / "config"
 

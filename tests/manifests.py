@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lemon.manifest import read_manifest, sealed
+from lemon.files.manifest import read_manifest, sealed
+from lemon.files.storage import write_json
 from lemon.provenance import file_digest
-from lemon.storage import write_json
 
 
 def seal_again(manifest: Path, **changes: object) -> None:

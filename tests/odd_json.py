@@ -11,7 +11,7 @@ from typing import Any
 from damage import forget_digests
 
 from lemon.errors import BadInput
-from lemon.manifest import sealed
+from lemon.files.manifest import sealed
 
 ODD: list[Any] = [
     *(None, True, False, 0, -1, 1.5, 10**30, -(10**400), float("nan"), float("inf")),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from lemon.data.archive import ZipFiles
-from lemon.data.assets import LockedAsset
+from lemon.data.fetch.archive import ZipFiles
+from lemon.data.fetch.assets import LockedAsset
 from lemon.provenance import file_digest
 
 ARC_DOC = {

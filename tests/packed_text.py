@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemon.data.packing import FORMAT, token_dtype, write_rows
-from lemon.manifest import MANIFEST, files_below, write_manifest
+from lemon.data.text.packing import FORMAT, token_dtype, write_rows
+from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.provenance import file_digest
 
 Rows = Mapping[str, NDArray[np.int64]]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fabricated_runs import write_runs
 
-from lemon.presets import load_project
-from lemon.reporting.tables import write_table
-from lemon.tracking import track
+from lemon.configuration.load import load_project
+from lemon.reporting.tables.table import write_table
+from lemon.tracking.replay import track
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = load_project("smoke", REPOSITORY / "config")

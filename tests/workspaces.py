@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from lemon.presets import load_project
+from lemon.configuration.load import load_project
 
 REPOSITORY = Path(__file__).parents[1]
 STAND_IN = Path(__file__).parent / "workflow" / "stand_in"

@@ -18,10 +18,10 @@ from typing_extensions import TypedDict
 
 from lemon.architecture import LlamaShape, TensorSpec, tensor_specs
 from lemon.errors import BadInput
-from lemon.json_file import read_json
-from lemon.manifest import MANIFEST, listed_files, read_manifest, require_digest
-from lemon.storage import inside, write_json
-from lemon.tensor_file import FORMATS, TensorFile, write_tensor_file
+from lemon.files.json_file import read_json
+from lemon.files.manifest import MANIFEST, listed_files, read_manifest, require_digest
+from lemon.files.storage import inside, write_json
+from lemon.files.tensor_file import FORMATS, TensorFile, write_tensor_file
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,8 @@ from pathlib import Path
 from lemon import __version__
 from lemon.commands import measures, models, overview, preparation, results
 from lemon.errors import LemonError
+from lemon.files.storage import storage_error
 from lemon.redaction import without_secrets
-from lemon.storage import storage_error
 
 DESCRIPTION = "Smaller language models from larger ones by linear parameter fusion."
 EPILOGUE = """\

@@ -7,10 +7,10 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lemon.data.assets import default_cache
+from lemon.configuration.methods import Asset, PypiAsset
+from lemon.configuration.project import Project
+from lemon.data.fetch.assets import default_cache
 from lemon.machine import chosen_device, free_bytes, matmul_rate, usable_cores
-from lemon.presets import Project
-from lemon.registry import Asset, PypiAsset
 
 LIBRARIES = ("torch", "transformers", "datasets", "lm-eval", "mlflow", "snakemake", "safetensors")
 

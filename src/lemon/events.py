@@ -9,8 +9,8 @@ from pydantic import ConfigDict, FiniteFloat, with_config
 from typing_extensions import TypedDict
 
 from lemon.errors import BadInput
-from lemon.json_file import parse_json
-from lemon.manifest import checked_file
+from lemon.files.json_file import parse_json
+from lemon.files.manifest import checked_file
 
 LEARN_AGAIN = "remove the run's folder and run it again"
 

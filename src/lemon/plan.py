@@ -12,10 +12,11 @@ from math import ceil, prod
 from pathlib import Path
 
 from lemon.architecture import Axis, LlamaShape, tensor_specs
+from lemon.configuration.methods import METHODS, TASKS, TableSpec
+from lemon.configuration.project import Project
+from lemon.configuration.tasks import ABLATION
 from lemon.machine import chosen_device, free_bytes, matmul_rate
-from lemon.presets import METHODS, TASKS, Project, TableSpec
 from lemon.radii import Radii
-from lemon.suites import ABLATION
 
 EFFICIENCY = 0.6  # of the rate of a large matrix product, by a whole forward or backward pass
 JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights

@@ -21,22 +21,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lemon import manifest
 from lemon.checkpoint import Checkpoint
-from lemon.data.assets import read_lock
-from lemon.data.packing import PackedText
-from lemon.data.row_files import check_rows
-from lemon.data.tokenization import require_tokenizer
+from lemon.configuration.load import load_project
+from lemon.data.fetch.assets import read_lock
+from lemon.data.mirror.check_rows import check_rows
+from lemon.data.text.packing import PackedText
+from lemon.data.text.tokenization import require_tokenizer
 from lemon.errors import LemonError
 from lemon.events import read_events
-from lemon.json_file import read_json
-from lemon.learning.checkpoints import Checkpoints
-from lemon.manifest import read_manifest
+from lemon.files import manifest
+from lemon.files.json_file import read_json
+from lemon.files.manifest import read_manifest
 from lemon.operators.file import load_operators
-from lemon.presets import load_project
-from lemon.reporting.figure_numbers import read_numbers
-from lemon.reporting.records import table_records
-from lemon.reporting.results import read_run
+from lemon.reporting.facts.outcomes import read_run
+from lemon.reporting.figures.figure_numbers import read_numbers
+from lemon.tracking.records import table_records
+from lemon.training.checkpoints import Checkpoints
 
 SUITES = {"outcomes": "ablation", "outcomes-main": "main", "outcomes-dense": "dense"}
 FOLDERS = ("data/smoke", "runs/smoke", "results/smoke")
@@ -107,8 +107,8 @@ def _rendered(project: Any, name: str) -> Any:
 
 
 def _map(path: Path) -> Any:
-    from lemon.figure_entries import SimilarityMap
-    from lemon.reporting.similarity_maps import read_map
+    from lemon.configuration.paper import SimilarityMap
+    from lemon.reporting.facts.similarity_maps import read_map
 
     run, _, of, measure, name = path.relative_to("runs/smoke").parts
     component = name.partition(".")[0]

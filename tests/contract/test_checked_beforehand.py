@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lemon import config_checks, rendering_checks, table_checks
-from lemon.figure_entries import BLOCKS, CLAIMS, PAIRED, SIZES
-from lemon.suites import ABLATION, FOLDERS
+from lemon.configuration import preset_checks as config_checks
+from lemon.configuration import rendering_checks, table_checks
+from lemon.configuration.paper import BLOCKS, CLAIMS, PAIRED, SIZES
+from lemon.configuration.tasks import ABLATION, FOLDERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,8 +21,8 @@ def test_what_can_be_generated() -> None:
 
 
 def test_the_claims_of_figures() -> None:
-    from lemon.reporting.figures import RENDERERS
-    from lemon.reporting.similarity_findings import MEASURED
+    from lemon.reporting.claims.similarity import MEASURED
+    from lemon.reporting.figures.figure import RENDERERS
 
     assert set(CLAIMS["weight_similarity"]) == set(MEASURED)
     assert set(CLAIMS["activation_similarity"]) == set(MEASURED) - {BLOCKS}
@@ -46,7 +47,7 @@ def test_the_names_that_no_table_can_have() -> None:
 
 
 def test_the_columns_of_published_files() -> None:
-    from lemon.registry import TableSpec
+    from lemon.configuration.methods import TableSpec
 
     kinds = TableSpec.model_fields["renderer"].annotation
     assert set(table_checks.COLUMNS) == set(kinds.__args__)  # type: ignore[union-attr]

@@ -90,13 +90,13 @@ def test_exit_codes(
             raise error
         return []
 
-    monkeypatch.setattr("lemon.config_reference.drifted", fail)
+    monkeypatch.setattr("lemon.configuration.generated.drifted", fail)
     assert cli.main(["config", "check"]) == code
     assert capsys.readouterr().err == words
 
 
 def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lemon.config_reference.drifted", lambda config: 1 / 0)
+    monkeypatch.setattr("lemon.configuration.generated.drifted", lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["config", "check"])
 
@@ -139,7 +139,7 @@ def test_config_check_passes_in_the_repository(monkeypatch: pytest.MonkeyPatch) 
 def test_plan_names_every_run_of_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lemon.presets import load_project
+    from lemon.configuration.load import load_project
 
     monkeypatch.chdir(ROOT)
     assert cli.main(["plan", "--preset", "smoke", "--table", "table3"]) == 0

@@ -10,12 +10,12 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from lemon.config import Preset, Section, TextSettings
-from lemon.config_reference import drifted, generated_files, write_generated
+from lemon.configuration.generated import drifted, generated_files, write_generated
+from lemon.configuration.load import load_project
+from lemon.configuration.methods import METHODS, TASKS
+from lemon.configuration.preset import Preset, Section, TextSettings
+from lemon.configuration.preset_yaml import WIDTH, preset_yaml
 from lemon.errors import BadInput
-from lemon.preset_yaml import WIDTH, preset_yaml
-from lemon.presets import load_project
-from lemon.registry import METHODS, TASKS
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(path.stem for path in (ROOT / "config" / "presets").glob("*.yaml"))
@@ -140,14 +140,14 @@ def test_every_setting_has_a_description() -> None:
 
 
 def test_the_known_methods_are_those_that_can_be_built() -> None:
-    from lemon.methods import BUILDERS
+    from lemon.methods.build import BUILDERS
 
     built = {name for name, info in METHODS.items() if info.needs_target and not info.prunes}
     assert built == set(BUILDERS)
 
 
 def test_the_known_tasks_are_those_that_have_a_task_file_and_packaged_rows() -> None:
-    from lemon.data.benchmark_rows import BENCHMARKS
+    from lemon.data.benchmarks.rows import BENCHMARKS
 
     files = {path.stem for path in (ROOT / "src/lemon/evaluation/task_files").glob("*.yaml")}
     assert set(TASKS) == set(BENCHMARKS) == files

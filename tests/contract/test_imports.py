@@ -104,7 +104,7 @@ def test_outside_services_have_one_importer(module: str) -> None:
 def test_learning_and_evaluation_name_no_method(module: str) -> None:
     if part(module) not in STRANGERS:
         return
-    from lemon.registry import METHODS
+    from lemon.configuration.methods import METHODS
 
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     compared = [

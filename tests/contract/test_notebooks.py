@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lemon.presets import load_project
+from lemon.configuration.load import load_project
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from lemon.stages import RULE_VERSIONS
+from lemon.configuration.stages import RULE_VERSIONS
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 ANATOMY = ["input", "output", "log", "benchmark", "wildcard_constraints", "priority"]

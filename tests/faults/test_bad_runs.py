@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from config_mistakes import LAPTOP, RUNS, Mistake, edit, refusal, require_named
 
-from lemon.presets import load_project
+from lemon.configuration.load import load_project
 
 MISTAKES: dict[str, Mistake] = {
     "unknown start": (

@@ -13,10 +13,10 @@ from command_world import tree
 from damage import forget_digests
 from learning_world import LearningWorld
 
-from lemon import learning
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.learning import learn
-from lemon.presets import Project
+from lemon.learning import run as learning
+from lemon.learning.run import learn
 
 STEPS = 4
 RUN = "lemon-cut-75"

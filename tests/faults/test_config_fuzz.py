@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lemon.config_files import Problem, read_yaml
+from lemon.configuration.load import load_project
+from lemon.configuration.runs import read_runs
+from lemon.configuration.yaml_files import Problem, read_yaml
 from lemon.errors import BadInput
-from lemon.presets import load_project
-from lemon.runs_table import read_runs
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILES = ("assets.yaml", "paper.yaml", "runs.tsv", "presets/smoke.yaml")

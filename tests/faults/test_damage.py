@@ -18,19 +18,19 @@ from hub_world import hub_asset
 from learning_world import CONFIG, LearningWorld
 
 from lemon.checkpoint import WEIGHTS, Checkpoint
-from lemon.data.assets import LockedAsset, read_lock, write_lock
-from lemon.data.mirror_manifest import MirroredRows, MirrorManifest, Stamp, read_mirror
-from lemon.data.packing import PackedText
+from lemon.configuration.load import load_project
+from lemon.configuration.paper import FigureSpec
+from lemon.data.fetch.assets import LockedAsset, read_lock, write_lock
+from lemon.data.mirror.manifest import MirroredRows, MirrorManifest, Stamp, read_mirror
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.evaluation.outcomes import Outcome, UnfinishedOutcomes, read_outcomes
 from lemon.evaluation.outcomes import write_outcomes as seal_outcomes
 from lemon.events import read_events
-from lemon.figure_entries import FigureSpec
 from lemon.operators.file import load_operators
-from lemon.presets import load_project
-from lemon.reporting.figure_numbers import FigureNumbers, read_numbers, write_numbers
-from lemon.reporting.results import read_run
-from lemon.reporting.similarity_maps import read_map
+from lemon.reporting.facts.outcomes import read_run
+from lemon.reporting.facts.similarity_maps import read_map
+from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers, write_numbers
 from lemon.similarity.cka import write_cka, write_map
 
 RUN = "lemon-cut-75"

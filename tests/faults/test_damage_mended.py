@@ -14,9 +14,9 @@ from task_rows import write_mirror
 
 from lemon.evaluation.harness import evaluate
 from lemon.evaluation.outcomes import read_sealed
-from lemon.learning import learn
-from lemon.learning.checkpoints import Checkpoints
-from lemon.manifest import MANIFEST, checked_file, read_manifest
+from lemon.files.manifest import MANIFEST, checked_file, read_manifest
+from lemon.learning.run import learn
+from lemon.training.checkpoints import Checkpoints
 
 RUN = "lemon-cut-75"
 

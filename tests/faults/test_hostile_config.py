@@ -91,7 +91,7 @@ def test_what_is_no_text_is_one_mistake(
 
 
 def test_a_byte_order_mark_is_no_mistake(config: Path) -> None:
-    from lemon.presets import load_project
+    from lemon.configuration.load import load_project
 
     as_committed = load_project("smoke", config).digest()
     for path in (config / PAPER, config / "presets" / "smoke.yaml"):

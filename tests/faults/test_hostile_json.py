@@ -15,27 +15,32 @@ from learning_world import CONFIG, LearningWorld
 from odd_json import TEXTS, changed, require_refusals, text_of
 
 from lemon.checkpoint import Checkpoint
-from lemon.data.assets import LockedAsset, open_asset, read_lock, write_lock
-from lemon.data.mirror_manifest import (
+from lemon.configuration.load import load_project
+from lemon.data.fetch.assets import LockedAsset, open_asset, read_lock, write_lock
+from lemon.data.mirror.check_rows import check_rows
+from lemon.data.mirror.manifest import (
     MirroredAsset,
     MirroredRows,
     MirrorManifest,
     Stamp,
     read_mirror,
 )
-from lemon.data.packing import PackedText
-from lemon.data.row_files import check_rows
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
-from lemon.json_file import read_json
-from lemon.manifest import MANIFEST, checked_file, read_manifest, sealed
-from lemon.ownership import own_folder, require_replaceable
-from lemon.presets import load_project
-from lemon.reporting import records
-from lemon.reporting.figure_numbers import FigureNumbers, Finding, read_numbers, write_numbers
+from lemon.files.json_file import read_json
+from lemon.files.manifest import MANIFEST, checked_file, read_manifest, sealed
+from lemon.files.ownership import own_folder, require_replaceable
+from lemon.files.storage import LOCK
+from lemon.reporting.facts.outcomes import read_run
+from lemon.reporting.figures.figure_numbers import (
+    FigureNumbers,
+    Finding,
+    read_numbers,
+    write_numbers,
+)
 from lemon.reporting.report import write_report
-from lemon.reporting.results import read_run
-from lemon.reporting.tables import write_table
-from lemon.storage import LOCK
+from lemon.reporting.tables.table import write_table
+from lemon.tracking import records
 
 
 @pytest.mark.parametrize("what", TEXTS)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint
-from lemon.data.tokenization import require_tokenizer
+from lemon.data.text.tokenization import require_tokenizer
 from lemon.errors import BadInput
 from lemon.operators.file import load_operators, read_metadata, save_operators
 

@@ -12,9 +12,10 @@ import torch
 
 from lemon.errors import WorkFailed
 from lemon.events import read_events
-from lemon.learning import checkpoints, learn
-from lemon.learning.checkpoints import Checkpoints
-from lemon.storage import atomic_file
+from lemon.files.storage import atomic_file
+from lemon.learning.run import learn
+from lemon.training import checkpoints
+from lemon.training.checkpoints import Checkpoints
 
 RUN = "lemon-cut-75"
 LEARN = """
@@ -22,7 +23,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from learning_world import LearningWorld
-from lemon.learning import learn
+from lemon.learning.run import learn
 world = LearningWorld(Path(sys.argv[2]), Path(sys.argv[3]))
 project = world.project(steps=int(sys.argv[5]), checkpoint_every=3)
 learn(project, sys.argv[6], world.source, world.text, Path(sys.argv[4]))
@@ -99,7 +100,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(learning_world, tmp
 
 
 def test_a_loss_that_is_no_number_stops_at_its_step(learning_world, tmp_path, monkeypatch):
-    from lemon.learning import loop
+    from lemon.training import loop
 
     real = loop.distillation_loss
     calls = []

@@ -10,12 +10,12 @@ import pytest
 from command_world import REPLACING, CommandWorld, tree
 from killed import die, killed
 
-from lemon import storage
-from lemon.data.mirror import make_mirror
+from lemon.data.mirror.make import make_mirror
 from lemon.errors import BadInput
 from lemon.evaluation.tasks import SCRATCH
-from lemon.learning.checkpoints import Checkpoints
-from lemon.storage import atomic_file, atomic_folder, write_text
+from lemon.files import storage
+from lemon.files.storage import atomic_file, atomic_folder, write_text
+from lemon.training.checkpoints import Checkpoints
 
 
 def begin_file(path: Path) -> None:

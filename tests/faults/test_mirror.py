@@ -26,9 +26,9 @@ from hub_world import (
 )
 from loopback_hub import CUT, STALL, Hub
 
-from lemon.data.assets import open_asset, read_lock
-from lemon.data.hub_patience import WAITS
-from lemon.data.row_files import check_rows
+from lemon.data.fetch.assets import open_asset, read_lock
+from lemon.data.fetch.hub_patience import WAITS
+from lemon.data.mirror.check_rows import check_rows
 from lemon.errors import BadInput, WorkFailed
 
 

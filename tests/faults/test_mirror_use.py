@@ -14,13 +14,13 @@ from hub_world import (
 )
 from loopback_hub import Hub
 
-from lemon.data.assets import fetch, open_asset, read_lock
-from lemon.data.benchmark_rows import BENCHMARKS
-from lemon.data.mirror import make_mirror
-from lemon.data.mirror_source import fetch_from_mirror
+from lemon.configuration.methods import TASKS
+from lemon.data.benchmarks.rows import BENCHMARKS
+from lemon.data.fetch.assets import fetch, open_asset, read_lock
+from lemon.data.mirror.make import make_mirror
+from lemon.data.mirror.use import fetch_from_mirror
 from lemon.errors import BadInput
 from lemon.evaluation.tasks import opened_tasks
-from lemon.registry import TASKS
 
 
 def test_every_task_opens_from_a_mirror(hub: Hub, tmp_path: Path) -> None:

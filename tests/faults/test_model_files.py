@@ -13,9 +13,9 @@ import pytest
 from models import random_operators
 from safetensors.torch import load_file, save_file
 
-from lemon import storage, tensor_file
 from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint
 from lemon.errors import BadInput, WorkFailed
+from lemon.files import storage, tensor_file
 from lemon.operators.file import read_metadata, save_operators
 from lemon.operators.fuse import fuse
 

@@ -14,24 +14,31 @@ from loopback_hub import Hub
 from manifests import seal_again
 
 from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint
-from lemon.config import DomainSettings
-from lemon.data.archive import FolderFiles
-from lemon.data.assets import LockedAsset, fetch, open_asset, read_lock, snapshot_digest, write_lock
-from lemon.data.domains import prepare_text
-from lemon.data.mirror import make_mirror
-from lemon.data.mirror_manifest import (
+from lemon.configuration.load import load_project
+from lemon.configuration.preset import DomainSettings
+from lemon.data.fetch.archive import FolderFiles
+from lemon.data.fetch.assets import (
+    LockedAsset,
+    fetch,
+    open_asset,
+    read_lock,
+    snapshot_digest,
+    write_lock,
+)
+from lemon.data.mirror.check_rows import check_rows
+from lemon.data.mirror.make import make_mirror
+from lemon.data.mirror.manifest import (
     UNFINISHED,
     MirroredAsset,
     MirroredRows,
     MirrorManifest,
     Stamp,
 )
-from lemon.data.mirror_source import fetch_from_mirror
-from lemon.data.packing import PackedText
-from lemon.data.row_files import check_rows
+from lemon.data.mirror.use import fetch_from_mirror
+from lemon.data.text.domains import prepare_text
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
-from lemon.presets import load_project
-from lemon.storage import LOCK, inside
+from lemon.files.storage import LOCK, inside
 
 LEAVING = ["../outside", "a/../../outside", "..", "a/..", "deep/../../../outside", "/etc/passwd"]
 ODD = [

@@ -12,8 +12,8 @@ import pytest
 from command_world import COMMANDS, REPLACING, RUN, CommandWorld, tree
 
 from lemon.errors import BadInput
-from lemon.ownership import own_folder, owner_of_run, require_replaceable
-from lemon.storage import LOCK
+from lemon.files.ownership import own_folder, owner_of_run, require_replaceable
+from lemon.files.storage import LOCK
 
 
 def folder(*files: str) -> Callable[[Path], Path]:

@@ -14,10 +14,10 @@ from learning_world import LearningWorld
 
 from lemon.errors import BadInput
 from lemon.events import Event, read_events
-from lemon.learning import learn
-from lemon.learning.checkpoints import Checkpoints
-from lemon.learning.progress import Metrics
+from lemon.learning.run import learn
 from lemon.provenance import file_digest
+from lemon.training.checkpoints import Checkpoints
+from lemon.training.progress import Metrics
 
 RUN, STEPS = "lemon-cut-75", 6
 NAME = "metrics.jsonl"

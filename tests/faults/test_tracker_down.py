@@ -14,9 +14,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from tracker_world import replay, started, write_rendered
 
-from lemon import tracking
 from lemon.errors import WorkFailed
-from lemon.tracking import ui
+from lemon.tracking import replay as tracking
+from lemon.tracking.replay import ui
 
 
 @pytest.fixture(scope="module")

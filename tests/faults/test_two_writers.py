@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 from command_world import COMMANDS, REPLACING, CommandWorld, tree
 
-from lemon.data import assets as assets_module
-from lemon.data.assets import fetch, open_asset, read_lock
-from lemon.data.mirror import make_mirror
-from lemon.data.mirror_source import fetch_from_mirror
+from lemon.configuration.methods import PypiAsset
+from lemon.data.fetch import assets as assets_module
+from lemon.data.fetch.assets import fetch, open_asset, read_lock
+from lemon.data.mirror.make import make_mirror
+from lemon.data.mirror.use import fetch_from_mirror
 from lemon.errors import BadInput
-from lemon.registry import PypiAsset
-from lemon.storage import LOCK, SILENT_WAIT_S, atomic_folder, sole_writer
+from lemon.files.storage import LOCK, SILENT_WAIT_S, atomic_folder, sole_writer
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from lemon.storage import sole_writer
+from lemon.files.storage import sole_writer
 with sole_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

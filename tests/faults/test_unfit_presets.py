@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from config_mistakes import edit
 
+from lemon.configuration.load import load_project
+from lemon.configuration.rendering_checks import require_renderable
 from lemon.errors import BadInput
-from lemon.presets import load_project
-from lemon.rendering_checks import require_renderable
 
 SMOKE = "presets/smoke.yaml"
 UNFIT = {

@@ -14,7 +14,7 @@ from roundoff import FLOAT32
 from transformers import AutoModelForCausalLM
 
 from lemon.cli import main
-from lemon.data.packing import PackedText
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.similarity import activations
 from lemon.similarity.activations import activation_cka, sublayer_outputs, write_activation_cka

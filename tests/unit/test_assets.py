@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lemon.data.archive import FolderFiles, ZipFiles
-from lemon.data.assets import LockedAsset, default_cache, open_asset, read_lock, write_lock
+from lemon.data.fetch.archive import FolderFiles, ZipFiles
+from lemon.data.fetch.assets import LockedAsset, default_cache, open_asset, read_lock, write_lock
 from lemon.errors import BadInput
 
 

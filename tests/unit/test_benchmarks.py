@@ -12,15 +12,15 @@ import pyarrow.parquet
 import pytest
 from packaged_files import ARC_DOC, BOOLQ_DOC, LAMBADA_DOC, archive, locked
 
-from lemon.config import Preset, ShapeSettings
-from lemon.data.benchmark_rows import BENCHMARKS
-from lemon.data.benchmarks import FEWSHOT_ROWS, deal_rows, prepare_tasks
-from lemon.data.mmlu_subjects import SUBJECTS
-from lemon.data.question_readers import arc_row
+from lemon.configuration.methods import TASKS
+from lemon.configuration.preset import Preset, ShapeSettings
+from lemon.data.benchmarks.mmlu_subjects import SUBJECTS
+from lemon.data.benchmarks.prepare import FEWSHOT_ROWS, deal_rows, prepare_tasks
+from lemon.data.benchmarks.question_readers import arc_row
+from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.data.synthetic import MMLU_SUBJECTS
 from lemon.errors import BadInput
 from lemon.evaluation.tasks import opened_tasks
-from lemon.registry import TASKS
 
 
 def sciq_row(number: int, passage: int) -> dict:

@@ -10,10 +10,11 @@ from models import write_tiny_model
 from ruamel.yaml import YAML
 
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.methods import build, start_operators
+from lemon.methods.build import build, start_operators
 from lemon.operators.file import load_operators
-from lemon.presets import Project, load_project
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint, write_checkpoint
 from lemon.errors import BadInput
-from lemon.storage import atomic_folder
+from lemon.files.storage import atomic_folder
 
 
 def stored(folder: Path) -> dict[str, torch.Tensor]:

@@ -11,13 +11,14 @@ import pytest
 from chained_table import PRUNING_STEPS, chained
 from fabricated_runs import write_metrics, write_runs
 
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.presets import Project, load_project
-from lemon.reporting.cells import duration
-from lemon.reporting.costs import Cost, RowCost, own_cost, total_cost
-from lemon.reporting.learning_section import cost_groups
-from lemon.reporting.records import table_records
-from lemon.reporting.tables import write_table
+from lemon.reporting.facts.costs import Cost, RowCost, own_cost, total_cost
+from lemon.reporting.tables.cells import duration
+from lemon.reporting.tables.learning_section import cost_groups
+from lemon.reporting.tables.table import write_table
+from lemon.tracking.records import table_records
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from chained_table import PRUNING_STEPS, chained
 
-from lemon.config import Preset
-from lemon.config_files import read_yaml, validate
-from lemon.presets import Project, load_project
-from lemon.reporting import departures
-from lemon.reporting.published_models import TARGET_MODELS, published_shape
-from lemon.reporting.radii_section import RadiiSection, radii_section
+from lemon.configuration.load import load_project
+from lemon.configuration.preset import Preset
+from lemon.configuration.project import Project
+from lemon.configuration.yaml_files import read_yaml, validate
+from lemon.published.models import TARGET_MODELS, published_shape
+from lemon.reporting.facts import departures
+from lemon.reporting.tables.radii_section import RadiiSection, radii_section
 
 CONFIG = Path(__file__).parents[2] / "config"
 

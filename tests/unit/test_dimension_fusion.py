@@ -14,7 +14,7 @@ from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.student import FusedStudent, Teacher
-from lemon.methods import BUILDERS, BuildContext
+from lemon.methods.build import BUILDERS, BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.fuse import fuse_tensors
 from lemon.operators.rotary import both_halves, one_half

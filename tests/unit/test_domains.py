@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from lemon.config import TextSettings
-from lemon.data.archive import FolderFiles
-from lemon.data.assets import LockedAsset, snapshot_digest
-from lemon.data.domains import prepare_text, split_documents, unique_documents
-from lemon.data.packing import PackedText
-from lemon.data.readers import read_jsonl, read_python_files, read_text_files, read_wikitext
+from lemon.configuration.preset import TextSettings
+from lemon.data.fetch.archive import FolderFiles
+from lemon.data.fetch.assets import LockedAsset, snapshot_digest
 from lemon.data.synthetic import generated_documents
-from lemon.data.tokenization import TextTokenizer
-from lemon.data.wikitext import plain_text
+from lemon.data.text.domains import prepare_text, split_documents, unique_documents
+from lemon.data.text.packing import PackedText
+from lemon.data.text.readers import read_jsonl, read_python_files, read_text_files, read_wikitext
+from lemon.data.text.tokenization import TextTokenizer
+from lemon.data.text.wikitext import plain_text
 from lemon.errors import BadInput
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from roundoff import FLOAT64
 
-from lemon.data.dynamic_batch_loading import DynamicBatchLoader, DynamicOrder, updated_weights
-from lemon.data.packing import BLOCK, SequenceOrder
+from lemon.data.text.dynamic_batch_loading import DynamicBatchLoader, DynamicOrder, updated_weights
+from lemon.data.text.packing import BLOCK, SequenceOrder
 from lemon.errors import BadInput
 
 DOMAINS = ("a", "b", "c")

@@ -10,12 +10,12 @@ from lm_eval.models.huggingface import HFLM
 from roundoff import LOG_LIKELIHOOD_OFF
 from task_rows import write_mirror
 
+from lemon.configuration.methods import TASKS
 from lemon.evaluation.asking import Answers, answered_chunks
 from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.prompts import Fewshot
 from lemon.evaluation.tasks import Task, opened_tasks
-from lemon.registry import TASKS
 
 ROWS = 7  # MMLU: of three subjects in turn
 

@@ -20,11 +20,11 @@ from transformers import AutoModelForCausalLM
 
 import lemon.evaluation.prefix_lm as prefix_lm
 import lemon.evaluation.progress as progress
+from lemon.configuration.methods import TASKS as EVERY_TASK
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.harness import evaluate
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.tasks import opened_tasks
-from lemon.registry import TASKS as EVERY_TASK
 
 TASKS = {name: info for name, info in EVERY_TASK.items() if info.suite == "ablation"}
 ROWS = 20

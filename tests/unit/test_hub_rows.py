@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from lemon.data.benchmark_rows import BENCHMARKS
-from lemon.data.hub_rows import (
+from lemon.data.benchmarks.rows import BENCHMARKS
+from lemon.data.mirror.hub_rows import (
     NeededRows,
     chosen,
     converted,

@@ -12,13 +12,13 @@ from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.events import read_events
-from lemon.learning import learn
 from lemon.learning.assembly import assemble
 from lemon.learning.fusion import DepthFusion
-from lemon.learning.progress import Metrics
-from lemon.methods import start_operators
+from lemon.learning.run import learn
+from lemon.methods.build import start_operators
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
+from lemon.training.progress import Metrics
 
 CPU = torch.device("cpu")
 

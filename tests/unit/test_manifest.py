@@ -14,8 +14,8 @@ from manifests import seal_again
 
 from lemon import provenance
 from lemon.errors import BadInput
-from lemon.json_file import Absent
-from lemon.manifest import checked_file, files_below, read_manifest, write_manifest
+from lemon.files.json_file import Absent
+from lemon.files.manifest import checked_file, files_below, read_manifest, write_manifest
 
 
 def test_manifest_says_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_no_home_no_credentials_no_environment(
 
 def test_writing_a_manifest_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from lemon.manifest import write_manifest;"
+        "import sys, time; from pathlib import Path; from lemon.files.manifest import write_manifest;"
         "write_manifest(Path(sys.argv[1]), 'x', started=time.monotonic());"
         "assert 'torch' not in sys.modules"
     )

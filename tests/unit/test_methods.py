@@ -12,13 +12,13 @@ from roundoff import sum_off
 
 from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.methods import METHODS
 from lemon.errors import BadInput
-from lemon.methods import BUILDERS
 from lemon.methods.average import contiguous_clusters
+from lemon.methods.build import BUILDERS
 from lemon.methods.context import BuildContext
 from lemon.operators.fuse import fuse_tensors
 from lemon.radii import Radii
-from lemon.registry import METHODS
 
 
 @pytest.fixture(scope="module")

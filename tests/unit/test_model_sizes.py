@@ -11,12 +11,13 @@ from mlflow.tracking import MlflowClient
 
 from lemon.architecture import LlamaShape
 from lemon.cli import main
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.errors import WorkFailed
-from lemon.presets import Project, load_project
-from lemon.reporting.model_sizes import LLAMA2_13B, counted_parameters, model_lines, narrowed
-from lemon.reporting.records import table_records
-from lemon.reporting.tables import write_table
-from lemon.tracking import track
+from lemon.reporting.facts.model_sizes import LLAMA2_13B, counted_parameters, model_lines, narrowed
+from lemon.reporting.tables.table import write_table
+from lemon.tracking.records import table_records
+from lemon.tracking.replay import track
 
 CONFIG = Path(__file__).parents[2] / "config"
 TABLE5 = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lemon.names import name_fault, path_fault, shown
+from lemon.files.names import name_fault, path_fault, shown
 
 NAMES = ("a", "7", "smoke", "Laptop_2", "figure4-right", "v1.2", "a..b", "a" * 64)
 NO_NAMES = (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from roundoff import FLOAT32, log_probabilities_off, sum_off
 
-from lemon.learning.objective import distillation_loss, language_model_loss
+from lemon.training.objective import distillation_loss, language_model_loss
 
 
 def plain_loss(hidden, head, teacher_hidden, teacher_head, labels, lm_weight):

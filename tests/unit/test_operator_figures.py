@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from drawn_figures import write_gamma
 
+from lemon.configuration.load import load_project
+from lemon.configuration.paper import FigureSpec
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.figure_entries import FigureSpec
-from lemon.presets import Project, load_project
-from lemon.reporting.figures import write_figure
-from lemon.reporting.layer_operators import gamma_of, operator_lines, start_layers
-from lemon.reporting.layer_operators_figure import operator_numbers
+from lemon.reporting.facts.layer_operators import gamma_of, operator_lines, start_layers
+from lemon.reporting.figures.figure import write_figure
+from lemon.reporting.figures.layer_operators import operator_numbers
 
 CONFIG = Path(__file__).parents[2] / "config"
 SHAPE = (22, 30)

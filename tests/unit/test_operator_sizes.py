@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 
 from lemon.architecture import LlamaShape
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
+from lemon.configuration.siblings import dimension_cases, siblings
 from lemon.errors import BadInput
 from lemon.plan import plan
-from lemon.presets import Project, load_project
 from lemon.radii import Radii
-from lemon.reporting.operator_sizes import Fusion, fusions, operator_frame
-from lemon.reporting.sizes_document import millions
-from lemon.reporting.tables import write_table
-from lemon.siblings import dimension_cases, siblings
+from lemon.reporting.facts.operator_sizes import Fusion, fusions, operator_frame
+from lemon.reporting.tables.document import millions
+from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
 LARGE = LlamaShape(32, 4096, 11008, 32, 32, 128, 32000)

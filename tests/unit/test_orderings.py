@@ -13,8 +13,9 @@ import pytest
 from chained_table import chained
 from fabricated_runs import write_outcomes, write_runs
 
-from lemon.presets import Project, load_project
-from lemon.reporting.comparisons import (
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
+from lemon.reporting.claims.orderings import (
     FAILS,
     HOLDS,
     UNRESOLVED,
@@ -24,12 +25,12 @@ from lemon.reporting.comparisons import (
     mean_verdict,
     ordering_tests,
 )
-from lemon.reporting.orderings import orderings
-from lemon.reporting.records import table_records
-from lemon.reporting.results import read_runs
-from lemon.reporting.rows import scored_rows
-from lemon.reporting.statistics import holm, mcnemar, sign_flip_test
-from lemon.reporting.tables import write_table
+from lemon.reporting.facts.outcomes import read_runs
+from lemon.reporting.facts.rows import scored_rows
+from lemon.reporting.facts.statistics import holm, mcnemar, sign_flip_test
+from lemon.reporting.tables.orderings_section import orderings
+from lemon.reporting.tables.table import write_table
+from lemon.tracking.records import table_records
 
 CONFIG = Path(__file__).parents[2] / "config"
 TASKS = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from manifests import seal_again
 from packed_text import write_packed_text
 
-from lemon.data.packing import (
+from lemon.data.text.packing import (
     FORMAT,
     PackedText,
     SequenceOrder,
@@ -22,7 +22,7 @@ from lemon.data.packing import (
     training_batch,
 )
 from lemon.errors import BadInput
-from lemon.manifest import MANIFEST
+from lemon.files.manifest import MANIFEST
 
 SEPARATOR = 0
 

@@ -15,12 +15,12 @@ from task_rows import write_mirror
 from transformers import AutoModelForCausalLM
 
 import lemon.evaluation.perplexity as perplexity
-from lemon.data.packing import PackedText
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.harness import evaluate
 from lemon.evaluation.perplexity import heldout_perplexity
-from lemon.manifest import sealed
-from lemon.storage import write_json
+from lemon.files.manifest import sealed
+from lemon.files.storage import write_json
 
 LENGTH = 24
 # A mean of 24 terms of about 6.6 in float32 is off by up to 2 sqrt(24) 2^-24 of itself, 4e-6, and

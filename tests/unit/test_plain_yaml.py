@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from lemon.plain_text import NotPlain
-from lemon.plain_yaml import DEEPEST, comments, parse
+from lemon.files.plain_text import NotPlain
+from lemon.files.plain_yaml import DEEPEST, comments, parse
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILES = sorted(CONFIG.rglob("*.yaml"))

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from lemon.configuration.load import load_project
+from lemon.configuration.methods import METHODS
+from lemon.configuration.project import Project
+from lemon.configuration.stages import RULE_VERSIONS
 from lemon.errors import BadInput
-from lemon.presets import METHODS, RULE_VERSIONS, Project, Radii, load_project
+from lemon.radii import Radii
 
 CONFIG = Path(__file__).parents[2] / "config"
 PRESETS = sorted(path.stem for path in (CONFIG / "presets").glob("*.yaml"))

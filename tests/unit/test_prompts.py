@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from task_rows import REPOSITORIES, write_mirror
 
+from lemon.configuration.methods import TASKS
 from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prompts import Window, fitting_shots
 from lemon.evaluation.tasks import Task, opened_tasks
-from lemon.registry import TASKS
 
 REPOSITORY = Path(__file__).parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden" / "prompts.json"

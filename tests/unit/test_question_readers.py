@@ -7,7 +7,7 @@ import json
 import pytest
 from packaged_files import ARC_DOC, BOOLQ_DOC, LAMBADA_DOC, archive
 
-from lemon.data.question_readers import (
+from lemon.data.benchmarks.question_readers import (
     arc_row,
     boolq_row,
     lambada_row,

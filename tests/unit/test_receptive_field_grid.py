@@ -13,18 +13,19 @@ from fabricated_runs import write_metrics, write_runs
 from manifests import seal_again
 
 from lemon.architecture import LlamaShape
-from lemon.config import RadiiSettings
+from lemon.configuration.load import load_project
+from lemon.configuration.preset import RadiiSettings
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.presets import Project, load_project
 from lemon.radii import Radii
-from lemon.reporting.figures import write_figure
-from lemon.reporting.radii_section import dimension_parameters, ffn_share
-from lemon.reporting.receptive_field_figure import paper_names
-from lemon.reporting.receptive_field_grid import grid_lines, step_seconds
-from lemon.reporting.receptive_field_picture import draw_receptive_field_grid
-from lemon.reporting.records import table_records
-from lemon.reporting.results import read_runs
-from lemon.reporting.rows import scored_rows
+from lemon.reporting.facts.outcomes import read_runs
+from lemon.reporting.facts.rows import scored_rows
+from lemon.reporting.figures.figure import write_figure
+from lemon.reporting.figures.receptive_field_grid import grid_lines, step_seconds
+from lemon.reporting.figures.receptive_fields import paper_names
+from lemon.reporting.figures.receptive_fields_picture import draw_receptive_field_grid
+from lemon.reporting.tables.radii_section import dimension_parameters, ffn_share
+from lemon.tracking.records import table_records
 
 CONFIG = Path(__file__).parents[2] / "config"
 FIGURE = "figure4-right"

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from roundoff import FLOAT64
 
-from lemon.data.reference_losses import ScalingLaw, fit_scaling_law, scaling_law_references
+from lemon.configuration.load import load_project
+from lemon.data.text.reference_losses import ScalingLaw, fit_scaling_law, scaling_law_references
 from lemon.errors import BadInput
-from lemon.presets import load_project
 
 CONFIG = Path(__file__).parents[2] / "config"
 SIZES = (6_738_415_616, 13_015_864_320, 68_976_648_192)

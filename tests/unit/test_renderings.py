@@ -12,9 +12,10 @@ import pytest
 from chained_table import chained
 from fabricated_runs import write_runs
 
-from lemon.presets import Project, load_project
-from lemon.reporting.rendering import tex_escaped
-from lemon.reporting.tables import write_table
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
+from lemon.reporting.tables.rendering import tex_escaped
+from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
 

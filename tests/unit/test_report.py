@@ -10,12 +10,13 @@ import pytest
 from drawn_figures import falling_map, write_maps
 from fabricated_runs import write_runs
 
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.manifest import write_manifest
-from lemon.presets import Project, load_project
-from lemon.reporting.figures import write_figure
+from lemon.files.manifest import write_manifest
+from lemon.reporting.figures.figure import write_figure
 from lemon.reporting.report import write_report
-from lemon.reporting.tables import write_table
+from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
 

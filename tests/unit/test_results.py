@@ -11,7 +11,7 @@ from fabricated_runs import write_outcomes
 from manifests import seal_again
 
 from lemon.errors import BadInput
-from lemon.reporting.results import perplexity, read_run, read_runs
+from lemon.reporting.facts.outcomes import perplexity, read_run, read_runs
 
 RIGHT = {"sciq": [True, False, True], "piqa": [False, False]}
 

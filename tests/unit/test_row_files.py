@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from task_rows import write_mirror
 
-from lemon import manifest
-from lemon.data.mirror_manifest import MirroredRows, MirrorManifest, Stamp
-from lemon.data.row_files import check_rows
+from lemon.data.mirror.check_rows import check_rows
+from lemon.data.mirror.manifest import MirroredRows, MirrorManifest, Stamp
 from lemon.errors import BadInput
 from lemon.evaluation.tasks import opened_tasks
-from lemon.manifest import write_manifest
+from lemon.files import manifest
+from lemon.files.manifest import write_manifest
 
 
 def sha256(content: bytes) -> str:

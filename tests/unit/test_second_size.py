@@ -9,14 +9,15 @@ import pytest
 from drawn_figures import falling_map, write_maps
 
 from lemon.cli import main
+from lemon.configuration.load import load_project
+from lemon.configuration.paper import FigureSpec
+from lemon.configuration.project import Project
 from lemon.data.source_model import prepare_source
-from lemon.figure_entries import FigureSpec
-from lemon.presets import Project, load_project
-from lemon.reporting.figure_departures import figure_departures
-from lemon.reporting.figures import write_figure_numbers
-from lemon.reporting.model_sizes import LLAMA2_13B
-from lemon.reporting.similarity_figure import similarity_numbers
-from lemon.reporting.similarity_maps import weights_floor
+from lemon.reporting.facts.figure_departures import figure_departures
+from lemon.reporting.facts.model_sizes import LLAMA2_13B
+from lemon.reporting.facts.similarity_maps import weights_floor
+from lemon.reporting.figures.figure import write_figure_numbers
+from lemon.reporting.figures.similarity import similarity_numbers
 
 CONFIG = Path(__file__).parents[2] / "config"
 

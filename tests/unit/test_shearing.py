@@ -13,8 +13,8 @@ from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.events import read_events
-from lemon.learning import learn
-from lemon.methods import build
+from lemon.learning.run import learn
+from lemon.methods.build import build
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 

@@ -11,15 +11,16 @@ import pytest
 import torch
 from drawn_figures import falling_map, write_gamma, write_maps
 
+from lemon.configuration.load import load_project
+from lemon.configuration.paper import FigureSpec
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.figure_entries import FigureSpec
-from lemon.manifest import write_manifest
+from lemon.files.manifest import write_manifest
 from lemon.operators.algebra import Operators, factor_shapes
 from lemon.operators.file import save_operators
-from lemon.presets import Project, load_project
-from lemon.reporting.figures import write_figure, write_figure_numbers
-from lemon.reporting.similarity_figure import similarity_numbers
-from lemon.reporting.similarity_maps import map_of, similarity_lines, weights_floor
+from lemon.reporting.facts.similarity_maps import map_of, similarity_lines, weights_floor
+from lemon.reporting.figures.figure import write_figure, write_figure_numbers
+from lemon.reporting.figures.similarity import similarity_numbers
 from lemon.similarity.cka import write_map
 
 CONFIG = Path(__file__).parents[2] / "config"

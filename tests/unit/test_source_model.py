@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
-from lemon.config import SourceSettings
+from lemon.configuration.preset import SourceSettings
 from lemon.data import source_model
-from lemon.data.archive import FolderFiles
-from lemon.data.assets import LockedAsset, snapshot_digest
+from lemon.data.fetch.archive import FolderFiles
+from lemon.data.fetch.assets import LockedAsset, snapshot_digest
 from lemon.data.source_model import prepare_source
 from lemon.errors import BadInput, WorkFailed
 

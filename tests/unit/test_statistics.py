@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, bootstrap, norm, permutation_test, tstd
 
-from lemon.reporting.statistics import (
+from lemon.reporting.facts.statistics import (
     FLIPS,
     Interval,
     accuracy_interval,

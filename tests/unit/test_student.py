@@ -9,10 +9,10 @@ from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.learning.decoder import Decoder
 from lemon.learning.fusion import DepthFusion
-from lemon.learning.objective import distillation_loss
 from lemon.learning.source_weights import SourceStack
 from lemon.learning.student import FusedStudent, teacher_hidden_states
 from lemon.operators.algebra import Operators
+from lemon.training.objective import distillation_loss
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lemon.configuration.load import load_project
+from lemon.configuration.methods import TASKS
+from lemon.configuration.project import Project
+from lemon.configuration.tasks import FOLDERS, suite_of_folder, suites
 from lemon.errors import BadInput
-from lemon.presets import TASKS, Project, load_project
-from lemon.suites import FOLDERS, suite_of_folder, suites
 
 CONFIG = Path(__file__).parents[2] / "config"
 ZERO_SHOT = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")

@@ -12,13 +12,15 @@ import pytest
 from fabricated_runs import write_runs
 from manifests import seal_again
 
-from lemon.presets import TASKS, Project, load_project
-from lemon.reporting.dense_scores import published_scores
-from lemon.reporting.departures import departures
-from lemon.reporting.document import column_parts
-from lemon.reporting.records import table_records
-from lemon.reporting.statistics import wilson_interval
-from lemon.reporting.tables import write_table
+from lemon.configuration.load import load_project
+from lemon.configuration.methods import TASKS
+from lemon.configuration.project import Project
+from lemon.reporting.facts.dense_scores import published_scores
+from lemon.reporting.facts.departures import departures
+from lemon.reporting.facts.statistics import wilson_interval
+from lemon.reporting.tables.accuracy import column_parts
+from lemon.reporting.tables.table import write_table
+from lemon.tracking.records import table_records
 
 CONFIG = Path(__file__).parents[2] / "config"
 TEXTS = ("md", "tex", "html")

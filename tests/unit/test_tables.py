@@ -10,14 +10,15 @@ import pytest
 from chained_table import chained
 from fabricated_runs import write_runs
 
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.presets import Project, load_project
-from lemon.reporting.cells import rounded_perplexity, signed
-from lemon.reporting.document import blocks
-from lemon.reporting.published import published_row, published_rows
-from lemon.reporting.scores import OPPOSITE_ORDER, SAME_ORDER, TIED, order_verdict
-from lemon.reporting.statistics import Interval
-from lemon.reporting.tables import write_table
+from lemon.published.tables import published_row, published_rows
+from lemon.reporting.facts.scores import OPPOSITE_ORDER, SAME_ORDER, TIED, order_verdict
+from lemon.reporting.facts.statistics import Interval
+from lemon.reporting.tables.accuracy import blocks
+from lemon.reporting.tables.cells import rounded_perplexity, signed
+from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
 TASKS = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from task_rows import REPOSITORIES, SUBJECTS, write_mirror
 
+from lemon.configuration.methods import TASKS
 from lemon.errors import BadInput
 from lemon.evaluation.mmlu import in_turn
 from lemon.evaluation.prompts import Window
@@ -20,7 +21,6 @@ from lemon.evaluation.tasks import (
     opened_tasks,
     rows_folder,
 )
-from lemon.registry import TASKS
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,14 @@ from drawn_figures import falling_map, write_maps
 from fabricated_runs import write_metrics, write_outcomes, write_runs
 from mlflow.tracking import MlflowClient
 
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.presets import Project, load_project
-from lemon.reporting.figures import write_figure
-from lemon.reporting.records import step_metrics, table_records
-from lemon.reporting.tables import write_table
-from lemon.reporting.tracker_view import TAG_PREFIX
-from lemon.tracking import track
+from lemon.reporting.figures.figure import write_figure
+from lemon.reporting.tables.table import write_table
+from lemon.tracking.records import step_metrics, table_records
+from lemon.tracking.replay import track
+from lemon.tracking.tracker_view import TAG_PREFIX
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from lemon import storage, tracking_database
 from lemon.errors import BadInput, WorkFailed
-from lemon.tracking_database import database_ready, set_aside
+from lemon.files import storage
+from lemon.tracking import database as tracking_database
+from lemon.tracking.database import database_ready, set_aside
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.events import read_events
-from lemon.learning import learn
 from lemon.learning.assembly import assemble
 from lemon.learning.dimension_fusion import DimensionFusion
-from lemon.methods import start_operators
+from lemon.learning.run import learn
+from lemon.methods.build import start_operators
 from lemon.operators.file import load_operators, save_operators
 from lemon.operators.fuse import fuse
 

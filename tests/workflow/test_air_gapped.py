@@ -15,10 +15,10 @@ from ruamel.yaml import YAML
 from task_rows import write_mirror
 from workspaces import REPOSITORY, Workspace
 
-from lemon.data.mirror import make_mirror
+from lemon.configuration.load import load_project
+from lemon.configuration.methods import TASKS as KNOWN
+from lemon.data.mirror.make import make_mirror
 from lemon.data.source_model import prepare_source
-from lemon.presets import load_project
-from lemon.registry import TASKS as KNOWN
 
 pytestmark = pytest.mark.slow
 

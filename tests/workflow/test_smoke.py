@@ -12,7 +12,7 @@ import pytest
 from workspaces import copy_workflow
 
 from lemon.checkpoint import Checkpoint
-from lemon.presets import load_project
+from lemon.configuration.load import load_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

@@ -9,7 +9,8 @@ pytestmark = pytest.mark.workflow
 
 
 def test_every_stage_runs_once_for_every_run(driven):
-    from lemon.presets import METHODS, load_project
+    from lemon.configuration.load import load_project
+    from lemon.configuration.methods import METHODS
 
     project = load_project("laptop", driven.path / "config")
     runs = project.table_runs("table3")
@@ -116,7 +117,7 @@ def test_two_stages_follow_each_other_and_a_figure_is_drawn_last(driven):
 
 
 def test_table2_adds_the_other_six_tasks_to_runs_that_have_the_five(driven):
-    from lemon.presets import load_project
+    from lemon.configuration.load import load_project
 
     jobs = driven.jobs("table2")
     runs = load_project("laptop", driven.path / "config").table_runs("table2")

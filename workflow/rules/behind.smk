@@ -2,7 +2,7 @@
 again.
 """
 
-from lemon.reporting.lineage import lineage
+from lemon.reporting.facts.lineage import lineage
 
 
 def rendered(table):

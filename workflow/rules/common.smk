@@ -14,10 +14,10 @@ import shutil
 from pathlib import Path
 
 from lemon.errors import BadInput
-from lemon.figure_entries import COMPONENTS, MEASURES
-from lemon.presets import METHODS
-from lemon.rendering_checks import require_renderable
-from lemon.suites import ABLATION, FOLDERS, suites
+from lemon.configuration.paper import COMPONENTS, MEASURES
+from lemon.configuration.load import METHODS
+from lemon.configuration.rendering_checks import require_renderable
+from lemon.configuration.tasks import ABLATION, FOLDERS, suites
 
 RUNS = f"runs/{PROJECT.preset_name}"
 

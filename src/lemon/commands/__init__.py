@@ -1,1 +1,0 @@
-"""The subcommands of `lemon`, by theme. Each module adds parsers; work is imported when it runs."""

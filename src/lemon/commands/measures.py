@@ -6,7 +6,6 @@ import argparse
 import re
 from pathlib import Path
 
-from lemon.bounds import MOST
 from lemon.commands.options import (
     Commands,
     add_command,
@@ -17,12 +16,13 @@ from lemon.commands.options import (
     require_output,
     require_writable,
 )
-from lemon.config_checks import task_mistakes
-from lemon.config_files import did_you_mean
+from lemon.configuration.bounds import MOST
+from lemon.configuration.methods import TASKS
+from lemon.configuration.preset_checks import task_mistakes
+from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
-from lemon.names import shown
-from lemon.ownership import own_folder, owner_of_outcomes
-from lemon.registry import TASKS
+from lemon.files.names import shown
+from lemon.files.ownership import own_folder, owner_of_outcomes
 
 
 def add(commands: Commands) -> None:

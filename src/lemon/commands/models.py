@@ -17,9 +17,10 @@ from lemon.commands.options import (
     require_model,
     require_writable,
 )
+from lemon.configuration.methods import METHODS
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.ownership import own_folder, owner_of_run
-from lemon.presets import METHODS, Project
+from lemon.files.ownership import own_folder, owner_of_run
 
 
 def add(commands: Commands) -> None:
@@ -80,7 +81,7 @@ def _build(arguments: argparse.Namespace) -> None:
     require_model(arguments.source)
     require_writable(arguments.out)
     with own_folder(arguments.out, owner_of_run(project.preset_name, arguments.run)):
-        from lemon.methods import build
+        from lemon.methods.build import build
 
         build(project, arguments.run, arguments.source, arguments.out, arguments.start)
 
@@ -95,7 +96,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
     require_writable(arguments.out)
     with own_folder(arguments.out, owner_of_run(project.preset_name, arguments.run)):
-        from lemon.learning import learn
+        from lemon.learning.run import learn
 
         learn(
             *(project, arguments.run, arguments.source, arguments.text, arguments.out),

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.presets import Project, load_project
 
 MARKED_CHARACTERS = 1 << 16
 Commands = Any  # what argparse's add_subparsers returns; its type is private
@@ -79,7 +80,7 @@ def require_model_with_tokenizer(folder: Path) -> Path:
     Raises:
         BadInput: as `require_model`, or the tokenizer is missing or another model's.
     """
-    from lemon.data.tokenization import require_tokenizer
+    from lemon.data.text.tokenization import require_tokenizer
 
     require_model(folder)
     if (folder / "tokenizer.json").is_file():

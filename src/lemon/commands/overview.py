@@ -54,14 +54,14 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _write(arguments: argparse.Namespace) -> None:
-    from lemon.config_reference import write_generated
+    from lemon.configuration.generated import write_generated
 
     changed = write_generated(arguments.config)
     print("\n".join(f"wrote {path}" for path in changed) or "nothing has drifted")
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from lemon.config_reference import drifted
+    from lemon.configuration.generated import drifted
 
     changed = drifted(arguments.config)
     if changed:

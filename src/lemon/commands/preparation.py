@@ -16,10 +16,10 @@ from lemon.commands.options import (
     require_output,
     require_writable,
 )
-from lemon.config import SourceSettings
+from lemon.configuration.preset import SourceSettings
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.ownership import owner_of_prepared, require_replaceable
-from lemon.presets import Project
+from lemon.files.ownership import owner_of_prepared, require_replaceable
 
 
 def add(commands: Commands) -> None:
@@ -93,15 +93,15 @@ def _fetch(arguments: argparse.Namespace) -> None:
     rows, random = project.preset.evaluation.source, project.preset.source.kind == "random"
     tasks = () if rows == "packaged" or random else project.preset.evaluation.tasks
     if mirror is not None:
-        from lemon.data.mirror import make_mirror
+        from lemon.data.mirror.make import make_mirror
 
         make_mirror(project.assets, needed, tasks, mirror)
     elif source is not None:
-        from lemon.data.mirror_source import fetch_from_mirror
+        from lemon.data.mirror.use import fetch_from_mirror
 
         fetch_from_mirror(project.assets, needed, tasks, source, out, arguments.cache)
     else:
-        from lemon.data.assets import fetch
+        from lemon.data.fetch.assets import fetch
 
         fetch(project.assets, needed, out, arguments.cache)
 
@@ -127,7 +127,7 @@ def _model(
     arguments: argparse.Namespace, project: Project, settings: SourceSettings, owner: str
 ) -> None:
     _require_inputs(arguments, owner)
-    from lemon.data.assets import default_cache, read_lock
+    from lemon.data.fetch.assets import default_cache, read_lock
     from lemon.data.source_model import prepare_source
 
     prepare_source(
@@ -145,8 +145,8 @@ def _text(arguments: argparse.Namespace) -> None:
     owner = owner_of_prepared("text", project.preset_name)
     _require_inputs(arguments, owner)
     require_model_with_tokenizer(arguments.source)
-    from lemon.data.assets import default_cache, read_lock
-    from lemon.data.domains import prepare_text
+    from lemon.data.fetch.assets import default_cache, read_lock
+    from lemon.data.text.domains import prepare_text
 
     prepare_text(
         project.preset.text,
@@ -163,8 +163,8 @@ def _tasks(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     owner = owner_of_prepared("tasks", project.preset_name)
     _require_inputs(arguments, owner)
-    from lemon.data.assets import default_cache, read_lock
-    from lemon.data.benchmarks import prepare_tasks
+    from lemon.data.benchmarks.prepare import prepare_tasks
+    from lemon.data.fetch.assets import default_cache, read_lock
 
     prepare_tasks(
         project.preset,

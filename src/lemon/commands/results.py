@@ -15,8 +15,8 @@ from lemon.commands.options import (
     require_output,
     require_writable,
 )
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.presets import Project
 
 
 def add(commands: Commands) -> None:
@@ -81,7 +81,7 @@ def _table(arguments: argparse.Namespace) -> None:
     _require_runs(project, arguments)
     require_writable(arguments.out)
     _require_rendered(arguments.out, arguments.table)
-    from lemon.reporting.tables import write_table
+    from lemon.reporting.tables.table import write_table
 
     write_table(project, arguments.table, arguments.runs, arguments.out)
 
@@ -92,7 +92,7 @@ def _figure(arguments: argparse.Namespace) -> None:
         raise BadInput(f"{arguments.table} is a table; run `lemon table --table {arguments.table}`")
     _require_runs(project, arguments)
     require_writable(arguments.out)
-    from lemon.reporting.figures import write_figure, write_figure_numbers
+    from lemon.reporting.figures.figure import write_figure, write_figure_numbers
 
     write = write_figure_numbers if arguments.numbers else write_figure
     write(project, arguments.table, arguments.runs, arguments.out)
@@ -115,13 +115,13 @@ def _track(arguments: argparse.Namespace) -> None:
         require_writable(arguments.out)
     else:
         require_output(arguments.out, ".json", '"status"')
-    from lemon.tracking import track
+    from lemon.tracking.replay import track
 
     track(project, arguments.table, arguments.runs, arguments.results, arguments.out)
 
 
 def _ui(arguments: argparse.Namespace) -> None:
-    from lemon.tracking import is_server, ui
+    from lemon.tracking.replay import is_server, ui
 
     if not 0 < arguments.port < 2**16:
         raise BadInput(f"--port {arguments.port}: a port is a number from 1 to 65535")

@@ -1,1 +1,0 @@
-"""From downloaded archives to a model folder, packed text and benchmark rows."""

@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
-from lemon.config import SourceSettings
-from lemon.data.archive import AssetFiles, FolderFiles
-from lemon.data.assets import Lock, open_asset
+from lemon.configuration.preset import SourceSettings
+from lemon.data.fetch.archive import AssetFiles, FolderFiles
+from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import write_random_model, write_tokenizer
 from lemon.errors import BadInput, WorkFailed
-from lemon.manifest import files_below, write_manifest
-from lemon.ownership import replaced_folder
-from lemon.storage import write_json
+from lemon.files.manifest import files_below, write_manifest
+from lemon.files.ownership import replaced_folder
+from lemon.files.storage import write_json
 
 # By asset: a prompt, and a word that greedy decoding must bring soon. A wrong order of the rotary
 # channels or a wrong tokenizer leaves every shape right and breaks this.

@@ -1,1 +1,0 @@
-"""Scoring a finished model: benchmark tasks through lm-eval, and held-out perplexity."""

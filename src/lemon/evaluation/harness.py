@@ -20,11 +20,11 @@ from lemon.evaluation.asking import answered_chunks
 from lemon.evaluation.progress import ProgressLine, say
 from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window
 from lemon.evaluation.tasks import Task, check_task_names, opened_tasks, rows_folder
-from lemon.json_file import read_json
-from lemon.manifest import MANIFEST, require_sealed, sealed, write_manifest
-from lemon.ownership import owner_of_outcomes
+from lemon.files.json_file import read_json
+from lemon.files.manifest import MANIFEST, require_sealed, sealed, write_manifest
+from lemon.files.ownership import owner_of_outcomes
+from lemon.files.storage import storage_error, write_json
 from lemon.provenance import file_digest
-from lemon.storage import storage_error, write_json
 
 if TYPE_CHECKING:
     from lemon.evaluation.outcomes import Outcome
@@ -83,7 +83,7 @@ def evaluate(
     tokenizer = _tokenizer_digest(model_dir)
     text = None
     if heldout is not None:
-        from lemon.data.packing import PackedText
+        from lemon.data.text.packing import PackedText
 
         text = PackedText(heldout, ("heldout",))
     try:

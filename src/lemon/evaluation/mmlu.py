@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lemon.data.mmlu_subjects import SUBJECTS
+from lemon.data.benchmarks.mmlu_subjects import SUBJECTS
 from lemon.errors import BadInput
 
 SPLITS = ("test", "dev")

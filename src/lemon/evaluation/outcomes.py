@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lemon.errors import BadInput
-from lemon.storage import atomic_file, storage_error, write_text
+from lemon.files.storage import atomic_file, storage_error, write_text
 
 if TYPE_CHECKING:
     from lemon.evaluation.tasks import Document, Task

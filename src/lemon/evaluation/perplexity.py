@@ -23,7 +23,7 @@ from lemon.evaluation.progress import ProgressLine
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lemon.data.packing import PackedText
+    from lemon.data.text.packing import PackedText
 
 TOKENS_A_PASS = 2048  # fixed, so that the result doesn't depend on another task's batch size
 

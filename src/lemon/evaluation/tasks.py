@@ -21,7 +21,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
-from lemon.data.row_files import check_rows
+from lemon.configuration.methods import TASKS
+from lemon.data.mirror.check_rows import check_rows
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.mmlu import in_turn, subject_files
 from lemon.evaluation.prompts import (
@@ -32,8 +33,7 @@ from lemon.evaluation.prompts import (
     fixed_contexts,
     requests_of,
 )
-from lemon.registry import TASKS
-from lemon.storage import NO_ROOM, storage_error, write_text
+from lemon.files.storage import NO_ROOM, storage_error, write_text
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

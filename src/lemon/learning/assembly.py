@@ -1,6 +1,6 @@
 """A run put together: which weights, operators and masks learn, at which rates, from what.
 
-What a method learns is data (`lemon.registry.METHODS`); each combination is one student.
+What a method learns is data (`lemon.configuration.methods.METHODS`); each combination is one student.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.methods import METHODS
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
-from lemon.learning.divergence import Divergence
 from lemon.learning.fusion import DepthFusion, Fusion, LayerSelection
 from lemon.learning.lagrangian import Lagrangian
-from lemon.learning.loop import ParameterGroup
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import Masks
 from lemon.learning.residual_layers import ResidualLayers
@@ -29,7 +29,8 @@ from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeigh
 from lemon.learning.student import FusedStudent, Teacher
 from lemon.methods.shear import selection_operators
 from lemon.operators.algebra import Operators, one_hot_places
-from lemon.presets import METHODS, Project
+from lemon.training.divergence import Divergence
+from lemon.training.loop import ParameterGroup
 
 
 @dataclass(frozen=True)

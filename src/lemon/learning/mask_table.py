@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from lemon.files.storage import write_text
 from lemon.learning.masks import Masks
-from lemon.storage import write_text
 
 COLUMNS = ("structure", "layer", "unit", "log_alpha", "keep_probability", "gate", "kept")
 

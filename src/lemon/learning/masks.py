@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lemon.architecture import LlamaShape
-from lemon.data.packing import keyed_uniform
+from lemon.data.text.packing import keyed_uniform
 from lemon.learning import hard_concrete
 from lemon.methods.shear import Selection
 

@@ -1,4 +1,4 @@
-"""LEMON: learn the operators. This is where they start from; the learning is `lemon.learning`.
+"""LEMON: learn the operators. This is where they start from; the learning is `lemon.learning.run`.
 
 Paper, sections 3.2 to 3.6 and Algorithm 1: LEMON-Cut starts from Cut's operators (method.md,
 section 7). `lemon` keeps the source weights frozen, `lemon-trained` trains them as well at a rate

@@ -9,12 +9,12 @@ from typing import Any
 
 from lemon.architecture import LlamaShape
 from lemon.errors import BadInput
-from lemon.json_file import parse_json
-from lemon.manifest import checked_file
+from lemon.files.json_file import parse_json
+from lemon.files.manifest import checked_file
+from lemon.files.storage import atomic_file
+from lemon.files.tensor_file import TensorFile, write_tensor_file
 from lemon.operators.algebra import Operators, check_factors
 from lemon.radii import Radii
-from lemon.storage import atomic_file
-from lemon.tensor_file import TensorFile, write_tensor_file
 
 FORMAT_VERSION = "1"
 BUILD_AGAIN = "build or learn the operators again"

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from lemon.architecture import LAYER_TYPES, TensorSpec, tensor_specs
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.errors import BadInput
-from lemon.manifest import files_below, write_manifest
+from lemon.files.manifest import files_below, write_manifest
+from lemon.files.ownership import owner_of_fused, replaced_folder, require_replaceable
 from lemon.operators.algebra import Operators
 from lemon.operators.file import load_operators, read_metadata
-from lemon.ownership import owner_of_fused, replaced_folder, require_replaceable
 
 if TYPE_CHECKING:
     import torch

@@ -1,1 +1,0 @@
-"""From outcomes on disk to tables and pictures with their uncertainty."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.manifest import checked_file, read_manifest
-from lemon.presets import Project
-from lemon.reporting.published import published_claims
-from lemon.reporting.rendering import page
-from lemon.storage import write_text
+from lemon.files.manifest import checked_file, read_manifest
+from lemon.files.storage import write_text
+from lemon.published.tables import published_claims
+from lemon.reporting.tables.rendering import page
 
 
 @dataclass(frozen=True)

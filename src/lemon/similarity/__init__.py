@@ -1,1 +1,0 @@
-"""How alike the layers of a model are."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lemon.checkpoint import Checkpoint
-from lemon.data.packing import PackedText
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.similarity.cka import hsic, normalised, write_map
 from lemon.similarity.gram import GramProducts, inner_products

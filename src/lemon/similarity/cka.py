@@ -26,13 +26,13 @@ import numpy as np
 
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.paper import COMPONENTS, MEASURES
 from lemon.errors import BadInput
-from lemon.figure_entries import COMPONENTS, MEASURES
-from lemon.manifest import write_manifest
+from lemon.files.manifest import write_manifest
+from lemon.files.storage import write_text
 from lemon.similarity.gram import GramProducts, gram_products
 from lemon.similarity.gram_plan import gram_plan
 from lemon.similarity.progress import Progress
-from lemon.storage import write_text
 
 FEWEST_COORDINATES = 4  # of the debiased estimator, which divides by (n - 2), with n - 3 degrees
 

@@ -1,0 +1,51 @@
+"""What names, texts and numbers in config files may be at most. No torch is imported here.
+
+The bounds are far above what is used, so that a slip of the keyboard ends in a message, not in
+days of work or a full memory.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from pydantic import Field, StringConstraints
+
+from lemon.architecture import LARGEST_SIZE, MOST_LAYERS
+from lemon.files.names import LINE, NAME
+
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Line = Annotated[str, StringConstraints(pattern=LINE, max_length=500)]
+
+MOST_ENTRIES = 100  # of one list or block
+T = TypeVar("T")
+
+Block = Annotated[dict[Name, T], Field(max_length=MOST_ENTRIES)]
+List = Annotated[tuple[T, ...], Field(strict=False, max_length=MOST_ENTRIES)]
+Names = List[Name]
+Lines = List[Line]
+
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}$")]
+Repository = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,95}(/[0-9A-Za-z][0-9A-Za-z._-]{0,95})?$"
+    ),
+]
+Revision = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,199}$")]
+
+MOST = 10**9  # of anything that is counted: steps, sequences, rows
+HIGHEST_RATE = 1000
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=HIGHEST_RATE)]
+Decay = Annotated[float, Field(ge=0.0, le=HIGHEST_RATE)]
+Share = Annotated[float, Field(gt=0.0, le=1e12)]
+
+Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
+Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Steps = Annotated[int, Field(ge=0, le=MOST)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what torch takes, and files as 64-bit numbers
+
+MOST_PARAMETERS = 10**13  # of a model
+MOST_RANDOM_PARAMETERS = 10**9  # of a model that is initialised in memory, 4 bytes each

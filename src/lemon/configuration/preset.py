@@ -1,0 +1,302 @@
+"""Every setting a preset may hold, declared once.
+
+The default YAML of `config/presets/`, the JSON schema and the reference in the guide are
+generated from these types. Unknown keys are errors. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lemon.configuration.bounds import (
+    Block,
+    Count,
+    Decay,
+    Fraction,
+    Layers,
+    Line,
+    Name,
+    Names,
+    Rate,
+    Seed,
+    Share,
+    Size,
+    Steps,
+)
+
+
+class Section(BaseModel):
+    """A block of settings: unknown keys are refused, types are not coerced, values are fixed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ShapeSettings(Section):
+    """The sizes of a given model; checked against the weights once they are there."""
+
+    num_hidden_layers: Layers = Field(description="decoder layers")
+    hidden_size: Size = Field(description="width of the residual stream")
+    intermediate_size: Size = Field(description="FFN neurons per layer")
+    num_attention_heads: Size = Field(description="query heads per layer")
+    num_key_value_heads: Size = Field(description="key/value heads per layer")
+    head_dim: Size = Field(description="channels of one head")
+    vocab_size: Size = Field(description="rows of the embedding")
+    tie_word_embeddings: bool = Field(description="the head is the embedding")
+
+
+class SourceSettings(Section):
+    """A model that is taken as it is: its name, where it is from, its sizes."""
+
+    label: Line = Field(description="name of the model in tables and figures")
+    kind: Literal["gguf", "hub", "random"] = Field(
+        description="gguf: dequantised once from a packaged file; hub: a model folder of the "
+        "Hub; random: initialised on the spot from the seed"
+    )
+    asset: Name | None = Field(default=None, description="key in assets.yaml; none for random")
+    dtype: Literal["bfloat16", "float32"] = Field(
+        default="bfloat16", description="number format of the stored weights"
+    )
+    shape: ShapeSettings = Field(description="the sizes that the weights must have")
+
+
+class DomainSettings(Section):
+    """One kind of text in the training mixture."""
+
+    asset: Name | None = Field(default=None, description="key in assets.yaml; none if generated")
+    reader: Literal["wikitext", "text_files", "python_files", "jsonl", "generated"] = Field(
+        description="how documents are read from the asset"
+    )
+    weight: Share = Field(description="share of the training sequences, up to a common factor")
+
+
+class TextSettings(Section):
+    """The text that operators learn from and the held-out text that they are judged on."""
+
+    sequence_length: Size = Field(description="tokens that one training sequence predicts")
+    train_sequences: Count = Field(description="upper bound of training sequences a domain")
+    heldout_sequences: Count = Field(description="held-out sequences a domain")
+    domains: Block[DomainSettings] = Field(min_length=1, description="the mixture")
+
+
+class TargetSettings(Section):
+    """The shape of a smaller model; a size left out is the source's."""
+
+    num_hidden_layers: Layers | None = Field(default=None, description="decoder layers")
+    hidden_size: Size | None = Field(default=None, description="width of the stream")
+    intermediate_size: Size | None = Field(default=None, description="FFN neurons")
+    num_attention_heads: Size | None = Field(default=None, description="query heads")
+    num_key_value_heads: Size | None = Field(default=None, description="key/value heads")
+
+
+class RadiiSettings(Section):
+    """Channels that a dimension operator ties in one block (r), each a divisor of its sizes."""
+
+    attention: Size = Field(
+        description="r_a, on the heads; the head size mixes whole heads, smaller ones cut them"
+    )
+    ffn: Size = Field(description="r_i, on the FFN neurons")
+    hidden: Size | None = Field(
+        default=None, description="r_h, on the residual stream; none: that of the FFN"
+    )
+
+
+class FusionSettings(Section):
+    """What the paper leaves open about fusing widths, and about the second of two stages."""
+
+    rotary_halves: Literal["tied", "free"] = Field(
+        default="tied",
+        description="radii below the head size: tied maps the two halves of a head alike, "
+        "as the rotary embedding pairs their channels; free learns every entry",
+    )
+    stage_teacher: Literal["source", "previous"] = Field(
+        default="source",
+        description="who teaches the second stage: the source model, or the first stage's model",
+    )
+
+
+class LearningSettings(Section):
+    """How operators learn: objective, optimiser, batches, checkpoints."""
+
+    lm_weight: Fraction = Field(
+        default=0.5, description="lambda of lambda * LM + (1 - lambda) * KL(teacher || student)"
+    )
+    layer_rate: Rate = Field(default=5e-4, description="peak learning rate of gamma")
+    dimension_rate: Rate = Field(default=5e-5, description="peak learning rate of B and A")
+    weight_rate: Rate = Field(
+        default=1e-4, description="peak learning rate of the source weights, where they learn"
+    )
+    batch_sequences: Count = Field(default=32, description="sequences of one optimiser step")
+    microbatch_sequences: Count = Field(
+        default=32, description="sequences in memory at once; divides batch_sequences"
+    )
+    warmup_ratio: Fraction = Field(default=0.1, description="share of the steps that warm up")
+    final_rate_ratio: Fraction = Field(
+        default=0.1, description="the cosine ends at this share of the peak"
+    )
+    beta1: Fraction = Field(default=0.9, description="AdamW, first moment")
+    beta2: Fraction = Field(default=0.95, description="AdamW, second moment")
+    weight_decay: Decay = Field(default=0.0, description="AdamW, decoupled decay")
+    max_gradient_norm: Share = Field(default=1.0, description="gradients are clipped to this norm")
+    checkpoint_every: Count = Field(default=100, description="steps between checkpoints")
+    evaluate_every: Count = Field(
+        default=40, description="steps between held-out losses (m of the paper's Table 6)"
+    )
+    heldout_sequences: Count = Field(
+        default=8, description="held-out sequences a domain in those losses"
+    )
+    layers_per_segment: Count = Field(
+        default=1,
+        description="target layers that are fused together inside one checkpointed block: more "
+        "is faster, fewer need less memory",
+    )
+    recompute: bool = Field(
+        default=True,
+        description="drop a block's activations and fused weights, and rebuild them backward",
+    )
+    loss_chunk_tokens: Count = Field(
+        default=256, description="tokens whose logits are in memory at once"
+    )
+    divergence_factor: Annotated[float, Field(gt=1.0, le=1e6)] = Field(
+        default=2.0,
+        description="stop when the mean training loss of 20 steps exceeds the first step's loss "
+        "by this factor",
+    )
+
+
+class LoadingSettings(Section):
+    """Dynamic batch loading: domains that lag behind their reference loss are drawn more often."""
+
+    update_every: Count | None = Field(
+        default=50, description="steps between updates of the mixture; none keeps it as it is"
+    )
+    reference: Literal["source", "scaling-law"] = Field(
+        default="source",
+        description="the loss that a domain should reach: the source model's own, or what the "
+        "scaling law of the LLaMA-2 family says for the target's size (RedPajama domains only)",
+    )
+    clip: bool = Field(
+        default=True,
+        description="a domain below its reference keeps its share (paper) instead of losing some "
+        "(public code)",
+    )
+    smoothing: Fraction = Field(
+        default=1e-4, description="share of the mixture that is spread evenly over the domains"
+    )
+
+
+class PruningSettings(Section):
+    """How masks learn, beside the optimiser and batches of the learning section."""
+
+    mask_rate: Rate = Field(default=1.0, description="peak learning rate of the masks' log alpha")
+    multiplier_rate: Rate = Field(
+        default=1.0, description="peak learning rate at which Lagrange multipliers ascend"
+    )
+    sparsity_warmup_ratio: Fraction = Field(
+        default=0.2, description="share of the steps in which the target sparsity rises from 0"
+    )
+    loading: LoadingSettings = Field(
+        default=LoadingSettings(), description="how the mixture of domains follows the losses"
+    )
+
+
+class DenseSettings(Section):
+    """The rows that the source model alone is scored on once more, for narrow intervals."""
+
+    limit: Count | None = Field(
+        default=1000, description="rows a task, the first ones; none takes all"
+    )
+    limits: Block[Count] = Field(
+        default={"mmlu": 1140},
+        description="the same for single tasks; 1140 of MMLU are 20 a subject",
+    )
+
+
+class EvaluationSettings(Section):
+    """What a finished model is scored on."""
+
+    tasks: Names = Field(min_length=1, description="lm-eval task names")
+    source: str = Field(
+        default="packaged",
+        description="where the rows come from: packaged (assets), hub, or a mirror folder",
+    )
+    limit: Count | None = Field(
+        default=None, description="rows a task, the first ones; none takes all"
+    )
+    limits: Block[Count] = Field(
+        default={}, description="the same for single tasks, in place of limit"
+    )
+    fewshot: Literal["fixed", "drawn"] = Field(
+        default="fixed",
+        description="fixed: every question of a task follows the same first rows of its few-shot "
+        "split, as many whole ones as fit; drawn: lm-eval's own draw for each question, cut from "
+        "the left where it is too long",
+    )
+    batch_size: Count = Field(default=16, description="requests in one forward pass")
+    dense: DenseSettings = Field(
+        default=DenseSettings(), description="the source model on more rows of every task"
+    )
+
+
+class ComputeSettings(Section):
+    """Where and in which number format models run."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto takes a GPU where there is one"
+    )
+    dtype: Literal["bfloat16", "float32"] = Field(
+        default="bfloat16", description="activations and fused weights; operators stay float32"
+    )
+
+
+class RunOverrides(Section):
+    """Settings of one run that differ from the preset's."""
+
+    learning: Block[bool | int | float] = Field(
+        default={}, description="keys of the learning section"
+    )
+    pruning: Block[float] = Field(
+        default={}, description="keys of the pruning section that hold a number"
+    )
+
+
+class Preset(Section):
+    """One scale of the whole reproduction: model, text, tasks and budgets."""
+
+    description: Line = Field(description="what this preset is for, in a line")
+    seed: Seed = Field(default=0, description="seed of everything that a run does not seed")
+    compute: ComputeSettings = Field(default=ComputeSettings(), description="device and format")
+    source: SourceSettings = Field(description="the large model that everything is fused from")
+    second_size: SourceSettings | None = Field(
+        default=None,
+        description="another size of its family, of which figures compare the weights with the "
+        "source's; none where there is none to be had",
+    )
+    text: TextSettings = Field(description="training and held-out text")
+    targets: Block[TargetSettings] = Field(
+        min_length=1,
+        description="the symbolic targets of runs.tsv in numbers",
+    )
+    radii: Block[RadiiSettings] = Field(
+        default={},
+        description="the symbolic receptive fields of runs.tsv in numbers",
+    )
+    budgets: Block[Steps] = Field(
+        min_length=1,
+        description="the symbolic steps of runs.tsv in optimiser steps",
+    )
+    learning: LearningSettings = Field(
+        default=LearningSettings(), description="how operators learn"
+    )
+    fusion: FusionSettings = Field(
+        default=FusionSettings(), description="choices that the paper leaves open"
+    )
+    pruning: PruningSettings = Field(
+        default=PruningSettings(), description="how masks learn under a sparsity constraint"
+    )
+    evaluation: EvaluationSettings = Field(description="tasks and limits")
+    runs: Block[RunOverrides] = Field(
+        default={},
+        description="settings of single runs, by the id in runs.tsv",
+    )

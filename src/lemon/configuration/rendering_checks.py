@@ -1,0 +1,96 @@
+"""What a preset's sizes and tasks must be, for its tables and figures to come out.
+
+All of it is known before any job starts, and would otherwise show after the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lemon.configuration.methods import METHODS, TableSpec
+from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec
+from lemon.configuration.project import Project
+from lemon.configuration.yaml_files import Place, raise_problems, read_yaml
+
+Mistake = tuple[Place, str]
+"""A place inside the entry of `paper.yaml`, and what is wrong there."""
+
+FEWEST_LAYERS = 3  # of a map of pairs of layers, and of an operator over them
+FEWEST_IN_THIRDS = 6  # so that each third has a pair
+FEWEST_COMPARED = 4  # so that two maps have three distances in common
+FEWEST_ROWS = 4  # of the debiased estimator: residual coordinates, or tokens
+FEWEST_NEAR = 4  # source layers, so that a layer has neighbours within a quarter of them
+
+
+def require_renderable(project: Project, name: str) -> None:
+    """Refuse a table or figure that would fail in this preset once its runs are made.
+
+    Raises:
+        BadInput: one message with every reason, each with its line in `paper.yaml`.
+    """
+    entry = project.entry(name)
+    if isinstance(entry, FigureSpec):
+        mistakes = [*_figure_mistakes(project, entry)]
+    elif isinstance(entry, TableSpec):
+        mistakes = [*_table_mistakes(project, entry)]
+    else:
+        return
+    if mistakes:
+        document = read_yaml(project.config_dir / "paper.yaml", problems := [])
+        if document is not None:
+            problems += [document.problem((name, *place), words) for place, words in mistakes]
+        raise_problems(problems)
+
+
+def _table_mistakes(project: Project, table: TableSpec) -> Iterator[Mistake]:
+    """A table without tasks, and rows that can't be put side by side."""
+    if not table.tasks:
+        scored = ", ".join(project.preset.evaluation.tasks)
+        yield ("tasks",), f"the preset scores none of them (its evaluation.tasks are {scored})"
+    if table.renderer == "receptive_field_grid":
+        yield from _grid_mistakes(project, table)
+
+
+def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
+    """Panels of models that are too small for what is measured."""
+    for index, panel in enumerate(figure.panels):
+        place: Place = ("panels", index)
+        shape = project.target_shape(panel.run)
+        layers, fewest = shape.num_hidden_layers, FEWEST_LAYERS
+        if figure.renderer == "layer_operators":
+            layers = project.fused_shape(panel.run).num_hidden_layers
+            fewest = FEWEST_NEAR if figure.claims else FEWEST_LAYERS
+        elif BLOCKS in figure.claims and index == 0:
+            fewest = FEWEST_IN_THIRDS
+        elif SIZES in figure.claims and index < 2:
+            fewest = FEWEST_COMPARED
+        if layers < fewest:
+            yield place, f"{panel.run} is about {layers} layers; at least {fewest} are needed"
+        if figure.renderer == "weight_similarity" and shape.hidden_size < FEWEST_ROWS:
+            width = f"{panel.run} has hidden_size {shape.hidden_size}"
+            yield place, f"{width}; at least {FEWEST_ROWS} are needed"
+    if figure.renderer == "activation_similarity":
+        text = project.preset.text
+        tokens = text.heldout_sequences * len(text.domains) * (text.sequence_length - 1)
+        if tokens < FEWEST_ROWS:
+            yield (
+                ("panels",),
+                f"the held-out text gives {tokens} tokens; at least {FEWEST_ROWS} are needed",
+            )
+
+
+def _grid_mistakes(project: Project, figure: TableSpec) -> Iterator[Mistake]:
+    """Rows that share a place in the grid, or a grid without places."""
+    places: dict[tuple[int, int], str] = {}
+    for index, row in enumerate(figure.rows):
+        for run in map(project.run, row.runs[:1]):
+            if run.radii is None or "operators" not in METHODS[run.method].learns:
+                continue
+            radii = project.radii(run.id)
+            place = (radii.attention, radii.ffn)
+            if place in places:
+                same = f"r_a {place[0]} and r_i {place[1]}"
+                yield ("rows", index), f"{run.id} has {same} in this preset, as {places[place]} has"
+            places.setdefault(place, run.id)
+    if not places:
+        yield ("rows",), "none of them learns dimension operators, and the grid is over their radii"

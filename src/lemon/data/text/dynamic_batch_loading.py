@@ -1,0 +1,199 @@
+"""Dynamic batch loading: domains that lag behind their reference loss are loaded more often.
+
+Sheared LLaMA (Xia et al., arXiv 2310.06694, section 2.2). Every m steps, which the training loop
+counts, the mixture moves towards the domains whose held-out loss is furthest above the loss that a
+model of that size should have; every row drawn afterwards follows the new mixture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from lemon.data.text.packing import (
+    BLOCK,
+    RowEpochs,
+    mixture_shares,
+    place_uniforms,
+    require_domains,
+)
+from lemon.errors import BadInput
+
+
+def updated_weights(
+    weights: Mapping[str, float],
+    losses: Mapping[str, float],
+    references: Mapping[str, float],
+    *,
+    clip: bool,
+    smoothing: float,
+) -> dict[str, float]:
+    """The mixture after one update: w exp(delta), normalised, then (1 - c) w + c / k.
+
+    Worked in logarithms, so that a loss far above its reference does not overflow.
+
+    Args:
+        weights: of the k domains, up to a common factor.
+        losses: held-out loss by domain, in nats.
+        references: what each loss should come down to, in nats.
+        clip: delta = max(loss - reference, 0), the paper's form, so that a domain already below
+            its reference does not lose weight twice; else delta = loss - reference, the form of
+            the public code.
+        smoothing: c, the share that is spread evenly; 1e-4 in the public code, and 0 in the paper.
+            With 0 a weight may vanish.
+
+    Returns:
+        Weights that sum to one, in the order of `weights`.
+
+    Raises:
+        BadInput: a domain lacks a value, a loss is not finite, a weight is not positive, or the
+            smoothing is no share.
+    """
+    if not 0 <= smoothing <= 1:
+        raise BadInput(f"smoothing of the mixture: {smoothing} is not between 0 and 1")
+    domains = list(weights)
+    before = mixture_shares(weights, domains)
+    delta = _nats("held-out losses", losses, domains) - _nats(
+        "reference losses", references, domains
+    )
+    if clip:
+        delta = np.maximum(delta, 0.0)
+    after = (1 - smoothing) * softmax(np.log(before) + delta) + smoothing / len(domains)
+    return dict(zip(domains, after.tolist(), strict=True))
+
+
+class OrderState(TypedDict):
+    """Where a dynamic order stands, in plain values; the seed and the text are the run's."""
+
+    drawn: dict[str, int]  # rows by domain
+    weights: dict[str, float]  # as they were last given
+
+
+class DynamicOrder:
+    """Which row comes next in the endless training order, while the mixture changes.
+
+    Place by place it draws on the same random numbers as `lemon.data.text.packing.SequenceOrder`, and
+    gives the same rows for as long as the weights stay. What comes next depends on the seed, the
+    rows drawn from each domain and the weights alone, so a resumed run goes on exactly.
+    """
+
+    def __init__(
+        self, num_sequences: Mapping[str, int], weights: Mapping[str, float], seed: int
+    ) -> None:
+        """Start the order.
+
+        Args:
+            num_sequences: training rows by domain.
+            weights: share of the places by domain at the start, up to a common factor.
+            seed: of the order.
+
+        Raises:
+            BadInput: a domain has no rows, or no positive and finite weight.
+        """
+        self.domains = list(num_sequences)
+        self._epochs = RowEpochs(num_sequences, seed)
+        self._uniforms = lru_cache(maxsize=1)(partial(place_uniforms, seed))
+        self._drawn = dict.fromkeys(self.domains, 0)
+        self.reweigh(weights)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Share of the next places by domain; they sum to one."""
+        return dict(zip(self.domains, self._shares.tolist(), strict=True))
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        """Rows drawn so far by domain: the mixture that was loaded in fact."""
+        return dict(self._drawn)
+
+    def reweigh(self, weights: Mapping[str, float]) -> None:
+        """Deal the places from here on by these weights, given up to a common factor.
+
+        Raises:
+            BadInput: a domain has no positive and finite weight; the old weights stay.
+        """
+        self._shares = mixture_shares(weights, self.domains)
+        self._bounds = np.cumsum(self._shares)[:-1]
+        self._given = {domain: float(weights[domain]) for domain in self.domains}
+
+    def take(self, count: int) -> list[tuple[str, int]]:
+        """The next `count` training rows, each as (domain, row)."""
+        first = sum(self._drawn.values())
+        return [self._next(place) for place in range(first, first + count)]
+
+    def state(self) -> OrderState:
+        """What a checkpoint keeps."""
+        return {"drawn": self.drawn, "weights": dict(self._given)}
+
+    def load_state(self, state: OrderState) -> None:
+        """Go on from where `state` was taken, under the same seed and text.
+
+        Raises:
+            BadInput: the state is of other domains; nothing changes.
+        """
+        require_domains("rows drawn before the checkpoint", state["drawn"], self.domains)
+        # The weights as given, not the shares: to normalise twice may move the last bit.
+        self.reweigh(state["weights"])
+        self._drawn = {domain: state["drawn"][domain] for domain in self.domains}
+
+    def _next(self, place: int) -> tuple[str, int]:
+        block, offset = divmod(place, BLOCK)
+        uniform = self._uniforms(block)[offset]
+        domain = self.domains[int(np.searchsorted(self._bounds, uniform, side="right"))]
+        row = self._epochs.row(domain, self._drawn[domain])
+        self._drawn[domain] += 1
+        return domain, row
+
+
+class DynamicBatchLoader(DynamicOrder):
+    """A dynamic order that is reweighed from held-out losses."""
+
+    def __init__(
+        self,
+        num_sequences: Mapping[str, int],
+        weights: Mapping[str, float],
+        seed: int,
+        *,
+        references: Mapping[str, float],
+        clip: bool,
+        smoothing: float,
+    ) -> None:
+        """Start the order; see `DynamicOrder`, and `updated_weights` for the last three.
+
+        Raises:
+            BadInput: as both.
+        """
+        super().__init__(num_sequences, weights, seed)
+        self.references = dict(references)
+        self.clip = clip
+        self.smoothing = smoothing
+        # An idle update, so that bad references are refused here and not after the first steps.
+        self._updated(dict.fromkeys(self.domains, 0.0))
+
+    def update(self, losses: Mapping[str, float]) -> None:
+        """Reweigh the order from the held-out losses in nats by domain.
+
+        Raises:
+            BadInput: a loss is missing or not finite; the old weights stay.
+        """
+        self.reweigh(self._updated(losses))
+
+    def _updated(self, losses: Mapping[str, float]) -> dict[str, float]:
+        return updated_weights(
+            self.weights, losses, self.references, clip=self.clip, smoothing=self.smoothing
+        )
+
+
+def _nats(what: str, values: Mapping[str, float], domains: Sequence[str]) -> NDArray[np.float64]:
+    """The losses of the domains, [num_domains]."""
+    require_domains(what, values, domains)
+    for domain in domains:
+        if not math.isfinite(values[domain]):
+            raise BadInput(f"{what}: that of the domain {domain} is {values[domain]}, not finite")
+    return np.array([values[domain] for domain in domains], dtype=np.float64)

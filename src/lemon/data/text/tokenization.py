@@ -1,0 +1,104 @@
+"""The tokenizer of a model folder, without the rest of transformers: it only encodes text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from typing_extensions import TypedDict
+
+from lemon.errors import BadInput
+from lemon.files.json_file import read_json
+from lemon.provenance import file_digest
+
+BATCH = 64  # documents encoded at once
+# Models pretrained with this token between documents keep it when tuned for chat, while their
+# eos_token then ends a turn.
+DOCUMENT_END = "<|endoftext|>"
+
+
+MAKE = "take a model folder with a fast tokenizer; `lemon prepare source` makes one"
+
+
+class _AddedToken(TypedDict):
+    id: int
+    content: str
+
+
+class _Vocabulary(TypedDict):
+    vocab: dict[str, int] | list[Any]  # a list in the unigram model, whose ids are the places
+
+
+class _TokenizerFile(TypedDict):
+    model: _Vocabulary
+    added_tokens: list[_AddedToken]
+
+
+class _ModelConfig(TypedDict):
+    vocab_size: int
+
+
+def require_tokenizer(folder: Path) -> int:
+    """The rows of a model's embedding, once every token of its tokenizer is seen to have one.
+
+    Raises:
+        BadInput: there is no fast tokenizer, or one of its ids is beyond the embedding.
+    """
+    vocab_size = read_json(folder / "config.json", _ModelConfig, MAKE)["vocab_size"]
+    file = folder / "tokenizer.json"
+    content = read_json(file, _TokenizerFile, MAKE)
+    vocab = content["model"]["vocab"]
+    ids = dict(vocab) if isinstance(vocab, dict) else {"": len(vocab) - 1}
+    ids |= {token["content"]: token["id"] for token in content["added_tokens"]}
+    token, largest = max(ids.items(), key=lambda item: item[1], default=("", 0))
+    if not 0 <= min(ids.values(), default=0) <= largest < vocab_size:
+        raise BadInput(
+            f"{file}: the token {token[:40]!r} has the id {largest}, and the model's embedding has "
+            f"{vocab_size} rows; take the tokenizer that belongs to the model"
+        )
+    return vocab_size
+
+
+class TextTokenizer:
+    """Encodes documents with the fast tokenizer of a Hugging Face model folder.
+
+    `separator` is the id that ends a document, `vocab_size` the number of rows of the embedding,
+    `digest` the sha256 of the tokenizer file.
+    """
+
+    def __init__(self, source: Path) -> None:
+        """Read `tokenizer.json` and what belongs to it.
+
+        Raises:
+            BadInput: the folder holds no fast tokenizer, or no token that ends a document.
+        """
+        file = source / "tokenizer.json"
+        self.vocab_size = require_tokenizer(source)
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise BadInput(f"{file}: not a fast tokenizer ({error}); {MAKE}") from None
+        config = read_json(source / "tokenizer_config.json", dict[str, Any], MAKE)
+        self.digest = file_digest(file)
+        self.separator = self._separator(source, config)
+
+    def _separator(self, source: Path, config: dict[str, Any]) -> int:
+        eos = config.get("eos_token")
+        for token in (DOCUMENT_END, eos.get("content") if isinstance(eos, dict) else eos):
+            if isinstance(token, str) and (found := self._tokenizer.token_to_id(token)) is not None:
+                return found
+        raise BadInput(
+            f"{source}: the tokenizer has neither {DOCUMENT_END} nor an eos_token to end a "
+            "document with"
+        )
+
+    def encode(self, documents: Sequence[str]) -> Iterator[NDArray[Any]]:
+        """The token ids of each document in turn, int64 [num_tokens], nothing added."""
+        for start in range(0, len(documents), BATCH):
+            batch = list(documents[start : start + BATCH])
+            for encoding in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+                yield np.array(encoding.ids, dtype=np.int64)

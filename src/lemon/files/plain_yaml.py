@@ -1,0 +1,192 @@
+"""Read the part of YAML that config files are written in: blocks, lists, text, numbers, flags.
+
+The rest of YAML is refused by name. Aliases and merge keys make a small file a huge value, tags
+make text something else, and nobody sees either in a diff. A number is decimal, a key is text, a
+text is one line of printable characters.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+)
+
+from lemon.files.names import shown
+from lemon.files.plain_text import NotPlain
+
+Place = tuple[str | int, ...]
+"""Where a value is, from the top: keys of blocks and places in lists."""
+
+DEEPEST = 20  # blocks and lists inside each other; our files have 4
+MOST_DIGITS = 30  # of a whole number; what a setting may hold is checked with its type
+
+CONSTANTS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+INTEGER = re.compile(r"[-+]?[0-9]+")
+NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+COMMENT = re.compile(r"(?<![^ \t])#")  # at the start of a line, or after a space
+
+
+def parse(text: str) -> tuple[Any, dict[Place, int]]:
+    """The plain value of a YAML text, and the line of every key and list entry.
+
+    Raises:
+        NotPlain: naming the first thing that is not read.
+    """
+    reader = _Reader(text)
+    return reader.document(), reader.lines
+
+
+def comments(text: str) -> list[tuple[int, str, bool]]:
+    """The comments of a YAML text that `parse` reads, in order.
+
+    Each is its line from 1, what follows the #, and whether it has the line to itself.
+    """
+    scalars = [event for event in _events(text) if isinstance(event, ScalarEvent)]
+    starts = [event.start_mark.index for event in scalars]
+    found, start = [], 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        for match in COMMENT.finditer(line):
+            place = start + match.start()
+            before = bisect_right(starts, place) - 1
+            if before < 0 or scalars[before].end_mark.index <= place:
+                own_line = not line[: match.start()].strip()
+                found.append((number, line[match.end() :].rstrip(), own_line))
+                break
+        start += len(line) + 1
+    return found
+
+
+def _events(text: str) -> Iterator[Any]:
+    return iter(YAML(typ="safe", pure=True).parse(text))
+
+
+class _Reader:
+    """Builds the value from the parser's events, one at a time: nothing is built in vain."""
+
+    def __init__(self, text: str) -> None:
+        self.lines: dict[Place, int] = {}
+        self._events = _events(text)
+        self._line = 1
+
+    def document(self) -> Any:
+        """The value of the one document; None for an empty text."""
+        self._next()  # the start of the stream
+        event = self._next()
+        if isinstance(event, StreamEndEvent):
+            return None
+        if event.version or event.tags:
+            raise NotPlain(self._line, "a line that begins with % directs the parser; leave it out")
+        value = self._value(self._next(), ())
+        self._next()  # the end of the document
+        if isinstance(self._next(), DocumentStartEvent):
+            raise NotPlain(self._line, "a second document begins here; give it a file of its own")
+        return value
+
+    def _next(self) -> Any:
+        try:
+            event = next(self._events)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            what = (error.problem or "can't be parsed").split("\n")[0]
+            raise NotPlain(mark.line + 1 if mark else self._line, f"is not YAML: {what}") from None
+        except Exception as error:  # the parser's own slips, such as the escape \UFFFFFFFF
+            raise NotPlain(self._line, f"is not YAML: {error}") from None
+        self._line = event.start_mark.line + 1
+        return event
+
+    def _value(self, event: Any, place: Place) -> Any:
+        self._require_plain(event)
+        if isinstance(event, ScalarEvent):
+            return self._scalar(event)
+        if len(place) == DEEPEST:
+            raise NotPlain(self._line, f"blocks are nested more than {DEEPEST} deep")
+        if isinstance(event, MappingStartEvent):
+            return self._block(place)
+        return self._list(place)
+
+    def _block(self, place: Place) -> dict[str, Any]:
+        block: dict[str, Any] = {}
+        while not isinstance(event := self._next(), MappingEndEvent):
+            key = self._key(event)
+            inner = (*place, key)
+            if key in block:
+                first = self.lines[inner]
+                raise NotPlain(self._line, f"the key {shown(key)} is already on line {first}")
+            self.lines[inner] = self._line
+            block[key] = self._value(self._next(), inner)
+        return block
+
+    def _list(self, place: Place) -> list[Any]:
+        entries: list[Any] = []
+        while not isinstance(event := self._next(), SequenceEndEvent):
+            inner = (*place, len(entries))
+            self.lines[inner] = self._line
+            entries.append(self._value(event, inner))
+        return entries
+
+    def _key(self, event: Any) -> str:
+        self._require_plain(event)
+        if isinstance(event, CollectionStartEvent):
+            raise NotPlain(self._line, "a block or list is no key; write a word")
+        if event.value == "<<" and event.implicit[0]:
+            raise NotPlain(self._line, "<< merges another block into this one; write its keys out")
+        key = self._scalar(event)
+        if not isinstance(key, str):
+            word = event.value[:60] or "of no letters"
+            raise NotPlain(self._line, f"the key {word} is no text; put it in quotes")
+        return key
+
+    def _require_plain(self, event: Any) -> None:
+        if isinstance(event, AliasEvent):
+            word = f"*{event.anchor}"
+            fix = "stands for another part of the file; write that part out"
+        elif event.anchor is not None:
+            word, fix = f"&{event.anchor}", "names a part of the file for aliases; leave it out"
+        elif event.tag is not None:
+            word = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            fix = "is a tag, which makes a value of another kind; leave it out"
+        else:
+            return
+        raise NotPlain(self._line, f"{shown(word)} {fix}")
+
+    def _scalar(self, event: ScalarEvent) -> Any:
+        text: str = event.value
+        if event.implicit[0]:  # without quotes
+            if text in CONSTANTS:
+                return CONSTANTS[text]
+            if INTEGER.fullmatch(text):
+                if len(text) > MOST_DIGITS:
+                    raise NotPlain(self._line, f"a number of {len(text):,} digits is too large")
+                return int(text)
+            if NUMBER.fullmatch(text):
+                return float(text)
+            if NOT_FINITE.fullmatch(text):
+                return float(text.replace(".", ""))
+        bad = next((character for character in text if not _is_printed(character)), None)
+        if bad is not None:
+            message = f"the text {shown(text)} holds {shown(bad)}; write one line of plain text"
+            raise NotPlain(self._line, message)
+        return text
+
+
+def _is_printed(character: str) -> bool:
+    return character.isprintable() or character in "\u00a0\u2009\u202f"  # unusual spaces

@@ -1,0 +1,202 @@
+"""One safetensors file: its header checked without torch, its tensors read and written singly.
+
+Format: 8 bytes (little endian) give the length of a JSON header; the header maps each name to its
+number format, shape and byte range; the ranges fill the rest of the file without holes
+(https://huggingface.co/docs/safetensors). Nothing stays mapped into memory after a read, so that
+the peak memory of a job is the tensors that it holds and not the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from lemon.errors import BadInput, WorkFailed
+from lemon.files.json_file import checked, parse_json
+
+if TYPE_CHECKING:  # torch takes seconds to load, and bad input must be reported before that
+    import torch
+
+# Number formats of weights: name in the header -> (name in torch, bytes of one entry).
+FORMATS = {"F32": ("float32", 4), "BF16": ("bfloat16", 2), "F16": ("float16", 2)}
+CHUNK_ENTRIES = 1 << 22
+LONGEST_HEADER = 8 * 2**20  # bytes, for 50,000 tensors
+_MEND = "it is damaged or was cut short; copy or prepare it again"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies in its file: number format, shape, first byte."""
+
+    format: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of the tensor in the file."""
+        return math.prod(self.shape) * FORMATS[self.format][1]
+
+
+class TensorFile:
+    """A safetensors file opened for reading.
+
+    Attributes:
+        entries: where each tensor lies, by name.
+        metadata: the text that the writer put beside the tensors.
+
+    Raises:
+        BadInput: the file is missing, is no safetensors file, was cut short, or holds a tensor
+            that is not of floating-point format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        header, data_start = _read_header(path)
+        self.metadata: dict[str, str] = header.metadata
+        self.entries: dict[str, Entry] = {}
+        end = 0
+        for name, place in sorted(header.tensors.items(), key=lambda item: item[1].data_offsets):
+            if place.dtype not in FORMATS:
+                raise BadInput(
+                    f"{path}: tensor {name} has number format {place.dtype[:20]}; only "
+                    f"{', '.join(FORMATS)} weights are supported, so save the model unquantised"
+                )
+            start, stop = place.data_offsets
+            entry = Entry(place.dtype, place.shape, data_start + start)
+            if start != end or stop - start != entry.num_bytes or entry.num_bytes == 0:
+                raise BadInput(f"{path}: the header misplaces tensor {name}; {_MEND}")
+            self.entries[name] = entry
+            end = stop
+        size = path.stat().st_size
+        if size != data_start + end:
+            raise BadInput(f"{path}: holds {size} bytes, its header promises "
+                           f"{data_start + end}; {_MEND}")  # fmt: skip
+
+    def read(self, name: str, first: int = 0, last: int | None = None) -> torch.Tensor:
+        """Rows first to last - 1 of a tensor, all if not given, in memory of their own."""
+        import torch
+
+        entry = self.entries[name]
+        rows = range(entry.shape[0])[first:last]
+        row_bytes = entry.num_bytes // entry.shape[0]
+        values = np.fromfile(
+            self.path, np.uint8, len(rows) * row_bytes, offset=entry.offset + first * row_bytes
+        )
+        dtype = getattr(torch, FORMATS[entry.format][0])
+        return torch.from_numpy(values).view(dtype).reshape(len(rows), *entry.shape[1:])
+
+    def read_bytes(self, name: str, chunk: int = 1 << 24) -> Iterator[bytes]:
+        """The stored bytes of a tensor, a chunk at a time."""
+        entry = self.entries[name]
+        with self.path.open("rb") as file:
+            file.seek(entry.offset)
+            for start in range(0, entry.num_bytes, chunk):
+                yield file.read(min(chunk, entry.num_bytes - start))
+
+
+class _Place(BaseModel):
+    """What the header says of one tensor."""
+
+    model_config = ConfigDict(strict=True)
+
+    dtype: str
+    shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, min_length=1)]
+    data_offsets: Annotated[tuple[int, int], Field(strict=False)]
+
+
+@dataclass(frozen=True)
+class _Header:
+    metadata: dict[str, str]
+    tensors: dict[str, _Place]
+
+
+def _read_header(path: Path) -> tuple[_Header, int]:
+    """The parsed JSON header, and the offset at which the tensors start."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise BadInput(
+                    f"{path}: holds {size} bytes, less than the {8 + length} of its header; {_MEND}"
+                )
+            if length > LONGEST_HEADER:
+                raise BadInput(f"{path}: is not a safetensors file, its header is too long")
+            text = file.read(length)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except OSError as error:
+        raise BadInput(f"{path}: can't be read: {error.strerror}") from error
+    where = f"{path}: is not a safetensors file, its header can't be parsed"
+    header = parse_json(text, dict[str, Any], where, _MEND)
+    metadata = checked(header.pop("__metadata__", {}), dict[str, str], where, _MEND)
+    return _Header(metadata, checked(header, dict[str, _Place], where, _MEND)), 8 + length
+
+
+def write_tensor_file(
+    path: Path,
+    shapes: dict[str, tuple[int, ...]],
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    *,
+    format: str,
+    metadata: dict[str, str],
+) -> None:
+    """Write tensors one at a time, rounding each value once to `format`.
+
+    Args:
+        path: the file; callers put it inside an atomic file or folder.
+        shapes: every tensor that will come; the header is known from them.
+        tensors: each name of `shapes`, in any order; a tensor comes whole, or under its name
+            several times, in slices of rows from the first to the last.
+        format: a key of `FORMATS`.
+        metadata: text stored in the header.
+
+    Raises:
+        WorkFailed: a tensor holds a value that is not finite in this number format.
+        ValueError: a tensor is missing or unfinished, comes twice or has another shape.
+    """
+    header: dict[str, object] = {"__metadata__": metadata}
+    end, ends, positions = 0, {}, {}
+    for name, shape in shapes.items():
+        positions[name], end = end, end + Entry(format, shape, end).num_bytes
+        ends[name] = end
+        header[name] = {"dtype": format, "shape": shape, "data_offsets": [positions[name], end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, tensor in tensors:
+            end = positions.get(name, 0) + tensor.numel() * FORMATS[format][1]
+            if name not in shapes or tensor.shape[1:] != shapes[name][1:] or end > ends[name]:
+                raise ValueError(f"{name} {tuple(tensor.shape)} does not belong in {path.name}")
+            file.seek(8 + len(text) + positions[name])
+            for chunk in _rounded_chunks(name, tensor, format):
+                file.write(chunk.data)
+            positions[name] = end
+            del tensor, chunk  # each may be a view that keeps much more in memory
+    if unfinished := [name for name in shapes if positions[name] != ends[name]]:
+        raise ValueError(f"{path.name} was not given all of {', '.join(unfinished)}")
+
+
+def _rounded_chunks(name: str, tensor: torch.Tensor, format: str) -> Iterator[np.ndarray]:
+    """The bytes of a tensor in the wanted format; chunks, so that no second copy is held."""
+    import torch
+
+    dtype = getattr(torch, FORMATS[format][0])
+    for chunk in tensor.detach().reshape(-1).split(CHUNK_ENTRIES):
+        rounded = chunk.to("cpu", dtype).contiguous()
+        # Extremes carry NaN and infinity, at a twentieth of the cost of looking at each value.
+        if not torch.stack(rounded.aminmax()).isfinite().all():
+            raise WorkFailed(
+                f"{name} has values that are not finite in {dtype}; the weights that it is made of "
+                "are damaged or have diverged"
+            )
+        yield rounded.view(torch.uint8).numpy()

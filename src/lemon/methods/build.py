@@ -1,0 +1,175 @@
+"""The registry of methods: each builds operators, and each is one file.
+
+A new method is a new file with a `build(context) -> Operators`, a line in `BUILDERS` and its row
+in `lemon.configuration.methods.METHODS`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
+from lemon.errors import BadInput
+from lemon.files.manifest import MANIFEST, files_below, write_manifest
+from lemon.files.ownership import owner_of_run
+from lemon.files.storage import atomic_folder, write_yaml
+from lemon.methods import average, cut, lemon, random, shear
+from lemon.methods.context import BuildContext, Builder
+from lemon.methods.permutation import leading_permutation, truncation
+from lemon.methods.start import operators_of
+from lemon.operators.algebra import Operators
+from lemon.operators.file import save_operators
+from lemon.operators.fuse import fuse_tensors
+from lemon.provenance import file_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lemon.configuration.project import Project
+
+BUILDERS: dict[str, Builder] = {
+    "cut": cut.build,
+    "random": random.build,
+    "average": average.build,
+    "lemon": lemon.build,
+    "lemon-trained": lemon.build,
+    "tuned": lemon.build,
+    "shear-selection": shear.build,
+}
+
+
+def start_operators(
+    project: Project, run_id: str, source: Checkpoint, start: Path | None = None
+) -> Operators:
+    """The operators of a run before any learning: of its method, or of its start.
+
+    Args:
+        project: the configuration.
+        run_id: of a method in `BUILDERS`.
+        source: the large model.
+        start: folder of the run that this one starts from, where its start names one.
+
+    Raises:
+        BadInput: the source's sizes are not the preset's, the method can't build this target, or
+            a start is missing.
+    """
+    require_source(project, run_id, source)
+    run = project.run(run_id)
+    context = BuildContext(
+        source=source,
+        target=project.target_shape(run_id),
+        radii=project.radii(run_id),
+        seed=run.seed,
+    )
+    if run.start in project.runs:
+        if start is None:
+            raise BadInput(f"run {run_id}: the folder of run {run.start}, its start, is not given")
+        context = replace(context, start=operators_of(start))
+    elif run.start:
+        context = replace(context, start=_builder(run.start))
+    return _builder(run.method)(context)
+
+
+def require_source(project: Project, run_id: str, source: Checkpoint) -> None:
+    """Refuse a source model of other sizes than the preset's, or than those of the first stage.
+
+    Raises:
+        BadInput: naming both.
+    """
+    expected, first = project.fused_shape(run_id), project.first_stage(run_id)
+    if source.shape != expected:
+        whose, mend = "the preset's source section says", "correct the preset or prepare it again"
+        if first:
+            whose, mend = f"run {first} makes", "give the model of that run"
+        raise BadInput(f"{source.path}: its sizes are {source.shape}, {whose} {expected}; {mend}")
+
+
+def build(
+    project: Project, run_id: str, source: Path, out: Path, start: Path | None = None
+) -> None:
+    """Write a run's operators, its resolved config and, last, its manifest.
+
+    A selection with receptive fields above 1 also gets `permuted_source/`, which takes the source's
+    place when the operators are fused: what is kept leads there, and is cut off block by block.
+
+    Raises:
+        BadInput: the source is damaged, the run can't be built, or `out` may not be written.
+        WorkFailed: the disk is full.
+    """
+    started = time.monotonic()
+    run = project.run(run_id)
+    checkpoint = Checkpoint(source)
+    source_digest = checkpoint.digest()
+    operators = start_operators(project, run_id, checkpoint, start)
+    (out / MANIFEST).unlink(missing_ok=True)
+    fused, operators = leading_blocks(project, run_id, checkpoint, operators, out)
+    save_operators(
+        out / "operators.safetensors", operators, source_digest=fused.digest(), method=run.method
+    )
+    write_yaml(out / "config.yaml", project.resolved(run_id))
+    write_manifest(
+        out / MANIFEST,
+        "build",
+        files=[out / "operators.safetensors", out / "config.yaml"],
+        owner=owner_of_run(project.preset_name, run_id),
+        settings=project.resolved(run_id),
+        inputs={"source": source_digest} | start_input(start),
+        seed=run.seed,
+        started=started,
+    )
+
+
+def leading_blocks(
+    project: Project, run_id: str, source: Checkpoint, operators: Operators, out: Path
+) -> tuple[Checkpoint, Operators]:
+    """The model that a run fuses, and its operators in blocks.
+
+    Where a selection meets receptive fields above 1, `permuted_source/` is written into `out`: what
+    is kept leads there, and is cut off block by block. Elsewhere both are as they were.
+    """
+    if not (project.run(run_id).radii and project.starts_from_masks(run_id)):
+        return source, operators
+    folder = out / "permuted_source"
+    permuted = fuse_tensors(source, leading_permutation(operators))
+    write_own_weights(folder, source, permuted, "permute", time.monotonic())
+    return Checkpoint(folder), truncation(operators, project.radii(run_id))
+
+
+def write_own_weights(
+    folder: Path,
+    source: Checkpoint,
+    tensors: Iterable[tuple[str, Tensor]],
+    stage: str,
+    started: float,
+) -> None:
+    """Write a model of the source's sizes into a run's folder, whole or not at all.
+
+    Raises:
+        WorkFailed: the disk is full, or a weight is not finite.
+    """
+    with atomic_folder(folder) as temporary:
+        write_checkpoint(temporary, source.shape, tensors, like=source.path, dtype=source.dtype)
+        write_manifest(
+            temporary / MANIFEST,
+            stage,
+            files=files_below(temporary),
+            started=started,
+            **weights_in(temporary),
+        )
+
+
+def start_input(start: Path | None) -> dict[str, str]:
+    """The digest of the operators of an earlier run that a run starts from, for its manifest."""
+    return {} if start is None else {"start": file_digest(start / "operators.safetensors")}
+
+
+def _builder(method: str) -> Builder:
+    if method not in BUILDERS:
+        raise BadInput(
+            f"method {method!r} builds no operators; those that do: {', '.join(BUILDERS)}"
+        )
+    return BUILDERS[method]

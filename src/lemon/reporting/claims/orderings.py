@@ -1,0 +1,210 @@
+"""Orderings of rows put to a paired test: both rows answered the same documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from lemon.configuration.methods import Comparison
+from lemon.configuration.project import Project
+from lemon.published.tables import published_claims
+from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.statistics import LEVEL, holm, mcnemar, paired_difference, sign_flip_test
+
+HOLDS, FAILS, UNRESOLVED = "holds", "does not hold", "not resolved"
+
+
+@dataclass(frozen=True)
+class TaskTest:
+    """Two rows on one task: their difference in points and the test of it.
+
+    Attributes:
+        only_first, only_second: documents that only the one answers, for the exact McNemar test of
+            two single runs; None where a row has several seeds and signs are flipped instead.
+        p_value, p_adjusted: as computed, and after Holm over the tasks of the comparison.
+    """
+
+    task: str
+    difference: float
+    only_first: int | None
+    only_second: int | None
+    p_value: float
+    p_adjusted: float
+
+
+@dataclass(frozen=True)
+class PerplexityOrder:
+    """Two rows in held-out perplexity: a plain comparison, without interval.
+
+    Attributes:
+        loss_first, loss_second: nats per token, means over the seeds.
+        right, pairs: in how many pairs of seeds the first has the lower loss, and of how many;
+            rows of the same several seeds are paired seed by seed, others each with each.
+        verdict: on the mean losses, `HOLDS` or `FAILS`.
+    """
+
+    loss_first: float
+    loss_second: float
+    right: int
+    pairs: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class OrderingTest:
+    """An ordering of the form "first beats second" and what the runs say about it.
+
+    Attributes:
+        claim, statement: id and words of a claim of the paper; None where the ordering is no
+            claim of it.
+        first, second: labels of the rows; `first_runs`, `second_runs` their run ids.
+        layers, published_layers: depth of the first model, here and in the paper.
+        difference, low, high: first minus second of the mean over tasks, in points, with the
+            95 % interval of the paired bootstrap.
+        published_difference: the same from the paper's numbers; None where a row is ours.
+        p_value, p_adjusted: of the sign-flip test of the difference, as computed and after Holm
+            over all orderings of the table.
+        verdict: on the mean, by the adjusted p-value: `HOLDS`, `FAILS` or `UNRESOLVED`.
+        perplexity: the rows in held-out perplexity; None where it was not measured.
+        tasks: one test a task.
+    """
+
+    claim: str | None
+    statement: str | None
+    first: str
+    second: str
+    first_runs: list[str]
+    second_runs: list[str]
+    layers: int
+    published_layers: int | None
+    difference: float
+    low: float
+    high: float
+    published_difference: float | None
+    p_value: float
+    p_adjusted: float
+    verdict: str
+    perplexity: PerplexityOrder | None
+    tasks: list[TaskTest]
+
+    @property
+    def is_of_paper(self) -> bool:
+        """Whether the paper orders the two, in numbers or by a claim without any."""
+        return self.published_difference is not None or self.claim is not None
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the paper has the first above the second: the direction that is tested."""
+        if self.published_difference is None:
+            return self.claim is not None
+        return self.published_difference > 0
+
+
+def ordering_tests(project: Project, table: str, rows: list[ScoredRow]) -> list[OrderingTest]:
+    """Test every comparison that the table's registry entry names."""
+    spec = project.table(table)
+    tasks = tuple(spec.tasks)
+    row_of = {run: row for row in rows for run in row.spec.runs}
+    pairs = [(row_of[pair.first], row_of[pair.second]) for pair in spec.comparisons]
+    p_values = [
+        sign_flip_test(first.document_scores(tasks), second.document_scores(tasks))
+        for first, second in pairs
+    ]
+    return [
+        _ordering_test(project, comparison, pair, tasks, p_value, p_adjusted)
+        for comparison, pair, p_value, p_adjusted in zip(
+            spec.comparisons, pairs, p_values, holm(p_values), strict=True
+        )
+    ]
+
+
+def _ordering_test(
+    project: Project,
+    comparison: Comparison,
+    rows: tuple[ScoredRow, ScoredRow],
+    tasks: tuple[str, ...],
+    p_value: float,
+    p_adjusted: float,
+) -> OrderingTest:
+    first, second = rows
+    difference, interval = paired_difference(
+        first.document_scores(tasks), second.document_scores(tasks)
+    )
+    claim = published_claims()[comparison.claim]["claim"] if comparison.claim else None
+    return OrderingTest(
+        claim=comparison.claim,
+        statement=claim,
+        first=first.label,
+        second=second.label,
+        first_runs=list(first.spec.runs),
+        second_runs=list(second.spec.runs),
+        layers=first.layers,
+        published_layers=first.spec.published_layers,
+        difference=round(100 * difference, 4),
+        low=round(100 * interval.low, 4),
+        high=round(100 * interval.high, 4),
+        published_difference=_published_difference(first, second, tasks),
+        p_value=p_value,
+        p_adjusted=p_adjusted,
+        verdict=mean_verdict(difference, p_adjusted),
+        perplexity=_perplexity_order(project, first, second),
+        tasks=_task_tests(first, second, tasks),
+    )
+
+
+def mean_verdict(difference: float, p_adjusted: float) -> str:
+    """The ordering "first minus second is positive" in the light of its adjusted p-value."""
+    if p_adjusted >= LEVEL:
+        return UNRESOLVED
+    return HOLDS if difference > 0 else FAILS
+
+
+def _task_tests(first: ScoredRow, second: ScoredRow, tasks: tuple[str, ...]) -> list[TaskTest]:
+    """Exact McNemar tests between single runs, sign flips where a row has several seeds."""
+    ones, twos = first.document_scores(tasks), second.document_scores(tasks)
+    single = len(first.results) == len(second.results) == 1
+    exact = {task: mcnemar(ones[task], twos[task]) for task in tasks} if single else {}
+    p_values = [
+        exact[task].p_value if single else sign_flip_test({task: ones[task]}, {task: twos[task]})
+        for task in tasks
+    ]
+    return [
+        TaskTest(
+            task=task,
+            difference=round(100 * float(ones[task].mean() - twos[task].mean()), 4),
+            only_first=exact[task].only_first if single else None,
+            only_second=exact[task].only_second if single else None,
+            p_value=p_value,
+            p_adjusted=p_adjusted,
+        )
+        for task, p_value, p_adjusted in zip(tasks, p_values, holm(p_values), strict=True)
+    ]
+
+
+def _perplexity_order(
+    project: Project, first: ScoredRow, second: ScoredRow
+) -> PerplexityOrder | None:
+    if first.loss is None or second.loss is None:
+        return None
+    one, two = _loss_by_seed(project, first), _loss_by_seed(project, second)
+    seeds = [(seed, seed) for seed in one] if one.keys() == two.keys() else [*product(one, two)]
+    return PerplexityOrder(
+        loss_first=first.loss,
+        loss_second=second.loss,
+        right=sum(one[a] < two[b] for a, b in seeds),
+        pairs=len(seeds),
+        verdict=HOLDS if first.loss < second.loss else FAILS,
+    )
+
+
+def _loss_by_seed(project: Project, row: ScoredRow) -> dict[int, float]:
+    return {project.run(r.run).seed: r.loss for r in row.results if r.loss is not None}
+
+
+def _published_difference(
+    first: ScoredRow, second: ScoredRow, tasks: tuple[str, ...]
+) -> float | None:
+    if first.published is None or second.published is None:
+        return None
+    one, two = first.published.average_over(tasks), second.published.average_over(tasks)
+    return None if one is None or two is None else round(one - two, 4)

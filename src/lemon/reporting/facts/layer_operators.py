@@ -1,0 +1,101 @@
+"""The learned layer operators as tidy lines, beside what they started from.
+
+gamma.<type> [L2, L1]: row = target layer, column = source layer; paper, equation 3.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lemon.architecture import LAYER_TYPES
+from lemon.configuration.paper import COMPONENTS, FigureSpec
+from lemon.configuration.project import Project
+from lemon.errors import BadInput
+from lemon.operators.algebra import Operators
+from lemon.operators.file import load_operators
+
+COLUMNS = ["panel", "label", "run", "component", "target", "source", "gamma", "start"]
+
+
+def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFrame:
+    """The gamma of a figure, columns `COLUMNS`: a line for each entry, with its start.
+
+    `panel` counts from 0. A panel of `mha` or `ffn` holds the mean over its matrix types.
+
+    Args:
+        project: the preset.
+        spec: the figure.
+        runs: the folder that holds one folder a run.
+
+    Raises:
+        BadInput: a run's operators, or those of its start, are missing or damaged.
+    """
+    parts = []
+    for number, panel in enumerate(spec.panels):
+        learned = run_gamma(runs, panel.run, panel.component)
+        start = project.start_run(panel.run)
+        if start is None:
+            raise BadInput(f"runs.tsv: no run has the operators that {panel.run} starts from")
+        begun = run_gamma(runs, start, panel.component)
+        target, source = np.indices(learned.shape)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "panel": number,
+                    "label": panel.label,
+                    "run": panel.run,
+                    "component": panel.component,
+                    "target": target.ravel(),
+                    "source": source.ravel(),
+                    "gamma": learned.ravel().round(6),
+                    "start": begun.ravel().round(6),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+def run_gamma(runs: Path, run: str, component: str) -> np.ndarray:
+    """The gamma of a run, [L2, L1] float64; of `mha` and `ffn` the mean over their types.
+
+    Raises:
+        BadInput: the run has no operators, or they are damaged.
+    """
+    operators, _ = load_operators(runs / run / "operators.safetensors")
+    types = COMPONENTS.get(component, (component,))
+    return np.mean([_gamma(operators, type) for type in types], axis=0)
+
+
+def _gamma(operators: Operators, type: str) -> np.ndarray:
+    if type in operators.gamma:
+        return operators.gamma[type].double().numpy()
+    return np.eye(operators.source.num_hidden_layers)  # absent means identity
+
+
+def gamma_of(frame: pd.DataFrame, panel: int, column: str = "gamma") -> np.ndarray:
+    """The gamma of a panel, or its `start`, [L2, L1]."""
+    lines = frame[frame["panel"] == panel]
+    return lines.pivot(index="target", columns="source", values=column).to_numpy()
+
+
+def start_layers(start: np.ndarray) -> list[int]:
+    """The source layer that each target layer starts from, [L2]: where its start is largest."""
+    return [int(layer) for layer in np.abs(start).argmax(axis=1)]
+
+
+def leading_layers(project: Project, run: str, runs: Path) -> list[int] | None:
+    """The source layer that leads each layer of a fused model; None for the source itself.
+
+    It leads whose mean |gamma| over the types is largest.
+
+    Raises:
+        BadInput: the run has no operators, or they are damaged.
+    """
+    if project.run(run).target is None:
+        return None
+    operators, _ = load_operators(runs / run / "operators.safetensors")
+    size = np.mean([np.abs(_gamma(operators, type)) for type in LAYER_TYPES], axis=0)
+    return [int(layer) for layer in size.argmax(axis=1)]

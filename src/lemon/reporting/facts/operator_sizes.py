@@ -1,0 +1,236 @@
+"""Shapes and counts of the operators between every preset's models: Table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
+from lemon.configuration.preset_checks import radii_in_numbers
+from lemon.configuration.project import Project
+from lemon.configuration.siblings import dimension_cases, siblings
+from lemon.configuration.yaml_files import did_you_mean
+from lemon.errors import BadInput
+from lemon.operators.algebra import factor_shapes
+from lemon.published.tables import published_table
+from lemon.radii import Radii
+from lemon.reporting.facts.model_sizes import (
+    LLAMA2_13B,
+    LLAMA2_13B_LABEL,
+    SOURCE_ROW,
+    narrowed,
+    paper_project,
+    published_models,
+)
+
+PAPER_SMALL = "LEMON-2.7B"  # in published/table5.csv; the counts of table1.csv are for it
+PAPER_RADII = Radii(hidden=2, attention=2, ffn=2)
+FAMILIES = {"layer": "gamma", "hidden": "hidden", "attention": "attn", "intermediate": "ffn"}
+
+
+@dataclass(frozen=True)
+class OperatorLine:
+    """One family of operators between two models.
+
+    Attributes:
+        operator: layer, hidden, attention or intermediate, as in published/table1.csv.
+        radius: channels tied in one block, r.
+        rows, columns: of its small factor, [out / r, in / r].
+        factors: how many of them there are: nine gammas, one B, an A for every source layer.
+        learned: False for a layer operator between equal depths, which is the identity.
+        printed: its count as Table 1 prints it: the first power of r, and one gamma for all types.
+        query_count: its count with the paper's formula, whose attention axis is the query heads'.
+    """
+
+    operator: str
+    radius: int
+    rows: int
+    columns: int
+    factors: int
+    learned: bool
+    printed: int
+    query_count: int
+
+    @property
+    def count(self) -> int:
+        """Entries of all its factors: r squared in the denominator (equation 3, footnote 2)."""
+        return self.factors * self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Two models that operators join, and the receptive fields at which they do.
+
+    Attributes:
+        preset: the preset that they are of; empty for models of no preset.
+        label: the source's name.
+        target_name: the target's name.
+        radii_name: the radii as the paper calls them.
+    """
+
+    preset: str
+    label: str
+    target_name: str
+    source: LlamaShape
+    target: LlamaShape
+    radii_name: str
+    radii: Radii
+
+    @cached_property
+    def lines(self) -> list[OperatorLine]:
+        """The four families, in the order of Table 1.
+
+        Raises:
+            BadInput: a radius does not divide the sizes of its axis.
+        """
+        shapes = factor_shapes(self.source, self.target, self.radii)
+        return [self._line(operator, shapes) for operator in FAMILIES]
+
+    @property
+    def learned(self) -> list[OperatorLine]:
+        """The families that are trained."""
+        return [line for line in self.lines if line.learned]
+
+    @property
+    def count(self) -> int:
+        """Entries of all operators that are trained."""
+        return sum(line.count for line in self.learned)
+
+    @property
+    def printed(self) -> int:
+        """The same as Table 1 prints it, with the first power of r."""
+        return sum(line.printed for line in self.learned)
+
+    def line(self, operator: str) -> OperatorLine:
+        """One family by its name."""
+        return next(line for line in self.lines if line.operator == operator)
+
+    def share(self, entries: int) -> float:
+        """Entries of operators over the parameters of the small model."""
+        return entries / self.target.num_parameters
+
+    @property
+    def published(self) -> bool:
+        """Whether these are the models and radii that published/table1.csv has counts of."""
+        models = {model.name: model.shape for model in published_models(self.source)}
+        own = (self.source, self.target, self.radii)
+        return own == (models[SOURCE_ROW], models[PAPER_SMALL], PAPER_RADII)
+
+    def _line(self, operator: str, shapes: dict[str, tuple[int, int]]) -> OperatorLine:
+        family = FAMILIES[operator]
+        own = [shape for name, shape in shapes.items() if name.split(".")[0] == family]
+        rows, columns = own[0]
+        count = len(own) * rows * columns
+        if operator == "layer":
+            printed = count // len(LAYER_TYPES)
+            return OperatorLine(
+                operator, 1, rows, columns, len(own), rows != columns, printed, count
+            )
+        axis = {"hidden": Axis.HIDDEN, "attention": Axis.KEY_VALUE, "intermediate": Axis.FFN}
+        radius = self.radii.of(axis[operator])
+        groups = self.source.group_size if operator == "attention" else 1
+        return OperatorLine(
+            *(operator, radius, rows, columns, len(own), True),
+            printed=count * radius,
+            query_count=count * groups**2,
+        )
+
+
+def fusions(project: Project) -> list[Fusion]:
+    """Every preset's source and Table 4 target at its radii: the paper's, 13B, then the others.
+
+    Raises:
+        BadInput: a preset lacks a target or radii of Table 4, or they do not fit its sizes.
+    """
+    paper, cases = paper_project(project), dimension_cases(project)
+    source, label = paper.source_shape(), paper.preset.source.label
+    found = [_fusion(paper, target, name) for target, name in cases]
+    if not any(fusion.published for fusion in found):
+        small = next(m.shape for m in published_models(source) if m.name == PAPER_SMALL)
+        found.insert(0, Fusion("", label, PAPER_SMALL, source, small, "2-2", PAPER_RADII))
+    found += [
+        Fusion(
+            *("", LLAMA2_13B_LABEL, "widths 62.5 %", LLAMA2_13B, narrowed(LLAMA2_13B)),
+            name,
+            numeric_radii(paper, name),
+        )
+        for _, name in cases
+    ]
+    for sibling in siblings(project):
+        if sibling.preset_name != paper.preset_name:
+            found += [_fusion(sibling, target, name) for target, name in cases]
+    return found
+
+
+def _fusion(project: Project, target: str, name: str) -> Fusion:
+    return Fusion(
+        project.preset_name,
+        project.preset.source.label,
+        target,
+        project.source_shape(),
+        project.shape_of(target),
+        name,
+        numeric_radii(project, name),
+    )
+
+
+def numeric_radii(project: Project, name: str) -> Radii:
+    """Named radii of a preset in numbers.
+
+    Raises:
+        BadInput: the preset has none of this name.
+    """
+    known = project.preset.radii
+    if name not in known:
+        raise BadInput(
+            f"preset {project.preset_name} has no radii {name}, {did_you_mean(name, known)}"
+        )
+    return radii_in_numbers(known[name])
+
+
+def operator_frame(found: list[Fusion]) -> pd.DataFrame:
+    """The table as tidy lines, one a family and fusion; shares are fractions."""
+    return pd.DataFrame([line for fusion in found for line in _tidy(fusion)]).convert_dtypes()
+
+
+def published_operators() -> dict[str, dict[str, str]]:
+    """The lines of Table 1 by operator: symbol, shape as printed, counts of 7B to 2.7B."""
+    return {line["operator"]: line for line in published_table("table1")}
+
+
+def _tidy(fusion: Fusion) -> Iterator[dict[str, Any]]:
+    printed = published_operators()
+    for line in fusion.lines:
+        paper = printed[line.operator]
+        squared = int(paper["count_7b_to_2p7b_all_r2"]) if fusion.published else None
+        first = int(paper["count_if_printed_power_all_r2"]) if fusion.published else None
+        yield {
+            "preset": fusion.preset or "-",
+            "source": fusion.label,
+            "target": fusion.target_name,
+            "radii": fusion.radii_name,
+            "radius_hidden": fusion.radii.hidden,
+            "radius_attention": fusion.radii.attention,
+            "radius_ffn": fusion.radii.ffn,
+            "operator": line.operator,
+            "factor_rows": line.rows,
+            "factor_columns": line.columns,
+            "factors": line.factors,
+            "learned": str(line.learned).lower(),
+            "count": line.count,
+            "count_first_power": line.printed,
+            "first_power_over_count": round(line.printed / line.count, 6),
+            "count_on_query_axis": line.query_count,
+            "small_model_parameters": fusion.target.num_parameters,
+            "share_of_small_model": round(fusion.share(line.count), 6),
+            "published_symbol": paper["symbol"],
+            "published_shape": paper["shape_as_printed"],
+            "published_count": squared,
+            "count_difference": None if squared is None else line.count - squared,
+            "published_count_first_power": first,
+            "first_power_difference": None if first is None else line.printed - first,
+        }

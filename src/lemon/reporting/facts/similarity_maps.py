@@ -1,0 +1,116 @@
+"""The similarity of all pairs of layers as tidy lines, read from the maps of `lemon cka`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
+from lemon.configuration.paper import COMPONENTS, FigurePanel, FigureSpec, SimilarityMap
+from lemon.configuration.project import Project
+from lemon.errors import BadInput
+from lemon.files.manifest import checked_file
+from lemon.similarity.profile import random_floor
+
+COLUMNS = ["panel", "label", "run", "component", "measure", "layer", "other", "similarity"]
+
+
+def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFrame:
+    """The maps of a figure, columns `COLUMNS`: a line for each pair of layers, layer <= other.
+
+    `panel` counts from 0. A panel of `mha` or `ffn` weights holds the mean of the maps of its
+    matrices and, under their own names, each of them.
+
+    Args:
+        project: the preset.
+        spec: the figure.
+        runs: the folder that holds one folder a run.
+
+    Raises:
+        BadInput: a map is missing or damaged.
+    """
+    parts = []
+    for number, panel in enumerate(spec.panels):
+        by_measure: dict[str, list[tuple[str, np.ndarray]]] = {}
+        for map in spec.maps_of(panel):
+            by_measure.setdefault(map.measure, []).append((map.component, read_map(runs, map)))
+        for measure, found in by_measure.items():
+            if len(found) > 1:
+                mean = np.mean([matrix for _, matrix in found], axis=0)
+                found.insert(0, (panel.component, mean))
+            for component, matrix in found:
+                layer, other = np.triu_indices(len(matrix))
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "panel": number,
+                            "label": panel_label(project, panel),
+                            "run": panel.run,
+                            "component": component,
+                            "measure": measure,
+                            "layer": layer,
+                            "other": other,
+                            "similarity": matrix[layer, other].round(6),
+                        }
+                    )
+                )
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+def panel_label(project: Project, panel: FigurePanel) -> str:
+    """The title of a panel: that of a model taken as it is is the model's own name."""
+    given = project.given_model(panel.run)
+    return panel.label if given is None else given.label
+
+
+def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
+    """One map of `lemon cka`, [L, L].
+
+    Raises:
+        BadInput: it is missing or no square table of numbers.
+    """
+    path = runs / map.path
+    manifest = path.with_suffix(".manifest.json")
+    if path.is_file() and not manifest.is_file():
+        raise BadInput(f"{manifest}: no such file; run `lemon cka` for {path} again")
+    if path.is_file():
+        checked_file(path, manifest)
+    try:
+        table = pd.read_csv(path, index_col=0)
+        matrix = table.to_numpy(dtype=float)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such map; `lemon cka` writes it") from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise BadInput(f"{path}: is not a map of `lemon cka` ({error}); remove it, rerun") from None
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
+        raise BadInput(f"{path}: is not a square map of finite numbers; remove it, rerun")
+    return matrix
+
+
+def map_of(frame: pd.DataFrame, panel: int, component: str, measure: str) -> np.ndarray:
+    """One map of the tidy lines, [L, L], symmetric."""
+    lines = frame[
+        (frame["panel"] == panel)
+        & (frame["component"] == component)
+        & (frame["measure"] == measure)
+    ]
+    size = int(lines["other"].max()) + 1
+    matrix = np.empty((size, size))
+    layer, other = lines["layer"].to_numpy(), lines["other"].to_numpy()
+    matrix[layer, other] = matrix[other, layer] = lines["similarity"].to_numpy()
+    return matrix
+
+
+def weights_floor(shape: LlamaShape, component: str) -> float:
+    """Plain CKA of independent random weights of these sizes: mean of p / (p + n) over the parts.
+
+    n is the hidden size, p the number of units of a matrix (method section 9).
+    """
+    floors = []
+    for type in COMPONENTS[component]:
+        _, axes = LAYER_TYPES[type]
+        units = next(axis for axis in axes if axis is not Axis.HIDDEN)
+        floors.append(random_floor(shape.axis_size(units), shape.hidden_size))
+    return float(np.mean(floors))

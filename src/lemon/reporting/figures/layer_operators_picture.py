@@ -1,0 +1,129 @@
+"""Heat maps of layer operators, and how their entries go with the distance from the start layer."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from lemon.reporting.facts.layer_operators import gamma_of, start_layers
+from lemon.reporting.style import LINES, SIGNED, STYLE, TITLE_INCHES, Frame, framed, layer_ticks
+from lemon.reporting.tables.picture import INK, SOFT
+from lemon.similarity.profile import offset_profile
+
+CELL = 0.088  # inches of one entry of gamma
+GAP, BETWEEN, HEADING = 0.6, 0.65, 0.55  # inches: columns, rows, above a block of maps
+LEFT, BAR, BAR_ROOM, RIGHT = 0.75, 0.1, 0.85, 0.25  # inches
+CURVE_WIDTH, CURVE_HEIGHT, LEGEND = 3.3, 1.9, 2.2  # inches
+COLUMNS = 5  # maps side by side at most
+
+
+def draw_operators(frame: pd.DataFrame, title: str, caption: str) -> Figure:
+    """The figure of the tidy lines of `operator_lines`.
+
+    First gamma as learned, then gamma minus its start, each on one symmetric scale for all panels;
+    a dash marks what is far below 0, since grey does not tell the two halves of the scale apart; at
+    last, over the offset from the start layer, the mean change and the share of negative
+    changes.
+    """
+    labels = list(frame.groupby("panel")["label"].first())
+    gammas = [gamma_of(frame, panel) for panel in range(len(labels))]
+    starts = [gamma_of(frame, panel, "start") for panel in range(len(labels))]
+    changes = [gamma - start for gamma, start in zip(gammas, starts, strict=True)]
+    reach = max(float(np.abs(change).max()) for change in changes) or 1.0
+    columns = min(COLUMNS, len(labels))
+    rows = ceil(len(labels) / columns)
+    cell = CELL * (1.6 if len(labels) <= 2 else 1.0)
+    size = (cell * gammas[0].shape[1], cell * gammas[0].shape[0])
+    block = HEADING + rows * (size[1] + BETWEEN)
+    maps_width = columns * size[0] + (columns - 1) * GAP + BAR_ROOM
+    width = LEFT + max(maps_width, 2 * CURVE_WIDTH + GAP + LEGEND) + RIGHT
+    with matplotlib.rc_context(STYLE):
+        picture = framed(title, caption, width, 2 * block + HEADING + CURVE_HEIGHT + 0.4)
+        norm = Normalize(-reach, reach)
+        for number, (heading, matrices) in enumerate(
+            (
+                (
+                    "γ as learned (entries beyond the scale, such as the start's ones, saturate)",
+                    gammas,
+                ),
+                ("γ minus its start: what was learned", changes),
+            )
+        ):
+            top = TITLE_INCHES + number * block
+            picture.words(LEFT, top + 0.02, heading, fontsize=9.5, fontweight="bold")
+            for index, (label, matrix) in enumerate(zip(labels, matrices, strict=True)):
+                row, column = divmod(index, columns)
+                x = LEFT + column * (size[0] + GAP)
+                y = top + HEADING + row * (size[1] + BETWEEN)
+                axes = picture.axes(x, y, *size)
+                _draw_gamma(axes, matrix, label, norm, first=not column, last=row == rows - 1)
+            height = rows * (size[1] + BETWEEN) - BETWEEN
+            x = LEFT + columns * size[0] + (columns - 1) * GAP + 0.12
+            bar = picture.axes(x, top + HEADING, BAR, height)
+            picture.bar(bar, SIGNED, norm, "γ" if not number else "change of γ", extend="both")
+        _draw_offsets(picture, TITLE_INCHES + 2 * block + HEADING, labels, changes, starts)
+    return picture.figure
+
+
+def _draw_gamma(
+    axes: Axes, matrix: np.ndarray, label: str, norm: Normalize, *, first: bool, last: bool
+) -> None:
+    axes.imshow(matrix, cmap=SIGNED, norm=norm, interpolation="nearest", rasterized=True)
+    depth = matrix / float(norm.vmin or 1.0)  # 1 at the negative end of the scale
+    for marked, colour in (((depth > 0.25) & (depth <= 0.6), INK), (depth > 0.6, "white")):
+        target, source = np.nonzero(marked)
+        axes.scatter(source, target, marker="_", s=2.2, linewidths=0.5, color=colour)
+    axes.set_xticks(layer_ticks(matrix.shape[1]))
+    axes.set_yticks(layer_ticks(matrix.shape[0]))
+    axes.tick_params(length=2, labelsize=7)
+    axes.set_title(label, loc="left", fontsize=8.5, pad=3)
+    if first:
+        axes.set_ylabel("target layer", labelpad=2)
+    if last:
+        axes.set_xlabel("source layer", labelpad=2)
+
+
+def _draw_offsets(
+    picture: Frame,
+    top: float,
+    labels: list[str],
+    changes: list[np.ndarray],
+    starts: list[np.ndarray],
+) -> None:
+    """Mean change and share of negative changes over the offset; of many panels also their mean."""
+    means = picture.axes(LEFT, top, CURVE_WIDTH, CURVE_HEIGHT)
+    shares = picture.axes(LEFT + CURVE_WIDTH + GAP + 0.2, top, CURVE_WIDTH, CURVE_HEIGHT)
+    many = len(labels) > len(LINES)
+    shown = list(zip(labels, changes, starts, strict=True))
+    if many:
+        shown.append(("mean of all", np.mean(changes, axis=0), starts[0]))
+    for index, (label, change, start) in enumerate(shown):
+        profile = offset_profile(change, start_layers(start))
+        style = {**LINES[index % len(LINES)], "markersize": 2.4, "linewidth": 1.1}
+        if many and label != "mean of all":
+            style = {"color": "#b0b0b0", "linewidth": 0.7}
+        elif many:
+            style = {**LINES[2], "linestyle": "-", "markersize": 2.4, "linewidth": 1.4}
+        name = "each type" if many and not index else label
+        name = f"_{name}" if many and 0 < index < len(labels) else name
+        means.plot(profile.offsets, profile.means, label=name, **style)
+        shares.plot(profile.offsets, 100 * profile.negative, label=name, **style)
+    for axes in (means, shares):
+        axes.axvline(0, color=SOFT, linewidth=0.6)
+        axes.set_xlabel("source layer minus start layer", labelpad=2)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(length=2)
+    means.axhline(0, color=SOFT, linewidth=0.6)
+    shares.axhline(50, color=SOFT, linewidth=0.6)
+    shares.set_ylim(0, 100)
+    means.set_ylabel("mean change of γ", labelpad=2)
+    shares.set_ylabel("negative changes, %", labelpad=2)
+    means.set_title("Mean change over the offset", loc="left", fontsize=8.5)
+    shares.set_title("Share of negative changes", loc="left", fontsize=8.5)
+    shares.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))

@@ -1,0 +1,160 @@
+"""Heat maps of the similarity of all pairs of layers, and the curves that are read off them.
+
+One row an estimator of CKA; in each a map a panel, then the similarity of neighbouring layers and
+the mean similarity over distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lemon.configuration.paper import MEASURES
+from lemon.reporting.facts.similarity_maps import map_of
+from lemon.reporting.style import LINES, SIMILARITY, STYLE, TITLE_INCHES, Frame, framed, layer_ticks
+from lemon.reporting.tables.picture import SOFT
+from lemon.similarity.blocks import blocks
+from lemon.similarity.profile import distance_profile, neighbour_curve
+
+MAP, CURVE, GAP, BETWEEN = 2.35, 2.5, 0.55, 0.6  # inches; GAP between columns, BETWEEN rows
+LEFT, BAR, BAR_ROOM, RIGHT = 0.75, 0.1, 0.7, 0.2  # inches
+HEADING = 0.3  # inches above the panels of a row
+NAMES = {"plain": "plain CKA", "debiased": "debiased CKA (random: 0)"}
+LEFT_NOTE: dict[str, Any] = {"ha": "left", "va": "bottom", "fontsize": 7}
+RIGHT_NOTE: dict[str, Any] = {**LEFT_NOTE, "ha": "right"}
+SCALE = Normalize(0.0, 1.0)  # fixed, so that all maps of all figures compare
+
+
+@dataclass(frozen=True)
+class SimilarityPanel:
+    """One map to draw.
+
+    Attributes:
+        label: title of the panel.
+        component: whose map it is.
+        floor: plain CKA of independent random matrices of these sizes; None where unknown.
+    """
+
+    label: str
+    component: str
+    floor: float | None
+
+
+def draw_similarity(
+    frame: pd.DataFrame,
+    panels: list[SimilarityPanel],
+    title: str,
+    caption: str,
+    *,
+    threshold: float | None = None,
+    outline_blocks: bool = False,
+) -> Figure:
+    """The figure of the tidy lines of `similarity_lines`.
+
+    Args:
+        frame: the lines; `panel` indexes `panels`.
+        panels: what to draw.
+        title: above everything.
+        caption: below everything.
+        threshold: a level to draw across the plain neighbour curve, where the paper names one.
+        outline_blocks: mark the detected blocks of layers on the debiased maps.
+    """
+    count = len(panels)
+    maps_end = LEFT + count * MAP + (count - 1) * GAP
+    curves_at = maps_end + BAR_ROOM + GAP
+    width = curves_at + 2 * CURVE + GAP + RIGHT
+    row_height = HEADING + MAP + BETWEEN
+    with matplotlib.rc_context(STYLE):
+        picture = framed(title, caption, width, len(MEASURES) * row_height - BETWEEN + 0.35)
+        for row, measure in enumerate(MEASURES):
+            top = TITLE_INCHES + row * row_height + HEADING
+            matrices = [map_of(frame, i, p.component, measure) for i, p in enumerate(panels)]
+            for column, (panel, matrix) in enumerate(zip(panels, matrices, strict=True)):
+                axes = picture.axes(LEFT + column * (MAP + GAP), top, MAP, MAP)
+                _draw_map(axes, matrix, f"{panel.label}, {panel.component}")
+                if outline_blocks and measure == "debiased":
+                    _outline(axes, blocks(matrix).blocks)
+            bar = picture.axes(maps_end + 0.12, top, BAR, MAP)
+            picture.bar(bar, SIMILARITY, SCALE, NAMES[measure])
+            floors = [panel.floor if measure == "plain" else 0.0 for panel in panels]
+            _draw_curves(picture, (curves_at, top), panels, matrices, floors, measure, threshold)
+    return picture.figure
+
+
+def _draw_map(axes: Axes, matrix: np.ndarray, title: str) -> None:
+    axes.imshow(matrix, cmap=SIMILARITY, norm=SCALE, interpolation="nearest", rasterized=True)
+    ticks = layer_ticks(len(matrix))
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    axes.tick_params(length=2)
+    axes.set_xlabel("layer", labelpad=2)
+    axes.set_ylabel("layer", labelpad=2)
+    axes.set_title(title, loc="left", fontsize=8.5)
+
+
+def _outline(axes: Axes, found: tuple[tuple[int, int], ...]) -> None:
+    """The blocks from a first to a last layer, as squares on the diagonal."""
+    for first, last in found:
+        place = (first - 0.5, first - 0.5)
+        size = last - first + 1
+        axes.add_patch(Rectangle(place, size, size, fill=False, edgecolor="white", linewidth=1.1))
+
+
+def _draw_curves(
+    picture: Frame,
+    corner: tuple[float, float],
+    panels: list[SimilarityPanel],
+    matrices: list[np.ndarray],
+    floors: list[float | None],
+    measure: str,
+    threshold: float | None,
+) -> None:
+    """Neighbour curve and distance profile of every panel, side by side, on one vertical scale."""
+    x, top = corner
+    neighbours = picture.axes(x, top, CURVE, MAP)
+    distances = picture.axes(x + CURVE + GAP, top, CURVE, MAP)
+    relative = len({len(matrix) for matrix in matrices}) > 1
+    for index, (panel, matrix, floor) in enumerate(zip(panels, matrices, floors, strict=True)):
+        line = LINES[index % len(LINES)]
+        style = {**line, "markersize": 2.6, "linewidth": 1.1}
+        span = (len(matrix) - 1) if relative else 1
+        curve = neighbour_curve(matrix).values
+        name = panel.label if len({p.label for p in panels}) > 1 else panel.component
+        between = np.arange(len(curve)) + (0.5 if relative else 0.0)
+        neighbours.plot(between / span, curve, label=name, **style)
+        profile = distance_profile(matrix)
+        distances.plot(profile.distances / span, profile.means, label=name, **style)
+        if floor is not None and floor not in floors[:index]:
+            for axes in (neighbours, distances):
+                axes.axhline(floor, color=line["color"], linewidth=0.8, linestyle=(0, (1, 2)))
+            if floor:
+                place = distances.get_yaxis_transform()
+                note: dict[str, Any] = {"color": line["color"], "transform": place, **RIGHT_NOTE}
+                distances.text(0.98, floor, "random floor", **note)
+    if threshold is not None and measure == "plain":
+        neighbours.axhline(threshold, color=SOFT, linewidth=0.9, linestyle="-.")
+        words, place = f"{threshold:.2f}, the paper's bound", neighbours.get_yaxis_transform()
+        neighbours.text(0.02, threshold, words, transform=place, **LEFT_NOTE)
+    low = min(0.0, *(float(np.min(matrix)) for matrix in matrices))
+    for axes in (neighbours, distances):
+        axes.set_ylim(low - 0.02, 1.0)
+        axes.tick_params(length=2)
+        axes.spines[["top", "right"]].set_visible(False)
+    depth = "depth of the pair, share of the model" if relative else "layer l"
+    neighbours.set_xlabel(depth, labelpad=2)
+    distances.set_xlabel(
+        "distance, share of the depth" if relative else "distance in layers", labelpad=2
+    )
+    neighbours.set_title("Neighbours l and l + 1", loc="left", fontsize=8.5)
+    distances.set_title("Mean over pairs at a distance", loc="left", fontsize=8.5)
+    neighbours.set_ylabel(NAMES[measure], labelpad=2)
+    if len(panels) > 1:
+        distances.legend(fontsize=7, frameon=False, loc="upper right")

@@ -1,0 +1,103 @@
+"""How figures look: one style, one set of colours and lines, one frame around every picture.
+
+Colours are told apart by colour-blind readers (Okabe and Ito 2008), and every line has a dash and a
+marker of its own, so that grey print loses nothing.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from lemon.reporting.tables import picture as pictures
+from lemon.reporting.tables.picture import INK, SOFT
+
+STYLE: dict[Any, Any] = {
+    **pictures.STYLE,
+    **{"xtick.color": INK, "ytick.color": INK, "ytick.labelsize": 7.5},
+    "axes.labelsize": 8,
+    "axes.titlesize": 9,
+    "svg.hashsalt": "lemon",  # the same picture gives the same file
+    "pdf.fonttype": 42,
+}
+LINES: tuple[dict[str, Any], ...] = (
+    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    {"color": "#000000", "linestyle": ":", "marker": "^"},
+)
+SIMILARITY = "cividis"  # of even lightness: reads the same in grey
+SIGNED = "PuOr"  # diverging, safe for colour-blind readers; white is 0
+LINE_INCHES = 0.165  # of the caption
+CHARACTERS_PER_INCH = 17.5
+MARGIN = 0.15  # inches
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture with its title above and its caption below; places are in inches from top left."""
+
+    figure: Figure
+    width: float
+    height: float
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Axes whose upper left corner is at (x, y)."""
+        bottom = self.height - y - height
+        place = (
+            x / self.width,
+            bottom / self.height,
+            width / self.width,
+            height / self.height,
+        )
+        return self.figure.add_axes(place)
+
+    def words(self, x: float, y: float, text: str, **options: Any) -> None:
+        """Text whose upper left corner is at (x, y)."""
+        self.figure.text(x / self.width, 1 - y / self.height, text, va="top", **options)
+
+    def bar(self, axes: Axes, colours: str, norm: Normalize, label: str, **options: Any) -> None:
+        """A colour bar in axes of its own."""
+        drawn = self.figure.colorbar(ScalarMappable(norm, colours), cax=axes, **options)
+        drawn.set_label(label, fontsize=8)
+        drawn.outline.set_linewidth(0.6)
+        axes.tick_params(length=2)
+
+
+def framed(title: str, caption: str, width: float, content: float) -> Frame:
+    """A frame around content of this width and height, in inches.
+
+    The content begins `TITLE_INCHES` below the top.
+    """
+    lines = textwrap.wrap(caption, int((width - 2 * MARGIN) * CHARACTERS_PER_INCH))
+    below = 0.2 + LINE_INCHES * len(lines) + MARGIN
+    height = TITLE_INCHES + content + below
+    frame = Frame(Figure(figsize=(width, height)), width, height)
+    frame.words(MARGIN, 0.14, title, fontsize=11, fontweight="bold")
+    frame.words(
+        MARGIN,
+        TITLE_INCHES + content + 0.2,
+        "\n".join(lines),
+        fontsize=7.5,
+        color=SOFT,
+        linespacing=1.35,
+    )
+    return frame
+
+
+TITLE_INCHES = 0.5
+
+
+def layer_ticks(count: int) -> list[int]:
+    """Layer numbers to print along an axis: at most seven, at round steps."""
+    step = next(step for step in (1, 2, 5, 10, 20, 50) if count <= 7 * step)
+    return list(range(0, count, step))

@@ -1,0 +1,124 @@
+"""Table 5 as a reader sees it."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from lemon.architecture import LlamaShape
+from lemon.configuration.project import Project
+from lemon.reporting.facts.model_sizes import ModelLine
+from lemon.reporting.tables.cells import signed
+from lemon.reporting.tables.document import (
+    Column,
+    Group,
+    SizesDocument,
+    SizesSection,
+    count,
+    percent,
+    signed_count,
+    table_title,
+)
+
+COLUMNS = [
+    Column("Model", words=True),
+    Column("Target", words=True),
+    Column("Hidden size"),
+    Column("FFN"),
+    Column("Query heads"),
+    Column("KV heads"),
+    Column("Head size"),
+    Column("Layers"),
+    Column("Parameters"),
+    Column("Share of source"),
+    Column("Paper: parameters"),
+    Column("Difference"),
+    Column("Paper: share"),
+    Column("Difference, points"),
+]
+
+
+def model_sizes_document(project: Project, table: str, lines: list[ModelLine]) -> SizesDocument:
+    """Format Table 5; every count in it was also made on Hugging Face's own model."""
+    return SizesDocument(
+        title=table_title(table, project.entry(table).title),
+        subtitle="Computed from the shapes and counted on Hugging Face's models; the two agree for "
+        f"all {len(lines)} lines",
+        sections=[
+            SizesSection(
+                "Models",
+                COLUMNS,
+                [
+                    Group(_heading(preset, group), [_cells(line) for line in own])
+                    for (preset, group), own in groupby(lines, lambda x: (x.preset, x.group))
+                ],
+            )
+        ],
+        notes=_notes(lines),
+    )
+
+
+def vocabulary_share(shape: LlamaShape) -> float:
+    """Embedding and head over all parameters."""
+    return 1 - shape.parameters_without_vocabulary / shape.num_parameters
+
+
+def _heading(preset: str, group: str) -> str:
+    return f"{group}, preset {preset}" if preset else f"{group}, in no preset"
+
+
+def _cells(line: ModelLine) -> list[str]:
+    shape, paper = line.shape, line.published
+    same = paper is not None and line.same_as_published
+    return [
+        line.model.removesuffix(f", {line.target}"),
+        line.target,
+        *(
+            str(size)
+            for size in (
+                shape.hidden_size,
+                shape.intermediate_size,
+                shape.num_attention_heads,
+                shape.num_key_value_heads,
+                shape.head_dim,
+                shape.num_hidden_layers,
+            )
+        ),
+        count(shape.num_parameters),
+        percent(line.share, 2),
+        count(paper.parameters) if paper and same else "",
+        signed_count(shape.num_parameters - paper.parameters) if paper and same else "",
+        percent(paper.share, 2) if paper else "",
+        signed(100 * (line.share - paper.share), 2) if paper else "",
+    ]
+
+
+def _notes(lines: list[ModelLine]) -> list[str]:
+    published = {x.published.name: x for x in lines if x.published and x.same_as_published}
+    narrow = published["LEMON-Horizontal-37.5%"]
+    small, half = published["LEMON-2.7B"], published["LEMON-Horizontal-50%"]
+    source = narrow.source
+    exact = source.intermediate_size * 5 // 8
+    ffn = narrow.shape.intermediate_size
+    same = "are the same shape" if narrow.shape == small.shape else "differ in shape"
+    return [
+        "The paper prints sizes. The parameters beside ours are those that its printed sizes give "
+        "(published/table5.csv); in the presets of other sources only the shares can be compared, "
+        "and the paper's share is that of its own model for the same target.",
+        f"Section 4.4 speaks of 62.5 % of the dimensions. {narrow.shape.hidden_size} of "
+        f"{source.hidden_size} and {narrow.shape.num_attention_heads} of "
+        f"{source.num_attention_heads} heads are that, {ffn} of {source.intermediate_size} is "
+        f"{percent(ffn / source.intermediate_size)}: {exact} is rounded up to a multiple of 128. "
+        f"Parameters fall to {percent(narrow.share)}, not to 62.5 % (E41).",
+        f"LEMON-Horizontal -37.5 % and LEMON-2.7B {same} ({count(small.shape.num_parameters)} "
+        "parameters): Table 4 is the 2.7B model without its pre-training. Horizontal -50 % "
+        f"({count(half.shape.num_parameters)} parameters) has no result in any table (E42).",
+        "LLaMA2-13B is in the paper's figures of similarity only; it is narrowed here by the same "
+        "rule, for Table 1.",
+        "A head that is the embedding is counted once. What holds the vocabulary keeps its length "
+        "in every target, so that sources in which it weighs more keep a larger share: "
+        + ", ".join(
+            f"{percent(vocabulary_share(line.source))} of {line.group}"
+            for line in {line.group: line for line in lines}.values()
+        )
+        + ".",
+    ]

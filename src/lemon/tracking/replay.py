@@ -1,0 +1,313 @@
+"""Replay finished files into MLflow, and show them in its pages; the only importer of mlflow.
+
+Files are the truth and MLflow is a view of them. Jobs never talk to it; one writer replays what
+they left, and a replay of the same files changes nothing. A tracker that is out of reach costs one
+warning: the replay is marked pending, and a later one mends it.
+
+The store is `sqlite:///mlflow.db` in the working folder, or what MLFLOW_TRACKING_URI names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lemon.configuration.methods import TableSpec
+from lemon.configuration.project import Project
+from lemon.errors import WorkFailed
+from lemon.files.storage import write_json
+from lemon.outside_calls import silence, within
+from lemon.provenance import without_private_parts
+from lemon.redaction import public_address, without_secrets
+from lemon.tracking.database import database_ready, set_aside
+from lemon.tracking.records import Metric, Record, table_records
+from lemon.tracking.tracker_view import ROWS_FILTER, TAG_PREFIX, saved_view, view_link
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
+    from mlflow.tracking import MlflowClient
+
+DEFAULT_STORE = "mlflow.db"  # an SQLite file in the working folder
+ARTIFACTS = "mlartifacts"
+KEY, DIGEST = "lemon.key", "lemon.digest"  # tags by which a replay knows its runs
+DESCRIPTION = "mlflow.note.content"  # what the page of a run shows as its description
+METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # what MLflow takes in one batch
+FIRST_ANSWER_S = 60.0  # how long a store may take to answer at all
+CONNECTING_TRIES = 2  # MLflow's own number takes 100 s where nothing answers
+
+
+def track(project: Project, table: str, runs: Path, results: Path, out: Path) -> None:
+    """Bring MLflow up to date with the files of a table, and say in `out` what was done.
+
+    `out` is JSON: `status` is `tracked`, with the experiment, the run ids by key and a digest of
+    the content; or `pending`, with the reason, where MLflow could not be reached or refused, or
+    where MLFLOW_TRACKING_URI is wrong. The latter prints one line on stderr and is no failure.
+
+    Args:
+        project: the preset with its registry of tables.
+        table: a table of `paper.yaml`.
+        runs: the folder that holds one folder a run.
+        results: the folder that holds `tables/`.
+        out: the file to write.
+
+    Raises:
+        BadInput: a run is not evaluated or the table is not rendered.
+        WorkFailed: `out` can't be written.
+    """
+    records = table_records(project, table, runs, results)
+    name = f"{table} ({project.preset_name})"
+    digest = hashlib.sha256("".join(f"{r.key} {r.digest}\n" for r in records).encode()).hexdigest()
+    state: dict[str, Any] = {"experiment": name, "store": public_store(), "digest": digest}
+    spec = project.entry(table)
+    view = saved_view(table, tuple(spec.tasks)) if isinstance(spec, TableSpec) else None
+    try:
+        client = _answering_client()
+        with silence():
+            state |= {"status": "tracked", **_replay(client, name, records, view)}
+    except Exception as error:  # parsers, drivers and servers raise what they like
+        reason = _reason(error)
+        print(
+            f"lemon: warning: MLflow at {public_store()} did not take {table} ({reason}); the "
+            "files are complete, run `lemon track` again when it works",
+            file=sys.stderr,
+        )
+        state |= {"status": "pending", "reason": reason}
+    if out.is_dir():
+        print(f"lemon: {out} was a folder; it is now {set_aside(out).name}", file=sys.stderr)
+    write_json(out, state)
+
+
+def ui(*, port: int = 5000) -> None:
+    """Print where the tables are and serve MLflow's pages on this machine until interrupted.
+
+    With MLFLOW_TRACKING_URI set to a server, only that server's links are printed.
+
+    Raises:
+        WorkFailed: the store can't be read, or the server can't be started.
+    """
+    address = public_store() if is_server() else f"http://127.0.0.1:{port}"
+    try:
+        client = _answering_client()
+        with silence():
+            experiments = _tracked_experiments(client)
+    except Exception as error:  # parsers, drivers and servers raise what they like
+        raise WorkFailed(
+            f"{public_store()}: MLflow can't read this store ({_reason(error)})"
+        ) from None
+    if not experiments:
+        print("No table is tracked yet; run `make table3`, or `lemon track`.")
+    for experiment in experiments:
+        for tag in experiment.tags:
+            if tag.startswith(TAG_PREFIX):
+                link = view_link(address, experiment.experiment_id, tag.removeprefix(TAG_PREFIX))
+                print(f"{experiment.name}: {link}")
+    print(f"The rows of a table, ours and the paper's, are the runs with  {ROWS_FILTER}")
+    if is_server():
+        return
+    print(f"Serving {address}; end it with Ctrl-C.", flush=True)
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = _store()  # an argument could be seen by other users
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1"]
+    os.execv(sys.executable, [*command, "--port", str(port), "--workers", "1"])
+
+
+def public_store() -> str:
+    """Where the records go, without credentials."""
+    return _on_one_line(without_private_parts(public_address(_store())))
+
+
+def is_server() -> bool:
+    """Whether the records go to an MLflow server, which serves its own pages."""
+    return _store().lower().startswith(("http://", "https://"))
+
+
+def _store() -> str:
+    """The tracking URI."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _sqlite(Path(DEFAULT_STORE))
+
+
+def _sqlite(database: Path) -> str:
+    """The URI of a file. MLflow keeps an open store a URI, so a relative path would go stale.
+
+    But a URI can't hold a `?` of the working folder.
+    """
+    path = str(database.absolute())
+    return f"sqlite:///{os.path.relpath(path) if '?' in path else path}"
+
+
+def _is_sqlite(store: str) -> bool:
+    return store.startswith(("sqlite:", "sqlite+"))
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, short, without secrets and the SQL that led to it."""
+    said = without_secrets(str(error) or type(error).__name__, about=_store())
+    return _on_one_line(without_private_parts(said).partition("\n[SQL:")[0])[:400]
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _answering_client() -> MlflowClient:
+    """A client whose store has answered once; else whatever says why it did not."""
+    _quieten()
+    from mlflow.store.db import utils
+    from mlflow.tracking import MlflowClient
+
+    utils.MAX_RETRY_COUNT = CONNECTING_TRIES
+    store = _store()
+
+    def ask() -> MlflowClient:
+        client = MlflowClient(tracking_uri=store)
+        client.search_experiments(max_results=1)
+        return client
+
+    with _local_database(store), silence():
+        return within(FIRST_ANSWER_S, ask)
+
+
+def _local_database(store: str) -> AbstractContextManager[None]:
+    """What makes and mends the file of an SQLite store; nothing for other stores."""
+    from sqlalchemy.engine import make_url
+
+    if not _is_sqlite(store):
+        return nullcontext()
+    url = make_url(store)
+    name = url.database
+    if url.host or url.username or str(name).startswith("file:"):
+        return nullcontext()  # wrong, or in words of SQLite's own: MLflow sees to it
+    if name in (None, "", ":memory:"):
+        raise WorkFailed("a database in memory ends with this command; name a file")
+    path = Path(name).absolute()
+    ours = path == Path(DEFAULT_STORE).absolute()
+    return database_ready(path, _open_and_leave, schema=_newest_schema(), ours=ours)
+
+
+def _newest_schema() -> str:
+    """The version of the tables that this MLflow asks for."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store import db_migrations
+
+    [folder] = db_migrations.__path__
+    return str(ScriptDirectory(folder).get_current_head())
+
+
+def _open_and_leave(database: Path) -> None:
+    """Have MLflow make or complete a database, and keep no connection to it."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with silence():
+        store = SqlAlchemyStore(_sqlite(database), Path(ARTIFACTS).absolute().as_uri())
+        store.engine.dispose()
+
+
+def _quieten() -> None:
+    """Before mlflow is imported: no telemetry, no news of migrations, little patience."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with silence():
+        import mlflow  # configures its loggers, which are then turned down
+
+    for name in (mlflow.__name__, "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _replay(
+    client: MlflowClient, name: str, records: list[Record], view: tuple[str, str] | None
+) -> dict[str, Any]:
+    """Make the experiment hold exactly these records, and the view of them, if any."""
+    experiment = _experiment(client, name)
+    if view and client.get_experiment(experiment).tags.get(view[0]) != view[1]:
+        client.set_experiment_tag(experiment, *view)
+    known: dict[str, list[Run]] = {}
+    for run in _all_runs(client, experiment):
+        known.setdefault(run.data.tags.get(KEY, ""), []).append(run)
+    ids: dict[str, str] = {}
+    for record in records:
+        same, others = _split(known.pop(record.key, []), record.digest)
+        for run in others:
+            client.delete_run(run.info.run_id)
+        ids[record.key] = same.info.run_id if same else _write(client, experiment, record)
+    for key, stale in known.items():
+        if key:  # a row that the table no longer has; runs without our tag are the user's
+            for run in stale:
+                client.delete_run(run.info.run_id)
+    return {"experiment_id": experiment, "runs": ids}
+
+
+def _split(runs: list[Run], digest: str) -> tuple[Run | None, list[Run]]:
+    """The finished run with this content, if there is one, and the rest."""
+    same = [
+        run for run in runs if run.data.tags.get(DIGEST) == digest and run.info.status == "FINISHED"
+    ]
+    kept = same[0] if same else None
+    return kept, [run for run in runs if run is not kept]
+
+
+def _write(client: MlflowClient, experiment: str, record: Record) -> str:
+    """Write one record. Its digest comes last, so that a torn replay is redone."""
+    from mlflow.entities import Metric as MlflowMetric
+    from mlflow.entities import Param, RunTag
+
+    run = client.create_run(
+        experiment,
+        start_time=record.started_ms,
+        tags={KEY: record.key, "mlflow.runName": record.name},
+    )
+    run_id = str(run.info.run_id)
+    params = [Param(key, value) for key, value in record.params.items()]
+    for first in range(0, len(params), PARAMS_A_REQUEST):
+        client.log_batch(run_id, params=params[first : first + PARAMS_A_REQUEST])
+    metrics = [MlflowMetric(m.name, m.value, _logged_ms(record, m), m.step) for m in record.metrics]
+    for first in range(0, len(metrics), METRICS_A_REQUEST):
+        client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_REQUEST])
+    for path in record.files:
+        client.log_artifact(run_id, str(path))
+    texts = record.tags | ({DESCRIPTION: record.description} if record.description else {})
+    tags = [RunTag(key, value) for key, value in texts.items()]
+    client.log_batch(run_id, tags=[*tags, RunTag(DIGEST, record.digest)])
+    client.set_terminated(run_id, end_time=record.ended_ms)
+    return run_id
+
+
+def _logged_ms(record: Record, metric: Metric) -> int:
+    """When a value was measured."""
+    return record.ended_ms if metric.elapsed_ms is None else record.started_ms + metric.elapsed_ms
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment; made, or taken out of the bin, where it has to be."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        local = _is_sqlite(_store())
+        folder = Path(ARTIFACTS, name.replace(" (", "-").removesuffix(")"))
+        place = folder.absolute().as_uri() if local else None
+        return str(client.create_experiment(name, artifact_location=place, tags={KEY: name}))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _all_runs(client: MlflowClient, experiment: str) -> list[Run]:
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _tracked_experiments(client: MlflowClient) -> list[Experiment]:
+    """The experiments that `track` made."""
+    return [experiment for experiment in client.search_experiments() if KEY in experiment.tags]

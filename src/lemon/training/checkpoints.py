@@ -1,0 +1,120 @@
+"""Checkpoints of a learning run: written whole, kept two deep, tied to the run's settings.
+
+The name of a checkpoint ends with a piece of its sha256, as in `step-00000040-1f0c0e1b5a9d2c34.pt`:
+a damaged one is known before it is opened, and the one before it is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+
+from lemon.files.storage import atomic_file, storage_error
+from lemon.provenance import file_digest
+
+KEPT = 2
+NAME = re.compile(r"step-(?P<step>[0-9]{8})(?:-(?P<digest>[0-9a-f]{16}))?\.pt")
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run.
+
+    A checkpoint carries the key of the settings that made it. One of other settings is never
+    continued from, and is removed when the first new one is written.
+    """
+
+    _own: list[Path]  # oldest first
+
+    def __init__(self, folder: Path, key: str) -> None:
+        """Args:
+        folder: made when the first checkpoint is written.
+        key: canonical settings of the run.
+        """
+        self._folder = folder
+        self._key = key
+        self._own = []
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Write the state after `step` steps, then drop all but this and the one before.
+
+        Raises:
+            BadInput, WorkFailed: the folder may not be written, or the disk is full; the earlier
+                checkpoints stay.
+        """
+        path = self._folder / f"step-{step:08d}"
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            written = _HashingFile(file)
+            try:
+                torch.save({"key": self._key, "step": step, **state}, cast(IO[bytes], written))
+            except RuntimeError:  # what torch makes of a failed write
+                if written.failure is None:
+                    raise
+                raise storage_error(written.failure, path) from written.failure
+        # Until now the file has a name that nobody reads.
+        named = path.rename(f"{path}-{written.sha256.hexdigest()[:16]}.pt")
+        self._own = [*(old for old in self._own if old != named), named][-KEPT:]
+        for other in self._folder.glob("step-*"):
+            if other not in self._own:
+                other.unlink()
+        return named
+
+    def newest(self) -> dict[str, Any] | None:
+        """The newest sound state of these settings; None where there is none."""
+        for path in self._newest_first():
+            state = _read(path)
+            if isinstance(state, str):
+                print(f"{path}: {state}, removed", file=sys.stderr)
+                path.unlink()
+            elif state["key"] == self._key:
+                self._own = [path]
+                return state
+        return None
+
+    def newest_path(self) -> Path | None:
+        """Where the newest checkpoint lies."""
+        return next(iter(self._newest_first()), None)
+
+    def _newest_first(self) -> list[Path]:
+        found = [path for path in self._folder.glob("step-*.pt") if NAME.fullmatch(path.name)]
+        # Names without a digest are of an earlier version, and taken where there is no other.
+        return sorted(found, key=lambda path: ("-" in path.stem[5:], path.name[:13]), reverse=True)
+
+
+class _HashingFile:
+    """A file that torch writes to, hashed on the way; it keeps the error of a write that failed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _read(path: Path) -> dict[str, Any] | str:
+    """The state in a checkpoint, or what is wrong with it."""
+    name = NAME.fullmatch(path.name)
+    digest = name["digest"] if name else None
+    if digest is not None and not file_digest(path).startswith(digest):
+        return "damaged (its sha256 is not the one in its name)"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for each kind of damage
+        return f"damaged ({type(error).__name__})"
+    if not (isinstance(state, dict) and {"key", "step"} <= state.keys()):
+        return "not a checkpoint of this program"
+    return state
