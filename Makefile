@@ -51,7 +51,7 @@ test: style types pytest
 style: environment
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) snakefmt --check workflow
+	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) nbstripout --verify analysis/*.ipynb
 
 types: environment

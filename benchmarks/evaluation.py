@@ -30,7 +30,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lemon.configuration.load import load_project
-from lemon.configuration.methods import TASKS
+from lemon.configuration.tasks import TASKS
 from lemon.evaluation.asking import Answers, answered_chunks
 from lemon.evaluation.outcomes import Outcome, judge
 from lemon.evaluation.prefix_lm import PrefixLM

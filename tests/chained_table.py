@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lemon.configuration.methods import Comparison, Run, TableRow, TableSpec
+from lemon.configuration.paper import Comparison, TableRow, TableSpec
 from lemon.configuration.project import Project
+from lemon.configuration.runs import Run
 
 PRUNING_STEPS = 30
 TARGET, LAYERS_IN_PAPER = "depth-75", 24

@@ -12,14 +12,13 @@ from zlib import crc32
 
 import numpy as np
 
-from lemon.configuration.methods import METHODS, TASKS
-from lemon.configuration.project import Project
-from lemon.configuration.tasks import FOLDERS
+from lemon.configuration.methods import METHODS
+from lemon.configuration.project import Project, lineage
+from lemon.configuration.tasks import FOLDERS, TASKS
 from lemon.evaluation import outcomes
 from lemon.evaluation.outcomes import Outcome
 from lemon.files.manifest import MANIFEST, sealed, write_manifest
 from lemon.files.storage import write_json
-from lemon.reporting.facts.lineage import lineage
 
 CHOICES = {"piqa": 2, "winogrande": 2, "boolq": 2, "lambada_openai": 50, "nq_open": 50}  # else 4
 SKILL = {"source": 0.55, "lemon": 0.3, "lemon-trained": 0.35}  # above guessing, as a share

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from loopback_hub import Files, Hub
 from task_rows import FEWSHOT_FROM, FEWSHOT_ROWS, REPOSITORIES, rows_of
 
-from lemon.configuration.methods import HubAsset
+from lemon.configuration.assets import HubAsset
 from lemon.data.mirror.make import make_mirror
 
 CONVERTED = "refs/convert/parquet"

@@ -62,8 +62,9 @@ class Workspace:
 
 def copy_workflow(path: Path) -> Workspace:
     """Lay the workflow, its notebooks and the configuration into an empty folder."""
-    for folder in ("workflow", "config", "analysis"):
+    for folder in ("workflow", "profiles", "config", "analysis"):
         shutil.copytree(REPOSITORY / folder, path / folder)
+    shutil.copy(REPOSITORY / "Snakefile", path)
     return Workspace(path)
 
 

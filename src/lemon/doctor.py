@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lemon.configuration.methods import Asset, PypiAsset
+from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.project import Project
 from lemon.data.fetch.assets import default_cache
 from lemon.machine import chosen_device, free_bytes, matmul_rate, usable_cores

@@ -12,26 +12,15 @@ from math import ceil, prod
 from pathlib import Path
 
 from lemon.architecture import Axis, LlamaShape, tensor_specs
-from lemon.configuration.methods import METHODS, TASKS, TableSpec
+from lemon.configuration.methods import METHODS
+from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
-from lemon.configuration.tasks import ABLATION
+from lemon.configuration.tasks import ABLATION, TASKS
 from lemon.machine import chosen_device, free_bytes, matmul_rate
 from lemon.radii import Radii
 
 EFFICIENCY = 0.6  # of the rate of a large matrix product, by a whole forward or backward pass
 JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights
-# Scored rows of the official splits, and tokens a row when the choices share their context (from
-# the lengths of 400 rows each, 4.2 characters a token).
-TASK_ROWS = {
-    **{"sciq": 1000, "piqa": 1838, "winogrande": 1267, "arc_easy": 2376, "logiqa": 651},
-    **{"arc_challenge": 1172, "hellaswag": 10042, "boolq": 3270, "lambada_openai": 5153},
-    **{"nq_open": 3610, "mmlu": 14042},
-}
-TASK_TOKENS = {
-    **{"sciq": 132, "piqa": 60, "winogrande": 48, "arc_easy": 51, "logiqa": 280},
-    **{"arc_challenge": 66, "hellaswag": 190, "boolq": 150, "lambada_openai": 77},
-    **{"nq_open": 18, "mmlu": 101},
-}
 BYTES = {"bfloat16": 2, "float32": 4}
 
 
@@ -121,10 +110,10 @@ def evaluation_flops(project: Project, run_id: str, suites: Sequence[str]) -> fl
     tokens = 0
     for suite in map(project.suite, suites):
         for task in suite.tasks:
-            rows = min(TASK_ROWS[task], suite.limit_of(task) or TASK_ROWS[task])
+            rows = min(TASKS[task].rows, suite.limit_of(task) or TASKS[task].rows)
             apart = rows if preset.evaluation.fewshot == "drawn" else 1
             contexts = min(57, rows) if task == "mmlu" else apart
-            tokens += (rows + TASKS[task].shots * contexts) * TASK_TOKENS[task]
+            tokens += (rows + TASKS[task].shots * contexts) * TASKS[task].tokens
         if suite.has_heldout:
             text = preset.text
             tokens += text.heldout_sequences * len(text.domains) * text.sequence_length

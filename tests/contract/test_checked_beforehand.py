@@ -47,7 +47,7 @@ def test_the_names_that_no_table_can_have() -> None:
 
 
 def test_the_columns_of_published_files() -> None:
-    from lemon.configuration.methods import TableSpec
+    from lemon.configuration.paper import TableSpec
 
     kinds = TableSpec.model_fields["renderer"].annotation
     assert set(table_checks.COLUMNS) == set(kinds.__args__)  # type: ignore[union-attr]

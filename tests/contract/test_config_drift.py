@@ -12,9 +12,10 @@ from ruamel.yaml import YAML
 
 from lemon.configuration.generated import drifted, generated_files, write_generated
 from lemon.configuration.load import load_project
-from lemon.configuration.methods import METHODS, TASKS
+from lemon.configuration.methods import METHODS
 from lemon.configuration.preset import Preset, Section, TextSettings
 from lemon.configuration.preset_yaml import WIDTH, preset_yaml
+from lemon.configuration.tasks import TASKS
 from lemon.errors import BadInput
 
 ROOT = Path(__file__).parents[2]

@@ -84,7 +84,7 @@ def test_only_fetch_may_go_online():
 
 
 def test_the_snakefile_is_thin():
-    assert len((WORKFLOW / "Snakefile").read_text().splitlines()) <= 40
+    assert len((WORKFLOW.parent / "Snakefile").read_text().splitlines()) <= 40
 
 
 def test_rules_call_the_command_and_only_figures_are_drawn_by_notebooks():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lemon.configuration.methods import PypiAsset
+from lemon.configuration.assets import PypiAsset
 from lemon.data.fetch import pypi
 from lemon.data.fetch.assets import fetch, open_asset, read_lock
 from lemon.data.mirror.make import make_mirror

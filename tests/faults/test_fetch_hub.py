@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from loopback_hub import Hub, commit_of, serving
 
-from lemon.configuration.methods import HubAsset
+from lemon.configuration.assets import HubAsset
 from lemon.data.fetch.assets import fetch, open_asset, read_lock
 from lemon.errors import BadInput, WorkFailed
 

@@ -14,7 +14,7 @@ from hub_world import (
 )
 from loopback_hub import Hub
 
-from lemon.configuration.methods import TASKS
+from lemon.configuration.tasks import TASKS
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.data.fetch.assets import fetch, open_asset, read_lock
 from lemon.data.mirror.make import make_mirror

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from command_world import COMMANDS, REPLACING, CommandWorld, tree
 
-from lemon.configuration.methods import PypiAsset
+from lemon.configuration.assets import PypiAsset
 from lemon.data.fetch import assets as assets_module
 from lemon.data.fetch.assets import fetch, open_asset, read_lock
 from lemon.data.mirror.make import make_mirror

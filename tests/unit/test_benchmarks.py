@@ -12,8 +12,8 @@ import pyarrow.parquet
 import pytest
 from packaged_files import ARC_DOC, BOOLQ_DOC, LAMBADA_DOC, archive, locked
 
-from lemon.configuration.methods import TASKS
 from lemon.configuration.preset import Preset, ShapeSettings
+from lemon.configuration.tasks import TASKS
 from lemon.data.benchmarks.mmlu_subjects import SUBJECTS
 from lemon.data.benchmarks.prepare import FEWSHOT_ROWS, deal_rows, prepare_tasks
 from lemon.data.benchmarks.question_readers import arc_row

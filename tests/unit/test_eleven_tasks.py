@@ -10,7 +10,7 @@ from lm_eval.models.huggingface import HFLM
 from roundoff import LOG_LIKELIHOOD_OFF
 from task_rows import write_mirror
 
-from lemon.configuration.methods import TASKS
+from lemon.configuration.tasks import TASKS
 from lemon.evaluation.asking import Answers, answered_chunks
 from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prefix_lm import PrefixLM

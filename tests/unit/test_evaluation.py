@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 import lemon.evaluation.prefix_lm as prefix_lm
 import lemon.evaluation.progress as progress
-from lemon.configuration.methods import TASKS as EVERY_TASK
+from lemon.configuration.tasks import TASKS as EVERY_TASK
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.harness import evaluate
 from lemon.evaluation.prefix_lm import PrefixLM

@@ -68,7 +68,8 @@ def test_no_home_no_credentials_no_environment(
 
 def test_writing_a_manifest_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from lemon.files.manifest import write_manifest;"
+        "import sys, time; from pathlib import Path;"
+        "from lemon.files.manifest import write_manifest;"
         "write_manifest(Path(sys.argv[1]), 'x', started=time.monotonic());"
         "assert 'torch' not in sys.modules"
     )

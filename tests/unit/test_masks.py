@@ -15,9 +15,8 @@ from lemon.architecture import Axis, LlamaShape
 from lemon.checkpoint import Checkpoint, write_checkpoint
 from lemon.learning.decoder import Decoder
 from lemon.learning.lagrangian import Lagrangian
-from lemon.learning.mask_table import write_masks
 from lemon.learning.masked_fusion import MaskedFusion
-from lemon.learning.masks import Masks
+from lemon.learning.masks import Masks, write_masks
 from lemon.learning.source_weights import SourceLayers
 from lemon.learning.student import FusedStudent
 from lemon.methods.shear import selection_operators

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.load import load_project
-from lemon.configuration.project import Project
-from lemon.configuration.siblings import dimension_cases, siblings
+from lemon.configuration.load import load_project, siblings
+from lemon.configuration.project import Project, dimension_cases
+from lemon.configuration.stages import stage_params
 from lemon.errors import BadInput
 from lemon.plan import plan
 from lemon.radii import Radii
@@ -188,11 +188,11 @@ def test_a_changed_size_or_radius_of_another_preset_reruns(
             for old, new in edits.items():
                 text = text.replace(old, new) if file.stem == "smoke" else text
             (tmp_path / "presets" / file.name).write_text(text)
-        return replace(project, config_dir=tmp_path).stage_params("table", table)
+        return stage_params(replace(project, config_dir=tmp_path), "table", table)
 
     (tmp_path / "presets").mkdir()
     same = params({})
-    assert same == project.stage_params("table", table)
+    assert same == stage_params(project, "table", table)
     assert '"runs"' not in same
     assert params({"intermediate_size: 64": "intermediate_size: 96"}) != same
     assert params({"attention: 8": "attention: 4"}) != same

@@ -13,7 +13,7 @@ import pytest
 from lemon.configuration.load import load_project
 from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project
-from lemon.configuration.stages import RULE_VERSIONS
+from lemon.configuration.stages import RULE_VERSIONS, stage_params
 from lemon.errors import BadInput
 from lemon.radii import Radii
 
@@ -53,7 +53,7 @@ def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
         assert (project.steps(run_id) > 0) == METHODS[run.method].learned
         for stage in RULE_VERSIONS:
             key = "table3" if stage in ("table", "figure_numbers", "figure", "track") else run_id
-            assert json.loads(project.stage_params(stage, key))["rule_version"] >= 1
+            assert json.loads(stage_params(project, stage, key))["rule_version"] >= 1
 
 
 def test_targets_take_from_the_source_what_they_leave_out(laptop: Project) -> None:
@@ -151,12 +151,12 @@ def _params(project: Project) -> dict[str, str]:
     keys = {"learn": list(project.runs), "build": list(project.runs), "evaluate": ["cut-75"]}
     keys |= {"table": ["table3"]}
     params = {
-        f"{stage}/{key}": project.stage_params(stage, key)
+        f"{stage}/{key}": stage_params(project, stage, key)
         for stage in RULE_VERSIONS
         for key in keys.get(stage, ["source" if stage == "fuse" else "table3"])
     }
     for suite in ("main", "dense"):
-        params[f"evaluate-{suite}/cut-75"] = project.stage_params("evaluate", "cut-75", suite)
+        params[f"evaluate-{suite}/cut-75"] = stage_params(project, "evaluate", "cut-75", suite)
     return params
 
 
@@ -278,7 +278,7 @@ def test_a_setting_reruns_exactly_what_it_decides(
 
 
 def test_stage_params_are_canonical(laptop: Project) -> None:
-    params = laptop.stage_params("learn", "lemon-cut-75")
+    params = stage_params(laptop, "learn", "lemon-cut-75")
     assert params == json.dumps(json.loads(params), sort_keys=True, separators=(",", ":"))
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from task_rows import REPOSITORIES, write_mirror
 
-from lemon.configuration.methods import TASKS
+from lemon.configuration.tasks import TASKS
 from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prompts import Window, fitting_shots
 from lemon.evaluation.tasks import Task, opened_tasks

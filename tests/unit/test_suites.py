@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lemon.configuration.load import load_project
-from lemon.configuration.methods import TASKS
 from lemon.configuration.project import Project
-from lemon.configuration.tasks import FOLDERS, suite_of_folder, suites
+from lemon.configuration.stages import stage_params
+from lemon.configuration.tasks import FOLDERS, TASKS, suite_of_folder, suites
 from lemon.errors import BadInput
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -71,5 +71,5 @@ def test_a_preset_without_a_suites_tasks_says_which_it_has(laptop: Project) -> N
 
 
 def test_fewshot_is_no_part_of_what_decides_the_zero_shot_suite(laptop: Project) -> None:
-    assert "fewshot" not in laptop.stage_params("evaluate", "cut-75")
-    assert '"fewshot":"fixed"' in laptop.stage_params("evaluate", "cut-75", "main")
+    assert "fewshot" not in stage_params(laptop, "evaluate", "cut-75")
+    assert '"fewshot":"fixed"' in stage_params(laptop, "evaluate", "cut-75", "main")

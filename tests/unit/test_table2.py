@@ -13,8 +13,8 @@ from fabricated_runs import write_runs
 from manifests import seal_again
 
 from lemon.configuration.load import load_project
-from lemon.configuration.methods import TASKS
 from lemon.configuration.project import Project
+from lemon.configuration.tasks import TASKS
 from lemon.reporting.facts.dense_scores import published_scores
 from lemon.reporting.facts.departures import departures
 from lemon.reporting.facts.statistics import wilson_interval

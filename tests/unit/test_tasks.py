@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from task_rows import REPOSITORIES, SUBJECTS, write_mirror
 
-from lemon.configuration.methods import TASKS
+from lemon.configuration.tasks import TASKS
 from lemon.errors import BadInput
 from lemon.evaluation.mmlu import in_turn
 from lemon.evaluation.prompts import Window

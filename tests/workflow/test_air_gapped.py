@@ -16,7 +16,7 @@ from task_rows import write_mirror
 from workspaces import REPOSITORY, Workspace
 
 from lemon.configuration.load import load_project
-from lemon.configuration.methods import TASKS as KNOWN
+from lemon.configuration.tasks import TASKS as KNOWN
 from lemon.data.mirror.make import make_mirror
 from lemon.data.source_model import prepare_source
 

@@ -29,6 +29,7 @@ def test_touched_and_reordered_files_rerun_nothing(driven):
     for folder in ("workflow", "config"):
         for file in (driven.path / folder).rglob("*"):
             os.utime(file)
+    os.utime(driven.path / "Snakefile")
     driven.change_preset(
         lambda values: values.update({key: values.pop(key) for key in sorted(values)})
     )

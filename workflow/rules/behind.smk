@@ -2,7 +2,7 @@
 again.
 """
 
-from lemon.reporting.facts.lineage import lineage
+from lemon.configuration.project import lineage
 
 
 def rendered(table):

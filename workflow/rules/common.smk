@@ -13,11 +13,12 @@ import shlex
 import shutil
 from pathlib import Path
 
-from lemon.errors import BadInput
+from lemon.configuration.methods import METHODS
 from lemon.configuration.paper import COMPONENTS, MEASURES
-from lemon.configuration.load import METHODS
 from lemon.configuration.rendering_checks import require_renderable
+from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import ABLATION, FOLDERS, suites
+from lemon.errors import BadInput
 
 RUNS = f"runs/{PROJECT.preset_name}"
 
@@ -91,7 +92,7 @@ def settings(stage, suite=None):
     def fields(wildcards):
         named = dict(wildcards.items())
         key = next(iter(named.values()), None)
-        return checked(PROJECT.stage_params, stage, key, suite)
+        return checked(stage_params, PROJECT, stage, key, suite)
 
     return fields
 

@@ -3,10 +3,10 @@
 import os
 import sys
 
+from lemon.configuration.load import load_project
 from lemon.configuration.preset_checks import require_rows
 from lemon.errors import BadInput, LemonError
 from lemon.files.names import path_fault
-from lemon.configuration.load import load_project
 
 
 def stop(error):

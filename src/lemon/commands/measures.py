@@ -17,8 +17,8 @@ from lemon.commands.options import (
     require_writable,
 )
 from lemon.configuration.bounds import MOST
-from lemon.configuration.methods import TASKS
 from lemon.configuration.preset_checks import task_mistakes
+from lemon.configuration.tasks import TASKS
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
 from lemon.files.names import shown

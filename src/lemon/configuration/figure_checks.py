@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from lemon.configuration.methods import METHODS, SECOND_SIZE, PaperEntry, Run
+from lemon.configuration.methods import METHODS, SECOND_SIZE
 from lemon.configuration.paper import (
     BLOCKS,
     CLAIMS,
@@ -15,8 +15,10 @@ from lemon.configuration.paper import (
     SIZES,
     FigurePanel,
     FigureSpec,
+    PaperEntry,
 )
 from lemon.configuration.run_checks import start_run
+from lemon.configuration.runs import Run
 from lemon.configuration.table_checks import claim_ids
 from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mean
 

@@ -5,33 +5,23 @@ No torch is imported here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from lemon.configuration.assets import Assets
 from lemon.configuration.figure_checks import check_figures
-from lemon.configuration.methods import (
-    METHODS,
-    SECOND_SIZE,
-    TASKS,
-    Asset,
-    Assets,
-    Comparison,
-    HubAsset,
-    MethodInfo,
+from lemon.configuration.methods import SECOND_SIZE
+from lemon.configuration.paper import (
+    FigureSpec,
     Paper,
     PaperEntry,
-    PypiAsset,
-    Run,
-    SizesSpec,
-    TableRow,
     TableSpec,
 )
-from lemon.configuration.paper import FigureSpec
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import check_preset
 from lemon.configuration.project import Project
 from lemon.configuration.run_checks import check_runs
 from lemon.configuration.runs import read_runs
-from lemon.configuration.stages import RULE_VERSIONS
 from lemon.configuration.table_checks import check_tables
 from lemon.configuration.yaml_files import (
     Problem,
@@ -44,26 +34,6 @@ from lemon.configuration.yaml_files import (
 )
 from lemon.errors import BadInput
 from lemon.files.names import name_fault, path_fault
-from lemon.radii import Radii
-
-__all__ = [
-    "METHODS",
-    "RULE_VERSIONS",
-    "TASKS",
-    "Asset",
-    "Comparison",
-    "FigureSpec",
-    "HubAsset",
-    "MethodInfo",
-    "Project",
-    "PypiAsset",
-    "Radii",
-    "Run",
-    "SizesSpec",
-    "TableRow",
-    "TableSpec",
-    "load_project",
-]
 
 
 def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Project:
@@ -140,3 +110,26 @@ def _require_name(preset: str) -> None:
     fault = name_fault(preset)
     if fault is not None:
         raise BadInput(f"the preset's name {fault}")
+
+
+def siblings(project: Project) -> list[Project]:
+    """Every preset of the config folder, by name, with the runs and tables of this one.
+
+    The preset itself is among them. Of the others only what they say themselves is checked, not
+    what the runs ask of them.
+
+    Raises:
+        BadInput: one message with every mistake in the other presets.
+    """
+    problems: list[Problem] = []
+    found = {project.preset_name: project}
+    for path in preset_files(project.config_dir, problems):
+        if path.stem == project.preset_name:
+            continue
+        file = read_yaml(path, problems)
+        preset = validate(file, Preset, problems) if file else None
+        if file and preset:
+            problems += check_preset(preset, file, project.runs, project.assets)
+            found[path.stem] = replace(project, preset_name=path.stem, preset=preset)
+    raise_problems(problems)
+    return [found[name] for name in sorted(found)]

@@ -1,17 +1,26 @@
-"""Figures of weights, activations and layer operators: what an entry of `paper.yaml` says of them.
+"""The entries of `paper.yaml`: every table and figure of the paper, and what fills it.
 
-They show no scores; the figures that do are entries of runs, `TableSpec` in `lemon.configuration.methods`.
+`TableSpec` shows scores of runs, `FigureSpec` weights, activations or layer operators, `SizesSpec`
+what follows from shapes alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lemon.configuration.bounds import Line, Lines, List, Name, Names
+from lemon.configuration.bounds import (
+    Block,
+    Layers,
+    Line,
+    Lines,
+    List,
+    Name,
+    Names,
+)
 from lemon.configuration.preset import Section
 
 # What of a layer is compared -> the layer types whose maps are averaged (method, open point 31).
@@ -158,3 +167,100 @@ class FigureSpec(Section):
                 for measure in MEASURES
             ]
         return []
+
+
+class TableRow(Section):
+    """One row of a table: the runs that fill it and the published row beside it."""
+
+    label: Line = Field(description="name of the row; the source's row prints the model's own name")
+    published_method: Line | None = Field(
+        default=None, description="method in the published file; none if the row is our addition"
+    )
+    published_layers: Layers | None = Field(
+        default=None, description="layers in the published file"
+    )
+    target: Name | None = Field(default=None, description="symbolic shape; none for the source")
+    runs: Names = Field(description="ids in runs.tsv, one a seed; empty means not yet run")
+
+    @property
+    def ours(self) -> bool:
+        """Whether the paper has no such row."""
+        return self.published_method is None
+
+
+class Comparison(Section):
+    """A paired test of "first beats second" between two rows, on the same documents.
+
+    A row is named by one of its runs and enters with all of them.
+    """
+
+    claim: Name | None = Field(
+        default=None,
+        description="the claim of the paper that it bears on, id in claims.csv; none if ours",
+    )
+    first: Name = Field(description="a run of the row that is expected to be better")
+    second: Name = Field(description="a run of the row that it is compared with")
+
+
+class TableSpec(Section):
+    """A table or figure of scored runs: its renderer, the runs that fill it, what was published."""
+
+    title: Line = Field(description="caption")
+    renderer: Literal["accuracy_table", "dense_scores", "receptive_field_grid"] = Field(
+        description="accuracy_table: methods by tasks, with what was published and paired tests; "
+        "dense_scores: the source model task by task on more rows, beside what is published of it; "
+        "receptive_field_grid: a figure of scores, operator size and step time over the radii of "
+        "its runs"
+    )
+    published: Name | None = Field(
+        default=None, description="file in src/lemon/published; none if the table is our addition"
+    )
+    tasks: Names = Field(min_length=1, description="columns, as lm-eval task names")
+    rows: List[TableRow] = Field(min_length=1, description="rows in the paper's order")
+    reference: Lines = Field(
+        default=("Cut", "w/o LEMON"),
+        min_length=1,
+        description="labels of the rows that the others of the same sizes are ordered against",
+    )
+    comparisons: List[Comparison] = Field(
+        default=(), description="paired tests printed under the table"
+    )
+    notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
+
+    @property
+    def runs(self) -> list[str]:
+        """Every run that the table needs, in the order of its rows."""
+        return [run for row in self.rows for run in row.runs]
+
+    @property
+    def is_figure(self) -> bool:
+        """Whether it is drawn, and lies among the figures."""
+        return self.renderer == "receptive_field_grid"
+
+
+class SizesSpec(Section):
+    """A table of sizes, computed from shapes alone; no run is needed for it."""
+
+    title: Line = Field(description="caption")
+    renderer: Literal["operator_sizes", "model_sizes"] = Field(
+        description="operator_sizes: shapes and counts of the operators of every preset; "
+        "model_sizes: configuration and parameters of every preset's models"
+    )
+    published: Name = Field(description="file in src/lemon/published")
+
+    @property
+    def runs(self) -> list[str]:
+        """No runs."""
+        return []
+
+    @property
+    def is_figure(self) -> bool:
+        """Never."""
+        return False
+
+
+PaperEntry = Annotated[TableSpec | FigureSpec | SizesSpec, Field(discriminator="renderer")]
+
+
+Paper = Block[PaperEntry]
+"""The whole of `paper.yaml`."""

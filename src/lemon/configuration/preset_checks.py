@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
+from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.bounds import MOST_PARAMETERS, MOST_RANDOM_PARAMETERS
-from lemon.configuration.methods import TASKS, Asset, PypiAsset
 from lemon.configuration.preset import (
     LearningSettings,
     Preset,
@@ -21,6 +21,7 @@ from lemon.configuration.preset import (
     SourceSettings,
     TargetSettings,
 )
+from lemon.configuration.tasks import TASKS
 from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput
 from lemon.files.names import path_fault

@@ -19,8 +19,8 @@ Notes = dict[Place, list[str]]
 WIDTH = 100
 PLAIN = re.compile(r"[A-Za-z]([\w ,.;'()/%-]*[\w.)%])?")
 HEADER = """\
-# The values are yours to edit. The comments come from src/lemon/configuration/preset.py: after an edit,
-# `lemon config write` puts this file into its one form. An unknown key is an error.
+# The values are yours to edit. The comments come from src/lemon/configuration/preset.py: after an
+# edit, `lemon config write` puts this file into its one form. An unknown key is an error.
 """
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.methods import METHODS, SECOND_SIZE, Asset, PaperEntry, Run, TableSpec
-from lemon.configuration.paper import FigureSpec
+from lemon.configuration.assets import Asset
+from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.paper import FigureSpec, PaperEntry, TableSpec
 from lemon.configuration.preset import LearningSettings, Preset, PruningSettings, SourceSettings
 from lemon.configuration.preset_checks import (
     given_shape,
@@ -24,9 +26,11 @@ from lemon.configuration.preset_checks import (
     target_shape,
 )
 from lemon.configuration.run_checks import fused_shape, radii_of, start_run
-from lemon.configuration.stages import stage_fields
+from lemon.configuration.runs import Run
 from lemon.configuration.tasks import Suite, suites, table_suites
-from lemon.configuration.yaml_files import did_you_mean
+from lemon.configuration.yaml_files import (
+    did_you_mean,
+)
 from lemon.errors import BadInput
 from lemon.radii import Radii
 
@@ -229,16 +233,6 @@ class Project:
             **preset.model_dump(mode="json", include=parts),
         }
 
-    def stage_params(self, stage: str, key: str | None = None, suite: str | None = None) -> str:
-        """What decides a stage's output, as canonical JSON: the `params` of its Snakemake rule.
-
-        Args:
-            stage: a key of RULE_VERSIONS.
-            key: the run id for the stages of a run, the name in paper.yaml for the others.
-            suite: of an evaluation; none is that of the ablations.
-        """
-        return canonical_json(stage_fields(self, stage, key, suite))
-
     def digest(self) -> str:
         """sha256 of the whole configuration; comments and order don't count."""
         parts = {
@@ -258,3 +252,34 @@ class Project:
 def canonical_json(value: Any) -> str:
     """JSON that equal values always share: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+DIMENSION_TABLE = "table4"
+
+
+def dimension_cases(project: Project) -> list[tuple[str, str]]:
+    """The (target, radii) at which Table 4 learns dimension operators, in its order.
+
+    Raises:
+        BadInput: `paper.yaml` has no such table.
+    """
+    runs = [project.run(run_id) for run_id in project.table_runs(DIMENSION_TABLE)]
+    return list(
+        dict.fromkeys(
+            (run.target, run.radii)
+            for run in runs
+            if run.target and run.radii and "operators" in METHODS[run.method].learns
+        )
+    )
+
+
+def lineage(project: Project, run_ids: Iterable[str]) -> list[str]:
+    """These runs, then every run that they start from or fuse the model of, each once."""
+    found = dict.fromkeys(run_ids)
+    earlier = [
+        run
+        for run_id in found
+        for run in (project.run(run_id).start, project.first_stage(run_id))
+        if run in project.runs and run not in found
+    ]
+    return lineage(project, [*found, *earlier]) if earlier else list(found)

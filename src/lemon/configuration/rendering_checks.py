@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lemon.configuration.methods import METHODS, TableSpec
-from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec
+from lemon.configuration.methods import METHODS
+from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, TableSpec
 from lemon.configuration.project import Project
 from lemon.configuration.yaml_files import Place, raise_problems, read_yaml
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
-from lemon.configuration.methods import METHODS, SECOND_SIZE, Run
+from lemon.configuration.methods import METHODS, SECOND_SIZE
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import radii_in_numbers, source_shape, target_shape
+from lemon.configuration.runs import Run
 from lemon.configuration.yaml_files import Problem, did_you_mean
 from lemon.errors import BadInput
 from lemon.radii import Radii, legal_radii, refusal

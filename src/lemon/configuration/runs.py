@@ -1,16 +1,46 @@
-"""Read `runs.tsv`: one row, one run; every mistake with its line and column."""
+"""`runs.tsv`: one row, one run. What a row says, and reading it, every mistake with its place."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
-from lemon.configuration.methods import METHODS, MethodInfo, Run
+from lemon.configuration.bounds import (
+    Name,
+    Seed,
+)
+from lemon.configuration.methods import METHODS, MethodInfo
+from lemon.configuration.preset import Section
 from lemon.configuration.yaml_files import MOST_PROBLEMS, Problem, did_you_mean, first_of
 from lemon.files.names import name_fault, shown
 from lemon.files.plain_text import NotPlain, read_text
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class Run(Section):
+    """One run, a row of `runs.tsv`; `-` in a cell means none."""
+
+    id: Identifier = Field(description="name of the run and of its folder; unique")
+    method: Name = Field(description="how the operators come about: " + ", ".join(METHODS))
+    start: Name | None = Field(
+        description="what the run starts from: a method such as cut, or the id of an earlier run, "
+        "whose operators it takes"
+    )
+    target: Name | None = Field(description="symbolic shape; the preset says it in numbers")
+    radii: Name | None = Field(
+        description="symbolic receptive fields of the dimension operator, named as in the paper; "
+        "the preset says them in numbers"
+    )
+    steps: Name = Field(description="symbolic budget; the preset says it in optimiser steps")
+    seed: Seed = Field(description="seed of the method's draws and of the text order")
+    source: Name | None = Field(
+        description="run whose model is fused: that of the source, or the earlier one of two stages"
+    )
+
 
 COLUMNS = tuple(Run.model_fields)
 NONE = "-"

@@ -6,18 +6,17 @@ the order of keys or a touched source file reruns nothing, and a learning rate r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lemon.configuration.methods import METHODS, SECOND_SIZE, TASKS, Asset, SizesSpec
-from lemon.configuration.paper import FigureSpec
+from lemon.configuration.assets import Asset
+from lemon.configuration.load import siblings
+from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.paper import FigureSpec, SizesSpec
 from lemon.configuration.preset import SourceSettings
 from lemon.configuration.preset_checks import radii_in_numbers
-from lemon.configuration.siblings import dimension_cases, siblings
-from lemon.configuration.tasks import ABLATION
+from lemon.configuration.project import Project, canonical_json, dimension_cases
+from lemon.configuration.tasks import ABLATION, TASKS
 from lemon.errors import BadInput
-
-if TYPE_CHECKING:
-    from lemon.configuration.project import Project
 
 # Raise a stage's number by hand when its code changes what it writes.
 RULE_VERSIONS: dict[str, int] = {
@@ -41,6 +40,23 @@ RULE_VERSIONS: dict[str, int] = {
 
 # The same for the runs of `learn` that train weights, so that the others keep what they have.
 WEIGHTS_VERSION = 2
+
+
+def stage_params(
+    project: Project, stage: str, key: str | None = None, suite: str | None = None
+) -> str:
+    """What decides a stage's output, as canonical JSON: the `params` of its Snakemake rule.
+
+    Args:
+        project: the configuration.
+        stage: a key of RULE_VERSIONS.
+        key: the run id for the stages of a run, the name in paper.yaml for the others.
+        suite: of an evaluation; none is that of the ablations.
+
+    Raises:
+        BadInput: there is no such stage, run or table, or the preset has no such suite.
+    """
+    return canonical_json(stage_fields(project, stage, key, suite))
 
 
 def stage_fields(

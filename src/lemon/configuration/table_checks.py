@@ -7,16 +7,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from lemon.configuration.methods import (
-    METHODS,
-    SECOND_SIZE,
-    Comparison,
-    PaperEntry,
-    Run,
-    TableRow,
-    TableSpec,
-)
+from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.paper import Comparison, PaperEntry, TableRow, TableSpec
 from lemon.configuration.preset_checks import task_mistakes
+from lemon.configuration.runs import Run
 from lemon.configuration.yaml_files import Document, Problem, did_you_mean
 
 PUBLISHED = Path(__file__).parents[1] / "published"

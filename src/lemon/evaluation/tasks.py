@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
-from lemon.configuration.methods import TASKS
+from lemon.configuration.tasks import TASKS
 from lemon.data.mirror.check_rows import check_rows
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.mmlu import in_turn, subject_files

@@ -1,6 +1,6 @@
 """A run put together: which weights, operators and masks learn, at which rates, from what.
 
-What a method learns is data (`lemon.configuration.methods.METHODS`); each combination is one student.
+What a method learns is data (`METHODS` in `lemon.configuration`); each combination is a student.
 """
 
 from __future__ import annotations

@@ -18,13 +18,14 @@ from lemon.checkpoint import Checkpoint
 from lemon.configuration.methods import METHODS
 from lemon.configuration.preset import ComputeSettings
 from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
 from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest, write_manifest
 from lemon.files.ownership import owner_of_run
 from lemon.files.storage import write_yaml
 from lemon.learning.assembly import assemble, divergence_of
-from lemon.learning.mask_table import write_masks
+from lemon.learning.masks import write_masks
 from lemon.methods.build import (
     leading_blocks,
     require_source,
@@ -72,7 +73,7 @@ def learn(
         WorkFailed: the run diverged, or the disk is full.
     """
     started = time.monotonic()
-    run, key = project.run(run_id), project.stage_params("learn", run_id)
+    run, key = project.run(run_id), stage_params(project, "learn", run_id)
     if not METHODS[run.method].learned:
         raise BadInput(f"run {run_id}: method {run.method} learns nothing; use `lemon build`")
     large = Checkpoint(source)

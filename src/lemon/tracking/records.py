@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lemon.configuration.methods import METHODS, TableSpec
+from lemon.configuration.methods import METHODS
+from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import DENSE
 from lemon.errors import BadInput

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemon.configuration.methods import TableSpec
+from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
 from lemon.errors import WorkFailed
 from lemon.files.storage import write_json

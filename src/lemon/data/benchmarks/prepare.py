@@ -14,8 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from lemon.configuration.methods import TASKS
 from lemon.configuration.preset import Preset
+from lemon.configuration.tasks import TASKS
 from lemon.data.benchmarks.rows import BENCHMARKS, Benchmark, Row
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_rows

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lemon.configuration.methods import Asset, HubAsset, PypiAsset
+from lemon.configuration.assets import Asset, HubAsset, PypiAsset
 from lemon.data.fetch.archive import AssetFiles, FolderFiles, ZipFiles
 from lemon.data.fetch.hub import download_from_hub
 from lemon.data.fetch.pypi import download_from_pypi

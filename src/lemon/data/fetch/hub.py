@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lemon.configuration.methods import HubAsset
+from lemon.configuration.assets import HubAsset
 from lemon.data.fetch.archive import select
 from lemon.data.fetch.hub_patience import Different, Wanted, endpoint, patiently
 from lemon.errors import BadInput

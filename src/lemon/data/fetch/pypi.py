@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lemon.configuration.methods import PypiAsset
+from lemon.configuration.assets import PypiAsset
 from lemon.errors import BadInput, WorkFailed
 
 NO_NETWORK = re.compile(

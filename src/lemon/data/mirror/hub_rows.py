@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from lemon.configuration.methods import TASKS
+from lemon.configuration.tasks import TASKS
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.errors import BadInput
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lemon.configuration.methods import Asset, HubAsset, PypiAsset
+from lemon.configuration.assets import Asset, HubAsset, PypiAsset
 from lemon.data.fetch.archive import FolderFiles
 from lemon.data.fetch.assets import LockedAsset, declared_asset, fetch_asset
 from lemon.data.fetch.hub import COMMIT, download, snapshot, wanted_asset

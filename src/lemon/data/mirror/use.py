@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lemon.configuration.methods import Asset, PypiAsset
+from lemon.configuration.assets import Asset, PypiAsset
 from lemon.data.fetch.assets import Lock, declared_asset, default_cache, write_lock
 from lemon.data.mirror.check_rows import check_rows
 from lemon.data.mirror.hub_rows import chosen, needed_rows

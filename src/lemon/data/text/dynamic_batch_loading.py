@@ -78,8 +78,8 @@ class OrderState(TypedDict):
 class DynamicOrder:
     """Which row comes next in the endless training order, while the mixture changes.
 
-    Place by place it draws on the same random numbers as `lemon.data.text.packing.SequenceOrder`, and
-    gives the same rows for as long as the weights stay. What comes next depends on the seed, the
+    Place by place it draws on the same random numbers as `SequenceOrder` in `packing`, and gives
+    the same rows for as long as the weights stay. What comes next depends on the seed, the
     rows drawn from each domain and the weights alone, so a resumed run goes on exactly.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from lemon.configuration.methods import Comparison
+from lemon.configuration.paper import Comparison
 from lemon.configuration.project import Project
 from lemon.published.tables import published_claims
 from lemon.reporting.facts.rows import ScoredRow

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lemon.configuration.methods import METHODS
-from lemon.configuration.project import Project
+from lemon.configuration.project import Project, lineage
 from lemon.errors import BadInput
 from lemon.events import read_events
-from lemon.reporting.facts.lineage import lineage
 from lemon.reporting.facts.rows import ScoredRow
 
 

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lemon.configuration.methods import TASKS
 from lemon.configuration.project import Project
+from lemon.configuration.tasks import TASKS, mean_chance
 from lemon.published.tables import AVERAGE, published_table
 from lemon.reporting.facts.outcomes import RunResult
 from lemon.reporting.facts.protocol import Protocol
 from lemon.reporting.facts.scores import UNCLAIMED
 from lemon.reporting.facts.statistics import Interval, mean_interval, wilson_interval
-from lemon.reporting.facts.task_labels import mean_chance, task_label
 
 COLUMNS = [
     *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),
@@ -46,7 +45,7 @@ class DenseScore:
     @property
     def name(self) -> str:
         """The tasks as tables print them."""
-        return " and ".join(task_label(task).name for task in self.tasks)
+        return " and ".join(TASKS[task].label for task in self.tasks)
 
 
 @dataclass(frozen=True)

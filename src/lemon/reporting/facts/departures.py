@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.methods import METHODS, TASKS, MethodInfo, TableSpec
-from lemon.configuration.project import Project
-from lemon.configuration.tasks import table_suites
+from lemon.configuration.methods import METHODS, MethodInfo
+from lemon.configuration.paper import FigureSpec, TableSpec
+from lemon.configuration.project import Project, lineage
+from lemon.configuration.tasks import TASKS, table_suites
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.published.models import published_target
 from lemon.published.tables import published_setup, published_table
-from lemon.reporting.facts.lineage import lineage
 from lemon.reporting.facts.protocol import Protocol
-from lemon.reporting.facts.task_labels import task_label
 from lemon.reporting.tables.headings import changes_widths, table_targets, widths_in_words
 
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
@@ -87,7 +86,7 @@ def _shots(shown: Mapping[str, Protocol]) -> Iterator[Departure]:
     for task, one in shown.items():
         if one.cut_short:
             here = f"{one.shots}, as many whole ones as fit before the longest question"
-            yield Departure(f"shots of {task_label(task).name}", here, str(one.asked))
+            yield Departure(f"shots of {TASKS[task].label}", here, str(one.asked))
 
 
 def _lengths(project: Project, table: str, paper: dict[str, str]) -> Iterator[Departure]:
@@ -126,7 +125,7 @@ def packaged_rows(project: Project, table: str) -> list[Departure]:
     generated = project.preset.source.kind == "random"
     return [
         Departure(
-            f"rows of {task_label(task).name}",
+            f"rows of {TASKS[task].label}",
             "generated on the spot" if generated else BENCHMARKS[task].departures,
             "the Hub's set",
         )
@@ -244,7 +243,7 @@ def _rows(project: Project, spec: TableSpec) -> str:
     count = f"the first {usual}" if usual else "all"
     for task in spec.tasks:
         if limits[task] != usual:
-            count += f", of {task_label(task).name} {limits[task] or 'all'}"
+            count += f", of {TASKS[task].label} {limits[task] or 'all'}"
     return count if source == "hub" else f"{count} ({source})"
 
 
@@ -268,3 +267,46 @@ def _same(here: str, paper: str) -> bool:
         return float(here.replace(",", "")) == float(paper)
     except ValueError:
         return here == paper
+
+
+def figure_departures(project: Project, spec: FigureSpec) -> list[Departure]:
+    """Every setting behind a figure that differs from the paper's."""
+    paper, source = published_setup(), project.preset.source.label
+    found = []
+    if source != paper["source"]:
+        found.append(Departure("model", source, paper["source"]))
+    for panel in spec.panels:
+        given = project.given_model(panel.run)
+        name = panel.run if given is None else given.label
+        if panel.shows_second_size and name != paper["second_size"]:
+            found.append(Departure("second size", name, paper["second_size"]))
+    for run in spec.runs:
+        if METHODS[project.run(run).method].learned:
+            found += _learning(project, run, paper)
+    return found
+
+
+def _learning(project: Project, run: str, paper: dict[str, str]) -> list[Departure]:
+    """Steps, tokens and rate of one run that learns operators."""
+    settings, steps = project.learning(run), project.steps(run)
+    tokens = settings.batch_sequences * project.preset.text.sequence_length
+    in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
+    rate = "dimension_rate" if project.changes_widths(run) else "layer_rate"
+    pairs = (
+        ("steps", steps, int(paper["fusion_steps"])),
+        ("tokens a step", tokens, in_paper),
+        ("peak rate", getattr(settings, rate), float(paper[rate])),
+    )
+    return [
+        Departure(f"{words} of {run}", f"{here:,}", f"{there:,}")
+        for words, here, there in pairs
+        if here != there
+    ]
+
+
+def departures_in_words(departures: list[Departure]) -> str:
+    """The departures as the last sentence of a caption."""
+    if not departures:
+        return "No departure from the paper."
+    each = "; ".join(f"{d.setting} {d.here} (paper {d.paper})" for d in departures)
+    return f"Departures: {each}."

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from lemon.architecture import LlamaShape
+from lemon.configuration.load import siblings
 from lemon.configuration.project import Project
-from lemon.configuration.siblings import siblings
 from lemon.errors import BadInput, WorkFailed
 from lemon.published.tables import published_table
 

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
+from lemon.configuration.load import siblings
 from lemon.configuration.preset_checks import radii_in_numbers
-from lemon.configuration.project import Project
-from lemon.configuration.siblings import dimension_cases, siblings
+from lemon.configuration.project import Project, dimension_cases
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
 from lemon.operators.algebra import factor_shapes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-from lemon.configuration.methods import TASKS
-from lemon.configuration.tasks import FOLDERS
+from lemon.configuration.tasks import FOLDERS, TASKS
 from lemon.errors import BadInput
 from lemon.evaluation.outcomes import read_sealed
 from lemon.files.json_file import read_json
 from lemon.files.manifest import checked_file, read_manifest
+from lemon.provenance import file_digest
 
 
 class DomainPerplexity(TypedDict):
@@ -208,3 +209,21 @@ def _read_perplexity(path: Path) -> Perplexity | None:
     if not path.is_file():
         return None
     return read_json(checked_file(path), Perplexity, "remove it and rerun")
+
+
+def outcomes_digest(run: Path, suites: Iterable[str]) -> str:
+    """A sha256 over the outcomes of a run in these suites; times and machines don't enter.
+
+    Args:
+        run: the folder of the run.
+        suites: names as in `lemon.configuration.tasks`.
+    """
+    digest = hashlib.sha256()
+    folders = [run / FOLDERS[name] for name in suites]
+    for path in sorted(
+        path
+        for folder in folders
+        for path in [*folder.glob("*.parquet"), *folder.glob("perplexity.json")]
+    ):
+        digest.update(f"{path.name} {file_digest(path)}\n".encode())
+    return digest.hexdigest()

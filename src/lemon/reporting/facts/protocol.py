@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lemon.configuration.methods import TASKS
+from lemon.configuration.tasks import TASKS
 from lemon.reporting.facts.outcomes import RunResult
-from lemon.reporting.facts.task_labels import task_label
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def protocols(results: Mapping[str, RunResult], tasks: Iterable[str]) -> dict[st
 def shots_in_words(found: Mapping[str, Protocol]) -> str:
     """`ARC-C 25, BoolQ 11 of 32`; empty where no task shows examples."""
     return ", ".join(
-        f"{task_label(task).name} {one.shots}" + (f" of {one.asked}" if one.cut_short else "")
+        f"{TASKS[task].label} {one.shots}" + (f" of {one.asked}" if one.cut_short else "")
         for task, one in found.items()
         if one.asked
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lemon.configuration.methods import TableRow
+from lemon.configuration.paper import TableRow
 from lemon.configuration.project import Project
 from lemon.published.tables import PublishedRow, published_row
 from lemon.reporting.facts.outcomes import RunResult

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lemon.configuration.methods import TASKS
 from lemon.configuration.project import Project
+from lemon.configuration.tasks import TASKS
 from lemon.published.tables import AVERAGE, PublishedRow
 from lemon.reporting.facts.costs import RowCost
 from lemon.reporting.facts.outcomes import perplexity

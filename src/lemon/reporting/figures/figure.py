@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from lemon.configuration.methods import TableSpec
-from lemon.configuration.paper import FigureSpec
+from lemon.configuration.paper import FigureSpec, TableSpec
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest

@@ -14,8 +14,7 @@ from lemon.configuration.project import Project
 from lemon.provenance import file_digest
 from lemon.published.tables import published_claims
 from lemon.reporting.claims.orderings import FAILS, HOLDS
-from lemon.reporting.facts.departures import Departure
-from lemon.reporting.facts.figure_departures import departures_in_words, figure_departures
+from lemon.reporting.facts.departures import Departure, departures_in_words, figure_departures
 from lemon.reporting.facts.layer_operators import gamma_of, operator_lines, start_layers
 from lemon.reporting.figures.figure_numbers import FigureNumbers, Finding
 from lemon.reporting.figures.layer_operators_picture import draw_operators

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from lemon.configuration.project import Project
 from lemon.reporting.facts.departures import departures
-from lemon.reporting.facts.outcome_files import outcomes_digest
-from lemon.reporting.facts.outcomes import read_runs
+from lemon.reporting.facts.outcomes import outcomes_digest, read_runs
 from lemon.reporting.facts.protocol import protocols
 from lemon.reporting.facts.rows import scored_rows
 from lemon.reporting.figures.figure_numbers import FigureNumbers

@@ -10,8 +10,7 @@ from lemon.configuration.paper import COMPONENTS, FigureSpec
 from lemon.configuration.project import Project
 from lemon.provenance import file_digest
 from lemon.reporting.claims.similarity import BOUND, MapSet, findings
-from lemon.reporting.facts.departures import Departure
-from lemon.reporting.facts.figure_departures import departures_in_words, figure_departures
+from lemon.reporting.facts.departures import Departure, departures_in_words, figure_departures
 from lemon.reporting.facts.layer_operators import leading_layers
 from lemon.reporting.facts.similarity_maps import panel_label, similarity_lines, weights_floor
 from lemon.reporting.figures.figure_numbers import FigureNumbers

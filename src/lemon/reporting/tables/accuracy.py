@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lemon.configuration.project import Project
+from lemon.configuration.tasks import TASKS, mean_chance
 from lemon.published.tables import AVERAGE, published_rows
 from lemon.reporting.claims.orderings import OrderingTest
 from lemon.reporting.facts.costs import RowCost
@@ -22,7 +23,6 @@ from lemon.reporting.facts.scores import (
     TIED,
     UNCLAIMED,
 )
-from lemon.reporting.facts.task_labels import mean_chance, task_label
 from lemon.reporting.tables.cells import Cell, accuracy_cell, perplexity_cell
 from lemon.reporting.tables.headings import block_heading, changes_widths, table_targets
 from lemon.reporting.tables.learning_section import (
@@ -125,7 +125,7 @@ def table_document(
         columns=column_names(tasks),
         parts=column_parts(len(column_names(tasks))),
         reference=spec.reference[0],
-        task_names=[task_label(task).name for task in tasks],
+        task_names=[TASKS[task].label for task in tasks],
         chance=chance_cells(tasks),
         blocks=blocks(project, table, frame),
         ours=OURS,
@@ -257,7 +257,7 @@ def _rows(
 
 def chance_cells(tasks: tuple[str, ...]) -> list[str]:
     """What guessing scores, one text a column; empty under perplexity."""
-    chances = [*(task_label(task).chance for task in tasks), mean_chance(tasks)]
+    chances = [*(TASKS[task].chance for task in tasks), mean_chance(tasks)]
     return [*("" if chance is None else f"{chance:.1f}" for chance in chances), ""]
 
 
@@ -272,7 +272,7 @@ def column_parts(count: int) -> list[list[int]]:
 
 def column_names(tasks: tuple[str, ...]) -> list[str]:
     """The headings of the score columns."""
-    return [*(task_label(task).name for task in tasks), "Mean", "Perplexity"]
+    return [*(TASKS[task].label for task in tasks), "Mean", "Perplexity"]
 
 
 def _misprinted_averages(frame: pd.DataFrame) -> list[str]:

@@ -16,8 +16,7 @@ from lemon.reporting.facts.dense_scores import (
     published_scores,
 )
 from lemon.reporting.facts.departures import packaged_rows
-from lemon.reporting.facts.outcome_files import outcomes_digest
-from lemon.reporting.facts.outcomes import RunResult, read_run
+from lemon.reporting.facts.outcomes import RunResult, outcomes_digest, read_run
 from lemon.reporting.facts.protocol import Protocol, protocols
 from lemon.reporting.tables.accuracy import table_title
 from lemon.reporting.tables.cells import DASH

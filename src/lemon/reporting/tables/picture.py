@@ -19,9 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
+from lemon.configuration.tasks import TASKS, mean_chance
 from lemon.published.tables import AVERAGE
 from lemon.reporting.facts.scores import HELDOUT
-from lemon.reporting.facts.task_labels import mean_chance, task_label
 from lemon.reporting.tables.accuracy import Row, TableDocument
 
 INK, SOFT, FAINT, OURS = "#1a1a1a", "#767676", "#e6e6e6", "#1f4e79"
@@ -84,7 +84,7 @@ def draw_accuracy_table(
                 if column == HELDOUT:
                     _draw_perplexity(panel, frame, places, index)
                 else:
-                    chance = mean_chance(tasks) if column == AVERAGE else task_label(column).chance
+                    chance = mean_chance(tasks) if column == AVERAGE else TASKS[column].chance
                     _draw_accuracy(panel, frame[frame["task"] == column], places, index, chance)
             _write_labels(figure, panels[0], places)
         _write_title_and_key(figure, document, label_width)

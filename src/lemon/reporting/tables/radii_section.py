@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.methods import METHODS
-from lemon.configuration.project import Project
+from lemon.configuration.project import Project, lineage
 from lemon.operators.algebra import factor_shapes
 from lemon.published.models import published_target
 from lemon.radii import Radii
 from lemon.reporting.facts.departures import learns_widths
-from lemon.reporting.facts.lineage import lineage
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from lemon.configuration.load import siblings
 from lemon.configuration.project import Project
-from lemon.configuration.siblings import siblings
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import atomic_file, write_text
 from lemon.reporting.facts.model_sizes import model_frame, model_lines

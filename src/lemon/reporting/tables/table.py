@@ -13,8 +13,7 @@ from lemon.files.manifest import write_manifest
 from lemon.files.storage import atomic_file, write_text
 from lemon.reporting.claims.orderings import ordering_tests
 from lemon.reporting.facts.costs import row_costs
-from lemon.reporting.facts.outcome_files import outcomes_digest
-from lemon.reporting.facts.outcomes import read_runs
+from lemon.reporting.facts.outcomes import outcomes_digest, read_runs
 from lemon.reporting.facts.protocol import protocols
 from lemon.reporting.facts.rows import scored_rows
 from lemon.reporting.facts.scores import tidy_table

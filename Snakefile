@@ -3,14 +3,14 @@
 """
 
 
-include: "rules/common.smk"
-include: "rules/behind.smk"
-include: "rules/assets.smk"
-include: "rules/learn.smk"
-include: "rules/evaluate.smk"
-include: "rules/similarity.smk"
-include: "rules/report.smk"
-include: "rules/track.smk"
+include: "workflow/rules/common.smk"
+include: "workflow/rules/behind.smk"
+include: "workflow/rules/assets.smk"
+include: "workflow/rules/learn.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/similarity.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/track.smk"
 
 
 rule all:
