@@ -4,7 +4,8 @@
 #   make table3                 a table of the paper, or `all`; PRESET=smoke|laptop|gpu|paper
 #   make plan                   what would run, and what it costs, before anything starts
 #   make ui                     browse every run in MLflow
-#   make test                   style, types, workflow and all tests
+#   make check                  style, types and the fast tests, while you work
+#   make test                   style, types and all tests
 #   make bench                  time and memory of the hot paths
 #   make doctor                 is this machine able to run the preset?
 
@@ -35,7 +36,7 @@ RUN := PATH=$(call quote,$(BIN)):"$$PATH"
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: environment help test style types pytest ui plan bench doctor lock
+.PHONY: environment help check test style types pytest ui plan bench doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -48,6 +49,9 @@ ui: environment
 
 test: style types pytest
 
+check: style types
+	$(RUN) pytest $(TESTS_APART) -m 'not slow and not workflow' tests/contract tests/unit
+
 style: environment
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -57,9 +61,12 @@ style: environment
 types: environment
 	$(RUN) mypy
 
+# A file's tests stay in one process, and share what is slow to build; the slowest files come first.
+TESTS_APART = --numprocesses $(call quote,$(CORES)) --dist loadfile --no-loadscope-reorder
+
 # Every run draws the same examples; `pytest --hypothesis-profile=fresh` draws others.
 pytest: environment
-	$(RUN) pytest
+	$(RUN) pytest $(TESTS_APART)
 
 # The packages that are timed beside ours are no part of the environment; without a network the
 # benchmarks say that they are absent, and run the rest.

@@ -33,7 +33,11 @@ LAYERS = (
     {"errors", "redaction", "outside_calls"},
 )
 # Rooms that must not know each other.
-STRANGERS = ({"learning", "pretraining"}, {"training", "evaluation"}, {"operators", "configuration"})
+STRANGERS = (
+    {"learning", "pretraining"},
+    {"training", "evaluation"},
+    {"operators", "configuration"},
+)
 OUTSIDE = {"mlflow": "tracking", "lm_eval": "evaluation"}
 
 

@@ -21,8 +21,8 @@ SCORES = {"method", "layers", "task", "value"}
 RULES = {
     *("all", "fetch", "prepare_source", "prepare_second_size", "prepare_text", "prepare_tasks"),
     *("build", "learn", "fuse", "evaluate", "evaluate_main", "evaluate_dense", "cka", "table"),
-    *("figure_numbers", "figure", "report", "track", "environment", "help", "test", "style"),
-    *("types", "pytest", "ui", "plan", "bench", "doctor", "lock"),
+    *("figure_numbers", "figure", "report", "track", "environment", "help", "check", "test"),
+    *("style", "types", "pytest", "ui", "plan", "bench", "doctor", "lock"),
 }
 """Rules of the workflow, and targets of the Makefile, that no table can be made beside."""
 
