@@ -1,8 +1,9 @@
-"""`metrics.jsonl`: what a learning run measured, one event a line."""
+"""`metrics.jsonl`: what a training run measured, one event a line. Written and read here."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from pydantic import ConfigDict, FiniteFloat, with_config
@@ -11,6 +12,7 @@ from typing_extensions import TypedDict
 from lemon.errors import BadInput
 from lemon.files.json_file import parse_json
 from lemon.files.manifest import checked_file
+from lemon.files.storage import storage_error, write_text
 
 LEARN_AGAIN = "remove the run's folder and run it again"
 
@@ -26,13 +28,70 @@ class Event(TypedDict):
     value: float
 
 
-def read_events(path: Path) -> list[Event]:
-    """The events in the order of the file; none where there is no file.
+class Metrics:
+    """Writes `metrics.jsonl`.
 
-    The last line may be cut, by a kill, as long as the run has no manifest.
+    Each checkpoint stores `text`. A resumed run writes the file anew from it, so that every event
+    of the earlier steps is in the file exactly once, even if the file was damaged or lost.
+    """
+
+    def __init__(self, path: Path, text: str = "") -> None:
+        """Write the file anew.
+
+        Args:
+            path: the file.
+            text: the events of earlier steps.
+
+        Raises:
+            BadInput, WorkFailed: the file can't be written.
+        """
+        self._lines = [text]
+        self._path = path
+        write_text(path, text)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    @property
+    def text(self) -> str:
+        """The content of the file so far."""
+        return "".join(self._lines)
+
+    def write(self, step: int, tokens: int, wall_s: float, values: dict[str, float]) -> None:
+        """Append one event for each name in `values`, measured after `step` steps.
+
+        Raises:
+            WorkFailed: the disk is full.
+        """
+        lines = ""
+        for name, value in values.items():
+            event = Event(step=step, tokens=tokens, wall_s=round(wall_s, 3), name=name, value=value)
+            lines += json.dumps(event) + "\n"
+        self._lines.append(lines)
+        try:
+            self._file.write(lines)
+        except OSError as error:
+            raise storage_error(error, self._path) from error
+
+    def close(self) -> None:
+        """Flush the file to the disk and close it.
+
+        Raises:
+            WorkFailed: the disk is full.
+        """
+        try:
+            with self._file:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise storage_error(error, self._path) from error
+
+
+def read_events(path: Path) -> list[Event]:
+    """The events in the order of the file; none if there is no file.
+
+    As long as the run has no manifest, an incomplete last line is ignored: a killed process leaves
+    one.
 
     Raises:
-        BadInput: another line is no event, or the file is not the one that the manifest lists.
+        BadInput: another line is not an event, or the digest differs from the one in the manifest.
     """
     if not path.is_file():
         return []
@@ -48,10 +107,12 @@ def read_events(path: Path) -> list[Event]:
 
 
 def events_until(path: Path, step: int) -> str:
-    """The events of the first steps, a line each, every one once.
+    """The lines of the events up to a step, each event once.
+
+    For checkpoints of earlier versions, which do not store the events.
 
     Raises:
-        BadInput: a step has none; a run that goes on would leave a gap in its curve.
+        BadInput: a step has no event; a resumed run would leave a gap in its curve.
     """
     kept = {(e["step"], e["name"]): e for e in read_events(path) if e["step"] <= step}
     missing = sorted(set(range(1, step + 1)) - {at for at, _ in kept})

@@ -1,4 +1,4 @@
-"""What this machine can do: the rate of a matrix product, its number formats, its free disk."""
+"""What this machine can do: its device, the rate of a matrix product, its cores, its free disk."""
 
 from __future__ import annotations
 
@@ -7,11 +7,51 @@ import shutil
 import time
 from pathlib import Path
 
-SIDE = 2048  # of the square matrices that are timed
+from lemon.errors import BadInput
+
+SIDE = 2048  # rows and columns of the matrices that are timed
+
+
+def chosen_device(wanted: str) -> str:
+    """The device that `auto` stands for here; another name is returned as it is."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def compute_device(wanted: str) -> str:
+    """The device to compute on, as torch names it.
+
+    Args:
+        wanted: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        BadInput: a GPU is asked for and there is none.
+    """
+    import torch
+
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise BadInput(f"device {wanted}: torch finds no usable GPU here; choose auto or cpu")
+    return chosen_device(wanted)
+
+
+def make_deterministic() -> None:
+    """Make torch give equal bits for equal inputs: a resumed run equals one without a break.
+
+    It stays so for the rest of the process.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # A debugging aid that costs time. Set by name, because torch's type stubs lack it.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
 
 
 def matmul_rate(dtype: str, device: str) -> float | None:
-    """FLOP/s of a 2048^3 matrix product, the best of five; None where the device isn't there.
+    """FLOP/s of a product of two 2048 x 2048 matrices, the best of five; None without the device.
 
     Args:
         dtype: "bfloat16" or "float32".
@@ -32,15 +72,6 @@ def matmul_rate(dtype: str, device: str) -> float | None:
     return 2 * SIDE**3 / best
 
 
-def chosen_device(device: str) -> str:
-    """The device that `auto` stands for here."""
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def usable_cores() -> int:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -49,7 +80,7 @@ def usable_cores() -> int:
 
 
 def free_bytes(path: Path) -> int:
-    """Free disk at a path, or at its nearest parent that is there."""
+    """Free disk at a path, or at its nearest existing parent."""
     path = path.absolute()
     while not path.exists():
         path = path.parent

@@ -27,7 +27,7 @@ LAYERS = (
     {"data"},
     {"operators", "configuration"},
     {"published", "checkpoint"},
-    {"radii", "events", "machine"},
+    {"radii", "events", "machine", "progress", "perplexity"},
     {"files", "architecture"},
     {"provenance"},
     {"errors", "redaction", "outside_calls"},

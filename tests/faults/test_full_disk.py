@@ -17,11 +17,10 @@ from learning_world import LearningWorld
 
 from lemon.errors import WorkFailed
 from lemon.evaluation.outcomes import Outcome, UnfinishedOutcomes, write_outcomes
-from lemon.events import read_events
+from lemon.events import Metrics, read_events
 from lemon.files.storage import LOCK, atomic_file, atomic_folder
 from lemon.learning.run import learn
 from lemon.training.checkpoints import Checkpoints
-from lemon.training.progress import Metrics
 
 RUN = "lemon-cut-75"
 FULL = "the disk is full; free some space and run the same command again"
@@ -175,7 +174,7 @@ def test_metrics_that_do_not_reach_the_disk(
     """Some file systems say that they are full when a file is brought to the disk."""
     metrics = Metrics(tmp_path / "metrics.jsonl")
     metrics.write(1, 8, 0.5, {"train/loss": 1.0})
-    monkeypatch.setattr("lemon.training.progress.os.fsync", full)
+    monkeypatch.setattr("lemon.events.os.fsync", full)
     with pytest.raises(WorkFailed, match=f"metrics.jsonl: {FULL}"):
         metrics.close()
 

@@ -13,11 +13,10 @@ import torch
 from learning_world import LearningWorld
 
 from lemon.errors import BadInput
-from lemon.events import Event, read_events
+from lemon.events import Event, Metrics, read_events
 from lemon.learning.run import learn
 from lemon.provenance import file_digest
 from lemon.training.checkpoints import Checkpoints
-from lemon.training.progress import Metrics
 
 RUN, STEPS = "lemon-cut-75", 6
 NAME = "metrics.jsonl"

@@ -19,7 +19,7 @@ from task_rows import write_mirror
 from transformers import AutoModelForCausalLM
 
 import lemon.evaluation.prefix_lm as prefix_lm
-import lemon.evaluation.progress as progress
+import lemon.progress as progress
 from lemon.configuration.tasks import TASKS as EVERY_TASK
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.harness import evaluate

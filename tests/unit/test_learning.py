@@ -11,14 +11,13 @@ from transformers import AutoModelForCausalLM
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
-from lemon.events import read_events
+from lemon.events import Metrics, read_events
 from lemon.learning.assembly import assemble
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.run import learn
 from lemon.methods.build import start_operators
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
-from lemon.training.progress import Metrics
 
 CPU = torch.device("cpu")
 

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.evaluation.asking import answered_chunks
-from lemon.evaluation.progress import ProgressLine, say
 from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window
 from lemon.evaluation.tasks import Task, check_task_names, opened_tasks, rows_folder
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, require_sealed, sealed, write_manifest
 from lemon.files.ownership import owner_of_outcomes
 from lemon.files.storage import storage_error, write_json
+from lemon.machine import compute_device
+from lemon.progress import ProgressLine, say
 from lemon.provenance import file_digest
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def evaluate(
     _keep_quiet(offline=mirror is not None)
 
     weights = checkpoint.digest()
-    device = _device(device)
+    device = compute_device(device)
     key = {
         "rule_version": RULE_VERSION,
         "weights": weights,
@@ -248,16 +249,6 @@ def _check_settings(
         raise BadInput(f"unknown number format {dtype!r}; choose from {', '.join(DTYPES)}")
     if device.partition(":")[0] not in ("auto", "cpu", "cuda"):
         raise BadInput(f"unknown device {device!r}; choose auto, cpu or cuda")
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise BadInput(f"device {wanted}: torch finds no GPU here; choose cpu or auto")
-    return wanted
 
 
 def _tokenizer_digest(model_dir: Path) -> str:

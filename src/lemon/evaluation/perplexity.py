@@ -18,7 +18,8 @@ import torch
 
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.prefix_lm import token_log_likelihoods
-from lemon.evaluation.progress import ProgressLine
+from lemon.perplexity import mixture_loss, perplexity_of
+from lemon.progress import ProgressLine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,7 +62,7 @@ def heldout_perplexity(
             "tokens": rows * text.sequence_length,
             "weight": text.weights[domain],
         }
-    loss = sum(domain["weight"] * domain["loss"] for domain in domains.values())
+    loss = mixture_loss({name: domain["loss"] for name, domain in domains.items()}, text.weights)
     return {"loss": loss, "perplexity": perplexity_of(loss), "domains": domains}
 
 
@@ -83,8 +84,3 @@ def _domain_loss(model: PreTrainedModel, text: PackedText, domain: str, rows: in
         total -= float(values.double().sum())
         progress.show(several.stop)
     return total / (rows * text.sequence_length)
-
-
-def perplexity_of(loss: float) -> float:
-    """exp(loss), infinite where that overflows."""
-    return math.exp(loss) if loss < 709 else math.inf

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -16,7 +15,6 @@ import torch
 
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.methods import METHODS
-from lemon.configuration.preset import ComputeSettings
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.data.text.packing import PackedText
@@ -26,6 +24,7 @@ from lemon.files.ownership import owner_of_run
 from lemon.files.storage import write_yaml
 from lemon.learning.assembly import assemble, divergence_of
 from lemon.learning.masks import write_masks
+from lemon.machine import compute_device, make_deterministic
 from lemon.methods.build import (
     leading_blocks,
     require_source,
@@ -84,7 +83,7 @@ def learn(
             f"{text}: packed with a vocabulary of {packed.vocab_size} tokens, the model in "
             f"{source} has {large.shape.vocab_size}; prepare the text again with this source"
         )
-    device = compute_device(project.preset.compute)
+    device = torch.device(compute_device(project.preset.compute.device))
     taught_by = Checkpoint(teacher) if teacher else None
     inputs = {
         "source": large.digest(),
@@ -178,23 +177,3 @@ def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | 
     if own_weights is not None:
         Checkpoint(out / own_weights).digest()
     return True
-
-
-def compute_device(compute: ComputeSettings) -> torch.device:
-    """The device that a preset asks for.
-
-    Raises:
-        BadInput: cuda is asked for and there is none.
-    """
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise BadInput("compute.device is cuda and there is no usable GPU; set it to auto or cpu")
-    has_gpu = compute.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if has_gpu else "cpu")
-
-
-def make_deterministic() -> None:
-    """Have equal inputs give equal bits, so that a resumed run can't be told from another."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # A debugging aid that costs time; set by name because torch's type stubs lack it.
-    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010

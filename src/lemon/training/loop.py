@@ -20,15 +20,16 @@ from torch import Tensor, nn
 from lemon.configuration.preset import LearningSettings
 from lemon.data.text.packing import PackedText
 from lemon.errors import WorkFailed
-from lemon.events import events_until
+from lemon.events import Metrics, events_until
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.student import FusedStudent, Teacher
+from lemon.perplexity import mixture_loss, perplexity_of
+from lemon.progress import ProgressLine, Watchdog
 from lemon.training.batches import Batches
 from lemon.training.checkpoints import Checkpoints
 from lemon.training.divergence import Divergence
 from lemon.training.heldout import heldout_losses
 from lemon.training.objective import Losses, distillation_loss
-from lemon.training.progress import Metrics, ProgressLine, Watchdog
 from lemon.training.schedule import rate_factor
 
 
@@ -101,9 +102,7 @@ class Learner:
         done, earlier_s, events = self._resume()
         started = time.monotonic() - earlier_s
         metrics = Metrics(self.metrics_path, events)
-        line = ProgressLine(
-            self.label, first_step=done, steps=self.steps, tokens_per_step=self.tokens_per_step
-        )
+        first, line = done, ProgressLine(self.label, "step", self.steps, done)
         if done == 0:
             self._write_heldout(metrics, 0, 0.0)
         with Watchdog() as watchdog:
@@ -119,7 +118,12 @@ class Learner:
                 if done % self.settings.checkpoint_every == 0 or done == self.steps:
                     state = self._state(time.monotonic() - started)
                     self.checkpoints.save(done, {**state, "events": metrics.text})
-                line.show(done, values["train/loss"])
+                rate = (done - first) * self.tokens_per_step / line.seconds
+                line.show(
+                    done,
+                    f"loss {values['train/loss']:.3f}, {rate:.0f} tokens/s",
+                    always=done in (first + 1, self.steps),
+                )
                 watchdog.step_ended()
         metrics.close()
 
@@ -221,8 +225,8 @@ class Learner:
     def _write_heldout(self, metrics: Metrics, done: int, wall_s: float) -> None:
         losses = self._heldout()
         values = {f"heldout/loss/{domain}": loss for domain, loss in losses.items()}
-        mean = sum(self.text.weights[domain] * loss for domain, loss in losses.items())
-        values["heldout/perplexity"] = math.exp(min(mean, 700.0))
+        mean = mixture_loss(losses, self.text.weights)
+        values["heldout/perplexity"] = perplexity_of(min(mean, 700.0))  # finite, so valid JSON
         metrics.write(done, done * self.tokens_per_step, wall_s, values)
 
     def _update_mixture(self, metrics: Metrics, done: int, wall_s: float) -> None:

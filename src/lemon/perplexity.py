@@ -1,0 +1,21 @@
+"""Perplexity from losses in nats a token: exp(loss), and over a mixture exp(sum_d w_d loss_d)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+
+def perplexity_of(loss: float) -> float:
+    """exp(loss), infinite where it is too large for a float."""
+    return math.exp(loss) if loss < 709 else math.inf
+
+
+def mixture_loss(losses: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """The mean loss over text drawn from the mixture.
+
+    Args:
+        losses: by domain, in nats a token.
+        weights: share of each domain; they sum to one.
+    """
+    return sum(weights[domain] * loss for domain, loss in losses.items())

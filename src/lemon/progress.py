@@ -1,0 +1,75 @@
+"""What a long job prints while it runs: a line now and then, and stack traces when it hangs."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import time
+
+from lemon.provenance import peak_memory_bytes
+
+LINE_EVERY_S = 30.0
+HANG_AFTER_S = 900.0
+STDERR = 2  # the file descriptor; sys.stderr may be an object that has none
+
+
+def say(line: str) -> None:
+    """Print a line to standard error; standard output stays free for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class ProgressLine:
+    """A line every half minute with what is done, the time left and the peak memory."""
+
+    def __init__(self, label: str, unit: str, total: int, done: int = 0) -> None:
+        """Start the clock.
+
+        Args:
+            label: first words of every line.
+            unit: what is counted, e.g. "document".
+            total: units of the whole job.
+            done: units that an earlier process did; they do not count for the speed.
+        """
+        self._label, self._unit, self._total, self._first = label, unit, total, done
+        self._started = self._printed = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start."""
+        return time.monotonic() - self._started
+
+    def show(self, done: int, *facts: str, always: bool = False) -> None:
+        """Print a line after `done` units of the whole job if half a minute has passed.
+
+        Args:
+            done: units done so far, those of an earlier process included.
+            facts: shown between the count and the time left, e.g. "loss 2.345".
+            always: print the line whether or not it is time.
+        """
+        now = time.monotonic()
+        if done <= self._first or (not always and now - self._printed < LINE_EVERY_S):
+            return
+        self._printed = now
+        left = round(self.seconds / (done - self._first) * (self._total - done))
+        parts = [
+            f"{self._label}: {self._unit} {done}/{self._total}",
+            *facts,
+            f"{left // 60}:{left % 60:02d} left",
+            f"peak memory {peak_memory_bytes() / 2**30:.1f} GiB",
+        ]
+        say(", ".join(parts))
+
+
+class Watchdog:
+    """Prints the stack of every thread when a quarter of an hour passes without a step."""
+
+    def __enter__(self) -> Watchdog:
+        self.step_ended()
+        return self
+
+    def step_ended(self) -> None:
+        """Start the quarter of an hour again."""
+        faulthandler.dump_traceback_later(HANG_AFTER_S, repeat=True, file=STDERR)
+
+    def __exit__(self, *_: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
