@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lemon.configuration.paper import Comparison, TableRow, TableSpec
+from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.project import Project
 from lemon.configuration.runs import Run
 
@@ -57,8 +58,8 @@ def chained(project: Project) -> Project:
         rows=rows,
         comparisons=comparisons,
     )
-    by_id = {run.id: run for run in runs}
-    return replace(project, preset=preset, runs=by_id, tables={"table3": spec})
+    planned = plan_runs(preset, {run.id: run for run in runs})
+    return replace(project, preset=preset, runs=planned, tables={"table3": spec})
 
 
 _RUN = {"start": None, "radii": None, "seed": 0}

@@ -12,7 +12,6 @@ from zlib import crc32
 
 import numpy as np
 
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project, lineage
 from lemon.configuration.tasks import FOLDERS, TASKS
 from lemon.evaluation import outcomes
@@ -122,7 +121,7 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
     """Every run that a table needs."""
     tasks = project.table(table).tasks
     for run in project.table_runs(table):
-        method = project.runs[run].method
+        method = project.run(run).row.method
         rng = np.random.default_rng(crc32(run.encode()))
         correct = {}
         for task in tasks:
@@ -135,7 +134,7 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
             heldout = loss if project.suite(name).has_heldout else None
             write_outcomes(runs / run, own, heldout, suite=name, shots={"boolq": 11})
     for run in lineage(project, project.table_runs(table)):
-        if METHODS[project.runs[run].method].learned:
+        if project.run(run).method.learned:
             batch = project.learning(run).batch_sequences
             tokens = batch * project.preset.text.sequence_length
             write_metrics(runs / run, project.steps(run), tokens)

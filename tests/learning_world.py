@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from replanned import replanned
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
@@ -31,7 +33,7 @@ class LearningWorld:
                 "learning": project.preset.learning.model_copy(update=learning),
             }
         )
-        return replace(project, preset=preset)
+        return replanned(project, preset=preset)
 
 
 def write_learning_world(folder: Path) -> LearningWorld:

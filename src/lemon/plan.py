@@ -12,7 +12,6 @@ from math import ceil, prod
 from pathlib import Path
 
 from lemon.architecture import Axis, LlamaShape, tensor_specs
-from lemon.configuration.methods import METHODS
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import ABLATION, TASKS
@@ -57,7 +56,7 @@ def learning_flops(project: Project, run_id: str) -> float:
     Under masks the student has the source's size; layers that are skipped once their gate is shut
     are counted all the same, since that depends on what is learned.
     """
-    method = METHODS[project.run(run_id).method]
+    method = project.run(run_id).method
     source, target = project.fused_shape(run_id), project.target_shape(run_id)
     text, settings = project.preset.text, project.learning(run_id)
     steps, length = project.steps(run_id), text.sequence_length
@@ -66,7 +65,7 @@ def learning_flops(project: Project, run_id: str) -> float:
     taught_by = project.source_shape() if project.taught_by_source(run_id) else source
     teacher = forward_flops(taught_by, length) if method.teaches else 0.0
     per_token = teacher + (3 + again) * student
-    fuse, learns = fusing_flops(source, target, project.radii(run_id)), "operators" in method.learns
+    fuse, learns = fusing_flops(source, target, project.radii(run_id)), method.learns_operators
     mapped = learns or (project.changes_widths(run_id) and not method.prunes)
     passes = (1 + again + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
@@ -122,7 +121,7 @@ def evaluation_flops(project: Project, run_id: str, suites: Sequence[str]) -> fl
 
 def run_cost(project: Project, run_id: str, suites: Sequence[str] = (ABLATION,)) -> RunCost:
     """The cost of one run from its start to its outcomes in these suites."""
-    method = METHODS[project.run(run_id).method]
+    method = project.run(run_id).method
     steps = project.steps(run_id)
     settings = project.learning(run_id)
     return RunCost(
@@ -144,8 +143,8 @@ def disk_bytes(project: Project, run_ids: Sequence[str]) -> int:
     rows = (text.train_sequences + text.heldout_sequences) * len(text.domains)
     total = project.source_shape().num_parameters * width + rows * (text.sequence_length + 1) * 2
     for run_id in run_ids:
-        method = METHODS[project.run(run_id).method]
-        if project.run(run_id).method != "source":
+        method = project.run(run_id).method
+        if project.run(run_id).row.method != "source":
             total += project.target_shape(run_id).num_parameters * width
         if method.trains_weights:
             total += project.source_shape().num_parameters * width

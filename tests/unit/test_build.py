@@ -33,7 +33,7 @@ def test_writes_operators_config_and_manifest(project, source, tmp_path, run_id)
     operators, metadata = load_operators(tmp_path / "operators.safetensors")
     digest = Checkpoint(source).digest()
     assert operators.target == project.target_shape(run_id)
-    assert metadata.method == project.run(run_id).method
+    assert metadata.method == project.run(run_id).row.method
     assert metadata.source_digest == digest
     config = YAML(typ="safe").load(tmp_path / "config.yaml")
     assert config["run"]["id"] == run_id

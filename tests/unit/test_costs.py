@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from chained_table import PRUNING_STEPS, chained
 from fabricated_runs import write_metrics, write_runs
+from replanned import replanned
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
@@ -195,13 +196,12 @@ def test_the_second_of_two_stages_carries_the_first(tmp_path: Path) -> None:
 
 def test_what_stands_behind_a_run_twice_costs_once(project: Project, tmp_path: Path) -> None:
     """Both the start and the run fuse the model of `shear-75`."""
-    runs = dict(project.runs)
-    for run in ("lemon-prune-75", "lemon-random-75-s0"):
-        runs[run] = runs[run].model_copy(update={"source": "shear-75"})
-    runs["lemon-prune-75"] = runs["lemon-prune-75"].model_copy(
-        update={"start": "lemon-random-75-s0"}
+    start, run = (project.run(name).row for name in ("lemon-random-75-s0", "lemon-prune-75"))
+    staged = replanned(
+        project,
+        start.model_copy(update={"source": "shear-75"}),
+        run.model_copy(update={"source": "shear-75", "start": start.id}),
     )
-    staged = replace(project, runs=runs)
     for run in ("shear-75", "lemon-prune-75", "lemon-random-75-s0"):
         write_metrics(tmp_path / run, staged.steps(run))
     total = total_cost(staged, "lemon-prune-75", tmp_path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chained_table import PRUNING_STEPS, chained
+from replanned import replanned
 
 from lemon.configuration.load import load_project
 from lemon.configuration.preset import Preset
@@ -63,7 +63,7 @@ def test_a_length_that_is_the_papers_is_not_listed(project: Project) -> None:
             "learning": preset.learning.model_copy(update={"batch_sequences": 32}),
         }
     )
-    listed = found(replace(project, preset=same))
+    listed = found(replanned(project, preset=same))
     assert not {"steps of fusion", "tokens of fusion", "sequences a step"} & set(listed)
 
 
@@ -111,14 +111,14 @@ def paper(laptop: Project) -> Project:
     assert file is not None
     preset = validate(file, Preset, [])
     assert preset is not None
-    return replace(laptop, preset_name="paper", preset=preset)
+    return replanned(laptop, preset_name="paper", preset=preset)
 
 
 def test_the_papers_own_preset_has_the_papers_sizes(paper: Project) -> None:
     for table in ("table3", "table4", "small"):
         assert not any("widths" in name or "layers of" in name for name in listed(paper, table))
     for target, model in TARGET_MODELS.items():
-        run = next(run.id for run in paper.runs.values() if run.target == target)
+        run = next(run.id for run in paper.runs.values() if run.row.target == target)
         assert published_shape(model) == paper.target_shape(run)
     assert published_shape("LEMON-2.7B").num_parameters == 2_701_560_320  # calc_params of Table 5
 

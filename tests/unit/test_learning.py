@@ -1,10 +1,10 @@
 """A whole learning run on the smoke preset's model: what it writes, and what it can be read as."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
+from replanned import replanned
 from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
@@ -105,8 +105,8 @@ def test_tuning_changes_the_kept_layers_alone(learning_world, tmp_path):
 
 def test_tuning_starts_from_whole_layers_only(learning_world, tmp_path):
     project = learning_world.project(steps=4)
-    run = project.run("cut-tuned-75").model_copy(update={"start": "average"})
-    project = replace(project, runs={**project.runs, "cut-tuned-75": run})
+    row = project.run("cut-tuned-75").row.model_copy(update={"start": "average"})
+    project = replanned(project, row)
     with pytest.raises(BadInput, match="its start mixes layers"):
         learn(project, "cut-tuned-75", learning_world.source, learning_world.text, tmp_path)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from lemon.configuration.load import load_project
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project
 from lemon.configuration.stages import RULE_VERSIONS, stage_params
 from lemon.errors import BadInput
@@ -50,7 +49,7 @@ def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
     project = load_project(preset, CONFIG)
     for run_id, run in project.runs.items():
         assert project.target_shape(run_id).num_hidden_layers >= 1
-        assert (project.steps(run_id) > 0) == METHODS[run.method].learned
+        assert (run.steps > 0) == run.method.learned
         for stage in RULE_VERSIONS:
             key = "table3" if stage in ("table", "figure_numbers", "figure", "track") else run_id
             assert json.loads(stage_params(project, stage, key))["rule_version"] >= 1
@@ -85,7 +84,7 @@ def test_table_runs_begin_with_the_source_and_name_each_run_once(laptop: Project
 
 def test_every_run_fills_a_table_or_is_what_another_starts_from(laptop: Project) -> None:
     shown = {run for table in laptop.tables for run in laptop.table_runs(table)}
-    needed = {name for run in laptop.runs.values() for name in (run.start, run.source)}
+    needed = {name for run in laptop.runs.values() for name in (run.row.start, run.row.source)}
     assert set(laptop.runs) - shown - needed == set()
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from fabricated_runs import write_metrics, write_runs
 from manifests import seal_again
+from replanned import replanned
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.load import load_project
@@ -130,7 +131,7 @@ def test_the_paper_is_named_where_its_radius_is_another(project: Project) -> Non
     assert paper_names(project, FIGURE) == {"r_a": {64: "128", 16: "32"}, "r_i": {}}
     own = {"128-2": RadiiSettings(attention=128, ffn=2), "2-2": RadiiSettings(attention=2, ffn=3)}
     preset = project.preset.model_copy(update={"radii": {**project.preset.radii, **own}})
-    names = paper_names(replace(project, preset=preset), FIGURE)
+    names = paper_names(replanned(project, preset=preset), FIGURE)
     assert 128 not in names["r_a"] and names["r_i"] == {3: "2"}
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 
 import pytest
 import torch
+from replanned import replanned
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
@@ -27,8 +27,7 @@ def values_of(out, name):
 
 def of_target(project, run_id, target):
     """The project with another target, and perhaps radii, for one run."""
-    run = project.run(run_id).model_copy(update=target)
-    return replace(project, runs={**project.runs, run_id: run})
+    return replanned(project, project.run(run_id).row.model_copy(update=target))
 
 
 def kept_layers(operators):
@@ -110,7 +109,7 @@ def test_the_selection_is_that_of_the_masks_with_the_sources_weights(
 def test_lemon_prune_starts_from_the_selection(sheared, learning_world, tmp_path):
     project, out = sheared
     slow = project.preset.learning.model_copy(update={"layer_rate": 1e-9})
-    project = replace(project, preset=project.preset.model_copy(update={"learning": slow}))
+    project = replanned(project, preset=project.preset.model_copy(update={"learning": slow}))
     own = tmp_path / "lemon-prune-75"
     source, text = learning_world.source, learning_world.text
     learn(project, "lemon-prune-75", source, text, own, start=out)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
+from replanned import replanned
 from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
@@ -131,8 +131,8 @@ def test_lemon_prune_starts_at_the_selection_over_a_permuted_source(learning_wor
 def test_weights_learn_under_widths(learning_world, tmp_path, run):
     project = learning_world.project(steps=4)
     method = "lemon-trained" if run.startswith("lemon") else "tuned"
-    row = project.run("cut-tuned-width").model_copy(update={"id": run, "method": method})
-    project = replace(project, runs={**project.runs, run: row})
+    row = project.run("cut-tuned-width").row.model_copy(update={"id": run, "method": method})
+    project = replanned(project, row)
     model = run_and_fuse(learning_world, project, run, tmp_path)
     assert Checkpoint(model).shape == project.target_shape(run)
     operators, _ = load_operators(tmp_path / run / "operators.safetensors")

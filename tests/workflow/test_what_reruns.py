@@ -10,11 +10,10 @@ pytestmark = pytest.mark.workflow
 
 def test_every_stage_runs_once_for_every_run(driven):
     from lemon.configuration.load import load_project
-    from lemon.configuration.methods import METHODS
 
     project = load_project("laptop", driven.path / "config")
     runs = project.table_runs("table3")
-    info = {run: METHODS[project.runs[run].method] for run in runs}
+    info = {run: project.run(run).method for run in runs}
     expected = ["fetch", "prepare source", "prepare text", "prepare tasks"]
     expected += [f"build {run}" for run in runs if info[run].needs_target and not info[run].learned]
     expected += [f"learn {run}" for run in runs if info[run].learned]

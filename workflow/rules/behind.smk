@@ -2,7 +2,7 @@
 again.
 """
 
-from lemon.configuration.project import lineage
+from lemon.configuration.planned_run import lineage
 
 
 def rendered(table):
@@ -29,15 +29,15 @@ def below(folder, names):
 def behind(table):
     """A table or figure with its record, and every declared file from which it was made."""
     shown, suites = PROJECT.table_runs(table), PROJECT.table_suites(table)
-    starts = filter(None, map(PROJECT.start_run, shown))
-    runs = lineage(PROJECT, [*shown, *starts])
-    learned = [run for run in runs if METHODS[PROJECT.runs[run].method].learned]
+    rows = [PROJECT.run(run) for run in shown]
+    runs = lineage([*rows, *(run.start_run for run in rows if run.start_run)])
+    learned = any(run.method.learned for run in runs)
     files = [f"<runs>/tracking/{table}.json", rendered(table)]
     files += pictures(table) + shown_files(table)
     for run in runs:
-        if METHODS[PROJECT.runs[run].method].needs_target:
-            made = LEARNED_FILES if run in learned else BUILT_FILES
-            files += below(f"<runs>/{run}", ["manifest.json", *made])
+        if run.method.needs_target:
+            made = LEARNED_FILES if run.method.learned else BUILT_FILES
+            files += below(f"<runs>/{run.id}", ["manifest.json", *made])
     for run in shown if suites or shows_similarity(table) else []:
         model = os.path.dirname(model_manifest(run))
         files += below(model, ["manifest.json", *MODEL_FILES])

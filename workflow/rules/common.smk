@@ -13,7 +13,6 @@ import shlex
 import shutil
 from pathlib import Path
 
-from lemon.configuration.methods import METHODS
 from lemon.configuration.paper import COMPONENTS, MEASURES
 from lemon.configuration.rendering_checks import require_renderable
 from lemon.configuration.stages import stage_params
@@ -50,7 +49,7 @@ def pattern(names):
 def run_pattern(keep):
     """The ids of the runs whose method `keep` accepts."""
     runs = PROJECT.runs.values()
-    return pattern(run.id for run in runs if keep(METHODS[run.method]))
+    return pattern(run.id for run in runs if keep(run.method))
 
 
 def entry_pattern(keep):
@@ -112,19 +111,19 @@ GIVEN_MODELS = {
 def model_manifest(run):
     """The manifest of the model of a run: a given one as prepared, or what was fused."""
     return GIVEN_MODELS.get(
-        PROJECT.runs[run].method, f"<runs>/{run}/model/manifest.json"
+        PROJECT.runs[run].row.method, f"<runs>/{run}/model/manifest.json"
     )
 
 
 def source_manifest(wildcards):
     """The manifest of the model that a run is fused from."""
-    return model_manifest(PROJECT.runs[wildcards.run].source)
+    return model_manifest(PROJECT.runs[wildcards.run].source.id)
 
 
 def start_manifest(wildcards):
     """The manifest of the earlier run that a run starts from; nothing where there is none."""
     start = PROJECT.runs[wildcards.run].start
-    return f"<runs>/{start}/manifest.json" if start in PROJECT.runs else []
+    return f"<runs>/{start.id}/manifest.json" if start else []
 
 
 def option(name, value):

@@ -17,7 +17,6 @@ from lemon.commands.options import (
     require_model,
     require_writable,
 )
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.ownership import own_folder, owner_of_run
@@ -137,16 +136,16 @@ def _require_start(project: Project, arguments: argparse.Namespace) -> None:
         BadInput: it is missing, given in vain, or not the folder of that run.
     """
     start = project.run(arguments.run).start
-    if start not in project.runs:
+    if start is None:
         if arguments.start is not None:
             raise BadInput(f"run {arguments.run} starts from no earlier run; leave --start out")
         return
     if arguments.start is None:
         raise BadInput(
-            f"run {arguments.run} starts from run {start}; name that run's folder by --start"
+            f"run {arguments.run} starts from run {start.id}; name that run's folder by --start"
         )
-    command = "learn" if METHODS[project.runs[start].method].learned else "build"
-    mend = f"`lemon {command} --run {start}` writes it"
+    command = "learn" if start.method.learned else "build"
+    mend = f"`lemon {command} --run {start.id}` writes it"
     require_file(arguments.start / "operators.safetensors", "operators file", mend)
 
 
@@ -166,10 +165,10 @@ def _require_method(project: Project, run_id: str, *, learned: bool) -> None:
     Raises:
         BadInput: the run's method is not of the wanted kind.
     """
-    method = project.run(run_id).method
-    info = METHODS[method]
+    run = project.run(run_id)
+    info = run.method
     if not info.needs_target:
         raise BadInput(f"run {run_id} is a model as it is; nothing is made for it")
     if info.learned != learned:
         command, verb = ("learn", "learned") if info.learned else ("build", "built")
-        raise BadInput(f"run {run_id} ({method}) is {verb}; use `lemon {command}`")
+        raise BadInput(f"run {run_id} ({run.row.method}) is {verb}; use `lemon {command}`")

@@ -17,7 +17,7 @@ from lemon.configuration.paper import (
     FigureSpec,
     PaperEntry,
 )
-from lemon.configuration.run_checks import start_run
+from lemon.configuration.planned_run import start_run
 from lemon.configuration.runs import Run
 from lemon.configuration.table_checks import claim_ids
 from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mean
@@ -112,7 +112,7 @@ def _run_mistakes(
         yield ("run",), f"{panel.run} {message}"
     elif figure.renderer == "layer_operators":
         run = runs[panel.run]
-        if "operators" not in METHODS[run.method].learns or run.radii is not None:
+        if not METHODS[run.method].learns_operators or run.radii is not None:
             message = "learns no layer operators; name a run of method lemon over depth"
             yield ("run",), f"{panel.run} {message}"
         elif start_run(runs, run) is None:

@@ -17,6 +17,7 @@ from lemon.configuration.paper import (
     PaperEntry,
     TableSpec,
 )
+from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import check_preset
 from lemon.configuration.project import Project
@@ -76,7 +77,8 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
         elif isinstance(table, FigureSpec):
             table = table.among(runs)
         shown[name] = table
-    return Project(path.stem, settings, runs, shown, assets, config_dir)
+    planned = plan_runs(settings, runs)
+    return Project(path.stem, settings, planned, shown, assets, config_dir)
 
 
 def preset_path(preset: str | Path, config_dir: Path) -> Path:

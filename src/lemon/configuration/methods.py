@@ -10,7 +10,7 @@ Start = Literal["method", "run"]
 
 
 @dataclass(frozen=True)
-class MethodInfo:
+class Method:
     """What a run of a method needs; the builders themselves are in `lemon.methods.build`.
 
     Attributes:
@@ -35,6 +35,11 @@ class MethodInfo:
         return bool(self.learns)
 
     @property
+    def learns_operators(self) -> bool:
+        """Whether an optimiser changes the operators."""
+        return "operators" in self.learns
+
+    @property
     def trains_weights(self) -> bool:
         """Whether the operators apply to weights of the run's own, not to the source's."""
         return "weights" in self.learns
@@ -57,42 +62,40 @@ class MethodInfo:
     @property
     def mixes(self) -> bool:
         """Whether its operators mix layers or channels instead of keeping whole ones."""
-        return self.averages or "operators" in self.learns
+        return self.averages or self.learns_operators
 
 
 SECOND_SIZE = "second-size"  # the method of a run that not every preset has
 
-METHODS: dict[str, MethodInfo] = {
-    "source": MethodInfo("the source model as it is", needs_target=False),
-    SECOND_SIZE: MethodInfo(
+METHODS: dict[str, Method] = {
+    "source": Method("the source model as it is", needs_target=False),
+    SECOND_SIZE: Method(
         "another size of the source's family as it is, compared with the source and no more",
         needs_target=False,
     ),
-    "cut": MethodInfo("keep the first layers"),
-    "random": MethodInfo("keep a sorted random subset of the layers", depth_only=True),
-    "average": MethodInfo(
-        "average clusters of neighbouring layers", depth_only=True, averages=True
-    ),
-    "lemon": MethodInfo(
+    "cut": Method("keep the first layers"),
+    "random": Method("keep a sorted random subset of the layers", depth_only=True),
+    "average": Method("average clusters of neighbouring layers", depth_only=True, averages=True),
+    "lemon": Method(
         "learn the operators from a start, source weights frozen",
         learns=("operators",),
         starts=("method", "run"),
     ),
-    "lemon-trained": MethodInfo(
+    "lemon-trained": Method(
         "learn the operators and the source weights together",
         learns=("operators", "weights"),
         starts=("method", "run"),
     ),
-    "tuned": MethodInfo(
+    "tuned": Method(
         "train the source weights under the operators of a start, which stay as they are",
         learns=("weights",),
         starts=("method", "run"),
     ),
-    "shear": MethodInfo(
+    "shear": Method(
         "learn masks under a constraint to the target's shape, and the weights with them",
         learns=("masks", "weights"),
     ),
-    "shear-selection": MethodInfo(
+    "shear-selection": Method(
         "keep what the masks of a shear run keep, with the source's own weights",
         starts=("run",),
     ),

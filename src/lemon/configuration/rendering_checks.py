@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lemon.configuration.methods import METHODS
 from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, TableSpec
 from lemon.configuration.project import Project
 from lemon.configuration.yaml_files import Place, raise_problems, read_yaml
@@ -55,10 +54,11 @@ def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
     """Panels of models that are too small for what is measured."""
     for index, panel in enumerate(figure.panels):
         place: Place = ("panels", index)
-        shape = project.target_shape(panel.run)
+        run = project.run(panel.run)
+        shape = run.target_shape
         layers, fewest = shape.num_hidden_layers, FEWEST_LAYERS
         if figure.renderer == "layer_operators":
-            layers = project.fused_shape(panel.run).num_hidden_layers
+            layers = run.fused_shape.num_hidden_layers
             fewest = FEWEST_NEAR if figure.claims else FEWEST_LAYERS
         elif BLOCKS in figure.claims and index == 0:
             fewest = FEWEST_IN_THIRDS
@@ -84,10 +84,9 @@ def _grid_mistakes(project: Project, figure: TableSpec) -> Iterator[Mistake]:
     places: dict[tuple[int, int], str] = {}
     for index, row in enumerate(figure.rows):
         for run in map(project.run, row.runs[:1]):
-            if run.radii is None or "operators" not in METHODS[run.method].learns:
+            if run.row.radii is None or not run.method.learns_operators:
                 continue
-            radii = project.radii(run.id)
-            place = (radii.attention, radii.ffn)
+            place = (run.radii.attention, run.radii.ffn)
             if place in places:
                 same = f"r_a {place[0]} and r_i {place[1]}"
                 yield ("rows", index), f"{run.id} has {same} in this preset, as {places[place]} has"

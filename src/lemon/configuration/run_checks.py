@@ -7,12 +7,12 @@ from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.planned_run import changes_widths, fused_shape, named_shape, radii_of
 from lemon.configuration.preset import Preset
-from lemon.configuration.preset_checks import radii_in_numbers, source_shape, target_shape
 from lemon.configuration.runs import Run
 from lemon.configuration.yaml_files import Problem, did_you_mean
 from lemon.errors import BadInput
-from lemon.radii import Radii, legal_radii, refusal
+from lemon.radii import legal_radii, refusal
 
 Mistake = tuple[str, str]
 """A column and what is wrong in it."""
@@ -21,19 +21,6 @@ _SIZES = (
     *("num_hidden_layers", "hidden_size", "intermediate_size"),
     *("num_attention_heads", "num_key_value_heads"),
 )
-
-
-def radii_of(preset: Preset, run: Run) -> Radii:
-    """The receptive fields of a run in numbers; 1 where it names none."""
-    return Radii() if run.radii is None else radii_in_numbers(preset.radii[run.radii])
-
-
-def fused_shape(preset: Preset, runs: dict[str, Run], run: Run) -> LlamaShape:
-    """The sizes of the model that a run fuses: the source's, or those of its first stage."""
-    first = runs.get(run.source or "")
-    if first is None or first.target is None:
-        return source_shape(preset)
-    return target_shape(source_shape(preset), preset.targets[first.target])
 
 
 def check_runs(
@@ -141,7 +128,7 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         return
     try:
         large = fused_shape(preset, runs, run)
-        small = target_shape(source_shape(preset), preset.targets[run.target])
+        small = named_shape(preset, run.target)
     except (BadInput, KeyError):
         return
     if large.axis_size(Axis.QUERY) > LARGEST_SIZE:
@@ -156,7 +143,7 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         message = "is as large as the source; masks need a target that drops something"
         yield "target", f"{run.target} {message}"
     deep = large.num_hidden_layers != small.num_hidden_layers
-    wide = large.with_depth(small.num_hidden_layers) != small
+    wide = changes_widths(large, small)
     if wide and method.depth_only:
         yield (
             "target",
@@ -194,17 +181,6 @@ def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
     return start in METHODS and METHODS[start].mixes
 
 
-def start_run(runs: dict[str, Run], run: Run) -> str | None:
-    """The run whose operators are those that a run starts from; None where there is none."""
-    if run.start in runs:
-        return run.start
-    same = ("target", "seed", "source")
-    for other in runs.values():
-        if other.method == run.start and all(getattr(other, k) == getattr(run, k) for k in same):
-            return other.id
-    return None
-
-
 def _growth(run: Run, large: LlamaShape, small: LlamaShape, name: str) -> str:
     """A size of an earlier stage that lies below the target's."""
     most, size = getattr(large, name), getattr(small, name)
@@ -216,10 +192,7 @@ def _growth(run: Run, large: LlamaShape, small: LlamaShape, name: str) -> str:
 
 def _depth_targets(preset: Preset, large: LlamaShape) -> list[str]:
     """The targets that leave all widths of a model as they are."""
-    shapes = {
-        name: target_shape(source_shape(preset), target) for name, target in preset.targets.items()
-    }
-    return [n for n, shape in shapes.items() if large.with_depth(shape.num_hidden_layers) == shape]
+    return [name for name in preset.targets if not changes_widths(large, named_shape(preset, name))]
 
 
 def _radii_mistakes(

@@ -12,7 +12,7 @@ from lemon.configuration.bounds import (
     Name,
     Seed,
 )
-from lemon.configuration.methods import METHODS, MethodInfo
+from lemon.configuration.methods import METHODS, Method
 from lemon.configuration.preset import Section
 from lemon.configuration.yaml_files import MOST_PROBLEMS, Problem, did_you_mean, first_of
 from lemon.files.names import name_fault, shown
@@ -140,7 +140,7 @@ def _mistakes(row: dict[str, str], ids: set[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _starts(method: MethodInfo, ids: set[str]) -> list[str]:
+def _starts(method: Method, ids: set[str]) -> list[str]:
     """What a run of this method may start from: methods that choose operators, earlier runs."""
     chosen = [name for name, info in METHODS.items() if info.needs_target and not info.learned]
     methods = [name for name in chosen if not METHODS[name].starts]

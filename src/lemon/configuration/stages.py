@@ -10,8 +10,9 @@ from typing import Any
 
 from lemon.configuration.assets import Asset
 from lemon.configuration.load import siblings
-from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.methods import SECOND_SIZE
 from lemon.configuration.paper import FigureSpec, SizesSpec
+from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.preset import SourceSettings
 from lemon.configuration.preset_checks import radii_in_numbers
 from lemon.configuration.project import Project, canonical_json, dimension_cases
@@ -124,69 +125,66 @@ def _tasks(project: Project, key: str) -> dict[str, Any]:
 
 
 def _build(project: Project, key: str) -> dict[str, Any]:
-    run = project.run(key).model_dump(mode="json", exclude={"id", "steps"})
-    return {
-        **_start(project, key),
-        **_widths(project, key),
-        "run": run,
-        "target_shape": vars(project.target_shape(key)),
-        "source": _source(project, key),
-    }
-
-
-def _widths(project: Project, key: str) -> dict[str, Any]:
-    """What decides a run over widths, or the second of two stages; nothing for the others."""
-    fields: dict[str, Any] = {}
-    if project.run(key).radii is not None:
-        fields["radii"] = vars(project.radii(key))
-        fields["rotary_halves"] = project.preset.fusion.rotary_halves
-    first = project.first_stage(key)
-    if first is not None:
-        learned = METHODS[project.runs[first].method].learned
-        fields["first_stage"] = (_learn if learned else _build)(project, first)
-        fields["stage_teacher"] = project.preset.fusion.stage_teacher
-    return fields
-
-
-def _start(project: Project, key: str) -> dict[str, Any]:
-    """What decides the operators of the earlier run that this one starts from, if it does."""
-    start = project.run(key).start
-    if start not in project.runs:
-        return {}
-    learned = METHODS[project.runs[start].method].learned
-    return {"start": (_learn if learned else _build)(project, start)}
+    return _chosen(project, project.run(key))
 
 
 def _learn(project: Project, key: str) -> dict[str, Any]:
-    preset, method = project.preset, METHODS[project.run(key).method]
+    return _learned(project, project.run(key))
+
+
+def _operators(project: Project, run: PlannedRun) -> dict[str, Any]:
+    """What decides the operators of a run, however they come about."""
+    return (_learned if run.method.learned else _chosen)(project, run)
+
+
+def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
+    """What decides the operators of a run before it learns, its source and its start included."""
+    fields: dict[str, Any] = {
+        "run": run.row.model_dump(mode="json", exclude={"id", "steps"}),
+        "target_shape": vars(run.target_shape),
+        "source": _source(project, ""),
+    }
+    fusion = project.preset.fusion
+    if run.start is not None:
+        fields["start"] = _operators(project, run.start)
+    if run.row.radii is not None:
+        fields |= {"radii": vars(run.radii), "rotary_halves": fusion.rotary_halves}
+    if run.first_stage is not None:
+        fields["first_stage"] = _operators(project, run.first_stage)
+        fields["stage_teacher"] = fusion.stage_teacher
+    return fields
+
+
+def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
+    """The same with what decides the learning; settings that the method does not read are out."""
+    preset, method = project.preset, run.method
     unused = {"checkpoint_every"}
     if not method.trains_weights:
         unused.add("weight_rate")
-    wide = project.changes_widths(key)
-    if wide or "operators" not in method.learns:
+    if run.changes_widths or not method.learns_operators:
         unused.add("layer_rate")
-    if method.prunes or not (wide and "operators" in method.learns):
+    if method.prunes or not (run.changes_widths and method.learns_operators):
         unused.add("dimension_rate")
     if method.prunes:
         unused |= {"lm_weight", "recompute", "layers_per_segment"}
-    text = _text(project, key)
+    text = _text(project, "")
     own: dict[str, Any] = {}
     if method.trains_weights:
         own["weights_version"] = WEIGHTS_VERSION
     if method.prunes:
-        own["pruning"] = project.pruning(key).model_dump(mode="json")
+        own["pruning"] = run.pruning.model_dump(mode="json")
     return {
-        **_build(project, key),
+        **_chosen(project, run),
         **own,
-        "steps": project.steps(key),
-        "learning": project.learning(key).model_dump(mode="json", exclude=unused),
+        "steps": run.steps,
+        "learning": run.learning.model_dump(mode="json", exclude=unused),
         "compute": preset.compute.model_dump(mode="json"),
         "text": {name: value for name, value in text.items() if name != "tokenizer"},
     }
 
 
 def _fuse(project: Project, key: str) -> dict[str, Any]:
-    return {"target_shape": vars(project.target_shape(key))}
+    return {"target_shape": vars(project.run(key).target_shape)}
 
 
 def _evaluate(project: Project, name: str) -> dict[str, Any]:
@@ -218,16 +216,15 @@ def _table(project: Project, key: str) -> dict[str, Any]:
     if isinstance(project.entry(key), SizesSpec):
         return _sizes_table(project, key)
     fields: dict[str, Any] = {}
+    runs = [project.run(run) for run in project.table_runs(key)]
     second = project.preset.second_size
-    if second is not None and any(
-        project.run(run).method == SECOND_SIZE for run in project.table_runs(key)
-    ):
+    if second is not None and any(run.row.method == SECOND_SIZE for run in runs):
         fields["second_size_label"] = second.label
     return {
         **fields,
         "table": project.entry(key).model_dump(mode="json"),
         "source_label": project.preset.source.label,
-        "runs": {run: project.runs[run].model_dump(mode="json") for run in project.table_runs(key)},
+        "runs": {run.id: run.row.model_dump(mode="json") for run in runs},
     }
 
 
@@ -255,12 +252,12 @@ def _sizes_table(project: Project, key: str) -> dict[str, Any]:
 def _figure(project: Project, key: str) -> dict[str, Any]:
     if isinstance(project.entry(key), FigureSpec):
         return _table(project, key)
-    runs = [run for run in project.table_runs(key) if project.run(run).target]
+    runs = [run for run in map(project.run, project.table_runs(key)) if run.method.needs_target]
     return {
         **_table(project, key),
-        "radii": {run: vars(project.radii(run)) for run in runs},
-        "fused_shapes": {run: vars(project.fused_shape(run)) for run in runs},
-        "target_shapes": {run: vars(project.target_shape(run)) for run in runs},
+        "radii": {run.id: vars(run.radii) for run in runs},
+        "fused_shapes": {run.id: vars(run.fused_shape) for run in runs},
+        "target_shapes": {run.id: vars(run.target_shape) for run in runs},
     }
 
 

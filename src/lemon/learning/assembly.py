@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.learning.decoder import Decoder
@@ -77,7 +76,7 @@ def assemble(
     Raises:
         BadInput: the start is of a kind that nothing learns from.
     """
-    method = METHODS[project.run(run_id).method]
+    method = project.run(run_id).method
     if start is None:
         return _pruning(project, run_id, source, device)
     elsewhere = None
@@ -86,7 +85,7 @@ def assemble(
         elsewhere = Teacher(layers, Decoder(teacher.config, device))
     if maps_widths(start, run_id):
         return _fusing_widths(project, run_id, source, device, start, elsewhere)
-    if "operators" in method.learns:
+    if method.learns_operators:
         return _fusing(project, run_id, source, device, start, elsewhere)
     return _tuning(project, run_id, source, device, start, elsewhere)
 
@@ -100,7 +99,7 @@ def _fusing(
     teacher: Teacher | None,
 ) -> Assembly:
     """The layer operator learns, and perhaps the weights under it."""
-    trains_weights = METHODS[project.run(run_id).method].trains_weights
+    trains_weights = project.run(run_id).method.trains_weights
     frozen = partial(SourceStack, source, dtype=_dtype(project), device=device)
     decoder = Decoder(source.config, device)
     # With frozen weights both read one stack. Weights that learn are a copy of the teacher's.
@@ -136,7 +135,7 @@ def _fusing_widths(
     teacher: Teacher | None,
 ) -> Assembly:
     """The dimension operator learns, or the weights under it, or both."""
-    method = METHODS[project.run(run_id).method]
+    method = project.run(run_id).method
     frozen = partial(
         ResidualLayers,
         *(source,),
@@ -149,9 +148,9 @@ def _fusing_widths(
         weights = frozen() if method.trains_weights else layers
         teacher = Teacher(weights, Decoder(source.config, device))
     tied = project.preset.fusion.rotary_halves == "tied"
-    fusion = DimensionFusion(start, device, tied=tied, learns="operators" in method.learns)
+    fusion = DimensionFusion(start, device, tied=tied, learns=method.learns_operators)
     groups = []
-    if "operators" in method.learns:
+    if method.learns_operators:
         rate = project.learning(run_id).dimension_rate
         named = dict(fusion.named_parameters())
         groups.append(ParameterGroup("dimension", rate, "learning.dimension_rate", named))
@@ -226,7 +225,7 @@ def _pruning(project: Project, run_id: str, source: Checkpoint, device: torch.de
 def divergence_of(project: Project, run_id: str) -> Divergence:
     """The watch over a run's loss; closing masks may raise it to that of a uniform guess."""
     factor = project.learning(run_id).divergence_factor
-    if METHODS[project.run(run_id).method].prunes:
+    if project.run(run_id).method.prunes:
         return Divergence(factor, reference=math.log(project.source_shape().vocab_size))
     return Divergence(factor)
 

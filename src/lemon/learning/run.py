@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.data.text.packing import PackedText
@@ -73,8 +72,8 @@ def learn(
     """
     started = time.monotonic()
     run, key = project.run(run_id), stage_params(project, "learn", run_id)
-    if not METHODS[run.method].learned:
-        raise BadInput(f"run {run_id}: method {run.method} learns nothing; use `lemon build`")
+    if not run.method.learned:
+        raise BadInput(f"run {run_id}: method {run.row.method} learns nothing; use `lemon build`")
     large = Checkpoint(source)
     require_source(project, run_id, large)
     packed = PackedText(text)
@@ -99,7 +98,7 @@ def learn(
     make_deterministic()
     (out / MANIFEST).unlink(missing_ok=True)
     operators = None
-    if not METHODS[run.method].prunes:
+    if not run.method.prunes:
         operators = start_operators(project, run_id, large, start)
         large, operators = leading_blocks(project, run_id, large, operators, out)
     assembly = assemble(project, run_id, large, device, operators, taught_by)
@@ -130,7 +129,7 @@ def learn(
         out / "operators.safetensors",
         assembly.operators(),
         source_digest=fused_digest,
-        method=run.method,
+        method=run.row.method,
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
     files = [out / name for name in OUTPUTS if (out / name).is_file()]

@@ -61,17 +61,18 @@ def start_operators(
     run = project.run(run_id)
     context = BuildContext(
         source=source,
-        target=project.target_shape(run_id),
-        radii=project.radii(run_id),
+        target=run.target_shape,
+        radii=run.radii,
         seed=run.seed,
     )
-    if run.start in project.runs:
+    if run.start is not None:
         if start is None:
-            raise BadInput(f"run {run_id}: the folder of run {run.start}, its start, is not given")
+            message = f"run {run_id}: the folder of run {run.start.id}, its start, is not given"
+            raise BadInput(message)
         context = replace(context, start=operators_of(start))
-    elif run.start:
-        context = replace(context, start=_builder(run.start))
-    return _builder(run.method)(context)
+    elif run.row.start:
+        context = replace(context, start=_builder(run.row.start))
+    return _builder(run.row.method)(context)
 
 
 def require_source(project: Project, run_id: str, source: Checkpoint) -> None:
@@ -108,7 +109,10 @@ def build(
     (out / MANIFEST).unlink(missing_ok=True)
     fused, operators = leading_blocks(project, run_id, checkpoint, operators, out)
     save_operators(
-        out / "operators.safetensors", operators, source_digest=fused.digest(), method=run.method
+        out / "operators.safetensors",
+        operators,
+        source_digest=fused.digest(),
+        method=run.row.method,
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
     write_manifest(
@@ -131,7 +135,7 @@ def leading_blocks(
     Where a selection meets receptive fields above 1, `permuted_source/` is written into `out`: what
     is kept leads there, and is cut off block by block. Elsewhere both are as they were.
     """
-    if not (project.run(run_id).radii and project.starts_from_masks(run_id)):
+    if not (project.run(run_id).row.radii and project.starts_from_masks(run_id)):
         return source, operators
     folder = out / "permuted_source"
     permuted = fuse_tensors(source, leading_permutation(operators))

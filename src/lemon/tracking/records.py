@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lemon.configuration.methods import METHODS
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import DENSE
@@ -120,7 +119,7 @@ def _reproduced(
     if result.perplexity is not None:
         scores["perplexity"] = result.perplexity
         scores |= {f"perplexity/{name}": value for name, value in result.domains.items()}
-    if METHODS[run.method].learned:
+    if run.method.learned:
         scores |= {
             f"learn/{name}": float(work[name])
             for name in ("wall_s", "peak_memory_bytes")

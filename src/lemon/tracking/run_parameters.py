@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project
 from lemon.provenance import without_private_parts
 
@@ -13,7 +12,7 @@ from lemon.provenance import without_private_parts
 def run_parameters(project: Project, run_id: str, suites: tuple[str, ...]) -> dict[str, str]:
     """The settings that decide a run, flat; what its method doesn't use is left out."""
     run, preset = project.run(run_id), project.preset
-    settings: dict[str, Any] = run.model_dump(mode="json", exclude={"id"})
+    settings: dict[str, Any] = run.row.model_dump(mode="json", exclude={"id"})
     settings |= {
         "steps": project.steps(run_id),
         "source_model": preset.source.label,
@@ -21,9 +20,9 @@ def run_parameters(project: Project, run_id: str, suites: tuple[str, ...]) -> di
         "dtype": preset.compute.dtype,
         "evaluation": _evaluation(project, suites),
     }
-    if run.radii:
+    if run.row.radii:
         settings["receptive_fields"] = vars(project.radii(run_id))
-    if METHODS[run.method].learned:
+    if run.method.learned:
         settings["learning"] = project.learning(run_id).model_dump(mode="json")
         settings["text"] = {
             "sequence_length": preset.text.sequence_length,

@@ -6,7 +6,6 @@ fixed one (method.md, section 6).
 
 from __future__ import annotations
 
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project
 from lemon.data.text.dynamic_batch_loading import DynamicBatchLoader
 from lemon.data.text.packing import PackedText
@@ -33,7 +32,7 @@ def batches_of(project: Project, run_id: str, text: PackedText, student: FusedSt
     """
     seed = project.run(run_id).seed
     loading = project.pruning(run_id).loading
-    prunes = METHODS[project.run(run_id).method].prunes
+    prunes = project.run(run_id).method.prunes
     if not prunes or loading.update_every is None:
         return FixedBatches(text, seed)
     if loading.reference == "scaling-law":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project, lineage
 from lemon.errors import BadInput
 from lemon.events import read_events
@@ -56,7 +55,7 @@ def own_cost(project: Project, run_id: str, runs: Path) -> Cost:
     Raises:
         BadInput: the run learns and has no metrics, or they do not reach its last step.
     """
-    if not METHODS[project.run(run_id).method].learned:
+    if not project.run(run_id).method.learned:
         return Cost()
     path = runs / run_id / "metrics.jsonl"
     events = read_events(path)
@@ -108,7 +107,7 @@ def row_costs(project: Project, rows: list[ScoredRow], runs: Path) -> list[RowCo
 
 
 def _start_in_words(project: Project, run_id: str, label_of: dict[str, str]) -> str:
-    start, first = project.run(run_id).start or "", project.first_stage(run_id)
+    start, first = project.run(run_id).row.start or "", project.first_stage(run_id)
     words = label_of.get(start, start)
     stage = f"on the model of {label_of.get(first, first)}" if first else ""
     return ", ".join(filter(None, (words, stage)))

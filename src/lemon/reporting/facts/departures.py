@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.methods import METHODS, MethodInfo
+from lemon.configuration.methods import Method
 from lemon.configuration.paper import FigureSpec, TableSpec
 from lemon.configuration.project import Project, lineage
 from lemon.configuration.tasks import TASKS, table_suites
@@ -20,7 +20,7 @@ REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stac
 
 # The kinds of learning that have a length of their own in the paper: the steps of `fusion` are the
 # setting `fusion_steps` in setup.csv. A run is of the first kind whose test accepts its method.
-KINDS: tuple[tuple[str, Callable[[MethodInfo], bool]], ...] = (
+KINDS: tuple[tuple[str, Callable[[Method], bool]], ...] = (
     ("pruning", lambda method: method.prunes),
     ("fusion", lambda method: method.learned),
 )
@@ -111,7 +111,7 @@ def _learned_runs(project: Project, table: str) -> dict[str, list[str]]:
     """The learned runs behind a table by their kind."""
     found: dict[str, list[str]] = {}
     for run in lineage(project, project.table(table).runs):
-        method = METHODS[project.run(run).method]
+        method = project.run(run).method
         kind = next((name for name, accepts in KINDS if accepts(method)), None)
         if kind:
             found.setdefault(kind, []).append(run)
@@ -145,20 +145,20 @@ def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
         ("fewshot", "examples before a question", _fewshot(project, project.table(table))),
     ]
     learned = {
-        run: METHODS[project.run(run).method]
+        run: project.run(run).method
         for run in lineage(project, project.table(table).runs)
-        if METHODS[project.run(run).method].learned
+        if project.run(run).method.learned
     }
     if not learned:
         return [setting for setting in settings if setting[2]]
 
-    def rates(name: str, uses: Callable[[MethodInfo], bool]) -> str:
+    def rates(name: str, uses: Callable[[Method], bool]) -> str:
         return values(name, [run for run, method in learned.items() if uses(method)])
 
     def values(name: str, runs: Iterable[str]) -> str:
         return _each(getattr(project.learning(run), name) for run in runs)
 
-    operators = [run for run, method in learned.items() if "operators" in method.learns]
+    operators = [run for run, method in learned.items() if method.learns_operators]
 
     pruned = [run for run, method in learned.items() if method.prunes]
     settings += [
@@ -281,7 +281,7 @@ def figure_departures(project: Project, spec: FigureSpec) -> list[Departure]:
         if panel.shows_second_size and name != paper["second_size"]:
             found.append(Departure("second size", name, paper["second_size"]))
     for run in spec.runs:
-        if METHODS[project.run(run).method].learned:
+        if project.run(run).method.learned:
             found += _learning(project, run, paper)
     return found
 

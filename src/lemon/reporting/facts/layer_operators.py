@@ -94,7 +94,7 @@ def leading_layers(project: Project, run: str, runs: Path) -> list[int] | None:
     Raises:
         BadInput: the run has no operators, or they are damaged.
     """
-    if project.run(run).target is None:
+    if project.run(run).row.target is None:
         return None
     operators, _ = load_operators(runs / run / "operators.safetensors")
     size = np.mean([np.abs(_gamma(operators, type)) for type in LAYER_TYPES], axis=0)

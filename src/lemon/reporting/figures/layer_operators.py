@@ -96,7 +96,7 @@ def _caption(project: Project, spec: FigureSpec, departures: list[Departure]) ->
         source, target = project.fused_shape(run), project.target_shape(run)
         sentences.append(
             f"Run {run}: {source.num_hidden_layers} layers fused to {target.num_hidden_layers}, "
-            f"gamma learned from {project.run(run).start}; weights frozen."
+            f"gamma learned from {project.run(run).row.start}; weights frozen."
         )
     several = [c for c in dict.fromkeys(p.component for p in spec.panels) if len(_parts(c)) > 1]
     sentences += [f"{c}: mean of gamma over {', '.join(_parts(c))}." for c in several]

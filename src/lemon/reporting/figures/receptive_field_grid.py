@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.events import read_events
@@ -93,7 +92,7 @@ def _line(project: Project, row: ScoredRow, tasks: tuple[str, ...], runs: Path) 
 def _operators(project: Project, run_id: str) -> dict[str, Any]:
     """Radii and size of the dimension operators that a run learns; nothing where it learns none."""
     run = project.run(run_id)
-    if run.radii is None or "operators" not in METHODS[run.method].learns:
+    if run.row.radii is None or not run.method.learns_operators:
         return {}
     radii, target = project.radii(run_id), project.target_shape(run_id)
     count = dimension_parameters(project.fused_shape(run_id), target, radii)
@@ -114,7 +113,7 @@ def step_seconds(project: Project, run_id: str, runs: Path) -> list[float]:
     Raises:
         BadInput: the run learns and its metrics.jsonl has no `train/tokens_per_s`.
     """
-    if not METHODS[project.run(run_id).method].learned:
+    if not project.run(run_id).method.learned:
         return []
     path = runs / run_id / "metrics.jsonl"
     rates = {
@@ -143,7 +142,7 @@ def caption(project: Project, figure: str, frame: pd.DataFrame, documents: int) 
     listed = {d.setting: d for d in departures(project, figure)}
     keys = ("steps of fusion", "tokens of fusion", "rate of the dimension operators")
     learned = [run for run in spec.runs if learns_widths(project, run)]
-    starts = {project.run(run).start for run in learned if project.run(run).radii}
+    starts = {project.run(run).row.start for run in learned if project.run(run).row.radii}
     sentences = [
         f"{label}, preset {project.preset_name}: hidden {widths_in_words(source)}, "
         f"{source.num_hidden_layers} layers, fused to {' and '.join(shapes)}.",

@@ -54,7 +54,7 @@ def paper_names(project: Project, figure: str) -> dict[str, dict[int, str]]:
     """For `r_a` and `r_i`, by our radius, the paper's radius where that is another."""
     names: dict[str, dict[int, str]] = {"r_a": {}, "r_i": {}}
     for run in project.table(figure).runs:
-        theirs, ours = named_radii(project.run(run).radii or ""), project.radii(run)
+        theirs, ours = named_radii(project.run(run).row.radii or ""), project.radii(run)
         if theirs and theirs.attention != ours.attention:
             names["r_a"][ours.attention] = str(theirs.attention)
         if theirs and theirs.ffn != ours.ffn:

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.methods import METHODS
 from lemon.configuration.project import Project, lineage
 from lemon.operators.algebra import factor_shapes
 from lemon.published.models import published_target
@@ -69,10 +68,10 @@ def ffn_share(source: LlamaShape, target: LlamaShape, radii: Radii) -> float:
 def radii_section(project: Project, table: str) -> RadiiSection | None:
     """The settings of every run behind a table that learns widths; None where none does."""
     runs = {
-        project.run(run).radii: run
+        project.run(run).row.radii: run
         for run in reversed(lineage(project, project.table(table).runs))
-        if project.run(run).radii
-        and "operators" in METHODS[project.run(run).method].learns
+        if project.run(run).row.radii
+        and project.run(run).method.learns_operators
         and learns_widths(project, run)
     }
     if not runs:
@@ -99,7 +98,7 @@ def _line(project: Project, name: str, run: str) -> RadiiLine:
 
 def paper_ffn_share(project: Project, run: str, name: str) -> float | None:
     """`ffn_share` of a setting in the paper's models; None where it has no such model."""
-    source, target = published_target(None), published_target(project.run(run).target)
+    source, target = published_target(None), published_target(project.run(run).row.target)
     radii = named_radii(name)
     if source is None or target is None or radii is None:
         return None
@@ -109,7 +108,7 @@ def paper_ffn_share(project: Project, run: str, name: str) -> float | None:
 def _depth_in_paper(project: Project, run: str, source: LlamaShape) -> int:
     """The layers of the model that the paper's counterpart of a run fuses."""
     first = project.first_stage(run)
-    stage = published_target(project.run(first).target) if first else None
+    stage = published_target(project.run(first).row.target) if first else None
     return (stage or source).num_hidden_layers
 
 

@@ -1,0 +1,191 @@
+"""A run, resolved once: what a row of `runs.tsv` means under a preset.
+
+The functions on rows are shared with the checks, which judge rows before they can be resolved. No
+torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+from lemon.architecture import LlamaShape
+from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
+from lemon.configuration.preset import LearningSettings, Preset, PruningSettings, SourceSettings
+from lemon.configuration.preset_checks import (
+    given_shape,
+    merged_learning,
+    merged_pruning,
+    radii_in_numbers,
+    source_shape,
+    target_shape,
+)
+from lemon.configuration.runs import Run
+from lemon.radii import Radii
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One row of `runs.tsv` under one preset, every name in it looked up.
+
+    Attributes:
+        row: the row as it was read, with the names that the user gave.
+        method: what its method needs and learns.
+        source: the run whose model is fused; None for a model that is taken as it is.
+        start: the earlier run that the row names as its start; None where it names a method or
+            nothing.
+        start_run: the run that has the operators this one starts from: `start`, or the row of the
+            method named as start with the same target, seed and source; None where there is none.
+        given_model: the model that is taken as it is; None where a smaller one is made.
+        fused_shape: sizes of the model that is fused.
+        target_shape: sizes of the model that the run ends with.
+        radii: receptive fields; 1 where the row names none.
+        steps: optimiser steps; 0 where nothing is learned.
+        learning: the preset's learning settings with the run's own overrides.
+        pruning: the same for the masks.
+        taught_by_source: whether it is a second stage whose teacher is the source model, not the
+            model that it fuses.
+    """
+
+    row: Run
+    method: Method
+    source: PlannedRun | None
+    start: PlannedRun | None
+    start_run: PlannedRun | None
+    given_model: SourceSettings | None
+    fused_shape: LlamaShape
+    target_shape: LlamaShape
+    radii: Radii
+    steps: int
+    learning: LearningSettings
+    pruning: PruningSettings
+    taught_by_source: bool
+
+    @property
+    def id(self) -> str:
+        """Its id in `runs.tsv`, and the name of its folder."""
+        return self.row.id
+
+    @property
+    def seed(self) -> int:
+        """Seed of the method's draws and of the text order."""
+        return self.row.seed
+
+    @property
+    def first_stage(self) -> PlannedRun | None:
+        """The run of the first of two stages, where this one is the second."""
+        return self.source if self.source is not None and self.source.method.needs_target else None
+
+    @property
+    def changes_widths(self) -> bool:
+        """Whether its model has other widths than the one that it fuses."""
+        return changes_widths(self.fused_shape, self.target_shape)
+
+    @property
+    def starts_from_masks(self) -> bool:
+        """Whether its operators begin as the selection of an earlier run's masks."""
+        return self.start is not None and self.start.method.prunes
+
+    @property
+    def own_weights(self) -> str | None:
+        """The folder, inside the run's, of the weights that its operators apply to.
+
+        None where these are the weights of the model that it fuses.
+        """
+        if self.method.trains_weights:
+            return "trained_source"
+        # Blocks can't keep scattered units: what a selection keeps is brought to the front first.
+        return "permuted_source" if self.row.radii and self.starts_from_masks else None
+
+
+def plan_runs(preset: Preset, rows: Mapping[str, Run]) -> dict[str, PlannedRun]:
+    """Every row resolved, in the order of the file. The rows must have passed all checks."""
+    needed = {row.id: _needed(rows, row) for row in rows.values()}
+    planned: dict[str, PlannedRun] = {}
+    for run_id in TopologicalSorter(needed).static_order():
+        planned[run_id] = _planned(preset, rows, rows[run_id], planned)
+    return {run_id: planned[run_id] for run_id in rows}
+
+
+def _needed(rows: Mapping[str, Run], row: Run) -> set[str]:
+    """The runs that must be resolved before this one."""
+    return {name for name in (start_run(rows, row), row.source) if name is not None}
+
+
+def _planned(
+    preset: Preset, rows: Mapping[str, Run], row: Run, planned: Mapping[str, PlannedRun]
+) -> PlannedRun:
+    method = METHODS[row.method]
+    given = None
+    if row.target is None:
+        given = preset.second_size if row.method == SECOND_SIZE else preset.source
+    source = planned.get(row.source or "")
+    second_stage = source is not None and source.method.needs_target
+    return PlannedRun(
+        row=row,
+        method=method,
+        source=source,
+        start=planned.get(row.start or ""),
+        start_run=planned.get(start_run(rows, row) or ""),
+        given_model=given,
+        fused_shape=fused_shape(preset, rows, row),
+        target_shape=given_shape(given) if given else named_shape(preset, row.target),
+        radii=radii_of(preset, row),
+        steps=preset.budgets[row.steps],
+        learning=LearningSettings.model_validate(merged_learning(preset, row.id)),
+        pruning=PruningSettings.model_validate(merged_pruning(preset, row.id)),
+        taught_by_source=(
+            method.teaches and second_stage and preset.fusion.stage_teacher == "source"
+        ),
+    )
+
+
+def named_shape(preset: Preset, target: str | None) -> LlamaShape:
+    """The sizes of a symbolic target, or of the source model where none is named.
+
+    Raises:
+        KeyError: the preset has no such target.
+        BadInput: the sizes are those of no model.
+    """
+    source = source_shape(preset)
+    return source if target is None else target_shape(source, preset.targets[target])
+
+
+def fused_shape(preset: Preset, rows: Mapping[str, Run], row: Run) -> LlamaShape:
+    """The sizes of the model that a run fuses: the source's, or those of its first stage."""
+    first = rows.get(row.source or "")
+    return named_shape(preset, first.target if first else None)
+
+
+def radii_of(preset: Preset, row: Run) -> Radii:
+    """The receptive fields of a run in numbers; 1 where it names none."""
+    return Radii() if row.radii is None else radii_in_numbers(preset.radii[row.radii])
+
+
+def changes_widths(source: LlamaShape, target: LlamaShape) -> bool:
+    """Whether two models differ in more than the number of layers."""
+    return source.with_depth(target.num_hidden_layers) != target
+
+
+def start_run(rows: Mapping[str, Run], row: Run) -> str | None:
+    """The id of the run that has the operators a run starts from; None where there is none."""
+    if row.start in rows:
+        return row.start
+    same = ("target", "seed", "source")
+    for other in rows.values():
+        if other.method == row.start and all(getattr(other, k) == getattr(row, k) for k in same):
+            return other.id
+    return None
+
+
+def lineage(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """These runs, then every run that they start from or fuse the model of, each once."""
+    found = {run.id: run for run in runs}
+    waiting = list(found.values())
+    for run in waiting:
+        for earlier in (run.start, run.first_stage):
+            if earlier is not None and earlier.id not in found:
+                found[earlier.id] = earlier
+                waiting.append(earlier)
+    return list(found.values())
