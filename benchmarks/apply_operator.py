@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lemon.architecture import Axis
 from lemon.configuration.load import load_project
+from lemon.operators.factor import Dense
 from lemon.operators.receptive_field import AxisMap
 from lemon.radii import legal_radii
 
@@ -38,7 +39,7 @@ def passes(large: int, small: int, columns: int, layers: int, radius: int, backw
 
     def step() -> float:
         for factor, weight in zip(factors, weights, strict=True):
-            mapped = AxisMap(factor, radius).rows(weight)
+            mapped = AxisMap(Dense(factor), radius).rows(weight)
             if backward:
                 torch.autograd.grad(mapped, (factor, weight), gradient)
         return 0.0

@@ -26,6 +26,7 @@ from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import INDEX, Checkpoint
 from lemon.files.tensor_file import write_tensor_file
 from lemon.operators.algebra import Operators, factor_shapes
+from lemon.operators.factor import Dense
 from lemon.operators.file import save_operators
 from lemon.radii import Radii
 
@@ -92,7 +93,7 @@ def random_operators(shape: LlamaShape, *, width: bool) -> Operators:
             num_key_value_heads=shape.num_key_value_heads // 2,
         )
     factors = {
-        name: torch.randn(sizes) / sizes[1] ** 0.5
+        name: Dense(torch.randn(sizes) / sizes[1] ** 0.5)
         for name, sizes in factor_shapes(shape, target, radii).items()
         if width or name.startswith("gamma")
     }

@@ -12,6 +12,7 @@ from lemon.architecture import LAYER_TYPES
 from lemon.configuration.paper import FigureSpec
 from lemon.configuration.project import Project
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense
 from lemon.operators.file import save_operators
 from lemon.radii import Radii
 from lemon.similarity.cka import write_map
@@ -41,7 +42,7 @@ def write_gamma(project: Project, runs: Path, run: str, gamma: np.ndarray) -> No
         project.source_shape(),
         project.target_shape(run),
         Radii(),
-        gamma={type: values for type in LAYER_TYPES},
+        gamma=dict.fromkeys(LAYER_TYPES, Dense(values)),
     )
     save_operators(
         runs / run / "operators.safetensors", operators, source_digest="0" * 64, method="cut"

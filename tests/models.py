@@ -12,6 +12,7 @@ import torch
 
 from lemon.architecture import LlamaShape
 from lemon.operators.algebra import Operators, factor_shapes
+from lemon.operators.factor import Dense
 from lemon.radii import Radii
 
 GROUPED_TIED = {
@@ -110,7 +111,7 @@ def random_operators(
     radii = radii or Radii()
     shapes = factor_shapes(source, target, radii)
     factors = {
-        name: torch.randn(*shape, generator=generator) / shape[1] ** 0.5
+        name: Dense(torch.randn(*shape, generator=generator) / shape[1] ** 0.5)
         for name, shape in shapes.items()
     }
     return Operators.from_named(factors, source, target, radii)

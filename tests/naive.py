@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense
 
 Weights = dict[str, np.ndarray]
 
@@ -35,7 +35,7 @@ def axis_operator(operators: Operators, axis: Axis, layer: int | None) -> np.nda
     source, radii = operators.source, operators.radii
 
     def expand(factor, radius: int, size: int) -> np.ndarray:
-        return np.eye(size) if factor is None else np.kron(factor.numpy(), np.eye(radius))
+        return np.eye(size) if factor is None else np.kron(factor.dense().numpy(), np.eye(radius))
 
     if axis is Axis.HIDDEN:
         return expand(operators.hidden, radii.hidden, source.axis_size(axis))
@@ -65,7 +65,7 @@ def naive_fusion(weights: Weights, operators: Operators) -> Weights:
     depth = operators.source.num_hidden_layers
     for type, (place, axes) in LAYER_TYPES.items():
         large = [mapped(f"model.layers.{j}.{place}.weight", axes, j) for j in range(depth)]
-        gamma = operators.gamma[type].numpy() if type in operators.gamma else np.eye(depth)
+        gamma = operators.gamma[type].dense().numpy() if type in operators.gamma else np.eye(depth)
         for i, row in enumerate(gamma):
             fused[f"model.layers.{i}.{place}.weight"] = np.tensordot(row, np.stack(large), 1)
     return fused
@@ -77,12 +77,11 @@ def absolute_terms(weights: Weights, operators: Operators) -> Weights:
     """
 
     def sizes(factors: dict) -> dict:
-        return {key: factor.abs() for key, factor in factors.items()}
+        return {key: Dense(factor.dense().abs()) for key, factor in factors.items()}
 
-    hidden: torch.Tensor | None = operators.hidden
     positive = replace(
         operators,
-        hidden=None if hidden is None else hidden.abs(),
+        hidden=sizes({0: operators.hidden})[0] if operators.hidden else None,
         attn=sizes(operators.attn),
         ffn=sizes(operators.ffn),
         gamma=sizes(operators.gamma),

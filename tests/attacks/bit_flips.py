@@ -124,7 +124,7 @@ def _outcomes(folder: Path) -> Any:
 
 def _run(folder: Path) -> Any:
     operators, metadata = load_operators(folder / "operators.safetensors")
-    tensors = {name: tensor.numpy().tobytes() for name, tensor in operators.named_tensors()}
+    tensors = {name: factor.dense().numpy().tobytes() for name, factor in operators.named_factors()}
     return tensors, metadata, read_events(folder / "metrics.jsonl"), _said(folder)
 
 

@@ -126,7 +126,7 @@ def test_operators(world: CommandWorld, tmp_path: Path) -> None:
 
     def read() -> list[Any]:
         operators, metadata = load_operators(path)
-        return [metadata, *((name, t.tolist()) for name, t in operators.named_tensors())]
+        return [metadata, *((name, f.dense().tolist()) for name, f in operators.named_factors())]
 
     assert require_refused_or_harmless(path, read) == len(places(path, 40))
     assert require_refused_or_harmless(run / "manifest.json", read, count=100)

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from lemon.architecture import LAYER_TYPES, LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.operators.algebra import Operators, factor_shapes
+from lemon.operators.factor import Dense
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse, fuse_tensors
 from lemon.radii import Radii
@@ -57,7 +58,7 @@ def combined(operators: Operators, type: str) -> np.ndarray:
     dimension = np.zeros((depth * height, depth * width))
     for j, block in enumerate(blocks):
         dimension[j * height : (j + 1) * height, j * width : (j + 1) * width] = block
-    gamma = operators.gamma[type].double().numpy() if operators.gamma else np.eye(depth)
+    gamma = operators.gamma[type].dense().double().numpy() if operators.gamma else np.eye(depth)
     return np.kron(gamma, np.eye(height)) @ dimension
 
 
@@ -114,7 +115,7 @@ def test_fusing_is_the_matrix_on_the_stacked_weights(source, radius, attention):
 def test_whole_factors_give_the_matrix_exactly(source, seed, radius, most):
     radii, numbers = Radii(radius, radius, radius), np.random.default_rng(seed)
     factors = {
-        name: torch.from_numpy(numbers.integers(-most, most + 1, shape)).float()
+        name: Dense(torch.from_numpy(numbers.integers(-most, most + 1, shape)).float())
         for name, shape in factor_shapes(SOURCE, TARGET, radii).items()
     }
     operators = Operators.from_named(factors, SOURCE, TARGET, radii)
@@ -161,7 +162,7 @@ def test_no_operator_of_the_layers_left_makes_up_for_it(source):
     both = random_operators(SOURCE, TARGET)
     layers_only = dict(fuse_tensors(source, Operators(SOURCE, DEEP, gamma=both.gamma)))
     expected = dict(fuse_tensors(source, both))
-    hidden = both.hidden
+    hidden = both.hidden.dense()
 
     def by_neuron(weights: dict[str, torch.Tensor], mapped: torch.Tensor | None) -> torch.Tensor:
         """[neurons, 3 x hidden] of layer 0, the stream mapped by B where it is given."""

@@ -21,6 +21,7 @@ from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.operators import fuse as fuse_module
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense, keeping
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse, fuse_slices, fuse_tensors
 from lemon.radii import Radii
@@ -54,8 +55,8 @@ def assert_fused_as(
         assert (off <= 3 * sum_off(72) * sizes[name]).all(), name
 
 
-def rows_of_identity(kept: list[int], size: int) -> torch.Tensor:
-    return torch.eye(size)[kept]
+def rows_of_identity(kept: list[int], size: int) -> Dense:
+    return Dense(torch.eye(size)[kept])
 
 
 def test_one_hot_gamma_is_the_hand_dropped_model_bit_for_bit(source):
@@ -144,7 +145,7 @@ def test_random_operators_equal_the_kronecker_computation(source, radius, monkey
 @pytest.mark.parametrize("allowed", [1, 10_000, 100_000_000])
 def test_slabs_do_not_change_a_selection(source, monkeypatch, allowed):
     """A row, some rows or all rows at a time: the same model."""
-    gamma = {type: torch.eye(source.shape.num_hidden_layers)[1:3] for type in LAYER_TYPES}
+    gamma = {type: keeping(range(1, 3), source.shape.num_hidden_layers) for type in LAYER_TYPES}
     operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)
     monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: allowed)
     if allowed == 1:
@@ -171,7 +172,7 @@ def test_factors_may_be_given_for_some_layers_only(source, monkeypatch):
 
 
 def test_a_row_of_zeros_gives_a_layer_of_zeros(source):
-    gamma = {type: torch.zeros(2, source.shape.num_hidden_layers) for type in LAYER_TYPES}
+    gamma = {type: Dense(torch.zeros(2, source.shape.num_hidden_layers)) for type in LAYER_TYPES}
     operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)
     fused = dict(fuse_tensors(source, operators))
     assert not fused[layer_tensor_name("up", 1)].any()

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lemon.architecture import Axis, LlamaShape
 from lemon.errors import BadInput
+from lemon.operators.factor import Dense
 from lemon.operators.receptive_field import AxisMap
 from lemon.radii import Radii
 
@@ -42,15 +43,15 @@ def test_two_blocks_of_two_channels_by_hand():
     weight = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])
     # First channels of both blocks are rows 0 and 2, second channels are rows 1 and 3.
     expected = torch.tensor([[2 * 1 - 3.0, 2 * 10 - 30.0], [2 * 2 - 4.0, 2 * 20 - 40.0]])
-    assert torch.equal(AxisMap(factor, 2).rows(weight), expected)
-    assert torch.equal(AxisMap(factor, 2).columns(weight.T), expected.T)
+    assert torch.equal(AxisMap(Dense(factor), 2).rows(weight), expected)
+    assert torch.equal(AxisMap(Dense(factor), 2).columns(weight.T), expected.T)
 
 
 @given(out=small, into=small, radius=st.integers(1, 12), other=st.integers(1, 5))
 def test_equals_the_kronecker_product(out, into, radius, other):
     factor, weight = normal(out, into), normal(into * radius, other, seed=1)
     dense = torch.from_numpy(np.kron(factor.numpy(), np.eye(radius)))
-    assert_maps(AxisMap(factor, radius), dense, weight)
+    assert_maps(AxisMap(Dense(factor), radius), dense, weight)
 
 
 @given(out=small, into=small, group=small, halvings=st.integers(0, 3), other=st.integers(1, 4))
@@ -64,14 +65,14 @@ def test_query_heads_of_a_group_are_mixed_as_their_key_value_head(
     radius = source.head_dim // blocks
     factor = normal(out * blocks, into * blocks)
     dense = torch.from_numpy(on_queries(np.kron(factor, np.eye(radius)), source, target))
-    operator = AxisMap(factor, radius, copies=group, blocks_per_head=blocks)
+    operator = AxisMap(Dense(factor), radius, copies=group, blocks_per_head=blocks)
     weight = normal(source.axis_size(Axis.QUERY), other, seed=1)
     assert_maps(operator, dense, weight)
 
 
 def test_whole_heads_on_queries_are_alpha_x_group_x_head():
     alpha = normal(2, 3)
-    operator = AxisMap(alpha, 8, copies=2)
+    operator = AxisMap(Dense(alpha), 8, copies=2)
     weight = normal(3 * 2 * 8, 5, seed=1)
     assert_maps(operator, torch.from_numpy(np.kron(np.kron(alpha, np.eye(2)), np.eye(8))), weight)
 
@@ -81,12 +82,12 @@ def test_whole_heads_on_queries_are_alpha_x_group_x_head():
 def test_maps_compose_and_the_identity_changes_nothing(first, second, third, radius):
     a, b = normal(second, first), normal(third, second, seed=1)
     weight = normal(first * radius, 3, seed=2)
-    step_by_step = AxisMap(b, radius).rows(AxisMap(a, radius).rows(weight))
-    sizes = AxisMap(b.abs() @ a.abs(), radius).rows(weight.abs())
+    step_by_step = AxisMap(Dense(b), radius).rows(AxisMap(Dense(a), radius).rows(weight))
+    sizes = AxisMap(Dense(b.abs() @ a.abs()), radius).rows(weight.abs())
     # Two sums one after the other, on both sides.
     allowed = 4 * sum_off(max(first, second), FLOAT64) * sizes
-    assert ((step_by_step - AxisMap(b @ a, radius).rows(weight)).abs() <= allowed).all()
-    identity = AxisMap(torch.eye(first, dtype=torch.float64), radius)
+    assert ((step_by_step - AxisMap(Dense(b @ a), radius).rows(weight)).abs() <= allowed).all()
+    identity = AxisMap(Dense(torch.eye(first, dtype=torch.float64)), radius)
     assert torch.equal(identity.rows(weight), weight)
 
 
@@ -99,7 +100,7 @@ def test_gradients_agree_with_finite_differences(side, form):
     weight = (weight if side == "rows" else weight.T).requires_grad_()
 
     def apply(factor, weight):
-        return getattr(AxisMap(factor, radius, copies, blocks), side)(weight)
+        return getattr(AxisMap(Dense(factor), radius, copies, blocks), side)(weight)
 
     assert torch.autograd.gradcheck(apply, (factor, weight))
 
@@ -111,7 +112,7 @@ def test_counted_multiply_adds_fall_as_one_by_the_radius(side, radius):
     large, small, other = 192, 128, 10
     factor = torch.zeros(small // radius, large // radius, requires_grad=True)
     weight = torch.zeros(large, other) if side == "rows" else torch.zeros(other, large)
-    operator = AxisMap(factor, radius)
+    operator = AxisMap(Dense(factor), radius)
     with FlopCounterMode(display=False) as forward:
         mapped = getattr(operator, side)(weight.requires_grad_())
     with FlopCounterMode(display=False) as backward:
@@ -124,7 +125,7 @@ def test_counted_multiply_adds_fall_as_one_by_the_radius(side, radius):
 def test_multiply_adds_on_grouped_queries_fall_alike(radius):
     heads, group, head = 3, 2, 8
     factor = torch.zeros(2 * head // radius, heads * head // radius)
-    operator = AxisMap(factor, radius, copies=group, blocks_per_head=head // radius)
+    operator = AxisMap(Dense(factor), radius, copies=group, blocks_per_head=head // radius)
     with FlopCounterMode(display=False) as counter:
         operator.rows(torch.zeros(heads * group * head, 10))
     assert counter.get_total_flops() * radius == 2 * group * (2 * head) * (heads * head) * 10

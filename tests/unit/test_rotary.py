@@ -12,6 +12,7 @@ import torch
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
+from lemon.operators.factor import Dense
 from lemon.operators.receptive_field import AxisMap
 
 LARGE, SMALL, GROUP, HEAD = 3, 2, 2, 16  # key/value heads, queries of one, channels of one
@@ -53,7 +54,7 @@ def apart(factor: torch.Tensor, radius: int, angles: tuple[torch.Tensor, torch.T
     """How far mapping and rotating are from commuting on keys and queries: the larger distance."""
     distances = []
     for copies in (1, GROUP):
-        operator = AxisMap(factor, radius, copies=copies, blocks_per_head=HEAD // radius)
+        operator = AxisMap(Dense(factor), radius, copies=copies, blocks_per_head=HEAD // radius)
         channels = normal(LARGE * copies * HEAD, TOKENS, seed=copies)
         mapped = operator.rows(channels)
         assert mapped.shape == (SMALL * copies * HEAD, TOKENS)

@@ -17,6 +17,7 @@ from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.operators.algebra import Operators, factor_shapes
+from lemon.operators.factor import Dense
 from lemon.operators.file import save_operators
 from lemon.reporting.facts.similarity_maps import map_of, similarity_lines, weights_floor
 from lemon.reporting.figures.figure import write_figure, write_figure_numbers
@@ -138,7 +139,8 @@ def write_width_operators(project: Project, runs: Path, run: str) -> None:
     """Operators of a run over widths, of which no layer operator is read."""
     source, target, radii = project.source_shape(), project.target_shape(run), project.radii(run)
     factors = {
-        name: torch.ones(sizes) for name, sizes in factor_shapes(source, target, radii).items()
+        name: Dense(torch.ones(sizes))
+        for name, sizes in factor_shapes(source, target, radii).items()
     }
     operators = Operators.from_named(factors, source, target, radii)
     save_operators(

@@ -12,6 +12,7 @@ from lemon.learning.fusion import DepthFusion
 from lemon.learning.source_weights import SourceStack
 from lemon.learning.student import FusedStudent, teacher_hidden_states
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense
 from lemon.training.objective import distillation_loss
 
 CPU = torch.device("cpu")
@@ -20,7 +21,8 @@ CPU = torch.device("cpu")
 def make_student(folder, gamma_of, *, layers=3, segment=2, recompute=True, learns=False):
     source = Checkpoint(folder)
     target = source.shape.with_depth(layers)
-    gamma = {type: gamma_of(type, layers, source.shape.num_hidden_layers) for type in LAYER_TYPES}
+    depth = source.shape.num_hidden_layers
+    gamma = {type: Dense(gamma_of(type, layers, depth)) for type in LAYER_TYPES}
     stack = SourceStack(source, dtype=torch.float32, device=CPU, learns=learns)
     student = FusedStudent(
         stack,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # torch takes seconds to load, and bad input must be reported
 
 # Number formats of weights: name in the header -> (name in torch, bytes of one entry).
 FORMATS = {"F32": ("float32", 4), "BF16": ("bfloat16", 2), "F16": ("float16", 2)}
+INDEX = "I64"
+_EVERY_FORMAT = {**FORMATS, INDEX: ("int64", 8)}
 CHUNK_ENTRIES = 1 << 22
 LONGEST_HEADER = 8 * 2**20  # bytes, for 50,000 tensors
 _MEND = "it is damaged or was cut short; copy or prepare it again"
@@ -42,11 +44,15 @@ class Entry:
     @property
     def num_bytes(self) -> int:
         """Length of the tensor in the file."""
-        return math.prod(self.shape) * FORMATS[self.format][1]
+        return math.prod(self.shape) * _EVERY_FORMAT[self.format][1]
 
 
 class TensorFile:
     """A safetensors file opened for reading.
+
+    Args:
+        path: the file.
+        indices: whether it may hold int64 indices beside weights.
 
     Attributes:
         entries: where each tensor lies, by name.
@@ -54,20 +60,25 @@ class TensorFile:
 
     Raises:
         BadInput: the file is missing, is no safetensors file, was cut short, or holds a tensor
-            that is not of floating-point format.
+            of another number format.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, indices: bool = False) -> None:
         self.path = path
         header, data_start = _read_header(path)
         self.metadata: dict[str, str] = header.metadata
         self.entries: dict[str, Entry] = {}
         end = 0
         for name, place in sorted(header.tensors.items(), key=lambda item: item[1].data_offsets):
-            if place.dtype not in FORMATS:
+            if place.dtype not in FORMATS and not (indices and place.dtype == INDEX):
+                legal = f"{', '.join(FORMATS)} weights"
+                legal += (
+                    f" and {INDEX} indices are read"
+                    if indices
+                    else (" are supported, so save the model unquantised")
+                )
                 raise BadInput(
-                    f"{path}: tensor {name} has number format {place.dtype[:20]}; only "
-                    f"{', '.join(FORMATS)} weights are supported, so save the model unquantised"
+                    f"{path}: tensor {name} has number format {place.dtype[:20]}; only {legal}"
                 )
             start, stop = place.data_offsets
             entry = Entry(place.dtype, place.shape, data_start + start)
@@ -90,7 +101,7 @@ class TensorFile:
         values = np.fromfile(
             self.path, np.uint8, len(rows) * row_bytes, offset=entry.offset + first * row_bytes
         )
-        dtype = getattr(torch, FORMATS[entry.format][0])
+        dtype = getattr(torch, _EVERY_FORMAT[entry.format][0])
         return torch.from_numpy(values).view(dtype).reshape(len(rows), *entry.shape[1:])
 
     def read_bytes(self, name: str, chunk: int = 1 << 24) -> Iterator[bytes]:
@@ -148,6 +159,7 @@ def write_tensor_file(
     *,
     format: str,
     metadata: dict[str, str],
+    indices: Collection[str] = (),
 ) -> None:
     """Write tensors one at a time, rounding each value once to `format`.
 
@@ -158,27 +170,34 @@ def write_tensor_file(
             several times, in slices of rows from the first to the last.
         format: a key of `FORMATS`.
         metadata: text stored in the header.
+        indices: names of the tensors that are stored as int64 instead.
 
     Raises:
         WorkFailed: a tensor holds a value that is not finite in this number format.
         ValueError: a tensor is missing or unfinished, comes twice or has another shape.
     """
     header: dict[str, object] = {"__metadata__": metadata}
+    formats = {name: INDEX if name in indices else format for name in shapes}
     end, ends, positions = 0, {}, {}
     for name, shape in shapes.items():
-        positions[name], end = end, end + Entry(format, shape, end).num_bytes
+        positions[name], end = end, end + Entry(formats[name], shape, end).num_bytes
         ends[name] = end
-        header[name] = {"dtype": format, "shape": shape, "data_offsets": [positions[name], end]}
+        header[name] = {
+            "dtype": formats[name],
+            "shape": shape,
+            "data_offsets": [positions[name], end],
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, tensor in tensors:
-            end = positions.get(name, 0) + tensor.numel() * FORMATS[format][1]
-            if name not in shapes or tensor.shape[1:] != shapes[name][1:] or end > ends[name]:
+            known = name in shapes and tensor.shape[1:] == shapes[name][1:]
+            end = positions[name] + Entry(formats[name], tensor.shape, 0).num_bytes if known else 0
+            if not known or end > ends[name]:
                 raise ValueError(f"{name} {tuple(tensor.shape)} does not belong in {path.name}")
             file.seek(8 + len(text) + positions[name])
-            for chunk in _rounded_chunks(name, tensor, format):
+            for chunk in _rounded_chunks(name, tensor, formats[name]):
                 file.write(chunk.data)
             positions[name] = end
             del tensor, chunk  # each may be a view that keeps much more in memory
@@ -190,7 +209,7 @@ def _rounded_chunks(name: str, tensor: torch.Tensor, format: str) -> Iterator[np
     """The bytes of a tensor in the wanted format; chunks, so that no second copy is held."""
     import torch
 
-    dtype = getattr(torch, FORMATS[format][0])
+    dtype = getattr(torch, _EVERY_FORMAT[format][0])
     for chunk in tensor.detach().reshape(-1).split(CHUNK_ENTRIES):
         rounded = chunk.to("cpu", dtype).contiguous()
         # Extremes carry NaN and infinity, at a twentieth of the cost of looking at each value.

@@ -27,7 +27,8 @@ from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
 from lemon.learning.student import FusedStudent, Teacher
 from lemon.methods.shear import selection_operators
-from lemon.operators.algebra import Operators, one_hot_places
+from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense, one_hot
 from lemon.training.divergence import Divergence
 from lemon.training.loop import ParameterGroup
 
@@ -114,7 +115,7 @@ def _fusing(
         groups.append(_weights_group(project, run_id, stack))
 
     def learned() -> Operators:
-        return replace(start, gamma={t: g.detach().cpu() for t, g in fusion.gamma.items()})
+        return replace(start, gamma={t: Dense(g.detach().cpu()) for t, g in fusion.gamma.items()})
 
     return Assembly(
         _student(project, run_id, stack, fusion, decoder),
@@ -162,7 +163,7 @@ def _fusing_widths(
         teacher,
         groups,
         None,
-        fusion.learned,
+        fusion.learned if "operators" in method.learns else lambda: start,
         (lambda: iter(layers.named_weights().items())) if method.trains_weights else None,
     )
 
@@ -253,13 +254,13 @@ def _kept(start: Operators, run_id: str) -> list[int]:
     Raises:
         BadInput: the start mixes layers, or keeps different ones for different types.
     """
-    kept = one_hot_places(start.gamma["q"])
-    if kept is None or any(not gamma.equal(start.gamma["q"]) for gamma in start.gamma.values()):
+    kept, first = one_hot(start.gamma["q"]), start.gamma["q"].dense()
+    if kept is None or any(not gamma.dense().equal(first) for gamma in start.gamma.values()):
         raise BadInput(
             f"run {run_id}: its start mixes layers; weights are trained under a selection of whole "
             "layers only, such as that of cut, random or a shear run"
         )
-    return kept.tolist()
+    return kept.chosen.tolist()
 
 
 def _student(

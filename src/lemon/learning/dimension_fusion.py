@@ -19,6 +19,7 @@ from lemon.learning.fusion import Fusion
 from lemon.learning.residual_layers import ResidualLayers, as_layer
 from lemon.learning.source_weights import SourceWeights
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense, Factor
 from lemon.operators.receptive_field import AxisMap
 from lemon.operators.rotary import both_halves, one_half
 
@@ -53,18 +54,19 @@ class DimensionFusion(Fusion):
         self._halves = 2 if self.tied else 1
         self._blocks = max(1, shape.head_dim // (self._halves * radius))
 
-        def parameter(factor: Tensor) -> nn.Parameter:
-            held = factor.to(device, torch.float32, copy=True)
+        def parameter(matrix: Tensor) -> nn.Parameter:
+            held = matrix.to(device, torch.float32, copy=True)
             return nn.Parameter(held, requires_grad=learns)
 
-        self.hidden = None if start.hidden is None else parameter(start.hidden)
+        def on_heads(factor: Factor) -> Tensor:
+            matrix = factor.dense()
+            return one_half(matrix, self._blocks) if self.tied else matrix
+
+        self.hidden = None if start.hidden is None else parameter(start.hidden.dense())
         self.attn = nn.ParameterDict(
-            {
-                str(j): parameter(one_half(factor, self._blocks) if self.tied else factor)
-                for j, factor in start.attn.items()
-            }
+            {str(j): parameter(on_heads(factor)) for j, factor in start.attn.items()}
         )
-        self.ffn = nn.ParameterDict({str(j): parameter(f) for j, f in start.ffn.items()})
+        self.ffn = nn.ParameterDict({str(j): parameter(f.dense()) for j, f in start.ffn.items()})
 
     def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:
         """The first hidden states [B, T, D2]."""
@@ -88,12 +90,12 @@ class DimensionFusion(Fusion):
 
     def learned(self) -> Operators:
         """The operators as they are now, in the form of the file."""
-        hidden = None if self.hidden is None else self.hidden.detach().cpu()
+        hidden = None if self.hidden is None else Dense(self.hidden.detach().cpu())
         attn = {
-            int(j): both_halves(factor, self._blocks) if self.tied else factor
+            int(j): Dense(both_halves(factor, self._blocks) if self.tied else factor)
             for j, factor in ((j, p.detach().cpu()) for j, p in self.attn.items())
         }
-        ffn = {int(j): factor.detach().cpu() for j, factor in self.ffn.items()}
+        ffn = {int(j): Dense(factor.detach().cpu()) for j, factor in self.ffn.items()}
         return replace(self.start, hidden=hidden, attn=attn, ffn=ffn)
 
     def _to_small(self, rows: Tensor) -> Tensor:
@@ -119,12 +121,12 @@ class DimensionFusion(Fusion):
         """The operator on the axis of a layer's weights that is not the stream."""
         key, radii = str(layer), self.start.radii
         if axis is Axis.FFN and key in self.ffn:
-            return AxisMap(self.ffn[key], radii.ffn)
+            return AxisMap(Dense(self.ffn[key]), radii.ffn)
         if axis in (Axis.QUERY, Axis.KEY_VALUE) and key in self.attn:
             copies = self.start.source.group_size if axis is Axis.QUERY else 1
             # To a tied factor the halves of a head are two copies.
             return AxisMap(
-                self.attn[key],
+                Dense(self.attn[key]),
                 radii.attention,
                 copies=copies * self._halves,
                 blocks_per_head=self._blocks,

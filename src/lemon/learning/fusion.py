@@ -66,7 +66,7 @@ class DepthFusion(Fusion):
         self.num_hidden_layers = start.target.num_hidden_layers
         self.gamma = nn.ParameterDict(
             {
-                type: nn.Parameter(start.gamma[type].to(device, torch.float32, copy=True))
+                type: nn.Parameter(start.gamma[type].dense().to(device, torch.float32, copy=True))
                 for type in LAYER_TYPES
             }
         )

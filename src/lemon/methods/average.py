@@ -17,6 +17,7 @@ import torch
 from lemon.architecture import LAYER_TYPES
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense
 from lemon.similarity.cka import cka_matrix
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -38,7 +39,7 @@ def build(context: BuildContext) -> Operators:
         context.source.shape,
         context.target,
         context.radii,
-        gamma={type: gamma.clone() for type in LAYER_TYPES},
+        gamma=dict.fromkeys(LAYER_TYPES, Dense(gamma)),
     )
 
 

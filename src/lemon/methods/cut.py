@@ -6,11 +6,10 @@ gamma = [I, 0], B = [I, 0], A_attn = [I, 0], A_ffn = [I, 0] (method.md, section 
 
 from __future__ import annotations
 
-import torch
-
 from lemon.architecture import LAYER_TYPES, Axis
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import OneHot, keeping
 
 
 def build(context: BuildContext) -> Operators:
@@ -21,21 +20,22 @@ def build(context: BuildContext) -> Operators:
     """
     context.require_no_growth("cut")
     source, target = context.source.shape, context.target
-    layers = range(source.num_hidden_layers)
-    depth = (target.num_hidden_layers, source.num_hidden_layers)
+    layers, depth = range(source.num_hidden_layers), target.num_hidden_layers
 
-    def factor(axis: Axis) -> torch.Tensor | None:
+    def leading(axis: Axis) -> OneHot | None:
         if source.axis_size(axis) == target.axis_size(axis):
             return None
-        return torch.eye(*context.radii.factor_shape(axis, source, target))
+        outputs, inputs = context.radii.factor_shape(axis, source, target)
+        return keeping(range(outputs), inputs)
 
-    attn, ffn = factor(Axis.KEY_VALUE), factor(Axis.FFN)
+    attn, ffn = leading(Axis.KEY_VALUE), leading(Axis.FFN)
+    gamma = keeping(range(depth), len(layers)) if depth < len(layers) else None
     return Operators(
         source,
         target,
         context.radii,
-        gamma={t: torch.eye(*depth) for t in LAYER_TYPES} if depth[0] < depth[1] else {},
-        hidden=factor(Axis.HIDDEN),
-        attn={j: attn.clone() for j in layers} if attn is not None else {},
-        ffn={j: ffn.clone() for j in layers} if ffn is not None else {},
+        gamma=dict.fromkeys(LAYER_TYPES, gamma) if gamma else {},
+        hidden=leading(Axis.HIDDEN),
+        attn=dict.fromkeys(layers, attn) if attn else {},
+        ffn=dict.fromkeys(layers, ffn) if ffn else {},
     )

@@ -13,7 +13,8 @@ from dataclasses import replace
 import torch
 
 from lemon.errors import BadInput
-from lemon.operators.algebra import Operators, one_hot_places
+from lemon.operators.algebra import Operators
+from lemon.operators.factor import Factor, OneHot, keeping, one_hot
 from lemon.radii import Radii
 
 
@@ -28,8 +29,8 @@ def leading_permutation(selection: Operators) -> Operators:
         selection.source,
         Radii(),
         hidden=None if selection.hidden is None else _leading("hidden", selection.hidden),
-        attn={j: _leading(f"attn.{j}", rows) for j, rows in selection.attn.items()},
-        ffn={j: _leading(f"ffn.{j}", rows) for j, rows in selection.ffn.items()},
+        attn={j: _leading(f"attn.{j}", factor) for j, factor in selection.attn.items()},
+        ffn={j: _leading(f"ffn.{j}", factor) for j, factor in selection.ffn.items()},
     )
 
 
@@ -40,27 +41,28 @@ def truncation(selection: Operators, radii: Radii) -> Operators:
         BadInput: a radius does not divide the sizes of its axis.
     """
 
-    def leading(axis_radius: int, rows: torch.Tensor) -> torch.Tensor:
-        return torch.eye(*(size // axis_radius for size in rows.shape))
+    def leading(radius: int, factor: Factor) -> OneHot:
+        outputs, inputs = factor.shape
+        return keeping(range(outputs // radius), inputs // radius)
 
     hidden = None if selection.hidden is None else leading(radii.hidden, selection.hidden)
     return replace(
         selection,
         radii=radii,
         hidden=hidden,
-        attn={j: leading(radii.attention, rows) for j, rows in selection.attn.items()},
-        ffn={j: leading(radii.ffn, rows) for j, rows in selection.ffn.items()},
+        attn={j: leading(radii.attention, factor) for j, factor in selection.attn.items()},
+        ffn={j: leading(radii.ffn, factor) for j, factor in selection.ffn.items()},
     )
 
 
-def _leading(name: str, rows: torch.Tensor) -> torch.Tensor:
+def _leading(name: str, factor: Factor) -> OneHot:
     """A square permutation whose first rows are these."""
-    kept = one_hot_places(rows)
-    if kept is None or len(kept.unique()) != len(kept):
+    kept = one_hot(factor)
+    if kept is None or len(kept.chosen.unique()) != len(kept.chosen):
         raise BadInput(
             f"operator {name} is no selection of distinct channels; only a selection made with "
             "receptive field 1 can be permuted to the front"
         )
-    dropped = torch.ones(rows.shape[1], dtype=torch.bool)
-    dropped[kept] = False
-    return torch.eye(rows.shape[1])[torch.cat([kept, dropped.nonzero().flatten()])]
+    dropped = torch.ones(kept.num_inputs, dtype=torch.bool)
+    dropped[kept.chosen] = False
+    return OneHot(torch.cat([kept.chosen, dropped.nonzero().flatten()]), kept.num_inputs)

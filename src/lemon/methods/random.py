@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from random import Random
 
-import torch
-
 from lemon.architecture import LAYER_TYPES
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import keeping
 
 
 def build(context: BuildContext) -> Operators:
@@ -24,11 +23,9 @@ def build(context: BuildContext) -> Operators:
     context.require_depth_only("random")
     depth = context.source.shape.num_hidden_layers
     kept = sorted(Random(context.seed).sample(range(depth), context.target.num_hidden_layers))
-    gamma = torch.zeros(len(kept), depth)
-    gamma[range(len(kept)), kept] = 1.0
     return Operators(
         context.source.shape,
         context.target,
         context.radii,
-        gamma={type: gamma.clone() for type in LAYER_TYPES},
+        gamma=dict.fromkeys(LAYER_TYPES, keeping(kept, depth)),
     )

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from lemon.architecture import LAYER_TYPES, LlamaShape
 from lemon.errors import BadInput
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Factor, keeping
 from lemon.radii import Radii
 
 
@@ -43,25 +42,22 @@ def selection_operators(source: LlamaShape, target: LlamaShape, selection: Selec
     Raises:
         BadInput: the selection does not give the target's sizes.
     """
-    layers = range(source.num_hidden_layers)
-
-    def rows(kept: list[int], size: int) -> torch.Tensor:
-        return torch.eye(size)[kept]
-
-    def channels(heads: list[int]) -> list[int]:
-        first = (head * source.head_dim for head in heads)
-        return [channel for start in first for channel in range(start, start + source.head_dim)]
-
-    gamma, hidden, attn, ffn = {}, None, {}, {}
+    layers, head_dim = range(source.num_hidden_layers), source.head_dim
+    gamma: dict[str, Factor] = {}
+    hidden: Factor | None = None
+    attn: dict[int, Factor] = {}
+    ffn: dict[int, Factor] = {}
     if selection.layer is not None:
-        gamma = {type: rows(selection.layer, source.num_hidden_layers) for type in LAYER_TYPES}
+        gamma = dict.fromkeys(LAYER_TYPES, keeping(selection.layer, len(layers)))
     if selection.hidden is not None:
-        hidden = rows(selection.hidden, source.hidden_size)
+        hidden = keeping(selection.hidden, source.hidden_size)
     if selection.head is not None:
-        width = source.num_key_value_heads * source.head_dim
-        attn = {j: rows(channels(selection.head[j]), width) for j in layers}
+        width = source.num_key_value_heads * head_dim
+        for j in layers:
+            firsts = (head * head_dim for head in selection.head[j])
+            attn[j] = keeping([first + c for first in firsts for c in range(head_dim)], width)
     if selection.ffn is not None:
-        ffn = {j: rows(selection.ffn[j], source.intermediate_size) for j in layers}
+        ffn = {j: keeping(selection.ffn[j], source.intermediate_size) for j in layers}
     return Operators(source, target, Radii(), gamma=gamma, hidden=hidden, attn=attn, ffn=ffn)
 
 

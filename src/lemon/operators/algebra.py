@@ -10,33 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.errors import BadInput
+from lemon.operators.factor import Factor
 from lemon.operators.receptive_field import AxisMap
 from lemon.radii import Radii
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass
 class Operators:
     """A linear map from models of one shape to models of another.
 
-    What is absent is the identity, which is legal only where it fits the sizes.
+    What is absent is the identity, which is legal only where the sizes are equal.
 
     Attributes:
         source: sizes of the large model (L1, D1, H1, ...).
         target: sizes of the small model (L2, D2, H2, ...).
         radii: receptive fields of the dimension operators.
-        gamma: layer operators, [L2, L1] float32, by layer type (q, k, v, o, gate, up, down, ln1,
-            ln2).
-        hidden: small factor of B, [D2 / r_h, D1 / r_h] float32, for the whole model.
-        attn: small factors of A_attn on the key/value axis, [kv2 * d / r_a, kv1 * d / r_a]
-            float32, by source layer; every query head of a group is mixed as its key/value head.
-        ffn: small factors of A_ffn, [H2 / r_i, H1 / r_i] float32, by source layer.
+        gamma: layer operators, [L2, L1], by layer type (q, k, v, o, gate, up, down, ln1, ln2).
+        hidden: small factor of B, [D2 / r_h, D1 / r_h], for the whole model.
+        attn: small factors of A_attn on the key/value axis, [kv2 * d / r_a, kv1 * d / r_a], by
+            source layer; every query head of a group is mixed as its key/value head.
+        ffn: small factors of A_ffn, [H2 / r_i, H1 / r_i], by source layer.
 
     Raises:
         BadInput: a factor is missing, unknown or misshapen, or the shapes can't be fused.
@@ -45,28 +41,28 @@ class Operators:
     source: LlamaShape
     target: LlamaShape
     radii: Radii = field(default_factory=Radii)
-    gamma: dict[str, torch.Tensor] = field(default_factory=dict)
-    hidden: torch.Tensor | None = None
-    attn: dict[int, torch.Tensor] = field(default_factory=dict)
-    ffn: dict[int, torch.Tensor] = field(default_factory=dict)
+    gamma: dict[str, Factor] = field(default_factory=dict)
+    hidden: Factor | None = None
+    attn: dict[int, Factor] = field(default_factory=dict)
+    ffn: dict[int, Factor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shapes = {name: tuple(factor.shape) for name, factor in self.named_tensors()}
+        shapes = {name: factor.shape for name, factor in self.named_factors()}
         check_factors(shapes, self.source, self.target, self.radii)
 
     @classmethod
     def from_named(
         cls,
-        tensors: Mapping[str, torch.Tensor],
+        factors: Mapping[str, Factor],
         source: LlamaShape,
         target: LlamaShape,
         radii: Radii,
     ) -> Operators:
-        """Assemble operators from the names of the file format; the inverse of `named_tensors`."""
-        shapes = {name: tuple(factor.shape) for name, factor in tensors.items()}
+        """Assemble operators from the names of the file format; the inverse of `named_factors`."""
+        shapes = {name: factor.shape for name, factor in factors.items()}
         check_factors(shapes, source, target, radii)
-        families: dict[str, dict[str, torch.Tensor]] = {"gamma": {}, "attn": {}, "ffn": {}}
-        for name, factor in tensors.items():
+        families: dict[str, dict[str, Factor]] = {"gamma": {}, "attn": {}, "ffn": {}}
+        for name, factor in factors.items():
             if name != "hidden":
                 family, key = name.split(".")
                 families[family][key] = factor
@@ -75,12 +71,12 @@ class Operators:
             target,
             radii,
             gamma=families["gamma"],
-            hidden=tensors.get("hidden"),
+            hidden=factors.get("hidden"),
             attn={int(layer): factor for layer, factor in families["attn"].items()},
             ffn={int(layer): factor for layer, factor in families["ffn"].items()},
         )
 
-    def named_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def named_factors(self) -> Iterator[tuple[str, Factor]]:
         """Every factor that is present, by its name in the file format."""
         for type in LAYER_TYPES:
             if type in self.gamma:
@@ -90,11 +86,6 @@ class Operators:
             yield "hidden", self.hidden
         for family, factors in (("attn", self.attn), ("ffn", self.ffn)):
             yield from ((f"{family}.{layer}", factors[layer]) for layer in sorted(factors))
-
-    @property
-    def num_parameters(self) -> int:
-        """Entries of all factors."""
-        return sum(factor.numel() for _, factor in self.named_tensors())
 
     def axis_map(self, axis: Axis, layer: int | None) -> AxisMap | None:
         """The operator on an axis of this role in a source layer; None is the identity.
@@ -114,25 +105,6 @@ class Operators:
                 blocks_per_head=max(1, self.source.head_dim // radius),
             )
         return None
-
-    def map_widths(
-        self, weight: torch.Tensor, axes: tuple[Axis, ...], layer: int | None
-    ) -> torch.Tensor:
-        """`Row W Col^T`: one weight of a source layer at the widths of the target.
-
-        Args:
-            weight: shape of the source's tensor; float32 or the compute format.
-            axes: roles of its axes.
-            layer: source layer j, None outside the layers.
-
-        Returns:
-            The mapped weight, differentiable in `weight` and in the factors; `weight` itself where
-            every axis has the identity.
-        """
-        row = self.axis_map(axes[0], layer)
-        if len(axes) == 2 and (column := self.axis_map(axes[1], layer)):
-            weight = column.columns(weight)
-        return row.rows(weight) if row else weight
 
 
 def check_factors(
@@ -187,13 +159,6 @@ def factor_shapes(
         shapes[f"attn.{layer}"] = attn
         shapes[f"ffn.{layer}"] = ffn
     return shapes
-
-
-def one_hot_places(factor: torch.Tensor) -> torch.Tensor | None:
-    """Where each row has its one, [rows]; None where a row is anything but one-hot."""
-    places = factor.argmax(dim=1)
-    one_hot = factor.new_zeros(factor.shape).scatter_(1, places[:, None], 1.0)
-    return places if one_hot.equal(factor) else None
 
 
 def _sizes(shape: LlamaShape) -> str:

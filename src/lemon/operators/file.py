@@ -1,4 +1,8 @@
-"""The file in which operators are kept: safetensors, with what they belong to in its metadata."""
+"""The file in which operators are kept: safetensors, with what they belong to in its metadata.
+
+Format version 2 keeps a dense factor as a float32 matrix [out, in], and a one-hot factor as int64
+indices [out]: of each output, the input that it is. Version 1 kept every factor as a matrix.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,13 @@ from lemon.errors import BadInput
 from lemon.files.json_file import parse_json
 from lemon.files.manifest import checked_file
 from lemon.files.storage import atomic_file
-from lemon.files.tensor_file import TensorFile, write_tensor_file
-from lemon.operators.algebra import Operators, check_factors
+from lemon.files.tensor_file import INDEX, TensorFile, write_tensor_file
+from lemon.operators.algebra import Operators, check_factors, factor_shapes
+from lemon.operators.factor import Dense, Factor, OneHot, one_hot
 from lemon.radii import Radii
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
+READABLE_VERSIONS = ("1", FORMAT_VERSION)
 BUILD_AGAIN = "build or learn the operators again"
 
 
@@ -41,7 +47,7 @@ class OperatorsMetadata:
 
 
 def save_operators(path: Path, operators: Operators, *, source_digest: str, method: str) -> None:
-    """Write operators whole or not at all, in float32.
+    """Write operators whole or not at all: matrices in float32, one-hot factors as indices.
 
     Raises:
         BadInput: the place may not be written.
@@ -56,10 +62,19 @@ def save_operators(path: Path, operators: Operators, *, source_digest: str, meth
         "radii": json.dumps(asdict(operators.radii)),
         "method": method,
     }
-    factors = dict(operators.named_tensors())
-    shapes = {name: tuple(factor.shape) for name, factor in factors.items()}
+    tensors = {
+        name: factor.chosen if isinstance(factor, OneHot) else factor.matrix
+        for name, factor in operators.named_factors()
+    }
     with atomic_file(path) as temporary:
-        write_tensor_file(temporary, shapes, factors.items(), format="F32", metadata=metadata)
+        write_tensor_file(
+            temporary,
+            {name: tuple(tensor.shape) for name, tensor in tensors.items()},
+            tensors.items(),
+            format="F32",
+            metadata=metadata,
+            indices={n for n, factor in operators.named_factors() if isinstance(factor, OneHot)},
+        )
 
 
 def read_metadata(path: Path) -> OperatorsMetadata:
@@ -76,29 +91,43 @@ def load_operators(path: Path) -> tuple[Operators, OperatorsMetadata]:
     """Read and check an operators file.
 
     Raises:
-        BadInput: as `read_metadata`, or a factor holds a value that is not finite.
+        BadInput: as `read_metadata`, or a factor holds a value that is not finite or an index that
+            is out of range.
     """
     file, metadata = _open(path)
-    factors = {name: file.read(name).float() for name in file.entries}
-    for name, factor in factors.items():
-        if not factor.isfinite().all():
-            raise BadInput(f"{path}: operator {name} holds values that are not finite")
+    factors = {}
+    for name, (_, inputs) in _shapes(file, metadata).items():
+        try:
+            factors[name] = _factor(file, name, inputs)
+        except BadInput as error:
+            raise BadInput(f"{path}: operator {name} {error}; {BUILD_AGAIN}") from None
     operators = Operators.from_named(factors, metadata.source, metadata.target, metadata.radii)
     return operators, metadata
 
 
+def _factor(file: TensorFile, name: str, inputs: int) -> Factor:
+    stored = file.read(name)
+    if file.entries[name].format == INDEX:
+        return OneHot(stored, inputs)
+    if not stored.isfinite().all():
+        raise BadInput("holds values that are not finite")
+    factor = Dense(stored.float())
+    first_version = file.metadata["format_version"] != FORMAT_VERSION
+    return (one_hot(factor) or factor) if first_version else factor
+
+
 def _open(path: Path) -> tuple[TensorFile, OperatorsMetadata]:
-    file = TensorFile(checked_file(path) if path.is_file() else path)
+    file = TensorFile(checked_file(path) if path.is_file() else path, indices=True)
     version = file.metadata.get("format_version")
     if version is None:
         raise BadInput(
             f"{path}: is not an operators file, its metadata has no format_version; name the "
             "operators.safetensors that `lemon build` or `lemon learn` wrote"
         )
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise BadInput(
-            f"{path}: has format version {version}, this version of lemon reads {FORMAT_VERSION}; "
-            f"{BUILD_AGAIN}"
+            f"{path}: has format version {version}, this version of lemon reads "
+            f"{' and '.join(READABLE_VERSIONS)}; {BUILD_AGAIN}"
         )
     try:
         text = file.metadata
@@ -112,11 +141,19 @@ def _open(path: Path) -> tuple[TensorFile, OperatorsMetadata]:
     except (KeyError, TypeError, BadInput) as error:
         raise BadInput(f"{path}: its metadata is damaged ({error}); {BUILD_AGAIN}") from None
     try:
-        check_factors(_shapes(file), metadata.source, metadata.target, metadata.radii)
+        check_factors(_shapes(file, metadata), metadata.source, metadata.target, metadata.radii)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
     return file, metadata
 
 
-def _shapes(file: TensorFile) -> dict[str, tuple[int, ...]]:
-    return {name: entry.shape for name, entry in file.entries.items()}
+def _shapes(file: TensorFile, metadata: OperatorsMetadata) -> dict[str, tuple[int, ...]]:
+    """The shape [out, in] of each factor; of an index, `in` is what the models ask for."""
+    shapes = {name: entry.shape for name, entry in file.entries.items()}
+    legal = factor_shapes(metadata.source, metadata.target, metadata.radii)
+    for name, entry in file.entries.items():
+        if entry.format == INDEX and name in legal:
+            if len(entry.shape) != 1:
+                raise BadInput(f"operator {name} has indices {list(entry.shape)}, not one a row")
+            shapes[name] = (*entry.shape, legal[name][1])
+    return shapes

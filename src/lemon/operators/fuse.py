@@ -6,7 +6,8 @@ included), embedding and head by B.
 Work goes by slabs: the same few output rows of all layers of one type. The mapped rows of every
 source layer are stacked, and one product with gamma gives the rows of every target layer. The size
 of a slab is bounded by the two largest tensors, so that the peak does not grow with depth. Without
-a row map each source weight is read once; with one, a layer's weight is read again for each slab.
+a row map each source weight is read once; with one, a layer's weight is read again for each slab,
+and of one-hot rows only the range that the slab chooses from.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import owner_of_fused, replaced_folder, require_replaceable
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import OneHot
 from lemon.operators.file import load_operators, read_metadata
 
 if TYPE_CHECKING:
@@ -97,24 +99,26 @@ def fuse_tensors(source: Checkpoint, operators: Operators) -> Iterator[tuple[str
 def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor of the small model, in float32, as successive slices of its rows.
 
-    Where gamma is one-hot and no width is mapped the values are the source's, bit for bit.
+    Where all factors are one-hot the values are the source's, bit for bit.
 
     Raises:
         BadInput: the operators are for another shape than the source's.
     """
+    import torch
+
     if operators.source != source.shape:
         raise BadInput(f"{source.path}: the operators are for a model of other sizes")
     targets = list(tensor_specs(operators.target))
     for spec in targets:
         if spec.layer is None:
-            yield from _slabs(source, operators, [source.specs[spec.name]], [spec], [[1.0]])
+            yield from _slabs(source, operators, [source.specs[spec.name]], [spec], torch.eye(1))
     for type in LAYER_TYPES:
         yield from _slabs(
             source,
             operators,
             [spec for spec in source.specs.values() if spec.type == type],
             [spec for spec in targets if spec.type == type],
-            _gamma_rows(operators, type),
+            _gamma(operators, type),
         )
 
 
@@ -123,10 +127,10 @@ def _slabs(
     operators: Operators,
     large: list[TensorSpec],
     small: list[TensorSpec],
-    gamma: list[list[float]],
+    gamma: torch.Tensor,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """`sum_j gamma[i, j] * Row_j W[j] Col_j^T` for all i at once, a slab of rows at a time."""
-    used = {j: spec for j, spec in enumerate(large) if any(row[j] for row in gamma)}
+    used = {j: spec for j, spec in enumerate(large) if gamma[:, j].any()}
     row_maps = [operators.axis_map(spec.axes[0], spec.layer) for spec in used.values()]
     unit = max((row_map.rows_per_unit for row_map in row_maps if row_map), default=1)
     num_rows = small[0].shape[0]
@@ -142,7 +146,7 @@ def _slab(
     operators: Operators,
     used: dict[int, TensorSpec],
     small: list[TensorSpec],
-    gamma: list[list[float]],
+    gamma: torch.Tensor,
     first: int,
     last: int,
 ) -> Iterator[tuple[str, torch.Tensor]]:
@@ -156,7 +160,7 @@ def _slab(
     stack = torch.empty(len(used), last - first, *small[0].shape[1:])
     for place, spec in zip(stack, used.values(), strict=True):
         place.copy_(_mapped_rows(source, operators, spec, first, last))
-    rows = torch.tensor(gamma)[:, list(used)]
+    rows = gamma[:, list(used)]
     sums = [i for i, row in enumerate(rows) if row.count_nonzero() != 1]
     mixed = (rows[sums] @ stack.flatten(1)).unflatten(1, stack.shape[1:])
     for spec, row in zip(small, rows, strict=True):
@@ -179,25 +183,31 @@ def _memory_allowed(source: Checkpoint) -> int:
 def _mapped_rows(
     source: Checkpoint, operators: Operators, spec: TensorSpec, first: int, last: int
 ) -> torch.Tensor:
-    """Rows first to last - 1 of `Row_j W[j] Col_j^T`: in float32, or as stored if unmapped."""
+    """Rows first to last - 1 of `Row_j W[j] Col_j^T`: in float32, or as stored if only copied."""
     import torch
 
     with torch.no_grad():
         row_map = operators.axis_map(spec.axes[0], spec.layer)
-        if row_map:
+        if row_map is None:
+            weight = source.rows(spec.name, first, last)
+        elif isinstance(row_map.factor, OneHot):
+            chosen = row_map.output_rows(first, last).rows(torch.arange(spec.shape[0]))
+            low, high = map(int, chosen.aminmax())
+            weight = source.rows(spec.name, low, high + 1).index_select(0, chosen - low)
+        else:
             weight = source.tensor(spec.name).float()
             weight = row_map.output_rows(first, last).rows(weight)
-        else:
-            weight = source.rows(spec.name, first, last)
         column_map = operators.axis_map(spec.axes[-1], spec.layer) if len(spec.axes) > 1 else None
-        return column_map.columns(weight.float()) if column_map else weight
+        if column_map is None:
+            return weight
+        return column_map.columns(
+            weight if isinstance(column_map.factor, OneHot) else weight.float()
+        )
 
 
-def _gamma_rows(operators: Operators, type: str) -> list[list[float]]:
-    """gamma of a type, the identity where it is absent."""
+def _gamma(operators: Operators, type: str) -> torch.Tensor:
+    """gamma of a type [L2, L1], the identity where it is absent."""
     import torch
 
     gamma = operators.gamma.get(type)
-    return (
-        torch.eye(operators.source.num_hidden_layers).tolist() if gamma is None else gamma.tolist()
-    )
+    return torch.eye(operators.source.num_hidden_layers) if gamma is None else gamma.dense()

@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lemon.operators.factor import Factor
+
 if TYPE_CHECKING:
     import torch
-
-# From this many channels a block, one small product a row is faster than one large product of the
-# transposed matrix, whose copies then cost more than the product (measured at 576 -> 384).
-WIDE_BLOCK = 8
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class AxisMap:
     that key/value head is (method.md, open point 12).
 
     Attributes:
-        factor: [out / radius, in / radius].
+        factor: [out / radius, in / radius]; a one-hot one copies channels and changes no bit.
         radius: channels of one block.
         copies: query heads of a group; 1 on other axes.
         blocks_per_head: blocks that one head is cut into. Above 1 the map mixes channels inside a
@@ -37,7 +35,7 @@ class AxisMap:
             rotary halves belongs to whoever builds the factor: it is a constraint on its entries.
     """
 
-    factor: torch.Tensor
+    factor: Factor
     radius: int
     copies: int = 1
     blocks_per_head: int = 1
@@ -50,31 +48,22 @@ class AxisMap:
     def output_rows(self, first: int, last: int) -> AxisMap:
         """The map to rows first to last - 1 of the output alone; both are multiples of a unit."""
         per_row = self.radius * self.copies
-        return replace(self, factor=self.factor[first // per_row : last // per_row])
+        return replace(self, factor=self.factor.outputs(first // per_row, last // per_row))
 
     def rows(self, weight: torch.Tensor) -> torch.Tensor:
         """Map the first axis: [in, ...] to [out, ...], that is `A W`. Differentiable."""
-        rest = weight.shape[1:]
-        factor = self.factor.to(weight.dtype)
+        rest, (outputs, inputs) = weight.shape[1:], self.factor.shape
         if self.copies == 1 or self.blocks_per_head == 1:
-            blocks = weight.reshape(factor.shape[1], -1)
-            return (factor @ blocks).reshape(-1, *rest)
+            return self.factor.apply(weight.reshape(inputs, -1)).reshape(-1, *rest)
         per_head = self.blocks_per_head
-        heads_out, heads_in = (size // per_head for size in factor.shape)
-        blocks = weight.reshape(heads_in, self.copies, per_head, -1).transpose(0, 1)
-        mixed = factor @ blocks.reshape(self.copies, heads_in * per_head, -1)
-        mixed = mixed.reshape(self.copies, heads_out, per_head, -1).transpose(0, 1)
+        blocks = weight.reshape(inputs // per_head, self.copies, per_head, -1).transpose(0, 1)
+        mixed = self.factor.apply(blocks.reshape(self.copies, inputs, -1))
+        mixed = mixed.reshape(self.copies, outputs // per_head, per_head, -1).transpose(0, 1)
         return mixed.reshape(-1, *rest)
 
     def columns(self, weight: torch.Tensor) -> torch.Tensor:
         """Map the last axis of a matrix: [n, in] to [n, out], that is `W A^T`. Differentiable."""
-        num_rows = weight.shape[0]
-        factor = self.factor.to(weight.dtype)
         if self.copies == 1 or self.blocks_per_head == 1:
-            blocks = weight.reshape(num_rows, factor.shape[1], -1)
-            width = blocks.shape[2]
-            if width >= WIDE_BLOCK:
-                return (factor @ blocks).reshape(num_rows, -1)
-            mixed = blocks.transpose(1, 2).reshape(num_rows * width, -1) @ factor.T
-            return mixed.view(num_rows, width, -1).transpose(1, 2).reshape(num_rows, -1)
+            num_rows, (_, inputs) = len(weight), self.factor.shape
+            return self.factor.apply(weight.reshape(num_rows, inputs, -1)).reshape(num_rows, -1)
         return self.rows(weight.T).T.contiguous()

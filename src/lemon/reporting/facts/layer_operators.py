@@ -71,7 +71,7 @@ def run_gamma(runs: Path, run: str, component: str) -> np.ndarray:
 
 def _gamma(operators: Operators, type: str) -> np.ndarray:
     if type in operators.gamma:
-        return operators.gamma[type].double().numpy()
+        return operators.gamma[type].dense().double().numpy()
     return np.eye(operators.source.num_hidden_layers)  # absent means identity
 
 
