@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.operators import fuse as fuse_module
-from lemon.operators.algebra import Operators
-from lemon.operators.factor import Dense, keeping
+from lemon.operators.algebra import Operators, factor_shapes
+from lemon.operators.factor import Dense, OneHot, keeping
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse, fuse_slices, fuse_tensors
 from lemon.radii import Radii
@@ -155,6 +155,69 @@ def test_slabs_do_not_change_a_selection(source, monkeypatch, allowed):
         spec = source.specs[name]
         origin = layer_tensor_name(spec.type, spec.layer + 1) if spec.type else name
         assert weight.equal(source.tensor(origin)), name
+
+
+@pytest.mark.parametrize("allowed", [1, 10_000, 100_000_000])
+@pytest.mark.parametrize("radii", [Radii(), Radii(4, 8, 8), Radii(2, 4, 16)])
+def test_indices_fuse_as_their_matrices_do(source, monkeypatch, radii, allowed):
+    """In any order and with repeats, under a gamma that selects, scales and mixes."""
+    shape, target = source.shape, smaller(source.shape)
+    generator = torch.Generator().manual_seed(allowed)
+    factors = {
+        name: OneHot(torch.randint(inputs, (outputs,), generator=generator), inputs)
+        for name, (outputs, inputs) in factor_shapes(shape, target, radii).items()
+    }
+    mixing = torch.zeros(3, shape.num_hidden_layers)
+    mixing[0, 2], mixing[1, 1], mixing[1, 3], mixing[2, 0] = -2.0, 1.0, 0.5, 1.0
+    factors["gamma.up"] = factors["gamma.ln1"] = factors["gamma.o"] = Dense(mixing)
+    matrices = {name: Dense(factor.dense()) for name, factor in factors.items()}
+    monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: allowed)
+    by_index, by_matrix = (
+        dict(fuse_tensors(source, Operators.from_named(named, shape, target, radii)))
+        for named in (factors, matrices)
+    )
+    assert by_index.keys() == by_matrix.keys()
+    for name, weight in by_matrix.items():
+        assert by_index[name].equal(weight), name
+        assert by_index[name].dtype == torch.float32
+
+
+@pytest.mark.parametrize("scale", [2.5, -1.0, 0.125])
+def test_a_row_with_one_entry_is_that_multiple_of_its_layer(source, scale):
+    """The entry need not be 1, and beside it stand rows that mix."""
+    gamma = torch.zeros(3, source.shape.num_hidden_layers)
+    gamma[0, 2], gamma[1, 1], gamma[2, 0], gamma[2, 3] = scale, 1.0, 0.5, 0.25
+    operators = Operators(
+        source.shape, source.shape.with_depth(3), gamma=dict.fromkeys(LAYER_TYPES, Dense(gamma))
+    )
+    fused, large = dict(fuse_tensors(source, operators)), weights_of(source)
+    for type in LAYER_TYPES:
+        first, second = (large[layer_tensor_name(type, j)] for j in (0, 3))
+        assert fused[layer_tensor_name(type, 0)].equal(scale * large[layer_tensor_name(type, 2)])
+        assert fused[layer_tensor_name(type, 1)].equal(large[layer_tensor_name(type, 1)])
+        # Multiples of powers of two are exact, so that the sum is rounded once in any order.
+        assert fused[layer_tensor_name(type, 2)].equal(0.5 * first + 0.25 * second)
+
+
+def test_of_one_hot_rows_no_more_is_read_than_is_chosen_from(source, monkeypatch):
+    """A slab of an ascending selection reads its own range, so that every row is read once."""
+    target = replace(source.shape, intermediate_size=48)
+    kept = keeping([*range(8, 32), *range(40, 64)], 64)
+    operators = Operators(
+        source.shape, target, ffn=dict.fromkeys(range(source.shape.num_hidden_layers), kept)
+    )
+    monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: 1)
+    read, rows = [], source.rows
+
+    def counted(name, first, last):
+        read.append((name, last - first))
+        return rows(name, first, last)
+
+    monkeypatch.setattr(source, "rows", counted)
+    fused = dict(fuse_tensors(source, operators))
+    up = layer_tensor_name("up", 1)
+    assert sum(count for name, count in read if name == up) == 48
+    assert fused[up].equal(source.tensor(up)[kept.chosen])
 
 
 def test_factors_may_be_given_for_some_layers_only(source, monkeypatch):

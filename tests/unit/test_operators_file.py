@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,19 @@ from models import GROUPED_TIED, random_operators, smaller
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lemon.architecture import LlamaShape
+from lemon.architecture import LAYER_TYPES, LlamaShape
+from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput, WorkFailed
+from lemon.files.tensor_file import TensorFile, write_tensor_file
+from lemon.methods.context import BuildContext
+from lemon.methods.start import operators_of
+from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense, OneHot, keeping
 from lemon.operators.file import load_operators, read_metadata, save_operators
+from lemon.operators.fuse import fuse
 from lemon.radii import Radii
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "operators_v1"
 SOURCE = LlamaShape(**GROUPED_TIED)
 
 
@@ -83,6 +92,93 @@ def test_a_file_that_does_not_hold_together_is_refused(file, metadata, message):
         with pytest.raises(BadInput, match=message) as error:
             read(file)
         assert str(file) in str(error.value)
+
+
+@pytest.fixture
+def selection(tmp_path):
+    """Operators of indices alone, but for one matrix, in a file."""
+    target = smaller(SOURCE)
+    layers = range(SOURCE.num_hidden_layers)
+    operators = Operators(
+        SOURCE,
+        target,
+        gamma=dict.fromkeys(LAYER_TYPES, keeping([0, 2, 4], 5)),
+        hidden=keeping(range(71, 31, -1), 72),
+        attn=dict.fromkeys(layers, keeping(range(16), 24)),
+        ffn={j: keeping(range(j, j + 48), 64) for j in layers},
+    )
+    operators.gamma["q"] = Dense(torch.eye(5)[:3])
+    path = tmp_path / "run" / "operators.safetensors"
+    save_operators(path, operators, source_digest="abc", method="shear")
+    return path, operators
+
+
+def test_indices_are_stored_as_int64_and_a_matrix_stays_a_matrix(selection):
+    path, operators = selection
+    tensors = load_file(path)
+    assert tensors["hidden"].dtype == torch.int64
+    assert tensors["hidden"].tolist() == list(range(71, 31, -1))
+    assert tensors["ffn.3"].tolist() == list(range(3, 51))
+    assert tensors["gamma.q"].dtype == torch.float32 and tensors["gamma.q"].shape == (3, 5)
+    again, _ = load_operators(path)
+    for (name, before), (_, after) in zip(
+        operators.named_factors(), again.named_factors(), strict=True
+    ):
+        assert type(after) is type(before), name
+        assert after.shape == before.shape and after.dense().equal(before.dense()), name
+
+
+def test_indices_above_the_whole_numbers_of_float32_are_kept(tmp_path):
+    shapes, values = {"a": (3,)}, torch.tensor([2**24 + 1, 2**53 + 1, 5])
+    path = tmp_path / "indices.safetensors"
+    write_tensor_file(path, shapes, [("a", values)], format="F32", metadata={}, indices=["a"])
+    assert TensorFile(path, indices=True).read("a").equal(values)
+    with pytest.raises(BadInput, match="number format I64; only F32, BF16, F16 weights are supp"):
+        TensorFile(path)
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (torch.arange(40) + 33, "operator hidden chooses input 72; there are 0 to 71; build or"),
+        (torch.arange(40) - 1, "operator hidden chooses input -1; there are 0 to 71; build or"),
+        (torch.arange(39), r"operator hidden is \[39, 72\].*must be \[40, 72\]"),
+        (torch.zeros(40, 72).long(), r"operator hidden has indices \[40, 72\], not one a row"),
+        (torch.arange(40).int(), "hidden has number format I32; only F32, .* and I64 indices are"),
+        (torch.arange(40.0), r"operator hidden is \[40\].*must be \[40, 72\]"),
+    ],
+)
+def test_indices_at_fault_are_refused(selection, indices, message):
+    path, _ = selection
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file({**load_file(path), "hidden": indices}, path, metadata=metadata)
+    with pytest.raises(BadInput, match=message) as error:
+        load_operators(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).count(str(path)) == 1
+
+
+def test_version_1_is_read_and_fuses_to_the_same_model(tmp_path):
+    """A finished run and the model that was fused from it, both written by the earlier version."""
+    run, source = GOLDEN / "run", Checkpoint(GOLDEN / "source")
+    operators, metadata = load_operators(run / "operators.safetensors")
+    assert metadata == read_metadata(run / "operators.safetensors")
+    selected = {name for name, f in operators.named_factors() if isinstance(f, OneHot)}
+    assert selected == {"hidden", "attn.0", "attn.2", "ffn.0", "ffn.1"}
+    stored = load_file(run / "operators.safetensors")
+    for name, factor in operators.named_factors():
+        assert factor.dense().equal(stored[name]), name
+    started = operators_of(run)(BuildContext(source, operators.target, operators.radii))
+    save_operators(tmp_path / "2", started, source_digest=source.digest(), method="lemon")
+    for number, file in enumerate((run / "operators.safetensors", tmp_path / "2")):
+        fuse(source.path, file, tmp_path / f"model{number}")
+        fused, expected = (
+            Checkpoint(tmp_path / f"model{number}"),
+            load_file(GOLDEN / "fused.safetensors"),
+        )
+        assert fused.specs.keys() == expected.keys()
+        assert all(fused.tensor(name).equal(expected[name]) for name in expected)
 
 
 def test_another_safetensors_file_is_refused(tiny_model_folder):
