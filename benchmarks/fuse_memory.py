@@ -66,7 +66,8 @@ def write_source(folder: Path, shape: LlamaShape, shards: int = 4) -> None:
 
     config = {"model_type": "llama", "rms_norm_eps": 1e-5, **asdict(shape)}
     (folder / "config.json").write_text(json.dumps(config))
-    specs, weight_map = list(tensor_specs(shape)), {}
+    specs = list(tensor_specs(shape))
+    weight_map: dict[str, str] = {}
     noise = torch.randn(1 << 20).mul_(0.02).numpy()  # repeated: the values don't matter here
     for shard in range(shards):
         members = specs[shard::shards]

@@ -102,12 +102,11 @@ def selection(tmp_path):
     operators = Operators(
         SOURCE,
         target,
-        gamma=dict.fromkeys(LAYER_TYPES, keeping([0, 2, 4], 5)),
+        gamma={**dict.fromkeys(LAYER_TYPES, keeping([0, 2, 4], 5)), "q": Dense(torch.eye(3, 5))},
         hidden=keeping(range(71, 31, -1), 72),
         attn=dict.fromkeys(layers, keeping(range(16), 24)),
         ffn={j: keeping(range(j, j + 48), 64) for j in layers},
     )
-    operators.gamma["q"] = Dense(torch.eye(5)[:3])
     path = tmp_path / "run" / "operators.safetensors"
     save_operators(path, operators, source_digest="abc", method="shear")
     return path, operators

@@ -17,9 +17,10 @@ from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.files.ownership import owner_of_run
 from lemon.files.storage import atomic_folder, write_yaml
-from lemon.methods import average, cut, lemon, random, shear
+from lemon.methods import average, cut, random
 from lemon.methods.context import BuildContext, Builder
 from lemon.methods.permutation import leading_permutation, truncation
+from lemon.methods.start import build as build_start
 from lemon.methods.start import operators_of
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
@@ -35,10 +36,10 @@ BUILDERS: dict[str, Builder] = {
     "cut": cut.build,
     "random": random.build,
     "average": average.build,
-    "lemon": lemon.build,
-    "lemon-trained": lemon.build,
-    "tuned": lemon.build,
-    "shear-selection": shear.build,
+    "lemon": build_start,
+    "lemon-trained": build_start,
+    "tuned": build_start,
+    "shear-selection": build_start,
 }
 
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lemon.architecture import LAYER_TYPES, LlamaShape
-from lemon.errors import BadInput
-from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import Factor, keeping
+from lemon.operators.factor import OneHot, keeping
 from lemon.radii import Radii
 
 
@@ -43,10 +41,10 @@ def selection_operators(source: LlamaShape, target: LlamaShape, selection: Selec
         BadInput: the selection does not give the target's sizes.
     """
     layers, head_dim = range(source.num_hidden_layers), source.head_dim
-    gamma: dict[str, Factor] = {}
-    hidden: Factor | None = None
-    attn: dict[int, Factor] = {}
-    ffn: dict[int, Factor] = {}
+    gamma: dict[str, OneHot] = {}
+    attn: dict[int, OneHot] = {}
+    ffn: dict[int, OneHot] = {}
+    hidden = None
     if selection.layer is not None:
         gamma = dict.fromkeys(LAYER_TYPES, keeping(selection.layer, len(layers)))
     if selection.hidden is not None:
@@ -59,14 +57,3 @@ def selection_operators(source: LlamaShape, target: LlamaShape, selection: Selec
     if selection.ffn is not None:
         ffn = {j: keeping(selection.ffn[j], source.intermediate_size) for j in layers}
     return Operators(source, target, Radii(), gamma=gamma, hidden=hidden, attn=attn, ffn=ffn)
-
-
-def build(context: BuildContext) -> Operators:
-    """The selection that an earlier run learned.
-
-    Raises:
-        BadInput: the run names no start, or one whose operators select nothing.
-    """
-    if context.start is None:
-        raise BadInput("a selection needs a start: name a run that learned masks")
-    return context.start(context)

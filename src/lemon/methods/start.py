@@ -1,4 +1,10 @@
-"""Operators of an earlier run, as the start of another one."""
+"""Operators that a run starts from: another method's, or those of an earlier run.
+
+Paper, sections 3.2 to 3.6 and Algorithm 1: LEMON-Cut learns from Cut's operators (method.md,
+section 7). `lemon` keeps the source weights frozen, `lemon-trained` trains them as well at a rate
+of their own: the paper says both (open point 1). `tuned` trains the weights alone, and
+`shear-selection` learns nothing more. All of them begin alike; learning is `lemon.learning.run`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,20 @@ from lemon.operators.algebra import Operators
 from lemon.operators.file import load_operators
 
 
+def build(context: BuildContext) -> Operators:
+    """The operators of the start, as they are.
+
+    Raises:
+        BadInput: the run names no start, or the start can't be built.
+    """
+    if context.start is None:
+        raise BadInput(
+            "this run needs a start; name a method such as cut, or an earlier run, in its start "
+            "column"
+        )
+    return context.start(context)
+
+
 def operators_of(folder: Path) -> Builder:
     """A builder that gives the operators in a run's folder.
 
@@ -18,7 +38,7 @@ def operators_of(folder: Path) -> Builder:
     (method.md, open point 20).
     """
 
-    def build(context: BuildContext) -> Operators:
+    def read(context: BuildContext) -> Operators:
         file = folder / "operators.safetensors"
         operators, _ = load_operators(file)
         if operators.source != context.source.shape or operators.target != context.target:
@@ -28,4 +48,4 @@ def operators_of(folder: Path) -> Builder:
             )
         return operators
 
-    return build
+    return read

@@ -41,10 +41,10 @@ class Operators:
     source: LlamaShape
     target: LlamaShape
     radii: Radii = field(default_factory=Radii)
-    gamma: dict[str, Factor] = field(default_factory=dict)
+    gamma: Mapping[str, Factor] = field(default_factory=dict)
     hidden: Factor | None = None
-    attn: dict[int, Factor] = field(default_factory=dict)
-    ffn: dict[int, Factor] = field(default_factory=dict)
+    attn: Mapping[int, Factor] = field(default_factory=dict)
+    ffn: Mapping[int, Factor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes = {name: factor.shape for name, factor in self.named_factors()}
@@ -94,6 +94,8 @@ class Operators:
         """
         if axis is Axis.HIDDEN and self.hidden is not None:
             return AxisMap(self.hidden, self.radii.hidden)
+        if layer is None:
+            return None
         if axis is Axis.FFN and layer in self.ffn:
             return AxisMap(self.ffn[layer], self.radii.ffn)
         if axis in (Axis.KEY_VALUE, Axis.QUERY) and layer in self.attn:
