@@ -35,7 +35,7 @@ def peak():
 
 config, run, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 project = load_project("paper", config)
-source, target = project.source_shape(), project.target_shape(run)
+source, target = project.source_shape(), project.run(run).target_shape
 drawn = random.Random(0)
 keep = lambda large, small: sorted(drawn.sample(range(large), small))
 layers = range(source.num_hidden_layers)
@@ -66,7 +66,7 @@ def test_a_selection_at_the_paper_sizes_is_small_and_quick(tmp_path, run):
     assert figures["memory"] < 100e6
     assert figures["seconds"] < 20
     metadata = read_metadata(file)
-    assert metadata.target == load_project("paper", CONFIG).target_shape(run)
+    assert metadata.target == load_project("paper", CONFIG).run(run).target_shape
     assert (metadata.source.hidden_size, metadata.target.hidden_size) == (4096, 2560)
     operators, _ = load_operators(file)
     assert operators.ffn[31].shape == (6912, 11008)
