@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from urllib.parse import unquote, urlsplit
 
+from ruamel.yaml import YAML
+
 LARGE = 2000  # bytes; larger files are kept as a real hub keeps large ones, by sha256
 
 CUT, STALL = 0, -1
@@ -90,6 +92,16 @@ def etag_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest() if len(content) > LARGE else blob_of(content)
 
 
+def large_file(content: bytes) -> dict[str, object]:
+    return {"oid": etag_of(content), "size": len(content), "pointerSize": 130}
+
+
+def readme(files: Files) -> str:
+    """The README of a repository if it has a front matter, else nothing."""
+    text = files.get("README.md", b"").decode()
+    return text if text.startswith("---") else ""
+
+
 @contextmanager
 def serving() -> Iterator[Hub]:
     """A hub that answers as long as the block lasts."""
@@ -116,6 +128,8 @@ def serving() -> Iterator[Hub]:
                 r"/api/((?:datasets|models)/[^/]+/[^/]+)/revision/(.+)", path
             ):
                 self.describe(found[1], found[2])
+            elif found := re.fullmatch(r"/api/((?:datasets|models)/[^/]+/[^/]+)/tree/(.+)", path):
+                self.list_files(found[1], found[2])
             elif found := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/(.+)", path):
                 repository = f"{found[1] or 'models/'}{found[2]}"
                 self.give(repository, found[3], fault.status if fault else None)
@@ -126,27 +140,25 @@ def serving() -> Iterator[Hub]:
             files = self.find(repository, revision)
             if files is None:
                 return
-            siblings = [
-                {
-                    "rfilename": name,
-                    "size": len(content),
-                    "blobId": blob_of(content),
-                    **(
-                        {
-                            "lfs": {
-                                "sha256": etag_of(content),
-                                "size": len(content),
-                                "pointerSize": 130,
-                            }
-                        }
-                        if len(content) > LARGE
-                        else {}
-                    ),
-                }
+            card = YAML(typ="safe").load(text.split("---")[1]) if (text := readme(files)) else None
+            body = {
+                "id": repository.partition("/")[2],
+                "sha": commit_of(files),
+                "siblings": [{"rfilename": name} for name in files],
+                "tags": [],
+                "cardData": card,
+            }
+            self.send(200, json.dumps(body).encode(), {})
+
+        def list_files(self, repository: str, revision: str) -> None:
+            files = self.find(repository, revision)
+            if files is None:
+                return
+            body = [
+                {"type": "file", "path": name, "size": len(content), "oid": blob_of(content)}
+                | ({"lfs": large_file(content)} if len(content) > LARGE else {})
                 for name, content in files.items()
             ]
-            name = repository.partition("/")[2]
-            body = {"id": name, "sha": commit_of(files), "siblings": siblings, "tags": []}
             self.send(200, json.dumps(body).encode(), {})
 
         def give(self, repository: str, rest: str, broken: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from lemon.data.fetch.archive import ZipFiles
+from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import LockedAsset
 from lemon.provenance import file_digest
 
@@ -26,11 +26,11 @@ BOOLQ_DOC = {
 LAMBADA_DOC = {"id": 3, "query": "The fox met the owl, and the owl met the", "choices": ["fox"]}
 
 
-def archive(path: Path, files: dict[str, bytes]) -> ZipFiles:
+def archive(path: Path, files: dict[str, bytes]) -> AssetFiles:
     with zipfile.ZipFile(path, "w") as file:
         for name, content in files.items():
             file.writestr(name, content)
-    return ZipFiles(path)
+    return AssetFiles(path)
 
 
 def locked(path: Path, members: tuple[str, ...] = ()) -> LockedAsset:

@@ -58,7 +58,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with serving() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.url)
         NoWait.waits.clear()
-        for module in ("lemon.data.fetch.hub_patience", "huggingface_hub.utils._http"):
+        for module in ("lemon.data.fetch.hub_retry", "huggingface_hub.utils._http"):
             monkeypatch.setattr(f"{module}.time", NoWait)
         monkeypatch.setattr("huggingface_hub.file_download.time", NoWait)
         add_declared(served, "sciq")

@@ -21,7 +21,7 @@ from lemon.checkpoint import WEIGHTS, Checkpoint
 from lemon.configuration.load import load_project
 from lemon.configuration.paper import FigureSpec
 from lemon.data.fetch.assets import LockedAsset, read_lock, write_lock
-from lemon.data.mirror.manifest import MirroredRows, MirrorManifest, Stamp, read_mirror
+from lemon.data.mirror.listing import MirroredRows, MirrorListing, Stamp, read_mirror
 from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.evaluation.outcomes import Outcome, UnfinishedOutcomes, read_outcomes
@@ -210,7 +210,7 @@ def test_lock_and_mirror_lists(tmp_path: Path) -> None:
     assert require_refused_or_harmless(lock, lambda: read_lock(lock), count=400)
     rows = MirroredRows("main", "0" * 40, {"c": {"test": ["a"]}}, {"a": Stamp(1, "0" * 64)})
     listed = tmp_path / "mirror.json"
-    MirrorManifest(rows={"owner/name": rows}).write(listed)
+    MirrorListing(rows={"owner/name": rows}).write(listed)
     assert require_refused_or_harmless(listed, lambda: read_mirror(tmp_path), count=400)
 
 

@@ -17,7 +17,7 @@ from lemon.errors import BadInput, WorkFailed
 def hub(monkeypatch) -> Iterator[Hub]:
     with serving() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.url)
-        monkeypatch.setattr("lemon.data.fetch.hub_patience.WAITS", (0.0,))
+        monkeypatch.setattr("lemon.data.fetch.hub_retry.WAITS", (0.0,))
         served.add("models/owner/name", {"config.json": b"{}", "x.bin": b"not taken"})
         yield served
 

@@ -18,10 +18,10 @@ from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
 from lemon.data.fetch.assets import LockedAsset, open_asset, read_lock, write_lock
 from lemon.data.mirror.check_rows import check_rows
-from lemon.data.mirror.manifest import (
+from lemon.data.mirror.listing import (
     MirroredAsset,
     MirroredRows,
-    MirrorManifest,
+    MirrorListing,
     Stamp,
     read_mirror,
 )
@@ -151,7 +151,7 @@ def test_the_list_of_a_mirror(tmp_path: Path, seal: bool) -> None:
     locked = LockedAsset("hub", "o/n", "0" * 40, "0" * 64, 9, "hub/a", ("*",), "CC0")
     stamp = {"a": Stamp(1, "0" * 64)}
     rows = MirroredRows("main", "0" * 40, {"c": {"test": ["a"]}}, stamp)
-    manifest = MirrorManifest({"o/n": rows}, {"x": MirroredAsset(locked, stamp)}, {"o/n@main": "0"})
+    manifest = MirrorListing({"o/n": rows}, {"x": MirroredAsset(locked, stamp)}, {"o/n@main": "0"})
     manifest.write(tmp_path / "mirror.json")
     require_refusals(tmp_path / "mirror.json", lambda: read_mirror(tmp_path), seal=seal)
 

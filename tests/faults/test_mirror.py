@@ -24,10 +24,10 @@ from hub_world import (
     mirror,
     visible,
 )
-from loopback_hub import CUT, STALL, Hub
+from loopback_hub import CUT, STALL, Hub, large_file
 
 from lemon.data.fetch.assets import open_asset, read_lock
-from lemon.data.fetch.hub_patience import WAITS
+from lemon.data.fetch.hub_retry import WAITS
 from lemon.data.mirror.check_rows import check_rows
 from lemon.errors import BadInput, WorkFailed
 
@@ -49,7 +49,7 @@ def test_a_mirror_holds_what_is_needed_and_says_where_from(hub: Hub, tmp_path: P
             "mirror.json",
         ]
     )
-    assert not list(tmp_path.rglob(".download"))
+    assert not list(tmp_path.rglob(".cache"))
     assert content["rows"]["EleutherAI/logiqa"]["revision"] == CONVERTED
     assert content["rows"]["allenai/sciq"]["revision"] == "main"
     for repository, entry in content["rows"].items():
@@ -150,7 +150,7 @@ def test_files_that_stay_out_of_reach_give_one_message(hub: Hub, tmp_path: Path)
 
 def test_nobody_at_the_address_gives_one_message(hub: Hub, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(WorkFailed, match=r"can't be had from http://127\.0\.0\.1:9 \(ConnectError"):
+    with pytest.raises(WorkFailed, match=r"from http://127\.0\.0\.1:9 \(ConnectError"):
         mirror(tmp_path, "sciq")
 
 
@@ -179,8 +179,8 @@ def test_a_connection_that_is_always_cut_leaves_nothing_half_written(
 def test_a_file_with_another_hash_than_the_hub_states_is_discarded(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loopback_hub.blob_of", lambda content: "0" * 40)
-    with pytest.raises(WorkFailed, match=r"README\.md arrived damaged"):
+    monkeypatch.setattr("loopback_hub.large_file", lambda content: large_file(b"?" + content[1:]))
+    with pytest.raises(WorkFailed, match=r"test-00000-of-00001\.parquet arrived damaged"):
         mirror(tmp_path, "sciq", assets=False)
     assert visible(tmp_path) == []
 

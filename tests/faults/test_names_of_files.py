@@ -16,7 +16,7 @@ from manifests import seal_again
 from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint
 from lemon.configuration.load import load_project
 from lemon.configuration.preset import DomainSettings
-from lemon.data.fetch.archive import FolderFiles
+from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import (
     LockedAsset,
     fetch,
@@ -26,14 +26,14 @@ from lemon.data.fetch.assets import (
     write_lock,
 )
 from lemon.data.mirror.check_rows import check_rows
-from lemon.data.mirror.make import make_mirror
-from lemon.data.mirror.manifest import (
+from lemon.data.mirror.listing import (
     UNFINISHED,
     MirroredAsset,
     MirroredRows,
-    MirrorManifest,
+    MirrorListing,
     Stamp,
 )
+from lemon.data.mirror.make import make_mirror
 from lemon.data.mirror.use import fetch_from_mirror
 from lemon.data.text.domains import prepare_text
 from lemon.data.text.packing import PackedText
@@ -89,16 +89,16 @@ def test_a_link_that_leaves_is_refused_and_one_that_stays_is_taken(tmp_path: Pat
 STAMP = Stamp(1, "0" * 64)
 
 
-def mirror_of(name: str) -> dict[str, MirrorManifest]:
+def mirror_of(name: str) -> dict[str, MirrorListing]:
     """Lists of a mirror, each with the name in another place of it."""
 
-    def rows(repository: str = "o/n", file: str = "a", named: str = "a") -> MirrorManifest:
+    def rows(repository: str = "o/n", file: str = "a", named: str = "a") -> MirrorListing:
         entry = MirroredRows("main", "0" * 40, {"c": {"test": [named]}}, {file: STAMP})
-        return MirrorManifest(rows={repository: entry})
+        return MirrorListing(rows={repository: entry})
 
-    def asset(path: str = "a", file: str = "a") -> MirrorManifest:
+    def asset(path: str = "a", file: str = "a") -> MirrorListing:
         locked = LockedAsset("hub", "owner/small", "0" * 40, "0" * 64, 1, path, ("*",), "CC0")
-        return MirrorManifest(assets={"model": MirroredAsset(locked, {file: STAMP})})
+        return MirrorListing(assets={"model": MirroredAsset(locked, {file: STAMP})})
 
     return {
         "data set": rows(repository=name),
@@ -134,7 +134,7 @@ def test_a_lock_file_names_nothing_outside_of_the_cache(name: str, tmp_path: Pat
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "a.txt").write_text("secret")
-    digest = snapshot_digest(FolderFiles(outside, ("*.txt",)))
+    digest = snapshot_digest(AssetFiles(outside, ("*.txt",)))
     entry = LockedAsset("hub", "owner/name", "1", digest, 6, name, ("*.txt",), "CC0")
     write_lock(tmp_path / "lock.json", {"texts": entry})
     with pytest.raises(BadInput, match=REFUSED):
@@ -191,7 +191,7 @@ def test_a_domain_of_text_names_nothing_outside(
     texts.mkdir(parents=True)
     for number in range(40):
         (texts / f"{number}.txt").write_text(f"The fox of {number} ran. " * 50)
-    digest = snapshot_digest(FolderFiles(texts))
+    digest = snapshot_digest(AssetFiles(texts))
     lock = {"texts": LockedAsset("hub", "o/n", "1", digest, 1, "texts", ("*.txt",), "CC0")}
     settings = load_project("smoke", CONFIG).preset.text
     domain = {"reader": "text_files", "asset": "texts", "weight": 1.0}

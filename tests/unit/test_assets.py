@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lemon.data.fetch.archive import FolderFiles, ZipFiles
+from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import LockedAsset, default_cache, open_asset, read_lock, write_lock
 from lemon.errors import BadInput
 
@@ -52,7 +52,7 @@ def test_a_folder_lists_its_files_without_the_hidden_ones(tmp_path):
     for name in ("b.json", "a/model.json", ".cache/c.json", "a/notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    files = FolderFiles(tmp_path, ("*.json",))
+    files = AssetFiles(tmp_path, ("*.json",))
     assert files.names() == ["a/model.json", "b.json"]
     assert files.read("b.json") == b"b.json"
     with pytest.raises(BadInput, match=r"holds no c\.json"):
@@ -88,13 +88,13 @@ def test_a_damaged_member_is_refused_when_it_is_read(cached):
     archive = cache / lock["texts"].path
     archive.write_bytes(archive.read_bytes().replace(b"first", b"First"))
     with pytest.raises(BadInput, match=r"texts/one\.txt is damaged"):
-        ZipFiles(archive).read("texts/one.txt")
+        AssetFiles(archive).read("texts/one.txt")
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "texts.whl").write_bytes(b"<html>not found</html>")
     with pytest.raises(BadInput, match="not a readable archive"):
-        ZipFiles(tmp_path / "texts.whl")
+        AssetFiles(tmp_path / "texts.whl")
 
 
 def test_a_lock_file_is_read_back_as_it_was(cached, tmp_path):

