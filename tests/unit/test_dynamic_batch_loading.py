@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from roundoff import FLOAT64
 
-from lemon.data.text.dynamic_batch_loading import DynamicBatchLoader, DynamicOrder, updated_weights
-from lemon.data.text.packing import BLOCK, SequenceOrder
+from lemon.data.text.dynamic_batch_loading import DynamicBatchLoader, updated_weights
+from lemon.data.text.order import BLOCK, SequenceOrder
 from lemon.errors import BadInput
 
 DOMAINS = ("a", "b", "c")
@@ -24,6 +24,11 @@ LOSSES = {"a": 2.0 + math.log(2), "b": 1.0, "c": 3.0 - math.log(2)}
 positive = st.floats(1e-3, 1e3)
 mixtures = st.fixed_dictionaries({domain: positive for domain in DOMAINS})
 nats = st.fixed_dictionaries({domain: st.floats(0.0, 30.0) for domain in DOMAINS})
+
+
+def loader(weights=WEIGHTS, seed=0, counts=COUNTS, **changes) -> DynamicBatchLoader:
+    rule = {"references": REFERENCES, "clip": True, "smoothing": 1e-4, **changes}
+    return DynamicBatchLoader(counts, weights, seed, **rule)
 
 
 def test_with_clipping_only_domains_above_their_reference_move():
@@ -115,7 +120,7 @@ def test_what_gives_no_mixture_is_refused_by_name(changes, message):
 @settings(max_examples=20)
 @given(st.integers(0, 2**32), mixtures, st.lists(st.integers(0, 2 * BLOCK), max_size=4))
 def test_with_constant_weights_the_rows_are_those_of_the_sequence_order(seed, weights, counts):
-    dynamic = DynamicOrder(COUNTS, weights, seed)
+    dynamic = loader(weights, seed)
     rows = [row for count in counts for row in dynamic.take(count)]
     dynamic.reweigh(weights)  # to the same weights
     rows += dynamic.take(BLOCK + 5)
@@ -124,14 +129,14 @@ def test_with_constant_weights_the_rows_are_those_of_the_sequence_order(seed, we
 
 
 def test_the_rows_drawn_are_counted_by_domain():
-    order = DynamicOrder(COUNTS, WEIGHTS, seed=1)
+    order = loader(WEIGHTS, 1)
     rows = order.take(100)
     assert order.drawn == {d: sum(domain == d for domain, _ in rows) for d in DOMAINS}
     assert sum(order.drawn.values()) == 100
 
 
 def test_after_a_change_the_shares_follow_the_new_weights():
-    order = DynamicOrder(COUNTS, WEIGHTS, seed=5)
+    order = loader(WEIGHTS, 5)
     order.take(3000)
     before = order.drawn
     order.reweigh({"a": 1.0, "b": 1.0, "c": 6.0})
@@ -144,7 +149,7 @@ def test_after_a_change_the_shares_follow_the_new_weights():
 
 
 def test_a_change_in_the_middle_of_an_epoch_repeats_and_skips_no_row():
-    order = DynamicOrder(COUNTS, WEIGHTS, seed=3)
+    order = loader(WEIGHTS, 3)
     rows: dict[str, list[int]] = {domain: [] for domain in DOMAINS}
     for step in range(60):
         order.reweigh({"a": 1.0, "b": 1.0 + step % 7, "c": 0.2})
@@ -154,11 +159,6 @@ def test_a_change_in_the_middle_of_an_epoch_repeats_and_skips_no_row():
         assert len(rows[domain]) > 2 * count
         for start in range(0, len(rows[domain]) - count + 1, count):
             assert sorted(rows[domain][start : start + count]) == list(range(count))
-
-
-def loader(weights=WEIGHTS, seed=0, **changes) -> DynamicBatchLoader:
-    rule = {"references": REFERENCES, "clip": True, "smoothing": 1e-4, **changes}
-    return DynamicBatchLoader(COUNTS, weights, seed, **rule)
 
 
 @pytest.mark.parametrize("clip", [True, False])
@@ -219,18 +219,18 @@ def test_a_state_of_other_domains_is_refused_and_changes_nothing():
 
 def test_a_domain_without_text_is_refused():
     with pytest.raises(BadInput, match="domain b: no training sequences"):
-        DynamicOrder({"a": 3, "b": 0}, {"a": 1.0, "b": 1.0}, seed=0)
+        loader({"a": 1.0, "b": 1.0}, counts={"a": 3, "b": 0})
 
 
 @pytest.mark.parametrize("weight", [0.0, -0.1, math.nan, math.inf])
 def test_a_weight_that_is_no_share_is_refused_and_the_old_ones_stay(weight):
     with pytest.raises(BadInput, match=f"domain c: its weight is {weight}"):
-        DynamicOrder(COUNTS, {**WEIGHTS, "c": weight}, seed=0)
-    order = DynamicOrder(COUNTS, WEIGHTS, seed=0)
+        loader({**WEIGHTS, "c": weight}, 0)
+    order = loader(WEIGHTS, 0)
     with pytest.raises(BadInput, match=f"domain c: its weight is {weight}"):
         order.reweigh({**WEIGHTS, "c": weight})
     assert order.weights == pytest.approx(WEIGHTS)
-    assert order.take(50) == DynamicOrder(COUNTS, WEIGHTS, seed=0).take(50)
+    assert order.take(50) == loader(WEIGHTS, 0).take(50)
 
 
 def test_references_of_other_domains_are_refused_before_the_first_step():

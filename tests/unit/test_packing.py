@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from manifests import seal_again
 from packed_text import write_packed_text
 
+from lemon.data.text.order import SequenceOrder, keyed_permutation
 from lemon.data.text.packing import (
     FORMAT,
     PackedText,
-    SequenceOrder,
-    keyed_permutation,
     pack,
     token_dtype,
     training_batch,

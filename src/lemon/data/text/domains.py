@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from lemon.configuration.preset import DomainSettings, TextSettings
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_documents
+from lemon.data.text.order import keyed_permutation
 from lemon.data.text.packing import (
     FORMAT,
     PackedDomain,
     PackedSplit,
-    keyed_permutation,
     pack,
     token_dtype,
     write_rows,

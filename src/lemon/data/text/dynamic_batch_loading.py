@@ -16,13 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from lemon.data.text.packing import (
-    BLOCK,
-    RowEpochs,
-    mixture_shares,
-    place_uniforms,
-    require_domains,
-)
+from lemon.data.text.order import BLOCK, RandomRows, mixture_shares, require_domains
 from lemon.errors import BadInput
 
 
@@ -69,22 +63,29 @@ def updated_weights(
 
 
 class OrderState(TypedDict):
-    """Where a dynamic order stands, in plain values; the seed and the text are the run's."""
+    """What a checkpoint keeps of an order, in plain values; seed and text are the run's."""
 
     drawn: dict[str, int]  # rows by domain
     weights: dict[str, float]  # as they were last given
 
 
-class DynamicOrder:
-    """Which row comes next in the endless training order, while the mixture changes.
+class DynamicBatchLoader(RandomRows):
+    """Which row comes next in the endless training order, while the mixture follows the losses.
 
-    Place by place it draws on the same random numbers as `SequenceOrder` in `packing`, and gives
-    the same rows for as long as the weights stay. What comes next depends on the seed, the
-    rows drawn from each domain and the weights alone, so a resumed run goes on exactly.
+    Place by place it draws on the same random numbers as `SequenceOrder`, and gives the same rows
+    for as long as the weights stay. What comes next depends on the seed, the rows drawn from each
+    domain and the weights alone, so a resumed run continues exactly.
     """
 
     def __init__(
-        self, num_sequences: Mapping[str, int], weights: Mapping[str, float], seed: int
+        self,
+        num_sequences: Mapping[str, int],
+        weights: Mapping[str, float],
+        seed: int,
+        *,
+        references: Mapping[str, float],
+        clip: bool,
+        smoothing: float,
     ) -> None:
         """Start the order.
 
@@ -92,15 +93,21 @@ class DynamicOrder:
             num_sequences: training rows by domain.
             weights: share of the places by domain at the start, up to a common factor.
             seed: of the order.
+            references, clip, smoothing: of the updates, see `updated_weights`.
 
         Raises:
-            BadInput: a domain has no rows, or no positive and finite weight.
+            BadInput: a domain has no rows, no positive and finite weight or no reference, or the
+                smoothing is no share.
         """
-        self.domains = list(num_sequences)
-        self._epochs = RowEpochs(num_sequences, seed)
-        self._uniforms = lru_cache(maxsize=1)(partial(place_uniforms, seed))
+        super().__init__(num_sequences, seed)
+        self._block_uniforms = lru_cache(maxsize=1)(self.uniforms)
         self._drawn = dict.fromkeys(self.domains, 0)
+        self._rule = partial(
+            updated_weights, references=dict(references), clip=clip, smoothing=smoothing
+        )
         self.reweigh(weights)
+        # An idle update, so that bad references are refused here and not after the first steps.
+        self._rule(self.weights, dict.fromkeys(self.domains, 0.0))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -111,6 +118,14 @@ class DynamicOrder:
     def drawn(self) -> dict[str, int]:
         """Rows drawn so far by domain: the mixture that was loaded in fact."""
         return dict(self._drawn)
+
+    def update(self, losses: Mapping[str, float]) -> None:
+        """Change the mixture by the held-out losses in nats by domain.
+
+        Raises:
+            BadInput: a loss is missing or not finite; the old weights stay.
+        """
+        self.reweigh(self._rule(self.weights, losses))
 
     def reweigh(self, weights: Mapping[str, float]) -> None:
         """Deal the places from here on by these weights, given up to a common factor.
@@ -127,12 +142,20 @@ class DynamicOrder:
         first = sum(self._drawn.values())
         return [self._next(place) for place in range(first, first + count)]
 
+    def _next(self, place: int) -> tuple[str, int]:
+        block, offset = divmod(place, BLOCK)
+        uniform = self._block_uniforms(block)[offset]
+        domain = self.domains[int(np.searchsorted(self._bounds, uniform, side="right"))]
+        row = self.row(domain, self._drawn[domain])
+        self._drawn[domain] += 1
+        return domain, row
+
     def state(self) -> OrderState:
         """What a checkpoint keeps."""
         return {"drawn": self.drawn, "weights": dict(self._given)}
 
     def load_state(self, state: OrderState) -> None:
-        """Go on from where `state` was taken, under the same seed and text.
+        """Continue from where `state` was taken, under the same seed and text.
 
         Raises:
             BadInput: the state is of other domains; nothing changes.
@@ -141,53 +164,6 @@ class DynamicOrder:
         # The weights as given, not the shares: to normalise twice may move the last bit.
         self.reweigh(state["weights"])
         self._drawn = {domain: state["drawn"][domain] for domain in self.domains}
-
-    def _next(self, place: int) -> tuple[str, int]:
-        block, offset = divmod(place, BLOCK)
-        uniform = self._uniforms(block)[offset]
-        domain = self.domains[int(np.searchsorted(self._bounds, uniform, side="right"))]
-        row = self._epochs.row(domain, self._drawn[domain])
-        self._drawn[domain] += 1
-        return domain, row
-
-
-class DynamicBatchLoader(DynamicOrder):
-    """A dynamic order that is reweighed from held-out losses."""
-
-    def __init__(
-        self,
-        num_sequences: Mapping[str, int],
-        weights: Mapping[str, float],
-        seed: int,
-        *,
-        references: Mapping[str, float],
-        clip: bool,
-        smoothing: float,
-    ) -> None:
-        """Start the order; see `DynamicOrder`, and `updated_weights` for the last three.
-
-        Raises:
-            BadInput: as both.
-        """
-        super().__init__(num_sequences, weights, seed)
-        self.references = dict(references)
-        self.clip = clip
-        self.smoothing = smoothing
-        # An idle update, so that bad references are refused here and not after the first steps.
-        self._updated(dict.fromkeys(self.domains, 0.0))
-
-    def update(self, losses: Mapping[str, float]) -> None:
-        """Reweigh the order from the held-out losses in nats by domain.
-
-        Raises:
-            BadInput: a loss is missing or not finite; the old weights stay.
-        """
-        self.reweigh(self._updated(losses))
-
-    def _updated(self, losses: Mapping[str, float]) -> dict[str, float]:
-        return updated_weights(
-            self.weights, losses, self.references, clip=self.clip, smoothing=self.smoothing
-        )
 
 
 def _nats(what: str, values: Mapping[str, float], domains: Sequence[str]) -> NDArray[np.float64]:

@@ -1,11 +1,9 @@
-"""Token rows of one length: packed, stored as memory maps, and visited in a fixed order."""
+"""Token rows of one length: packed, stored as raw arrays, and opened as memory maps."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
+from lemon.data.text.order import SequenceOrder, Tokens
 from lemon.errors import BadInput
 from lemon.files.json_file import Absent, checked
 from lemon.files.manifest import MANIFEST, read_manifest, require_digest
@@ -23,8 +22,6 @@ from lemon.files.storage import inside
 FORMAT = 1
 PREPARE = "run `lemon prepare text` again"
 SPLITS = ("train", "heldout")
-BLOCK = 4096  # places of the training order dealt at once
-Tokens = NDArray[np.int64]
 
 
 class PackedSplit(TypedDict):
@@ -81,23 +78,6 @@ def write_rows(path: Path, rows: NDArray[Any], dtype: np.dtype[Any]) -> None:
     """Write rows as a raw little-endian array."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(rows.astype(dtype.newbyteorder("<")).tobytes())  # tofile hides a full disk
-
-
-def keyed_words(count: int, *key: object) -> NDArray[np.uint64]:
-    """`count` random 64-bit words that depend on `key` alone, on every platform and version."""
-    words = np.frombuffer(sha256("/".join(map(str, key)).encode()).digest()[:16], dtype="<u8")
-    return np.random.Philox(key=words.astype(np.uint64)).random_raw(count)
-
-
-def keyed_uniform(count: int, *key: object) -> NDArray[np.float64]:
-    """`count` random numbers in [0, 1) that depend on `key` alone."""
-    words = keyed_words(count, *key) >> np.uint64(11)
-    return words.astype(np.float64) * 2.0**-53
-
-
-def keyed_permutation(count: int, *key: object) -> Tokens:
-    """A permutation of range(count) that depends on `key` alone."""
-    return np.argsort(keyed_words(count, *key), kind="stable")
 
 
 class PackedText:
@@ -168,117 +148,6 @@ class PackedText:
     def sequence(self, split: str, domain: str, row: int) -> Tokens:
         """One row: int64 [sequence_length + 1]."""
         return self._rows[split, domain][row].astype(np.int64)
-
-
-class RowEpochs:
-    """The training rows of every domain: epoch follows epoch, each a fresh permutation of all."""
-
-    def __init__(self, num_sequences: Mapping[str, int], seed: int) -> None:
-        """Fix the epochs.
-
-        Raises:
-            BadInput: a domain has no rows.
-        """
-        for domain, count in num_sequences.items():
-            if count < 1:
-                raise BadInput(f"domain {domain}: no training sequences")
-        self.num_sequences = dict(num_sequences)
-        self.seed = seed
-        self._permutation = lru_cache(maxsize=4 * len(self.num_sequences))(self._permute)
-
-    def row(self, domain: str, rank: int) -> int:
-        """The row that a domain gives when `rank` of its rows, repeats included, went before."""
-        epoch, step = divmod(rank, self.num_sequences[domain])
-        return int(self._permutation(domain, epoch)[step])
-
-    def _permute(self, domain: str, epoch: int) -> Tokens:
-        """The rows of a domain in the order of an epoch."""
-        return keyed_permutation(self.num_sequences[domain], "epoch", self.seed, domain, epoch)
-
-
-def place_uniforms(seed: int, block: int) -> NDArray[np.float64]:
-    """What deals the places of a block to domains: uniform in [0, 1), [BLOCK]."""
-    words = keyed_words(BLOCK, "domain", seed, block)
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def require_domains(what: str, values: Mapping[str, object], domains: Sequence[str]) -> None:
-    """Refuse values that are not one a domain.
-
-    Raises:
-        BadInput: a domain has no value, or a value has no domain; the message begins with `what`.
-    """
-    for domain in domains:
-        if domain not in values:
-            raise BadInput(f"{what}: none for the domain {domain}; give every domain one")
-    for domain in values:
-        if domain not in domains:
-            known = ", ".join(domains)
-            raise BadInput(f"{what}: there is no domain {domain}; the domains are {known}")
-
-
-def mixture_shares(weights: Mapping[str, float], domains: Sequence[str]) -> NDArray[np.float64]:
-    """The weights of the domains as shares that sum to one, [num_domains].
-
-    Raises:
-        BadInput: a domain has no weight, or one that is not positive and finite.
-    """
-    require_domains("mixture weights", weights, domains)
-    for domain in domains:
-        if not (math.isfinite(weights[domain]) and weights[domain] > 0):
-            raise BadInput(
-                f"domain {domain}: its weight is {weights[domain]}; give it a positive number, or "
-                "leave the domain out of the mixture"
-            )
-    shares = np.array([weights[domain] for domain in domains], dtype=np.float64)
-    return shares / shares.sum()
-
-
-class SequenceOrder:
-    """Which row comes at which place of the endless training order.
-
-    A pure function of (seed, place): the same after a resume, on any number of workers, and for
-    every run that sees the same text. Places are dealt to domains at random by weight; inside a
-    domain, epoch follows epoch, each a fresh permutation of all rows.
-    """
-
-    def __init__(
-        self, num_sequences: Mapping[str, int], weights: Mapping[str, float], seed: int
-    ) -> None:
-        """Fix the order.
-
-        Args:
-            num_sequences: training rows by domain.
-            weights: share of the places by domain, up to a common factor.
-            seed: of the order.
-
-        Raises:
-            BadInput: a domain has no rows, or no positive and finite weight.
-        """
-        self.seed = seed
-        self.domains = list(num_sequences)
-        self._epochs = RowEpochs(num_sequences, seed)
-        self._bounds = np.cumsum(mixture_shares(weights, self.domains))[:-1]
-        # Places before each dealt block, by domain: a cache, grown as far as was asked for.
-        self._before = [np.zeros(len(self.domains), dtype=np.int64)]
-        self._dealt = lru_cache(maxsize=8)(self._deal)
-
-    def locate(self, index: int) -> tuple[str, int]:
-        """The (domain, row) at place `index`, counted from 0."""
-        block, offset = divmod(index, BLOCK)
-        while len(self._before) <= block:
-            dealt = self._dealt(len(self._before) - 1)
-            counts = np.bincount(dealt, minlength=len(self.domains))
-            self._before.append(self._before[-1] + counts)
-        dealt = self._dealt(block)
-        chosen = int(dealt[offset])
-        rank = int(self._before[block][chosen] + np.count_nonzero(dealt[:offset] == chosen))
-        domain = self.domains[chosen]
-        return domain, self._epochs.row(domain, rank)
-
-    def _deal(self, block: int) -> NDArray[np.int64]:
-        """The domains of the places of a block, [BLOCK]."""
-        return np.searchsorted(self._bounds, place_uniforms(self.seed, block), side="right")
 
 
 def training_batch(text: PackedText, order: SequenceOrder, first_index: int, count: int) -> Tokens:

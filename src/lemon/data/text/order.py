@@ -1,0 +1,148 @@
+"""The endless order in which a run reads training rows, as a function of (seed, place).
+
+Places are dealt to domains at random, by the weights of the mixture. Inside a domain, epoch follows
+epoch, each a fresh permutation of all its rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemon.errors import BadInput
+
+BLOCK = 4096  # places dealt at once
+Tokens = NDArray[np.int64]
+
+
+def keyed_words(count: int, *key: object) -> NDArray[np.uint64]:
+    """`count` random 64-bit words that depend on `key` alone, on every platform and version."""
+    words = np.frombuffer(sha256("/".join(map(str, key)).encode()).digest()[:16], dtype="<u8")
+    return np.random.Philox(key=words.astype(np.uint64)).random_raw(count)
+
+
+def keyed_uniform(count: int, *key: object) -> NDArray[np.float64]:
+    """`count` random numbers in [0, 1) that depend on `key` alone."""
+    words = keyed_words(count, *key) >> np.uint64(11)
+    return words.astype(np.float64) * 2.0**-53
+
+
+def keyed_permutation(count: int, *key: object) -> Tokens:
+    """A permutation of range(count) that depends on `key` alone."""
+    return np.argsort(keyed_words(count, *key), kind="stable")
+
+
+def require_domains(what: str, values: Mapping[str, object], domains: Sequence[str]) -> None:
+    """Refuse values that are not one a domain.
+
+    Raises:
+        BadInput: a domain has no value, or a value has no domain; the message begins with `what`.
+    """
+    for domain in domains:
+        if domain not in values:
+            raise BadInput(f"{what}: none for the domain {domain}; give every domain one")
+    for domain in values:
+        if domain not in domains:
+            known = ", ".join(domains)
+            raise BadInput(f"{what}: there is no domain {domain}; the domains are {known}")
+
+
+def mixture_shares(weights: Mapping[str, float], domains: Sequence[str]) -> NDArray[np.float64]:
+    """The weights of the domains as shares that sum to one, [num_domains].
+
+    Raises:
+        BadInput: a domain has no weight, or one that is not positive and finite.
+    """
+    require_domains("mixture weights", weights, domains)
+    for domain in domains:
+        if not (math.isfinite(weights[domain]) and weights[domain] > 0):
+            raise BadInput(
+                f"domain {domain}: its weight is {weights[domain]}; give it a positive number, or "
+                "leave the domain out of the mixture"
+            )
+    shares = np.array([weights[domain] for domain in domains], dtype=np.float64)
+    return shares / shares.sum()
+
+
+class RandomRows:
+    """What every order draws on: numbers that deal places to domains, and epochs of each domain."""
+
+    def __init__(self, num_sequences: Mapping[str, int], seed: int) -> None:
+        """Fix the random numbers.
+
+        Args:
+            num_sequences: training rows by domain.
+            seed: of the order.
+
+        Raises:
+            BadInput: a domain has no rows.
+        """
+        for domain, count in num_sequences.items():
+            if count < 1:
+                raise BadInput(f"domain {domain}: no training sequences")
+        self.domains = list(num_sequences)
+        self._num_sequences = dict(num_sequences)
+        self._seed = seed
+        self._permutation = lru_cache(maxsize=4 * len(self.domains))(self._permute)
+
+    def uniforms(self, block: int) -> NDArray[np.float64]:
+        """What deals the places of a block to domains: uniform in [0, 1), [BLOCK]."""
+        return keyed_uniform(BLOCK, "domain", self._seed, block)
+
+    def row(self, domain: str, rank: int) -> int:
+        """The row that a domain gives when `rank` of its rows, repeats included, went before."""
+        epoch, step = divmod(rank, self._num_sequences[domain])
+        return int(self._permutation(domain, epoch)[step])
+
+    def _permute(self, domain: str, epoch: int) -> Tokens:
+        """The rows of a domain in the order of an epoch."""
+        return keyed_permutation(self._num_sequences[domain], "epoch", self._seed, domain, epoch)
+
+
+class SequenceOrder(RandomRows):
+    """Which row comes at which place, with a fixed mixture.
+
+    A pure function of (seed, place): the same after a resume, on any number of workers, and for
+    every run that sees the same text.
+    """
+
+    def __init__(
+        self, num_sequences: Mapping[str, int], weights: Mapping[str, float], seed: int
+    ) -> None:
+        """Fix the order.
+
+        Args:
+            num_sequences: training rows by domain.
+            weights: share of the places by domain, up to a common factor.
+            seed: of the order.
+
+        Raises:
+            BadInput: a domain has no rows, or no positive and finite weight.
+        """
+        super().__init__(num_sequences, seed)
+        self._bounds = np.cumsum(mixture_shares(weights, self.domains))[:-1]
+        # Places before each dealt block, by domain: a cache, grown as far as was asked for.
+        self._before = [np.zeros(len(self.domains), dtype=np.int64)]
+        self._dealt = lru_cache(maxsize=8)(self._deal)
+
+    def locate(self, index: int) -> tuple[str, int]:
+        """The (domain, row) at place `index`, counted from 0."""
+        block, offset = divmod(index, BLOCK)
+        while len(self._before) <= block:
+            dealt = self._dealt(len(self._before) - 1)
+            counts = np.bincount(dealt, minlength=len(self.domains))
+            self._before.append(self._before[-1] + counts)
+        dealt = self._dealt(block)
+        chosen = int(dealt[offset])
+        rank = int(self._before[block][chosen] + np.count_nonzero(dealt[:offset] == chosen))
+        domain = self.domains[chosen]
+        return domain, self.row(domain, rank)
+
+    def _deal(self, block: int) -> NDArray[np.int64]:
+        """The domains of the places of a block, [BLOCK]."""
+        return np.searchsorted(self._bounds, self.uniforms(block), side="right")
