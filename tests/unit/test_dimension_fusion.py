@@ -14,7 +14,8 @@ from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.student import FusedStudent, Teacher
-from lemon.methods.build import BUILDERS, BuildContext
+from lemon.methods.build import builder_of
+from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense
 from lemon.operators.fuse import fuse_tensors
@@ -109,7 +110,7 @@ def test_the_teacher_in_channel_order_is_the_model(source):
 
 
 def test_tying_halves_the_attention_factor_and_keeps_a_cut(source):
-    cut = BUILDERS["cut"](BuildContext(source, widths(source), Radii(8, 2, 8)))
+    cut = builder_of("cut")(BuildContext(source, widths(source), Radii(8, 2, 8)))
     fusion = DimensionFusion(cut, CPU, tied=True)
     full = cut.attn[0].shape
     assert fusion.attn["0"].shape == (full[0] // 2, full[1] // 2)

@@ -101,18 +101,11 @@ def folder(name):
     return lambda wildcards, input: os.path.dirname(input[name])
 
 
-# By method: the manifest of a model that is taken as it is.
-GIVEN_MODELS = {
-    "source": "<data>/source/manifest.json",
-    "second-size": "<data>/second-size/manifest.json",
-}
-
-
 def model_manifest(run):
     """The manifest of the model of a run: a given one as prepared, or what was fused."""
-    return GIVEN_MODELS.get(
-        PROJECT.runs[run].row.method, f"<runs>/{run}/model/manifest.json"
-    )
+    prepared = PROJECT.run(run).method.prepared
+    folder = f"<data>/{prepared}" if prepared else f"<runs>/{run}/model"
+    return f"{folder}/manifest.json"
 
 
 def source_manifest(wildcards):

@@ -1,26 +1,22 @@
-"""The registry of methods: each builds operators, and each is one file.
-
-A new method is a new file with a `build(context) -> Operators`, a line in `BUILDERS` and its row
-in `lemon.configuration.methods.METHODS`.
-"""
+"""Build the operators of a run, by its method or from an earlier run, and write its folder."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
+from lemon.configuration.methods import METHODS
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.files.ownership import owner_of_run
 from lemon.files.storage import atomic_folder, write_yaml
-from lemon.methods import average, cut, random
 from lemon.methods.context import BuildContext, Builder
 from lemon.methods.permutation import leading_permutation, truncation
-from lemon.methods.start import build as build_start
 from lemon.methods.start import operators_of
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
@@ -32,16 +28,6 @@ if TYPE_CHECKING:
 
     from lemon.configuration.project import Project
 
-BUILDERS: dict[str, Builder] = {
-    "cut": cut.build,
-    "random": random.build,
-    "average": average.build,
-    "lemon": build_start,
-    "lemon-trained": build_start,
-    "tuned": build_start,
-    "shear-selection": build_start,
-}
-
 
 def start_operators(
     project: Project, run_id: str, source: Checkpoint, start: Path | None = None
@@ -50,7 +36,7 @@ def start_operators(
 
     Args:
         project: the configuration.
-        run_id: of a method in `BUILDERS`.
+        run_id: of a method that builds operators.
         source: the large model.
         start: folder of the run that this one starts from, where its start names one.
 
@@ -72,8 +58,8 @@ def start_operators(
             raise BadInput(message)
         context = replace(context, start=operators_of(start))
     elif run.row.start:
-        context = replace(context, start=_builder(run.row.start))
-    return _builder(run.row.method)(context)
+        context = replace(context, start=builder_of(run.row.start))
+    return builder_of(run.method.name)(context)
 
 
 def require_source(project: Project, run_id: str, source: Checkpoint) -> None:
@@ -113,7 +99,7 @@ def build(
         out / "operators.safetensors",
         operators,
         source_digest=fused.digest(),
-        method=run.row.method,
+        method=run.method.name,
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
     write_manifest(
@@ -172,9 +158,15 @@ def start_input(start: Path | None) -> dict[str, str]:
     return {} if start is None else {"start": file_digest(start / "operators.safetensors")}
 
 
-def _builder(method: str) -> Builder:
-    if method not in BUILDERS:
-        raise BadInput(
-            f"method {method!r} builds no operators; those that do: {', '.join(BUILDERS)}"
-        )
-    return BUILDERS[method]
+def builder_of(method: str) -> Builder:
+    """The `build` of the method's file.
+
+    Raises:
+        BadInput: it has none.
+    """
+    modules = {name: known.module for name, known in METHODS.items() if known.module}
+    if method not in modules:
+        known = ", ".join(modules)
+        raise BadInput(f"method {method!r} builds no operators; those that do: {known}")
+    builder: Builder = import_module(f"lemon.methods.{modules[method]}").build
+    return builder
