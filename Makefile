@@ -2,7 +2,7 @@
 # or later: the first target makes a virtual environment in .venv from requirements.lock.
 #
 #   make table3                 a table of the paper, or `all`; PRESET=smoke|laptop|gpu|paper
-#   make plan                   what would run, and what it costs, before anything starts
+#   make plan TABLE=table3      what is left to run, and what it costs; without TABLE, of them all
 #   make ui                     browse every run in MLflow
 #   make check                  style, types and the fast tests, while you work
 #   make test                   style, types and all tests
@@ -10,6 +10,7 @@
 #   make doctor                 is this machine able to run the preset?
 
 PRESET ?= laptop
+TABLE  ?=
 PYTHON ?= python3
 VENV   ?= .venv
 
@@ -19,6 +20,7 @@ endif
 
 # What a user gives is one word and no more: `value` keeps make from expanding it, `quote` the shell.
 override PRESET := $(value PRESET)
+override TABLE  := $(value TABLE)
 override CORES  := $(value CORES)
 override PYTHON := $(value PYTHON)
 override VENV   := $(value VENV)
@@ -41,8 +43,11 @@ MAKEFLAGS += --no-builtin-rules
 help:
 	@sed -n 's/^#   //p' Makefile
 
-plan doctor: environment
-	@$(RUN) lemon $@ --preset $(call quote,$(PRESET))
+plan: environment
+	@$(RUN) lemon plan --preset $(call quote,$(PRESET)) $(if $(TABLE),--table $(call quote,$(TABLE)))
+
+doctor: environment
+	@$(RUN) lemon doctor --preset $(call quote,$(PRESET))
 
 ui: environment
 	@$(RUN) lemon ui

@@ -1,4 +1,4 @@
-"""What a table will run and cost, before anything starts.
+"""What a table will run and cost, before anything starts: what is finished costs nothing.
 
 Only matrix products are counted; a step is taken to reach `EFFICIENCY` of the machine's rate, and
 jobs to follow one another. So the minutes are an order of magnitude, the counts are exact.
@@ -6,15 +6,19 @@ jobs to follow one another. So the minutes are an order of magnitude, the counts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
 
 from lemon.architecture import Axis, LlamaShape, tensor_specs
 from lemon.configuration.paper import TableSpec
+from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
-from lemon.configuration.tasks import ABLATION, TASKS
+from lemon.configuration.stages import stage_params
+from lemon.configuration.tasks import FOLDERS, TASKS
+from lemon.errors import BadInput
+from lemon.files.manifest import MANIFEST, read_manifest
 from lemon.machine import chosen_device, free_bytes, matmul_rate
 from lemon.radii import Radii
 
@@ -25,20 +29,21 @@ BYTES = {"bfloat16": 2, "float32": 4}
 
 @dataclass(frozen=True)
 class RunCost:
-    """What one run takes: jobs, optimiser steps, training tokens, floating-point operations."""
+    """What is left to do for a run: jobs, steps, training tokens, operations, bytes to write.
 
-    run_id: str
-    shape: LlamaShape
+    All are 0 where everything is finished.
+    """
+
+    run: PlannedRun
     jobs: int
     steps: int
     tokens: int
-    learning_flops: float
-    evaluation_flops: float
+    flops: float
+    written: int
 
     def seconds(self, rate: float) -> float:
         """Estimated time at this rate of matrix products, in FLOP/s."""
-        flops = self.learning_flops + self.evaluation_flops
-        return flops / (rate * EFFICIENCY) + self.jobs * JOB_SECONDS
+        return self.flops / (rate * EFFICIENCY) + self.jobs * JOB_SECONDS
 
 
 def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
@@ -50,30 +55,29 @@ def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
     return 2 * weights + 2 * shape.num_hidden_layers * sequence_length * query
 
 
-def learning_flops(project: Project, run_id: str) -> float:
+def learning_flops(project: Project, run: PlannedRun) -> float:
     """Floating-point operations of a run's learning: teacher, student, fusing, held-out losses.
 
     Under masks the student has the source's size; layers that are skipped once their gate is shut
     are counted all the same, since that depends on what is learned.
     """
-    method = project.run(run_id).method
-    source, target = project.fused_shape(run_id), project.target_shape(run_id)
-    text, settings = project.preset.text, project.learning(run_id)
-    steps, length = project.steps(run_id), text.sequence_length
+    method, settings, text = run.method, run.learning, project.preset.text
+    source, target, length = run.fused_shape, run.target_shape, text.sequence_length
     again = 1 if settings.recompute else 0
     student = forward_flops(source if method.prunes else target, length)
-    taught_by = project.source_shape() if project.taught_by_source(run_id) else source
+    taught_by = project.source_shape() if run.taught_by_source else source
     teacher = forward_flops(taught_by, length) if method.teaches else 0.0
     per_token = teacher + (3 + again) * student
-    fuse, learns = fusing_flops(source, target, project.radii(run_id)), method.learns_operators
-    mapped = learns or (project.changes_widths(run_id) and not method.prunes)
+    learns = method.learns_operators
+    mapped = learns or (run.changes_widths and not method.prunes)
     passes = (1 + again + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
     heldout = settings.heldout_sequences * len(text.domains) * length
-    evaluations = steps // settings.evaluate_every + 1
+    evaluations = run.steps // settings.evaluate_every + 1
     every = project.preset.pruning.loading.update_every
-    updates = steps // every + 1 if method.prunes and every else 0
-    return steps * (
+    updates = run.steps // every + 1 if method.prunes and every else 0
+    fuse = fusing_flops(source, target, run.radii)
+    return run.steps * (
         settings.batch_sequences * length * per_token + microbatches * passes * fuse
     ) + heldout * (evaluations * forward_flops(target, length) + updates * student)
 
@@ -99,13 +103,13 @@ def fusing_flops(source: LlamaShape, target: LlamaShape, radii: Radii) -> float:
     return total * source.num_hidden_layers
 
 
-def evaluation_flops(project: Project, run_id: str, suites: Sequence[str]) -> float:
-    """Floating-point operations of scoring a run on some suites, the held-out text included.
+def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[str]) -> float:
+    """Floating-point operations of scoring a model on some suites, the held-out text included.
 
     Examples before the questions count once where all questions share them, as they do unless
     they are drawn; MMLU has its own for each of 57 subjects.
     """
-    preset, shape = project.preset, project.target_shape(run_id)
+    preset = project.preset
     tokens = 0
     for suite in map(project.suite, suites):
         for task in suite.tasks:
@@ -119,81 +123,127 @@ def evaluation_flops(project: Project, run_id: str, suites: Sequence[str]) -> fl
     return tokens * forward_flops(shape, preset.text.sequence_length)
 
 
-def run_cost(project: Project, run_id: str, suites: Sequence[str] = (ABLATION,)) -> RunCost:
-    """The cost of one run from its start to its outcomes in these suites."""
-    method = project.run(run_id).method
-    steps = project.steps(run_id)
-    settings = project.learning(run_id)
+def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[RunCost]:
+    """What is left of the runs that some tables show, and of those that they start from.
+
+    Only manifests in `folder`/runs are looked at. Settings of learning that have changed since, in
+    a run or in one before it, make it be learned again.
+    """
+    shown = {run: _suites_of(project, tables, run) for t in tables for run in project.table_runs(t)}
+    runs = lineage(map(project.run, shown))
+    made = {run.id for run in runs if _is_made(project, run, folder)}
+    return [
+        _run_cost(
+            project,
+            run,
+            shown.get(run.id, []),
+            folder / "runs" / project.preset_name / run.id,
+            is_made=all(earlier.id in made for earlier in lineage([run])),
+        )
+        for run in runs
+    ]
+
+
+def _is_made(project: Project, run: PlannedRun, folder: Path) -> bool:
+    """Whether the operators of a run are there, learned with the settings of now."""
+    if not run.method.needs_target:
+        return True
+    try:
+        manifest = read_manifest(folder / "runs" / project.preset_name / run.id / MANIFEST)
+    except BadInput:  # none, or a damaged one, which the workflow makes again
+        return False
+    return not run.method.learned or manifest.get("key") == stage_params(project, "learn", run.id)
+
+
+def _run_cost(
+    project: Project, run: PlannedRun, suites: Sequence[str], own: Path, *, is_made: bool
+) -> RunCost:
+    text, width = project.preset.text, BYTES[project.preset.source.dtype]
+    makes = not is_made
+    fuses = run.method.needs_target and not (is_made and (own / "model" / MANIFEST).is_file())
+    left = [name for name in suites if fuses or not (own / FOLDERS[name] / MANIFEST).is_file()]
+    learns = makes and run.method.learned
+    steps = run.steps if learns else 0
+    weights = fuses * run.target_shape.num_parameters
+    if makes and run.method.trains_weights:
+        weights += run.fused_shape.num_parameters
     return RunCost(
-        run_id,
-        project.target_shape(run_id),
-        2 * method.needs_target + len(suites),  # build or learn, fuse, evaluate
-        steps,
-        steps * settings.batch_sequences * project.preset.text.sequence_length,
-        learning_flops(project, run_id) if method.learned else 0.0,
-        evaluation_flops(project, run_id, suites),
+        run,
+        jobs=makes + fuses + len(left),
+        steps=steps,
+        tokens=steps * run.learning.batch_sequences * text.sequence_length,
+        flops=(learning_flops(project, run) if learns else 0.0)
+        + evaluation_flops(project, run.target_shape, left),
+        written=weights * width,
     )
 
 
-def disk_bytes(project: Project, run_ids: Sequence[str]) -> int:
-    """What the runs leave on disk: source, text, fused models, trained source weights."""
-    preset = project.preset
-    width = BYTES[preset.source.dtype]
-    text = preset.text
+def prepared_bytes(project: Project) -> int:
+    """What the source model and the packed text take on disk."""
+    text = project.preset.text
     rows = (text.train_sequences + text.heldout_sequences) * len(text.domains)
-    total = project.source_shape().num_parameters * width + rows * (text.sequence_length + 1) * 2
-    for run_id in run_ids:
-        method = project.run(run_id).method
-        if project.run(run_id).row.method != "source":
-            total += project.target_shape(run_id).num_parameters * width
-        if method.trains_weights:
-            total += project.source_shape().num_parameters * width
-    return total
+    model = project.source_shape().num_parameters * BYTES[project.preset.source.dtype]
+    return model + rows * (text.sequence_length + 1) * 2
 
 
-def plan(project: Project, tables: Sequence[str]) -> str:
-    """The plan of some tables as text."""
-    run_ids = list(dict.fromkeys(run for table in tables for run in project.table_runs(table)))
+def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
+    """The plan of some tables as text; `folder` is the one in which the workflow runs."""
     heading = f"{', '.join(tables)} with preset {project.preset_name}: {project.preset.description}"
-    if not run_ids:
+    costs = run_costs(project, tables, folder)
+    if not costs:
         return f"{heading}\n\nno runs: sizes are computed from the shapes alone, in seconds"
-    costs = [run_cost(project, run, _suites_of(project, tables, run)) for run in run_ids]
     compute = project.preset.compute
     device = chosen_device(compute.device)
     rate = matmul_rate(compute.dtype, device)
-    width = max(len(cost.run_id) for cost in costs)
-    minutes = [cost.seconds(rate) / 60 if rate else None for cost in costs]
+    width = max(len(cost.run.id) for cost in costs)
+    left = [cost for cost in costs if cost.jobs]
+    finished = [cost.run.id for cost in costs if not cost.jobs]
+    minutes = sum(cost.seconds(rate) for cost in left) / 60 if rate else 0
+    prepared = (folder / "data" / project.preset_name / "text" / MANIFEST).is_file()
+    written = sum(cost.written for cost in left) + (0 if prepared else prepared_bytes(project))
     lines = [
         heading,
         "",
         f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes",
-    ]
-    for cost, time in zip(costs, minutes, strict=True):
-        flops = cost.learning_flops + cost.evaluation_flops
-        lines.append(
-            f"{cost.run_id:{width}}  {cost.shape.num_hidden_layers:6d}  "
-            f"{cost.shape.num_parameters / 1e6:8.1f} M  {cost.steps:5d}  {cost.tokens:10,d}  "
-            f"{flops:8.1e}  {'-' if time is None else format(time, '.1f'):>7}"
-        )
-    sizes = [project.assets[name].megabytes for name in project.needed_assets()]
-    unstated = sum(size is None for size in sizes)
-    free = free_bytes(Path.cwd())
-    lines += [
+        *(_line(cost, width, rate) for cost in costs),
         "",
-        f"{len(costs)} runs, {sum(cost.steps > 0 for cost in costs)} of them learned; "
-        f"{sum(cost.steps for cost in costs):,} steps, {sum(cost.tokens for cost in costs):,} "
+        f"{len(left)} runs to do, {sum(cost.steps > 0 for cost in left)} of them learned; "
+        f"{sum(cost.steps for cost in left):,} steps, {sum(cost.tokens for cost in left):,} "
         "training tokens",
-        f"time      about {sum(time or 0 for time in minutes):.0f} minutes, one job after another, "
+    ]
+    if finished:
+        lines.append(f"done      {len(finished)} runs: {', '.join(finished)}")
+    lines += [
+        f"time      about {minutes:.0f} minutes, one job after another, "
         f"at {EFFICIENCY:.0%} of {rate / 1e9:,.0f} GFLOP/s ({compute.dtype} on {device}, now)"
         if rate
         else f"time      unknown: there is no {device} device here to measure",
-        f"download  {sum(size or 0 for size in sizes):,} MB"
-        + (f" and {unstated} assets of unstated size" if unstated else ""),
-        f"disk      about {disk_bytes(project, run_ids) / 1e9:.1f} GB besides the download; "
-        f"{free / 1e9:.1f} GB are free here",
+        f"download  {_download(project, folder)}",
+        f"disk      about {written / 1e9:.1f} GB besides the download; "
+        f"{free_bytes(folder.absolute()) / 1e9:.1f} GB are free here",
         *(f"not yet run: {row}" for table in tables for row in _empty_rows(project, table)),
     ]
     return "\n".join(lines)
+
+
+def _line(cost: RunCost, width: int, rate: float | None) -> str:
+    shape = cost.run.target_shape
+    minutes = f"{cost.seconds(rate) / 60:.1f}" if rate else "-"
+    return (
+        f"{cost.run.id:{width}}  {shape.num_hidden_layers:6d}  "
+        f"{shape.num_parameters / 1e6:8.1f} M  {cost.steps:5d}  {cost.tokens:10,d}  "
+        f"{cost.flops:8.1e}  {minutes if cost.jobs else 'done':>7}"
+    )
+
+
+def _download(project: Project, folder: Path) -> str:
+    """How much is fetched from a network."""
+    if (folder / "data" / project.preset_name / "assets.lock.json").is_file():
+        return "nothing: it is done"
+    sizes = [project.assets[name].megabytes for name in project.needed_assets()]
+    unstated = sum(size is None for size in sizes)
+    more = f" and {unstated} assets of unstated size" if unstated else ""
+    return f"{sum(size or 0 for size in sizes):,} MB{more}"
 
 
 def _suites_of(project: Project, tables: Sequence[str], run_id: str) -> list[str]:
@@ -207,8 +257,9 @@ def _suites_of(project: Project, tables: Sequence[str], run_id: str) -> list[str
     return list(dict.fromkeys(asked))
 
 
-def _empty_rows(project: Project, table: str) -> list[str]:
+def _empty_rows(project: Project, table: str) -> Iterator[str]:
     """The rows of a table that no run fills yet; what shows no scores has none."""
     spec = project.entry(table)
-    rows = spec.rows if isinstance(spec, TableSpec) else ()
-    return [f"{table}, {row.label} at {row.target}" for row in rows if not row.runs]
+    for row in spec.rows if isinstance(spec, TableSpec) else ():
+        if not row.runs:
+            yield f"{table}, {row.label} at {row.target}"

@@ -137,14 +137,15 @@ def test_config_check_passes_in_the_repository(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_plan_names_every_run_of_the_table(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     from lemon.configuration.load import load_project
 
-    monkeypatch.chdir(ROOT)
-    assert cli.main(["plan", "--preset", "smoke", "--table", "table3"]) == 0
+    monkeypatch.chdir(tmp_path)
+    config = ["--config", str(ROOT / "config")]
+    assert cli.main([*config, "plan", "--preset", "smoke", "--table", "table3"]) == 0
     shown = capsys.readouterr().out
-    project = load_project("smoke")
+    project = load_project("smoke", ROOT / "config")
     for run in project.table_runs("table3"):
         assert f"\n{run} " in shown
     steps = sum(map(project.steps, project.table_runs("table3")))

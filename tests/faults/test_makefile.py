@@ -57,6 +57,9 @@ def test_targets_work_in_a_folder_with_a_space(clone: Path) -> None:
     command = "<snakemake><table3><--cores><2><--config><preset=smoke><target=table3>\n"
     assert make(clone, "table3", "PRESET=smoke", "CORES=2") == command
     assert make(clone, "plan") == "<lemon><plan><--preset><laptop>\n"
+    assert (
+        make(clone, "plan", "TABLE=table3") == "<lemon><plan><--preset><laptop><--table><table3>\n"
+    )
     other = make(clone, "plan", f"VENV={clone / '.venv'}", "PYTHON=false")
     assert other == "<lemon><plan><--preset><laptop>\n"
 

@@ -1,0 +1,91 @@
+"""What is left of a table, judged by the manifests that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lemon import plan
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
+from lemon.files.manifest import write_manifest
+
+CONFIG = Path(__file__).parents[2] / "config"
+RUNS = Path("runs", "smoke")
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project("smoke", CONFIG)
+
+
+def finish(project: Project, run: str, folder: Path, *parts: str, key: str | None = None) -> None:
+    """The manifests of a run's jobs: its operators, and the named folders beside them."""
+    own = folder / RUNS / run
+    key = key or stage_params(project, "learn", run)
+    write_manifest(own / "manifest.json", "learn", files=[], started=0.0, key=key)
+    for part in parts:
+        write_manifest(own / part / "manifest.json", "fuse", files=[], started=0.0)
+
+
+def left(project: Project, table: str, folder: Path) -> dict[str, plan.RunCost]:
+    return {cost.run.id: cost for cost in plan.run_costs(project, [table], folder)}
+
+
+def test_a_finished_run_costs_nothing(project: Project, tmp_path: Path) -> None:
+    before = left(project, "table3", tmp_path)["lemon-cut-75"]
+    assert (before.jobs, before.steps) == (3, project.steps("lemon-cut-75"))
+    finish(project, "lemon-cut-75", tmp_path, "model", "outcomes")
+    done = left(project, "table3", tmp_path)["lemon-cut-75"]
+    assert (done.jobs, done.steps, done.tokens, done.flops, done.written) == (0, 0, 0, 0.0, 0)
+    assert left(project, "table3", tmp_path)["lemon-cut-50"].jobs == 3
+
+
+def test_the_jobs_of_a_run_are_counted_one_by_one(project: Project, tmp_path: Path) -> None:
+    finish(project, "lemon-cut-75", tmp_path)
+    made = left(project, "table3", tmp_path)["lemon-cut-75"]
+    assert (made.jobs, made.steps) == (2, 0)
+    assert made.flops > 0 and made.written > 0
+    finish(project, "lemon-cut-75", tmp_path, "model")
+    fused = left(project, "table3", tmp_path)["lemon-cut-75"]
+    assert (fused.jobs, fused.written) == (1, 0)
+    assert left(project, "table2", tmp_path)["lemon-cut-75"].jobs == 2  # two suites
+
+
+def test_changed_settings_and_a_damaged_manifest_are_not_finished(
+    project: Project, tmp_path: Path
+) -> None:
+    finish(project, "lemon-cut-75", tmp_path, "model", "outcomes", key="of other settings")
+    assert left(project, "table3", tmp_path)["lemon-cut-75"].jobs == 3
+    finish(project, "lemon-cut-75", tmp_path, "model", "outcomes")
+    (tmp_path / RUNS / "lemon-cut-75" / "manifest.json").write_text("{}")
+    assert left(project, "table3", tmp_path)["lemon-cut-75"].jobs == 3
+
+
+def test_a_run_waits_for_those_before_it(project: Project, tmp_path: Path) -> None:
+    """Its start is made again, and then itself."""
+    finish(project, "lemon-prune-75", tmp_path, "model", "outcomes")
+    assert left(project, "table3", tmp_path)["lemon-prune-75"].jobs == 3
+    finish(project, "shear-75", tmp_path)
+    assert left(project, "table3", tmp_path)["lemon-prune-75"].jobs == 0
+    stages = left(project, "small", tmp_path)
+    assert "lemon-width-small" in stages  # the first of two stages, which the table does not show
+    assert stages["lemon-width-small"].jobs == 2
+
+
+def test_the_plan_names_what_is_done(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "matmul_rate", lambda *_: 1e9)
+    finish(project, "lemon-cut-75", tmp_path, "model", "outcomes")
+    text = plan.plan(project, ["table3"], tmp_path)
+    shown = len(project.table_runs("table3"))
+    assert f"{shown - 1} runs to do" in text
+    assert "done      1 runs: lemon-cut-75" in text
+    assert "download  nothing: it is done" not in text
+    lock = tmp_path / "data" / "smoke" / "assets.lock.json"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("{}")
+    assert "download  nothing: it is done" in plan.plan(project, ["table3"], tmp_path)
