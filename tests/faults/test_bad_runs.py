@@ -251,6 +251,7 @@ FORMS = {
     "byte-order mark": lambda content: b"\xef\xbb\xbf" + content,
     "lines of another system": lambda content: content.replace(b"\n", b"\r\n"),
     "no last newline": lambda content: content.rstrip(b"\n"),
+    "empty cells": lambda content: content.replace(b"\t-", b"\t"),
     "empty lines": lambda content: content.replace(b"\ncut-50", b"\n\n   \ncut-50"),
 }
 

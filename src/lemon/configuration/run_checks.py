@@ -9,13 +9,10 @@ from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.methods import METHODS, SECOND_SIZE
 from lemon.configuration.planned_run import changes_widths, fused_shape, named_shape, radii_of
 from lemon.configuration.preset import Preset
-from lemon.configuration.runs import Run
+from lemon.configuration.runs import Mistake, Run
 from lemon.configuration.yaml_files import Problem, did_you_mean
 from lemon.errors import BadInput
 from lemon.radii import legal_radii, refusal
-
-Mistake = tuple[str, str]
-"""A column and what is wrong in it."""
 
 _SIZES = (
     *("num_hidden_layers", "hidden_size", "intermediate_size"),

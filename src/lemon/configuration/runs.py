@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from lemon.configuration.bounds import (
-    Name,
-    Seed,
-)
+from lemon.configuration.bounds import Name, Seed
 from lemon.configuration.methods import METHODS, Method
 from lemon.configuration.preset import Section
 from lemon.configuration.yaml_files import MOST_PROBLEMS, Problem, did_you_mean, first_of
 from lemon.files.names import name_fault, shown
 from lemon.files.plain_text import NotPlain, read_text
 
+Mistake = tuple[str, str]
+"""A column and what is wrong in it."""
+
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 class Run(Section):
-    """One run, a row of `runs.tsv`; `-` in a cell means none."""
+    """One run, a row of `runs.tsv`; `-` in a cell, or nothing, means none."""
 
     id: Identifier = Field(description="name of the run and of its folder; unique")
     method: Name = Field(description="how the operators come about: " + ", ".join(METHODS))
@@ -43,7 +44,8 @@ class Run(Section):
 
 
 COLUMNS = tuple(Run.model_fields)
-NONE = "-"
+OPTIONAL = ("start", "target", "radii", "source")
+NONE = "-"  # is seen and counted more easily than nothing between two tabs
 MOST_RUNS = 1000
 RESERVED = {"tracking": "the folder, beside those of runs, of what was recorded"}
 
@@ -74,76 +76,76 @@ def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict
     ids = set(line_of)
     for number, line in rows.items():
         cells = line.split("\t")
-        mistakes = _cell_mistakes(cells, ids)
+        run, mistakes = _read_row(cells, ids)
         first = line_of[cells[0]]
         if first != number and name_fault(cells[0]) is None:
             mistakes.append(("id", f"{cells[0]} is already on line {first}"))
         found += [Problem(path, number, column, message) for column, message in mistakes]
-        if not mistakes and first == number:
-            runs[cells[0]] = _run(dict(zip(COLUMNS, cells, strict=True)))
+        if run is not None and not mistakes:
+            runs[run.id] = run
         if len(found) > MOST_PROBLEMS:
             break
     problems += first_of(found)
     return runs, line_of
 
 
-def _cell_mistakes(cells: list[str], ids: set[str]) -> list[tuple[str, str]]:
-    """What is wrong with the cells of a line, as (column, message)."""
+def _read_row(cells: list[str], ids: set[str]) -> tuple[Run | None, list[Mistake]]:
+    """The run of a line, None where its cells can't be read, and all that is wrong with it.
+
+    `ids` are those of all lines.
+    """
     if len(cells) != len(COLUMNS):
-        return [("", f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}")]
+        return None, [("", f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}")]
     row = dict(zip(COLUMNS, cells, strict=True))
-    faults = {column: name_fault(cell) for column, cell in row.items() if column != "seed"}
-    found = [(column, fault) for column, fault in faults.items() if fault and row[column] != NONE]
-    return found or _mistakes(row, ids)
+    none = {column for column in OPTIONAL if row[column] in ("", NONE)}
+    names = {column: cell for column, cell in row.items() if column not in none | {"seed"}}
+    faults = {column: name_fault(name) for column, name in names.items()}
+    mistakes = [(column, fault) for column, fault in faults.items() if fault]
+    if mistakes:
+        return None, mistakes
+    seed = int(row["seed"]) if re.fullmatch("[0-9]{1,30}", row["seed"]) else None
+    values: dict[str, Any] = {**row, **dict.fromkeys(none), "seed": seed or 0}
+    if seed is None:
+        given = shown(row["seed"])
+        mistakes.append(("seed", f"must be a whole number of at least 0, not {given}"))
+    try:
+        Run.model_validate(values)
+    except ValidationError as error:
+        for detail in error.errors():
+            column = str(detail["loc"][0])
+            mistakes.append((column, f"{row[column]!r}: {detail['msg']}"))
+    run = Run.model_construct(**values)
+    return run, [*mistakes, *_mistakes(run, ids)]
 
 
-def _run(row: dict[str, str]) -> Run:
-    values = {key: None if cell == NONE else cell for key, cell in row.items()}
-    return Run.model_validate({**values, "seed": int(row["seed"])})
-
-
-def _mistakes(row: dict[str, str], ids: set[str]) -> list[tuple[str, str]]:
-    """What is wrong with a row as such, as (column, message); `ids` are those of all rows."""
-    found = []
-    if not re.fullmatch("[0-9]{1,30}", row["seed"]):
-        found.append(("seed", f"must be a whole number of at least 0, not {shown(row['seed'])}"))
-    else:
-        try:
-            _run(row)
-        except ValidationError as error:
-            found += [
-                (str(e["loc"][0]), f"{row[str(e['loc'][0])]!r}: {e['msg']}") for e in error.errors()
-            ]
-    if row["method"] not in METHODS:
-        return [
-            *found,
-            ("method", f"unknown method {row['method']}, {did_you_mean(row['method'], METHODS)}"),
-        ]
-    method = METHODS[row["method"]]
-    if row["id"] in METHODS and METHODS[row["id"]].needs_target:
-        found.append(("id", f"{row['id']} is the name of a method; name the run otherwise"))
-    if row["id"] in RESERVED:
-        found.append(("id", f"{row['id']} is {RESERVED[row['id']]}; name the run otherwise"))
+def _mistakes(run: Run, ids: set[str]) -> Iterator[Mistake]:
+    """What a row says that its method, or the other rows' ids, can't take."""
+    if run.id in METHODS and METHODS[run.id].needs_target:
+        yield "id", f"{run.id} is the name of a method; name the run otherwise"
+    if run.id in RESERVED:
+        yield "id", f"{run.id} is {RESERVED[run.id]}; name the run otherwise"
+    method = METHODS.get(run.method)
+    if method is None:
+        yield "method", f"unknown method {run.method}, {did_you_mean(run.method, METHODS)}"
+        return
     if method.starts:
-        known = _starts(method, ids - {row["id"]})
-        if row["start"] not in known:
-            found.append(
-                ("start", f"unknown start {row['start']}, {did_you_mean(row['start'], known)}")
-            )
-    elif row["start"] != NONE:
-        found.append(("start", f"{row['method']} has no start; write {NONE}"))
-    for column in ("target", "source"):
-        if method.needs_target and row[column] == NONE:
-            found.append((column, f"{row['method']} needs a {column}"))
-        if not method.needs_target and row[column] != NONE:
-            found.append((column, f"{row['method']} has no {column}; write {NONE}"))
-    return found
+        known = _starts(method, ids - {run.id})
+        if run.start not in known:
+            start = run.start or NONE
+            yield "start", f"unknown start {start}, {did_you_mean(start, known)}"
+    elif run.start is not None:
+        yield "start", f"{run.method} has no start; write {NONE}"
+    for column, name in (("target", run.target), ("source", run.source)):
+        if method.needs_target and name is None:
+            yield column, f"{run.method} needs a {column}"
+        if not method.needs_target and name is not None:
+            yield column, f"{run.method} has no {column}; write {NONE}"
 
 
 def _starts(method: Method, ids: set[str]) -> list[str]:
     """What a run of this method may start from: methods that choose operators, earlier runs."""
-    chosen = [name for name, info in METHODS.items() if info.needs_target and not info.learned]
-    methods = [name for name in chosen if not METHODS[name].starts]
-    return (methods if "method" in method.starts else []) + (
-        sorted(ids) if "run" in method.starts else []
-    )
+    chosen = [name for name, other in METHODS.items() if other.module == name]
+    return [
+        *(chosen if "method" in method.starts else []),
+        *(sorted(ids) if "run" in method.starts else []),
+    ]
