@@ -81,7 +81,7 @@ def taught_step(student: FusedStudent, teacher: Teacher, options: argparse.Names
         loss = distillation_loss(
             student(inputs).flatten(0, 1),
             student.head_weight(),
-            teacher.hidden_states(inputs).flatten(0, 1),
+            teacher(inputs).flatten(0, 1),
             teacher.head_weight(),
             labels,
             lm_weight=0.5,

@@ -35,7 +35,8 @@ from lemon.evaluation.asking import Answers, answered_chunks
 from lemon.evaluation.outcomes import Outcome, judge
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.prompts import Window
-from lemon.evaluation.tasks import Task, opened_tasks
+from lemon.evaluation.questions import Task
+from lemon.evaluation.tasks import opened_tasks
 from lemon.provenance import peak_memory_bytes
 
 TRIED = 6  # documents of a task on which batch sizes are tried, and memory is measured
@@ -64,11 +65,11 @@ def ours(model: PrefixLM, task: Task) -> dict[int, Answers]:
 
 
 def theirs(model: HFLM, task: Task) -> dict[int, Answers]:
-    requests = [request for document in task.documents for request in document.requests]
+    requests = [request for document in task.questions for request in document.requests]
     generates = requests[0].request_type == "generate_until"
     ask = model.generate_until if generates else model.loglikelihood
     answers = iter(ask(requests, disable_tqdm=True))
-    return {d.id: [next(answers) for _ in d.requests] for d in task.documents}
+    return {d.id: [next(answers) for _ in d.requests] for d in task.questions}
 
 
 def timed(answer: Callable[[], dict[int, Answers]]) -> tuple[float, dict[int, Answers]]:
@@ -78,7 +79,7 @@ def timed(answer: Callable[[], dict[int, Answers]]) -> tuple[float, dict[int, An
 
 
 def outcomes_of(task: Task, answers: dict[int, Answers]) -> list[Outcome]:
-    return [judge(task, document, answers[document.id]) for document in task.documents]
+    return [judge(task, document, answers[document.id]) for document in task.questions]
 
 
 def _apart(pairs: list[tuple[Outcome, Outcome]]) -> float:
@@ -113,7 +114,7 @@ def compare_times(options: argparse.Namespace) -> int:
         "largest difference of log-likelihoods"
     )
     first = {task.name: task for task in tasks_of(options, TRIED)}
-    for task in tasks_of(options, options.documents):
+    for task in tasks_of(options, options.questions):
         hf.batch_size_per_gpu = best = best_batch_size(hf, first[task.name], options.hf_batch_sizes)
         chosen[best] += 1
         runs = []

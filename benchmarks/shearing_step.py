@@ -53,7 +53,7 @@ def targets(source: LlamaShape) -> dict[str, LlamaShape]:
 def shearing_step(options: argparse.Namespace, gates: str) -> Step:
     """Language-modelling loss under sampled gates, constraint, AdamW on weights and gates."""
     source = Checkpoint(options.source)
-    weights = SourceLayers(source, dtype=DTYPE, device=CPU, learns=True)
+    weights = SourceLayers(source, dtype=DTYPE, device=CPU, trains=True)
     masks = Masks(source.shape, targets(source.shape)[gates], seed=0, device=CPU)
     lagrangian = Lagrangian(masks, steps=1000, warmup_ratio=0.2)
     decoder = Decoder(source.config, CPU)

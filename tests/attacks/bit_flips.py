@@ -36,7 +36,7 @@ from lemon.operators.file import load_operators
 from lemon.reporting.facts.outcomes import read_run
 from lemon.reporting.figures.figure_numbers import read_numbers
 from lemon.tracking.records import table_records
-from lemon.training.checkpoints import Checkpoints
+from lemon.training.checkpoints import TrainingCheckpoints
 
 SUITES = {"outcomes": "ablation", "outcomes-main": "main", "outcomes-dense": "dense"}
 FOLDERS = ("data/smoke", "runs/smoke", "results/smoke")
@@ -132,7 +132,7 @@ def _newest_step(folder: Path) -> Any:
     """Of two checkpoints; a damaged one is removed, and the other has the same parameters."""
     kept = {path: path.read_bytes() for path in folder.iterdir()}
     with contextlib.redirect_stderr(io.StringIO()) as told:
-        state = Checkpoints(folder, "key").newest()
+        state = TrainingCheckpoints(folder, "key").newest()
     for path, content in kept.items():
         path.write_bytes(content)
     if "damaged" in told.getvalue():
@@ -151,7 +151,9 @@ def checkpoints(folder: Path) -> None:
     made = torch.Generator().manual_seed(0)
     for step in (10, 20):
         parameters = {"gamma": torch.randn(6, 4, generator=made)}
-        Checkpoints(folder, "key").save(step, {"parameters": parameters, "events": "", "wall_s": 1})
+        TrainingCheckpoints(folder, "key").save(
+            step, {"parameters": parameters, "events": "", "wall_s": 1}
+        )
 
 
 def main() -> int:

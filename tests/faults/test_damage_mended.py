@@ -16,7 +16,7 @@ from lemon.evaluation.harness import evaluate
 from lemon.evaluation.outcomes import read_sealed
 from lemon.files.manifest import MANIFEST, checked_file, read_manifest
 from lemon.learning.run import learn
-from lemon.training.checkpoints import Checkpoints
+from lemon.training.checkpoints import TrainingCheckpoints
 
 RUN = "lemon-cut-75"
 
@@ -67,14 +67,14 @@ def test_a_run_goes_on_from_the_last_sound_checkpoint_to_the_same_end(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     learn(project, RUN, learning_world.source, learning_world.text, whole)
 
-    def fail_at_the_end(self: Checkpoints, step: int, state: dict[str, Any]) -> Path:
+    def fail_at_the_end(self: TrainingCheckpoints, step: int, state: dict[str, Any]) -> Path:
         if step == 6:
             raise Cut
         return save(self, step, state)
 
-    save = Checkpoints.save
+    save = TrainingCheckpoints.save
     with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(Checkpoints, "save", fail_at_the_end)
+        patch.setattr(TrainingCheckpoints, "save", fail_at_the_end)
         learn(project, RUN, learning_world.source, learning_world.text, cut)
     kept = sorted((cut / "checkpoints").glob("*.pt"))
     assert len(kept) == 2
@@ -92,7 +92,7 @@ def test_a_run_goes_on_from_the_last_sound_checkpoint_to_the_same_end(
 
 
 def test_every_bit_of_a_checkpoint_counts(tmp_path: Path, capsys: Any) -> None:
-    store = Checkpoints(tmp_path, key="k")
+    store = TrainingCheckpoints(tmp_path, key="k")
     first = store.save(1, {"parameters": torch.zeros(3)})
     last = store.save(2, {"parameters": torch.ones(3)})
     sound = {path: path.read_bytes() for path in (first, last)}

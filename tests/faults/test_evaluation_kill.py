@@ -13,10 +13,10 @@ import pytest
 from task_rows import write_mirror
 
 import lemon.evaluation.outcomes as outcomes
-from lemon.evaluation.asking import CHUNK_DOCUMENTS
+from lemon.evaluation.asking import CHUNK_QUESTIONS
 from lemon.evaluation.harness import evaluate
 
-ROWS = 3 * CHUNK_DOCUMENTS - 5
+ROWS = 3 * CHUNK_QUESTIONS - 5
 KILLED_AFTER = 2  # chunks of the second task
 
 CHILD = """
@@ -73,7 +73,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(
         return json.loads((out / "manifest.json").read_text())
 
     resumed = run(killed)
-    missing = ROWS - KILLED_AFTER * CHUNK_DOCUMENTS
+    missing = ROWS - KILLED_AFTER * CHUNK_QUESTIONS
     assert len(judged) == missing > 0
     assert {task for task, _ in judged} == {second}
     uninterrupted = run(whole)

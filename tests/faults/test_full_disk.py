@@ -20,7 +20,7 @@ from lemon.evaluation.outcomes import Outcome, UnfinishedOutcomes, write_outcome
 from lemon.events import Metrics, read_events
 from lemon.files.storage import LOCK, atomic_file, atomic_folder
 from lemon.learning.run import learn
-from lemon.training.checkpoints import Checkpoints
+from lemon.training.checkpoints import TrainingCheckpoints
 
 RUN = "lemon-cut-75"
 FULL = "the disk is full; free some space and run the same command again"
@@ -123,7 +123,7 @@ def test_a_checkpoint(
     room: int, tmp_path: Path, fills_up: Callable[[str, int], None], monkeypatch: Any
 ) -> None:
     """torch makes a RuntimeError of its own of a write that fails."""
-    store = Checkpoints(tmp_path, key="k")
+    store = TrainingCheckpoints(tmp_path, key="k")
     state = {"parameters": torch.arange(10_000.0)}
     first = store.save(1, state)
     with monkeypatch.context():
@@ -138,7 +138,7 @@ def test_a_checkpoint(
 
 def test_an_error_of_torch_that_is_no_failed_write_stays_one(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="pickle") as error:
-        Checkpoints(tmp_path, key="k").save(1, {"parameters": lambda: None})
+        TrainingCheckpoints(tmp_path, key="k").save(1, {"parameters": lambda: None})
     assert not isinstance(error.value, WorkFailed)
     assert list(tmp_path.iterdir()) == []
 

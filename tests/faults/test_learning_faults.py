@@ -15,7 +15,7 @@ from lemon.events import read_events
 from lemon.files.storage import atomic_file
 from lemon.learning.run import learn
 from lemon.training import checkpoints
-from lemon.training.checkpoints import Checkpoints
+from lemon.training.checkpoints import TrainingCheckpoints
 
 RUN = "lemon-cut-75"
 LEARN = """
@@ -100,9 +100,9 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(learning_world, tmp
 
 
 def test_a_loss_that_is_no_number_stops_at_its_step(learning_world, tmp_path, monkeypatch):
-    from lemon.training import loop
+    from lemon.learning import trainee
 
-    real = loop.distillation_loss
+    real = trainee.distillation_loss
     calls = []
 
     def broken(*arguments, **options):
@@ -110,12 +110,12 @@ def test_a_loss_that_is_no_number_stops_at_its_step(learning_world, tmp_path, mo
         losses = real(*arguments, **options)
         return losses._replace(total=losses.total * float("nan")) if len(calls) > 10 else losses
 
-    monkeypatch.setattr(loop, "distillation_loss", broken)
+    monkeypatch.setattr(trainee, "distillation_loss", broken)
     # Two microbatches a step: call 11 is the first half of step 6.
     project = learning_world.project(steps=20, checkpoint_every=2)
     with pytest.raises(WorkFailed, match="step 6 of 20: the loss is nan") as failure:
         learn(project, RUN, learning_world.source, learning_world.text, tmp_path / "run")
-    kept = Checkpoints(tmp_path / "run/checkpoints", key="").newest_path()
+    kept = TrainingCheckpoints(tmp_path / "run/checkpoints", key="").newest_path()
     assert kept.name.startswith("step-00000004-")
     assert str(kept) in str(failure.value)
     state = torch.load(kept, weights_only=True)
@@ -123,7 +123,7 @@ def test_a_loss_that_is_no_number_stops_at_its_step(learning_world, tmp_path, mo
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
-    store = Checkpoints(tmp_path, key="k")
+    store = TrainingCheckpoints(tmp_path, key="k")
     for step in (1, 2, 3):
         store.save(step, {"parameters": torch.full((3,), float(step))})
     newest = store.newest_path()
@@ -133,12 +133,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
 
 
 def test_checkpoints_of_other_settings_are_not_continued(tmp_path):
-    Checkpoints(tmp_path, key="one").save(5, {})
-    assert Checkpoints(tmp_path, key="other").newest() is None
+    TrainingCheckpoints(tmp_path, key="one").save(5, {})
+    assert TrainingCheckpoints(tmp_path, key="other").newest() is None
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
-    store = Checkpoints(tmp_path, key="k")
+    store = TrainingCheckpoints(tmp_path, key="k")
     first = store.save(1, {})
 
     def full(*_):

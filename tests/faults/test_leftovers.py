@@ -15,7 +15,7 @@ from lemon.errors import BadInput
 from lemon.evaluation.tasks import SCRATCH
 from lemon.files import storage
 from lemon.files.storage import atomic_file, atomic_folder, write_text
-from lemon.training.checkpoints import Checkpoints
+from lemon.training.checkpoints import TrainingCheckpoints
 
 
 def begin_file(path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_folder_that_another_writer_is_at_is_left_to_it(tmp_path: Path) -> Non
 
 
 def test_a_checkpoint_that_was_cut_short_is_swept(tmp_path: Path) -> None:
-    store = Checkpoints(tmp_path, key="k")
+    store = TrainingCheckpoints(tmp_path, key="k")
     killed(lambda: begin_file(tmp_path / "step-00000004.pt"))
     state = store.save(4, {})
     assert list(tmp_path.iterdir()) == [state]

@@ -31,7 +31,7 @@ def test_every_task_opens_from_a_mirror(hub: Hub, tmp_path: Path) -> None:
     files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.parquet")]
     assert len(files) == 11 + sum(TASKS[task].shots > 0 for task in BENCHMARKS)
     with opened_tasks(list(BENCHMARKS), str(tmp_path), 4) as opened:
-        assert {task.name: len(task.documents) for task in opened} == dict.fromkeys(BENCHMARKS, 4)
+        assert {task.name: len(task.questions) for task in opened} == dict.fromkeys(BENCHMARKS, 4)
 
 
 def test_the_other_machine_fetches_from_the_mirror_without_a_hub(

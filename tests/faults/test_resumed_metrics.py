@@ -16,7 +16,7 @@ from lemon.errors import BadInput
 from lemon.events import Event, Metrics, read_events
 from lemon.learning.run import learn
 from lemon.provenance import file_digest
-from lemon.training.checkpoints import Checkpoints
+from lemon.training.checkpoints import TrainingCheckpoints
 
 RUN, STEPS = "lemon-cut-75", 6
 NAME = "metrics.jsonl"
@@ -209,7 +209,7 @@ def test_a_line_of_other_types_is_refused_with_its_number(odd: Any, tmp_path: Pa
 
 
 def test_a_checkpoint_that_holds_other_things_is_passed_over(tmp_path: Path, capsys: Any) -> None:
-    store = Checkpoints(tmp_path, key="k")
+    store = TrainingCheckpoints(tmp_path, key="k")
     store.save(1, {})
     for step, odd in enumerate(([1], {"key": "k"}, torch.ones(3), "x", 3), start=2):
         path = tmp_path / "odd"

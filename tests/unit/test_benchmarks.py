@@ -233,11 +233,11 @@ def test_generated_rows_give_every_type_of_request(tmp_path):
     prepare_tasks(wanted, lock={}, cache=tmp_path, out=tmp_path / "tasks")
     with opened_tasks(GENERATED, str(tmp_path / "tasks"), 8) as opened:
         tasks = {task.name: task for task in opened}
-    assert {len(task.documents) for task in tasks.values()} == {8}
+    assert {len(task.questions) for task in tasks.values()} == {8}
     assert [tasks[name].shots for name in GENERATED] == [TASKS[name].shots for name in GENERATED]
     types = {one.lm_eval_task.OUTPUT_TYPE for one in tasks.values()}
     assert types == {"multiple_choice", "loglikelihood", "generate_until"}
-    assert {one.group for one in tasks["mmlu"].documents} == set(MMLU_SUBJECTS)
+    assert {one.group for one in tasks["mmlu"].questions} == set(MMLU_SUBJECTS)
 
 
 def test_a_random_source_has_no_other_tasks(tmp_path):

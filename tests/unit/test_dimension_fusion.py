@@ -50,10 +50,10 @@ def random_widths(source: Checkpoint, radii: Radii, *, tied: bool) -> Operators:
 
 
 def make_student(
-    source: Checkpoint, start: Operators, *, tied: bool, learns: bool = False
+    source: Checkpoint, start: Operators, *, tied: bool, trains: bool = False
 ) -> FusedStudent:
     layers = ResidualLayers(
-        source, dtype=torch.float32, device=CPU, radius=start.radii.hidden, learns=learns
+        source, dtype=torch.float32, device=CPU, radius=start.radii.hidden, trains=trains
     )
     decoder = Decoder(start.target.to_config(source.config), CPU)
     fusion = DimensionFusion(start, CPU, tied=tied)
@@ -89,7 +89,7 @@ def test_the_student_computes_what_the_fused_model_computes(source, radii, tied)
 @pytest.mark.parametrize("radii", RADII, ids=str)
 def test_what_was_learned_is_what_it_started_from(source, radii):
     start = random_widths(source, radii, tied=True)
-    learned = DimensionFusion(start, CPU, tied=True).learned()
+    learned = DimensionFusion(start, CPU, tied=True).operators()
     for (name, factor), (_, again) in zip(
         start.named_factors(), learned.named_factors(), strict=True
     ):
@@ -102,7 +102,7 @@ def test_the_teacher_in_channel_order_is_the_model(source):
     model = LlamaForCausalLM.from_pretrained(source.path, dtype=torch.float32).eval()
     tokens = some_tokens(source)
     with torch.no_grad():
-        logits = teacher.hidden_states(tokens) @ teacher.head_weight().T
+        logits = teacher(tokens) @ teacher.head_weight().T
         expected = model(tokens).logits
     torch.testing.assert_close(logits, expected, atol=logits_off(model, tokens), rtol=0)
     for name, weight in layers.named_weights().items():
@@ -114,7 +114,7 @@ def test_tying_halves_the_attention_factor_and_keeps_a_cut(source):
     fusion = DimensionFusion(cut, CPU, tied=True)
     full = cut.attn[0].shape
     assert fusion.attn["0"].shape == (full[0] // 2, full[1] // 2)
-    assert torch.equal(fusion.learned().attn[0].dense(), cut.attn[0].dense())
+    assert torch.equal(fusion.operators().attn[0].dense(), cut.attn[0].dense())
 
 
 def test_halves_that_differ_are_refused():
@@ -128,7 +128,7 @@ def test_halves_that_differ_are_refused():
 @pytest.mark.parametrize("tied", [True, False])
 def test_gradients_against_finite_differences(source, tied):
     start = random_widths(source, Radii(2, 2, 4), tied=tied)
-    student = make_student(source, start, tied=tied, learns=True).double()
+    student = make_student(source, start, tied=tied, trains=True).double()
     student.source.dtype = torch.float64
     tokens = some_tokens(source)
 

@@ -15,7 +15,8 @@ from lemon.evaluation.asking import Answers, answered_chunks
 from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.prompts import Fewshot
-from lemon.evaluation.tasks import Task, opened_tasks
+from lemon.evaluation.questions import Task
+from lemon.evaluation.tasks import opened_tasks
 
 ROWS = 7  # MMLU: of three subjects in turn
 
@@ -41,11 +42,11 @@ def theirs(settings: dict[str, Any], mirror: Path) -> dict[str, dict[int, Answer
     model = HFLM(**settings, batch_size=1, softmax_dtype="float32")
     found: dict[str, dict[int, Answers]] = {}
     for task in opened(mirror):
-        requests = [request for document in task.documents for request in document.requests]
+        requests = [request for document in task.questions for request in document.requests]
         generates = requests[0].request_type == "generate_until"
         ask = model.generate_until if generates else model.loglikelihood
         answers = iter(ask(requests, disable_tqdm=True))
-        found[task.name] = {d.id: [next(answers) for _ in d.requests] for d in task.documents}
+        found[task.name] = {d.id: [next(answers) for _ in d.requests] for d in task.questions}
     return found
 
 
@@ -61,7 +62,7 @@ def test_answers_are_those_of_lm_evals_hf_model(
         ours = {d.id: answers for chunk in answered_chunks(model, task) for d, answers in chunk}
         assert ours.keys() == theirs[task.name].keys()
         assert task.shots == task.shots_asked == TASKS[task.name].shots
-        for document in task.documents:
+        for document in task.questions:
             mine, other = ours[document.id], theirs[task.name][document.id]
             if isinstance(other[0], str):
                 assert mine == other
@@ -87,12 +88,12 @@ def test_examples_are_run_once_for_all_questions_of_a_task(
 
     monkeypatch.setattr(model.model.base_model, "forward", counting)
     [task] = [task for task in opened(mirror) if task.name == "arc_challenge"]
-    contexts = [d.requests[0].args[0] for d in task.documents]
+    contexts = [d.requests[0].args[0] for d in task.questions]
     for _ in answered_chunks(model, task):
         pass
     examples = len(contexts[0].rsplit("\n\n", 1)[0])
     own = sum(len(context) - examples for context in contexts)
-    answers = sum(len(r.args[1]) for d in task.documents for r in d.requests)
+    answers = sum(len(r.args[1]) for d in task.questions for r in d.requests)
     assert examples <= run[0] <= examples + 40
     assert sum(run[1:]) <= own + answers
 
@@ -101,7 +102,7 @@ def test_a_resumed_task_runs_the_same_passes(settings: dict[str, Any], mirror: P
     model = PrefixLM(**settings, batch_size=4)
     for task in opened(mirror):
         whole = {d.id: answers for chunk in answered_chunks(model, task) for d, answers in chunk}
-        known = {document.id for document in task.documents[: len(task.documents) // 2]}
+        known = {document.id for document in task.questions[: len(task.questions) // 2]}
         rest = {d.id: a for chunk in answered_chunks(model, task, known) for d, a in chunk}
         assert {id: whole[id] for id in rest} == rest
         assert rest.keys() | known == whole.keys()

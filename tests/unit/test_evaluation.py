@@ -75,7 +75,7 @@ def test_log_likelihoods_are_those_of_lm_evals_hf_model(
     models: dict[str, Any], mirror: Path, lm_eval_results: dict[str, Any], batch_size: int
 ) -> None:
     with opened_tasks(list(TASKS), str(mirror), None) as opened:
-        requests = [r for task in opened for d in task.documents for r in d.requests]
+        requests = [r for task in opened for d in task.questions for r in d.requests]
     ours = PrefixLM(**models, batch_size=batch_size).loglikelihood(requests, disable_tqdm=True)
     theirs = [
         response
@@ -157,10 +157,10 @@ def test_a_long_task_tells_how_far_it_is(
     output = capsys.readouterr()
     assert output.out == ""
     lines = output.err.splitlines()
-    pattern = r"piqa: document 16/20, 0:\d\d left, peak memory \d+\.\d GiB"
+    pattern = r"piqa: question 16/20, 0:\d\d left, peak memory \d+\.\d GiB"
     assert any(re.fullmatch(pattern, line) for line in lines)
     score = manifest["tasks"]["piqa"]["score"]
-    assert lines[-1].startswith(f"piqa: {score:.1%} acc of 20 documents, ")
+    assert lines[-1].startswith(f"piqa: {score:.1%} acc of 20 questions, ")
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_no_network_is_asked(run: Callable, no_network: None) -> None:
 @pytest.mark.parametrize(
     ("gain", "failure", "message"),
     [
-        (3e38, WorkFailed, r"task piqa, document \d+: a log-likelihood isn't finite"),
+        (3e38, WorkFailed, r"task piqa, question \d+: a log-likelihood isn't finite"),
         (float("nan"), BadInput, r"model\.norm\.weight holds values that are not finite"),
     ],
 )

@@ -80,7 +80,7 @@ def learned_masks(source: Checkpoint, target: LlamaShape, spread: float = 2.0) -
 def masked_student(source: Checkpoint, masks: Masks, segment: int = 2) -> FusedStudent:
     decoder = Decoder(source.config, CPU)
     return FusedStudent(
-        SourceLayers(source, dtype=torch.float32, device=CPU, learns=True),
+        SourceLayers(source, dtype=torch.float32, device=CPU, trains=True),
         MaskedFusion(masks, decoder.norm_eps),
         decoder,
         layers_per_segment=segment,
@@ -134,14 +134,14 @@ def test_the_selection_has_exactly_the_targets_shape_and_equals_the_hand_sliced_
 
 
 def test_the_exported_model_computes_what_the_masked_student_computes(source, target, tmp_path):
-    """With the settled gates folded in; norms take their mean over what is open alone."""
+    """With the gates without noise folded in; norms take their mean over what is open alone."""
     masks = learned_masks(source, target)
     student = masked_student(source, masks)
     student.fusion.begin_pass(None)
     with torch.no_grad():
         logits = student(some_tokens()) @ student.head_weight().T
     folder = tmp_path / "trained"
-    weights = student.fusion.folded_weights(student.source)
+    weights = student.fusion.exported_weights(student.source)
     write_checkpoint(folder, source.shape, weights, like=source.path, dtype=torch.float32)
     operators = selection_operators(source.shape, target, masks.selection())
     digest = Checkpoint(folder).digest()

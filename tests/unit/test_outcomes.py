@@ -15,7 +15,8 @@ from lemon.evaluation.outcomes import (
     read_outcomes,
     write_outcomes,
 )
-from lemon.evaluation.tasks import Document, Task, opened_tasks
+from lemon.evaluation.questions import Question, Task
+from lemon.evaluation.tasks import opened_tasks
 
 KEY = {"weights": "abc", "rows": "def"}
 
@@ -73,8 +74,8 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
         return {task.name: task for task in opened}
 
 
-def document(task: Task, id: int) -> Document:
-    [found] = [one for one in task.documents if one.id == id]
+def question(task: Task, id: int) -> Question:
+    [found] = [one for one in task.questions if one.id == id]
     return found
 
 
@@ -85,7 +86,7 @@ def document(task: Task, id: int) -> Document:
 def test_a_choice_is_judged_by_the_papers_metric(
     tasks: dict[str, Task], name: str, row: int, gold: int
 ) -> None:
-    task, asked = tasks[name], document(tasks[name], row)
+    task, asked = tasks[name], question(tasks[name], row)
     lengths = [len(answer.args[1]) - 1 for answer in asked.requests]
     others = [place for place in range(len(lengths)) if place != gold]
     scores = [(-30.0 - place, False) for place in range(len(lengths))]
@@ -102,7 +103,7 @@ def test_a_choice_is_judged_by_the_papers_metric(
 
 
 def test_lengths_decide_where_the_metric_is_normalised(tasks: dict[str, Task]) -> None:
-    task, asked = tasks["arc_challenge"], document(tasks["arc_challenge"], 0)
+    task, asked = tasks["arc_challenge"], question(tasks["arc_challenge"], 0)
     assert asked.row["choices"]["text"] == ["moss", "a grey heron 1", "café crème 2 2"]
     scores = [(-4.0, False), (-5.0, False), (-9.0, False)]  # a character: -1, -0.36, -0.64
     outcome = judge(task, asked, scores)
@@ -115,7 +116,7 @@ def test_lengths_decide_where_the_metric_is_normalised(tasks: dict[str, Task]) -
 def test_a_last_word_counts_if_it_is_the_greedy_continuation(
     tasks: dict[str, Task], greedy: bool
 ) -> None:
-    asked = document(tasks["lambada_openai"], 3)
+    asked = question(tasks["lambada_openai"], 3)
     [request] = asked.requests
     assert request.args[1] == " row3"
     outcome = judge(tasks["lambada_openai"], asked, [(-2.5, greedy)])
@@ -135,7 +136,7 @@ def test_a_last_word_counts_if_it_is_the_greedy_continuation(
 def test_a_generated_answer_matches_one_of_the_accepted_ones(
     tasks: dict[str, Task], text: str, alias: int
 ) -> None:
-    task, asked = tasks["nq_open"], document(tasks["nq_open"], 5)
+    task, asked = tasks["nq_open"], question(tasks["nq_open"], 5)
     assert asked.row["answer"] == ["The 雪 5 5", "o'row 5", 'a "quoted" newt']
     outcome = judge(task, asked, [text])
     right = alias >= 0

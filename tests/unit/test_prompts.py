@@ -20,7 +20,8 @@ from task_rows import REPOSITORIES, write_mirror
 from lemon.configuration.tasks import TASKS
 from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prompts import Window, fitting_shots
-from lemon.evaluation.tasks import Task, opened_tasks
+from lemon.evaluation.questions import Task
+from lemon.evaluation.tasks import opened_tasks
 
 REPOSITORY = Path(__file__).parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden" / "prompts.json"
@@ -72,10 +73,10 @@ def built_in(name: str, subject: str | None, rows: Path, scratch: Path, fewshot:
 def rendered_by_lm_eval(
     ours: Task, rows: Path, scratch: Path, fewshot: str
 ) -> tuple[list[Any], str]:
-    """What lm-eval asks of the same documents, in the same order, and its task's version."""
+    """What lm-eval asks of the same questions, in the same order, and its task's version."""
     asked: list[Any] = []
     version = ""
-    for group, members in groupby(ours.documents, lambda document: document.group):
+    for group, members in groupby(ours.questions, lambda question: question.group):
         theirs = built_in(ours.name, group, rows, scratch, fewshot)
         theirs.build_all_requests(limit=len(list(members)))
         asked += [request.args for request in theirs.instances]
@@ -84,7 +85,7 @@ def rendered_by_lm_eval(
 
 
 def asked_of(task: Task) -> list[Any]:
-    return [request.args for document in task.documents for request in document.requests]
+    return [request.args for question in task.questions for request in question.requests]
 
 
 def opened(name: str, rows: Path, limit: int | None, **settings: Any) -> Task:
@@ -96,8 +97,8 @@ def opened(name: str, rows: Path, limit: int | None, **settings: Any) -> Task:
 def digests(task: Task) -> list[str]:
     """SHA-256 of each document's contexts with its answers or stop strings."""
     return [
-        sha256(json.dumps([list(one.args) for one in document.requests]).encode()).hexdigest()
-        for document in task.documents
+        sha256(json.dumps([list(one.args) for one in question.requests]).encode()).hexdigest()
+        for question in task.questions
     ]
 
 
@@ -143,9 +144,9 @@ def test_prompts_of_the_hubs_rows_are_lm_evals_own_and_the_golden_ones(
 @pytest.mark.parametrize("name", TASKS)
 def test_drawn_prompts_are_lm_evals_own(name: str, generated: Path, tmp_path: Path) -> None:
     task = opened(name, generated, None, fewshot="drawn")
-    assert len(task.documents) == task.available == 12
+    assert len(task.questions) == task.available == 12
     assert asked_of(task) == rendered_by_lm_eval(task, generated, tmp_path, "drawn")[0]
-    contexts = {document.requests[0].args[0][:200] for document in task.documents}
+    contexts = {question.requests[0].args[0][:200] for question in task.questions}
     if TASKS[name].shots and name != "mmlu":
         assert len(contexts) > 6  # each its own examples
 
@@ -157,20 +158,20 @@ def test_answers_are_judged_as_by_lm_evals_own_task(
     task = opened(name, generated, None)
     theirs = {
         group: built_in(name, group, generated, tmp_path, "fixed")
-        for group in {document.group for document in task.documents}
+        for group in {question.group for question in task.questions}
     }
     draw = random.Random(name)
     seen = set()
-    for document in task.documents:
-        rules, answers = theirs[document.group], list[Any]()
+    for question in task.questions:
+        rules, answers = theirs[question.group], list[Any]()
         if task.lm_eval_task.OUTPUT_TYPE == "generate_until":
-            answers = [draw.choice([f" {draw.choice(document.row['answer'])}".upper(), " owl", ""])]
+            answers = [draw.choice([f" {draw.choice(question.row['answer'])}".upper(), " owl", ""])]
             filtered = [answers[0].lstrip()]
         else:
-            answers = [(-9 * draw.random(), draw.random() < 0.5) for _ in document.requests]
+            answers = [(-9 * draw.random(), draw.random() < 0.5) for _ in question.requests]
             filtered = answers
-        expected = rules.process_results(document.row, filtered)
-        outcome = judge(task, document, answers)
+        expected = rules.process_results(question.row, filtered)
+        outcome = judge(task, question, answers)
         assert outcome.correct == bool(expected[task.metric])
         assert outcome.acc == bool(expected.get("acc", expected[task.metric]))
         assert outcome.acc_norm == expected.get("acc_norm")
@@ -179,10 +180,10 @@ def test_answers_are_judged_as_by_lm_evals_own_task(
 
 
 @pytest.mark.parametrize("name", [name for name, info in TASKS.items() if info.shots])
-def test_a_fixed_prefix_is_shared_by_the_documents_of_a_group(name: str, generated: Path) -> None:
+def test_a_fixed_prefix_is_shared_by_the_questions_of_a_group(name: str, generated: Path) -> None:
     task = opened(name, generated, None)
-    for _, members in groupby(task.documents, lambda document: document.group):
-        contexts = [document.requests[0].args[0] for document in members]
+    for _, members in groupby(task.questions, lambda question: question.group):
+        contexts = [question.requests[0].args[0] for question in members]
         columns = enumerate(zip(*contexts, strict=False))
         prefix = contexts[0][: next(place for place, texts in columns if len({*texts}) > 1)]
         assert len(prefix) > 0.5 * max(map(len, contexts))
@@ -237,7 +238,7 @@ def test_a_question_among_the_examples_is_left_out_of_its_own(tmp_path: Path) ->
     rows = boolq_mirror(tmp_path / "rows", scored)
     task = opened("boolq", rows, None)
     assert asked_of(task) == rendered_by_lm_eval(task, rows, tmp_path, "fixed")[0]
-    contexts = [document.requests[0].args[0] for document in task.documents]
+    contexts = [question.requests[0].args[0] for question in task.questions]
     assert [context.count("p7 p7") > 0 for context in contexts] == [True, True, True]
     assert contexts[0].count("p7") == contexts[1].count("p7") == 11
     assert "p32" in contexts[0]

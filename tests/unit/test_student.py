@@ -10,7 +10,7 @@ from lemon.checkpoint import Checkpoint
 from lemon.learning.decoder import Decoder
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.source_weights import SourceStack
-from lemon.learning.student import FusedStudent, teacher_hidden_states
+from lemon.learning.student import FusedStudent, Teacher
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense
 from lemon.training.objective import distillation_loss
@@ -18,12 +18,12 @@ from lemon.training.objective import distillation_loss
 CPU = torch.device("cpu")
 
 
-def make_student(folder, gamma_of, *, layers=3, segment=2, recompute=True, learns=False):
+def make_student(folder, gamma_of, *, layers=3, segment=2, recompute=True, trains=False):
     source = Checkpoint(folder)
     target = source.shape.with_depth(layers)
     depth = source.shape.num_hidden_layers
     gamma = {type: Dense(gamma_of(type, layers, depth)) for type in LAYER_TYPES}
-    stack = SourceStack(source, dtype=torch.float32, device=CPU, learns=learns)
+    stack = SourceStack(source, dtype=torch.float32, device=CPU, trains=trains)
     student = FusedStudent(
         stack,
         DepthFusion(Operators(source.shape, target, gamma=gamma), CPU),
@@ -53,7 +53,7 @@ def test_teacher_gives_the_logits_of_hugging_face(folder):
     student, stack = make_student(folder, dense)
     tokens = some_tokens(student)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    logits = teacher_hidden_states(stack, student.decoder, tokens) @ stack.head_weight().T
+    logits = Teacher(stack, student.decoder)(tokens) @ stack.head_weight().T
     torch.testing.assert_close(logits, model(tokens).logits, atol=logits_off(model, tokens), rtol=0)
 
 
@@ -99,7 +99,7 @@ def test_gradient_of_gamma_against_finite_differences(folder):
         return distillation_loss(
             student(inputs).flatten(0, 1),
             student.head_weight(),
-            teacher_hidden_states(stack, student.decoder, inputs).flatten(0, 1),
+            Teacher(stack, student.decoder)(inputs).flatten(0, 1),
             stack.head_weight(),
             labels,
             lm_weight=0.5,
@@ -126,7 +126,7 @@ def test_gradient_of_gamma_against_finite_differences(folder):
 
 
 def test_gradient_of_learning_weights_is_gamma_transposed(folder):
-    student, stack = make_student(folder, dense, layers=2, segment=1, learns=True)
+    student, stack = make_student(folder, dense, layers=2, segment=1, trains=True)
     weights = student.fusion.layers(stack, 0, 2)
     generator = torch.Generator().manual_seed(5)
     probe = [torch.randn(weights[i]["q"].shape, generator=generator) for i in range(2)]

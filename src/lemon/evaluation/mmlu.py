@@ -17,18 +17,18 @@ from lemon.errors import BadInput
 SPLITS = ("test", "dev")
 
 
-def subject_files(place: Path) -> dict[str, list[str]]:
-    """The files of a mirrored data set, by split, in the order of the subjects.
+def subject_files(folder: Path) -> dict[str, list[str]]:
+    """The files of a data set in a folder, by split, in the order of the subjects.
 
-    The set has one config a subject, or one named "all". Only generated rows, whose front matter
-    says `generated: true`, may lack subjects.
+    The set has one config for each subject, or a single one named "all". Only generated rows, whose
+    front matter says `generated: true`, may lack subjects.
 
     Raises:
         BadInput: the front matter is missing or of another form, or subjects are missing.
     """
     from huggingface_hub import metadata_load
 
-    card = place / "README.md"
+    card = folder / "README.md"
     try:
         front: dict[str, Any] = metadata_load(card) or {}
         configs = {config["config_name"]: config["data_files"] for config in front["configs"]}
@@ -49,29 +49,29 @@ def subject_files(place: Path) -> dict[str, list[str]]:
     files: dict[str, list[str]] = {split: [] for split in SPLITS}
     for subject in subjects:
         for split in SPLITS:
-            files[split] += _files(place, subject, split, configs[subject])
+            files[split] += _files(folder, subject, split, configs[subject])
     return files
 
 
-def _files(place: Path, config: str, split: str, data_files: Any) -> list[str]:
+def _files(folder: Path, config: str, split: str, data_files: Any) -> list[str]:
     """The files of one split of one config, whose paths may be patterns."""
     listed = data_files if isinstance(data_files, list) else []
     entries = [entry for entry in listed if isinstance(entry, dict) and entry["split"] == split]
     patterns = [entry["path"] for entry in entries]
     names = [name for one in patterns for name in (one if isinstance(one, list) else [one])]
-    found = sorted({path.resolve() for name in names for path in place.glob(name)})
+    found = sorted({path.resolve() for name in names for path in folder.glob(name)})
     if not found:
         raise BadInput(
-            f"{place}: the {split} rows of {config} are missing; prepare or mirror them again"
+            f"{folder}: the {split} rows of {config} are missing; prepare or mirror them again"
         )
     return [str(path) for path in found]
 
 
 def in_turn(subjects: Sequence[str | None]) -> list[int]:
-    """The rows' numbers, one of each subject in turn, by name, while it has any.
+    """The numbers of the rows in an order in which the subjects, by name, take turns.
 
     Args:
-        subjects: of each row; None throughout leaves the rows in their order.
+        subjects: of each row; if all are None the rows keep their order.
     """
     seen: Counter[str | None] = Counter()
     turns = []

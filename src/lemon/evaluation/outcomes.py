@@ -1,8 +1,7 @@
-"""What became of each document: appended as it is scored, sealed in one parquet file a task.
+"""The outcome of each question: saved chunk by chunk, then sealed in one parquet file for a task.
 
-A sealed file and an unfinished one carry the key of what they depend on (weights, rows, format,
-...), and a digest of their rows. Work whose key still holds is taken over; other work, and what is
-damaged, is done anew.
+Sealed and unfinished files store the key of what they depend on (weights, rows, format, ...) and a
+digest of their rows. Outcomes of the same key are reused; others and damaged ones are scored again.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from lemon.errors import BadInput
 from lemon.files.storage import atomic_file, storage_error, write_text
 
 if TYPE_CHECKING:
-    from lemon.evaluation.tasks import Document, Task
+    from lemon.evaluation.questions import Question, Task
 
 SCHEMA = pa.schema(
     [
@@ -44,7 +43,7 @@ KEY, DIGEST = b"lemon.key", b"lemon.sha256"  # in the metadata of a sealed file
 
 @dataclass(frozen=True)
 class Outcome:
-    """One scored document; the fields are the columns of SCHEMA."""
+    """One scored question; the fields are the columns of SCHEMA."""
 
     id: int
     prediction: int
@@ -58,50 +57,50 @@ class Outcome:
 
 
 def judge(
-    task: Task, document: Document, answers: Sequence[tuple[float, bool]] | Sequence[str]
+    task: Task, question: Question, answers: Sequence[tuple[float, bool]] | Sequence[str]
 ) -> Outcome:
-    """Let lm-eval judge a document.
+    """Let lm-eval judge the answers to a question.
 
     Args:
-        task: of the document.
-        document: what was asked.
-        answers: a (log-likelihood in nats, is greedy) pair a request, or the generated text.
+        task: of the question.
+        question: what was asked.
+        answers: a (log-likelihood in nats, is greedy) pair for each request, or the generated text.
 
     Returns:
-        its outcome. The prediction is, with choices, the one that the metric takes; with one
-        given answer 0 if it is the greedy continuation; with a generated one the first accepted
-        answer that it matches. It is -1 where there is no such answer.
+        The outcome. Its prediction is the choice that the metric takes; 0 if a single given answer
+        is the greedy continuation; or the first accepted answer that a generated one matches. It is
+        -1 if there is none.
     """
-    if document.requests[0].request_type == "generate_until":
+    if question.requests[0].request_type == "generate_until":
         [text] = answers
         assert isinstance(text, str)
-        return _judge_text(task, document, text)
+        return _judge_text(task, question, text)
     scores = [pair for pair in answers if not isinstance(pair, str)]
-    rules = document.rules
-    metrics = rules.process_results(document.row, scores)
+    rules = question.rules
+    metrics = rules.process_results(question.row, scores)
     loglikelihoods = [value for value, _ in scores]
     if rules.OUTPUT_TYPE == "multiple_choice":
-        lengths = [len(choice) for choice in rules.doc_to_choice(document.row)]
+        lengths = [len(choice) for choice in rules.doc_to_choice(question.row)]
         by_length = np.array(lengths, dtype=float) if task.metric == "acc_norm" else 1.0
         prediction = int(np.argmax(np.array(loglikelihoods) / by_length))
     else:
-        lengths = [len(request.args[1]) for request in document.requests]
+        lengths = [len(request.args[1]) for request in question.requests]
         prediction = 0 if scores[0][1] else -1
     return Outcome(
-        id=document.id,
+        id=question.id,
         prediction=prediction,
         correct=bool(metrics[task.metric]),
         acc=bool(metrics["acc"]),
         acc_norm=bool(metrics["acc_norm"]) if "acc_norm" in metrics else None,
         loglikelihoods=loglikelihoods,
         lengths=lengths,
-        group=document.group,
+        group=question.group,
     )
 
 
-def _judge_text(task: Task, document: Document, text: str) -> Outcome:
-    rules = document.rules
-    [request] = document.requests
+def _judge_text(task: Task, question: Question, text: str) -> Outcome:
+    rules = question.rules
+    [request] = question.requests
     answered = replace(request, resps=[text], filtered_resps={})
     for filters in rules._filters:
         filters.apply([answered])
@@ -110,23 +109,23 @@ def _judge_text(task: Task, document: Document, text: str) -> Outcome:
     def matches(row: dict[str, Any]) -> bool:
         return bool(rules.process_results(row, [filtered])[task.metric])
 
-    correct = matches(document.row)
-    aliases = [matches({**document.row, "answer": [alias]}) for alias in document.row["answer"]]
+    correct = matches(question.row)
+    aliases = [matches({**question.row, "answer": [alias]}) for alias in question.row["answer"]]
     return Outcome(
-        id=document.id,
+        id=question.id,
         prediction=aliases.index(True) if correct else -1,
         correct=correct,
         acc=correct,
         acc_norm=None,
         loglikelihoods=[],
         lengths=[],
-        group=document.group,
+        group=question.group,
         text=text,
     )
 
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome], key: dict[str, Any]) -> None:
-    """Seal a task's outcomes in one file, sorted by document; the same values, the same bytes."""
+    """Seal a task's outcomes in one file, sorted by id. Equal outcomes give equal bytes."""
     rows = [asdict(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.id)]
     metadata = {KEY: _canonical(key), DIGEST: _digest(rows).encode()}
     table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
@@ -135,7 +134,7 @@ def write_outcomes(path: Path, outcomes: Iterable[Outcome], key: dict[str, Any])
 
 
 def read_outcomes(path: Path, key: dict[str, Any]) -> list[Outcome] | None:
-    """The outcomes of a sealed file; None if there is none with this key, or it is damaged."""
+    """The outcomes of an undamaged sealed file with this key; None if there is none."""
     try:
         rows, metadata = read_sealed(path)
     except BadInput:
@@ -183,16 +182,16 @@ def _line(error: Exception) -> str:
 
 
 class UnfinishedOutcomes:
-    """A task's outcomes so far, one JSON object a line behind a line with the key.
+    """A task's outcomes so far: a line with the key, then one JSON object on each line.
 
-    Lines are appended whole, so that a killed job loses at most the chunk it was scoring.
+    Each chunk is appended at once, so that a killed job loses at most the chunk it was scoring.
     """
 
     def __init__(self, sealed: Path, key: dict[str, Any]) -> None:
-        """Take over what an earlier process scored under the same key.
+        """Read what an earlier process scored under the same key.
 
         Args:
-            sealed: where the finished task's outcomes will be; this file lies hidden beside it.
+            sealed: path of the sealed file to be; the unfinished one is hidden beside it.
             key: what the outcomes depend on.
         """
         self._path = sealed.with_name(f".{sealed.stem}.unfinished.jsonl")
@@ -203,18 +202,18 @@ class UnfinishedOutcomes:
                 self._path.read_text(encoding="utf-8").split("\n") if self._path.exists() else []
             )
             if lines and lines[0] == header:
-                for line in lines[1:-1]:  # behind the last line break is nothing, or a cut line
+                for line in lines[1:-1]:  # after the last line break comes nothing, or a cut line
                     outcome = _outcome_in(line)
                     if outcome is not None:
                         self.outcomes[outcome.id] = outcome
         except UnicodeDecodeError:
-            pass  # damaged: every document is scored anew
+            pass  # damaged: every question is scored again
         except OSError as error:
             raise storage_error(error, self._path) from error
         write_text(self._path, "\n".join([header, *map(_line_of, self.outcomes.values())]) + "\n")
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
-        """Keep the outcomes of one chunk."""
+        """Save the outcomes of one chunk."""
         text = "".join(_line_of(outcome) + "\n" for outcome in outcomes)
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -224,18 +223,18 @@ class UnfinishedOutcomes:
         self.outcomes.update({outcome.id: outcome for outcome in outcomes})
 
     def remove(self) -> None:
-        """Drop the file once the task is sealed."""
+        """Remove the file once the task is sealed."""
         self._path.unlink(missing_ok=True)
 
 
 def _line_of(outcome: Outcome) -> str:
-    """A line of an unfinished file: a piece of the sha256 of the values, and the values."""
+    """A line of an unfinished file: the beginning of the sha256 of the values, and the values."""
     values = json.dumps(asdict(outcome))
     return f"{hashlib.sha256(values.encode()).hexdigest()[:16]} {values}"
 
 
 def _outcome_in(line: str) -> Outcome | None:
-    """The outcome in such a line; None where it is damaged."""
+    """The outcome in such a line; None if it is damaged."""
     _, _, values = line.partition(" ")
     try:
         outcome = Outcome(**json.loads(values))

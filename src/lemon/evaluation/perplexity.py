@@ -3,9 +3,9 @@
     loss_d = mean over the predicted tokens of domain d of -log p(token | the tokens before it)
     perplexity_d = exp(loss_d)            perplexity = exp(sum_d w_d loss_d),  sum_d w_d = 1
 
-with w the weights of the training mixture: the domains hold equally many held-out sequences, and
-the weights make of them the perplexity on text drawn as the training text is, which is what the
-paper's held-out set (drawn from the mixture) measures.
+with w the weights of the training mixture. All domains have the same number of held-out sequences;
+the weights turn their losses into the loss on text drawn like the training text, which is what the
+paper's held-out set, drawn from the mixture, measures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lemon.data.text.packing import PackedText
 
-TOKENS_A_PASS = 2048  # fixed, so that the result doesn't depend on another task's batch size
+TOKENS_A_PASS = 2048  # fixed, so that the result does not depend on the batch size of the tasks
 
 
 def heldout_perplexity(

@@ -1,10 +1,9 @@
 """The language model that lm-eval asks: its `hf` model, with each shared context run once.
 
-Contexts are shared twice over: all questions of a few-shot task begin with the same examples
-(`PrefixLM.sharing`, whose states are kept), and all answers of a question begin with the question
-(`TokenTree`). A pass holds many short sequences in one row, without padding. Only the states that
-predict an answer's tokens meet the vocabulary. Tokenisation, truncation and stop strings stay
-lm-eval's.
+Contexts are shared in two ways: all questions of a few-shot task begin with the same examples,
+whose states are kept (`PrefixLM.sharing`), and all answers of a question begin with the question
+(`TokenTree`). A pass holds many short sequences in one row, without padding. Logits are computed
+only for the tokens of answers. Tokenisation, truncation and stop strings are lm-eval's.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ Score = tuple[float, bool]
 
 log = logging.getLogger(__name__)
 
-PREFIX_AT_LEAST = 32  # tokens; a shorter beginning costs less to run again than to look up
-# Nodes of one pass. Attention also pays for pairs that the mask forbids; a CPU is as fast per token
-# with 256 rows as with more.
+PREFIX_AT_LEAST = 32  # tokens; running a shorter beginning again costs less than looking it up
+# Nodes of one pass. Attention also computes the pairs that the mask forbids, and a CPU is as fast
+# per token with 256 rows as with more.
 PASS_TOKENS = {"cpu": 256, "cuda": 4096}
-HEAD_ROWS = 512  # hidden states that meet the vocabulary at once: 100 MB of logits at 49,152 words
+HEAD_ROWS = 512  # hidden states whose logits exist at once: 100 MB at a vocabulary of 49,152
 
 
 class PrefixLM(HFLM):
@@ -60,11 +59,11 @@ class PrefixLM(HFLM):
 
     @contextmanager
     def sharing(self, requests: Sequence[Instance]) -> Iterator[None]:
-        """Run what all these requests begin with once, for all that are asked inside the block.
+        """Inside the block, run the common beginning of all these requests only once.
 
-        A single context is run this way too: without a mask, attention spares the forbidden half.
-        What is kept depends on `requests` alone and not on what is asked when, so that scores do
-        not change where some were known before.
+        A single context is run this way too: causal attention without a mask skips the forbidden
+        half. What is kept depends on `requests` alone, not on which of them are asked, so that
+        scores do not change if some were known before.
         """
         contexts = list(dict.fromkeys(str(request.args[0]) for request in requests))
         encoded = [self.tok_encode(context.rstrip()) for context in contexts if context.strip()]
@@ -76,10 +75,10 @@ class PrefixLM(HFLM):
 
     @torch.inference_mode()
     def _keep(self, contexts: list[list[int]]) -> None:
-        """Run what these contexts share; each keeps at least its last token for itself."""
+        """Run and keep what these contexts share, without the last token of any of them."""
         self._prefix, self._states = (), None
         shared = common_beginning([tokens[:-1] for tokens in contexts]) if contexts else []
-        # A context that is cut at the left does not begin with it.
+        # A context that is too long loses its beginning, so it shares none.
         if len(shared) < PREFIX_AT_LEAST or max(map(len, contexts)) > self.max_length:
             return
         states = DynamicCache()
@@ -100,7 +99,7 @@ class PrefixLM(HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Score]:
-        room = self.max_length + 1  # the last token is predicted and never read
+        room = self.max_length + 1  # the last token is predicted and not read
         if long := sum(len(context) + len(answer) > room for _, context, answer in requests):
             log.warning("%d requests exceed %d tokens and lose their beginning", long, room)
         scores: dict[int, Score] = {}
@@ -122,9 +121,9 @@ class PrefixLM(HFLM):
     def _passes(
         self, numbers: list[int], sequences: list[list[int]], batch_size: int
     ) -> Iterator[list[int]]:
-        """Fill passes with neighbouring requests, up to `batch_size` and `PASS_TOKENS`.
+        """Split the requests, in order, into passes of up to `batch_size` and `PASS_TOKENS`.
 
-        What shares most of its tokens with the pass joins it even beyond them.
+        A request that shares most of its tokens with a pass joins it even beyond `PASS_TOKENS`.
         """
         part, tree = list[int](), TokenTree()
         most = PASS_TOKENS[self.device.type]
@@ -149,7 +148,7 @@ class PrefixLM(HFLM):
         answers: dict[int, list[int]],
         behind_prefix: bool,
     ) -> Iterator[tuple[int, Score]]:
-        """Score the requests of one pass: (number of the request, its score)."""
+        """Score the requests of one pass; gives (number of the request, its score)."""
         tree = TokenTree(len(self._prefix) if behind_prefix else 0)
         paths = {number: tree.add(sequences[number]) for number in part}
         hidden = self._hidden(tree, self._states if behind_prefix else None)
@@ -170,8 +169,8 @@ class PrefixLM(HFLM):
     def _hidden(self, tree: TokenTree, states: DynamicCache | None, first: int = 0) -> Tensor:
         """The last hidden states [nodes, hidden_size] of a tree's nodes from `first` on.
 
-        `states` holds what comes before them, the prefix and the nodes up to `first`; those of the
-        new nodes are appended.
+        `states` holds the keys and values of all that comes before, which are the prefix and the
+        nodes up to `first`; those of the new nodes are appended.
         """
         seen = tree.visible(first)
         mask = torch.zeros(seen.shape, dtype=self.model.dtype).masked_fill_(~seen, float("-inf"))
@@ -196,7 +195,7 @@ class PrefixLM(HFLM):
 
     @torch.inference_mode()
     def _generated(self, requests: list[tuple[str, dict]]) -> list[str]:
-        """Decode some requests side by side, each a growing branch of one tree."""
+        """Decode some requests together, each a growing branch of one tree."""
         decodings = [_Decoding(self, context, settings) for context, settings in requests]
         behind_prefix = all(self._behind_prefix(one.context, len(one.context)) for one in decodings)
         length = len(self._prefix) if behind_prefix else 0
@@ -219,7 +218,7 @@ class PrefixLM(HFLM):
 
 
 class _Decoding:
-    """One request that is being continued, by lm-eval's rules of stopping."""
+    """One request that is being continued, with lm-eval's rules for stopping."""
 
     def __init__(self, model: PrefixLM, context: str, settings: dict) -> None:
         asked = normalize_gen_kwargs(settings, model.max_gen_toks)
@@ -234,7 +233,7 @@ class _Decoding:
         self._tokens: list[int] = []
 
     def ends_with(self, token: int) -> bool:
-        """Take the next token; whether it is the last."""
+        """Append a token; returns whether it is the last."""
         self._tokens.append(token)
         if token == self._end or len(self._tokens) == self._left:
             return True
@@ -243,7 +242,7 @@ class _Decoding:
 
     @property
     def text(self) -> str:
-        """What was generated, up to the first stop string."""
+        """The generated text up to the first stop string."""
         text = self._model.tok_decode(self._tokens)
         return postprocess_generated_text(text, self._stops, None)
 

@@ -1,7 +1,7 @@
-"""The prompts of a task: few-shot examples that every question shares, as many as fit.
+"""The prompts of a task: few-shot examples that all questions share, as many as fit.
 
-lm-eval renders every text. A fixed few-shot prefix is rendered once and put before each question,
-which gives the same prompts as rendering it anew for each, many times faster.
+lm-eval renders every text. A fixed few-shot prefix is rendered once and put before each question:
+the same prompts as rendering it for each of them, many times faster.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SEAM = 8  # tokens by which a text's length may change with what stands before i
 
 @dataclass(frozen=True)
 class Window:
-    """What a model reads at once.
+    """How much a model reads at once.
 
     Attributes:
         tokens: counts the tokens of a text as the model reads it.
         size: tokens of a context and its answer.
-        reserve_for_generation: tokens left to a generated answer, lm-eval's `max_gen_toks`.
+        reserve_for_generation: tokens kept free for a generated answer, lm-eval's `max_gen_toks`.
     """
 
     tokens: Callable[[str], int]
@@ -39,7 +39,7 @@ class Window:
 
     @classmethod
     def of_model(cls, model_dir: Path) -> Window:
-        """That of a model folder, known before its weights are loaded."""
+        """The window of a model folder, without loading its weights."""
         from transformers import AutoConfig, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
@@ -47,7 +47,7 @@ class Window:
         return cls(lambda text: len(tokenizer(text)["input_ids"]), config.max_position_embeddings)
 
     def length(self, request: Instance, prefix: str = "") -> int:
-        """Tokens that a request takes behind a prefix, its answer included."""
+        """Tokens of a request behind a prefix, its answer included."""
         context, answer = request.args
         if request.request_type == "generate_until":
             return self.tokens(prefix + context) + self.reserve_for_generation
@@ -57,7 +57,7 @@ class Window:
 def requests_of(
     rules: ConfigurableTask, id: int, row: dict[str, Any], context: str | list[str]
 ) -> list[Instance]:
-    """A document's requests, one an answer."""
+    """The requests of a question, one for each answer."""
     metadata = (rules.config.task, id, rules.config.repeats)
     requests = rules.construct_requests(doc=row, ctx=context, metadata=metadata)
     return requests if isinstance(requests, list) else [requests]
@@ -66,7 +66,7 @@ def requests_of(
 def drawn_contexts(
     rules: ConfigurableTask, rows: Sequence[dict[str, Any]], shots: int
 ) -> list[str | list[str]]:
-    """Each row's context behind examples that lm-eval draws anew, row after row."""
+    """Each row's context behind examples that lm-eval draws for this row."""
     return [rules.fewshot_context(row, shots) for row in rows]
 
 
@@ -80,10 +80,10 @@ def shared_prefix(rules: ConfigurableTask, row: dict[str, Any], shots: int) -> s
 def fixed_contexts(
     rules: ConfigurableTask, rows: Sequence[dict[str, Any]], asked: int, window: Window | None
 ) -> tuple[list[str | list[str]], int]:
-    """Each row's context behind the same examples, and how many of those `asked` there are.
+    """Each row's context behind the same examples, and how many of the `asked` ones fit.
 
-    A row that is among the examples gets the context that lm-eval gives it, which leaves it out of
-    them unless the task has a few-shot split of its own.
+    A row that is itself among the examples gets lm-eval's context, which leaves it out of them
+    unless the task has a separate few-shot split.
     """
     if not asked:
         return drawn_contexts(rules, rows, 0), 0

@@ -25,15 +25,15 @@ class TokenTree:
     """
 
     def __init__(self, prefix_length: int = 0) -> None:
-        """Start without a node behind a prefix of so many tokens."""
+        """Start without nodes, behind a prefix of so many tokens."""
         self.tokens: list[int] = []
         self.positions: list[int] = []
         self._prefix_length = prefix_length
         self._children: dict[tuple[int | None, int], int] = {}
-        self._seen: list[int] = []  # by node, a bit for itself and for each of its ancestors
+        self._seen: list[int] = []  # by node, a bit for itself and each of its ancestors
 
     def shared(self, sequence: Sequence[int]) -> int:
-        """How many of a sequence's first tokens are stored already."""
+        """The number of a sequence's first tokens that are already stored."""
         node = None
         for depth, token in enumerate(sequence):
             node = self._children.get((node, token))
@@ -42,7 +42,7 @@ class TokenTree:
         return len(sequence)
 
     def add(self, sequence: Iterable[int]) -> list[int]:
-        """Store a sequence from the root on; gives its nodes, first to last."""
+        """Store a sequence from the root on; returns its nodes, first to last."""
         node, path = None, []
         for token in sequence:
             child = self._children.get((node, token))
@@ -53,7 +53,7 @@ class TokenTree:
         return path
 
     def grow(self, token: int, behind: int) -> int:
-        """Store a token behind a node, as a node of its own; gives it."""
+        """Store a token behind a node as a new node, and return that."""
         return self._new(token, behind)
 
     def _new(self, token: int, parent: int | None) -> int:
@@ -79,6 +79,6 @@ class TokenTree:
 
 def common_beginning(sequences: Sequence[list[int]]) -> list[int]:
     """The longest beginning that all sequences share; empty where there is none."""
-    first, last = min(sequences), max(sequences)  # in the order of the lexicon, so all lie between
+    first, last = min(sequences), max(sequences)  # all others lie between them
     same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return [token for token, _ in same]

@@ -1,21 +1,26 @@
-"""A run put together: which weights, operators and masks learn, at which rates, from what.
+"""Puts a run together: what trains, from which weights, at which rates.
 
-What a method learns is data (`METHODS` in `lemon.configuration`); each combination is a student.
+What a method trains is data (`METHODS` in `lemon.configuration`). It decides the fusion, and the
+fusion the form in which the source's weights are held:
+
+    layers mixed          DepthFusion        one stack for each type
+    layers selected       LayerSelection     layer by layer
+    widths mapped         DimensionFusion    one matrix for each layer
+    masks                 MaskedFusion       layer by layer
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.project import Project
+from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.preset import LearningSettings, Preset, PruningSettings
 from lemon.errors import BadInput
 from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
@@ -26,212 +31,105 @@ from lemon.learning.masks import Masks
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
 from lemon.learning.student import FusedStudent, Teacher
-from lemon.methods.shear import selection_operators
+from lemon.learning.trainee import FusedTrainee
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import Dense, one_hot
-from lemon.training.divergence import Divergence
-from lemon.training.loop import ParameterGroup
-
-
-@dataclass(frozen=True)
-class Assembly:
-    """What the loop runs, and what is written when it has ended.
-
-    Attributes:
-        student: the model that learns.
-        teacher: the model that teaches; None where the text alone does.
-        groups: what learns.
-        constraint: on the masks, if there are any.
-        operators: those that have been learned.
-        weights: the tensors that they apply to, where these are the run's own.
-        masks: the gates, if there are any.
-    """
-
-    student: FusedStudent
-    teacher: Teacher | None
-    groups: list[ParameterGroup]
-    constraint: Lagrangian | None
-    operators: Callable[[], Operators]
-    weights: Callable[[], Iterator[tuple[str, Tensor]]] | None
-    masks: Masks | None = None
+from lemon.operators.factor import one_hot
+from lemon.training.trainee import ParameterGroup
 
 
 def assemble(
-    project: Project,
-    run_id: str,
+    run: PlannedRun,
+    preset: Preset,
     source: Checkpoint,
     device: torch.device,
     start: Operators | None = None,
     teacher: Checkpoint | None = None,
-) -> Assembly:
+) -> FusedTrainee:
     """Put a run together.
 
     Args:
-        project: the configuration.
-        run_id: a run that learns.
+        run: its method trains something.
+        preset: of the project.
         source: the large model.
         device: where everything lives.
-        start: the operators before any learning; None where masks learn.
-        teacher: the model that teaches, where it is not the one that is fused.
+        start: the operators before any training; None if masks train.
+        teacher: the model that teaches, if it is not the one that is fused.
 
     Raises:
-        BadInput: the start is of a kind that nothing learns from.
+        BadInput: the start is of a kind that nothing can be trained from.
     """
-    method = project.run(run_id).method
-    if start is None:
-        return _pruning(project, run_id, source, device)
-    elsewhere = None
-    if teacher is not None:
-        layers = SourceLayers(teacher, dtype=_dtype(project), device=device)
-        elsewhere = Teacher(layers, Decoder(teacher.config, device))
-    if maps_widths(start, run_id):
-        return _fusing_widths(project, run_id, source, device, start, elsewhere)
-    if method.learns_operators:
-        return _fusing(project, run_id, source, device, start, elsewhere)
-    return _tuning(project, run_id, source, device, start, elsewhere)
+    method, settings, pruning = run.method, run.learning, run.pruning
+    tied = preset.fusion.rotary_halves == "tied"
+    decoder = Decoder((start.target if start else source.shape).to_config(source.config), device)
+    fusion = _fusion(run, source, decoder, device, start, tied=tied)
+    load = partial(_form(fusion), dtype=getattr(torch, preset.compute.dtype), device=device)
+    weights = load(source, trains=method.trains_weights)
 
-
-def _fusing(
-    project: Project,
-    run_id: str,
-    source: Checkpoint,
-    device: torch.device,
-    start: Operators,
-    teacher: Teacher | None,
-) -> Assembly:
-    """The layer operator learns, and perhaps the weights under it."""
-    trains_weights = project.run(run_id).method.trains_weights
-    frozen = partial(SourceStack, source, dtype=_dtype(project), device=device)
-    decoder = Decoder(source.config, device)
-    # With frozen weights both read one stack. Weights that learn are a copy of the teacher's.
-    stack = frozen(learns=True) if trains_weights else frozen()
-    if teacher is None:
-        teacher = Teacher(frozen() if trains_weights else stack, decoder)
-    fusion = DepthFusion(start, device)
-    rate = project.learning(run_id).layer_rate
-    gamma = {f"gamma.{type}": parameter for type, parameter in fusion.gamma.items()}
-    groups = [ParameterGroup("layer", rate, "learning.layer_rate", gamma)]
-    if trains_weights:
-        groups.append(_weights_group(project, run_id, stack))
-
-    def learned() -> Operators:
-        return replace(start, gamma={t: Dense(g.detach().cpu()) for t, g in fusion.gamma.items()})
-
-    return Assembly(
-        _student(project, run_id, stack, fusion, decoder),
-        teacher,
-        groups,
-        None,
-        learned,
-        (lambda: iter(stack.named_weights().items())) if trains_weights else None,
-    )
-
-
-def _fusing_widths(
-    project: Project,
-    run_id: str,
-    source: Checkpoint,
-    device: torch.device,
-    start: Operators,
-    teacher: Teacher | None,
-) -> Assembly:
-    """The dimension operator learns, or the weights under it, or both."""
-    method = project.run(run_id).method
-    frozen = partial(
-        ResidualLayers,
-        *(source,),
-        dtype=_dtype(project),
-        device=device,
-        radius=start.radii.hidden if start.hidden is not None else 1,
-    )
-    layers = frozen(learns=True) if method.trains_weights else frozen()
-    if teacher is None:
-        weights = frozen() if method.trains_weights else layers
-        teacher = Teacher(weights, Decoder(source.config, device))
-    tied = project.preset.fusion.rotary_halves == "tied"
-    fusion = DimensionFusion(start, device, tied=tied, learns=method.learns_operators)
-    groups = []
-    if method.learns_operators:
-        rate = project.learning(run_id).dimension_rate
-        named = dict(fusion.named_parameters())
-        groups.append(ParameterGroup("dimension", rate, "learning.dimension_rate", named))
+    groups, constraint = [], None
+    if isinstance(fusion, DepthFusion):
+        groups.append(_group("layer", settings, dict(fusion.named_parameters())))
+    elif isinstance(fusion, DimensionFusion) and fusion.trains:
+        groups.append(_group("dimension", settings, dict(fusion.named_parameters())))
     if method.trains_weights:
-        groups.append(_weights_group(project, run_id, layers))
-    decoder = Decoder(start.target.to_config(source.config), device)
-    return Assembly(
-        _student(project, run_id, layers, fusion, decoder),
-        teacher,
-        groups,
-        None,
-        fusion.learned if "operators" in method.learns else lambda: start,
-        (lambda: iter(layers.named_weights().items())) if method.trains_weights else None,
+        groups.append(_group("weight", settings, _named("weight", weights)))
+    if isinstance(fusion, MaskedFusion):
+        warmup_ratio = pruning.sparsity_warmup_ratio
+        constraint = Lagrangian(fusion.masks, steps=run.steps, warmup_ratio=warmup_ratio)
+        multipliers = _named("multiplier", constraint)
+        groups.append(_group("mask", pruning, dict(fusion.masks.named_parameters())))
+        groups.append(_group("multiplier", pruning, multipliers, ascends=True))
+
+    taught_by = None
+    if teacher is not None:
+        others = SourceLayers(teacher, dtype=weights.dtype, device=device)
+        taught_by = Teacher(others, Decoder(teacher.config, device))
+    elif method.teaches:
+        # Frozen weights serve both models. Weights that train are a copy of the teacher's.
+        frozen = load(source) if method.trains_weights else weights
+        taught_by = Teacher(frozen, Decoder(source.config, device))
+    student = FusedStudent(
+        *(weights, fusion, decoder),
+        layers_per_segment=settings.layers_per_segment,
+        recompute=settings.recompute,
+    )
+    return FusedTrainee(
+        *(student, taught_by, groups, constraint),
+        lm_weight=settings.lm_weight,
+        chunk_tokens=settings.loss_chunk_tokens,
     )
 
 
-def _tuning(
-    project: Project,
-    run_id: str,
+def _fusion(
+    run: PlannedRun,
     source: Checkpoint,
+    decoder: Decoder,
     device: torch.device,
-    start: Operators,
-    teacher: Teacher | None,
-) -> Assembly:
-    """The weights learn under a selection of layers, which stays as it is."""
-    layers = SourceLayers(source, dtype=_dtype(project), device=device, learns=True)
-    selection = LayerSelection(_kept(start, run_id))
-    decoder = Decoder(source.config, device)
-    if teacher is None:
-        teacher = Teacher(SourceLayers(source, dtype=_dtype(project), device=device), decoder)
-    return Assembly(
-        _student(project, run_id, layers, selection, decoder),
-        teacher,
-        [_weights_group(project, run_id, layers)],
-        None,
-        lambda: start,
-        lambda: iter(layers.named_weights().items()),
-    )
+    start: Operators | None,
+    *,
+    tied: bool,
+) -> Fusion:
+    """How the student's weights come from the source's."""
+    if start is None:
+        masks = Masks(source.shape, run.target_shape, seed=run.seed, device=device)
+        return MaskedFusion(masks, decoder.norm_eps)
+    if _maps_widths(start, run.id):
+        return DimensionFusion(start, device, tied=tied, trains=run.method.learns_operators)
+    if run.method.learns_operators:
+        return DepthFusion(start, device)
+    return LayerSelection(start, _kept_layers(start, run.id))
 
 
-def _pruning(project: Project, run_id: str, source: Checkpoint, device: torch.device) -> Assembly:
-    """Masks learn under the constraint to the target's shape, and the weights with them."""
-    settings = project.pruning(run_id)
-    target = project.target_shape(run_id)
-    layers = SourceLayers(source, dtype=_dtype(project), device=device, learns=True)
-    masks = Masks(source.shape, target, seed=project.run(run_id).seed, device=device)
-    decoder = Decoder(source.config, device)
-    fusion = MaskedFusion(masks, decoder.norm_eps)
-    lagrangian = Lagrangian(
-        masks, steps=project.steps(run_id), warmup_ratio=settings.sparsity_warmup_ratio
-    )
-    gates = {f"log_alpha.{name}": parameter for name, parameter in masks.log_alpha.items()}
-    multipliers = {f"multiplier.{name}": p for name, p in lagrangian.named_parameters()}
-    return Assembly(
-        _student(project, run_id, layers, fusion, decoder),
-        None,
-        [
-            _weights_group(project, run_id, layers),
-            ParameterGroup("mask", settings.mask_rate, "pruning.mask_rate", gates),
-            ParameterGroup(
-                *("multiplier", settings.multiplier_rate, "pruning.multiplier_rate", multipliers),
-                ascends=True,
-            ),
-        ],
-        lagrangian,
-        lambda: selection_operators(source.shape, target, masks.selection()),
-        lambda: fusion.folded_weights(layers),
-        masks,
-    )
+def _form(fusion: Fusion) -> Callable[..., SourceWeights]:
+    """The form in which a fusion reads the source's weights."""
+    if isinstance(fusion, DepthFusion):
+        return SourceStack
+    if isinstance(fusion, DimensionFusion):
+        start = fusion.start
+        return partial(ResidualLayers, radius=start.radii.hidden if start.hidden is not None else 1)
+    return SourceLayers
 
 
-def divergence_of(project: Project, run_id: str) -> Divergence:
-    """The watch over a run's loss; closing masks may raise it to that of a uniform guess."""
-    factor = project.learning(run_id).divergence_factor
-    if project.run(run_id).method.prunes:
-        return Divergence(factor, reference=math.log(project.source_shape().vocab_size))
-    return Divergence(factor)
-
-
-def maps_widths(start: Operators, run_id: str) -> bool:
+def _maps_widths(start: Operators, run_id: str) -> bool:
     """Whether a start maps widths, and not layers.
 
     Raises:
@@ -248,7 +146,7 @@ def maps_widths(start: Operators, run_id: str) -> bool:
     return wide
 
 
-def _kept(start: Operators, run_id: str) -> list[int]:
+def _kept_layers(start: Operators, run_id: str) -> list[int]:
     """The source layer of each target layer.
 
     Raises:
@@ -263,24 +161,18 @@ def _kept(start: Operators, run_id: str) -> list[int]:
     return kept.chosen.tolist()
 
 
-def _student(
-    project: Project, run_id: str, weights: SourceWeights, fusion: Fusion, decoder: Decoder
-) -> FusedStudent:
-    settings = project.learning(run_id)
-    return FusedStudent(
-        weights,
-        fusion,
-        decoder,
-        layers_per_segment=settings.layers_per_segment,
-        recompute=settings.recompute,
-    )
+def _group(
+    name: str,
+    settings: LearningSettings | PruningSettings,
+    parameters: dict[str, nn.Parameter],
+    *,
+    ascends: bool = False,
+) -> ParameterGroup:
+    """A group whose rate is the setting `<name>_rate`."""
+    key = f"{name}_rate"
+    section = "learning" if isinstance(settings, LearningSettings) else "pruning"
+    return ParameterGroup(name, getattr(settings, key), f"{section}.{key}", parameters, ascends)
 
 
-def _weights_group(project: Project, run_id: str, weights: nn.Module) -> ParameterGroup:
-    rate = project.learning(run_id).weight_rate
-    named = {f"weight.{name}": parameter for name, parameter in weights.named_parameters()}
-    return ParameterGroup("weight", rate, "learning.weight_rate", named)
-
-
-def _dtype(project: Project) -> torch.dtype:
-    return getattr(torch, project.preset.compute.dtype)
+def _named(prefix: str, module: nn.Module) -> dict[str, nn.Parameter]:
+    return {f"{prefix}.{name}": parameter for name, parameter in module.named_parameters()}

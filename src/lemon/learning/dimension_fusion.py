@@ -1,7 +1,8 @@
 """The dimension operator as parameters: W_small^t[j] = Row_j W^t[j] Col_j^T for each layer.
 
-The head of the student is the source's, E B^T: its hidden states are mapped up to the source's
-width, (E B^T) x = E (B^T x), which spares a matrix of the vocabulary's size and its gradient.
+The head of the student is E B^T with the source's head E. Its hidden states are mapped up to the
+source's width, (E B^T) x = E (B^T x), which spares a matrix of the vocabulary's size and its
+gradient.
 
 Shapes: B sequences, T tokens, D1 and D2 hidden sizes, r channels of a block.
 """
@@ -30,24 +31,25 @@ INNER_AXES = {
 
 
 class DimensionFusion(Fusion):
-    """B for the whole model, A_attn and A_ffn for each layer; float32 masters, used in the
-    compute format. What the start leaves out is the identity and is not learned.
+    """B for the whole model, A_attn and A_ffn for each layer: float32 masters, cast where they are
+    used. What the start leaves out is the identity and does not train.
     """
 
     def __init__(
-        self, start: Operators, device: torch.device, *, tied: bool, learns: bool = True
+        self, start: Operators, device: torch.device, *, tied: bool, trains: bool = True
     ) -> None:
         """Args:
-        start: the operators to begin from; without gamma.
+        start: the operators at the start, without gamma.
         device: where the parameters live.
-        tied: map the two rotary halves of a head alike, where the radius is below the head size.
-        learns: whether the operators take gradients.
+        tied: map the two rotary halves of a head alike, if the radius is below the head size.
+        trains: whether the operators take gradients.
 
         Raises:
             BadInput: the halves are to be tied and the start treats them differently.
         """
         super().__init__()
         self.start = start
+        self.trains = trains
         self.num_hidden_layers = start.target.num_hidden_layers
         shape, radius = start.source, start.radii.attention
         self.tied = tied and radius < shape.head_dim
@@ -56,7 +58,7 @@ class DimensionFusion(Fusion):
 
         def parameter(matrix: Tensor) -> nn.Parameter:
             held = matrix.to(device, torch.float32, copy=True)
-            return nn.Parameter(held, requires_grad=learns)
+            return nn.Parameter(held, requires_grad=trains)
 
         def on_heads(factor: Factor) -> Tensor:
             matrix = factor.dense()
@@ -73,7 +75,7 @@ class DimensionFusion(Fusion):
         return self._to_small(source.embed(tokens_BT))
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
-        """The fused weights of layers first..last-1."""
+        """The fused weights of layers first, ..., last - 1."""
         assert isinstance(source, ResidualLayers)
         return [self._layer(source, layer) for layer in range(first, last)]
 
@@ -82,14 +84,16 @@ class DimensionFusion(Fusion):
         return self._to_small(source.used(source.final_norm))
 
     def to_head(self, hidden_BTD: Tensor) -> Tensor:
-        """Hidden states [B, T, D1] that the source's head reads as the student's reads [.., D2]."""
+        """The hidden states [.., D2] mapped up to [.., D1], for the source's head."""
         if self.hidden is None:
             return hidden_BTD
         factor = self.hidden.to(hidden_BTD.dtype)
         return (hidden_BTD.unflatten(-1, (-1, factor.shape[0])) @ factor).flatten(-2)
 
-    def learned(self) -> Operators:
+    def operators(self) -> Operators:
         """The operators as they are now, in the form of the file."""
+        if not self.trains:
+            return self.start
         hidden = None if self.hidden is None else Dense(self.hidden.detach().cpu())
         attn = {
             int(j): Dense(both_halves(factor, self._blocks) if self.tied else factor)
@@ -99,7 +103,7 @@ class DimensionFusion(Fusion):
         return replace(self.start, hidden=hidden, attn=attn, ffn=ffn)
 
     def _to_small(self, rows: Tensor) -> Tensor:
-        """B on the last axis, [.., D1] to [.., D2], both channel by channel."""
+        """Apply B to the last axis, [.., D1] to [.., D2], both channel by channel."""
         if self.hidden is None:
             return rows
         factor = self.hidden.to(rows.dtype)
@@ -108,7 +112,7 @@ class DimensionFusion(Fusion):
 
     def _layer(self, source: ResidualLayers, layer: int) -> LayerWeights:
         small = self._to_small(source.used(source.layers[layer]))
-        # Split, and not sliced: each slice's gradient would be a matrix of its own to be added up.
+        # Split, not sliced: the gradient of each slice would be a whole matrix to be added up.
         sizes = [rows.stop - rows.start for rows in source.rows.values()]
         parts = dict(zip(source.rows, small.split(sizes), strict=True))
         for type, axis in INNER_AXES.items():
@@ -118,13 +122,13 @@ class DimensionFusion(Fusion):
         return as_layer(parts)
 
     def _inner_map(self, axis: Axis | None, layer: int) -> AxisMap | None:
-        """The operator on the axis of a layer's weights that is not the stream."""
+        """The operator on the other axis of a layer's weights; None for the identity."""
         key, radii = str(layer), self.start.radii
         if axis is Axis.FFN and key in self.ffn:
             return AxisMap(Dense(self.ffn[key]), radii.ffn)
         if axis in (Axis.QUERY, Axis.KEY_VALUE) and key in self.attn:
             copies = self.start.source.group_size if axis is Axis.QUERY else 1
-            # To a tied factor the halves of a head are two copies.
+            # A tied factor applies alike to the two halves of a head.
             return AxisMap(
                 Dense(self.attn[key]),
                 radii.attention,

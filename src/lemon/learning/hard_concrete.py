@@ -1,4 +1,4 @@
-"""The hard-concrete distribution: gates that learn by gradient and are often exactly 0 or 1.
+"""The hard-concrete distribution: gates that train by gradient and are often exactly 0 or 1.
 
 Louizos et al. (2018), with the constants of Sheared-LLaMA (Xia et al. 2023). A uniform u gives
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 BETA = 2.0 / 3.0
-LOW, HIGH = -0.1, 1.1  # the interval that s is stretched to before clipping
+LOW, HIGH = -0.1, 1.1  # s is stretched to this interval before clipping
 EPSILON = 1e-6  # u, and the probability of being kept, stay this far from 0 and 1
 LARGEST_LOG_ALPHA = math.log(100.0)  # log alpha is clamped to +- this
 DETERMINISTIC_SCALE = 0.8  # of log alpha in the deterministic gate
@@ -46,6 +46,6 @@ def deterministic(log_alpha: Tensor, num_kept: int) -> Tensor:
 
 
 def largest(log_alpha: Tensor, num_kept: int) -> Tensor:
-    """The places of the `num_kept` largest entries of the last axis, ascending."""
+    """The indices of the `num_kept` largest entries of the last axis, ascending."""
     order = torch.argsort(log_alpha, dim=-1, descending=True, stable=True)
     return order[..., :num_kept].sort(dim=-1).values

@@ -1,14 +1,14 @@
-"""The constraint that masks are learned under: the expected sparsity is the target's.
+"""The constraint on the masks: the expected sparsity is the target's.
 
 Sheared-LLaMA (Xia et al. 2023), section 2.1: for each structure with expected sparsity s and target
 sparsity t the loss gets
 
     lambda (s - t) + phi (s - t)^2,
 
-which the masks descend and the multipliers lambda and phi, both 0 at the start, ascend. Sparsities
-are fractions, as in the public code; for heads and neurons there is one constraint a layer, as in
-the paper, since every layer is to keep the same number. t rises linearly from 0 over the first
-steps.
+which the masks minimise and the multipliers lambda and phi, both 0 at the start, maximise.
+Sparsities are fractions, as in the public code. Heads and neurons have one constraint for each
+layer, as in the paper, because every layer must keep the same number. t rises linearly from 0 over
+the first steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Lagrangian(nn.Module):
         warmup_ratio: share of the steps over which the target sparsity rises.
         """
         super().__init__()
-        self._masks = [masks]  # in a list, so that its parameters are not taken for our own
+        self._masks = [masks]  # in a list, so that its parameters are not ours too
         self._warmup = math.ceil(warmup_ratio * steps)
 
         def zeros() -> nn.ParameterDict:
@@ -45,7 +45,7 @@ class Lagrangian(nn.Module):
         self.linear, self.quadratic = zeros(), zeros()
 
     def target_sparsity(self, name: str, step: int) -> float:
-        """The share of a structure's units that is to be dropped by now; `step` from 0."""
+        """t: the share of a structure's units that should be dropped at a step, from 0."""
         structure = self._masks[0].structures[name]
         risen = min(1.0, (step + 1) / self._warmup) if self._warmup else 1.0
         return risen * (1.0 - structure.kept / structure.size)
@@ -61,7 +61,7 @@ class Lagrangian(nn.Module):
 
     @torch.no_grad()
     def measures(self, step: int) -> dict[str, float]:
-        """What a reader of the run wants to see of the constraint, means over the layers."""
+        """What is logged of the constraint, means over the layers."""
         values = {}
         for name, keep in self._masks[0].keep_probabilities().items():
             values[f"masks/{name}/sparsity"] = 1.0 - keep.mean().item()

@@ -1,7 +1,7 @@
 """The student under masks: the source with its gates folded into the weights.
 
-A gate multiplies what its unit writes, which is an operator restricted to its diagonal. Folded into
-the weights (Sheared-LLaMA's places in brackets):
+A gate multiplies the output of its unit, which is an operator restricted to its diagonal. Folded
+into the weights (in brackets where Sheared-LLaMA applies it):
 
     v     rows times the head gate                              [head outputs]
     up    rows times the FFN gate                               [FFN product]
@@ -28,6 +28,8 @@ from lemon.learning.decoder import LayerWeights
 from lemon.learning.fusion import Fusion
 from lemon.learning.masks import Gates, Masks
 from lemon.learning.source_weights import SourceLayers, SourceWeights
+from lemon.methods.shear import selection_operators
+from lemon.operators.algebra import Operators
 
 
 class MaskedFusion(Fusion):
@@ -46,13 +48,13 @@ class MaskedFusion(Fusion):
         self.begin_pass(None)
 
     def begin_pass(self, draw: tuple[int, int] | None, *, at_target: bool = True) -> None:
-        """Sample the gates of (step, microbatch), or settle them (`Masks.settled`)."""
+        """Set the gates for the next pass: sampled from (step, microbatch), or without noise."""
         if draw is None:
-            self._gates = self.masks.settled(at_target=at_target)
+            self._gates = self.masks.deterministic(at_target=at_target)
         else:
             self._gates = self.masks.sampled(*draw)
         self._norm_scale: Tensor | None = None
-        self._layer_gates: list[float] | None = None  # read once, since a GPU waits for each read
+        self._layer_gates: list[float] | None = None  # read once: each read waits for the GPU
         if "layer" in self._gates:
             self._layer_gates = self._gates["layer"].tolist()
         hidden = self._gates.get("hidden")
@@ -62,13 +64,13 @@ class MaskedFusion(Fusion):
             self._norm_scale = hidden * open_share.sqrt()
 
     def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:
-        """The first hidden states [B, T, D], closed coordinates at zero."""
+        """The first hidden states [B, T, D]; coordinates with closed gates are zero."""
         hidden = super().embed(source, tokens_BT)
         gate = self._gates.get("hidden")
         return hidden if gate is None else hidden * gate.to(hidden.dtype)
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
-        """The masked weights of the source layers first..last-1 whose gate is not 0."""
+        """The masked weights of those source layers first, ..., last - 1 whose gate is not 0."""
         assert isinstance(source, SourceLayers)
         return [
             self._layer(source, layer) for layer in range(first, last) if not self._is_off(layer)
@@ -79,11 +81,17 @@ class MaskedFusion(Fusion):
         gain = source.final_norm
         return source.used(gain if self._norm_scale is None else gain * self._norm_scale)
 
-    def folded_weights(self, source: SourceLayers) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the source with the settled gates folded in; the norms' means left alone.
+    def operators(self) -> Operators:
+        """The operators that select what the masks keep."""
+        masks = self.masks
+        return selection_operators(masks.source, masks.target, masks.selection())
 
-        Slicing what is open out of them gives the small model. Where the head is the embedding it
-        carries the hidden gate, and the last norm then does not.
+    def exported_weights(self, source: SourceWeights) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of the source with the gates without noise folded in.
+
+        The operators cut the small model out of them, whose norms then take their mean over the
+        open coordinates by themselves. A head that is the embedding carries the hidden gate, and
+        then the last norm must not.
         """
         self.begin_pass(None)
         scales = {layer: self._row_scales(layer) for layer in range(self.num_hidden_layers)}
@@ -101,7 +109,7 @@ class MaskedFusion(Fusion):
                     weight = weight * hidden
                 yield name, weight
 
-    def _carries_hidden_gate(self, name: str, source: SourceLayers) -> bool:
+    def _carries_hidden_gate(self, name: str, source: SourceWeights) -> bool:
         if name == "model.norm.weight":
             return source.head is not None
         return name == "model.embed_tokens.weight" or "layernorm" in name
@@ -118,10 +126,10 @@ class MaskedFusion(Fusion):
         return {type: source.used(weight) for type, weight in weights.items()}
 
     def _row_scales(self, layer: int) -> dict[str, Tensor]:
-        """By type, what the rows of a layer's weight are multiplied by; a scalar for all rows."""
+        """By type, the factors of the rows of a layer's weight; a scalar is one for all rows."""
         gates: Gates = self._gates
         written = gates.get("hidden")
-        # A gate of exactly 1 is clipped, so it passes no gradient and changes nothing.
+        # A gate of exactly 1 changes nothing, and is clipped, so that it has no gradient.
         if self._layer_gates is not None and self._layer_gates[layer] != 1.0:
             gate = gates["layer"][layer]
             written = gate if written is None else written * gate

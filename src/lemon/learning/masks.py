@@ -1,9 +1,9 @@
 """Gates on the axes that a target shrinks, and what they keep of the source.
 
-Sheared-LLaMA (Xia et al. 2023), section 2.1: one gate a layer, one a hidden coordinate (for the
-whole model), one a head and one an FFN neuron (in every layer). Under grouped-query attention a
-head is a key/value head with its query heads, which are kept or dropped together. Axes that keep
-their size have no gates, so a target that removes layers alone learns layer gates alone.
+Sheared-LLaMA (Xia et al. 2023), section 2.1: one gate for each layer, one for each hidden
+coordinate of the whole model, and in every layer one for each head and each FFN neuron. Under
+grouped-query attention a head is a key/value head with its query heads, which are kept or dropped
+together. Axes that keep their size have no gates.
 
 Shapes: L layers, D hidden size, K key/value heads, H FFN neurons, all of the source.
 """
@@ -24,7 +24,7 @@ from lemon.files.storage import write_text
 from lemon.learning import hard_concrete
 from lemon.methods.shear import Selection
 
-START = hard_concrete.LARGEST_LOG_ALPHA  # kept with probability 0.998
+START = hard_concrete.LARGEST_LOG_ALPHA  # a gate is then open with probability 0.998
 
 Gates = dict[str, Tensor]
 """Values in [0, 1] by structure: layer [L], hidden [D], head [L, K], ffn [L, H]."""
@@ -32,9 +32,12 @@ Gates = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Structure:
-    """A kind of unit that is kept or dropped: how many there are, are to be kept, in how many rows.
+    """A kind of unit that is kept or dropped.
 
-    `rows` is None where there is one row for the whole model, otherwise the number of layers.
+    Attributes:
+        size: units of the source in a row.
+        kept: units of the target in a row.
+        rows: None for one row in the whole model, otherwise the number of layers.
     """
 
     size: int
@@ -67,7 +70,7 @@ class Masks(nn.Module):
     ) -> None:
         """Args:
         source: sizes of the large model.
-        target: sizes that are to be met exactly.
+        target: sizes that the selection must have.
         seed: of the noise.
         device: where the parameters live.
         """
@@ -82,7 +85,7 @@ class Masks(nn.Module):
         )
 
     def sampled(self, step: int, part: int) -> Gates:
-        """Random gates for one pass, differentiable; a function of the seed, step and microbatch.
+        """Random gates for one pass, a differentiable function of seed, step and microbatch.
 
         log alpha is first clamped to its range, in place.
         """
@@ -96,10 +99,12 @@ class Masks(nn.Module):
         return gates
 
     @torch.no_grad()
-    def settled(self, *, at_target: bool) -> Gates:
-        """Gates without noise, as many of them open as the target has.
+    def deterministic(self, *, at_target: bool) -> Gates:
+        """Gates without noise.
 
-        Otherwise as many as are expected to be open now, on average over the layers.
+        Args:
+            at_target: as many are open as the target has. Otherwise as many as are expected to be
+                open now, on average over the layers.
         """
         return {
             name: hard_concrete.deterministic(
@@ -135,16 +140,16 @@ COLUMNS = ("structure", "layer", "unit", "log_alpha", "keep_probability", "gate"
 
 @torch.no_grad()
 def write_masks(path: Path, masks: Masks) -> None:
-    """Write one line a gate.
+    """Write one line for each gate.
 
     `structure` is layer, hidden, head or ffn; `layer` the source layer of a head or neuron, empty
-    for the others; `unit` the index inside the structure; `gate` the settled value, which is 0
-    unless the unit is kept.
+    for the others; `unit` the index in its row; `gate` the value without noise, which is 0 unless
+    the unit is kept.
 
     Raises:
         BadInput, WorkFailed: the file can't be written.
     """
-    probabilities, gates = masks.keep_probabilities(), masks.settled(at_target=True)
+    probabilities, gates = masks.keep_probabilities(), masks.deterministic(at_target=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

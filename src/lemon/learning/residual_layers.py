@@ -1,11 +1,11 @@
 """The source's weights as the dimension operator reads them: a layer is one matrix.
 
-Every tensor of a layer has one axis on the residual stream. Put last, all nine are rows of one
-matrix [R, D1] (o and down transposed, the gains a row each), and one product applies B to them all.
+Every tensor of a layer has one axis on the residual stream. With that axis last, all nine are rows
+of one matrix [R, D1] (o and down transposed, each gain one row), and one product applies B to all.
 
 B = b (x) I_r acts on D1 / r blocks of r channels. Held channel by channel, [r, D1 / r] instead of
-[D1 / r, r], a weight meets b in one product without being copied. Reordering the stream changes no
-function of the model, so teacher and student both run in that order.
+[D1 / r, r], one product multiplies a weight by b without copying it. The order of the stream does
+not change what the model computes, so teacher and student both run in that order.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ class ResidualLayers(SourceWeights):
         dtype: torch.dtype,
         device: torch.device,
         radius: int,
-        learns: bool = False,
+        trains: bool = False,
     ) -> None:
         """Args:
-        source, dtype, device, learns: as `SourceWeights`.
+        source, dtype, device, trains: as `SourceWeights`.
         radius: r of the hidden operator.
         """
         self.radius = radius
-        super().__init__(source, dtype=dtype, device=device, learns=learns)
+        super().__init__(source, dtype=dtype, device=device, trains=trains)
+
+    def _read_layers(self) -> None:
         self.rows: dict[str, slice] = {}
         first = 0
         for type, (_, axes) in LAYER_TYPES.items():
@@ -67,7 +69,7 @@ class ResidualLayers(SourceWeights):
         return as_layer({type: self.layers[index][rows] for type, rows in self.rows.items()})
 
     def named_weights(self) -> dict[str, Tensor]:
-        """Every tensor under its Hugging Face name, the stream in the source's own order."""
+        """Every tensor by its Hugging Face name, the stream in the source's own order."""
         named = super().named_weights()
         for name, weight in named.items():
             dim = self._source.specs[name].axes.index(Axis.HIDDEN)

@@ -1,10 +1,8 @@
-"""Learning operators and masks: the student, its objective, and a loop that survives a kill.
-
-`learn` is one run, from a source and packed text to an operators file.
-"""
+"""One training run over fused weights: from a source model and packed text to an operators file."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.data.text.packing import PackedText
@@ -21,8 +20,11 @@ from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest, write_manifest
 from lemon.files.ownership import owner_of_run
 from lemon.files.storage import write_yaml
-from lemon.learning.assembly import assemble, divergence_of
+from lemon.learning.assembly import assemble
+from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import write_masks
+from lemon.learning.student import Teacher
+from lemon.learning.trainee import FusedTrainee, next_token_loss
 from lemon.machine import compute_device, make_deterministic
 from lemon.methods.build import (
     leading_blocks,
@@ -32,9 +34,11 @@ from lemon.methods.build import (
     write_own_weights,
 )
 from lemon.operators.file import save_operators
-from lemon.training.checkpoints import Checkpoints
-from lemon.training.loop import Learner
-from lemon.training.mixture import batches_of
+from lemon.training.batches import batches_of
+from lemon.training.checkpoints import TrainingCheckpoints
+from lemon.training.divergence import Divergence
+from lemon.training.heldout import heldout_losses
+from lemon.training.loop import Trainer
 
 # Files that `learn` writes for later stages, beside a folder with weights of the run's own.
 OUTPUTS = ("operators.safetensors", "config.yaml", "metrics.jsonl", "masks.csv")
@@ -49,25 +53,25 @@ def learn(
     start: Path | None = None,
     teacher: Path | None = None,
 ) -> None:
-    """Learn the operators of a run, or go on where an earlier process was stopped.
+    """Train the operators of a run, or continue where an earlier process was stopped.
 
-    Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and `manifest.json`, the last
-    one when all is there; where the source's weights learn too, also `trained_source/`, a model
-    folder that takes the source's place when the operators are fused, as does `permuted_source/`
-    where blocks start from a selection; where masks learn, also `masks.csv`.
+    Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and, last, `manifest.json`. A run
+    that also trains the source's weights writes `trained_source/`, and one with blocks that starts
+    from a selection `permuted_source/`: a model folder that the operators are fused from in place
+    of the source. A run that trains masks also writes `masks.csv`.
 
     Args:
         project: the configuration.
-        run_id: a run whose method learns.
+        run_id: a run whose method trains something.
         source: the large model's folder.
         text: packed text of the same tokenizer.
         out: the run's folder.
-        start: folder of the run that this one starts from, where its start names one.
-        teacher: model folder of the teacher, where that is not the source.
+        start: folder of the run that this one starts from, if its row names one.
+        teacher: model folder of the teacher, if that is not the source.
 
     Raises:
-        BadInput: source and text don't fit, the start is missing, or a device is asked for that is
-            not there.
+        BadInput: source and text don't fit, the start is missing, or the preset's device is not
+            there.
         WorkFailed: the run diverged, or the disk is full.
     """
     started = time.monotonic()
@@ -90,8 +94,8 @@ def learn(
         **start_input(start),
         **({"teacher": taught_by.digest()} if taught_by else {}),
     }
-    if is_complete(out, key, inputs, project.own_weights(run_id)):
-        print(f"{run_id}: all {project.steps(run_id)} steps are done already", file=sys.stderr)
+    if is_complete(out, key, inputs, run.own_weights):
+        print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
         (out / MANIFEST).touch()
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         return
@@ -101,59 +105,88 @@ def learn(
     if not run.method.prunes:
         operators = start_operators(project, run_id, large, start)
         large, operators = leading_blocks(project, run_id, large, operators, out)
-    assembly = assemble(project, run_id, large, device, operators, taught_by)
-    checkpoints = Checkpoints(out / "checkpoints", key)
-    Learner(
-        label=run_id,
-        settings=project.learning(run_id),
-        steps=project.steps(run_id),
-        student=assembly.student,
-        teacher=assembly.teacher,
-        groups=assembly.groups,
-        constraint=assembly.constraint,
-        text=packed,
-        batches=batches_of(project, run_id, packed, assembly.student),
-        divergence=divergence_of(project, run_id),
-        checkpoints=checkpoints,
-        metrics_path=out / "metrics.jsonl",
-    ).run()
+    trainee = assemble(run, project.preset, large, device, operators, taught_by)
+    trainer_of(run, trainee, packed, out, key).run()
 
-    fused_digest = large.digest()
-    own_weights = project.own_weights(run_id)
-    if assembly.weights is not None and own_weights is not None:
-        write_own_weights(out / own_weights, large, assembly.weights(), "train", started)
-        fused_digest = Checkpoint(out / own_weights).digest()
-    if assembly.masks is not None:
-        write_masks(out / "masks.csv", assembly.masks)
+    fusion, weights = trainee.student.fusion, trainee.student.source
+    fused = large
+    files = [out / name for name in OUTPUTS]
+    if run.own_weights is not None:
+        own = out / run.own_weights
+        if run.method.trains_weights:
+            write_own_weights(own, large, fusion.exported_weights(weights), "train", started)
+        fused = Checkpoint(own)
+        files.append(own / MANIFEST)
+    if isinstance(fusion, MaskedFusion):
+        write_masks(out / "masks.csv", fusion.masks)
     save_operators(
         out / "operators.safetensors",
-        assembly.operators(),
-        source_digest=fused_digest,
+        fusion.operators(),
+        source_digest=fused.digest(),
         method=run.row.method,
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
-    files = [out / name for name in OUTPUTS if (out / name).is_file()]
-    files += [out / own_weights / MANIFEST] if own_weights is not None else []
     write_manifest(
         out / MANIFEST,
         "learn",
-        files=files,
+        files=[path for path in files if path.is_file()],
         owner=owner_of_run(project.preset_name, run_id),
         settings=project.resolved(run_id),
         inputs=inputs,
         seed=run.seed,
         started=started,
         device=str(device),
-        steps=project.steps(run_id),
+        steps=run.steps,
         key=key,
     )
     shutil.rmtree(out / "checkpoints")
 
 
+def trainer_of(
+    run: PlannedRun, trainee: FusedTrainee, text: PackedText, out: Path, key: str
+) -> Trainer:
+    """The trainer of a run, which writes into the folder `out`.
+
+    Raises:
+        BadInput: a domain has no text, or the scaling law does not know it.
+    """
+    settings, prunes = run.learning, run.method.prunes
+    source = Teacher(trainee.student.source, trainee.student.decoder)
+
+    def source_losses() -> dict[str, float]:
+        return heldout_losses(
+            lambda tokens: next_token_loss(source, tokens, settings.loss_chunk_tokens),
+            text,
+            sequences=settings.heldout_sequences,
+            batch_sequences=settings.microbatch_sequences,
+            device=trainee.device,
+        )
+
+    # Closing masks may raise the loss to that of a uniform guess.
+    most = math.log(text.vocab_size) if prunes else None
+    return Trainer(
+        label=run.id,
+        settings=settings,
+        steps=run.steps,
+        trainee=trainee,
+        text=text,
+        batches=batches_of(
+            text,
+            run.seed,
+            run.pruning.loading if prunes else None,
+            num_parameters=run.target_shape.num_parameters,
+            source_losses=source_losses,
+        ),
+        divergence=Divergence(settings.divergence_factor, reference=most),
+        checkpoints=TrainingCheckpoints(out / "checkpoints", key),
+        metrics_path=out / "metrics.jsonl",
+    )
+
+
 def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | None) -> bool:
     """Whether a run of these settings and inputs has ended, and all that it wrote is there.
 
-    A workflow that was killed before it noted the end of a run asks for it once more.
+    A workflow that was killed before it recorded the end of a run asks for the run again.
 
     Raises:
         BadInput: it has ended, and a file is damaged.

@@ -1,7 +1,7 @@
-"""The source model's weights as learning reads them: stacked over layers, or layer by layer.
+"""The source model's weights as training reads them: stacked over layers, or layer by layer.
 
-The layer operator mixes layers, and reads each type as one stack. Masks and plain training change
-no mixture; there each layer's tensor is a parameter of its own, whose gradient costs only itself.
+The layer operator mixes layers, and reads each type as one stack. Masks and plain training mix
+nothing; there each layer's tensor is a parameter of its own, whose gradient costs only itself.
 """
 
 from __future__ import annotations
@@ -18,38 +18,43 @@ from lemon.learning.decoder import LayerWeights
 
 
 class SourceWeights(nn.Module, ABC):
-    """The large model: the tensors outside the layers, and what both forms of the layers share.
+    """The tensors of the large model; each form holds those of the layers in its own way.
 
-    Frozen weights are held in the compute format. Weights that learn are held in float32, and cast
-    to it where they are used; steps of 1e-4 vanish in bfloat16.
+    Frozen weights are held in the compute format. Weights that train are held in float32 and cast
+    where they are used, because steps of 1e-4 vanish in bfloat16.
     """
 
     def __init__(
-        self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, learns: bool = False
+        self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, trains: bool = False
     ) -> None:
         """Args:
-        source: the folder to read, a tensor at a time.
+        source: the folder to read, tensor by tensor.
         dtype: the compute format.
         device: where the weights live.
-        learns: whether the weights take gradients.
+        trains: whether the weights take gradients.
         """
         super().__init__()
         self.shape: LlamaShape = source.shape
         self.dtype = dtype
         self._source = source
         self._device = device
-        self._learns = learns
+        self._trains = trains
         self.embedding = self._parameter(self._read("model.embed_tokens.weight"))
         self.final_norm = self._parameter(self._read("model.norm.weight"))
         tied = self.shape.tie_word_embeddings
         self.head = None if tied else self._parameter(self._read("lm_head.weight"))
+        self._read_layers()
+
+    @abstractmethod
+    def _read_layers(self) -> None:
+        """Read the layers and set `self.layers`."""
 
     def _read(self, name: str) -> Tensor:
-        held = torch.float32 if self._learns else self.dtype
+        held = torch.float32 if self._trains else self.dtype
         return self._source.tensor(name).to(device=self._device, dtype=held)
 
     def _parameter(self, value: Tensor) -> nn.Parameter:
-        return nn.Parameter(value, requires_grad=self._learns)
+        return nn.Parameter(value, requires_grad=self._trains)
 
     def used(self, weight: Tensor) -> Tensor:
         """A weight in the compute format."""
@@ -60,7 +65,7 @@ class SourceWeights(nn.Module, ABC):
         return self.used(functional.embedding(tokens_BT, self.embedding))
 
     def head_weight(self) -> Tensor:
-        """The output embedding [V, D] in the compute format; the embedding where it is tied."""
+        """The output embedding [V, D] in the compute format; the embedding itself if tied."""
         return self.used(self.embedding if self.head is None else self.head)
 
     @abstractmethod
@@ -72,7 +77,7 @@ class SourceWeights(nn.Module, ABC):
         return {type: self.used(weight) for type, weight in self.held_layer(index).items()}
 
     def named_weights(self) -> dict[str, Tensor]:
-        """Every tensor under its Hugging Face name, as it is held, without a gradient."""
+        """Every tensor by its Hugging Face name, as it is held, without a gradient."""
         named = {
             layer_tensor_name(type, layer): weight.detach()
             for layer in range(self.shape.num_hidden_layers)
@@ -86,12 +91,11 @@ class SourceWeights(nn.Module, ABC):
 
 
 class SourceStack(SourceWeights):
-    """Per type one [L1, *shape] tensor, as the layer operator reads it."""
+    """For each type one tensor [L1, *shape], as the layer operator reads it."""
 
-    def __init__(
-        self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, learns: bool = False
-    ) -> None:
-        super().__init__(source, dtype=dtype, device=device, learns=learns)
+    layers: nn.ParameterDict
+
+    def _read_layers(self) -> None:
         depth = self.shape.num_hidden_layers
         self.layers = nn.ParameterDict()
         for type in LAYER_TYPES:
@@ -108,12 +112,11 @@ class SourceStack(SourceWeights):
 
 
 class SourceLayers(SourceWeights):
-    """Per layer and type one tensor, as masks and plain training read it."""
+    """For each layer and type one tensor, as masks and plain training read it."""
 
-    def __init__(
-        self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, learns: bool = False
-    ) -> None:
-        super().__init__(source, dtype=dtype, device=device, learns=learns)
+    layers: nn.ModuleList
+
+    def _read_layers(self) -> None:
         self.layers = nn.ModuleList(
             nn.ParameterDict(
                 {

@@ -1,11 +1,11 @@
-"""The fused student: a model whose weights are a linear image of the source's.
+"""The fused student, whose weights are a linear image of the source's, and its teacher.
 
-Shapes: B sequences, T tokens, D1 hidden size of the source, S layers of a segment.
+Both map tokens to the hidden states that their heads read.
+
+Shapes: B sequences, T tokens, D1 hidden size of the source, S layers of a segment, V vocabulary.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,10 @@ from lemon.learning.source_weights import SourceWeights
 
 
 class FusedStudent(nn.Module):
-    """The small model, built from the source at each pass.
+    """The small model, computed from the source at each pass.
 
-    A segment of layers is fused and run inside one checkpointed block, so that memory holds one
-    segment's weights and activations, and not the whole student's.
+    A segment of layers is fused and run inside one checkpointed block, so that memory holds the
+    weights and activations of one segment and not of the whole student.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class FusedStudent(nn.Module):
     ) -> None:
         """Args:
         source: the weights that are fused.
-        fusion: how.
-        decoder: the computation, at the target's widths.
+        fusion: how they are fused.
+        decoder: the computation, at the student's widths.
         layers_per_segment: S, layers fused together.
-        recompute: rebuild a segment in the backward pass instead of keeping it.
+        recompute: fuse and run a segment again in the backward pass instead of keeping it.
         """
         super().__init__()
         self.source = source
@@ -47,7 +47,7 @@ class FusedStudent(nn.Module):
         self.recompute = recompute
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Final hidden states [B, T, D1], after the last norm, as the source's head reads them."""
+        """Final hidden states [B, T, D1], after the last norm."""
         hidden = self.fusion.embed(self.source, tokens_BT)
         positions = self.decoder.positions(hidden)
         depth = self.fusion.num_hidden_layers
@@ -70,30 +70,30 @@ class FusedStudent(nn.Module):
         return hidden
 
     def head_weight(self) -> Tensor:
-        """The output embedding [V, D1]: the source's."""
+        """The output embedding [V, D1], which is the source's."""
         return self.source.head_weight()
 
 
-@torch.no_grad()
-def teacher_hidden_states(source: SourceWeights, decoder: Decoder, tokens_BT: Tensor) -> Tensor:
-    """Final hidden states [B, T, D1] of the unchanged source model."""
-    hidden = source.embed(tokens_BT)
-    positions = decoder.positions(hidden)
-    for layer in range(source.shape.num_hidden_layers):
-        hidden = decoder.layer(hidden, source.layer(layer), positions)
-    return decoder.final_norm(hidden, source.used(source.final_norm))
+class Teacher(nn.Module):
+    """An unchanged large model, whose predictions the student learns."""
 
+    def __init__(self, weights: SourceWeights, decoder: Decoder) -> None:
+        """Args:
+        weights: of the model; the student may read the same ones.
+        decoder: the computation, at the model's widths.
+        """
+        super().__init__()
+        self.weights = weights
+        self.decoder = decoder
 
-@dataclass(frozen=True)
-class Teacher:
-    """The unchanged source model, whose predictions the student learns."""
-
-    weights: SourceWeights
-    decoder: Decoder
-
-    def hidden_states(self, tokens_BT: Tensor) -> Tensor:
-        """Final hidden states [B, T, D1]."""
-        return teacher_hidden_states(self.weights, self.decoder, tokens_BT)
+    @torch.no_grad()
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Final hidden states [B, T, D1], after the last norm."""
+        hidden = self.weights.embed(tokens_BT)
+        positions = self.decoder.positions(hidden)
+        for layer in range(self.weights.shape.num_hidden_layers):
+            hidden = self.decoder.layer(hidden, self.weights.layer(layer), positions)
+        return self.decoder.final_norm(hidden, self.weights.used(self.weights.final_norm))
 
     def head_weight(self) -> Tensor:
         """The output embedding [V, D1]."""

@@ -1,88 +1,142 @@
-"""Where a run's training rows come from: one mixture for good, or one that follows the losses."""
+"""The training rows of a run, from a mixture that is fixed or follows the losses by domain.
+
+While masks train, the mixture follows the losses as in Sheared-LLaMA; elsewhere it is fixed
+(method.md, section 6).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from lemon.configuration.preset import LoadingSettings
 from lemon.data.text.dynamic_batch_loading import DynamicBatchLoader
 from lemon.data.text.order import SequenceOrder, Tokens
 from lemon.data.text.packing import PackedText, training_batch
+from lemon.data.text.reference_losses import scaling_law_references
+
+SCALING_LAW_FAMILY = "LLaMA2"
 
 
 class Batches(ABC):
-    """The training rows of a run, in order."""
+    """The training rows of a run."""
 
     update_every: int | None = None  # steps between updates of the mixture; None is never
 
     @abstractmethod
     def take(self, first: int, count: int) -> Tokens:
-        """The rows at places first .. first + count - 1; int64 [count, sequence_length + 1]."""
+        """The rows at places first, ..., first + count - 1: int64 [count, sequence_length + 1]."""
 
     def update(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Have the mixture follow held-out losses in nats by domain; the new weights, if any."""
+        """Let the mixture follow held-out losses in nats by domain; returns the new weights."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps; nothing where the place says all."""
+        """What a checkpoint stores; empty if the rows are a function of their place alone."""
         return {}
 
-    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - as `state`: may be nothing
-        """Go on where the state was taken."""
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - empty by default
+        """Continue from a stored state."""
 
 
 class FixedBatches(Batches):
-    """Rows by their place in one endless order; every run that shares text and seed sees them."""
+    """Rows as a function of seed and place: runs that share text and seed see the same rows."""
 
     def __init__(self, text: PackedText, seed: int) -> None:
         """Args:
-        text: packed sequences, with the mixture's weights.
+        text: packed sequences, with the weights of the mixture.
         seed: of the order.
         """
         self._text = text
-        self._order = SequenceOrder(training_sequences(text), text.weights, seed)
+        self._order = SequenceOrder(_training_sequences(text), text.weights, seed)
 
     def take(self, first: int, count: int) -> Tokens:
-        """The rows at places first .. first + count - 1; int64 [count, sequence_length + 1]."""
+        """The rows at places first, ..., first + count - 1: int64 [count, sequence_length + 1]."""
         return training_batch(self._text, self._order, first, count)
 
 
 class DynamicBatches(Batches):
     """Rows drawn by weights that change every `update_every` steps."""
 
-    def __init__(self, text: PackedText, loader: DynamicBatchLoader, update_every: int) -> None:
+    def __init__(
+        self,
+        text: PackedText,
+        seed: int,
+        loading: LoadingSettings,
+        references: Mapping[str, float],
+    ) -> None:
         """Args:
-        text: packed sequences.
-        loader: over the same domains.
-        update_every: steps between updates, which the loop counts.
+        text: packed sequences, with the weights at the start.
+        seed: of the order.
+        loading: how the mixture follows the losses.
+        references: the loss in nats that each domain should reach.
+
+        Raises:
+            BadInput: a domain has no rows or no reference.
         """
         self._text = text
-        self._loader = loader
-        self.update_every = update_every
+        self._loader = DynamicBatchLoader(
+            _training_sequences(text),
+            text.weights,
+            seed,
+            references=references,
+            clip=loading.clip,
+            smoothing=loading.smoothing,
+        )
+        self.update_every = loading.update_every
 
     def take(self, first: int, count: int) -> Tokens:
-        """The next rows; `first` is the number taken so far."""
+        """The next rows; `first` must be the number taken so far."""
         assert first == sum(self._loader.drawn.values())
         rows = self._loader.take(count)
         return np.stack([self._text.sequence("train", domain, row) for domain, row in rows])
 
     def update(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Reweigh from held-out losses in nats by domain; the new weights."""
+        """Let the mixture follow held-out losses in nats by domain; returns the new weights."""
         self._loader.update(losses)
         return self._loader.weights
 
     def state(self) -> dict[str, Any]:
-        """Weights, and rows drawn by domain."""
+        """The weights, and the rows drawn from each domain."""
         return dict(self._loader.state())
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where the state was taken."""
+        """Continue from a stored state."""
         self._loader.load_state({"drawn": state["drawn"], "weights": state["weights"]})
 
 
-def training_sequences(text: PackedText) -> dict[str, int]:
+def batches_of(
+    text: PackedText,
+    seed: int,
+    loading: LoadingSettings | None,
+    *,
+    num_parameters: int,
+    source_losses: Callable[[], Mapping[str, float]],
+) -> Batches:
+    """The training rows of a run.
+
+    Args:
+        text: packed sequences.
+        seed: of the order.
+        loading: how the mixture follows the losses; None for a fixed one.
+        num_parameters: of the model that the run ends with, for the scaling law.
+        source_losses: measures the source model's held-out losses by domain; called if needed.
+
+    Raises:
+        BadInput: a domain has no rows, or the scaling law does not know it.
+    """
+    if loading is None or loading.update_every is None:
+        return FixedBatches(text, seed)
+    if loading.reference == "scaling-law":
+        references: Mapping[str, float] = scaling_law_references(num_parameters, SCALING_LAW_FAMILY)
+    else:
+        references = source_losses()
+    return DynamicBatches(text, seed, loading, references)
+
+
+def _training_sequences(text: PackedText) -> dict[str, int]:
     """The number of training rows by domain."""
     return {domain: text.num_sequences("train", domain) for domain in text.domains}

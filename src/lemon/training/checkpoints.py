@@ -1,7 +1,8 @@
-"""Checkpoints of a learning run: written whole, kept two deep, tied to the run's settings.
+"""Checkpoints of a training run: written atomically, two are kept, bound to the run's settings.
 
-The name of a checkpoint ends with a piece of its sha256, as in `step-00000040-1f0c0e1b5a9d2c34.pt`:
-a damaged one is known before it is opened, and the one before it is taken.
+The name of a checkpoint ends with the beginning of its sha256, as in
+`step-00000040-1f0c0e1b5a9d2c34.pt`. A damaged one is recognised before it is opened, and the one
+before it is used.
 """
 
 from __future__ import annotations
@@ -21,14 +22,12 @@ KEPT = 2
 NAME = re.compile(r"step-(?P<step>[0-9]{8})(?:-(?P<digest>[0-9a-f]{16}))?\.pt")
 
 
-class Checkpoints:
+class TrainingCheckpoints:
     """The folder `checkpoints/` of a run.
 
-    A checkpoint carries the key of the settings that made it. One of other settings is never
-    continued from, and is removed when the first new one is written.
+    A checkpoint stores the key of the settings that made it. A run never continues from one of
+    other settings, and removes it when it writes its own first one.
     """
-
-    _own: list[Path]  # oldest first
 
     def __init__(self, folder: Path, key: str) -> None:
         """Args:
@@ -37,13 +36,13 @@ class Checkpoints:
         """
         self._folder = folder
         self._key = key
-        self._own = []
+        self._own: list[Path] = []  # oldest first
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write the state after `step` steps, then drop all but this and the one before.
+        """Write the state after `step` steps, then remove all but this and the one before.
 
         Raises:
-            BadInput, WorkFailed: the folder may not be written, or the disk is full; the earlier
+            BadInput, WorkFailed: the folder can't be written, or the disk is full; the earlier
                 checkpoints stay.
         """
         path = self._folder / f"step-{step:08d}"
@@ -51,11 +50,11 @@ class Checkpoints:
             written = _HashingFile(file)
             try:
                 torch.save({"key": self._key, "step": step, **state}, cast(IO[bytes], written))
-            except RuntimeError:  # what torch makes of a failed write
+            except RuntimeError:  # torch raises it for any failed write
                 if written.failure is None:
                     raise
                 raise storage_error(written.failure, path) from written.failure
-        # Until now the file has a name that nobody reads.
+        # Until here the file has a name that no reader looks for.
         named = path.rename(f"{path}-{written.sha256.hexdigest()[:16]}.pt")
         self._own = [*(old for old in self._own if old != named), named][-KEPT:]
         for other in self._folder.glob("step-*"):
@@ -64,7 +63,7 @@ class Checkpoints:
         return named
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest sound state of these settings; None where there is none."""
+        """The newest undamaged state of these settings; None if there is none."""
         for path in self._newest_first():
             state = _read(path)
             if isinstance(state, str):
@@ -76,17 +75,17 @@ class Checkpoints:
         return None
 
     def newest_path(self) -> Path | None:
-        """Where the newest checkpoint lies."""
+        """The path of the newest checkpoint."""
         return next(iter(self._newest_first()), None)
 
     def _newest_first(self) -> list[Path]:
         found = [path for path in self._folder.glob("step-*.pt") if NAME.fullmatch(path.name)]
-        # Names without a digest are of an earlier version, and taken where there is no other.
+        # Names without a digest are of an earlier version, and come last.
         return sorted(found, key=lambda path: ("-" in path.stem[5:], path.name[:13]), reverse=True)
 
 
 class _HashingFile:
-    """A file that torch writes to, hashed on the way; it keeps the error of a write that failed."""
+    """Hashes what torch writes to a file, and keeps the error of a write that failed."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -106,14 +105,14 @@ class _HashingFile:
 
 
 def _read(path: Path) -> dict[str, Any] | str:
-    """The state in a checkpoint, or what is wrong with it."""
+    """The state in a checkpoint, or in words what is wrong with it."""
     name = NAME.fullmatch(path.name)
     digest = name["digest"] if name else None
     if digest is not None and not file_digest(path).startswith(digest):
         return "damaged (its sha256 is not the one in its name)"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different type for each kind of damage
+    except Exception as error:  # torch raises another type for each kind of damage
         return f"damaged ({type(error).__name__})"
     if not (isinstance(state, dict) and {"key", "step"} <= state.keys()):
         return "not a checkpoint of this program"

@@ -1,4 +1,4 @@
-"""Stopping a run whose loss is no number, or has left what it can come back from."""
+"""Stops a run whose loss is not finite, or has grown too far to recover."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections import deque
 from typing import Any
 
-WINDOW = 20
+WINDOW = 20  # steps
 
 
 class Divergence:
@@ -14,16 +14,16 @@ class Divergence:
 
     def __init__(self, factor: float, reference: float | None = None) -> None:
         """Args:
-        factor: how far the mean of `WINDOW` losses may exceed the reference.
-        reference: in nats; None takes the first step's loss. Where the loss must rise, as under
-            masks that close, it is that of a model that knows nothing.
+        factor: how far the mean loss of `WINDOW` steps may exceed the reference.
+        reference: in nats; None takes the loss of the first step. Where the loss must rise, as
+            while masks close, it is the loss of a uniform guess.
         """
         self._factor = factor
         self._reference = reference
         self._recent: deque[float] = deque(maxlen=WINDOW)
 
     def found(self, loss: float, gradient_norm: float) -> str | None:
-        """What is wrong after this step, in words; None while all is well."""
+        """What is wrong after this step, in words; None if nothing is."""
         if self._reference is None:
             self._reference = loss
         self._recent.append(loss)
@@ -38,10 +38,10 @@ class Divergence:
         return None
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """What a checkpoint stores."""
         return {"reference": self._reference, "recent": list(self._recent)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where the state was taken."""
+        """Continue from a stored state."""
         self._reference = state["reference"]
         self._recent.extend(state["recent"])

@@ -8,9 +8,9 @@ q and the label's one-hot y,
     loss(z) = -sum_v t_v log p_v + const,    t = lambda y + (1 - lambda) q,    d loss / d z = p - t.
 
 The gradient with respect to the hidden states is therefore formed in the forward pass, chunk by
-chunk, and no float32 [N, V] array outlives its chunk. Where the head learns, the chunks' p - t are
-kept in the compute format until one product turns them into its gradient: at most 2 D rows, so that
-they never take more memory than that gradient does.
+chunk, and no float32 [N, V] array outlives its chunk. If the head trains, the p - t of the chunks
+are kept in the compute format until one product turns them into its gradient: at most 2 D rows, so
+that they never take more memory than that gradient.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def distillation_loss(
 ) -> Losses:
     """The training loss of LEMON (section 3.4 of the paper; temperature 1, full vocabulary).
 
-    Without a teacher it is the language-modelling loss alone, and `kl` is 0.
+    Without a teacher it is the language-modelling loss alone, and `kl` is 0. Softmax and sums are
+    in float32.
 
     Args:
         hidden_ND: the student's final hidden states, in the compute format.
@@ -54,9 +55,6 @@ def distillation_loss(
         labels_N: the next token at each position.
         lm_weight: lambda, the share of the language-modelling loss.
         chunk_tokens: rows whose logits exist at once.
-
-    Returns:
-        The weighted loss and its two terms. Softmax and sums are in float32.
     """
     return Losses(
         *_DistillationLoss.apply(
@@ -104,8 +102,8 @@ class _DistillationLoss(Function):
         head_gradient = _HeadGradient(hidden_ND, head_VD, chunk_tokens) if wants_head else None
         lm = hidden_ND.new_zeros((), dtype=torch.float64)
         kl = torch.zeros_like(lm)
-        for rows in torch.arange(count, device=hidden_ND.device).split(chunk_tokens):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
+        for first in range(0, count, chunk_tokens):
+            part = slice(first, min(first + chunk_tokens, count))
             labels = labels_N[part, None]
             log_p = torch.log_softmax(hidden_ND[part] @ head_VD.T, dim=-1, dtype=torch.float32)
             lm -= log_p.gather(1, labels).sum(dtype=torch.float64)
@@ -148,8 +146,8 @@ class _DistillationLoss(Function):
 class _HeadGradient:
     """The sum over tokens of (p - t) h^T, [V, D], in as few products as memory allows.
 
-    A product a chunk would read and write the whole of it each time, which costs more than the
-    product itself.
+    One product for each chunk would read and write the whole sum each time, which costs more than
+    the product itself.
     """
 
     def __init__(self, hidden_ND: Tensor, head_VD: Tensor, chunk_tokens: int) -> None:
@@ -158,7 +156,7 @@ class _HeadGradient:
         self._dtype = head_VD.dtype
         most = min(count, max(chunk_tokens, 2 * width))
         self._logits_NV = hidden_ND.new_empty(most, len(head_VD))
-        self._first = self._last = 0  # the rows of hidden_ND that are gathered
+        self._first = self._last = 0  # rows of hidden_ND that are gathered and not yet multiplied
         self._sum_VD: Tensor | None = None
 
     def add(self, rows: slice, grad_logits: Tensor) -> None:
@@ -169,7 +167,7 @@ class _HeadGradient:
         self._last = rows.stop
 
     def total(self) -> Tensor:
-        """The gradient in the head's format."""
+        """The gradient in the number format of the head."""
         self._multiply()
         assert self._sum_VD is not None
         return self._sum_VD.to(self._dtype)

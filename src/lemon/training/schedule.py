@@ -1,4 +1,4 @@
-"""The learning-rate schedule: linear warm-up, then a cosine to a floor."""
+"""The learning-rate schedule: a linear warm-up, then a cosine down to a floor."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 
 
 def rate_factor(step: int, steps: int, *, warmup_ratio: float, final_ratio: float) -> float:
-    """The share of the peak rate at a step.
+    """The learning rate of a step as a share of the peak.
 
-    The first `ceil(warmup_ratio * steps)` steps rise linearly and reach the peak at their last
-    step; a cosine then falls to `final_ratio` at step `steps - 1`.
+    It rises linearly over the first `ceil(warmup_ratio * steps)` steps and is 1 at the last of
+    them. A cosine then falls to `final_ratio` at step `steps - 1`.
 
     Args:
         step: from 0.
