@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tracker_world import replay, started, state, write_rendered
 
+from lemon.files.storage import held
+
 # After this statement of its first migration MLflow can't go on: "duplicate column name: step".
 DIE_WITHIN = """
 import os, signal, sqlalchemy
@@ -85,6 +87,18 @@ def test_first_uses_at_once_wait_for_each_other(files: Path) -> None:
         assert child.returncode == 0, error
         assert state(f"track-{n}.json")["status"] == "tracked", error
     assert databases() == ["mlflow.db"]
+
+
+def test_a_replay_waits_for_another_one_into_the_same_database(files: Path) -> None:
+    assert replay(files)["status"] == "tracked"
+    with held(Path("mlflow.db.lock").absolute(), Path("mlflow.db")):
+        child = started(files, out="second.json")
+        assert child.stderr is not None
+        assert "waiting for another process" in child.stderr.readline()
+        assert not Path("second.json").exists()
+    _, error = child.communicate(timeout=300)
+    assert child.returncode == 0, error
+    assert state("second.json")["status"] == "tracked", error
 
 
 def test_a_database_with_runs_that_mlflow_refuses_is_left_as_it_is(

@@ -34,7 +34,8 @@ def database_ready(database: Path, opening: Opening, *, schema: str, ours: bool)
 
     A missing file is made, and one with an older schema is brought up to date, both aside. One that
     MLflow refuses is moved aside if it is ours and holds no run, with one line on stderr. While any
-    of this may be needed, other processes wait, also through the block.
+    of this may be needed, other processes wait, also through the block; with our own database they
+    always do, since two replays of one table would delete each other's runs.
 
     Args:
         database: the file.
@@ -48,7 +49,7 @@ def database_ready(database: Path, opening: Opening, *, schema: str, ours: bool)
         Exception: why SQLite or `opening` refused the file.
     """
     database = Path(os.path.realpath(database))
-    if _is_whole(database, schema, ours) and not _leftovers(database):
+    if not ours and _is_whole(database, schema, ours) and not _leftovers(database):
         yield
         return
     with held(Path(f"{database}.lock"), database, LONGEST_WAIT_S):
