@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from layer_similarity import cka_off, debiased, plain, write_layers
 from roundoff import FLOAT64
 
+import lemon.progress
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.similarity import gram_plan, progress
@@ -147,7 +148,7 @@ def test_memory_stays_under_the_bound_that_is_announced(tmp_path, component):
         [*map(str, command), str(slab_bytes)], capture_output=True, text=True, check=True
     )
     first, *_, last = done.stderr.splitlines()
-    assert re.match(rf"cka {component}: 32 layers x 1 type \({type}\), .* 3 passes over", first)
+    assert re.match(rf"cka {component}: 32 layers of {type}, .* weights read in 3 passes", first)
     assert re.match(rf"cka {component}: [\d.]+ s, [\d.]+ GFLOP/s", last)
     bound = int(re.search(r"at most (\d+) MB of memory", first)[1]) * 1e6
     peak = int(done.stdout)
@@ -163,15 +164,17 @@ def test_the_bound_counts_what_is_held(source_of_three):
 
 
 def test_progress_is_told_when_it_is_time(source_of_three, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(lemon.progress, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "MEGA", 1)
     cka_matrix(source_of_three, "up_proj")
     first, *lines, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("cka up_proj: 3 layers x 1 type (up), 6.57e-05 GFLOP, 1 pass over")
+    assert first.startswith("cka up_proj: 3 layers of up, 6.57e-05 GFLOP, weights read in 1 pass (")
     assert [line.split(",")[0] for line in lines] == [
-        "cka up_proj: layer 1/3 (all passes)",
-        "cka up_proj: layer 2/3 (all passes)",
+        "cka up_proj: MFLOP 21888/65664",
+        "cka up_proj: MFLOP 43776/65664",
+        "cka up_proj: MFLOP 65664/65664",
     ]
-    assert all(re.search(r", \S+ GFLOP/s, 0:00 left$", line) for line in lines)
+    assert all(re.search(r", \S+ GFLOP/s, 0:00 left, peak memory \S+ GiB$", x) for x in lines)
     assert re.match(r"cka up_proj: 0.\d s, \S+ GFLOP/s, peak memory \d+ MB$", last)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +26,12 @@ class MapCorrelation:
     """Agreement of two maps over their pairs of layers.
 
     Attributes:
-        pearson, spearman: correlations.
-        pearson_p_value, spearman_p_value: one-sided, of one as high with shuffled layers.
+        spearman: rank correlation.
+        spearman_p_value: one-sided, of one as high with shuffled layers.
         num_pairs: that were compared.
     """
 
-    pearson: float
     spearman: float
-    pearson_p_value: float
     spearman_p_value: float
     num_pairs: int
 
@@ -47,7 +45,6 @@ class RelativeProfiles:
         first, second: mean similarity of each map at these, linear in between.
         correlation: Pearson's, of the two.
         largest_difference: of their values.
-        at: the depth where it is.
     """
 
     depths: Floats
@@ -55,7 +52,6 @@ class RelativeProfiles:
     second: Floats
     correlation: float
     largest_difference: float
-    at: float
 
 
 def map_correlation(
@@ -66,7 +62,7 @@ def map_correlation(
     permutations: int = PERMUTATIONS,
     seed: int = SEED,
 ) -> MapCorrelation:
-    """Correlation of two maps over pairs of layers, with Mantel's test of layers shuffled in `a`.
+    """Rank correlation of two maps over pairs of layers, with Mantel's test that shuffles `a`.
 
     Args:
         a: [L, L].
@@ -91,23 +87,14 @@ def map_correlation(
         raise ValueError(f"{len(rows)} pairs of layers are too few; at least 3 are needed")
     expected = second[chosen[rows], chosen[columns]]
 
-    def agreement(correlation: Callable[[Floats, Floats], float]) -> tuple[float, float]:
-        return mantel(
-            first,
-            lambda shuffled: correlation(shuffled[rows, columns], expected),
-            positive=True,
-            permutations=permutations,
-            seed=seed,
-        )
-
-    linear, ranks = agreement(pearson), agreement(spearman)
-    return MapCorrelation(
-        pearson=linear[0],
-        spearman=ranks[0],
-        pearson_p_value=linear[1],
-        spearman_p_value=ranks[1],
-        num_pairs=len(rows),
+    correlation, p_value = mantel(
+        first,
+        lambda shuffled: spearman(shuffled[rows, columns], expected),
+        positive=True,
+        permutations=permutations,
+        seed=seed,
     )
+    return MapCorrelation(correlation, p_value, len(rows))
 
 
 def relative_depth_profiles(a: ArrayLike, b: ArrayLike) -> RelativeProfiles:
@@ -126,13 +113,10 @@ def relative_depth_profiles(a: ArrayLike, b: ArrayLike) -> RelativeProfiles:
     if len(grid) < 3:
         raise ValueError(f"{len(grid)} distances in common; at least 3 are needed")
     first, second = (np.interp(grid, x, y) for x, y in zip(depths, profiles, strict=True))
-    differences = np.abs(first - second)
-    worst = int(differences.argmax())
     return RelativeProfiles(
         depths=grid,
         first=first,
         second=second,
         correlation=pearson(first, second),
-        largest_difference=float(differences[worst]),
-        at=float(grid[worst]),
+        largest_difference=float(np.abs(first - second).max()),
     )

@@ -23,12 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lemon.similarity.layer_pairs import (
-    FLAT,
-    Floats,
-    checked_map,
-    distances,
-)
+from lemon.similarity.layer_pairs import FLAT, Floats, checked_map
 
 MOST_BLOCKS = 10
 START_QUANTILES = 17  # backgrounds to start from
@@ -44,10 +39,8 @@ class Blocks:
         blocks: (first, last) layer of each block, both inside it.
         boundaries: layers l for which l - 1 and l are in different parts of the partition.
         labels: [L], number of the part that each layer is in; lone layers are parts too.
-        block_means: mean similarity within each block.
         within: mean over all pairs within blocks; NaN without a block.
         between: mean over all other pairs, the background.
-        explained: share of the variance over pairs that the blocks explain.
         excess: mean over pairs within blocks of similarity minus the mean of other pairs at the
             same distance, where there are such: what blocks are beyond nearness. NaN if none.
         bic_gain: how much lower the BIC is than without blocks; 0 if there are none.
@@ -56,10 +49,8 @@ class Blocks:
     blocks: tuple[tuple[int, int], ...]
     boundaries: tuple[int, ...]
     labels: NDArray[np.intp]
-    block_means: tuple[float, ...]
     within: float
     between: float
-    explained: float
     excess: float
     bic_gain: float
 
@@ -183,7 +174,7 @@ def _bic(map: Floats, partition: Partition) -> float:
 def _described(map: Floats, partition: Partition) -> Blocks:
     num_layers = len(map)
     rows, columns = np.triu_indices(num_layers, 1)
-    pairs, apart = map[rows, columns], distances(num_layers)[rows, columns]
+    pairs, apart = map[rows, columns], columns - rows
     inside = _inside(num_layers, partition)
     boundaries = set(range(1, num_layers))
     for start, end in partition:
@@ -198,12 +189,8 @@ def _described(map: Floats, partition: Partition) -> Blocks:
         blocks=tuple((start, end - 1) for start, end in partition),
         boundaries=tuple(sorted(boundaries)),
         labels=np.cumsum(starts),
-        block_means=tuple(
-            float(map[s:e, s:e][np.triu_indices(e - s, 1)].mean()) for s, e in partition
-        ),
         within=float(pairs[inside].mean()) if partition else float("nan"),
         between=float(pairs[~inside].mean()),
-        explained=1 - _squares_left(map, partition) / _squares_left(map, ()) if partition else 0.0,
         excess=float(np.mean(excess)) if excess else float("nan"),
         bic_gain=float(_bic(map, ()) - _bic(map, partition)) if partition else 0.0,
     )

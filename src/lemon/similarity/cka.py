@@ -32,7 +32,7 @@ from lemon.files.manifest import write_manifest
 from lemon.files.storage import write_text
 from lemon.similarity.gram import GramProducts, gram_products
 from lemon.similarity.gram_plan import gram_plan
-from lemon.similarity.progress import Progress
+from lemon.similarity.progress import MapProgress
 
 FEWEST_COORDINATES = 4  # of the debiased estimator, which divides by (n - 2), with n - 3 degrees
 
@@ -110,7 +110,7 @@ def _matrices(
             f"{FEWEST_COORDINATES} residual coordinates"
         )
     plans = [gram_plan(source, type) for type in COMPONENTS[component]]
-    progress = Progress(f"cka {component}", plans)
+    progress = MapProgress(f"cka {component}", plans)
     maps: dict[str, list[np.ndarray]] = {estimator: [] for estimator in estimators}
     for plan in plans:
         products = gram_products(source, plan, progress.layer_done)

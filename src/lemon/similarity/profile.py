@@ -34,7 +34,6 @@ class DistanceProfile:
     Attributes:
         distances: 1, ..., L - 1.
         means: mean similarity at each.
-        counts: pairs at each.
         rank_correlation: Spearman's, of similarity with distance over all pairs.
         p_value: one-sided, of a correlation as negative with shuffled layers.
         nearest_minus_farther: mean at distance 1 minus mean over all pairs farther apart.
@@ -42,7 +41,6 @@ class DistanceProfile:
 
     distances: NDArray[np.intp]
     means: Floats
-    counts: NDArray[np.intp]
     rank_correlation: float
     p_value: float
     nearest_minus_farther: float
@@ -73,10 +71,8 @@ class Thirds:
     Attributes:
         edges: first layer of the middle third, first layer of the deep third.
         first, middle, deep: within each third.
-        middle_and_deep: over the pairs of both.
         first_layer, last_layer: of layer 0, or L - 1, with every other layer.
         ends: over the pairs of both.
-        others: over all pairs that are neither within a third nor have an end layer.
         ends_excess: mean over the end layers' pairs of similarity minus the mean of the pairs
             without end layers at the same distance, where there are such; end layers are farther
             from the rest than others are, which this takes out.
@@ -86,11 +82,9 @@ class Thirds:
     first: float
     middle: float
     deep: float
-    middle_and_deep: float
     first_layer: float
     last_layer: float
     ends: float
-    others: float
     ends_excess: float
 
 
@@ -152,7 +146,6 @@ def distance_profile(
     return DistanceProfile(
         distances=np.arange(1, num_layers),
         means=means,
-        counts=counts,
         rank_correlation=correlation,
         p_value=p_value,
         nearest_minus_farther=float(means[0]) - farther,
@@ -192,11 +185,9 @@ def thirds(map: ArrayLike) -> Thirds:
         first=float(pairs[inside & (third[rows] == 0)].mean()),
         middle=float(pairs[inside & (third[rows] == 1)].mean()),
         deep=float(pairs[inside & (third[rows] == 2)].mean()),
-        middle_and_deep=float(pairs[inside & (third[rows] > 0)].mean()),
         first_layer=float(pairs[with_first].mean()),
         last_layer=float(pairs[with_last].mean()),
         ends=float(pairs[with_end].mean()),
-        others=float(pairs[~inside & ~with_end].mean()),
         ends_excess=float(np.mean(excess)),
     )
 

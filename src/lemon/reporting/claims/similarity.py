@@ -19,7 +19,7 @@ from lemon.reporting.claims.orderings import FAILS, HOLDS, UNRESOLVED
 from lemon.reporting.facts.similarity_maps import map_of
 from lemon.reporting.figures.figure_numbers import Finding
 from lemon.similarity.agreement import map_correlation, relative_depth_profiles
-from lemon.similarity.block_stability import block_stability, boundary_stability
+from lemon.similarity.block_stability import block_stability, partition_stability
 from lemon.similarity.blocks import blocks
 from lemon.similarity.profile import distance_profile, neighbour_curve, thirds
 
@@ -93,13 +93,13 @@ def blocks_in_the_middle(maps: MapSet) -> tuple[str, str]:
     stability = block_stability(
         [maps.map(0, "debiased", f"{type}_proj") for type in COMPONENTS[maps.components[0]]]
     )
-    steady = boundary_stability(maps.map(0, "debiased"))
+    steady = partition_stability(maps.map(0, "debiased"))
     spans = ", ".join(f"{first} to {last}" for first, last in partition.blocks) or "none"
     words.append(
         f"detected blocks: layers {spans} (debiased within {partition.within:.3f}, between "
         f"{partition.between:.3f}, {partition.excess:+.3f} against other pairs at their distance); "
         f"the matrix types agree on the partition by an adjusted Rand index of {stability:.2f}, "
-        f"noisy copies of the map by {steady.rand_index:.2f}"
+        f"noisy copies of the map by {steady:.2f}"
     )
     return "; ".join(words), _both(verdicts)
 
