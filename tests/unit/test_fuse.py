@@ -201,10 +201,14 @@ def test_a_row_with_one_entry_is_that_multiple_of_its_layer(source, scale):
 
 def test_of_one_hot_rows_no_more_is_read_than_is_chosen_from(source, monkeypatch):
     """A slab of an ascending selection reads its own range, so that every row is read once."""
-    target = replace(source.shape, intermediate_size=48)
+    depth, kept_layers = source.shape.num_hidden_layers, [1, 3]
+    target = replace(source.shape, intermediate_size=48, num_hidden_layers=2)
     kept = keeping([*range(8, 32), *range(40, 64)], 64)
     operators = Operators(
-        source.shape, target, ffn=dict.fromkeys(range(source.shape.num_hidden_layers), kept)
+        source.shape,
+        target,
+        gamma=dict.fromkeys(LAYER_TYPES, keeping(kept_layers, depth)),
+        ffn=dict.fromkeys(range(depth), kept),
     )
     monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: 1)
     read, rows = [], source.rows
@@ -216,8 +220,9 @@ def test_of_one_hot_rows_no_more_is_read_than_is_chosen_from(source, monkeypatch
     monkeypatch.setattr(source, "rows", counted)
     fused = dict(fuse_tensors(source, operators))
     up = layer_tensor_name("up", 1)
+    assert {source.specs[name].layer for name, _ in read} == {None, *kept_layers}
     assert sum(count for name, count in read if name == up) == 48
-    assert fused[up].equal(source.tensor(up)[kept.chosen])
+    assert fused[layer_tensor_name("up", 0)].equal(source.tensor(up)[kept.chosen])
 
 
 def test_factors_may_be_given_for_some_layers_only(source, monkeypatch):

@@ -14,6 +14,7 @@ from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.methods import METHODS
 from lemon.errors import BadInput
+from lemon.methods import cut
 from lemon.methods.average import contiguous_clusters
 from lemon.methods.build import builder_of
 from lemon.methods.context import BuildContext
@@ -134,3 +135,20 @@ def test_a_target_that_a_method_cannot_build_is_refused(source, method):
     if start:
         with pytest.raises(BadInput, match="needs a start"):
             builder_of(method)(BuildContext(source, source.shape.with_depth(3)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 80}, "hidden_size 80, the source only 72"),
+        ({"intermediate_size": 65}, "intermediate_size 65, the source only 64"),
+        ({"num_attention_heads": 9}, "num_attention_heads 9, the source only 6"),
+        (
+            {"num_attention_heads": 6, "num_key_value_heads": 6},
+            "num_key_value_heads 6, the source only 3",
+        ),
+    ],
+)
+def test_cut_grows_no_width(source, changes, message):
+    with pytest.raises(BadInput, match=f"method cut: the target has {message}"):
+        cut.build(BuildContext(source, replace(source.shape, **changes)))

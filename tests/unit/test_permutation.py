@@ -12,7 +12,7 @@ from lemon.checkpoint import Checkpoint, write_checkpoint
 from lemon.errors import BadInput
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.shear import Selection, selection_operators
-from lemon.operators.factor import Dense
+from lemon.operators.factor import Dense, OneHot
 from lemon.operators.fuse import fuse_tensors
 from lemon.radii import Radii
 
@@ -80,3 +80,14 @@ def test_operators_that_mix_are_refused(source):
     mixed = replace(operators, hidden=Dense(operators.hidden.dense() + 0.5))
     with pytest.raises(BadInput, match="operator hidden is no selection"):
         leading_permutation(mixed)
+
+
+@pytest.mark.parametrize("family", ["attn", "ffn"])
+def test_a_selection_that_keeps_a_channel_twice_is_refused(source, family):
+    operators = scattered(source)
+    factors = dict(getattr(operators, family))
+    chosen = factors[2].chosen.clone()
+    chosen[0] = chosen[1]
+    factors[2] = OneHot(chosen, factors[2].num_inputs)
+    with pytest.raises(BadInput, match=f"operator {family}.2 is no selection of distinct channels"):
+        leading_permutation(replace(operators, **{family: factors}))
