@@ -308,6 +308,17 @@ def test_checkpoints_come_every_so_many_steps_and_at_the_end(trainer: Make) -> N
     assert norm == pytest.approx((1 - 0.8) * 0.05, rel=1e-4)
 
 
+def test_a_checkpoint_whose_bytes_are_not_those_of_its_name_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even one that torch reads without an error."""
+    store = TrainingCheckpoints(tmp_path, "k")
+    _, newest = store.save(1, {"value": 1}), store.save(2, {"value": 2})
+    torch.save({"key": "k", "step": 2, "value": 3}, newest)
+    assert store.newest() == {"key": "k", "step": 1, "value": 1}
+    assert "damaged (its sha256 is not the one in its name), removed" in capsys.readouterr().err
+
+
 def test_a_gradient_below_the_limit_is_not_scaled(trainer: Make) -> None:
     settings = SETTINGS.model_copy(update={"max_gradient_norm": 100.0})
     run = trainer(settings=settings, steps=1)
@@ -402,6 +413,10 @@ def test_divergence_is_a_mean_of_twenty_losses_above_the_reference() -> None:
         assert one.found(2.06, 1.0) == (
             "the loss of the last 20 steps is 2.04 against 1.00 at the start"
         )
+    early = Divergence(2.0)
+    assert early.found(1.0, 1.0) is None
+    assert all(early.found(50.0, 1.0) is None for _ in range(18))  # nineteen are not enough
+    assert early.found(50.0, 1.0) is not None
     uniform = Divergence(2.0, reference=5.0)
     assert all(uniform.found(9.9, 1.0) is None for _ in range(40))
 
