@@ -32,14 +32,15 @@ from lemon.learning.decoder import Decoder
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.source_weights import SourceStack
 from lemon.learning.student import FusedStudent, Teacher
-from lemon.methods.build import BUILDERS, BuildContext
+from lemon.methods import cut
+from lemon.methods.context import BuildContext
 
 
 def learning_step(options: argparse.Namespace) -> Step:
     """The layer operator's step: teacher, fused student, KL + LM, AdamW on gamma."""
     source = Checkpoint(options.source)
     target = source.shape.with_depth(options.layers)
-    start = BUILDERS["cut"](BuildContext(source=source, target=target, seed=0))
+    start = cut.build(BuildContext(source=source, target=target, seed=0))
     device = torch.device("cpu")
     stack = SourceStack(source, dtype=DTYPE, device=device)
     decoder = Decoder(source.config, device)

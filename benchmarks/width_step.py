@@ -37,7 +37,8 @@ from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.student import FusedStudent, Teacher
-from lemon.methods.build import BUILDERS, BuildContext
+from lemon.methods import cut
+from lemon.methods.context import BuildContext
 from lemon.radii import Radii
 
 PAPER_TOKENS = 131_072  # 32 sequences of 4096 tokens
@@ -47,7 +48,7 @@ def width_step(options: argparse.Namespace) -> Step:
     """The dimension operator's step: teacher, fused student, KL + LM, AdamW on B and A."""
     source, device = Checkpoint(options.source), torch.device("cpu")
     radii = Radii(options.radius, options.attention_radius, options.radius)
-    start = BUILDERS["cut"](BuildContext(source=source, target=target_shape(), radii=radii))
+    start = cut.build(BuildContext(source=source, target=target_shape(), radii=radii))
     layers = ResidualLayers(source, dtype=DTYPE, device=device, radius=options.radius)
     student = FusedStudent(
         layers,
@@ -62,7 +63,7 @@ def width_step(options: argparse.Namespace) -> Step:
 
 def target_shape() -> LlamaShape:
     """The widths of the laptop preset's target, at the source's depth."""
-    return load_project("laptop").target_shape("cut-width")
+    return load_project("laptop").run("cut-width").target_shape
 
 
 def flops(step: Step) -> float:
