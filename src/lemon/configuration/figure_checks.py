@@ -19,8 +19,8 @@ from lemon.configuration.paper import (
 )
 from lemon.configuration.planned_run import start_run
 from lemon.configuration.runs import Run
-from lemon.configuration.table_checks import claim_ids
 from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mean
+from lemon.published.tables import published_claims
 
 
 def check_figures(
@@ -37,11 +37,10 @@ def check_figures(
         runs: the runs without mistakes.
         run_ids: every id in `runs.tsv`; empty where that can't be read.
     """
-    known = claim_ids()
     for name, figure in tables.items():
         if not isinstance(figure, FigureSpec):
             continue
-        for message in _claim_mistakes(figure, runs, known):
+        for message in _claim_mistakes(figure, runs):
             yield document.problem((name, "claims"), message)
         shown: dict[tuple[str, str], int] = {}
         for index, panel in enumerate(figure.panels):
@@ -56,9 +55,9 @@ def check_figures(
                 yield document.problem(place, message)
 
 
-def _claim_mistakes(figure: FigureSpec, runs: dict[str, Run], known: list[str]) -> Iterator[str]:
+def _claim_mistakes(figure: FigureSpec, runs: dict[str, Run]) -> Iterator[str]:
     """Claims that are unknown, named twice, or not measured on what the figure shows."""
-    measured, panels = CLAIMS[figure.renderer], figure.panels
+    known, measured, panels = published_claims(), CLAIMS[figure.renderer], figure.panels
     for claim, count in Counter(figure.claims).items():
         if claim not in known:
             yield f"claims.csv has no {claim}, {did_you_mean(claim, known)}"

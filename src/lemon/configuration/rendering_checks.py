@@ -9,10 +9,8 @@ from collections.abc import Iterator
 
 from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, TableSpec
 from lemon.configuration.project import Project
+from lemon.configuration.table_checks import Mistake
 from lemon.configuration.yaml_files import Place, raise_problems, read_yaml
-
-Mistake = tuple[Place, str]
-"""A place inside the entry of `paper.yaml`, and what is wrong there."""
 
 FEWEST_LAYERS = 3  # of a map of pairs of layers, and of an operator over them
 FEWEST_IN_THIRDS = 6  # so that each third has a pair
@@ -28,12 +26,11 @@ def require_renderable(project: Project, name: str) -> None:
         BadInput: one message with every reason, each with its line in `paper.yaml`.
     """
     entry = project.entry(name)
+    mistakes: list[Mistake] = []
     if isinstance(entry, FigureSpec):
-        mistakes = [*_figure_mistakes(project, entry)]
+        mistakes += _figure_mistakes(project, entry)
     elif isinstance(entry, TableSpec):
-        mistakes = [*_table_mistakes(project, entry)]
-    else:
-        return
+        mistakes += _table_mistakes(project, entry)
     if mistakes:
         document = read_yaml(project.config_dir / "paper.yaml", problems := [])
         if document is not None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
+from importlib.resources import files
 
 from lemon.configuration.methods import METHODS, SECOND_SIZE
 from lemon.configuration.paper import Comparison, PaperEntry, TableRow, TableSpec
 from lemon.configuration.preset_checks import task_mistakes
 from lemon.configuration.runs import Run
-from lemon.configuration.yaml_files import Document, Problem, did_you_mean
+from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mean
+from lemon.published.tables import published_claims, published_rows, published_table
 
-PUBLISHED = Path(__file__).parents[1] / "published"
-Averages = dict[tuple[str, str], float | None]
+Mistake = tuple[Place, str]
+"""A place inside an entry of `paper.yaml`, and what is wrong there."""
+
+Averages = dict[tuple[str | None, int | None], float | None]
 """The printed average of each (method, layers) of a published table, where it has one."""
 
 SCORES = {"method", "layers", "task", "value"}
@@ -50,80 +52,109 @@ def check_tables(
         run_ids: every id in `runs.tsv`; empty where that can't be read, as `targets`.
         targets: of the preset.
     """
-    claims, known = claim_ids(), sorted(path.name for path in PUBLISHED.glob("*.csv"))
     for name, table in tables.items():
-        file = getattr(table, "published", None)
-        fault = _published_fault(table, file, known) if file else None
-        if fault:
-            yield document.problem((name, "published"), fault)
+        fault = _published_fault(table)
+        mistakes: list[Mistake] = [(("published",), fault)] if fault else []
         if name in RULES:
             message = "is the name of a rule or of a target of make; name it otherwise"
-            yield document.problem((name,), message)
+            mistakes.append(((), message))
         if isinstance(table, TableSpec):
-            published: Averages = {}
-            if file and not fault and COLUMNS[table.renderer] is SCORES:
-                published = _averages(PUBLISHED / file)
-            yield from _check_table(name, table, document, published, claims)
-            yield from _check_runs(name, table, document, runs, run_ids, targets)
+            mistakes += [(("tasks",), message) for message in task_mistakes(table.tasks)]
+            published = {} if fault else _averages(table)
+            mistakes += _paper_mistakes(table, published)
+            mistakes += _run_mistakes(table, runs, run_ids, targets)
+        for place, message in mistakes:
+            yield document.problem((name, *place), message)
 
 
-def _published_fault(table: PaperEntry, file: str, known: list[str]) -> str | None:
+def _published_fault(table: PaperEntry) -> str | None:
     """Why a published file can't be read as the renderer reads it; None where it can."""
+    file = getattr(table, "published", None)
+    if file is None:
+        return None
+    known = sorted(path.name for path in (files("lemon") / "published").iterdir())
+    known = [name for name in known if name.endswith(".csv")]
     if file not in known:
         return f"no file {file}, {did_you_mean(file, known)}"
     columns = COLUMNS.get(table.renderer, set())
-    if not columns <= _columns(PUBLISHED / file):
+    if not columns <= published_table(file.removesuffix(".csv"))[0].keys():
         return f"{file} lacks columns that {table.renderer} reads: {', '.join(sorted(columns))}"
     return None
 
 
-def _check_table(
-    name: str, table: TableSpec, document: Document, published: Averages, claims: list[str]
-) -> Iterator[Problem]:
-    """Tasks, what was published, and comparisons."""
-    for message in task_mistakes(table.tasks):
-        yield document.problem((name, "tasks"), message)
+def _averages(table: TableSpec) -> Averages:
+    if table.published is None or COLUMNS[table.renderer] is not SCORES:
+        return {}
+    rows = published_rows(table.published.removesuffix(".csv"))
+    return {(row.method, row.layers): row.average for row in rows}
+
+
+def _paper_mistakes(table: TableSpec, published: Averages) -> Iterator[Mistake]:
+    """Rows and comparisons that are not as the paper has them, or are tested twice."""
     for index, row in enumerate(table.rows):
-        printed = _printed(row)
-        if published and not row.ours and printed not in published:
-            message = f"{table.published} has no row {' at '.join(printed)} layers"
-            yield document.problem((name, "rows", index, "published_method"), message)
-    row_of = {run: row for row in table.rows for run in row.runs}
+        if published and not row.ours and _printed(row) not in published:
+            printed = f"{row.published_method} at {row.published_layers or ''}"
+            message = f"{table.published} has no row {printed} layers"
+            yield ("rows", index, "published_method"), message
+    row_of = {run: number for number, row in enumerate(table.rows) for run in row.runs}
     tested: dict[tuple[int, int], int] = {}
     for index, pair in enumerate(table.comparisons):
-        for key, message in _comparison_mistakes(pair, row_of, published, claims):
-            yield document.problem((name, "comparisons", index, key), message)
+        for key, message in _comparison_mistakes(pair, table, row_of, published):
+            yield ("comparisons", index, key), message
         if pair.first in row_of and pair.second in row_of:
-            rows = (id(row_of[pair.first]), id(row_of[pair.second]))
+            rows = (row_of[pair.first], row_of[pair.second])
             if rows in tested:
                 message = f"compares the same rows as comparison {tested[rows]}; test them once"
-                yield document.problem((name, "comparisons", index, "second"), message)
+                yield ("comparisons", index, "second"), message
             tested.setdefault(rows, index + 1)
 
 
-def _check_runs(
-    name: str,
-    table: TableSpec,
-    document: Document,
-    runs: Mapping[str, Run],
-    run_ids: Collection[str],
-    targets: Collection[str],
-) -> Iterator[Problem]:
+def _comparison_mistakes(
+    pair: Comparison, table: TableSpec, row_of: dict[str, int], published: Averages
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with a comparison, as (key, message)."""
+    claims = published_claims()
+    if pair.claim is not None and pair.claim not in claims:
+        yield "claim", f"claims.csv has no {pair.claim}, {did_you_mean(pair.claim, claims)}"
+    for key, run in (("first", pair.first), ("second", pair.second)):
+        if run not in row_of:
+            yield key, f"{run} fills no row of the table, {did_you_mean(run, row_of)}"
+    rows = [table.rows[row_of[run]] for run in (pair.first, pair.second) if run in row_of]
+    if len(rows) < 2:
+        return
+    if rows[0] is rows[1]:
+        yield "second", f"{pair.first} and {pair.second} fill the same row"
+    first, second = (published.get(_printed(row)) for row in rows)
+    if first is not None and second is not None and first < second:
+        yield (
+            "first",
+            f"the paper has it below the second ({first} against {second}); a comparison says "
+            "what the paper says, so swap them",
+        )
+
+
+def _printed(row: TableRow) -> tuple[str | None, int | None]:
+    return row.published_method, row.published_layers
+
+
+def _run_mistakes(
+    table: TableSpec, runs: Mapping[str, Run], run_ids: Collection[str], targets: Collection[str]
+) -> Iterator[Mistake]:
     """The target of every row, and the runs that fill it."""
     count = Counter(table.runs)
     for index, row in enumerate(table.rows):
         if row.target is not None and targets and row.target not in targets:
             message = f"unknown target {row.target}, {did_you_mean(row.target, targets)}"
-            yield document.problem((name, "rows", index, "target"), message)
+            yield ("rows", index, "target"), message
+        messages = []
         for run in row.runs:
             if run_ids and run not in run_ids:
-                message = f"no run {run}, {did_you_mean(run, run_ids)}"
-                yield document.problem((name, "rows", index, "runs"), message)
+                messages.append(f"no run {run}, {did_you_mean(run, run_ids)}")
             elif count[run] > 1:
-                message = f"{run} fills more than one place"
-                yield document.problem((name, "rows", index, "runs"), message)
-        for message in _row_mistakes(table, row, [runs[run] for run in row.runs if run in runs]):
-            yield document.problem((name, "rows", index, "runs"), message)
+                messages.append(f"{run} fills more than one place")
+        messages += _row_mistakes(table, row, [runs[run] for run in row.runs if run in runs])
+        for message in messages:
+            yield ("rows", index, "runs"), message
 
 
 def _row_mistakes(table: TableSpec, row: TableRow, runs: list[Run]) -> Iterator[str]:
@@ -143,52 +174,3 @@ def _row_mistakes(table: TableSpec, row: TableRow, runs: list[Run]) -> Iterator[
 def _one_method(run: Run, first: Run) -> bool:
     same = run.model_dump(exclude={"id", "seed"}) == first.model_dump(exclude={"id", "seed"})
     return run.id == first.id or (same and run.seed != first.seed)
-
-
-def _comparison_mistakes(
-    pair: Comparison, row_of: dict[str, TableRow], published: Averages, claims: list[str]
-) -> Iterator[tuple[str, str]]:
-    """What is wrong with a comparison, as (key, message)."""
-    if pair.claim is not None and pair.claim not in claims:
-        yield "claim", f"claims.csv has no {pair.claim}, {did_you_mean(pair.claim, claims)}"
-    for key, run in (("first", pair.first), ("second", pair.second)):
-        if run not in row_of:
-            yield key, f"{run} fills no row of the table, {did_you_mean(run, row_of)}"
-    rows = [row_of[run] for run in (pair.first, pair.second) if run in row_of]
-    if len(rows) < 2:
-        return
-    if rows[0] is rows[1]:
-        yield "second", f"{pair.first} and {pair.second} fill the same row"
-    first, second = (published.get(_printed(row)) for row in rows)
-    if first is not None and second is not None and first < second:
-        yield (
-            "first",
-            f"the paper has it below the second ({first} against {second}); a comparison says "
-            "what the paper says, so swap them",
-        )
-
-
-def _printed(row: TableRow) -> tuple[str, str]:
-    return row.published_method or "", str(row.published_layers or "")
-
-
-def _columns(path: Path) -> set[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return set(csv.DictReader(file).fieldnames or ())
-
-
-def _averages(path: Path) -> Averages:
-    averages: Averages = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            place = (row["method"], row["layers"])
-            averages.setdefault(place, None)
-            if row["task"] == "average":
-                averages[place] = float(row["value"])
-    return averages
-
-
-def claim_ids() -> list[str]:
-    """The ids of the paper's claims."""
-    with (PUBLISHED / "claims.csv").open(encoding="utf-8", newline="") as file:
-        return [row["id"] for row in csv.DictReader(file)]
