@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.commands.options import (
     Commands,
@@ -17,6 +18,7 @@ from lemon.commands.options import (
     require_model,
     require_writable,
 )
+from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.ownership import own_folder, owner_of_run
@@ -75,78 +77,27 @@ def add(commands: Commands) -> None:
 
 def _build(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _require_method(project, arguments.run, learned=False)
-    _require_start(project, arguments)
-    require_model(arguments.source)
-    require_writable(arguments.out)
-    with own_folder(arguments.out, owner_of_run(project.preset_name, arguments.run)):
+    run = _run_of(project, arguments, "build")
+    with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.methods.build import build
 
-        build(project, arguments.run, arguments.source, arguments.out, arguments.start)
+        build(project, run.id, arguments.source, arguments.out, arguments.start)
 
 
 def _learn(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _require_method(project, arguments.run, learned=True)
-    _require_start(project, arguments)
-    require_model(arguments.source)
-    _require_teacher(project, arguments)
+    run = _run_of(project, arguments, "learn")
+    _require_teacher(run, arguments.teacher, project.source_shape())
     mend = "`lemon prepare text` writes it"
     require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
-    require_writable(arguments.out)
-    with own_folder(arguments.out, owner_of_run(project.preset_name, arguments.run)):
+    with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.learning.run import learn
 
         learn(
-            *(project, arguments.run, arguments.source, arguments.text, arguments.out),
+            *(project, run.id, arguments.source, arguments.text, arguments.out),
             start=arguments.start,
             teacher=arguments.teacher,
         )
-
-
-def _require_teacher(project: Project, arguments: argparse.Namespace) -> None:
-    """A teacher is given exactly where a second stage is taught by the source.
-
-    Raises:
-        BadInput: it is missing, given in vain, or of other sizes than the source.
-    """
-    run = arguments.run
-    if not project.taught_by_source(run):
-        if arguments.teacher is not None:
-            raise BadInput(f"run {run} is taught by the model that it fuses; leave --teacher out")
-        return
-    if arguments.teacher is None:
-        raise BadInput(
-            f"run {run} is a second stage, taught by the source model (fusion.stage_teacher); name "
-            "its folder by --teacher"
-        )
-    require_model(arguments.teacher)
-    shape = Checkpoint(arguments.teacher).shape
-    if shape != project.source_shape():
-        raise BadInput(
-            f"{arguments.teacher}: its sizes are {shape}, the preset's source section says "
-            f"{project.source_shape()}; give the source model"
-        )
-
-
-def _require_start(project: Project, arguments: argparse.Namespace) -> None:
-    """The folder of the start is given exactly where the run starts from a run.
-
-    Raises:
-        BadInput: it is missing, given in vain, or not the folder of that run.
-    """
-    start = project.run(arguments.run).start
-    if start is None:
-        if arguments.start is not None:
-            raise BadInput(f"run {arguments.run} starts from no earlier run; leave --start out")
-        return
-    if arguments.start is None:
-        raise BadInput(
-            f"run {arguments.run} starts from run {start.id}; name that run's folder by --start"
-        )
-    command = "learn" if start.method.learned else "build"
-    mend = f"`lemon {command} --run {start.id}` writes it"
-    require_file(arguments.start / "operators.safetensors", "operators file", mend)
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
@@ -159,16 +110,60 @@ def _fuse(arguments: argparse.Namespace) -> None:
     fuse(arguments.source, arguments.operators, arguments.out)
 
 
-def _require_method(project: Project, run_id: str, *, learned: bool) -> None:
-    """Refuse a run that is made by another command, and name that command.
+def _run_of(project: Project, arguments: argparse.Namespace, command: str) -> PlannedRun:
+    """The run that is asked for, once source, start and folder are seen to be what it needs.
 
     Raises:
-        BadInput: the run's method is not of the wanted kind.
+        BadInput: it is made by another command, a folder is none, or its start is missing or given
+            in vain.
     """
-    run = project.run(run_id)
-    info = run.method
-    if not info.needs_target:
-        raise BadInput(f"run {run_id} is a model as it is; nothing is made for it")
-    if info.learned != learned:
-        command, verb = ("learn", "learned") if info.learned else ("build", "built")
-        raise BadInput(f"run {run_id} ({run.row.method}) is {verb}; use `lemon {command}`")
+    run = project.run(arguments.run)
+    if not run.method.needs_target:
+        raise BadInput(f"run {run.id} is a model as it is; nothing is made for it")
+    own = _command_of(run)
+    if own != command:
+        verb = "learned" if own == "learn" else "built"
+        raise BadInput(f"run {run.id} ({run.method.name}) is {verb}; use `lemon {own}`")
+    if run.start is None:
+        if arguments.start is not None:
+            raise BadInput(f"run {run.id} starts from no earlier run; leave --start out")
+    elif arguments.start is None:
+        raise BadInput(
+            f"run {run.id} starts from run {run.start.id}; name that run's folder by --start"
+        )
+    else:
+        mend = f"`lemon {_command_of(run.start)} --run {run.start.id}` writes it"
+        require_file(arguments.start / "operators.safetensors", "operators file", mend)
+    require_model(arguments.source)
+    require_writable(arguments.out)
+    return run
+
+
+def _command_of(run: PlannedRun) -> str:
+    return "learn" if run.method.learned else "build"
+
+
+def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape) -> None:
+    """A teacher is given exactly where a second stage is taught by the source.
+
+    Raises:
+        BadInput: it is missing, given in vain, or of other sizes than the source.
+    """
+    if not run.taught_by_source:
+        if teacher is not None:
+            raise BadInput(
+                f"run {run.id} is taught by the model that it fuses; leave --teacher out"
+            )
+        return
+    if teacher is None:
+        raise BadInput(
+            f"run {run.id} is a second stage, taught by the source model (fusion.stage_teacher); "
+            "name its folder by --teacher"
+        )
+    require_model(teacher)
+    shape = Checkpoint(teacher).shape
+    if shape != expected:
+        raise BadInput(
+            f"{teacher}: its sizes are {shape}, the preset's source section says {expected}; give "
+            "the source model"
+        )
