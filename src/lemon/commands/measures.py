@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
 
 from lemon.commands.options import (
     Commands,
     add_command,
     add_path,
-    require_file,
     require_model,
     require_model_with_tokenizer,
     require_output,
+    require_packed_text,
     require_writable,
 )
 from lemon.configuration.bounds import MOST
@@ -62,9 +61,7 @@ def add(commands: Commands) -> None:
         "drawn: lm-eval's own draw for each question (default: fixed)",
     )
     add_path(parser, "--out", "folder for the outcomes, one file a task")
-    parser.add_argument(
-        "--heldout", type=Path, metavar="DIR", help="packed text for the held-out perplexity"
-    )
+    add_path(parser, "--heldout", "packed text for the held-out perplexity", required=False)
     parser.add_argument(
         "--heldout-sequences", type=int, metavar="N", help="sequences a domain (default: all)"
     )
@@ -92,12 +89,8 @@ def add(commands: Commands) -> None:
     )
     add_path(cka, "--out", "csv file to write", "FILE")
     cka.add_argument("--debiased", action="store_true", help="the debiased estimator")
-    cka.add_argument(
-        "--activations",
-        type=Path,
-        metavar="TEXT",
-        help="compare what mha or ffn puts out on this packed text, instead of weights",
-    )
+    words = "compare what mha or ffn puts out on this packed text, instead of weights"
+    add_path(cka, "--activations", words, "TEXT", required=False)
 
 
 def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
@@ -133,8 +126,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             raise BadInput(f"--{option.replace('_', '-')} is {value}; it must be {bound}")
     require_model_with_tokenizer(arguments.model)
     if arguments.heldout is not None:
-        mend = "`lemon prepare text` writes it"
-        require_file(arguments.heldout / "manifest.json", "manifest of packed text", mend)
+        require_packed_text(arguments.heldout)
     require_writable(arguments.out)
     with own_folder(arguments.out, owner_of_outcomes(arguments.model, arguments.out)):
         from lemon.evaluation.harness import evaluate
@@ -167,8 +159,7 @@ def _cka(arguments: argparse.Namespace) -> None:
         )
     require_model(arguments.source)
     if text is not None:
-        mend = "`lemon prepare text` writes it"
-        require_file(text / "manifest.json", "manifest of packed text", mend)
+        require_packed_text(text)
     require_output(arguments.out, ".csv", "layer,")
     if text is None:
         write_cka(arguments.source, arguments.component, arguments.out, arguments.debiased)

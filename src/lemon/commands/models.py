@@ -12,10 +12,10 @@ from lemon.commands.options import (
     add_command,
     add_path,
     add_preset,
-    add_run,
     project_of,
     require_file,
     require_model,
+    require_packed_text,
     require_writable,
 )
 from lemon.configuration.planned_run import PlannedRun
@@ -44,23 +44,15 @@ def add(commands: Commands) -> None:
     )
     for parser in (build, learn):
         add_preset(parser)
-        add_run(parser)
+        parser.add_argument("--run", required=True, metavar="ID", help="id in runs.tsv")
         add_path(parser, "--source", "model folder to fuse from")
     add_path(learn, "--text", "packed text that `lemon prepare text` wrote")
     for parser in (build, learn):
-        parser.add_argument(
-            "--start",
-            type=Path,
-            metavar="DIR",
-            help="folder of the run that this one starts from, where its start names a run",
-        )
+        words = "folder of the run that this one starts from, where its start names a run"
+        add_path(parser, "--start", words, required=False)
         add_path(parser, "--out", "folder of the run")
-    learn.add_argument(
-        "--teacher",
-        type=Path,
-        metavar="DIR",
-        help="model folder of the teacher, for the second of two stages (default: --source)",
-    )
+    words = "model folder of the teacher, for the second of two stages (default: --source)"
+    add_path(learn, "--teacher", words, required=False)
     fuse = add_command(
         commands,
         "fuse",
@@ -88,8 +80,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     run = _run_of(project, arguments, "learn")
     _require_teacher(run, arguments.teacher, project.source_shape())
-    mend = "`lemon prepare text` writes it"
-    require_file(arguments.text / "manifest.json", "manifest of packed text", mend)
+    require_packed_text(arguments.text)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.learning.run import learn
 
@@ -102,8 +93,8 @@ def _learn(arguments: argparse.Namespace) -> None:
 
 def _fuse(arguments: argparse.Namespace) -> None:
     require_model(arguments.source)
-    mend = "`lemon build` and `lemon learn` write one"
-    require_file(arguments.operators, "operators file", mend)
+    made_by = "`lemon build` and `lemon learn` write one"
+    require_file(arguments.operators, "operators file", made_by)
     require_writable(arguments.out)
     from lemon.operators.fuse import fuse
 
@@ -132,8 +123,8 @@ def _run_of(project: Project, arguments: argparse.Namespace, command: str) -> Pl
             f"run {run.id} starts from run {run.start.id}; name that run's folder by --start"
         )
     else:
-        mend = f"`lemon {_command_of(run.start)} --run {run.start.id}` writes it"
-        require_file(arguments.start / "operators.safetensors", "operators file", mend)
+        made_by = f"`lemon {_command_of(run.start)} --run {run.start.id}` writes it"
+        require_file(arguments.start / "operators.safetensors", "operators file", made_by)
     require_model(arguments.source)
     require_writable(arguments.out)
     return run

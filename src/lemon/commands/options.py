@@ -15,11 +15,11 @@ from lemon.errors import BadInput
 
 MARKED_CHARACTERS = 1 << 16
 Commands = Any  # what argparse's add_subparsers returns; its type is private
-Run = Callable[[argparse.Namespace], None]
+Runner = Callable[[argparse.Namespace], None]
 
 
 def add_command(
-    commands: Commands, name: str, run: Run, summary: str, example: str, epilogue: str = ""
+    commands: Commands, name: str, run: Runner, summary: str, example: str, epilogue: str = ""
 ) -> argparse.ArgumentParser:
     """A subcommand with its one-line summary and an example of its use."""
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -44,14 +44,15 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """`--run`, an id of runs.tsv."""
-    parser.add_argument("--run", required=True, metavar="ID", help="id in runs.tsv")
-
-
-def add_path(parser: argparse.ArgumentParser, name: str, help: str, metavar: str = "DIR") -> None:
-    """A required path."""
-    parser.add_argument(name, required=True, type=Path, metavar=metavar, help=help)
+def add_path(
+    parser: argparse.ArgumentParser,
+    name: str,
+    help: str,
+    metavar: str = "DIR",
+    required: bool = True,
+) -> None:
+    """An option that takes a path."""
+    parser.add_argument(name, required=required, type=Path, metavar=metavar, help=help)
 
 
 def project_of(arguments: argparse.Namespace) -> Project:
@@ -88,15 +89,26 @@ def require_model_with_tokenizer(folder: Path) -> Path:
     return folder
 
 
-def require_file(path: Path, what: str, mend: str) -> Path:
+def require_file(path: Path, what: str, made_by: str) -> Path:
     """The path, once it is seen to be a file.
 
     Raises:
         BadInput: there is no such file; says what it should be and where it comes from.
     """
     if not path.is_file():
-        raise BadInput(f"{path}: no such {what}; {mend}")
+        raise BadInput(f"{path}: no such {what}; {made_by}")
     return path
+
+
+def require_packed_text(folder: Path) -> Path:
+    """The folder, once it is seen to hold packed text.
+
+    Raises:
+        BadInput: its manifest is missing.
+    """
+    made_by = "`lemon prepare text` writes it"
+    require_file(folder / "manifest.json", "manifest of packed text", made_by)
+    return folder
 
 
 def require_output(path: Path, suffix: str, mark: str) -> Path:

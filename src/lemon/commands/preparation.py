@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from lemon.commands.options import (
     Commands,
@@ -35,27 +34,19 @@ def add(commands: Commands) -> None:
         "The last two: where there is a network, then where there is none.",
     )
     add_preset(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="lock file with the hash of everything fetched"
-    )
-    parser.add_argument(
-        "--mirror",
-        type=Path,
-        metavar="DIR",
-        help="instead, lay down model, text and task rows in a folder for another machine",
-    )
-    parser.add_argument(
-        "--source",
-        type=Path,
-        metavar="DIR",
-        help="take everything from such a folder; no network is touched",
-    )
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        help="where downloads are kept for all presets (default: $LEMON_CACHE or ~/.cache/lemon)",
-    )
+    for name, metavar, words in (
+        ("--out", "FILE", "lock file with the hash of everything fetched"),
+        (
+            *("--mirror", "DIR"),
+            "instead, lay down model, text and task rows in a folder for another machine",
+        ),
+        ("--source", "DIR", "take everything from such a folder; no network is touched"),
+        (
+            *("--cache", "DIR"),
+            "where downloads are kept for all presets (default: $LEMON_CACHE or ~/.cache/lemon)",
+        ),
+    ):
+        add_path(parser, name, words, metavar, required=False)
     prepare = commands.add_parser(
         "prepare", help="turn fetched assets into model, text and benchmark rows"
     )
