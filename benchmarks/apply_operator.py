@@ -74,7 +74,7 @@ def compare(
 
 def main() -> None:
     project = load_project("laptop")
-    source, target = project.source_shape(), project.target_shape("cut-width")
+    source, target = project.source_shape(), project.run("cut-width").target_shape
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=source.num_hidden_layers)
     parser.add_argument("--rounds", type=int, default=9)

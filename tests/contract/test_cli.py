@@ -148,5 +148,5 @@ def test_plan_names_every_run_of_the_table(
     project = load_project("smoke", ROOT / "config")
     for run in project.table_runs("table3"):
         assert f"\n{run} " in shown
-    steps = sum(map(project.steps, project.table_runs("table3")))
+    steps = sum(project.run(run).steps for run in project.table_runs("table3"))
     assert f"{steps} steps, {steps * 4 * 32:,} training tokens" in shown

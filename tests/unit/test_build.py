@@ -32,7 +32,7 @@ def test_writes_operators_config_and_manifest(project, source, tmp_path, run_id)
     build(project, run_id, source, tmp_path)
     operators, metadata = load_operators(tmp_path / "operators.safetensors")
     digest = Checkpoint(source).digest()
-    assert operators.target == project.target_shape(run_id)
+    assert operators.target == project.run(run_id).target_shape
     assert metadata.method == project.run(run_id).row.method
     assert metadata.source_digest == digest
     config = YAML(typ="safe").load(tmp_path / "config.yaml")
@@ -46,8 +46,8 @@ def test_writes_operators_config_and_manifest(project, source, tmp_path, run_id)
 
 def test_a_learned_run_starts_from_its_start_column(project, source):
     checkpoint = Checkpoint(source)
-    learned = start_operators(project, "lemon-cut-75", checkpoint)
-    start = start_operators(project, "cut-75", checkpoint)
+    learned = start_operators(project.run("lemon-cut-75"), checkpoint)
+    start = start_operators(project.run("cut-75"), checkpoint)
     assert all(learned.gamma[type].dense().equal(start.gamma[type].dense()) for type in start.gamma)
 
 

@@ -66,7 +66,7 @@ def test_the_exported_model_computes_what_the_student_computed(learned, learning
     project, out = learned
     fuse(learning_world.source, out / "operators.safetensors", tmp_path / "model")
     source = Checkpoint(learning_world.source)
-    start = start_operators(project, "lemon-cut-75", source)
+    start = start_operators(project.run("lemon-cut-75"), source)
     student = assemble(project.run("lemon-cut-75"), project.preset, source, CPU, start).student
     operators, _ = load_operators(out / "operators.safetensors")
     student.fusion = DepthFusion(operators, CPU)

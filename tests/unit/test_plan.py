@@ -36,7 +36,7 @@ def left(project: Project, table: str, folder: Path) -> dict[str, plan.RunCost]:
 
 def test_a_finished_run_costs_nothing(project: Project, tmp_path: Path) -> None:
     before = left(project, "table3", tmp_path)["lemon-cut-75"]
-    assert (before.jobs, before.steps) == (3, project.steps("lemon-cut-75"))
+    assert (before.jobs, before.steps) == (3, project.run("lemon-cut-75").steps)
     finish(project, "lemon-cut-75", tmp_path, "model", "outcomes")
     done = left(project, "table3", tmp_path)["lemon-cut-75"]
     assert (done.jobs, done.steps, done.tokens, done.flops, done.written) == (0, 0, 0, 0.0, 0)

@@ -48,7 +48,7 @@ def laptop() -> Project:
 def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
     project = load_project(preset, CONFIG)
     for run_id, run in project.runs.items():
-        assert project.target_shape(run_id).num_hidden_layers >= 1
+        assert project.run(run_id).target_shape.num_hidden_layers >= 1
         assert (run.steps > 0) == run.method.learned
         for stage in RULE_VERSIONS:
             key = "table3" if stage in ("table", "figure_numbers", "figure", "track") else run_id
@@ -56,9 +56,9 @@ def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
 
 
 def test_targets_take_from_the_source_what_they_leave_out(laptop: Project) -> None:
-    source, cut = laptop.source_shape(), laptop.target_shape("cut-75")
+    source, cut = laptop.source_shape(), laptop.run("cut-75").target_shape
     assert cut == source.with_depth(22)
-    assert laptop.target_shape("source") == source
+    assert laptop.run("source").target_shape == source
     assert source.num_parameters == 134_515_008  # as the model's card says
 
 
@@ -69,10 +69,10 @@ def test_an_override_reaches_its_run_alone(config: Path, edit: Edit) -> None:
         "runs:\n  lemon-cut-75:\n    learning: {beta1: 0.8}\n  shear-75: {pruning: {mask_rate: 2}}",
     )
     project = load_project("laptop", config)
-    assert project.learning("lemon-cut-75").beta1 == 0.8
-    assert project.learning("lemon-cut-50").beta1 == 0.9
-    assert project.pruning("shear-75").mask_rate == 2.0
-    assert project.pruning("shear-50") == project.preset.pruning
+    assert project.run("lemon-cut-75").learning.beta1 == 0.8
+    assert project.run("lemon-cut-50").learning.beta1 == 0.9
+    assert project.run("shear-75").pruning.mask_rate == 2.0
+    assert project.run("shear-50").pruning == project.preset.pruning
 
 
 def test_table_runs_begin_with_the_source_and_name_each_run_once(laptop: Project) -> None:
@@ -90,20 +90,20 @@ def test_every_run_fills_a_table_or_is_what_another_starts_from(laptop: Project)
 
 def test_a_second_stage_fuses_what_the_first_makes(laptop: Project) -> None:
     """Widths first, as in appendix A.4; the other order for comparison."""
-    source, small = laptop.source_shape(), laptop.target_shape("cut-small")
-    assert laptop.first_stage("lemon-small-width-first") == "lemon-width-small"
-    assert laptop.fused_shape("lemon-small-width-first") == small.with_depth(30)
-    assert laptop.first_stage("lemon-small-depth-first") == "lemon-cut-75"
-    assert laptop.fused_shape("lemon-small-depth-first") == source.with_depth(22)
-    assert laptop.first_stage("lemon-width-small") is None
-    assert laptop.fused_shape("lemon-width-small") == source
+    source, small = laptop.source_shape(), laptop.run("cut-small").target_shape
+    assert laptop.run("lemon-small-width-first").first_stage is laptop.run("lemon-width-small")
+    assert laptop.run("lemon-small-width-first").fused_shape == small.with_depth(30)
+    assert laptop.run("lemon-small-depth-first").first_stage is laptop.run("lemon-cut-75")
+    assert laptop.run("lemon-small-depth-first").fused_shape == source.with_depth(22)
+    assert laptop.run("lemon-width-small").first_stage is None
+    assert laptop.run("lemon-width-small").fused_shape == source
 
 
 def test_radii_are_the_presets_and_hidden_is_that_of_the_ffn(laptop: Project) -> None:
-    assert laptop.radii("lemon-width-128-2") == Radii(hidden=2, attention=64, ffn=2)
-    assert laptop.radii("lemon-cut-75") == Radii()
+    assert laptop.run("lemon-width-128-2").radii == Radii(hidden=2, attention=64, ffn=2)
+    assert laptop.run("lemon-cut-75").radii == Radii()
     paper = load_project("paper", CONFIG)
-    assert paper.radii("lemon-width-128-2") == Radii(hidden=2, attention=128, ffn=2)
+    assert paper.run("lemon-width-128-2").radii == Radii(hidden=2, attention=128, ffn=2)
 
 
 def test_tables_show_only_the_tasks_that_the_preset_evaluates(laptop: Project) -> None:

@@ -30,7 +30,7 @@ def figure8(project: Project) -> FigureSpec:
 
 def test_the_paper_compares_llama2_7b_with_13b() -> None:
     project = load_project("paper", CONFIG)
-    assert project.target_shape("second-size") == LLAMA2_13B
+    assert project.run("second-size").target_shape == LLAMA2_13B
     assert "llama-2-13b" in project.needed_assets()
     assert figure8(project).runs == ["source", "second-size"]
     assert figure8(project).notes == ()
@@ -56,7 +56,7 @@ def test_another_second_size_than_the_papers_is_a_departure(preset: str, second:
 def test_a_second_size_has_its_own_name_depth_and_floor(tmp_path: Path) -> None:
     """The smoke preset's: FFN of 192 units over 96 coordinates, floor 2 / 3; 8 layers beside 6."""
     project = load_project("smoke", CONFIG)
-    shape = project.target_shape("second-size")
+    shape = project.run("second-size").target_shape
     assert weights_floor(shape, "ffn") == pytest.approx(192 / (192 + 96))
     write_maps(
         project, "figure8", tmp_path, {"source": falling_map(6), "second-size": falling_map(8)}
@@ -71,7 +71,7 @@ def test_a_second_size_has_its_own_name_depth_and_floor(tmp_path: Path) -> None:
 
 def test_its_weights_are_those_that_the_preset_describes(tmp_path: Path) -> None:
     project = load_project("smoke", CONFIG)
-    settings = project.given_model("second-size")
+    settings = project.run("second-size").given_model
     assert settings is not None
     out = tmp_path / "second-size"
     prepare_source(settings, lock={}, cache=tmp_path, out=out, seed=0)

@@ -79,7 +79,7 @@ def test_the_sparsity_rises_and_the_mixture_moves(sheared):
 def test_the_sheared_model_loads_at_the_targets_shape(sheared, tmp_path):
     project, out = sheared
     fuse(out / "trained_source", out / "operators.safetensors", tmp_path / "model")
-    assert Checkpoint(tmp_path / "model").shape == project.target_shape("shear-75")
+    assert Checkpoint(tmp_path / "model").shape == project.run("shear-75").target_shape
 
 
 @pytest.mark.parametrize("target", ["width-62", "small"])
@@ -88,7 +88,7 @@ def test_every_axis_is_pruned_to_its_target(learning_world, tmp_path, target):
     out = tmp_path / "run"
     learn(project, "shear-75", learning_world.source, learning_world.text, out)
     fuse(out / "trained_source", out / "operators.safetensors", tmp_path / "model")
-    assert Checkpoint(tmp_path / "model").shape == project.target_shape("shear-75")
+    assert Checkpoint(tmp_path / "model").shape == project.run("shear-75").target_shape
     structures = {row["structure"] for row in csv.DictReader((out / "masks.csv").open())}
     assert structures == {"hidden", "head", "ffn"} | ({"layer"} if target == "small" else set())
 
@@ -136,7 +136,7 @@ def test_with_receptive_fields_the_source_is_permuted_first(learning_world, tmp_
         variant = of_target(project, "shear-selection-75", changes)
         own = tmp_path / str(radii)
         build(variant, "shear-selection-75", source, own, start=out)
-        weights = variant.own_weights("shear-selection-75")
+        weights = variant.run("shear-selection-75").own_weights
         assert weights == (None if radii is None else "permuted_source")
         fuse(own / weights if weights else source, own / "operators.safetensors", own / "model")
         models.append(Checkpoint(own / "model"))

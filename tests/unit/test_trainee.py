@@ -40,7 +40,7 @@ def assembled(learning_world: LearningWorld) -> Assemble:
         source = Checkpoint(learning_world.source)
         run, start = project.run(run_id), None
         if not run.method.prunes:
-            start = start_operators(project, run_id, source)
+            start = start_operators(project.run(run_id), source)
             gamma = {type: Dense(scale * f.dense()) for type, f in start.gamma.items()}
             start = replace(start, gamma=gamma)
         return assemble(run, project.preset, source, CPU, start, teacher)

@@ -33,7 +33,7 @@ def run_and_fuse(world, project, run, folder, source=None, **options):
     source = source or world.source
     out = folder / run
     learn(project, run, source, world.text, out, **options)
-    own = project.own_weights(run)
+    own = project.run(run).own_weights
     fuse(out / own if own else source, out / "operators.safetensors", out / "model")
     return out / "model"
 
@@ -57,7 +57,7 @@ def test_learning_lowers_loss_and_perplexity_and_moves_every_family(learned, lea
     assert not operators.gamma
     assert operators.hidden.shape == (16, 32)
     assert len(operators.attn) == len(operators.ffn) == 6
-    start = start_operators(project, WIDE, Checkpoint(learning_world.source))
+    start = start_operators(project.run(WIDE), Checkpoint(learning_world.source))
     for (name, old), (_, new) in zip(start.named_factors(), operators.named_factors(), strict=True):
         assert not torch.equal(old.dense(), new.dense()), name
 
@@ -65,7 +65,7 @@ def test_learning_lowers_loss_and_perplexity_and_moves_every_family(learned, lea
 def test_the_exported_model_computes_what_the_student_computed(learned, learning_world):
     project, folder = learned
     source = Checkpoint(learning_world.source)
-    start = start_operators(project, WIDE, source)
+    start = start_operators(project.run(WIDE), source)
     student = assemble(project.run(WIDE), project.preset, source, CPU, start).student
     operators, _ = load_operators(folder / WIDE / "operators.safetensors")
     student.fusion = DimensionFusion(operators, CPU, tied=True)
@@ -86,11 +86,11 @@ def test_two_stages_in_either_order_end_at_the_same_shape(
 ):
     project, folder = learned
     middle = folder / first / "model"
-    assert project.first_stage(run) == first
+    assert project.run(run).first_stage is project.run(first)
     model = run_and_fuse(
         learning_world, project, run, tmp_path, source=middle, teacher=learning_world.source
     )
-    assert Checkpoint(model).shape == project.target_shape(run)
+    assert Checkpoint(model).shape == project.run(run).target_shape
     inputs = json.loads((tmp_path / run / "manifest.json").read_text())["inputs"]
     assert inputs["source"] == Checkpoint(middle).digest()
     assert inputs["teacher"] == Checkpoint(learning_world.source).digest()
@@ -134,9 +134,9 @@ def test_weights_learn_under_widths(learning_world, tmp_path, run):
     row = project.run("cut-tuned-width").row.model_copy(update={"id": run, "method": method})
     project = replanned(project, row)
     model = run_and_fuse(learning_world, project, run, tmp_path)
-    assert Checkpoint(model).shape == project.target_shape(run)
+    assert Checkpoint(model).shape == project.run(run).target_shape
     operators, _ = load_operators(tmp_path / run / "operators.safetensors")
-    start = start_operators(project, run, Checkpoint(learning_world.source))
+    start = start_operators(project.run(run), Checkpoint(learning_world.source))
     same = [
         torch.equal(a.dense(), b.dense())
         for (_, a), (_, b) in zip(start.named_factors(), operators.named_factors(), strict=True)

@@ -116,11 +116,11 @@ def test_a_small_model_comes_out_of_two_stages_in_either_order(smoke):
         run = f"lemon-small-{order}-first"
         folder = smoke.path / "runs" / "smoke" / run
         inputs = json.loads((folder / "manifest.json").read_text())["inputs"]
-        first = smoke.path / "runs" / "smoke" / project.first_stage(run) / "model"
+        first = smoke.path / "runs" / "smoke" / project.run(run).source.id / "model"
         source = smoke.path / "data" / "smoke" / "source"
         assert inputs["source"] == Checkpoint(first).digest()
         assert inputs["teacher"] == Checkpoint(source).digest()
-        assert Checkpoint(folder / "model").shape == project.target_shape(run)
+        assert Checkpoint(folder / "model").shape == project.run(run).target_shape
     assert (smoke.path / "results/smoke/tables/small.png").stat().st_size > 0
 
 

@@ -137,7 +137,9 @@ def start_option(wildcards, input):
 def teacher_manifest(wildcards):
     """The manifest of the source model, where it teaches a second stage; else nothing."""
     return (
-        "<data>/source/manifest.json" if PROJECT.taught_by_source(wildcards.run) else []
+        "<data>/source/manifest.json"
+        if PROJECT.run(wildcards.run).taught_by_source
+        else []
     )
 
 
@@ -148,7 +150,7 @@ def teacher_option(wildcards, input):
 
 def fused_weights(wildcards, input):
     """The weights that the operators apply to: the run's own where it trained or permuted them."""
-    own = PROJECT.own_weights(wildcards.run)
+    own = PROJECT.run(wildcards.run).own_weights
     if own is not None:
         return os.path.join(os.path.dirname(input.operators), own)
     return os.path.dirname(input.source)

@@ -101,10 +101,6 @@ class Project:
         first = self.run(run_id).first_stage
         return first.id if first else None
 
-    def taught_by_source(self, run_id: str) -> bool:
-        """`PlannedRun.taught_by_source`."""
-        return self.run(run_id).taught_by_source
-
     def changes_widths(self, run_id: str) -> bool:
         """`PlannedRun.changes_widths`."""
         return self.run(run_id).changes_widths
@@ -125,18 +121,10 @@ class Project:
         """`PlannedRun.steps`."""
         return self.run(run_id).steps
 
-    def own_weights(self, run_id: str) -> str | None:
-        """`PlannedRun.own_weights`."""
-        return self.run(run_id).own_weights
-
     def start_run(self, run_id: str) -> str | None:
         """The id of `PlannedRun.start_run`."""
         start = self.run(run_id).start_run
         return start.id if start else None
-
-    def starts_from_masks(self, run_id: str) -> bool:
-        """`PlannedRun.starts_from_masks`."""
-        return self.run(run_id).starts_from_masks
 
     def table_runs(self, table: str) -> list[str]:
         """The runs that fill a table or figure, of scores the source first; none for sizes."""

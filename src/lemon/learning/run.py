@@ -77,9 +77,9 @@ def learn(
     started = time.monotonic()
     run, key = project.run(run_id), stage_params(project, "learn", run_id)
     if not run.method.learned:
-        raise BadInput(f"run {run_id}: method {run.row.method} learns nothing; use `lemon build`")
+        raise BadInput(f"run {run_id}: method {run.method.name} learns nothing; use `lemon build`")
     large = Checkpoint(source)
-    require_source(project, run_id, large)
+    require_source(run, large)
     packed = PackedText(text)
     if packed.vocab_size != large.shape.vocab_size:
         raise BadInput(
@@ -103,8 +103,8 @@ def learn(
     (out / MANIFEST).unlink(missing_ok=True)
     operators = None
     if not run.method.prunes:
-        operators = start_operators(project, run_id, large, start)
-        large, operators = leading_blocks(project, run_id, large, operators, out)
+        operators = start_operators(run, large, start)
+        large, operators = leading_blocks(run, large, operators, out)
     trainee = assemble(run, project.preset, large, device, operators, taught_by)
     trainer_of(run, trainee, packed, out, key).run()
 
@@ -123,7 +123,7 @@ def learn(
         out / "operators.safetensors",
         fusion.operators(),
         source_digest=fused.digest(),
-        method=run.row.method,
+        method=run.method.name,
     )
     write_yaml(out / "config.yaml", project.resolved(run_id))
     write_manifest(

@@ -26,17 +26,15 @@ from lemon.provenance import file_digest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lemon.configuration.planned_run import PlannedRun
     from lemon.configuration.project import Project
 
 
-def start_operators(
-    project: Project, run_id: str, source: Checkpoint, start: Path | None = None
-) -> Operators:
+def start_operators(run: PlannedRun, source: Checkpoint, start: Path | None = None) -> Operators:
     """The operators of a run before any learning: of its method, or of its start.
 
     Args:
-        project: the configuration.
-        run_id: of a method that builds operators.
+        run: of a method that builds operators.
         source: the large model.
         start: folder of the run that this one starts from, where its start names one.
 
@@ -44,8 +42,7 @@ def start_operators(
         BadInput: the source's sizes are not the preset's, the method can't build this target, or
             a start is missing.
     """
-    require_source(project, run_id, source)
-    run = project.run(run_id)
+    require_source(run, source)
     context = BuildContext(
         source=source,
         target=run.target_shape,
@@ -54,26 +51,28 @@ def start_operators(
     )
     if run.start is not None:
         if start is None:
-            message = f"run {run_id}: the folder of run {run.start.id}, its start, is not given"
-            raise BadInput(message)
+            raise BadInput(
+                f"run {run.id}: the folder of run {run.start.id}, its start, is not given"
+            )
         context = replace(context, start=operators_of(start))
     elif run.row.start:
         context = replace(context, start=builder_of(run.row.start))
     return builder_of(run.method.name)(context)
 
 
-def require_source(project: Project, run_id: str, source: Checkpoint) -> None:
+def require_source(run: PlannedRun, source: Checkpoint) -> None:
     """Refuse a source model of other sizes than the preset's, or than those of the first stage.
 
     Raises:
         BadInput: naming both.
     """
-    expected, first = project.fused_shape(run_id), project.first_stage(run_id)
-    if source.shape != expected:
-        whose, mend = "the preset's source section says", "correct the preset or prepare it again"
-        if first:
-            whose, mend = f"run {first} makes", "give the model of that run"
-        raise BadInput(f"{source.path}: its sizes are {source.shape}, {whose} {expected}; {mend}")
+    if source.shape != run.fused_shape:
+        said_by, fix = "the preset's source section says", "correct the preset or prepare it again"
+        if run.first_stage:
+            said_by, fix = f"run {run.first_stage.id} makes", "give the model of that run"
+        raise BadInput(
+            f"{source.path}: its sizes are {source.shape}, {said_by} {run.fused_shape}; {fix}"
+        )
 
 
 def build(
@@ -92,9 +91,9 @@ def build(
     run = project.run(run_id)
     checkpoint = Checkpoint(source)
     source_digest = checkpoint.digest()
-    operators = start_operators(project, run_id, checkpoint, start)
+    operators = start_operators(run, checkpoint, start)
     (out / MANIFEST).unlink(missing_ok=True)
-    fused, operators = leading_blocks(project, run_id, checkpoint, operators, out)
+    fused, operators = leading_blocks(run, checkpoint, operators, out)
     save_operators(
         out / "operators.safetensors",
         operators,
@@ -115,19 +114,19 @@ def build(
 
 
 def leading_blocks(
-    project: Project, run_id: str, source: Checkpoint, operators: Operators, out: Path
+    run: PlannedRun, source: Checkpoint, operators: Operators, out: Path
 ) -> tuple[Checkpoint, Operators]:
     """The model that a run fuses, and its operators in blocks.
 
     Where a selection meets receptive fields above 1, `permuted_source/` is written into `out`: what
     is kept leads there, and is cut off block by block. Elsewhere both are as they were.
     """
-    if not (project.run(run_id).row.radii and project.starts_from_masks(run_id)):
+    if not (run.row.radii and run.starts_from_masks):
         return source, operators
     folder = out / "permuted_source"
     permuted = fuse_tensors(source, leading_permutation(operators))
     write_own_weights(folder, source, permuted, "permute", time.monotonic())
-    return Checkpoint(folder), truncation(operators, project.radii(run_id))
+    return Checkpoint(folder), truncation(operators, run.radii)
 
 
 def write_own_weights(
