@@ -6,6 +6,7 @@ from textwrap import dedent
 
 import pytest
 
+from lemon.configuration.methods import METHODS
 from lemon.configuration.stages import RULE_VERSIONS
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
@@ -73,7 +74,8 @@ def test_every_artifact_has_a_producer():
     ]
     read += re.findall(r'"(<[^"]+)"', (WORKFLOW / "rules" / "common.smk").read_text())
     assert len(read) >= 8
-    for path in read:
+    given = {method.prepared for method in METHODS.values() if method.prepared}
+    for path in {path.replace("{prepared}", folder) for path in read for folder in given}:
         assert any(pattern.fullmatch(path) for pattern in produced), f"nothing makes {path}"
 
 

@@ -104,8 +104,9 @@ def folder(name):
 def model_manifest(run):
     """The manifest of the model of a run: a given one as prepared, or what was fused."""
     prepared = PROJECT.run(run).method.prepared
-    folder = f"<data>/{prepared}" if prepared else f"<runs>/{run}/model"
-    return f"{folder}/manifest.json"
+    if prepared:
+        return f"<data>/{prepared}/manifest.json"
+    return f"<runs>/{run}/model/manifest.json"
 
 
 def source_manifest(wildcards):
