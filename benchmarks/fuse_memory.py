@@ -5,7 +5,8 @@ The promise: peak resident memory < 4 x (the two largest tensors) + 300 MB, what
     python benchmarks/fuse_memory.py --gigabytes 3
 
 Weights are random bfloat16 in shards; gamma is dense and random, so that every target layer
-reads every source layer. With --width the widths shrink too, by random operators at radius 64.
+reads every source layer. With --width the widths shrink too, by random operators at radius 64;
+with --select all operators are random indices instead, in no order.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import INDEX, Checkpoint
 from lemon.files.tensor_file import write_tensor_file
 from lemon.operators.algebra import Operators, factor_shapes
-from lemon.operators.factor import Dense
+from lemon.operators.factor import Dense, Factor, OneHot
 from lemon.operators.file import save_operators
 from lemon.radii import Radii
 
@@ -79,8 +80,8 @@ def write_source(folder: Path, shape: LlamaShape, shards: int = 4) -> None:
     (folder / INDEX).write_text(json.dumps({"weight_map": weight_map}))
 
 
-def random_operators(shape: LlamaShape, *, width: bool) -> Operators:
-    """Dense gamma to three quarters of the depth, and dense width factors where asked."""
+def random_operators(shape: LlamaShape, *, width: bool, select: bool) -> Operators:
+    """Gamma to three quarters of the depth, and width factors where asked: dense or indices."""
     import torch
 
     target = shape.with_depth(shape.num_hidden_layers * 3 // 4)
@@ -93,15 +94,23 @@ def random_operators(shape: LlamaShape, *, width: bool) -> Operators:
             num_attention_heads=shape.num_attention_heads // 2,
             num_key_value_heads=shape.num_key_value_heads // 2,
         )
+
+    def drawn(outputs: int, inputs: int) -> Factor:
+        if select:
+            return OneHot(torch.randint(inputs, (outputs,)), inputs)
+        return Dense(torch.randn(outputs, inputs) / inputs**0.5)
+
     factors = {
-        name: Dense(torch.randn(sizes) / sizes[1] ** 0.5)
+        name: drawn(*sizes)
         for name, sizes in factor_shapes(shape, target, radii).items()
         if width or name.startswith("gamma")
     }
     return Operators.from_named(factors, shape, target, radii)
 
 
-def measure(folder: Path, gigabytes: float, *, width: bool) -> dict[str, float]:
+def measure(
+    folder: Path, gigabytes: float, *, width: bool, select: bool = False
+) -> dict[str, float]:
     """Fuse a synthetic model in a process of its own: peak and bound in bytes, time in s."""
     shape = shape_of(gigabytes)
     source_dir, operators_file = folder / "source", folder / "operators.safetensors"
@@ -110,7 +119,7 @@ def measure(folder: Path, gigabytes: float, *, width: bool) -> dict[str, float]:
     source = Checkpoint(source_dir)
     save_operators(
         operators_file,
-        random_operators(shape, width=width),
+        random_operators(shape, width=width, select=select),
         source_digest=source.digest(),
         method="random",
     )
@@ -131,10 +140,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=3.0, help="size of the source")
     parser.add_argument("--width", action="store_true", help="shrink the widths too")
+    parser.add_argument("--select", action="store_true", help="indices in place of matrices")
     parser.add_argument("--scratch", type=Path, help="folder with room for twice the size")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
-        figures = measure(Path(folder), arguments.gigabytes, width=arguments.width)
+        figures = measure(
+            Path(folder), arguments.gigabytes, width=arguments.width, select=arguments.select
+        )
     print(
         f"source {figures['source'] / 1e9:.2f} GB in {figures['layers']} layers: "
         f"peak {figures['peak'] / 1e6:.0f} MB, bound {figures['bound'] / 1e6:.0f} MB, "

@@ -315,13 +315,13 @@ def test_the_folder_has_the_companions_of_the_source_and_a_manifest(tiny_model_f
     assert manifest["inputs"]["source"] == source.digest()
 
 
-@pytest.mark.parametrize("width", [False, True])
-def test_peak_memory_stays_within_the_bound(tmp_path, width):
+@pytest.mark.parametrize(("width", "select"), [(False, False), (True, False), (True, True)])
+def test_peak_memory_stays_within_the_bound(tmp_path, width, select):
     """4 x the two largest tensors + 300 MB; the source alone takes 300 MB in float32."""
     benchmarks = Path(__file__).parents[2] / "benchmarks"
     spec = importlib.util.spec_from_file_location("fuse_memory", benchmarks / "fuse_memory.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    figures = module.measure(tmp_path, gigabytes=0.15, width=width)
+    figures = module.measure(tmp_path, gigabytes=0.15, width=width, select=select)
     assert figures["peak"] < figures["bound"]
     assert figures["bound"] < 2 * figures["source"] + module.BASELINE
