@@ -6,15 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from lemon.configuration.bounds import (
-    Block,
-    Count,
-    List,
-    Name,
-    Repository,
-    Revision,
-    Version,
-)
+from lemon.configuration.bounds import Block, Count, List, Name, Repository, Revision, Version
 from lemon.configuration.preset import Section
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -8,19 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lemon.configuration.bounds import (
-    Block,
-    Layers,
-    Line,
-    Lines,
-    List,
-    Name,
-    Names,
-)
+from lemon.configuration.bounds import Block, Layers, Line, Lines, List, Name, Names
 from lemon.configuration.preset import Section
 
 # What of a layer is compared -> the layer types whose maps are averaged (method, open point 31).
@@ -108,6 +100,8 @@ class FigurePanel(Section):
 class FigureSpec(Section):
     """A figure of weights, activations or layer operators: its renderer and its panels."""
 
+    is_figure: ClassVar[bool] = True  # and so lies among the figures
+
     title: Line = Field(description="heading")
     renderer: Literal["weight_similarity", "activation_similarity", "layer_operators"] = Field(
         description="weight_similarity: CKA of the weights of all pairs of layers; "
@@ -127,11 +121,6 @@ class FigureSpec(Section):
     def runs(self) -> list[str]:
         """Every run that the figure shows, in the order of its panels."""
         return list(dict.fromkeys(panel.run for panel in self.panels))
-
-    @property
-    def is_figure(self) -> bool:
-        """Always."""
-        return True
 
     @property
     def maps(self) -> list[SimilarityMap]:
@@ -241,22 +230,15 @@ class TableSpec(Section):
 class SizesSpec(Section):
     """A table of sizes, computed from shapes alone; no run is needed for it."""
 
+    is_figure: ClassVar[bool] = False
+    runs: ClassVar[list[str]] = []
+
     title: Line = Field(description="caption")
     renderer: Literal["operator_sizes", "model_sizes"] = Field(
         description="operator_sizes: shapes and counts of the operators of every preset; "
         "model_sizes: configuration and parameters of every preset's models"
     )
     published: Name = Field(description="file in src/lemon/published")
-
-    @property
-    def runs(self) -> list[str]:
-        """No runs."""
-        return []
-
-    @property
-    def is_figure(self) -> bool:
-        """Never."""
-        return False
 
 
 PaperEntry = Annotated[TableSpec | FigureSpec | SizesSpec, Field(discriminator="renderer")]

@@ -112,31 +112,17 @@ def suites(evaluation: EvaluationSettings) -> dict[str, Suite]:
 
 def _suite(name: str, evaluation: EvaluationSettings) -> Suite:
     settings = evaluation.dense if name == DENSE else evaluation
-    tasks = tuple(task for task in evaluation.tasks if name == DENSE or name == task_suite(task))
+    tasks = tuple(task for task in evaluation.tasks if name in (DENSE, TASKS[task].suite))
     limits = {task: limit for task, limit in settings.limits.items() if task in tasks}
     return Suite(name, tasks, settings.limit, limits)
-
-
-def task_suite(task: str) -> str | None:
-    """The suite in which every run is scored on a task; None if there is no such task."""
-    return TASKS[task].suite if task in TASKS else None
 
 
 def table_suites(table: TableSpec) -> tuple[str, ...]:
     """The suites that the scores of a table are from."""
     if table.renderer == "dense_scores":
         return (DENSE,)
-    found = {task_suite(task) for task in table.tasks}
+    found = {TASKS[task].suite for task in table.tasks}
     return tuple(name for name in FOLDERS if name in found)
-
-
-def suite_of_folder(folder: str) -> str:
-    """The suite whose outcomes lie in a folder of this name.
-
-    Raises:
-        KeyError: there is none.
-    """
-    return {own: name for name, own in FOLDERS.items()}[folder]
 
 
 def mean_chance(tasks: Sequence[str]) -> float | None:
