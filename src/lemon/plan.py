@@ -129,34 +129,33 @@ def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[Run
     Only manifests in `folder`/runs are looked at. Settings of learning that have changed since, in
     a run or in one before it, make it be learned again.
     """
-    shown = {run: _suites_of(project, tables, run) for t in tables for run in project.table_runs(t)}
-    runs = lineage(map(project.run, shown))
-    made = {run.id for run in runs if _is_made(project, run, folder)}
-    return [
-        _run_cost(
-            project,
-            run,
-            shown.get(run.id, []),
-            folder / "runs" / project.preset_name / run.id,
-            is_made=all(earlier.id in made for earlier in lineage([run])),
-        )
-        for run in runs
-    ]
+    suites: dict[str, dict[str, None]] = {}
+    for table in tables:
+        for run_id in project.table_runs(table):
+            suites.setdefault(run_id, {}).update(dict.fromkeys(project.table_suites(table)))
+    runs = lineage(map(project.run, suites))
+    own = folder / "runs" / project.preset_name
+    made = {run.id for run in runs if _is_made(project, run, own / run.id)}
+    costs = []
+    for run in runs:
+        is_made = all(earlier.id in made for earlier in lineage([run]))
+        costs.append(_run_cost(project, run, suites.get(run.id, {}), own / run.id, is_made=is_made))
+    return costs
 
 
-def _is_made(project: Project, run: PlannedRun, folder: Path) -> bool:
+def _is_made(project: Project, run: PlannedRun, own: Path) -> bool:
     """Whether the operators of a run are there, learned with the settings of now."""
     if not run.method.needs_target:
         return True
     try:
-        manifest = read_manifest(folder / "runs" / project.preset_name / run.id / MANIFEST)
+        manifest = read_manifest(own / MANIFEST)
     except BadInput:  # none, or a damaged one, which the workflow makes again
         return False
     return not run.method.learned or manifest.get("key") == stage_params(project, "learn", run.id)
 
 
 def _run_cost(
-    project: Project, run: PlannedRun, suites: Sequence[str], own: Path, *, is_made: bool
+    project: Project, run: PlannedRun, suites: Collection[str], own: Path, *, is_made: bool
 ) -> RunCost:
     text, width = project.preset.text, BYTES[project.preset.source.dtype]
     makes = not is_made
@@ -244,17 +243,6 @@ def _download(project: Project, folder: Path) -> str:
     unstated = sum(size is None for size in sizes)
     more = f" and {unstated} assets of unstated size" if unstated else ""
     return f"{sum(size or 0 for size in sizes):,} MB{more}"
-
-
-def _suites_of(project: Project, tables: Sequence[str], run_id: str) -> list[str]:
-    """The suites in which these tables show a run."""
-    asked = (
-        suite
-        for table in tables
-        if run_id in project.table_runs(table)
-        for suite in project.table_suites(table)
-    )
-    return list(dict.fromkeys(asked))
 
 
 def _empty_rows(project: Project, table: str) -> Iterator[str]:

@@ -125,14 +125,14 @@ def option(name, value):
     return f"--{name} {shlex.quote(str(value))}"
 
 
-def folder_option(name, manifest):
-    """The folder of a manifest, as an option of the command; nothing where there is none."""
-    return option(name, os.path.dirname(manifest)) if manifest else ""
+def folder_option(name, part):
+    """The folder of an input manifest, as an option of the command; nothing where it is empty."""
 
+    def words(wildcards, input):
+        manifest = input[part]
+        return option(name, os.path.dirname(manifest)) if manifest else ""
 
-def start_option(wildcards, input):
-    """The folder of that run, as an option of the command."""
-    return folder_option("start", input.start)
+    return words
 
 
 def teacher_manifest(wildcards):
@@ -144,22 +144,12 @@ def teacher_manifest(wildcards):
     )
 
 
-def teacher_option(wildcards, input):
-    """The folder of the teacher, as an option of the command."""
-    return folder_option("teacher", input.teacher)
-
-
 def fused_weights(wildcards, input):
     """The weights that the operators apply to: the run's own where it trained or permuted them."""
     own = PROJECT.run(wildcards.run).own_weights
     if own is not None:
         return os.path.join(os.path.dirname(input.operators), own)
     return os.path.dirname(input.source)
-
-
-def heldout_option(wildcards, input):
-    """The folder of the text whose perplexity goes with a suite, as an option of the command."""
-    return folder_option("heldout", input.text)
 
 
 def evaluation_options(suite):
@@ -222,7 +212,7 @@ def activation_text(wildcards):
 def cka_options(wildcards, input):
     """What is compared and by which estimator, as options of the command."""
     debiased = "--debiased " if wildcards.measure == "debiased" else ""
-    return debiased + folder_option("activations", input.text)
+    return debiased + folder_option("activations", "text")(wildcards, input)
 
 
 def rendered_manifest(wildcards):

@@ -32,7 +32,7 @@ for SUITE in SUITES.values():
             gpu=GPUS,
         params:
             model=folder("model"),
-            heldout=heldout_option,
+            heldout=folder_option("heldout", "text"),
             options=evaluation_options(SUITE),
             out=lambda wildcards, output: os.path.dirname(output.manifest),
             settings=settings("evaluate", SUITE.name),

@@ -21,7 +21,7 @@ rule build:
     params:
         preset=PRESET,
         source=folder("source"),
-        start=start_option,
+        start=folder_option("start", "start"),
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("build"),
     message:
@@ -56,8 +56,8 @@ rule learn:
         preset=PRESET,
         source=folder("source"),
         text=folder("text"),
-        start=start_option,
-        teacher=teacher_option,
+        start=folder_option("start", "start"),
+        teacher=folder_option("teacher", "teacher"),
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("learn"),
     message:
