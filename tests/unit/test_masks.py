@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from lemon.architecture import Axis, LlamaShape
 from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.learning import hard_concrete
 from lemon.learning.decoder import Decoder
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.masked_fusion import MaskedFusion
@@ -203,6 +205,19 @@ def test_noise_depends_on_the_seed_the_step_and_the_microbatch_alone(source):
         assert not torch.equal(gates, two.sampled(7, 1)[name])
     two.seed = 6
     assert not torch.equal(one.sampled(7, 0)["hidden"], two.sampled(7, 0)["hidden"])
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.65, 3), (0.6, 2), (0.99, 4), (0.1, 1), (0.002, 1)]
+)
+def test_as_many_gates_are_open_as_are_expected_now(source, share, expected):
+    """Of four, rounded, and at least one; at the target always its two."""
+    masks = Masks(source.shape, replace(source.shape, **TARGETS["layers"]), seed=0, device=CPU)
+    with torch.no_grad():  # the keep probability is 1 - sigmoid(BETA log(1/11) - log alpha)
+        threshold = hard_concrete.BETA * math.log(1 / 11)
+        masks.log_alpha["layer"].fill_(threshold + math.log(share / (1 - share)))
+    assert (masks.deterministic(at_target=False)["layer"] > 0).sum() == expected
+    assert (masks.deterministic(at_target=True)["layer"] > 0).sum() == 2
 
 
 def test_axes_that_stay_have_no_gates(source):
