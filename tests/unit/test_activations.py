@@ -84,7 +84,7 @@ def test_the_command_writes_a_map_and_names_its_mistakes(
     written = pd.read_csv(out, index_col=0).to_numpy()
     np.testing.assert_allclose(np.diag(written), 1.0)
     assert main([*words, "--component", "q_proj"]) == 2
-    assert "q_proj puts nothing out by itself" in capsys.readouterr().err
+    assert "q_proj has no output of its own" in capsys.readouterr().err
     words[4] = str(tmp_path)
     assert main([*words, "--component", "ffn"]) == 2
     assert "manifest of packed text" in capsys.readouterr().err

@@ -1,6 +1,4 @@
-"""What stands behind a table or figure. The targets ask for all of it: a file that is gone is made
-again.
-"""
+"""All files behind a table or figure. Its target asks for each: a missing one is made again."""
 
 from lemon.configuration.planned_run import lineage
 

@@ -69,7 +69,7 @@ BUILT = run_pattern(lambda method: method.needs_target and not method.learned)
 LEARNED = run_pattern(lambda method: method.learned)
 
 
-# What the jobs write beside their manifests. Snakemake asks for a file that is gone, and no longer
+# What the jobs write beside their manifests. Snakemake asks for a missing one, and no longer
 # removes those under `update` before a job: the job itself checks what it can take over.
 MODEL_FILES = [
     *("config.json", "model.safetensors"),

@@ -1,4 +1,4 @@
-"""`lemon evaluate` and `cka`: what a model can do, and how alike its layers are."""
+"""`lemon evaluate` and `cka`: scores of a model, and the similarity of its layers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def add(commands: Commands) -> None:
     )
     add_path(cka, "--out", "csv file to write", "FILE")
     cka.add_argument("--debiased", action="store_true", help="the debiased estimator")
-    words = "compare what mha or ffn puts out on this packed text, instead of weights"
+    words = "compare the outputs of mha or ffn on this packed text, instead of weights"
     add_path(cka, "--activations", words, "TEXT", required=False)
 
 
@@ -154,7 +154,7 @@ def _cka(arguments: argparse.Namespace) -> None:
     text = arguments.activations
     if text is not None and arguments.component not in ("mha", "ffn"):
         raise BadInput(
-            f"--component: {arguments.component} puts nothing out by itself; with --activations "
+            f"--component: {arguments.component} has no output of its own; with --activations "
             "take mha or ffn"
         )
     require_model(arguments.source)

@@ -102,11 +102,11 @@ def _fuse(arguments: argparse.Namespace) -> None:
 
 
 def _run_of(project: Project, arguments: argparse.Namespace, command: str) -> PlannedRun:
-    """The run that is asked for, once source, start and folder are seen to be what it needs.
+    """The run that is asked for, after source, start and output folder are checked.
 
     Raises:
-        BadInput: it is made by another command, a folder is none, or its start is missing or given
-            in vain.
+        BadInput: it is made by another command, a folder is no model or can't be written, or its
+            start is missing or not wanted.
     """
     run = project.run(arguments.run)
     if not run.method.needs_target:
@@ -138,7 +138,7 @@ def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape
     """A teacher is given exactly where a second stage is taught by the source.
 
     Raises:
-        BadInput: it is missing, given in vain, or of other sizes than the source.
+        BadInput: it is missing, not wanted, or of other sizes than the source.
     """
     if not run.taught_by_source:
         if teacher is not None:

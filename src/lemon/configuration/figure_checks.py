@@ -1,4 +1,4 @@
-"""What the figures of weights and operators in `paper.yaml` must agree on with the runs."""
+"""Checks of the figures of weights and operators in `paper.yaml` against the runs."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[tupl
             f"{panel.component} has no similarity; take one of {', '.join(COMPONENTS)}",
         )
     if figure.renderer == "activation_similarity" and panel.component not in ("mha", "ffn"):
-        yield "component", f"{panel.component} puts nothing out by itself; take mha or ffn"
+        yield "component", f"{panel.component} has no output of its own; take mha or ffn"
 
 
 def _run_mistakes(

@@ -1,4 +1,4 @@
-"""The entries of `paper.yaml`: every table and figure of the paper, and what fills it.
+"""The entries of `paper.yaml`: every table and figure of the paper, and the runs that it shows.
 
 `TableSpec` shows scores of runs, `FigureSpec` weights, activations or layer operators, `SizesSpec`
 what follows from shapes alone.
@@ -21,7 +21,7 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "mha": ("q", "k", "v", "o"),
     "ffn": ("gate", "up", "down"),
 }
-NORMS = ("ln1", "ln2")  # the two norms of a layer; operators have them, similarity has not
+NORMS = ("ln1", "ln2")  # the two norms of a layer: shown of operators, not compared
 MEASURES = ("plain", "debiased")  # the two estimators of CKA, a folder each
 # By renderer: the claims that are measured on what it shows.
 CLAIMS: dict[str, tuple[str, ...]] = {
@@ -105,7 +105,7 @@ class FigureSpec(Section):
     title: Line = Field(description="heading")
     renderer: Literal["weight_similarity", "activation_similarity", "layer_operators"] = Field(
         description="weight_similarity: CKA of the weights of all pairs of layers; "
-        "activation_similarity: the same of what attention and FFN put out on held-out text; "
+        "activation_similarity: the same of the outputs of attention and FFN on held-out text; "
         "layer_operators: the learned gamma"
     )
     panels: List[FigurePanel] = Field(
@@ -142,7 +142,7 @@ class FigureSpec(Section):
         """The similarity maps of one panel.
 
         Of weights each matrix type has its own, whose mean is the map of `mha` and `ffn`; what
-        attention or the FFN puts out is one thing.
+        attention or the FFN outputs is one thing.
         """
         if self.renderer == "weight_similarity":
             return [

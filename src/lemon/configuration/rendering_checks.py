@@ -1,6 +1,6 @@
-"""What a preset's sizes and tasks must be, for its tables and figures to come out.
+"""Checks of a preset's sizes and tasks against what its tables and figures can show.
 
-All of it is known before any job starts, and would otherwise show after the last one.
+A table that fails them would otherwise fail after its last job.
 """
 
 from __future__ import annotations

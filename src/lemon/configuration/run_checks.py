@@ -1,4 +1,4 @@
-"""What the rows of `runs.tsv` must agree on with the preset and each other, before any job."""
+"""Checks of the rows of `runs.tsv` against the preset and each other, before any job starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIZES = (
 def check_runs(
     preset: Preset, runs: dict[str, Run], path: Path, line_of: dict[str, int]
 ) -> Iterator[Problem]:
-    """Every cell of `runs.tsv` that the preset can't fill in."""
+    """Every cell of `runs.tsv` that does not fit the preset or the other rows."""
     for run in runs.values():
         mistakes = [
             *_budget_mistakes(preset, run),
@@ -38,7 +38,7 @@ def check_runs(
 
 
 def _budget_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
-    """A budget that the preset has not, or that does not fit what the method learns."""
+    """A budget that the preset lacks, or that does not fit what the method learns."""
     method = METHODS[run.method]
     if run.steps not in preset.budgets:
         yield "steps", f"unknown budget {run.steps}, {did_you_mean(run.steps, preset.budgets)}"
@@ -52,7 +52,7 @@ def _budget_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
 
 
 def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
-    """A second run of a model that is taken as it is, which would be the first once more."""
+    """A second run of a model that is taken as it is; it would repeat the first."""
     if METHODS[run.method].needs_target:
         return
     first = next(other.id for other in runs.values() if other.method == run.method)
@@ -61,7 +61,7 @@ def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
 
 
 def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
-    """A target or radii that the preset has not, or that the method can't use."""
+    """A target or radii that the preset lacks, or that the method can't use."""
     if run.target is not None and run.target not in preset.targets:
         yield "target", f"unknown target {run.target}, {did_you_mean(run.target, preset.targets)}"
     if run.radii is None:
@@ -74,7 +74,7 @@ def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
 
 
 def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
-    """Why the run that another one starts from can't serve; empty where the start is a method."""
+    """Why a run can't start from the run that it names; nothing where it names a method."""
     start = runs.get(run.start or "")
     if start is None:
         return
@@ -93,7 +93,7 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
 
 
 def _source_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
-    """Why the model that a run fuses can't be had."""
+    """Why a run can't fuse the model of the run that it names as source."""
     if run.source is None:
         return
     if run.source not in runs:
@@ -119,7 +119,7 @@ def _comes_back(run: Run, runs: dict[str, Run], column: str) -> bool:
 
 
 def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[Mistake]:
-    """Sizes and radii that a run can't join; empty where a shape is itself wrong."""
+    """Sizes and radii between which a run can't map; nothing where a shape is itself wrong."""
     method = METHODS[run.method]
     if run.target is None:
         return
@@ -129,7 +129,7 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
     except (BadInput, KeyError):
         return
     if large.axis_size(Axis.QUERY) > LARGEST_SIZE:
-        return  # said of the preset
+        return  # the checks of the preset report it
     grown = [n for n in _SIZES if getattr(small, n) > getattr(large, n)]
     if grown:
         # A target larger than the source model itself is the preset's mistake, and named there.
@@ -179,7 +179,7 @@ def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
 
 
 def _growth(run: Run, large: LlamaShape, small: LlamaShape, name: str) -> str:
-    """A size of an earlier stage that lies below the target's."""
+    """The message on a size of the first stage that is smaller than the target's."""
     most, size = getattr(large, name), getattr(small, name)
     return (
         f"{run.source} has {name} {most}, less than the {size} of {run.target}; a stage makes "

@@ -39,7 +39,7 @@ RULE_VERSIONS: dict[str, int] = {
 }
 
 
-# The same for the runs of `learn` that train weights, so that the others keep what they have.
+# The version of `learn` for runs that train weights: raising it reruns these runs only.
 WEIGHTS_VERSION = 2
 
 
@@ -52,7 +52,7 @@ def stage_params(
         project: the configuration.
         stage: a key of RULE_VERSIONS.
         key: the run id for the stages of a run, the name in paper.yaml for the others.
-        suite: of an evaluation; none is that of the ablations.
+        suite: of an evaluation; that of the ablations if None.
 
     Raises:
         BadInput: there is no such stage, run or table, or the preset has no such suite.

@@ -1,4 +1,4 @@
-"""What the tables of `paper.yaml` must agree on with the runs, the targets and the paper."""
+"""Checks of the tables of `paper.yaml` against the runs, the targets and the paper."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_tables(
     run_ids: Collection[str],
     targets: Collection[str],
 ) -> Iterator[Problem]:
-    """Everything that a table names and nothing provides, and rows that make no sense.
+    """Names in a table that nothing has, and rows that do not fit together.
 
     Args:
         tables: of `paper.yaml`.

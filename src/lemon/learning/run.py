@@ -202,7 +202,7 @@ def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | 
         needed += [own / name for name in (MANIFEST, *(listed_files(own / MANIFEST) or {}))]
     gone = [path for path in needed if not path.is_file()]
     if gone:
-        print(f"{gone[0]}: is gone, so the run is learned again", file=sys.stderr)
+        print(f"{gone[0]}: is missing, so the run is learned again", file=sys.stderr)
         return False
     for name in manifest["files"]:
         checked_file(out / name, out / MANIFEST)
