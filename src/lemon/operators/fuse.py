@@ -166,7 +166,7 @@ def _slab(
     for spec, row in zip(small, rows, strict=True):
         if row.count_nonzero() == 1:
             only = int(row.nonzero())
-            yield spec.name, stack[only] * row[only]
+            yield spec.name, stack[only] if row[only] == 1 else stack[only] * row[only]
     for i, weight in zip(sums, mixed, strict=True):
         yield small[i].name, weight
 
