@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.project import Project
 from lemon.data.fetch.assets import default_cache
 from lemon.machine import chosen_device, free_bytes, matmul_rate, usable_cores
+from lemon.provenance import library_versions, without_private_parts
 
-LIBRARIES = ("torch", "transformers", "datasets", "lm-eval", "mlflow", "snakemake", "safetensors")
+LIBRARIES = ("torch", "transformers", "datasets", "lm_eval", "mlflow", "snakemake", "safetensors")
+MISSING = "not installed; `make` installs it"
 
 
 def report(project: Project) -> str:
     """The state of this machine for a preset, one fact a line."""
     cache = default_cache()
+    versions = library_versions()
     device = chosen_device(project.preset.compute.device)
     lines = [
         f"python       {platform.python_version()} on {platform.platform()}",
-        *(f"{name:<12} {_version(name)}" for name in LIBRARIES),
+        *(f"{name:<12} {versions[name] or MISSING}" for name in LIBRARIES),
         f"cores        {usable_cores()} usable, OMP_NUM_THREADS="
         f"{os.environ.get('OMP_NUM_THREADS', 'unset')}",
         f"device       {device}",
         *(f"{dtype:<12} {_speed(dtype, device)}" for dtype in ("bfloat16", "float32")),
         f"free disk    {free_bytes(Path.cwd()) / 1e9:.1f} GB here, "
-        f"{free_bytes(cache) / 1e9:.1f} GB in the cache {_home_as_tilde(cache)}",
+        f"{free_bytes(cache) / 1e9:.1f} GB in the cache {without_private_parts(str(cache))}",
         f"preset       {project.preset_name}: {project.preset.description}",
     ]
     for name in project.needed_assets():
@@ -39,7 +41,7 @@ def report(project: Project) -> str:
 
 
 def is_cached(asset: Asset, cache: Path) -> bool:
-    """Whether an asset lies in the cache; its hash is checked by `lemon fetch`."""
+    """Whether an asset is in the cache; `lemon fetch` checks its hash."""
     if isinstance(asset, PypiAsset):
         folder = cache / asset.sha256
     else:
@@ -52,15 +54,3 @@ def _speed(dtype: str, device: str) -> str:
     if rate is None:
         return f"not measured: the preset asks for {device}, which is not here"
     return f"{rate / 1e9:,.0f} GFLOP/s (2048 x 2048 x 2048 matrix product)"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed; `make` installs it"
-
-
-def _home_as_tilde(path: Path) -> str:
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -158,7 +158,6 @@ def test_a_disk_that_fills_up_under_pip_leaves_nothing(index, place, monkeypatch
     out, cache = place
 
     def full(command, **_):
-        Path(command[command.index("--dest") + 1]).mkdir()
         return subprocess.CompletedProcess(
             command, 2, "", "ERROR: Could not install: [Errno 28] No space left on device"
         )

@@ -32,32 +32,42 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LONGEST_STEM = 200  # bytes of a file's name inside that of its temporary file; 255 is the end
 
 
+REFUSALS: tuple[tuple[set[int], type[LemonError], str], ...] = (
+    (
+        {errno.EACCES, errno.EPERM, errno.EROFS},
+        BadInput,
+        "no permission to write here; choose another place or change its owner",
+    ),
+    (
+        {errno.ENOTDIR, errno.EEXIST, errno.EISDIR},
+        BadInput,
+        "a file stands where a folder is needed, or a folder where a file is; name another place",
+    ),
+    (
+        {errno.ELOOP},
+        BadInput,
+        "a link is in the way, or one that leads to itself; remove it, or name another place",
+    ),
+    (
+        {errno.EFBIG},
+        WorkFailed,
+        "files may not grow that large here; raise the limit (`ulimit -f`), or take a place on "
+        "another file system, and run the same command again",
+    ),
+    (
+        {errno.ENOSPC, errno.EDQUOT},
+        WorkFailed,
+        "the disk is full; free some space and run the same command again, nothing half-written "
+        "was left",
+    ),
+)
+
+
 def storage_error(error: OSError, path: Path) -> LemonError:
     """Say in one message what the system's refusal means for `path`, and how to fix it."""
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return BadInput(
-            f"{path}: no permission to write here; choose another place or change its owner"
-        )
-    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return BadInput(
-            f"{path}: a file stands where a folder is needed, or a folder where a file is; name "
-            "another place"
-        )
-    if error.errno == errno.ELOOP:
-        return BadInput(
-            f"{path}: a link is in the way, or one that leads to itself; remove it, or name "
-            "another place"
-        )
-    if error.errno == errno.EFBIG:
-        return WorkFailed(
-            f"{path}: files may not grow that large here; raise the limit (`ulimit -f`), or take a "
-            "place on another file system, and run the same command again"
-        )
-    if error.errno in NO_ROOM:
-        return WorkFailed(
-            f"{path}: the disk is full; free some space and run the same command again, "
-            "nothing half-written was left"
-        )
+    for numbers, kind, words in REFUSALS:
+        if error.errno in numbers:
+            return kind(f"{path}: {words}")
     return WorkFailed(f"{path}: {error.strerror or error}")
 
 
@@ -212,15 +222,9 @@ def sole_writer(folder: Path, *, shown: Path | None = None, wait_s: float = 0.0)
         BadInput: another process holds the folder, or it may not be written.
         WorkFailed: another failure of the system.
     """
-    with held(folder / LOCK, shown or folder, wait_s):
-        yield
-
-
-@contextmanager
-def held(lock: Path, shown: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold a lock file, whose folder is made where it isn't there; else as `sole_writer`."""
+    shown = shown or folder
     try:
-        file = _locked(lock, shown, wait_s)
+        file = _locked(folder / LOCK, shown, wait_s)
     except OSError as error:
         raise storage_error(error, shown) from error
     try:

@@ -16,6 +16,7 @@ from typing import Any
 
 from lemon.configuration.preset import Preset
 from lemon.configuration.tasks import TASKS
+from lemon.data.benchmarks.card import Configs, front_matter
 from lemon.data.benchmarks.rows import BENCHMARKS, Benchmark, Row
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_rows
@@ -92,22 +93,22 @@ def _write_configs(
     fewshot: Sequence[Row] | None,
 ) -> dict[str, dict[str, Any]]:
     """Write the rows config by config; gives what was written, by split or "config/split"."""
-    folder = out / benchmark.repository
-    by_config: dict[str, tuple[list[Row], list[Row] | None]] = {}
-    for row in scored:
-        empty: tuple[list[Row], list[Row] | None] = ([], None if fewshot is None else [])
-        by_config.setdefault(benchmark.config.format(**row), empty)[0].append(row)
-    for row in fewshot or ():
-        aside = by_config[benchmark.config.format(**row)][1]
-        assert aside is not None
-        aside.append(row)
+    scored_rows, fewshot_rows = _by_config(benchmark, scored), _by_config(benchmark, fewshot or ())
     written: dict[str, dict[str, Any]] = {}
-    for config, (rows, aside) in by_config.items():
-        label = task if config == benchmark.config else f"{task}/{config}"
-        splits = _write_splits(folder, benchmark, config, deal_rows(label, benchmark, rows, aside))
-        prefix = "" if config == benchmark.config else f"{config}/"
-        written |= {f"{prefix}{split}": file for split, file in splits.items()}
+    for config, rows in scored_rows.items():
+        single = config == benchmark.config
+        aside = None if fewshot is None else fewshot_rows.get(config, [])
+        dealt = deal_rows(task if single else f"{task}/{config}", benchmark, rows, aside)
+        splits = _write_splits(out / benchmark.repository, benchmark, config, dealt)
+        written |= {split if single else f"{config}/{split}": splits[split] for split in splits}
     return written
+
+
+def _by_config(benchmark: Benchmark, rows: Iterable[Row]) -> dict[str, list[Row]]:
+    configs: dict[str, list[Row]] = {}
+    for row in rows:
+        configs.setdefault(benchmark.config.format(**row), []).append(row)
+    return configs
 
 
 def deal_rows(
@@ -188,20 +189,13 @@ def _features(columns: Mapping[str, Any]) -> Any:
 def _write_card(folder: Path, repository: str, prepared: Mapping[str, dict[str, Any]]) -> None:
     """The README whose front matter declares configs and splits to `datasets`."""
     tasks = {task: entry for task, entry in prepared.items() if entry["repository"] == repository}
-    lines = ["---"]
-    if all(entry["origin"] == "generated" for entry in tasks.values()):
-        lines.append("generated: true")
-    lines.append("configs:")
+    configs: Configs = {}
     for entry in tasks.values():
-        configs: dict[str, list[tuple[str, str]]] = {}
         for name, file in entry["splits"].items():
             config, _, split = name.rpartition("/")
-            configs.setdefault(config or entry["config"], []).append((split, file["file"]))
-        for config, files in configs.items():
-            lines += [f"- config_name: {config}", "  data_files:"]
-            for split, path in files:
-                lines += [f"  - split: {split}", f"    path: {path}"]
-    lines += ["---", "", f"# {repository}", ""]
+            configs.setdefault(config or entry["config"], {})[split] = [file["file"]]
+    generated = all(entry["origin"] == "generated" for entry in tasks.values())
+    lines = [front_matter(configs, generated=generated or None), f"# {repository}", ""]
     for task, entry in tasks.items():
         lines += [
             f"Rows for the lm-eval task {task}, not the Hub's own copy.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from lemon.errors import BadInput, WorkFailed
-from lemon.files.storage import storage_error
+from lemon.files.storage import REFUSALS, storage_error
 
 WAITS = (1.0, 4.0, 15.0)  # seconds before each further try
-OF_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+OF_STORAGE = {number for numbers, _, _ in REFUSALS for number in numbers}
 PASSING = {408, 429, 500, 502, 503, 504}  # HTTP answers that may differ a moment later
 T = TypeVar("T")
 log = logging.getLogger(__name__)

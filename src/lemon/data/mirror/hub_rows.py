@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lemon.configuration.tasks import TASKS
+from lemon.data.benchmarks.card import Configs, front_matter
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.errors import BadInput
 
 CONVERTED = "refs/convert/parquet"
-Splits = dict[str, list[str]]  # files by split
-Configs = dict[str, Splits]
 
 
 @dataclass
@@ -147,8 +146,6 @@ def written_card(
     repository: str, revision: str, commit: str, configs: Configs, card: Mapping[str, Any]
 ) -> str:
     """The README of a mirrored data set: it declares the files that are here, and no others."""
-    from huggingface_hub import DatasetCardData
-
     features = {
         str(info.get("config_name", "default")): info["features"]
         for info in _listed(card.get("dataset_info"))
@@ -161,21 +158,9 @@ def written_card(
         for config in configs
         if config in features
     ]
-    files = [
-        {
-            "config_name": config,
-            "data_files": [
-                {"split": split, "path": some if len(some) > 1 else some[0]}
-                for split, some in splits.items()
-            ],
-        }
-        for config, splits in configs.items()
-    ]
-    head = DatasetCardData(
-        license=card.get("license"), dataset_info=described or None, configs=files
-    )
+    head = front_matter(configs, license=card.get("license"), dataset_info=described or None)
     return (
-        f"---\n{head.to_yaml()}\n---\n\n# {repository}\n\nFiles of this data set on the Hub, "
+        f"{head}\n# {repository}\n\nFiles of this data set on the Hub, "
         f"revision {revision}, commit {commit}; only\nthe splits that were asked for.\n"
     )
 

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lemon.data.benchmarks.card import Configs
 from lemon.data.fetch.assets import LockedAsset
-from lemon.data.mirror.hub_rows import Configs, file_names
+from lemon.data.mirror.hub_rows import file_names
 from lemon.errors import BadInput
 from lemon.files.json_file import checked, read_json
 from lemon.files.manifest import require_sealed, sealed

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, HubAsset, PypiAsset
+from lemon.data.benchmarks.card import Configs
 from lemon.data.fetch.assets import LockedAsset, declared_asset, fetch_asset
 from lemon.data.fetch.hub import (
     COMMIT,
@@ -21,7 +22,6 @@ from lemon.data.fetch.hub import (
 from lemon.data.fetch.hub_retry import NotThere, Wanted
 from lemon.data.mirror.hub_rows import (
     CONVERTED,
-    Configs,
     NeededRows,
     chosen,
     converted,
