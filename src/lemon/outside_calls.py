@@ -1,4 +1,4 @@
-"""Calls of code that is not ours, and that prints, warns and waits as it likes."""
+"""Calls of libraries that may print, warn, or wait without end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Answer = TypeVar("Answer")
 
 
 def within(seconds: float, call: Callable[[], Answer]) -> Answer:
-    """What `call` returns or raises. One that waits in a driver can't be stopped, but left behind.
+    """What `call` returns or raises, if it ends in time; else its thread is left running.
 
     Raises:
-        TimeoutError: it has not ended by then; its thread ends with the process at the latest.
+        TimeoutError: it has not ended by then; the thread ends with the process at the latest.
     """
     answers: SimpleQueue[tuple[Answer, None] | tuple[None, Exception]] = SimpleQueue()
 
@@ -40,7 +40,7 @@ def within(seconds: float, call: Callable[[], Answer]) -> Answer:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Let nothing be seen of what is logged, warned of and printed in the block."""
+    """Discard what the block logs, warns of and prints."""
     nowhere = io.StringIO()
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, machine, software and what a job took, for its manifest.
+"""The origin of a result, for its manifest: code, machine, software, time and memory.
 
 Nothing here holds an environment variable, a credential or a path of the user's home.
 """
@@ -59,7 +59,7 @@ def without_private_parts(value: Any) -> Any:
 def checkout() -> Path | None:
     """The git checkout that holds the running code, None outside of one.
 
-    An installed package lies outside; then the working folder counts if it holds this project.
+    An installed package is in none; then the working folder counts if it holds this project.
     """
     for folder in (Path(__file__).parent, Path.cwd()):
         top = _git(folder, "rev-parse", "--show-toplevel")

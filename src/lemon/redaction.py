@@ -1,9 +1,9 @@
 """Keep passwords and tokens out of everything that is printed or written.
 
 A secret is known by its place, as in `scheme://user:password@host` or `token=...`, and by its value
-where the environment holds it. What is said about an address of which we know that it holds a
-password is searched for each piece of it, because a library that takes such an address apart
-wrongly prints pieces: the port, or the host, that it thought it had found.
+where the environment holds it. A message about an address that is known to hold a password is
+searched for each piece of that address, because a library that parses it wrongly prints pieces:
+what it took for the port, or the host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 
-# Up to the last @ of a word: a password may hold / and @. A host and a path alone are let be.
+# Up to the last @ of a word: a password may hold / and @. A host and a path alone stay as they are.
 USER = re.compile(r"(?<=://)(?:(?<!file://)(?<!sqlite://)/)?(?=[^\s/?#]*[:@])(?:(?!://)\S)*@")
 # A "port" that is no number is a password, even one with a space.
 SPACED_USER = re.compile(r"(?<=://)[^\s/?#@:]*:(?!\d*(?:\W|$))(?:(?!://)[^\n])*?@")
@@ -59,7 +59,7 @@ TOKEN_ALONE = 8  # a user name without a password counts as a token from this le
 
 
 def without_secrets(text: str, about: str = "") -> str:
-    """The text with `***` for every secret in it, and addresses without user and password.
+    """The text with `***` for every secret, and addresses without user and password.
 
     Args:
         text: what is to be shown.

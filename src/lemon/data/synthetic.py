@@ -1,6 +1,6 @@
-"""The generated world of the smoke preset: text, tokenizer, model and questions, from a seed.
+"""The smoke preset's text, tokenizer, model and questions, generated from a seed.
 
-It exercises every path of the real thing in seconds. Its numbers mean nothing.
+They let every stage run in seconds. Scores on them mean nothing.
 """
 
 from __future__ import annotations

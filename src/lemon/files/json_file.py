@@ -70,7 +70,7 @@ def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
 
 
 def checked(value: Any, kind: type[T], where: str, fix: str) -> T:
-    """JSON values, once their types are seen to be those of `kind`; raises as `read_json`."""
+    """JSON values, after checking that their types are those of `kind`; raises as `read_json`."""
     return parse_json(json.dumps(value), kind, where, fix)
 
 

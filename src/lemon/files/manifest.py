@@ -1,4 +1,4 @@
-"""The manifest that every job writes last: where its files come from, and the digest of each.
+"""The manifest that every job writes last: the origin of its files, and the digest of each.
 
 A manifest names the code (commit, digest of uncommitted changes), the settings, the inputs by
 digest, the machine, the software, and what the job took. `files` holds the sha256 of every file
@@ -50,8 +50,8 @@ def _is_a_time(text: str) -> str:
     return text
 
 
-class FindingSaid(TypedDict):
-    """What the manifest of a figure says of a finding, as far as it is read."""
+class FindingEntry(TypedDict):
+    """A finding in the manifest of a figure: the fields that are read."""
 
     claim: str | None
     statement: str
@@ -59,21 +59,21 @@ class FindingSaid(TypedDict):
     verdict: str | None
 
 
-class VerdictSaid(TypedDict):
-    """A verdict inside that of an ordering."""
+class VerdictEntry(TypedDict):
+    """The verdict of a part of an ordering."""
 
     verdict: str
 
 
-class OrderingSaid(TypedDict):
-    """What the manifest of a table says of an ordering that was tested, as far as it is read."""
+class OrderingEntry(TypedDict):
+    """A tested ordering in the manifest of a table: the fields that are read."""
 
     claim: str | None
     verdict: str
     published_difference: float | None
     first_runs: Annotated[list[str], Field(min_length=1)]
     second_runs: Annotated[list[str], Field(min_length=1)]
-    perplexity: VerdictSaid | None
+    perplexity: VerdictEntry | None
 
 
 class ManifestFields(BaseModel):
@@ -96,8 +96,8 @@ class ManifestFields(BaseModel):
     weights: str | None = None
     tensors: dict[str, str] = {}
     tasks: dict[str, dict[str, Any]] = {}
-    findings: list[FindingSaid] = []
-    comparisons: list[OrderingSaid] = []
+    findings: list[FindingEntry] = []
+    comparisons: list[OrderingEntry] = []
 
 
 def write_manifest(
@@ -207,7 +207,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def checked_file(path: Path, manifest: Path | None = None) -> Path:
-    """The path of a file, once it is seen to be the one that its manifest lists.
+    """The path of a file, after checking that it is the one that its manifest lists.
 
     Files of a folder without a manifest, or of a manifest of format 1, are taken as they are.
 
@@ -224,7 +224,7 @@ def checked_file(path: Path, manifest: Path | None = None) -> Path:
         return path
     name = path.relative_to(manifest.parent).as_posix()
     if name not in listed:
-        raise BadInput(f"{path}: is not among the files of {manifest}; take it away")
+        raise BadInput(f"{path}: is not among the files of {manifest}; remove it")
     require_digest(path, listed[name], str(manifest))
     return path
 

@@ -1,7 +1,7 @@
 """What may be a name, and what may stand in a path that the workflow hands on.
 
-Names become folders, files, wildcards and words of a shell command; nothing on that way reads
-more into them than the name.
+Names become folders, files, wildcards and words of a shell command; in all of them a name must
+stand for itself alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UNSAFE = "'\"`$\\{}"
 
 
 def name_fault(name: str) -> str | None:
-    """What keeps a text from being a name, with the fix; None where it is one."""
+    """Why a text is no name, and how to fix it; None where it is one."""
     if re.fullmatch(NAME, name):
         return None
     return (
@@ -28,7 +28,7 @@ def name_fault(name: str) -> str | None:
 
 
 def path_fault(path: str) -> str | None:
-    """What keeps a text from being handed on as a path, with the fix; None where nothing does."""
+    """Why a text can't be handed on as a path, and how to fix it; None where it can."""
     if not path:
         return "is empty; name a file or folder"
     if path.startswith("-"):

@@ -132,14 +132,14 @@ def _write_owner(lock: Path, owner: str) -> None:
         raise storage_error(error, lock) from error
 
 
-class _Said(TypedDict):
+class _LockContent(TypedDict):
     owner: str
 
 
 def _owner_in_lock(lock: Path) -> str | None:
     """What the file of a writer says; None where there is none, or one that says nothing."""
     try:
-        return read_json(lock, _Said, "")["owner"]
+        return read_json(lock, _LockContent, "")["owner"]
     except BadInput:
         return None
 

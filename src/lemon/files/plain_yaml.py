@@ -1,7 +1,7 @@
 """Read the part of YAML that config files are written in: blocks, lists, text, numbers, flags.
 
 The rest of YAML is refused by name. Aliases and merge keys make a small file a huge value, tags
-make text something else, and nobody sees either in a diff. A number is decimal, a key is text, a
+make text something else, and a diff shows neither. A number is decimal, a key is text, a
 text is one line of printable characters.
 """
 
@@ -80,7 +80,7 @@ def _events(text: str) -> Iterator[Any]:
 
 
 class _Reader:
-    """Builds the value from the parser's events, one at a time: nothing is built in vain."""
+    """Builds the value from the parser's events, one at a time, and stops at the first fault."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}

@@ -216,7 +216,7 @@ def sole_writer(folder: Path, *, shown: Path | None = None, wait_s: float = 0.0)
     Args:
         folder: made where it isn't there.
         shown: the path that messages name, where that is not the folder.
-        wait_s: seconds that the other process is waited for, which is said after the first.
+        wait_s: seconds to wait for the other process; after the first one a line says so.
 
     Raises:
         BadInput: another process holds the folder, or it may not be written.
@@ -235,7 +235,7 @@ def sole_writer(folder: Path, *, shown: Path | None = None, wait_s: float = 0.0)
 
 def _locked(lock: Path, shown: Path, wait_s: float) -> int:
     """The descriptor of a lock file that this process now holds."""
-    started, said, lost = time.monotonic(), False, 0
+    started, announced, lost = time.monotonic(), False, 0
     while True:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -259,9 +259,9 @@ def _locked(lock: Path, shown: Path, wait_s: float) -> int:
                 f"{shown}: another process writes here, perhaps one that was left running; end it "
                 "or wait for it, then run the same command again"
             )
-        if waited > SILENT_WAIT_S and not said:
+        if waited > SILENT_WAIT_S and not announced:
             print(f"lemon: waiting for another process that writes {shown}", file=sys.stderr)
-            said = True
+            announced = True
         time.sleep(LOOK_EVERY_S)
 
 

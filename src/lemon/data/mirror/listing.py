@@ -127,7 +127,7 @@ def read_begun_mirror(folder: Path) -> MirrorListing:
 
 
 def _parsed(path: Path) -> MirrorListing:
-    """The list in a file, once its types, its digest and every name in it are seen to be right."""
+    """The list in a file, after checking its types, its digest and every name in it."""
     fix = "delete this file and run `lemon fetch --mirror` again"
     content = read_json(path, dict[str, Any], fix)
     if content.get("format") != FORMAT:

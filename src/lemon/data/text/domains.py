@@ -55,11 +55,11 @@ def prepare_text(
     Args:
         settings: domains, sequence length and limits.
         lock: what was fetched.
-        cache: where it lies.
+        cache: folder that holds it.
         source: model folder whose tokenizer is used.
         out: folder that is replaced; `lemon.data.text.packing.PackedText` opens it.
         seed: of the split and of the choice of rows.
-        owner: what the folder belongs to; the stage alone where that is no preset.
+        owner: what the folder belongs to.
 
     Raises:
         BadInput: a domain has no text, or too little for its held-out sequences.
@@ -150,7 +150,7 @@ def _rows(
     """The rows that a split keeps, [num_rows, sequence_length + 1].
 
     Training rows are the first that the documents fill. Held-out rows are few, so they are drawn
-    from all held-out documents: a single long one would fill them else.
+    from all held-out documents: otherwise a single long one would fill them.
     """
     length = settings.sequence_length
     if split == "train":

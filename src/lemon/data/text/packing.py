@@ -92,7 +92,7 @@ class PackedText:
 
         Args:
             path: the folder.
-            splits: those that will be read; their files are held against their digests.
+            splits: those that will be read; the digests of their files are checked.
 
         Raises:
             BadInput: there is none, it is of another format, or a file is damaged.
@@ -117,9 +117,9 @@ class PackedText:
         total = sum(domain["weight"] for domain in declared.values())
         self.weights = {name: domain["weight"] / total for name, domain in declared.items()}
         self._rows = {
-            (split, name): self._open(split, name, said, dtype)
+            (split, name): self._open(split, name, entry, dtype)
             for name, domain in declared.items()
-            for split, said in domain["splits"].items()
+            for split, entry in domain["splits"].items()
             if split in splits
         }
         parts = manifest.model_dump(include={"sequence_length", "vocab_size", "dtype"})
@@ -127,9 +127,9 @@ class PackedText:
         self.digest = sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def _open(
-        self, split: str, domain: str, said: PackedSplit, dtype: np.dtype[Any]
+        self, split: str, domain: str, entry: PackedSplit, dtype: np.dtype[Any]
     ) -> NDArray[Any]:
-        file, rows = inside(self.path / split, f"{domain}.bin"), said["sequences"]
+        file, rows = inside(self.path / split, f"{domain}.bin"), entry["sequences"]
         expected = rows * (self.sequence_length + 1) * dtype.itemsize
         actual = file.stat().st_size if file.exists() else None
         if actual != expected or not expected:
@@ -138,7 +138,7 @@ class PackedText:
                 f"{file}: {found}, the manifest says {expected} bytes; remove the folder "
                 f"{self.path} and {PREPARE}"
             )
-        require_digest(file, said["sha256"], str(self.path / MANIFEST))
+        require_digest(file, entry["sha256"], str(self.path / MANIFEST))
         return np.memmap(file, dtype=dtype, mode="r", shape=(rows, self.sequence_length + 1))
 
     def num_sequences(self, split: str, domain: str) -> int:

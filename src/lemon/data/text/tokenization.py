@@ -20,8 +20,7 @@ BATCH = 64  # documents encoded at once
 # eos_token then ends a turn.
 DOCUMENT_END = "<|endoftext|>"
 
-
-MAKE = "take a model folder with a fast tokenizer; `lemon prepare source` makes one"
+FIX = "take a model folder with a fast tokenizer; `lemon prepare source` makes one"
 
 
 class _AddedToken(TypedDict):
@@ -43,14 +42,14 @@ class _ModelConfig(TypedDict):
 
 
 def require_tokenizer(folder: Path) -> int:
-    """The rows of a model's embedding, once every token of its tokenizer is seen to have one.
+    """The rows of a model's embedding, after checking that every token has one.
 
     Raises:
         BadInput: there is no fast tokenizer, or one of its ids is beyond the embedding.
     """
-    vocab_size = read_json(folder / "config.json", _ModelConfig, MAKE)["vocab_size"]
+    vocab_size = read_json(folder / "config.json", _ModelConfig, FIX)["vocab_size"]
     file = folder / "tokenizer.json"
-    content = read_json(file, _TokenizerFile, MAKE)
+    content = read_json(file, _TokenizerFile, FIX)
     vocab = content["model"]["vocab"]
     ids = dict(vocab) if isinstance(vocab, dict) else {"": len(vocab) - 1}
     ids |= {token["content"]: token["id"] for token in content["added_tokens"]}
@@ -81,8 +80,8 @@ class TextTokenizer:
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise BadInput(f"{file}: not a fast tokenizer ({error}); {MAKE}") from None
-        config = read_json(source / "tokenizer_config.json", dict[str, Any], MAKE)
+            raise BadInput(f"{file}: not a fast tokenizer ({error}); {FIX}") from None
+        config = read_json(source / "tokenizer_config.json", dict[str, Any], FIX)
         self.digest = file_digest(file)
         self.separator = self._separator(source, config)
 

@@ -1,7 +1,7 @@
 """Plain prose out of MediaWiki markup, enough for language modelling and no more.
 
-Templates, tables, references, files, categories and mathematics go; of links and headings the
-text stays. Sections that are lists of links (See also, References, ...) are cut off.
+Templates, tables, references, files, categories and mathematics are removed; links and headings
+keep their text. Sections that are lists of links (See also, References, ...) are removed.
 """
 
 from __future__ import annotations
