@@ -57,6 +57,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A small hub with two data sets and a model; nobody waits between tries."""
     with serving() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.url)
+        # A command that ran in this process before may have switched the Hub off for it.
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         NoWait.waits.clear()
         for module in ("lemon.data.fetch.hub_retry", "huggingface_hub.utils._http"):
             monkeypatch.setattr(f"{module}.time", NoWait)

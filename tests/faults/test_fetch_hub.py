@@ -17,6 +17,8 @@ from lemon.errors import BadInput, WorkFailed
 def hub(monkeypatch) -> Iterator[Hub]:
     with serving() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.url)
+        # A command that ran in this process before may have switched the Hub off for it.
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("lemon.data.fetch.hub_retry.WAITS", (0.0,))
         served.add("models/owner/name", {"config.json": b"{}", "x.bin": b"not taken"})
         yield served
