@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from lemon.architecture import Axis, LlamaShape
@@ -58,6 +59,29 @@ class Radii:
         if large % radius == 0 and small % radius == 0:
             fault = f"cuts heads of {source.head_dim} channels unevenly"
         raise BadInput(refusal(radius, axis, fault, legal_radii(axis, source, target)))
+
+    def parameters(self, source: LlamaShape, target: LlamaShape) -> int:
+        """Entries of the small factors of B, of every A_attn and of every A_ffn."""
+        layers = source.num_hidden_layers
+        hidden, attention, ffn = (
+            math.prod(self.factor_shape(axis, source, target))
+            for axis in (Axis.HIDDEN, Axis.KEY_VALUE, Axis.FFN)
+        )
+        return hidden + layers * (attention + ffn)
+
+    def ffn_share(self, source: LlamaShape, target: LlamaShape) -> float:
+        """Entries of every A_ffn as a percentage of the small model's parameters."""
+        entries = source.num_hidden_layers * math.prod(self.factor_shape(Axis.FFN, source, target))
+        return 100 * entries / target.num_parameters
+
+
+def named_radii(name: str | None) -> Radii | None:
+    """The paper's radii behind a name such as `128-2`, r_h = r_i; None behind any other name."""
+    found = re.fullmatch(r"(\d+)-(\d+)", name or "")
+    if not found:
+        return None
+    attention, ffn = map(int, found.groups())
+    return Radii(hidden=ffn, attention=attention, ffn=ffn)
 
 
 def legal_radii(axis: Axis, source: LlamaShape, target: LlamaShape) -> list[int]:

@@ -32,6 +32,16 @@ LAYERS = (
     {"provenance"},
     {"errors", "redaction", "outside_calls"},
 )
+# The wings of reporting, as layers: what is gathered, judged, worded, put together.
+WINGS = (
+    {"report"},
+    {"tables", "figures"},
+    {"claims"},
+    {"facts"},
+    {"numbers", "style"},
+)
+# The modules that take a project; whoever words or draws has its facts alone.
+ENTRIES = {"lemon.reporting.tables.table", "lemon.reporting.figures.figure"}
 # Rooms that must not know each other.
 STRANGERS = (
     {"learning", "pretraining"},
@@ -60,11 +70,17 @@ def part(module: str) -> str:
     return module.partition(".")[2].partition(".")[0]
 
 
-def layer(name: str) -> int:
-    for index, names in enumerate(LAYERS):
+def layer(name: str, layers: tuple[set[str], ...] = LAYERS) -> int:
+    for index, names in enumerate(layers):
         if name in names:
             return index
-    raise AssertionError(f"lemon.{name} is in no layer of tests/contract/test_imports.py")
+    raise AssertionError(f"{name} is in no layer of tests/contract/test_imports.py")
+
+
+def wing(module: str) -> str:
+    """The wing of reporting, or the module that stands alone in it; '' outside of reporting."""
+    room, _, inner = module.partition("lemon.reporting.")
+    return "" if room else inner.partition(".")[0]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if part(name)])
@@ -74,6 +90,23 @@ def test_imports_point_down(module: str) -> None:
     for other in inner:
         assert layer(other) >= layer(own), f"{module} imports lemon.{other}, which is above it"
         assert not any({own, other} <= rooms for rooms in STRANGERS), f"{module} knows {other}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if wing(name)])
+def test_wings_of_reporting_are_layers(module: str) -> None:
+    for other in {wing(name) for name in imports(MODULES[module])} - {wing(module), ""}:
+        above = f"{module} imports lemon.reporting.{other}, which is above it"
+        assert layer(other, WINGS) >= layer(wing(module), WINGS), above
+        assert {wing(module), other} != {"tables", "figures"}, f"{module} knows {other}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if wing(m) in ("tables", "figures")])
+def test_whoever_words_does_not_ask_the_project(module: str) -> None:
+    """Tables and figures are made from gathered facts: only the entries take a project."""
+    asked = {"lemon.configuration.project", "lemon.configuration.load"}
+    files = {"lemon.evaluation.outcomes", "lemon.events", "lemon.operators.file"}
+    if module not in ENTRIES:
+        assert not imports(MODULES[module]) & (asked | files)
 
 
 def test_no_circle() -> None:

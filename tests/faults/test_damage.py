@@ -30,7 +30,12 @@ from lemon.events import read_events
 from lemon.operators.file import load_operators
 from lemon.reporting.facts.outcomes import read_run
 from lemon.reporting.facts.similarity_maps import read_map
-from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers, write_numbers
+from lemon.reporting.figures.figure_numbers import (
+    FigureNumbers,
+    FigureWords,
+    read_numbers,
+    write_numbers,
+)
 from lemon.similarity.cka import write_cka, write_map
 
 RUN = "lemon-cut-75"
@@ -216,12 +221,13 @@ def test_lock_and_mirror_lists(tmp_path: Path) -> None:
 
 def test_numbers_of_a_figure(tmp_path: Path) -> None:
     frame = pd.DataFrame({"run": ["a", "b"], "value": [0.25, 0.5]})
-    numbers = FigureNumbers(frame, "title", "caption", [], inputs={"map.csv": "0" * 64})
+    words = FigureWords("title", "caption", "weight_similarity", {}, {"map.csv": "0" * 64})
+    numbers = FigureNumbers(frame, words)
     write_numbers(numbers, tmp_path, "figure2")
 
     def read() -> list[Any]:
         found = read_numbers(tmp_path, "figure2")
-        return [found.frame.to_csv(), found.title, found.caption, found.inputs]
+        return [found.frame.to_csv(), found.words]
 
     for name in ("figure2.csv", "figure2.facts.json"):
         assert require_refused_or_harmless(tmp_path / name, read, count=400)

@@ -31,10 +31,13 @@ from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, checked_file, read_manifest, sealed
 from lemon.files.ownership import own_folder, require_replaceable
 from lemon.files.storage import LOCK
+from lemon.reporting.claims.verdict import Finding
+from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.outcomes import read_run
 from lemon.reporting.figures.figure_numbers import (
     FigureNumbers,
-    Finding,
+    FigureWords,
+    Panel,
     read_numbers,
     write_numbers,
 )
@@ -162,9 +165,19 @@ def test_the_facts_of_a_figure(tmp_path: Path, seal: bool) -> None:
 
     finding = Finding("C22", "near", "0.9", "holds")
     frame = pd.DataFrame({"a": [1]})
-    departures = [{"setting": "model", "here": "a", "paper": "b"}]
-    numbers = FigureNumbers(frame, "title", "caption", [finding], departures, {"m": "0"})
-    write_numbers(numbers, tmp_path, "figure2")
+    words = FigureWords(
+        title="title",
+        caption="caption",
+        renderer="weight_similarity",
+        settings={"preset": "laptop"},
+        inputs={"m": "0"},
+        findings=[finding],
+        departures=[Departure("model", "a", "b")],
+        panels=[Panel("Source", "mha", 0.4, [(1, 2)])],
+        bound=0.8,
+        radius_names={"r_a": {"64": "128"}},
+    )
+    write_numbers(FigureNumbers(frame, words), tmp_path, "figure2")
     path = tmp_path / "figure2.facts.json"
     require_refusals(path, lambda: read_numbers(tmp_path, "figure2"), seal=seal)
 

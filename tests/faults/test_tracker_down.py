@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from tracker_world import replay, started, write_rendered
 
 from lemon.errors import WorkFailed
-from lemon.tracking import replay as tracking
+from lemon.tracking import store as tracking
 from lemon.tracking.replay import ui
 
 

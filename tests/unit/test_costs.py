@@ -16,8 +16,8 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.facts.costs import Cost, RowCost, own_cost, total_cost
-from lemon.reporting.tables.cells import duration
-from lemon.reporting.tables.learning_section import cost_groups
+from lemon.reporting.numbers import duration
+from lemon.reporting.tables.sections import learning_section
 from lemon.reporting.tables.table import write_table
 from lemon.tracking.records import table_records
 
@@ -43,32 +43,32 @@ def tokens_per_step(project: Project) -> int:
 
 def test_the_own_cost_is_that_of_the_last_event(project: Project, tmp_path: Path) -> None:
     write_metrics(tmp_path / "shear-75", PRUNING_STEPS, tokens_per_step=100, seconds_per_step=0.5)
-    own = own_cost(project, "shear-75", tmp_path)
+    own = own_cost(project.run("shear-75"), tmp_path)
     assert own == Cost(PRUNING_STEPS, 100 * PRUNING_STEPS, 0.5 * PRUNING_STEPS)
-    assert own_cost(project, "cut-75", tmp_path) == Cost(0, 0, 0)
+    assert own_cost(project.run("cut-75"), tmp_path) == Cost(0, 0, 0)
 
 
 def test_a_start_that_is_a_run_adds_its_cost(project: Project, tmp_path: Path) -> None:
     fusion = project.steps("lemon-prune-75")
     write_metrics(tmp_path / "shear-75", PRUNING_STEPS, tokens_per_step=100, seconds_per_step=0.5)
     write_metrics(tmp_path / "lemon-prune-75", fusion, tokens_per_step=10, seconds_per_step=4)
-    pruning = total_cost(project, "shear-75", tmp_path)
-    assert pruning == own_cost(project, "shear-75", tmp_path)  # its start, cut, is a method
+    pruning = total_cost(project.run("shear-75"), tmp_path)
+    assert pruning == own_cost(project.run("shear-75"), tmp_path)  # its start, cut, is a method
     expected = Cost(
         PRUNING_STEPS + fusion,
         100 * PRUNING_STEPS + 10 * fusion,
         0.5 * PRUNING_STEPS + 4 * fusion,
     )
-    assert total_cost(project, "lemon-prune-75", tmp_path) == expected
-    assert total_cost(project, "selection-75", tmp_path) == pruning  # learns nothing of its own
+    assert total_cost(project.run("lemon-prune-75"), tmp_path) == expected
+    assert total_cost(project.run("selection-75"), tmp_path) == pruning  # learns nothing of its own
 
 
 def test_missing_and_unfinished_learning_is_refused(project: Project, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"shear-75/metrics\.jsonl: holds no events of learning"):
-        total_cost(project, "lemon-prune-75", _learned(project, tmp_path, "lemon-prune-75"))
+        total_cost(project.run("lemon-prune-75"), _learned(project, tmp_path, "lemon-prune-75"))
     write_metrics(tmp_path / "shear-75", steps=PRUNING_STEPS - 1)
     with pytest.raises(BadInput, match=r"ends after step 29, and shear-75 has 30 steps"):
-        own_cost(project, "shear-75", tmp_path)
+        own_cost(project.run("shear-75"), tmp_path)
 
 
 def _learned(project: Project, runs: Path, run: str) -> Path:
@@ -101,7 +101,7 @@ def test_the_csv_has_steps_and_tokens_in_all_and_no_time(project: Project, rende
         **{(row, "steps"): count for row, count in steps.items()},
         **{(row, "tokens"): count * batch for row, count in steps.items()},
     }
-    assert set(learning["verdict"]) == {"-"}
+    assert learning["verdict"].isna().all()
     assert learning.set_index("method")["seeds"].to_dict()["LEMON-Random"] == 3
 
 
@@ -126,12 +126,14 @@ def test_factors_compare_with_the_first_row_of_the_depth() -> None:
         RowCost("LEMON-Prune", 22, ("lemon-prune-75",), "Shear", own, shear + own),
         RowCost("LEMON-Cut", 15, ("lemon-cut-50",), "cut", own, own),
     ]
-    first, second = cost_groups(costs)
-    assert [line.tokens.factor for line in first.lines] == ["×1.00", "×1.33"]
-    assert [line.time.factor for line in first.lines] == ["×1.00", "×2.50"]
-    assert (first.lines[1].time.total, first.lines[1].time.own) == ("2.5 min", "1.5 min")
-    assert first.lines[0].steps.own == ""
-    assert (second.layers, second.lines[0].time.factor) == ("15", "×1.00")
+    first, second = learning_section(costs, staged=False).groups
+    layers, label, *_, factor = second.rows[0]
+    assert (layers.text, label.text, factor.text) == ("15", "LEMON-Cut", "×1.00")
+    assert [line[5].text for line in first.rows] == ["×1.00", "×1.33"]
+    assert [line[7].text for line in first.rows] == ["×1.00", "×2.50"]
+    steps, _, _, time = first.rows[1][3:7]
+    assert (steps.text, time.text, time.aside) == ("40", "2.5 min", "(own 1.5 min)")
+    assert first.rows[0][3].aside == ""
 
 
 @pytest.mark.parametrize(
@@ -204,5 +206,5 @@ def test_what_stands_behind_a_run_twice_costs_once(project: Project, tmp_path: P
     )
     for run in ("shear-75", "lemon-prune-75", "lemon-random-75-s0"):
         write_metrics(tmp_path / run, staged.steps(run))
-    total = total_cost(staged, "lemon-prune-75", tmp_path)
+    total = total_cost(staged.run("lemon-prune-75"), tmp_path)
     assert total.steps == PRUNING_STEPS + 2 * project.steps("lemon-prune-75")

@@ -14,7 +14,8 @@ from lemon.configuration.project import Project
 from lemon.configuration.yaml_files import read_yaml, validate
 from lemon.published.models import TARGET_MODELS, published_shape
 from lemon.reporting.facts import departures
-from lemon.reporting.tables.radii_section import RadiiSection, radii_section
+from lemon.reporting.facts.radii import RadiiFacts, radii_facts
+from lemon.reporting.tables.sections import radii_section
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -123,16 +124,17 @@ def test_the_papers_own_preset_has_the_papers_sizes(paper: Project) -> None:
     assert published_shape("LEMON-2.7B").num_parameters == 2_701_560_320  # calc_params of Table 5
 
 
-def section(project: Project, table: str) -> RadiiSection:
-    found = radii_section(project, table)
+def radii(project: Project, table: str) -> RadiiFacts:
+    found = radii_facts(project, table)
     assert found is not None
     return found
 
 
 def test_the_mapping_of_the_radii_and_its_reason(laptop: Project) -> None:
-    found = section(laptop, "table4")
-    mapped = {line.name: (line.attention, line.ffn, line.hidden) for line in found.lines}
-    assert mapped == {
+    found = radii_section(radii(laptop, "table4"))
+    [group] = found.groups
+    lines = {name.text: [cell.text for cell in cells] for name, *cells in group.rows}
+    assert {name: tuple(cells[:3]) for name, cells in lines.items()} == {
         "128-2": ("64", "2", "2"),
         "2-4": ("2", "4", "4"),
         "2-2": ("2", "2", "2"),
@@ -140,14 +142,13 @@ def test_the_mapping_of_the_radii_and_its_reason(laptop: Project) -> None:
     small = 49152 * 384 + 30 * (384 * (2 * 384 + 2 * 128) + 3 * 384 * 1024 + 2 * 384) + 384
     share = f"{100 * 30 * 512 * 768 / small:.1f} %"
     in_paper = f"{100 * 32 * 3456 * 5504 / 2_701_560_320:.1f} %"
-    line = next(line for line in found.lines if line.name == "2-2")
-    assert (line.share, line.paper_share) == (share, in_paper)
+    assert lines["2-2"][3:] == [share, in_paper]
     assert "r_a 128 is the head size of the paper's models" in found.note
     assert f"r_i = 2: {share} of the small model here, {in_paper} in the paper" in found.note
-    assert radii_section(laptop, "table3") is None
+    assert radii_facts(laptop, "table3") is None
 
 
 def test_the_papers_own_radii_need_no_reason(paper: Project) -> None:
-    found = section(paper, "table4")
-    assert all(line.share == line.paper_share for line in found.lines)
-    assert found.note == "The paper states no r_h; here it is r_i."
+    found = radii(paper, "table4")
+    assert all(one.share == one.paper_share for one in found.settings)
+    assert radii_section(found).note == "The paper states no r_h; here it is r_i."

@@ -13,8 +13,7 @@ from lemon.configuration.paper import FigureSpec
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.facts.layer_operators import gamma_of, operator_lines, start_layers
-from lemon.reporting.figures.figure import write_figure
-from lemon.reporting.figures.layer_operators import operator_numbers
+from lemon.reporting.figures.figure import gathered_numbers, write_figure
 
 CONFIG = Path(__file__).parents[2] / "config"
 SHAPE = (22, 30)
@@ -56,17 +55,17 @@ def test_lines_hold_what_was_learned_and_what_it_started_from(
 def test_the_claim_asks_for_both_a_fall_and_negative_weights_far_away(
     project: Project, tmp_path: Path, change: np.ndarray, verdict: str
 ) -> None:
-    numbers = operator_numbers(project, "figure10", written(project, tmp_path, change))
-    assert [(f.claim, f.verdict) for f in numbers.findings] == [("C25", verdict)]
-    assert "9 of 9" in numbers.findings[0].measured or verdict != "holds"
+    numbers = gathered_numbers(project, "figure10", written(project, tmp_path, change))
+    assert [(f.claim, f.verdict) for f in numbers.words.findings] == [("C25", verdict)]
+    assert "9 of 9" in numbers.words.findings[0].measured or verdict != "holds"
 
 
 def test_the_caption_names_the_run_its_start_and_its_shorter_learning(
     project: Project, tmp_path: Path
 ) -> None:
-    numbers = operator_numbers(project, "figure5", written(project, tmp_path, 0 * APART))
+    numbers = gathered_numbers(project, "figure5", written(project, tmp_path, 0 * APART))
     for words in ("lemon-cut-75", "30 layers fused to 22", "from cut", "80 (paper 1,200)"):
-        assert words in numbers.caption
+        assert words in numbers.words.caption
 
 
 def test_the_picture_is_drawn_where_nothing_was_learned(project: Project, tmp_path: Path) -> None:
@@ -78,4 +77,4 @@ def test_the_picture_is_drawn_where_nothing_was_learned(project: Project, tmp_pa
 def test_missing_operators_of_the_start_are_named(project: Project, tmp_path: Path) -> None:
     write_gamma(project, tmp_path, "lemon-cut-75", CUT)
     with pytest.raises(BadInput, match=r"cut-75/operators\.safetensors: no such file"):
-        operator_numbers(project, "figure5", tmp_path)
+        gathered_numbers(project, "figure5", tmp_path)

@@ -17,8 +17,9 @@ from lemon.configuration.stages import stage_params
 from lemon.errors import BadInput
 from lemon.plan import plan
 from lemon.radii import Radii
-from lemon.reporting.facts.operator_sizes import Fusion, fusions, operator_frame
-from lemon.reporting.tables.document import millions
+from lemon.reporting.facts.operator_sizes import ModelPair, model_pairs, operator_sizes_facts
+from lemon.reporting.numbers import millions
+from lemon.reporting.tables.operator_sizes import operator_frame
 from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -38,9 +39,9 @@ def tables(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def seven(hidden: int, attention: int, ffn: int) -> Fusion:
+def seven(hidden: int, attention: int, ffn: int) -> ModelPair:
     """LLaMA-2 7B to 2.7B."""
-    return Fusion("", "7B", "2.7B", LARGE, SMALL, "", Radii(hidden, attention, ffn))
+    return ModelPair("", "7B", "2.7B", LARGE, SMALL, "", Radii(hidden, attention, ffn))
 
 
 @pytest.mark.parametrize(
@@ -55,8 +56,8 @@ def seven(hidden: int, attention: int, ffn: int) -> Fusion:
 def test_seven_to_two_point_seven(
     radii: tuple[int, int, int], squared: str, first_power: str
 ) -> None:
-    fusion = seven(*radii)
-    assert (millions(fusion.count), millions(fusion.printed)) == (squared, first_power)
+    pair = seven(*radii)
+    assert (millions(pair.count), millions(pair.printed)) == (squared, first_power)
 
 
 def test_the_families_by_hand() -> None:
@@ -80,18 +81,18 @@ def test_gamma_is_nine_matrices_and_the_identity_between_equal_depths() -> None:
 
 
 def test_grouped_queries_make_the_attention_operator_smaller(project: Project) -> None:
-    laptop = [fusion for fusion in fusions(project) if fusion.preset == "laptop"]
-    line = next(fusion for fusion in laptop if fusion.radii_name == "2-2").line("attention")
+    laptop = [pair for pair in model_pairs(project) if pair.preset == "laptop"]
+    line = next(pair for pair in laptop if pair.radii_name == "2-2").line("attention")
     assert line.count == 30 * (3 * 64 // 2) * (2 * 64 // 2) == 184_320
     assert line.query_count == 30 * (9 * 64 // 2) * (6 * 64 // 2)
     assert line.printed == 2 * line.count
 
 
 def test_every_preset_and_llama2_13b_are_there(project: Project) -> None:
-    found = fusions(project)
-    assert [fusion.radii_name for fusion in found] == ["128-2", "2-4", "2-2"] * 5
+    found = model_pairs(project)
+    assert [pair.radii_name for pair in found] == ["128-2", "2-4", "2-2"] * 5
     assert {f.preset for f in found} == {"", "gpu", "laptop", "paper", "smoke"}
-    (larger,) = {fusion.target for fusion in found if not fusion.preset}
+    (larger,) = {pair.target for pair in found if not pair.preset}
     assert larger == LlamaShape(40, 3200, 8704, 25, 25, 128, 32000)  # 62.5 % of 13824 is 8640
 
 
@@ -113,9 +114,9 @@ def test_the_paper_case_is_there_without_a_preset_of_its_sizes(project: Project)
     smaller = paper.preset.targets["width-62"].model_copy(update={"hidden_size": 2048})
     targets = {**paper.preset.targets, "width-62": smaller}
     changed = replace(paper, preset=paper.preset.model_copy(update={"targets": targets}))
-    first, *others = fusions(changed)
+    first, *others = model_pairs(changed)
     assert (first.published, first.target_name) == (True, "LEMON-2.7B")
-    assert not any(fusion.published for fusion in others)
+    assert not any(pair.published for pair in others)
 
 
 def test_the_files_and_what_the_manifest_says_of_them(tables: Path) -> None:
@@ -158,12 +159,13 @@ def test_two_writings_are_the_same(project: Project, tables: Path, tmp_path: Pat
 def test_radii_that_do_not_fit_are_refused(project: Project) -> None:
     radii = project.preset.radii["2-2"].model_copy(update={"ffn": 5})
     preset = project.preset.model_copy(update={"radii": {**project.preset.radii, "2-2": radii}})
+    changed = replace(project, preset=preset)
     with pytest.raises(BadInput, match=r"receptive field 5 .* does not divide"):
-        operator_frame(fusions(replace(project, preset=preset)))
+        operator_frame(operator_sizes_facts(changed, "table1", Path()))
     less = {name: radii for name, radii in project.preset.radii.items() if name != "2-4"}
     preset = project.preset.model_copy(update={"radii": less})
     with pytest.raises(BadInput, match="preset laptop has no radii 2-4"):
-        fusions(replace(project, preset=preset))
+        model_pairs(replace(project, preset=preset))
 
 
 def test_a_mistake_in_another_preset_is_named(project: Project, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_a_changed_size_or_radius_of_another_preset_reruns(
     assert '"runs"' not in same
     assert params({"intermediate_size: 64": "intermediate_size: 96"}) != same
     assert params({"attention: 8": "attention: 4"}) != same
-    assert params({"  fusion: ": "  fusion: 1"}) == same
+    assert params({"  pair: ": "  pair: 1"}) == same
 
 
 def test_plans_cope_with_tables_of_sizes(project: Project) -> None:

@@ -16,19 +16,15 @@ from fabricated_runs import write_outcomes, write_runs
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.reporting.claims.orderings import (
-    FAILS,
-    HOLDS,
-    UNRESOLVED,
     OrderingTest,
     PerplexityOrder,
     TaskTest,
-    mean_verdict,
     ordering_tests,
 )
-from lemon.reporting.facts.outcomes import read_runs
-from lemon.reporting.facts.rows import scored_rows
+from lemon.reporting.claims.verdict import FAILS, HOLDS, UNRESOLVED, mean_verdict
+from lemon.reporting.facts.accuracy import accuracy_facts
 from lemon.reporting.facts.statistics import holm, mcnemar, sign_flip_test
-from lemon.reporting.tables.orderings_section import orderings
+from lemon.reporting.tables.orderings_section import counts, ordering_sections
 from lemon.reporting.tables.table import write_table
 from lemon.tracking.records import table_records
 
@@ -56,8 +52,7 @@ def orders(project: Project, rendered: Path) -> list[OrderingTest]:
 
 
 def compared(project: Project, runs: Path) -> list[OrderingTest]:
-    results = read_runs(runs, project.table_runs("table3"), project.table("table3").tasks)
-    return ordering_tests(project, "table3", scored_rows(project, "table3", results))
+    return ordering_tests(accuracy_facts(project, "table3", runs))
 
 
 def answers(runs: Path, row: str, seeds: int) -> dict[str, np.ndarray]:
@@ -156,9 +151,9 @@ def test_perplexity_is_compared_by_mean_loss_and_seed_by_seed(
     # the same seeds: 4.5 against 4, 5 against 6, 8 against 9
     assert learned == PerplexityOrder(pytest.approx(17.5 / 3), pytest.approx(19 / 3), 2, 3, HOLDS)
     assert shear == PerplexityOrder(3.0, 2.0, right=0, pairs=1, verdict=FAILS)
-    (lines, ours) = (group.lines for group in orderings(found).groups)
-    assert (lines[1].perplexities, lines[1].seeds) == ("148 against 563", "2 of 3 seeds")
-    assert (ours[1].perplexities, ours[1].seeds) == ("20.1 against 7.39", "")
+    lines, ours = (group.rows for group in ordering_sections(found, [*TASKS])[0].groups)
+    assert (lines[1][8].text, lines[1][8].aside) == ("148 against 563", "(2 of 3 seeds)")
+    assert (ours[1][8].text, ours[1][8].aside) == ("20.1 against 7.39", "")
 
 
 def ordering(**given: object) -> OrderingTest:
@@ -184,14 +179,14 @@ def test_counts_say_how_many_orderings_came_out_how() -> None:
         ordering(published_difference=-0.3),
         ordering(published_difference=None, claim=None),
     ]
-    assert orderings(found).counts == [
+    assert counts(found) == [
         "Of 4 published orderings tested: on the task mean 2 hold, 1 does not, 1 is not resolved; "
         "in held-out perplexity 2 hold, 1 does not.",
         "Of 1 ordering of ours tested: on the task mean 0 hold, 0 do not, 1 is not resolved; "
         "in held-out perplexity 1 holds, 0 do not.",
         "1 more ordering is not so in the paper on these tasks and not counted as published.",
     ]
-    assert orderings([]).counts == orderings([]).groups == orderings([]).notes == []
+    assert counts([]) == ordering_sections([], []) == []
 
 
 def test_lines_say_whose_ordering_it_is_and_which_way_the_paper_has_it() -> None:
@@ -200,13 +195,13 @@ def test_lines_say_whose_ordering_it_is_and_which_way_the_paper_has_it() -> None
         ordering(claim=None, published_difference=-0.3),
         ordering(claim=None, published_difference=None, p_value=0.0001, perplexity=None),
     ]
-    published, ours = orderings(found).groups
-    first, second = published.lines
-    assert (first.claim, first.published) == ("C09", "+4.8")
-    assert (second.claim, second.published) == ("–", "−0.3 (not this way)")
-    (line,) = ours.lines
-    assert (line.claim, line.published, line.p_value) == ("ours", "", "< 0.001")
-    assert (line.perplexities, line.perplexity_verdict) == ("", "")
+    published, ours = ordering_sections(found, ["SciQ"])[0].groups
+    first, second = published.rows
+    assert (first[0].text, first[3].text) == ("C09", "+4.8")
+    assert (second[0].text, second[3].text) == ("–", "−0.3 (not this way)")
+    [line] = ours.rows
+    assert [line[n].text for n in (0, 3, 5)] == ["ours", "", "< 0.001"]
+    assert [line[n].text for n in (8, 9)] == ["", ""]
 
 
 def test_the_published_difference_is_over_the_tasks_that_are_shown(
@@ -222,7 +217,7 @@ def test_the_published_difference_is_over_the_tasks_that_are_shown(
 
 
 def test_every_rendering_has_the_orderings(rendered: Path, orders: list[OrderingTest]) -> None:
-    groups = orderings(orders).groups
+    on_the_mean, by_task = ordering_sections(orders, [*TASKS])
     texts = {
         "md": (rendered / "tables" / "table3.md").read_text(),
         "html": re.sub("<[^>]+>", "", (rendered / "tables" / "table3.html").read_text()),
@@ -234,11 +229,12 @@ def test_every_rendering_has_the_orderings(rendered: Path, orders: list[Ordering
         assert "all 4 orderings of this table, taken as one family" in text
         assert "it stands for its line alone" in text
         between = {"md": ">", "html": "&gt;", "tex": "$>$"}[suffix]
-        for line in (line for group in groups for line in group.lines):
-            assert f"{line.first} {between} {line.second}" in text
-            assert line.difference in text and line.interval in text
-            for task in line.tasks:
-                assert f"({task.p_adjusted})".replace("<", {"html": "&lt;"}.get(suffix, "<")) in (
+        for line in (line for group in on_the_mean.groups for line in group.rows):
+            assert line[2].text.replace(">", between) in text
+            assert line[4].text in text and line[4].aside in text
+        for line in (line for group in by_task.groups for line in group.rows):
+            for cell in line[2:]:
+                assert cell.aside.replace("<", {"html": "&lt;"}.get(suffix, "<")) in (
                     text.replace("$<$", "<")
                 )
     html = (rendered / "tables" / "table3.html").read_text()

@@ -19,13 +19,10 @@ from lemon.configuration.preset import RadiiSettings
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.radii import Radii
-from lemon.reporting.facts.outcomes import read_runs
-from lemon.reporting.facts.rows import scored_rows
+from lemon.reporting.facts.receptive_fields import grid_facts, paper_names, step_seconds
+from lemon.reporting.figures.drawing import draw_figure
 from lemon.reporting.figures.figure import write_figure
-from lemon.reporting.figures.receptive_field_grid import grid_lines, step_seconds
-from lemon.reporting.figures.receptive_fields import paper_names
-from lemon.reporting.figures.receptive_fields_picture import draw_receptive_field_grid
-from lemon.reporting.tables.radii_section import dimension_parameters, ffn_share
+from lemon.reporting.figures.figure_numbers import FigureNumbers, FigureWords
 from lemon.tracking.records import table_records
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -92,9 +89,9 @@ def test_operators_of_a_small_pair_of_models() -> None:
     heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
     small = replace(large, hidden_size=4, intermediate_size=8, **heads)
     radii = Radii(hidden=2, attention=4, ffn=4)
-    assert dimension_parameters(large, small, radii) == 2 * 4 + 2 * (1 * 2 + 2 * 3)
+    assert radii.parameters(large, small) == 2 * 4 + 2 * (1 * 2 + 2 * 3)
     parameters = 10 * 4 + 2 * (4 * 4 * 4 + 3 * 4 * 8 + 2 * 4) + 4
-    assert ffn_share(large, small, radii) == pytest.approx(100 * 12 / parameters)
+    assert radii.ffn_share(large, small) == pytest.approx(100 * 12 / parameters)
 
 
 def test_step_time_is_tokens_over_the_rate_of_each_step(project: Project, tmp_path: Path) -> None:
@@ -112,32 +109,38 @@ def test_step_time_is_tokens_over_the_rate_of_each_step(project: Project, tmp_pa
         )
     )
     seal_again(folder / "manifest.json")
-    assert step_seconds(project, "lemon-width-2-2", tmp_path) == [2.0, 4.0, 0.5]
-    assert step_seconds(project, "cut-width", tmp_path) == []
+    length = project.preset.text.sequence_length
+    assert step_seconds(project.run("lemon-width-2-2"), tmp_path, length) == [2.0, 4.0, 0.5]
+    assert step_seconds(project.run("cut-width"), tmp_path, length) == []
     with pytest.raises(BadInput, match=r"shear-width/metrics\.jsonl: holds no train/tokens_per_s"):
-        step_seconds(project, "shear-width", tmp_path)
+        step_seconds(project.run("shear-width"), tmp_path, length)
 
 
 def test_two_rows_of_one_cell_are_refused(project: Project, drawn: Path) -> None:
     spec = project.table(FIGURE)
     twice = spec.model_copy(update={"rows": (*spec.rows, spec.rows[0])})
     doubled = replace(project, tables={FIGURE: twice})
-    results = read_runs(drawn / "runs", twice.runs, twice.tasks)
     with pytest.raises(BadInput, match=r"both have r_a 64 and r_i 2"):
-        grid_lines(doubled, FIGURE, scored_rows(doubled, FIGURE, results), drawn / "runs")
+        grid_facts(doubled, FIGURE, drawn / "runs")
 
 
 def test_the_paper_is_named_where_its_radius_is_another(project: Project) -> None:
-    assert paper_names(project, FIGURE) == {"r_a": {64: "128", 16: "32"}, "r_i": {}}
+    def names_of(project: Project) -> dict[str, dict[str, str]]:
+        return paper_names(map(project.run, project.table(FIGURE).runs))
+
+    assert names_of(project) == {"r_a": {"64": "128", "16": "32"}, "r_i": {}}
     own = {"128-2": RadiiSettings(attention=128, ffn=2), "2-2": RadiiSettings(attention=2, ffn=3)}
     preset = project.preset.model_copy(update={"radii": {**project.preset.radii, **own}})
-    names = paper_names(replanned(project, preset=preset), FIGURE)
-    assert 128 not in names["r_a"] and names["r_i"] == {3: "2"}
+    names = names_of(replanned(project, preset=preset))
+    assert "128" not in names["r_a"] and names["r_i"] == {"3": "2"}
 
 
 def test_every_cell_is_annotated_and_no_text_overlaps(lines: pd.DataFrame) -> None:
     frame = lines.reset_index()
-    figure = draw_receptive_field_grid(frame, "Title", "A caption. " * 30, {"r_a": {64: "128"}})
+    names = {"r_a": {"64": "128"}}
+    kind, caption = "receptive_field_grid", "A caption. " * 30
+    words = FigureWords("Title", caption, kind, {}, {}, radius_names=names)
+    figure = draw_figure(FigureNumbers(frame, words))
     figure.canvas.draw()
     texts = [text for axes in figure.axes for text in axes.texts if text.get_text()]
     shown = [text.get_text() for text in texts]

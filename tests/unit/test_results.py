@@ -11,7 +11,8 @@ from fabricated_runs import write_outcomes
 from manifests import seal_again
 
 from lemon.errors import BadInput
-from lemon.reporting.facts.outcomes import perplexity, read_run, read_runs
+from lemon.perplexity import perplexity_of
+from lemon.reporting.facts.outcomes import read_run, read_runs
 
 RIGHT = {"sciq": [True, False, True], "piqa": [False, False]}
 
@@ -108,4 +109,4 @@ def test_runs_that_were_shown_other_examples_are_refused(tmp_path: Path) -> None
 
 
 def test_perplexity_beyond_floating_point_is_infinite() -> None:
-    assert perplexity(1000.0) == math.inf
+    assert perplexity_of(1000.0) == math.inf

@@ -13,11 +13,10 @@ from lemon.configuration.load import load_project
 from lemon.configuration.paper import FigureSpec
 from lemon.configuration.project import Project
 from lemon.data.source_model import prepare_source
+from lemon.published.models import LLAMA2_13B
 from lemon.reporting.facts.departures import figure_departures
-from lemon.reporting.facts.model_sizes import LLAMA2_13B
 from lemon.reporting.facts.similarity_maps import weights_floor
-from lemon.reporting.figures.figure import write_figure_numbers
-from lemon.reporting.figures.similarity import similarity_numbers
+from lemon.reporting.figures.figure import gathered_numbers, write_figure_numbers
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -61,10 +60,10 @@ def test_a_second_size_has_its_own_name_depth_and_floor(tmp_path: Path) -> None:
     write_maps(
         project, "figure8", tmp_path, {"source": falling_map(6), "second-size": falling_map(8)}
     )
-    numbers = similarity_numbers(project, "figure8", tmp_path)
+    numbers = gathered_numbers(project, "figure8", tmp_path)
     labels = numbers.frame.groupby("panel")["label"].unique().map(list)
     assert labels.to_list() == [["random-6-layers"], ["random-8-layers"]]
-    assert "Run second-size: 8 layers" in numbers.caption
+    assert "Run second-size: 8 layers" in numbers.words.caption
     write_figure_numbers(project, "figure8", tmp_path, tmp_path / "figures")
     assert json.loads((tmp_path / "figures" / "figure8.facts.json").read_text())["findings"]
 

@@ -20,8 +20,9 @@ from lemon.operators.algebra import Operators, factor_shapes
 from lemon.operators.factor import Dense
 from lemon.operators.file import save_operators
 from lemon.reporting.facts.similarity_maps import map_of, similarity_lines, weights_floor
-from lemon.reporting.figures.figure import write_figure, write_figure_numbers
-from lemon.reporting.figures.similarity import similarity_numbers
+from lemon.reporting.figures.drawing import draw_figure
+from lemon.reporting.figures.figure import gathered_numbers, write_figure, write_figure_numbers
+from lemon.reporting.figures.figure_numbers import read_numbers
 from lemon.similarity.cka import write_map
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -34,8 +35,8 @@ def project() -> Project:
 
 
 def verdicts(project: Project, figure: str, runs: Path) -> dict[str | None, str | None]:
-    numbers = similarity_numbers(project, figure, runs)
-    return {finding.claim: finding.verdict for finding in numbers.findings}
+    numbers = gathered_numbers(project, figure, runs)
+    return {finding.claim: finding.verdict for finding in numbers.words.findings}
 
 
 def test_the_map_of_attention_is_the_mean_of_its_matrices(project: Project, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_fused_model_is_compared_with_the_layers_that_lead_its_own(
         tmp_path,
         {"source": source, "lemon-cut-75": last, "cut-75": source[:KEPT, :KEPT]},
     )
-    measured = similarity_numbers(project, "figure6", tmp_path).findings[0].measured
+    measured = gathered_numbers(project, "figure6", tmp_path).words.findings[0].measured
     assert measured.count("map 1.000") == 4
 
 
@@ -191,4 +192,20 @@ def test_a_missing_or_damaged_map_is_named(
         manifest = path.with_suffix(".manifest.json")
         write_manifest(manifest, "cka", files=[path], started=time.monotonic())
     with pytest.raises(BadInput, match=f"up_proj.csv: .*{words}"):
-        similarity_numbers(project, "figure7", tmp_path)
+        gathered_numbers(project, "figure7", tmp_path)
+
+
+def test_a_picture_needs_only_its_numbers_and_facts(project: Project, tmp_path: Path) -> None:
+    """Floors, the bound and the outlined blocks are in facts.json; the maps are in the CSV."""
+    apart = falling_map(LAYERS, reach=2)
+    apart[5:12, 5:12] += 0.4 * (1 - apart[5:12, 5:12])
+    write_maps(project, "figure2", tmp_path, {"source": apart})
+    write_figure_numbers(project, "figure2", tmp_path, tmp_path / "figures")
+    numbers = read_numbers(tmp_path / "figures", "figure2")
+    [panel] = numbers.words.panels
+    assert (5, 11) in panel.blocks
+    assert panel.floor == weights_floor(project.source_shape(), "mha")
+    assert numbers.words.bound == 0.8
+    outlines = [patch for axes in draw_figure(numbers).axes for patch in axes.patches]
+    squares = [p for p in outlines if (p.get_x(), p.get_width()) == (4.5, 7)]
+    assert len(squares) == 1

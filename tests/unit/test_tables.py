@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from chained_table import chained
@@ -14,10 +16,12 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.published.tables import published_row, published_rows
-from lemon.reporting.facts.scores import OPPOSITE_ORDER, SAME_ORDER, TIED, order_verdict
+from lemon.reporting.claims.orderings import OPPOSITE_ORDER, SAME_ORDER, TIED, order_verdict
+from lemon.reporting.facts.accuracy import AccuracyFacts, accuracy_facts
+from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.statistics import Interval
-from lemon.reporting.tables.accuracy import blocks
-from lemon.reporting.tables.cells import rounded_perplexity, signed
+from lemon.reporting.numbers import rounded_perplexity, signed
+from lemon.reporting.tables.accuracy import score_grid
 from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -126,9 +130,9 @@ def test_verdicts_compare_with_cut_of_the_same_depth(
     project: Project, rendered: Path, lines: pd.DataFrame
 ) -> None:
     assert cell(lines, "lemon-cut-75", "average")["verdict"] == SAME_ORDER
-    assert cell(lines, "cut-75", "average")["verdict"] == "-"
-    assert cell(lines, "source", "average")["verdict"] == "-"
-    assert cell(lines, "lemon-cut-trained-75", "average")["verdict"] == "-"
+    assert pd.isna(cell(lines, "cut-75", "average")["verdict"])
+    assert pd.isna(cell(lines, "source", "average")["verdict"])
+    assert pd.isna(cell(lines, "lemon-cut-trained-75", "average")["verdict"])
 
 
 @pytest.mark.parametrize(
@@ -161,18 +165,25 @@ def test_every_rendering_shows_the_same_numbers(rendered: Path, lines: pd.DataFr
 
 
 def test_only_a_lead_is_bold(project: Project, rendered: Path) -> None:
-    frame = pd.read_csv(rendered / "tables" / "table3.csv", dtype={"in_paper": str})
-    in_block, column = frame["target"] == "depth-75", [*TASKS, "average"].index("piqa")
+    facts = accuracy_facts(project, "table3", rendered / "runs")
+    column = [*TASKS, "average"].index("piqa")
 
-    def bold(lines: pd.DataFrame) -> list[int]:
-        block = blocks(project, "table3", lines)[1]
+    def bold(facts: AccuracyFacts) -> list[int]:
+        block = score_grid(facts, [{} for _ in facts.rows]).blocks[1]
         return [index for row in block.rows for index, cell in enumerate(row.cells) if cell.best]
 
-    assert column in bold(frame)
-    frame.loc[in_block & (frame["task"] == "piqa"), "value"] = 0.5
-    assert bold(frame)
-    assert column not in bold(frame)
-    assert not bold(frame[~in_block | (frame["run"] == "cut-75")])
+    def alike(row: ScoredRow) -> ScoredRow:
+        """The row with answers to piqa that are those of every other one."""
+        half = np.arange(100) < 50
+        results = [replace(r, correct={**r.correct, "piqa": half}) for r in row.results]
+        return replace(row, results=tuple(results))
+
+    assert column in bold(facts)
+    tied = replace(facts, rows=[alike(row) for row in facts.rows])
+    assert bold(tied)
+    assert column not in bold(tied)
+    alone = [row for row in facts.rows if row.spec.target != "depth-75" or row.label == "Cut"]
+    assert not bold(replace(facts, rows=alone))
 
 
 def test_the_same_outcomes_give_the_same_files(
@@ -258,7 +269,7 @@ def test_a_table_of_widths_says_so(project: Project, tmp_path: Path) -> None:
         assert "Cut (the row w/o LEMON)" in text
     lines = pd.read_csv(tmp_path / "table4.csv")
     assert cell(lines, "lemon-width-2-2", "average")["verdict"] in (SAME_ORDER, TIED)
-    assert cell(lines, "cut-width", "average")["verdict"] == "-"
+    assert pd.isna(cell(lines, "cut-width", "average")["verdict"])
     assert cell(lines, "lemon-width-2-2", "average")["published"] == 57.2
 
 

@@ -18,8 +18,7 @@ from lemon.errors import BadInput
 from lemon.reporting.figures.figure import write_figure
 from lemon.reporting.tables.table import write_table
 from lemon.tracking.records import step_metrics, table_records
-from lemon.tracking.replay import track
-from lemon.tracking.tracker_view import TAG_PREFIX
+from lemon.tracking.replay import TAG_PREFIX, track
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -121,7 +121,8 @@ def _track(arguments: argparse.Namespace) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> None:
-    from lemon.tracking.replay import is_server, ui
+    from lemon.tracking.replay import ui
+    from lemon.tracking.store import is_server
 
     if not 0 < arguments.port < 2**16:
         raise BadInput(f"--port {arguments.port}: a port is a number from 1 to 65535")

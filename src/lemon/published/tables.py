@@ -43,8 +43,28 @@ class PublishedRow:
         return self.average if set(tasks) == set(self.scores) else self.mean_over(tasks)
 
 
+@dataclass(frozen=True)
+class PublishedScore:
+    """A score of the same model, or of the one that it was tuned from, by its authors.
+
+    Attributes:
+        model: whose score it is.
+        tasks: ours that come nearest to what was scored; several where it is their average.
+        name: of the benchmark, as printed.
+        shots, protocol, source: how it was measured and where it stands.
+    """
+
+    model: str
+    tasks: tuple[str, ...]
+    name: str
+    shots: int
+    protocol: str
+    value: float
+    source: str
+
+
 def published_rows(table: str) -> list[PublishedRow]:
-    """All rows of a published score table, in the paper's order.
+    """All rows of a published score table, in the paper's order; `table` may end in `.csv`.
 
     Raises:
         BadInput: there is no such file, or it holds no scores.
@@ -77,6 +97,7 @@ def published_row(table: str, method: str, layers: int) -> PublishedRow:
     Raises:
         BadInput: the table has no such row.
     """
+    table = table.removesuffix(".csv")
     rows = published_rows(table)
     for row in rows:
         if (row.method, row.layers) == (method, layers):
@@ -86,12 +107,34 @@ def published_row(table: str, method: str, layers: int) -> PublishedRow:
 
 
 def published_table(name: str) -> list[dict[str, str]]:
-    """The lines of a published file, as text by column.
+    """The lines of a published file, as text by column; `name` may end in `.csv`.
 
     Raises:
         BadInput: there is no such file.
     """
     return _read_csv(name)
+
+
+def published_scores(file: str, label: str, tasks: tuple[str, ...]) -> list[PublishedScore]:
+    """What `published/<file>` has of the source model and its kin, on these tasks.
+
+    Nothing in a file without a line of the model `label` is about it.
+    """
+    found = [
+        PublishedScore(
+            model=line["model"],
+            tasks=tuple(line["tasks"].split()),
+            name=line["name"],
+            shots=int(line["shots"]),
+            protocol=line["protocol"],
+            value=float(line["value"]),
+            source=line["source"],
+        )
+        for line in published_table(file)
+    ]
+    if label not in {score.model for score in found}:
+        return []
+    return [score for score in found if set(score.tasks) <= set(tasks)]
 
 
 def _score_cells(table: str) -> list[dict[str, str]]:
@@ -102,6 +145,7 @@ def _score_cells(table: str) -> list[dict[str, str]]:
 
 
 def _read_csv(name: str) -> list[dict[str, str]]:
+    name = name.removesuffix(".csv")
     file = files("lemon") / "published" / f"{name}.csv"
     if not file.is_file():
         raise BadInput(f"published/{name}.csv: no such published table")

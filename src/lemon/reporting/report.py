@@ -13,7 +13,8 @@ from lemon.errors import BadInput
 from lemon.files.manifest import checked_file, read_manifest
 from lemon.files.storage import write_text
 from lemon.published.tables import published_claims
-from lemon.reporting.tables.rendering import page
+from lemon.reporting.claims.verdict import ordering_in_words
+from lemon.reporting.tables.rendering import filled
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def write_report(project: Project, results: Path, out: Path) -> None:
         raise BadInput(f"{results}: holds no table or figure yet; `make all` makes them")
     write_text(
         out,
-        page(
+        filled(
             "report.html",
             title=f"LEMON reproduced: preset {project.preset_name}",
             source=project.preset.source.label,
@@ -98,7 +99,7 @@ def _entry(project: Project, name: str, results: Path) -> ReportEntry:
         picture = f"data:image/png;base64,{png}"
         return ReportEntry(name, spec.title, picture=picture, findings=findings, made=made)
     text = checked_file(folder / f"{name}.html", made_by).read_text(encoding="utf-8")
-    found = re.search(r"<body>(.*)</body>", text, re.S)
+    found = re.search(r"<body[^>]*>(.*)</body>", text, re.S)
     if found is None:
         raise BadInput(f"{folder / name}.html: is not a rendered table; remove it, rerun")
     return ReportEntry(name, spec.title, body=_section(found[1]), made=made)
@@ -112,26 +113,18 @@ def _section(body: str) -> str:
 def _claims(project: Project, results: Path) -> list[ClaimLine]:
     """Every claim that a made table or figure tests, by id."""
     known = published_claims()
-    lines = []
+    found: list[tuple[str, str, str, str]] = []
     for name, spec in project.tables.items():
         manifest = _manifest(results / ("figures" if spec.is_figure else "tables"), name) or {}
         for finding in manifest.get("findings", ()):
             if finding["claim"] in known:
-                lines.append(_line(known, finding["claim"], name, "", str(finding["verdict"])))
+                found.append((finding["claim"], name, "", str(finding["verdict"])))
         for test in manifest.get("comparisons", ()):
             if test["claim"] in known:
-                verdict = f"{test['verdict']} on the mean"
-                if test["perplexity"]:
-                    verdict += f", {test['perplexity']['verdict']} in perplexity"
                 pair = f"{test['first_runs'][0]} over {test['second_runs'][0]}"
-                lines.append(_line(known, test["claim"], name, pair, verdict))
+                found.append((test["claim"], name, pair, ordering_in_words(test)))
+    lines = [ClaimLine(claim, known[claim]["claim"], *rest) for claim, *rest in found]
     return sorted(lines, key=lambda line: line.claim)
-
-
-def _line(
-    known: dict[str, dict[str, str]], claim: str, entry: str, compared: str, verdict: str
-) -> ClaimLine:
-    return ClaimLine(claim, known[claim]["claim"], entry, compared, verdict)
 
 
 def _manifest(folder: Path, name: str) -> dict[str, Any] | None:

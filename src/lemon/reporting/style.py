@@ -1,4 +1,4 @@
-"""How figures look: one style, one set of colours and lines, one frame around every picture.
+"""How pictures look: one style, one set of colours and lines, one frame around every figure.
 
 Colours are told apart by colour-blind readers (Okabe and Ito 2008), and every line has a dash and a
 marker of its own, so that grey print loses nothing.
@@ -19,11 +19,19 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lemon.reporting.tables import picture as pictures
-from lemon.reporting.tables.picture import INK, SOFT
-
+INK, SOFT, FAINT, OURS = "#1a1a1a", "#767676", "#e6e6e6", "#1f4e79"
+TABLE_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.6,
+    "xtick.color": SOFT,
+    "xtick.labelsize": 7.5,
+}
 STYLE: dict[Any, Any] = {
-    **pictures.STYLE,
+    **TABLE_STYLE,
     **{"xtick.color": INK, "ytick.color": INK, "ytick.labelsize": 7.5},
     "axes.labelsize": 8,
     "axes.titlesize": 9,

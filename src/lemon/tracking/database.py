@@ -21,11 +21,11 @@ from lemon.errors import WorkFailed
 from lemon.files.storage import held
 
 SCHEMA, RUN = "SELECT version_num FROM alembic_version", "SELECT 1 FROM runs"
-MEND = "move it away, and the next call fills a new one from the files"
+FIX = "move it away, and the next call fills a new one from the files"
 SIDE_FILES = ("-journal", "-wal", "-shm")  # what SQLite keeps beside a database
 LONGEST_WAIT_S = 120.0
 
-Opening = Callable[[Path], None]  # has MLflow make or complete the tables of a file, and let go
+Opening = Callable[[Path], None]  # has MLflow make or complete the tables of a file, and close it
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def _first(database: Path, query: str) -> Any:
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB or "no such table" in str(error):
             return None
         if error.sqlite_errorcode == sqlite3.SQLITE_CORRUPT:
-            raise WorkFailed(f"{database.name} is damaged; {MEND}") from None
+            raise WorkFailed(f"{database.name} is damaged; {FIX}") from None
         raise
     return row[0] if row else None
 
@@ -113,7 +113,7 @@ def _renew(database: Path, opening: Opening, ours: bool) -> None:
             if not ours or not database.exists():
                 raise
             if _first(database, RUN) is not None:
-                raise WorkFailed(f"{database.name} holds runs; {MEND}; {error}") from error
+                raise WorkFailed(f"{database.name} holds runs; {FIX}; {error}") from error
             made = Path(folder, "new.db")
             opening(made)
             aside = set_aside(database)

@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from lemon.configuration.paper import TableSpec
+from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.preset import Preset
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import DENSE
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.files.manifest import checked_file, read_manifest
-from lemon.provenance import file_digest
+from lemon.provenance import file_digest, without_private_parts
+from lemon.reporting.claims.verdict import ordering_in_words
 from lemon.reporting.facts.costs import total_cost
 from lemon.reporting.facts.outcomes import RunResult, read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.figures.figure_numbers import read_numbers
-from lemon.tracking.run_parameters import run_parameters, texts
 
 REPRODUCED, PAPER, SUMMARY = "reproduced", "paper", "table"
 PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: when the paper's rows "ran"
@@ -46,7 +48,7 @@ class Record:
     """One run of a tracker.
 
     Attributes:
-        key: what this run is, for ever: the same in every replay.
+        key: identifies the run; the same in every replay.
         name: what people read.
         started_ms, ended_ms: milliseconds since 1970, from the manifests; no part of the digest.
         params, tags: texts by name.
@@ -68,19 +70,16 @@ class Record:
     @property
     def digest(self) -> str:
         """A sha256 of the content; manifests of tables hold times and don't count."""
+        files = [path for path in self.files if not path.name.endswith(".manifest.json")]
         content = {
             "name": self.name,
             **({"description": self.description} if self.description else {}),
             "params": self.params,
             "tags": self.tags,
             "metrics": [[m.name, repr(float(m.value)), m.step] for m in self.metrics],
-            "files": {
-                path.name: file_digest(path)
-                for path in self.files
-                if not path.name.endswith(".manifest.json")
-            },
+            "files": {path.name: file_digest(path) for path in files},
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _digest(content)
 
 
 def table_records(project: Project, table: str, runs: Path, results: Path) -> list[Record]:
@@ -94,94 +93,136 @@ def table_records(project: Project, table: str, runs: Path, results: Path) -> li
     summary = _summary(project, table, results)
     if not isinstance(project.entry(table), TableSpec):
         return [summary]
-    spec = project.table(table)
-    dense = project.table_suites(table) == (DENSE,)
-    found = read_runs(runs, project.table_runs(table), spec.tasks, DENSE if dense else None)
+    spec, suites = project.table(table), project.table_suites(table)
+    suite = DENSE if suites == (DENSE,) else None
+    found = read_runs(runs, project.table_runs(table), spec.tasks, suite)
     rows = scored_rows(project, table, found)
+    settings = _evaluation_settings(project, suites)
     reproduced = [
-        _reproduced(project, table, row, result, runs) for row in rows for result in row.results
+        _reproduced(project, table, row, run, result, settings, runs / run.id)
+        for row in rows
+        for run, result in zip(row.runs, row.results, strict=True)
     ]
-    return [summary, *_published(project, table, rows), *reproduced]
+    return [summary, *_published(table, rows), *reproduced]
 
 
 def _reproduced(
-    project: Project, table: str, row: ScoredRow, result: RunResult, runs: Path
+    project: Project,
+    table: str,
+    row: ScoredRow,
+    run: PlannedRun,
+    result: RunResult,
+    evaluation: dict[str, Any],
+    folder: Path,
 ) -> Record:
     """One run of ours: settings, learning curve, scores, and what it took, starts included."""
-    run = project.run(result.run)
-    evaluation = result.manifest
-    work = _manifest_if_there(runs / result.run / "manifest.json")
-    first = work or evaluation
-    steps = step_metrics(runs / result.run / "metrics.jsonl")
+    work = read_manifest(path) if (path := folder / "manifest.json").is_file() else {}
+    first = work or result.manifest
     accuracies = {task: 100 * result.accuracy(task) for task in result.correct}
-    scores = {**{f"acc/{task}": value for task, value in accuracies.items()}}
+    scores = {f"acc/{task}": value for task, value in accuracies.items()}
     scores["mean"] = sum(accuracies.values()) / len(accuracies)
     if result.perplexity is not None:
         scores["perplexity"] = result.perplexity
         scores |= {f"perplexity/{name}": value for name, value in result.domains.items()}
     if run.method.learned:
-        scores |= {
-            f"learn/{name}": float(work[name])
-            for name in ("wall_s", "peak_memory_bytes")
-            if work and name in work
-        }
-    cost = total_cost(project, result.run, runs)
-    took = [Metric(f"cost/{key}", value) for key, value in vars(cost).items() if cost.steps]
+        took = [name for name in ("wall_s", "peak_memory_bytes") if name in work]
+        scores |= {f"learn/{name}": float(work[name]) for name in took}
+    cost = total_cost(run, folder.parent)
     name = f"{row.label}, {row.layers} layers"
-    code = first.get("code", {})
     return Record(
-        key=f"{project.preset_name}/{table}/{result.run}",
+        key=f"{project.preset_name}/{table}/{run.id}",
         name=f"{name}, seed {run.seed}" if len(row.results) > 1 else name,
-        started_ms=_started_ms(first, runs / result.run),
-        ended_ms=_finished_ms(evaluation, runs / result.run),
-        params=run_parameters(project, result.run, project.table_suites(table)),
+        started_ms=_started_ms(first, folder),
+        ended_ms=_finished_ms(result.manifest, folder),
+        params=run_parameters(project.preset, run, evaluation),
         tags=texts(
             {
                 "source": REPRODUCED,
                 "preset": project.preset_name,
                 "table": table,
-                "run": result.run,
+                "run": run.id,
                 "method": row.label,
                 "layers": row.layers,
                 "seed": run.seed,
-                "git_commit": code.get("commit"),
-                "git_dirty": code.get("dirty"),
-                "config_digest": _digest(project.resolved(result.run)),
-                "attempts": work.get("attempts") if work else None,
+                **_code(first),
+                "config_digest": _digest(project.resolved(run.id)),
+                "attempts": work.get("attempts"),
             }
         ),
         metrics=[
-            *steps,
+            *step_metrics(folder / "metrics.jsonl"),
             *(Metric(key, float(f"{value:.6g}")) for key, value in scores.items()),
-            *took,
+            *(Metric(f"cost/{key}", value) for key, value in vars(cost).items() if cost.steps),
         ],
     )
 
 
-def _published(project: Project, table: str, rows: list[ScoredRow]) -> Iterator[Record]:
+def _code(manifest: dict[str, Any]) -> dict[str, str | None]:
+    """The commit that a manifest names, as tags."""
+    code = manifest.get("code", {})
+    return {"git_commit": code.get("commit"), "git_dirty": code.get("dirty")}
+
+
+def run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any]) -> dict[str, str]:
+    """The settings that decide a run, flat; what its method doesn't use is left out."""
+    settings: dict[str, Any] = run.row.model_dump(mode="json", exclude={"id"})
+    settings |= {
+        "steps": run.steps,
+        "source_model": preset.source.label,
+        "layers": run.target_shape.num_hidden_layers,
+        "dtype": preset.compute.dtype,
+        "evaluation": evaluation,
+    }
+    if run.row.radii:
+        settings["receptive_fields"] = vars(run.radii)
+    if run.method.learned:
+        settings["learning"] = run.learning.model_dump(mode="json")
+        settings["text"] = preset.text.model_dump(include={"sequence_length"})
+        settings["text"]["domains"] = list(preset.text.domains)
+    return texts(dict(_flat(settings)))
+
+
+def _evaluation_settings(project: Project, names: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of the suites that a table shows."""
+    settings = project.preset.evaluation.model_dump(
+        mode="json", exclude={"tasks", "limit", "limits", "dense"}
+    )
+    chosen = [project.suite(name) for name in names]
+    tasks = [task for suite in chosen for task in suite.tasks]
+    limits = {task: rows for suite in chosen for task, rows in suite.limits.items()}
+    return {**settings, "tasks": tasks, "limit": chosen[0].limit, "limits": limits}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", ", ".join(value) if isinstance(value, list) else value
+
+
+def texts(values: dict[str, Any]) -> dict[str, str]:
+    """As texts, without the empty ones, and free of private paths."""
+    kept = {name: str(value) for name, value in values.items() if value is not None}
+    return {name: str(text) for name, text in without_private_parts(kept).items()}
+
+
+def _published(table: str, rows: list[ScoredRow]) -> Iterator[Record]:
     """The paper's row beside each of ours."""
-    tasks = tuple(project.table(table).tasks)
     for row in rows:
         paper = row.published
         if paper is None:
             continue
-        scores = {f"acc/{task}": paper.scores[task] for task in tasks if task in paper.scores}
-        mean = paper.average_over(tasks)
-        if mean is not None:
-            scores["mean"] = mean
+        scores = {f"acc/{task}": paper.scores[task] for task in row.tasks if task in paper.scores}
+        mean = paper.average_over(row.tasks)
+        scores |= {} if mean is None else {"mean": mean}
+        method = row.spec.label if row.spec.target else paper.method
         yield Record(
             key=f"paper/{table}/{paper.method}/{paper.layers}",
             name=f"paper: {paper.method}, {paper.layers} layers",
             started_ms=PAPER_PUBLISHED_MS,
             ended_ms=PAPER_PUBLISHED_MS,
-            tags=texts(
-                {
-                    "source": PAPER,
-                    "table": table,
-                    "method": row.spec.label if row.spec.target else paper.method,
-                    "layers": paper.layers,
-                }
-            ),
+            tags=texts({"source": PAPER, "table": table, "method": method, "layers": paper.layers}),
             metrics=[Metric(key, value) for key, value in scores.items()],
         )
 
@@ -196,8 +237,7 @@ def _summary(project: Project, table: str, results: Path) -> Record:
     manifest = read_manifest(path)
     for name in manifest.get("files", {}):
         checked_file(path.with_name(name), path)
-    code = manifest.get("code", {})
-    numbers = read_numbers(path.parent, table) if kind == "figure" else None
+    words = read_numbers(path.parent, table).words if kind == "figure" else None
     return Record(
         key=f"{project.preset_name}/{table}",
         name=f"{table}: files and pictures",
@@ -208,14 +248,13 @@ def _summary(project: Project, table: str, results: Path) -> Record:
                 "source": SUMMARY,
                 "preset": project.preset_name,
                 "table": table,
-                "git_commit": code.get("commit"),
-                "git_dirty": code.get("dirty"),
+                **_code(manifest),
                 "config_digest": project.digest(),
                 **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
-                **{f.claim: f.verdict for f in (numbers.findings if numbers else []) if f.claim},
+                **{f.claim: f.verdict for f in (words.findings if words else []) if f.claim},
             }
         ),
-        description=numbers.in_words() if numbers else project.entry(table).title,
+        description=words.as_markdown() if words else project.entry(table).title,
         files=sorted({*files, *(results / "figures").glob(f"{table}.*")}),
     )
 
@@ -223,11 +262,8 @@ def _summary(project: Project, table: str, results: Path) -> Record:
 def _verdict_tag(test: dict[str, Any]) -> tuple[str, str]:
     """An ordering that was tested, named by the first run of each row, and its verdicts."""
     whose = test["claim"] or ("ours" if test["published_difference"] is None else "paper")
-    name = f"{whose}/{test['first_runs'][0]} over {test['second_runs'][0]}"
-    verdict = f"{test['verdict']} on the mean"
-    if test["perplexity"]:
-        verdict += f", {test['perplexity']['verdict']} in perplexity"
-    return name, verdict
+    pair = f"{test['first_runs'][0]} over {test['second_runs'][0]}"
+    return f"{whose}/{pair}", ordering_in_words(test)
 
 
 def step_metrics(path: Path) -> list[Metric]:
@@ -236,26 +272,19 @@ def step_metrics(path: Path) -> list[Metric]:
     Raises:
         BadInput: the file is damaged.
     """
-    found = {
-        (event["name"], event["step"]): Metric(
-            event["name"], event["value"], event["step"], round(1000 * event["wall_s"])
-        )
-        for event in read_events(path)
-    }
-    return sorted(found.values(), key=lambda metric: (metric.name, metric.step))
+    found = {(event["name"], event["step"]): event for event in read_events(path)}
+    return [
+        Metric(name, event["value"], step, round(1000 * event["wall_s"]))
+        for (name, step), event in sorted(found.items())
+    ]
 
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _manifest_if_there(path: Path) -> dict[str, Any] | None:
-    return read_manifest(path) if path.is_file() else None
-
-
 def _finished_ms(manifest: dict[str, Any], place: Path) -> int:
-    finished = manifest.get("finished")
-    if finished is None:
+    if (finished := manifest.get("finished")) is None:
         raise BadInput(
             f"{place}: the manifest of stage {manifest.get('stage')} says no time `finished`; it "
             "was not written by this program, remove it and rerun"

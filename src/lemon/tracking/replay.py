@@ -2,7 +2,7 @@
 
 Files are the truth and MLflow is a view of them. Jobs never talk to it; one writer replays what
 they left, and a replay of the same files changes nothing. A tracker that is out of reach costs one
-warning: the replay is marked pending, and a later one mends it.
+warning: the replay is marked pending, and a later one completes it.
 
 The store is `sqlite:///mlflow.db` in the working folder, or what MLFLOW_TRACKING_URI names.
 """
@@ -10,35 +10,44 @@ The store is `sqlite:///mlflow.db` in the working folder, or what MLFLOW_TRACKIN
 from __future__ import annotations
 
 import hashlib
-import logging
+import json
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
 from lemon.errors import WorkFailed
 from lemon.files.storage import write_json
-from lemon.outside_calls import silence, within
-from lemon.provenance import without_private_parts
-from lemon.redaction import public_address, without_secrets
-from lemon.tracking.database import database_ready, set_aside
+from lemon.outside_calls import silence
+from lemon.tracking.database import set_aside
 from lemon.tracking.records import Metric, Record, table_records
-from lemon.tracking.tracker_view import ROWS_FILTER, TAG_PREFIX, saved_view, view_link
+from lemon.tracking.store import (
+    ARTIFACTS,
+    answering_client,
+    is_server,
+    is_sqlite,
+    public_store,
+    reason_of,
+    store_uri,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
     from mlflow.tracking import MlflowClient
 
-DEFAULT_STORE = "mlflow.db"  # an SQLite file in the working folder
-ARTIFACTS = "mlartifacts"
 KEY, DIGEST = "lemon.key", "lemon.digest"  # tags by which a replay knows its runs
 DESCRIPTION = "mlflow.note.content"  # what the page of a run shows as its description
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # what MLflow takes in one batch
-FIRST_ANSWER_S = 60.0  # how long a store may take to answer at all
-CONNECTING_TRIES = 2  # MLflow's own number takes 100 s where nothing answers
+# The named view of a table on MLflow's runs page is a tag of the experiment, in the format of
+# MLflow 3.17; an older page ignores it and shows its own columns.
+TAG_PREFIX = "mlflow.sharedViewState."
+ROWS_FILTER = "tags.source != 'table'"  # the rows of the table, ours and the paper's
+RUN_NAME = "attributes.`Run Name`"
+WIDTHS = {RUN_NAME: 285, "tags.`source`": 110, "tags.`layers`": 70}
+FIRST_WRITTEN_MS = 1_722_470_400_000  # views have a date; a fixed one keeps replays equal
 
 
 def track(project: Project, table: str, runs: Path, results: Path, out: Path) -> None:
@@ -66,11 +75,11 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     spec = project.entry(table)
     view = saved_view(table, tuple(spec.tasks)) if isinstance(spec, TableSpec) else None
     try:
-        client = _answering_client()
+        client = answering_client()
         with silence():
             state |= {"status": "tracked", **_replay(client, name, records, view)}
-    except Exception as error:  # parsers, drivers and servers raise what they like
-        reason = _reason(error)
+    except Exception as error:  # parsers, drivers and servers have no common class of errors
+        reason = reason_of(error)
         print(
             f"lemon: warning: MLflow at {public_store()} did not take {table} ({reason}); the "
             "files are complete, run `lemon track` again when it works",
@@ -92,12 +101,12 @@ def ui(*, port: int = 5000) -> None:
     """
     address = public_store() if is_server() else f"http://127.0.0.1:{port}"
     try:
-        client = _answering_client()
+        client = answering_client()
         with silence():
             experiments = _tracked_experiments(client)
-    except Exception as error:  # parsers, drivers and servers raise what they like
+    except Exception as error:  # parsers, drivers and servers have no common class of errors
         raise WorkFailed(
-            f"{public_store()}: MLflow can't read this store ({_reason(error)})"
+            f"{public_store()}: MLflow can't read this store ({reason_of(error)})"
         ) from None
     if not experiments:
         print("No table is tracked yet; run `make table3`, or `lemon track`.")
@@ -110,115 +119,9 @@ def ui(*, port: int = 5000) -> None:
     if is_server():
         return
     print(f"Serving {address}; end it with Ctrl-C.", flush=True)
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = _store()  # an argument could be seen by other users
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store_uri()  # an argument could be seen by other users
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1"]
     os.execv(sys.executable, [*command, "--port", str(port), "--workers", "1"])
-
-
-def public_store() -> str:
-    """Where the records go, without credentials."""
-    return _on_one_line(without_private_parts(public_address(_store())))
-
-
-def is_server() -> bool:
-    """Whether the records go to an MLflow server, which serves its own pages."""
-    return _store().lower().startswith(("http://", "https://"))
-
-
-def _store() -> str:
-    """The tracking URI."""
-    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _sqlite(Path(DEFAULT_STORE))
-
-
-def _sqlite(database: Path) -> str:
-    """The URI of a file. MLflow keeps an open store a URI, so a relative path would go stale.
-
-    But a URI can't hold a `?` of the working folder.
-    """
-    path = str(database.absolute())
-    return f"sqlite:///{os.path.relpath(path) if '?' in path else path}"
-
-
-def _is_sqlite(store: str) -> bool:
-    return store.startswith(("sqlite:", "sqlite+"))
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, short, without secrets and the SQL that led to it."""
-    said = without_secrets(str(error) or type(error).__name__, about=_store())
-    return _on_one_line(without_private_parts(said).partition("\n[SQL:")[0])[:400]
-
-
-def _on_one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _answering_client() -> MlflowClient:
-    """A client whose store has answered once; else whatever says why it did not."""
-    _quieten()
-    from mlflow.store.db import utils
-    from mlflow.tracking import MlflowClient
-
-    utils.MAX_RETRY_COUNT = CONNECTING_TRIES
-    store = _store()
-
-    def ask() -> MlflowClient:
-        client = MlflowClient(tracking_uri=store)
-        client.search_experiments(max_results=1)
-        return client
-
-    with _local_database(store), silence():
-        return within(FIRST_ANSWER_S, ask)
-
-
-def _local_database(store: str) -> AbstractContextManager[None]:
-    """What makes and mends the file of an SQLite store; nothing for other stores."""
-    from sqlalchemy.engine import make_url
-
-    if not _is_sqlite(store):
-        return nullcontext()
-    url = make_url(store)
-    name = url.database
-    if url.host or url.username or str(name).startswith("file:"):
-        return nullcontext()  # wrong, or in words of SQLite's own: MLflow sees to it
-    if name in (None, "", ":memory:"):
-        raise WorkFailed("a database in memory ends with this command; name a file")
-    path = Path(name).absolute()
-    ours = path == Path(DEFAULT_STORE).absolute()
-    return database_ready(path, _open_and_leave, schema=_newest_schema(), ours=ours)
-
-
-def _newest_schema() -> str:
-    """The version of the tables that this MLflow asks for."""
-    from alembic.script import ScriptDirectory
-    from mlflow.store import db_migrations
-
-    [folder] = db_migrations.__path__
-    return str(ScriptDirectory(folder).get_current_head())
-
-
-def _open_and_leave(database: Path) -> None:
-    """Have MLflow make or complete a database, and keep no connection to it."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    with silence():
-        store = SqlAlchemyStore(_sqlite(database), Path(ARTIFACTS).absolute().as_uri())
-        store.engine.dispose()
-
-
-def _quieten() -> None:
-    """Before mlflow is imported: no telemetry, no news of migrations, little patience."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with silence():
-        import mlflow  # configures its loggers, which are then turned down
-
-    for name in (mlflow.__name__, "alembic", "urllib3"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _replay(
@@ -254,7 +157,7 @@ def _split(runs: list[Run], digest: str) -> tuple[Run | None, list[Run]]:
 
 
 def _write(client: MlflowClient, experiment: str, record: Record) -> str:
-    """Write one record. Its digest comes last, so that a torn replay is redone."""
+    """Write one record. Its digest comes last, so that an interrupted replay is repeated."""
     from mlflow.entities import Metric as MlflowMetric
     from mlflow.entities import Param, RunTag
 
@@ -288,7 +191,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
     """The id of the experiment; made, or taken out of the bin, where it has to be."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        local = _is_sqlite(_store())
+        local = is_sqlite(store_uri())
         folder = Path(ARTIFACTS, name.replace(" (", "-").removesuffix(")"))
         place = folder.absolute().as_uri() if local else None
         return str(client.create_experiment(name, artifact_location=place, tags={KEY: name}))
@@ -311,3 +214,56 @@ def _all_runs(client: MlflowClient, experiment: str) -> list[Run]:
 def _tracked_experiments(client: MlflowClient) -> list[Experiment]:
     """The experiments that `track` made."""
     return [experiment for experiment in client.search_experiments() if KEY in experiment.tags]
+
+
+def saved_view(table: str, tasks: tuple[str, ...]) -> tuple[str, str]:
+    """The tag that makes a named view of a table: its key and its value.
+
+    Columns are where the run comes from, its depth, the mean, the perplexity and every task; rows
+    are sorted by the mean.
+    """
+    metrics = ["mean", "perplexity", *(f"acc/{task}" for task in tasks)]
+    columns = ["tags.`source`", "tags.`layers`", *(f"metrics.`{name}`" for name in metrics)]
+    state: dict[str, Any] = {
+        "searchFilter": ROWS_FILTER,
+        "orderByKey": "metrics.`mean`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": columns,
+        "columnOrder": [RUN_NAME, *columns],
+        "columnWidths": {name: WIDTHS.get(name, 95) for name in [RUN_NAME, *columns]},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "selectedXAxisMetricKey": "",
+        },
+    }
+    view = {
+        "name": table,
+        "createdAt": FIRST_WRITTEN_MS,
+        "updatedAt": FIRST_WRITTEN_MS,
+        "state": json.dumps(state),
+    }
+    return TAG_PREFIX + table, json.dumps(view)
+
+
+def view_link(address: str, experiment: str, table: str) -> str:
+    """The address of a table's view."""
+    query = urlencode({"viewStateShareKey": table})
+    return f"{address}/#/experiments/{experiment}/runs?{query}"

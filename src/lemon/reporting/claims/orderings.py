@@ -1,17 +1,25 @@
-"""Orderings of rows put to a paired test: both rows answered the same documents."""
+"""Orderings of rows, put to paired tests: both rows answered the same documents."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from lemon.configuration.paper import Comparison
-from lemon.configuration.project import Project
 from lemon.published.tables import published_claims
+from lemon.reporting.claims.verdict import FAILS, HOLDS, mean_verdict
+from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.rows import ScoredRow
-from lemon.reporting.facts.statistics import LEVEL, holm, mcnemar, paired_difference, sign_flip_test
+from lemon.reporting.facts.statistics import (
+    Interval,
+    holm,
+    mcnemar,
+    paired_difference,
+    sign_flip_test,
+)
 
-HOLDS, FAILS, UNRESOLVED = "holds", "does not hold", "not resolved"
+SAME_ORDER, OPPOSITE_ORDER, TIED = "same order as paper", "opposite order", "tied"
 
 
 @dataclass(frozen=True)
@@ -100,36 +108,23 @@ class OrderingTest:
         return self.published_difference > 0
 
 
-def ordering_tests(project: Project, table: str, rows: list[ScoredRow]) -> list[OrderingTest]:
-    """Test every comparison that the table's registry entry names."""
-    spec = project.table(table)
-    tasks = tuple(spec.tasks)
-    row_of = {run: row for row in rows for run in row.spec.runs}
-    pairs = [(row_of[pair.first], row_of[pair.second]) for pair in spec.comparisons]
-    p_values = [
-        sign_flip_test(first.document_scores(tasks), second.document_scores(tasks))
-        for first, second in pairs
-    ]
+def ordering_tests(facts: AccuracyFacts) -> list[OrderingTest]:
+    """Test every comparison that the table's entry in `paper.yaml` names."""
+    row_of = {run: row for row in facts.rows for run in row.spec.runs}
+    pairs = [(row_of[pair.first], row_of[pair.second]) for pair in facts.spec.comparisons]
+    p_values = [sign_flip_test(first.answers, second.answers) for first, second in pairs]
     return [
-        _ordering_test(project, comparison, pair, tasks, p_value, p_adjusted)
+        _ordering_test(comparison, *pair, p_value, p_adjusted)
         for comparison, pair, p_value, p_adjusted in zip(
-            spec.comparisons, pairs, p_values, holm(p_values), strict=True
+            facts.spec.comparisons, pairs, p_values, holm(p_values), strict=True
         )
     ]
 
 
 def _ordering_test(
-    project: Project,
-    comparison: Comparison,
-    rows: tuple[ScoredRow, ScoredRow],
-    tasks: tuple[str, ...],
-    p_value: float,
-    p_adjusted: float,
+    comparison: Comparison, first: ScoredRow, second: ScoredRow, p_value: float, p_adjusted: float
 ) -> OrderingTest:
-    first, second = rows
-    difference, interval = paired_difference(
-        first.document_scores(tasks), second.document_scores(tasks)
-    )
+    difference, interval = paired_difference(first.answers, second.answers)
     claim = published_claims()[comparison.claim]["claim"] if comparison.claim else None
     return OrderingTest(
         claim=comparison.claim,
@@ -143,30 +138,23 @@ def _ordering_test(
         difference=round(100 * difference, 4),
         low=round(100 * interval.low, 4),
         high=round(100 * interval.high, 4),
-        published_difference=_published_difference(first, second, tasks),
+        published_difference=_published_difference(first, second),
         p_value=p_value,
         p_adjusted=p_adjusted,
         verdict=mean_verdict(difference, p_adjusted),
-        perplexity=_perplexity_order(project, first, second),
-        tasks=_task_tests(first, second, tasks),
+        perplexity=_perplexity_order(first, second),
+        tasks=_task_tests(first, second),
     )
 
 
-def mean_verdict(difference: float, p_adjusted: float) -> str:
-    """The ordering "first minus second is positive" in the light of its adjusted p-value."""
-    if p_adjusted >= LEVEL:
-        return UNRESOLVED
-    return HOLDS if difference > 0 else FAILS
-
-
-def _task_tests(first: ScoredRow, second: ScoredRow, tasks: tuple[str, ...]) -> list[TaskTest]:
+def _task_tests(first: ScoredRow, second: ScoredRow) -> list[TaskTest]:
     """Exact McNemar tests between single runs, sign flips where a row has several seeds."""
-    ones, twos = first.document_scores(tasks), second.document_scores(tasks)
+    ones, twos = first.answers, second.answers
     single = len(first.results) == len(second.results) == 1
-    exact = {task: mcnemar(ones[task], twos[task]) for task in tasks} if single else {}
+    exact = {task: mcnemar(ones[task], twos[task]) for task in ones} if single else {}
     p_values = [
         exact[task].p_value if single else sign_flip_test({task: ones[task]}, {task: twos[task]})
-        for task in tasks
+        for task in ones
     ]
     return [
         TaskTest(
@@ -177,16 +165,14 @@ def _task_tests(first: ScoredRow, second: ScoredRow, tasks: tuple[str, ...]) -> 
             p_value=p_value,
             p_adjusted=p_adjusted,
         )
-        for task, p_value, p_adjusted in zip(tasks, p_values, holm(p_values), strict=True)
+        for task, p_value, p_adjusted in zip(ones, p_values, holm(p_values), strict=True)
     ]
 
 
-def _perplexity_order(
-    project: Project, first: ScoredRow, second: ScoredRow
-) -> PerplexityOrder | None:
+def _perplexity_order(first: ScoredRow, second: ScoredRow) -> PerplexityOrder | None:
     if first.loss is None or second.loss is None:
         return None
-    one, two = _loss_by_seed(project, first), _loss_by_seed(project, second)
+    one, two = _loss_by_seed(first), _loss_by_seed(second)
     seeds = [(seed, seed) for seed in one] if one.keys() == two.keys() else [*product(one, two)]
     return PerplexityOrder(
         loss_first=first.loss,
@@ -197,14 +183,54 @@ def _perplexity_order(
     )
 
 
-def _loss_by_seed(project: Project, row: ScoredRow) -> dict[int, float]:
-    return {project.run(r.run).seed: r.loss for r in row.results if r.loss is not None}
+def _loss_by_seed(row: ScoredRow) -> dict[int, float]:
+    pairs = zip(row.runs, row.results, strict=True)
+    return {run.seed: result.loss for run, result in pairs if result.loss is not None}
 
 
-def _published_difference(
-    first: ScoredRow, second: ScoredRow, tasks: tuple[str, ...]
-) -> float | None:
+def _published_difference(first: ScoredRow, second: ScoredRow) -> float | None:
     if first.published is None or second.published is None:
         return None
-    one, two = first.published.average_over(tasks), second.published.average_over(tasks)
+    one, two = (row.published.average_over(row.tasks) for row in (first, second) if row.published)
     return None if one is None or two is None else round(one - two, 4)
+
+
+def orders_as_in_paper(facts: AccuracyFacts) -> list[dict[str, str]]:
+    """For each row, by score: whether it stands to the reference of its sizes as in the paper.
+
+    A score is missing where the paper has no order, or the reference was not run.
+    """
+    return [_orders(row, _reference(row, facts.rows, facts.spec.reference)) for row in facts.rows]
+
+
+def _reference(
+    row: ScoredRow, rows: Sequence[ScoredRow], labels: Sequence[str]
+) -> ScoredRow | None:
+    """The reference row of the same sizes; None for itself and for the source."""
+    for other in rows:
+        if other.spec.target == row.spec.target and other.spec.label in labels:
+            return None if other is row else other
+    return None
+
+
+def _orders(row: ScoredRow, reference: ScoredRow | None) -> dict[str, str]:
+    if reference is None or not reference.results or not row.results:
+        return {}
+    found = {}
+    for name in row.scores:
+        ours, theirs = row.published_value(name), reference.published_value(name)
+        if ours is None or theirs is None or ours == theirs:
+            continue
+        tasks = (name,) if name in row.tasks else row.tasks
+        difference, interval = paired_difference(
+            *({task: one.answers[task] for task in tasks} for one in (row, reference))
+        )
+        found[name] = order_verdict(ours - theirs, difference, interval)
+    return found
+
+
+def order_verdict(published: float, difference: float, interval: Interval) -> str:
+    """Compare the sign of a difference with the paper's; `TIED` where its sign is unresolved."""
+    if not interval.excludes_zero():
+        return TIED
+    return SAME_ORDER if (published > 0) == (difference > 0) else OPPOSITE_ORDER

@@ -8,60 +8,20 @@ the paper's does, with the floor beside it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-import pandas as pd
 
 from lemon.configuration.paper import COMPONENTS, MEASURES
-from lemon.published.tables import published_claims
-from lemon.reporting.claims.orderings import FAILS, HOLDS, UNRESOLVED
-from lemon.reporting.facts.similarity_maps import map_of
-from lemon.reporting.figures.figure_numbers import Finding
+from lemon.reporting.claims.verdict import FAILS, HOLDS, UNRESOLVED, agreed
+from lemon.reporting.facts.similarity_maps import SimilarityFacts
+from lemon.reporting.facts.statistics import LEVEL
 from lemon.similarity.agreement import map_correlation, relative_depth_profiles
 from lemon.similarity.block_stability import block_stability, partition_stability
-from lemon.similarity.blocks import blocks
 from lemon.similarity.profile import distance_profile, neighbour_curve, thirds
 
 BOUND = 0.8  # of C24, the paper's "below 80 %"
-LEVEL = 0.05
 ALIKE = 0.5  # least rank correlation at which one pattern is called like another (ours)
 
 
-@dataclass(frozen=True)
-class MapSet:
-    """The maps of a figure, as findings need them.
-
-    Attributes:
-        frame: the tidy lines.
-        components: what each panel shows.
-        labels: titles of the panels.
-        floors: plain CKA of random matrices of each panel's sizes.
-        kept: for each panel the source layer that leads each of its layers, or None.
-    """
-
-    frame: pd.DataFrame
-    components: list[str]
-    labels: list[str]
-    floors: list[float | None]
-    kept: list[list[int] | None]
-
-    def map(self, panel: int, measure: str, component: str | None = None) -> np.ndarray:
-        """One map, [L, L]."""
-        return map_of(self.frame, panel, component or self.components[panel], measure)
-
-
-def findings(maps: MapSet, claims: tuple[str, ...]) -> list[Finding]:
-    """A finding for each claim that is measured on maps."""
-    known = published_claims()
-    found = []
-    for claim in claims:
-        measured, verdict = MEASURED[claim](maps)
-        found.append(Finding(claim, known[claim]["claim"], measured, verdict))
-    return found
-
-
-def neighbours_are_closer(maps: MapSet) -> tuple[str, str]:
+def neighbours_are_closer(maps: SimilarityFacts) -> tuple[str, str]:
     """C22: similarity falls with distance."""
     words, verdicts = [], []
     for measure in MEASURES:
@@ -73,10 +33,10 @@ def neighbours_are_closer(maps: MapSet) -> tuple[str, str]:
         )
         falls = profile.nearest_minus_farther > 0 and profile.rank_correlation < 0
         verdicts.append((HOLDS if falls else FAILS) if profile.p_value < LEVEL else UNRESOLVED)
-    return "; ".join(words), _both(verdicts)
+    return "; ".join(words), agreed(verdicts)
 
 
-def blocks_in_the_middle(maps: MapSet) -> tuple[str, str]:
+def blocks_in_the_middle(maps: SimilarityFacts) -> tuple[str, str]:
     """C23: middle and deep layers form blocks; the first and the last stand apart."""
     words, verdicts = [], []
     for measure in MEASURES:
@@ -89,9 +49,9 @@ def blocks_in_the_middle(maps: MapSet) -> tuple[str, str]:
         )
         apart = min(split.middle, split.deep) > split.ends and split.ends_excess < 0
         verdicts.append(HOLDS if apart else FAILS)
-    partition = blocks(maps.map(0, "debiased"))
+    partition = maps.partitions[0]
     stability = block_stability(
-        [maps.map(0, "debiased", f"{type}_proj") for type in COMPONENTS[maps.components[0]]]
+        [maps.map(0, "debiased", f"{type}_proj") for type in COMPONENTS[maps.panels[0].component]]
     )
     steady = partition_stability(maps.map(0, "debiased"))
     spans = ", ".join(f"{first} to {last}" for first, last in partition.blocks) or "none"
@@ -101,14 +61,14 @@ def blocks_in_the_middle(maps: MapSet) -> tuple[str, str]:
         f"the matrix types agree on the partition by an adjusted Rand index of {stability:.2f}, "
         f"noisy copies of the map by {steady:.2f}"
     )
-    return "; ".join(words), _both(verdicts)
+    return "; ".join(words), agreed(verdicts)
 
 
-def neighbours_stay_below(maps: MapSet) -> tuple[str, str]:
+def neighbours_stay_below(maps: SimilarityFacts) -> tuple[str, str]:
     """C24: even the most similar neighbours stay under 0.8."""
     curve = neighbour_curve(maps.map(0, "plain"))
     debiased = neighbour_curve(maps.map(0, "debiased"))
-    floor = maps.floors[0]
+    floor = maps.panels[0].floor
     beside = f", random floor {floor:.2f}" if floor is not None else ""
     words = (
         f"largest plain value {curve.maximum:.3f}, layers {curve.layer} and {curve.layer + 1}"
@@ -117,25 +77,25 @@ def neighbours_stay_below(maps: MapSet) -> tuple[str, str]:
     return words, HOLDS if curve.maximum < BOUND else FAILS
 
 
-def pattern_is_kept(maps: MapSet) -> tuple[str, str]:
+def pattern_is_kept(maps: SimilarityFacts) -> tuple[str, str]:
     """C26: the fused model's map is like the source's; later panels are controls."""
     words, verdicts = [], []
     for measure in MEASURES:
         source = maps.map(0, measure)
-        for panel in range(1, len(maps.labels)):
-            likeness = map_correlation(maps.map(panel, measure), source, maps.kept[panel])
-            control = "" if panel == 1 else " (control)"
+        for number, panel in enumerate(maps.panels[1:], start=1):
+            likeness = map_correlation(maps.map(number, measure), source, panel.kept)
+            control = "" if number == 1 else " (control)"
             words.append(
-                f"{measure}, {maps.labels[panel]}{control}: rank correlation with the source's map "
+                f"{measure}, {panel.label}{control}: rank correlation with the source's map "
                 f"{likeness.spearman:.3f} (Mantel p = {likeness.spearman_p_value:.3f})"
             )
-            if panel == 1:
+            if number == 1:
                 alike = likeness.spearman >= ALIKE and likeness.spearman_p_value < LEVEL
                 verdicts.append(HOLDS if alike else FAILS)
-    return "; ".join(words), _both(verdicts)
+    return "; ".join(words), agreed(verdicts)
 
 
-def sizes_are_alike(maps: MapSet) -> tuple[str, str]:
+def sizes_are_alike(maps: SimilarityFacts) -> tuple[str, str]:
     """C27: the distance profile of the second size is like that of the first."""
     words, verdicts = [], []
     for measure in MEASURES:
@@ -147,15 +107,10 @@ def sizes_are_alike(maps: MapSet) -> tuple[str, str]:
         )
         falls = all(distance_profile(m).rank_correlation < 0 for m in (first, second))
         verdicts.append(HOLDS if falls and both.correlation >= ALIKE else FAILS)
-    return "; ".join(words), _both(verdicts)
+    return "; ".join(words), agreed(verdicts)
 
 
-def _both(verdicts: list[str]) -> str:
-    """What all estimators agree on."""
-    return verdicts[0] if len(set(verdicts)) == 1 else UNRESOLVED
-
-
-MEASURED: dict[str, Callable[[MapSet], tuple[str, str]]] = {
+MEASURED: dict[str, Callable[[SimilarityFacts], tuple[str, str]]] = {
     "C22": neighbours_are_closer,
     "C23": blocks_in_the_middle,
     "C24": neighbours_stay_below,

@@ -1,11 +1,11 @@
-"""What learning took: steps, tokens and time, those of the runs that stand behind it included."""
+"""What learning took: steps, tokens and time, with those of the runs that a run builds on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from lemon.configuration.project import Project, lineage
+from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.reporting.facts.rows import ScoredRow
@@ -13,7 +13,7 @@ from lemon.reporting.facts.rows import ScoredRow
 
 @dataclass(frozen=True)
 class Cost:
-    """Optimiser steps, training tokens, and seconds of the learning loop."""
+    """Optimiser steps, training tokens, and seconds of the training loop."""
 
     steps: float = 0
     tokens: float = 0
@@ -32,9 +32,9 @@ class RowCost:
     Attributes:
         label, layers: of the row.
         runs: its ids.
-        start: what the runs start from: the label of a row, or a method; and the first of two
-            stages, where they are the second.
-        own: the cost of the runs themselves; nothing where only their start learned.
+        start: what the runs start from: the label of a row, or a method; for the second of two
+            stages also the first.
+        own: the cost of the runs themselves; zero where only their start learned.
         total: with everything that they start from, and with their first stage.
     """
 
@@ -46,40 +46,41 @@ class RowCost:
     total: Cost
 
 
-def own_cost(project: Project, run_id: str, runs: Path) -> Cost:
-    """What a run itself took, from the last event of its metrics.jsonl; nothing if it learns not.
+def own_cost(run: PlannedRun, runs: Path) -> Cost:
+    """What a run itself took, from the last event of its metrics.jsonl; zero if it learns nothing.
 
     Args:
+        run: the run.
         runs: the folder that holds one folder a run.
 
     Raises:
         BadInput: the run learns and has no metrics, or they do not reach its last step.
     """
-    if not project.run(run_id).method.learned:
+    if not run.method.learned:
         return Cost()
-    path = runs / run_id / "metrics.jsonl"
+    path = runs / run.id / "metrics.jsonl"
     events = read_events(path)
     if not events:
         raise BadInput(f"{path}: holds no events of learning; remove the run's folder, rerun")
-    last, steps = events[-1], project.steps(run_id)
-    if last["step"] != steps:
+    last = events[-1]
+    if last["step"] != run.steps:
         raise BadInput(
-            f"{path}: ends after step {last['step']}, and {run_id} has {steps} steps in this "
+            f"{path}: ends after step {last['step']}, and {run.id} has {run.steps} steps in this "
             "preset; rerun it"
         )
     return Cost(last["step"], last["tokens"], last["wall_s"])
 
 
-def total_cost(project: Project, run_id: str, runs: Path) -> Cost:
-    """What a run took with the runs that it starts from and its first stage, and so on.
+def total_cost(run: PlannedRun, runs: Path) -> Cost:
+    """What a run took with all the runs that it builds on: its start, its first stage, theirs.
 
     Raises:
         BadInput: as `own_cost`.
     """
-    return sum((own_cost(project, run, runs) for run in lineage(project, [run_id])), Cost())
+    return sum((own_cost(earlier, runs) for earlier in lineage([run])), Cost())
 
 
-def row_costs(project: Project, rows: list[ScoredRow], runs: Path) -> list[RowCost]:
+def row_costs(rows: list[ScoredRow], runs: Path) -> list[RowCost]:
     """The cost of every row in which something learned, in the order of the rows.
 
     Raises:
@@ -88,29 +89,27 @@ def row_costs(project: Project, rows: list[ScoredRow], runs: Path) -> list[RowCo
     label_of = {run: row.label for row in rows for run in row.spec.runs}
     found = []
     for row in rows:
-        ids = row.spec.runs
-        total = _mean([total_cost(project, run, runs) for run in ids])
+        total = _mean([total_cost(run, runs) for run in row.runs])
         if not total.steps:
             continue
-        starts = [_start_in_words(project, run, label_of) for run in ids]
+        starts = [_start_in_words(run, label_of) for run in row.runs]
         found.append(
             RowCost(
                 label=row.label,
                 layers=row.layers,
-                runs=ids,
+                runs=tuple(row.spec.runs),
                 start=", ".join(dict.fromkeys(starts)),
-                own=_mean([own_cost(project, run, runs) for run in ids]),
+                own=_mean([own_cost(run, runs) for run in row.runs]),
                 total=total,
             )
         )
     return found
 
 
-def _start_in_words(project: Project, run_id: str, label_of: dict[str, str]) -> str:
-    start, first = project.run(run_id).row.start or "", project.first_stage(run_id)
-    words = label_of.get(start, start)
-    stage = f"on the model of {label_of.get(first, first)}" if first else ""
-    return ", ".join(filter(None, (words, stage)))
+def _start_in_words(run: PlannedRun, label_of: dict[str, str]) -> str:
+    start, first = run.row.start or "", run.first_stage
+    stage = f"on the model of {label_of.get(first.id, first.id)}" if first else ""
+    return ", ".join(filter(None, (label_of.get(start, start), stage)))
 
 
 def _mean(costs: list[Cost]) -> Cost:

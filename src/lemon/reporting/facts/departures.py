@@ -1,4 +1,4 @@
-"""How a preset departs from the set-up of the paper's experiments with one kind of operator."""
+"""How the setup of a preset departs from that of the paper's experiments."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from lemon.architecture import LlamaShape
 from lemon.configuration.methods import Method
 from lemon.configuration.paper import FigureSpec, TableSpec
-from lemon.configuration.project import Project, lineage
+from lemon.configuration.planned_run import PlannedRun, changes_widths, lineage
+from lemon.configuration.project import Project
 from lemon.configuration.tasks import TASKS, table_suites
 from lemon.data.benchmarks.rows import BENCHMARKS
-from lemon.published.models import published_target
 from lemon.published.tables import published_setup, published_table
 from lemon.reporting.facts.protocol import Protocol
-from lemon.reporting.tables.headings import changes_widths, table_targets, widths_in_words
+from lemon.reporting.facts.setup import Sizes, source_sizes, target_sizes
+from lemon.reporting.numbers import widths_in_words
 
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
 
@@ -34,6 +35,10 @@ class Departure:
     here: str
     paper: str
 
+    def in_words(self) -> str:
+        """As in a caption."""
+        return f"{self.setting} {self.here} (paper {self.paper})"
+
 
 def departures(
     project: Project, table: str, shown: Mapping[str, Protocol] | None = None
@@ -45,32 +50,105 @@ def departures(
         table: a table or figure of runs.
         shown: how each task was put to the models, where that was measured.
     """
-    paper = {**published_setup(), **_sizes_in_paper(project, table)}
+    spec = project.table(table)
+    behind = lineage(map(project.run, spec.runs))
+    source, targets = source_sizes(project), list(target_sizes(project, spec).values())
+    paper = {**published_setup(), **_sizes_in_paper(source, targets)}
+    settings = [
+        *_model_settings(project, spec, source, targets),
+        *_learning_settings(project, [run for run in behind if run.method.learned]),
+    ]
     found = [
         Departure(words, here, paper[key])
-        for key, words, here in _settings(project, table)
-        if key in paper and not _same(here, paper[key])
+        for key, words, here in settings
+        if here and key in paper and not _same(here, paper[key])
     ]
     return [
         *found,
-        *_lengths(project, table, paper),
-        *_pretraining(project, table),
+        *_lengths(project, behind, paper),
+        *_pretraining(spec, paper["source"]),
         *_shots(shown or {}),
         *packaged_rows(project, table),
     ]
 
 
-def _pretraining(project: Project, table: str) -> Iterator[Departure]:
+def _model_settings(
+    project: Project, spec: TableSpec, source: Sizes, targets: list[Sizes]
+) -> list[tuple[str, str, str]]:
+    """Key of the paper's value, its name in words, and the value here; "" if there is none."""
+    preset = project.preset
+    return [
+        ("source", "source model", preset.source.label),
+        ("source_layers", "layers of the source", str(source.here.num_hidden_layers)),
+        *_sizes(source, targets, lambda sizes: sizes.here),
+        ("text", "training text", _text(preset.text.domains)),
+        ("rows", "rows of each task", _rows(project, spec)),
+        ("fewshot", "examples before a question", _fewshot(project, spec)),
+    ]
+
+
+def _learning_settings(
+    project: Project, learned: list[PlannedRun]
+) -> Iterator[tuple[str, str, str]]:
+    """As `_model_settings`, for the runs that learn."""
+    if not learned:
+        return
+    operators = [run for run in learned if run.method.learns_operators]
+    pruned = [run for run in learned if run.method.prunes]
+
+    def values(name: str, runs: Iterable[PlannedRun]) -> str:
+        return _each(getattr(run.learning, name) for run in runs)
+
+    length = project.preset.text.sequence_length
+    yield "sequence_length", "tokens of a sequence", str(length)
+    yield "batch_sequences", "sequences a step", values("batch_sequences", learned)
+    taught = (run for run in learned if run.method.teaches)
+    yield "lm_weight", "weight of the LM loss", values("lm_weight", taught)
+    deep = (run for run in operators if _changes_depth(run.fused_shape, run.target_shape))
+    yield "layer_rate", "rate of the layer operator", values("layer_rate", deep)
+    wide = (run for run in operators if run.changes_widths)
+    yield "dimension_rate", "rate of the dimension operators", values("dimension_rate", wide)
+    trained = (run for run in learned if run.method.trains_weights)
+    yield "weight_rate", "rate of the weights, where they learn", values("weight_rate", trained)
+    if pruned:
+        yield "mask_rate", "rate of the masks", _each(run.pruning.mask_rate for run in pruned)
+        every = str(project.preset.pruning.loading.update_every or "never")
+        yield "update_every", "steps between updates of the mixture, under masks", every
+
+
+def _lengths(
+    project: Project, behind: list[PlannedRun], paper: dict[str, str]
+) -> Iterator[Departure]:
+    """Steps and tokens of every kind of learning, where they are not the paper's."""
+    batch_in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
+    kinds: dict[str, list[PlannedRun]] = {}
+    for run in behind:
+        kind = next((name for name, accepts in KINDS if accepts(run.method)), None)
+        if kind:
+            kinds.setdefault(kind, []).append(run)
+    for kind, runs in kinds.items():
+        steps = [run.steps for run in runs]
+        length = project.preset.text.sequence_length
+        tokens = [run.steps * run.learning.batch_sequences * length for run in runs]
+        in_paper = int(paper[f"{kind}_steps"])
+        for words, values, published in (
+            (f"steps of {kind}", steps, in_paper),
+            (f"tokens of {kind}", tokens, in_paper * batch_in_paper),
+        ):
+            if set(values) != {published}:
+                yield Departure(words, _each(values), f"{published:,}")
+
+
+def _pretraining(spec: TableSpec, source: str) -> Iterator[Departure]:
     """The tokens on which the paper trains the models of this table after fusing them."""
-    spec = project.table(table)
     if spec.published is None:
         return
     ours = {(row.published_method, row.published_layers) for row in spec.rows if row.runs}
     tokens = {
         line["tokens"]
-        for line in published_table(spec.published.removesuffix(".csv"))
+        for line in published_table(spec.published)
         if (line["method"], int(line["layers"] or 0)) in ours
-        and line["method"] != published_setup()["source"]
+        and line["method"] != source
         and line.get("tokens")
     }
     if tokens:
@@ -89,35 +167,6 @@ def _shots(shown: Mapping[str, Protocol]) -> Iterator[Departure]:
             yield Departure(f"shots of {TASKS[task].label}", here, str(one.asked))
 
 
-def _lengths(project: Project, table: str, paper: dict[str, str]) -> Iterator[Departure]:
-    """Steps and tokens of every kind of learning, where they are not the paper's."""
-    batch_in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
-    for kind, runs in _learned_runs(project, table).items():
-        steps = [project.steps(run) for run in runs]
-        tokens = [
-            count * project.learning(run).batch_sequences * project.preset.text.sequence_length
-            for run, count in zip(runs, steps, strict=True)
-        ]
-        in_paper = int(paper[f"{kind}_steps"])
-        for words, values, published in (
-            (f"steps of {kind}", steps, in_paper),
-            (f"tokens of {kind}", tokens, in_paper * batch_in_paper),
-        ):
-            if set(values) != {published}:
-                yield Departure(words, _each(values), f"{published:,}")
-
-
-def _learned_runs(project: Project, table: str) -> dict[str, list[str]]:
-    """The learned runs behind a table by their kind."""
-    found: dict[str, list[str]] = {}
-    for run in lineage(project, project.table(table).runs):
-        method = project.run(run).method
-        kind = next((name for name, accepts in KINDS if accepts(method)), None)
-        if kind:
-            found.setdefault(kind, []).append(run)
-    return found
-
-
 def packaged_rows(project: Project, table: str) -> list[Departure]:
     """What each task's rows are, where they are not the Hub's own."""
     if project.preset.evaluation.source != "packaged":
@@ -133,100 +182,34 @@ def packaged_rows(project: Project, table: str) -> list[Departure]:
     ]
 
 
-def _settings(project: Project, table: str) -> list[tuple[str, str, str]]:
-    """Key of the paper's value, its name in words, and the value here; "" if there is none."""
-    preset, shape = project.preset, project.source_shape()
-    settings = [
-        ("source", "source model", preset.source.label),
-        ("source_layers", "layers of the source", str(shape.num_hidden_layers)),
-        *_sizes(shape, list(table_targets(project, table).values())),
-        ("text", "training text", _text(preset.text.domains)),
-        ("rows", "rows of each task", _rows(project, project.table(table))),
-        ("fewshot", "examples before a question", _fewshot(project, project.table(table))),
-    ]
-    learned = {
-        run: project.run(run).method
-        for run in lineage(project, project.table(table).runs)
-        if project.run(run).method.learned
-    }
-    if not learned:
-        return [setting for setting in settings if setting[2]]
-
-    def rates(name: str, uses: Callable[[Method], bool]) -> str:
-        return values(name, [run for run, method in learned.items() if uses(method)])
-
-    def values(name: str, runs: Iterable[str]) -> str:
-        return _each(getattr(project.learning(run), name) for run in runs)
-
-    operators = [run for run, method in learned.items() if method.learns_operators]
-
-    pruned = [run for run, method in learned.items() if method.prunes]
-    settings += [
-        ("sequence_length", "tokens of a sequence", str(preset.text.sequence_length)),
-        ("batch_sequences", "sequences a step", rates("batch_sequences", lambda _: True)),
-        ("lm_weight", "weight of the LM loss", rates("lm_weight", lambda m: m.teaches)),
-        (
-            "layer_rate",
-            "rate of the layer operator",
-            values("layer_rate", [run for run in operators if learns_layers(project, run)]),
-        ),
-        (
-            "dimension_rate",
-            "rate of the dimension operators",
-            values("dimension_rate", [run for run in operators if learns_widths(project, run)]),
-        ),
-        (
-            "weight_rate",
-            "rate of the weights, where they learn",
-            rates("weight_rate", lambda m: m.trains_weights),
-        ),
-    ]
-    if pruned:
-        words = "steps between updates of the mixture, under masks"
-        mask_rates = _each(project.pruning(run).mask_rate for run in pruned)
-        settings += [
-            ("mask_rate", "rate of the masks", mask_rates),
-            ("update_every", words, str(preset.pruning.loading.update_every or "never")),
-        ]
-    return [setting for setting in settings if setting[2]]
+def _changes_depth(source: LlamaShape, target: LlamaShape) -> bool:
+    return source.num_hidden_layers != target.num_hidden_layers
 
 
-def learns_layers(project: Project, run_id: str) -> bool:
-    """Whether the model that a run fuses has more layers than the one that it ends with."""
-    fused, target = project.fused_shape(run_id), project.target_shape(run_id)
-    return fused.num_hidden_layers != target.num_hidden_layers
-
-
-def learns_widths(project: Project, run_id: str) -> bool:
-    """Whether the model that a run fuses is wider than the one that it ends with."""
-    return changes_widths(project.fused_shape(run_id), project.target_shape(run_id))
-
-
-def _sizes(source: LlamaShape, targets: list[LlamaShape]) -> list[tuple[str, str, str]]:
-    """Of the sizes, those that the table changes."""
-    wide = any(changes_widths(source, target) for target in targets)
-    deep = any(source.num_hidden_layers != target.num_hidden_layers for target in targets)
-    depths = dict.fromkeys(target.num_hidden_layers for target in targets)
-    widths = dict.fromkeys(widths_in_words(target) for target in targets)
+def _sizes(
+    source: Sizes, targets: list[Sizes], of: Callable[[Sizes], LlamaShape | None]
+) -> list[tuple[str, str, str]]:
+    """Of the sizes, here or in the paper, those that the table changes."""
+    large = of(source)
+    small = [shape for shape in map(of, targets) if shape is not None]
+    if large is None:
+        return []
+    wide = any(changes_widths(large, shape) for shape in small)
+    deep = any(_changes_depth(large, shape) for shape in small)
+    depths = " / ".join(dict.fromkeys(str(shape.num_hidden_layers) for shape in small))
+    widths = " / ".join(dict.fromkeys(map(widths_in_words, small)))
     return [
-        ("target_layers", "layers of the small models", _joined(depths) if deep else ""),
-        ("source_widths", "widths of the source", widths_in_words(source) if wide else ""),
-        ("target_widths", "widths of the small models", _joined(widths) if wide else ""),
+        ("target_layers", "layers of the small models", depths if deep else ""),
+        ("source_widths", "widths of the source", widths_in_words(large) if wide else ""),
+        ("target_widths", "widths of the small models", widths if wide else ""),
     ]
 
 
-def _sizes_in_paper(project: Project, table: str) -> dict[str, str]:
-    """The paper's values of `_sizes`; nothing where it has no such small model."""
-    source = published_target(None)
-    targets = [published_target(name) for name in table_targets(project, table)]
-    known = [target for target in targets if target is not None]
-    if source is None or not known:
+def _sizes_in_paper(source: Sizes, targets: list[Sizes]) -> dict[str, str]:
+    """The paper's values of `_sizes`; empty where it has no such small model."""
+    if not any(sizes.paper for sizes in targets):
         return {}
-    return {key: value for key, _, value in _sizes(source, known)}
-
-
-def _joined(values: Iterable[object]) -> str:
-    return " / ".join(map(str, values))
+    return {key: value for key, _, value in _sizes(source, targets, lambda sizes: sizes.paper)}
 
 
 def _text(domains: Iterable[str]) -> str:
@@ -276,37 +259,27 @@ def figure_departures(project: Project, spec: FigureSpec) -> list[Departure]:
     if source != paper["source"]:
         found.append(Departure("model", source, paper["source"]))
     for panel in spec.panels:
-        given = project.given_model(panel.run)
+        given = project.run(panel.run).given_model
         name = panel.run if given is None else given.label
         if panel.shows_second_size and name != paper["second_size"]:
             found.append(Departure("second size", name, paper["second_size"]))
-    for run in spec.runs:
-        if project.run(run).method.learned:
-            found += _learning(project, run, paper)
+    for run in map(project.run, spec.runs):
+        if run.method.learned:
+            found += _learning(run, project.preset.text.sequence_length, paper)
     return found
 
 
-def _learning(project: Project, run: str, paper: dict[str, str]) -> list[Departure]:
+def _learning(run: PlannedRun, sequence_length: int, paper: dict[str, str]) -> list[Departure]:
     """Steps, tokens and rate of one run that learns operators."""
-    settings, steps = project.learning(run), project.steps(run)
-    tokens = settings.batch_sequences * project.preset.text.sequence_length
     in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
-    rate = "dimension_rate" if project.changes_widths(run) else "layer_rate"
+    rate = "dimension_rate" if run.changes_widths else "layer_rate"
     pairs = (
-        ("steps", steps, int(paper["fusion_steps"])),
-        ("tokens a step", tokens, in_paper),
-        ("peak rate", getattr(settings, rate), float(paper[rate])),
+        ("steps", run.steps, int(paper["fusion_steps"])),
+        ("tokens a step", run.learning.batch_sequences * sequence_length, in_paper),
+        ("peak rate", getattr(run.learning, rate), float(paper[rate])),
     )
     return [
-        Departure(f"{words} of {run}", f"{here:,}", f"{there:,}")
+        Departure(f"{words} of {run.id}", f"{here:,}", f"{there:,}")
         for words, here, there in pairs
         if here != there
     ]
-
-
-def departures_in_words(departures: list[Departure]) -> str:
-    """The departures as the last sentence of a caption."""
-    if not departures:
-        return "No departure from the paper."
-    each = "; ".join(f"{d.setting} {d.here} (paper {d.paper})" for d in departures)
-    return f"Departures: {each}."

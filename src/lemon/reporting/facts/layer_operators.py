@@ -5,6 +5,7 @@ gamma.<type> [L2, L1]: row = target layer, column = source layer; paper, equatio
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,52 @@ import pandas as pd
 
 from lemon.architecture import LAYER_TYPES
 from lemon.configuration.paper import COMPONENTS, FigureSpec
+from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
 from lemon.operators.file import load_operators
+from lemon.provenance import file_digest
+from lemon.reporting.facts.departures import figure_departures
+from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.setup import setup_of
 
 COLUMNS = ["panel", "label", "run", "component", "target", "source", "gamma", "start"]
+
+
+@dataclass(frozen=True)
+class LayerOperatorFacts(FigureFacts):
+    """A figure of layer operators; `frame` has a line for each entry of gamma."""
+
+    spec: FigureSpec
+
+
+def layer_operator_facts(project: Project, figure: str, runs: Path) -> LayerOperatorFacts:
+    """Gather a figure of layer operators.
+
+    Args:
+        project: the preset.
+        figure: its name in `paper.yaml`.
+        runs: the folder that holds one folder a run.
+
+    Raises:
+        BadInput: a run's operators, or those of its start, are missing or damaged.
+    """
+    spec = project.entry(figure)
+    assert isinstance(spec, FigureSpec)
+    shown = [project.run(run) for run in spec.runs]
+    frame = operator_lines(project, spec, runs)
+    read = [*spec.runs, *(run.start_run.id for run in shown if run.start_run)]
+    files = [f"{run}/operators.safetensors" for run in dict.fromkeys(read)]
+    return LayerOperatorFacts(
+        name=figure,
+        spec=spec,
+        setup=setup_of(project),
+        runs=shown,
+        frame=frame,
+        departures=figure_departures(project, spec),
+        inputs={file: file_digest(runs / file) for file in files},
+    )
 
 
 def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFrame:
@@ -25,21 +66,16 @@ def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFra
 
     `panel` counts from 0. A panel of `mha` or `ffn` holds the mean over its matrix types.
 
-    Args:
-        project: the preset.
-        spec: the figure.
-        runs: the folder that holds one folder a run.
-
     Raises:
-        BadInput: a run's operators, or those of its start, are missing or damaged.
+        BadInput: as `layer_operator_facts`.
     """
     parts = []
     for number, panel in enumerate(spec.panels):
         learned = run_gamma(runs, panel.run, panel.component)
-        start = project.start_run(panel.run)
+        start = project.run(panel.run).start_run
         if start is None:
             raise BadInput(f"runs.tsv: no run has the operators that {panel.run} starts from")
-        begun = run_gamma(runs, start, panel.component)
+        initial = run_gamma(runs, start.id, panel.component)
         target, source = np.indices(learned.shape)
         parts.append(
             pd.DataFrame(
@@ -51,7 +87,7 @@ def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFra
                     "target": target.ravel(),
                     "source": source.ravel(),
                     "gamma": learned.ravel().round(6),
-                    "start": begun.ravel().round(6),
+                    "start": initial.ravel().round(6),
                 }
             )
         )
@@ -86,16 +122,16 @@ def start_layers(start: np.ndarray) -> list[int]:
     return [int(layer) for layer in np.abs(start).argmax(axis=1)]
 
 
-def leading_layers(project: Project, run: str, runs: Path) -> list[int] | None:
+def leading_layers(run: PlannedRun, runs: Path) -> list[int] | None:
     """The source layer that leads each layer of a fused model; None for the source itself.
 
-    It leads whose mean |gamma| over the types is largest.
+    It is the one with the largest mean |gamma| over the types.
 
     Raises:
         BadInput: the run has no operators, or they are damaged.
     """
-    if project.run(run).row.target is None:
+    if run.row.target is None:
         return None
-    operators, _ = load_operators(runs / run / "operators.safetensors")
+    operators, _ = load_operators(runs / run.id / "operators.safetensors")
     size = np.mean([np.abs(_gamma(operators, type)) for type in LAYER_TYPES], axis=0)
     return [int(layer) for layer in size.argmax(axis=1)]

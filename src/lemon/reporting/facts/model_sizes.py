@@ -5,38 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-import pandas as pd
+from pathlib import Path
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.load import siblings
 from lemon.configuration.project import Project
 from lemon.errors import BadInput, WorkFailed
-from lemon.published.tables import published_table
-
-PAPER_PRESET = "paper"  # the preset of the paper's own source, by the name of its file
-SOURCE_ROW = "LLaMA-7B"  # in published/table5.csv
-LLAMA2_13B_LABEL = "LLaMA2-13B"
-LLAMA2_13B = LlamaShape(
-    num_hidden_layers=40,
-    hidden_size=5120,
-    intermediate_size=13824,
-    num_attention_heads=40,
-    num_key_value_heads=40,
-    head_dim=128,
-    vocab_size=32000,
+from lemon.published.models import (
+    LLAMA2_13B,
+    LLAMA2_13B_LABEL,
+    SOURCE_MODEL,
+    PublishedModel,
+    narrowed,
+    published_models,
 )
 
-
-@dataclass(frozen=True)
-class PublishedModel:
-    """A row of Table 5: its name, its sizes as printed, and the parameters that these give."""
-
-    name: str
-    shape: LlamaShape
-    parameters: int
-    share: float
+PAPER_PRESET = "paper"  # the preset of the paper's own source, by the name of its file
 
 
 @dataclass(frozen=True)
@@ -73,6 +57,49 @@ class ModelLine:
         return self.published is not None and self.published.shape == self.shape
 
 
+@dataclass(frozen=True)
+class SizesEntry:
+    """A table of sizes in `paper.yaml`, and the configuration that it follows from.
+
+    Attributes:
+        name, title: as in `paper.yaml`.
+        preset: the preset for which it is made.
+        presets: digest of the configuration of every preset beside it.
+    """
+
+    name: str
+    title: str
+    preset: str
+    presets: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ModelSizesFacts:
+    """Table 5 before it is worded: its models, and the parameters counted on each."""
+
+    entry: SizesEntry
+    lines: list[ModelLine]
+    counted: list[int]
+
+
+def model_sizes_facts(project: Project, table: str, runs: Path) -> ModelSizesFacts:
+    """Gather Table 5; no run is read.
+
+    Raises:
+        BadInput: the folder has no preset of the paper, or one of its presets is wrong.
+        WorkFailed: a computed count is not that of Hugging Face's own model.
+    """
+    lines = model_lines(project)
+    counted = [counted_parameters(line.shape) for line in lines]
+    return ModelSizesFacts(sizes_entry(project, table), lines, counted)
+
+
+def sizes_entry(project: Project, table: str) -> SizesEntry:
+    """The entry of a table of sizes, with every preset's configuration."""
+    presets = {sibling.preset_name: sibling.digest() for sibling in siblings(project)}
+    return SizesEntry(table, project.entry(table).title, project.preset_name, presets)
+
+
 def paper_project(project: Project) -> Project:
     """The paper's own preset, from the folder of this one.
 
@@ -86,32 +113,6 @@ def paper_project(project: Project) -> Project:
         f"{project.config_dir / 'presets'}: no {PAPER_PRESET}.yaml, whose source is what the "
         "paper's own numbers are compared with; put it back"
     )
-
-
-def published_models(source: LlamaShape) -> list[PublishedModel]:
-    """The rows of Table 5, in its order; what it does not print is the source's.
-
-    Args:
-        source: LLaMA-2 7B, for the vocabulary and the head; every query head has its own keys.
-    """
-    return [
-        PublishedModel(
-            row["model"],
-            LlamaShape(
-                num_hidden_layers=int(row["hidden_layers"]),
-                hidden_size=int(row["hidden_size"]),
-                intermediate_size=int(row["intermediate_size"]),
-                num_attention_heads=int(row["attention_heads"]),
-                num_key_value_heads=int(row["attention_heads"]),
-                head_dim=int(row["calc_head_dim"]),
-                vocab_size=source.vocab_size,
-                tie_word_embeddings=source.tie_word_embeddings,
-            ),
-            int(row["calc_params"]),
-            float(row["calc_params_vs_7b"]),
-        )
-        for row in published_table("table5")
-    ]
 
 
 def model_lines(project: Project) -> list[ModelLine]:
@@ -133,9 +134,9 @@ def _paper_lines(paper: Project) -> Iterator[ModelLine]:
     """Table 5's rows, each with the target of the same sizes; then targets that it lacks."""
     source, label = paper.source_shape(), paper.preset.source.label
     targets = {name: paper.shape_of(name) for name in paper.preset.targets}
-    models = published_models(source)
+    models = published_models().values()
     for model in models:
-        name = label if model.name == SOURCE_ROW else model.name
+        name = label if model.name == SOURCE_MODEL else model.name
         same = [target for target, shape in targets.items() if shape == model.shape]
         yield ModelLine(
             paper.preset_name, label, name, same[0] if same else "", model.shape, source, model
@@ -166,28 +167,6 @@ def _preset_lines(
         )
 
 
-def narrowed(source: LlamaShape, eighths: int = 5, multiple: int = 128) -> LlamaShape:
-    """Widths cut to `eighths`/8, 5/8 being 62.5 %, and rounded up to whole multiples.
-
-    Section 4.4 says 62.5 % of the dimensions; its sizes follow from rounding up to a multiple of
-    128, the head size: 11008 becomes 6912, not 6880.
-    """
-
-    def cut(size: int, whole: int) -> int:
-        return -(-size * eighths // (8 * whole)) * whole
-
-    return LlamaShape(
-        num_hidden_layers=source.num_hidden_layers,
-        hidden_size=cut(source.hidden_size, multiple),
-        intermediate_size=cut(source.intermediate_size, multiple),
-        num_attention_heads=cut(source.num_attention_heads, 1),
-        num_key_value_heads=cut(source.num_key_value_heads, 1),
-        head_dim=source.head_dim,
-        vocab_size=source.vocab_size,
-        tie_word_embeddings=source.tie_word_embeddings,
-    )
-
-
 @cache
 def counted_parameters(shape: LlamaShape) -> int:
     """The parameters of Hugging Face's own model of this shape, built without any memory.
@@ -207,36 +186,3 @@ def counted_parameters(shape: LlamaShape) -> int:
             "Hugging Face's model; lemon.architecture and transformers disagree"
         )
     return found
-
-
-def model_frame(lines: list[ModelLine]) -> pd.DataFrame:
-    """The table as tidy lines, one a model; shares are fractions.
-
-    Raises:
-        WorkFailed: a computed count is not the counted one.
-    """
-    return pd.DataFrame([_tidy(line) for line in lines]).convert_dtypes()
-
-
-def _tidy(line: ModelLine) -> dict[str, Any]:
-    shape, paper = line.shape, line.published
-    return {
-        "preset": line.preset or "-",
-        "model": line.model,
-        "target": line.target or "-",
-        **vars(shape),
-        "parameters": shape.num_parameters,
-        "parameters_counted": counted_parameters(shape),
-        "share_of_source": round(line.share, 6),
-        "published_model": paper.name if paper else None,
-        "published_hidden_size": paper.shape.hidden_size if paper else None,
-        "published_intermediate_size": paper.shape.intermediate_size if paper else None,
-        "published_attention_heads": paper.shape.num_attention_heads if paper else None,
-        "published_hidden_layers": paper.shape.num_hidden_layers if paper else None,
-        "published_parameters": paper.parameters if paper else None,
-        "parameters_difference": shape.num_parameters - paper.parameters
-        if paper and line.same_as_published
-        else None,
-        "published_share": paper.share if paper else None,
-        "share_difference": round(line.share - paper.share, 4) if paper else None,
-    }

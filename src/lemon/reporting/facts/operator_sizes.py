@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import pandas as pd
+from pathlib import Path
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.configuration.load import siblings
@@ -16,15 +13,19 @@ from lemon.configuration.project import Project, dimension_cases
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
 from lemon.operators.algebra import factor_shapes
+from lemon.published.models import (
+    LLAMA2_13B,
+    LLAMA2_13B_LABEL,
+    SOURCE_MODEL,
+    narrowed,
+    published_shape,
+)
 from lemon.published.tables import published_table
 from lemon.radii import Radii
 from lemon.reporting.facts.model_sizes import (
-    LLAMA2_13B,
-    LLAMA2_13B_LABEL,
-    SOURCE_ROW,
-    narrowed,
+    SizesEntry,
     paper_project,
-    published_models,
+    sizes_entry,
 )
 
 PAPER_SMALL = "LEMON-2.7B"  # in published/table5.csv; the counts of table1.csv are for it
@@ -62,7 +63,7 @@ class OperatorLine:
 
 
 @dataclass(frozen=True)
-class Fusion:
+class ModelPair:
     """Two models that operators join, and the receptive fields at which they do.
 
     Attributes:
@@ -116,9 +117,8 @@ class Fusion:
     @property
     def published(self) -> bool:
         """Whether these are the models and radii that published/table1.csv has counts of."""
-        models = {model.name: model.shape for model in published_models(self.source)}
-        own = (self.source, self.target, self.radii)
-        return own == (models[SOURCE_ROW], models[PAPER_SMALL], PAPER_RADII)
+        printed = published_shape(SOURCE_MODEL), published_shape(PAPER_SMALL), PAPER_RADII
+        return (self.source, self.target, self.radii) == printed
 
     def _line(self, operator: str, shapes: dict[str, tuple[int, int]]) -> OperatorLine:
         family = FAMILIES[operator]
@@ -140,7 +140,26 @@ class Fusion:
         )
 
 
-def fusions(project: Project) -> list[Fusion]:
+@dataclass(frozen=True)
+class OperatorSizesFacts:
+    """Table 1 before it is worded: what is printed, by operator, and every pair of models."""
+
+    entry: SizesEntry
+    printed: dict[str, dict[str, str]]
+    pairs: list[ModelPair]
+
+
+def operator_sizes_facts(project: Project, table: str, runs: Path) -> OperatorSizesFacts:
+    """Gather Table 1; no run is read.
+
+    Raises:
+        BadInput: a preset lacks a target or radii of Table 4, or they do not fit its sizes.
+    """
+    printed = {line["operator"]: line for line in published_table("table1")}
+    return OperatorSizesFacts(sizes_entry(project, table), printed, model_pairs(project))
+
+
+def model_pairs(project: Project) -> list[ModelPair]:
     """Every preset's source and Table 4 target at its radii: the paper's, 13B, then the others.
 
     Raises:
@@ -148,12 +167,12 @@ def fusions(project: Project) -> list[Fusion]:
     """
     paper, cases = paper_project(project), dimension_cases(project)
     source, label = paper.source_shape(), paper.preset.source.label
-    found = [_fusion(paper, target, name) for target, name in cases]
-    if not any(fusion.published for fusion in found):
-        small = next(m.shape for m in published_models(source) if m.name == PAPER_SMALL)
-        found.insert(0, Fusion("", label, PAPER_SMALL, source, small, "2-2", PAPER_RADII))
+    found = [_pair(paper, target, name) for target, name in cases]
+    if not any(pair.published for pair in found):
+        small = published_shape(PAPER_SMALL)
+        found.insert(0, ModelPair("", label, PAPER_SMALL, source, small, "2-2", PAPER_RADII))
     found += [
-        Fusion(
+        ModelPair(
             *("", LLAMA2_13B_LABEL, "widths 62.5 %", LLAMA2_13B, narrowed(LLAMA2_13B)),
             name,
             numeric_radii(paper, name),
@@ -162,12 +181,12 @@ def fusions(project: Project) -> list[Fusion]:
     ]
     for sibling in siblings(project):
         if sibling.preset_name != paper.preset_name:
-            found += [_fusion(sibling, target, name) for target, name in cases]
+            found += [_pair(sibling, target, name) for target, name in cases]
     return found
 
 
-def _fusion(project: Project, target: str, name: str) -> Fusion:
-    return Fusion(
+def _pair(project: Project, target: str, name: str) -> ModelPair:
+    return ModelPair(
         project.preset_name,
         project.preset.source.label,
         target,
@@ -190,47 +209,3 @@ def numeric_radii(project: Project, name: str) -> Radii:
             f"preset {project.preset_name} has no radii {name}, {did_you_mean(name, known)}"
         )
     return radii_in_numbers(known[name])
-
-
-def operator_frame(found: list[Fusion]) -> pd.DataFrame:
-    """The table as tidy lines, one a family and fusion; shares are fractions."""
-    return pd.DataFrame([line for fusion in found for line in _tidy(fusion)]).convert_dtypes()
-
-
-def published_operators() -> dict[str, dict[str, str]]:
-    """The lines of Table 1 by operator: symbol, shape as printed, counts of 7B to 2.7B."""
-    return {line["operator"]: line for line in published_table("table1")}
-
-
-def _tidy(fusion: Fusion) -> Iterator[dict[str, Any]]:
-    printed = published_operators()
-    for line in fusion.lines:
-        paper = printed[line.operator]
-        squared = int(paper["count_7b_to_2p7b_all_r2"]) if fusion.published else None
-        first = int(paper["count_if_printed_power_all_r2"]) if fusion.published else None
-        yield {
-            "preset": fusion.preset or "-",
-            "source": fusion.label,
-            "target": fusion.target_name,
-            "radii": fusion.radii_name,
-            "radius_hidden": fusion.radii.hidden,
-            "radius_attention": fusion.radii.attention,
-            "radius_ffn": fusion.radii.ffn,
-            "operator": line.operator,
-            "factor_rows": line.rows,
-            "factor_columns": line.columns,
-            "factors": line.factors,
-            "learned": str(line.learned).lower(),
-            "count": line.count,
-            "count_first_power": line.printed,
-            "first_power_over_count": round(line.printed / line.count, 6),
-            "count_on_query_axis": line.query_count,
-            "small_model_parameters": fusion.target.num_parameters,
-            "share_of_small_model": round(fusion.share(line.count), 6),
-            "published_symbol": paper["symbol"],
-            "published_shape": paper["shape_as_printed"],
-            "published_count": squared,
-            "count_difference": None if squared is None else line.count - squared,
-            "published_count_first_power": first,
-            "first_power_difference": None if first is None else line.printed - first,
-        }

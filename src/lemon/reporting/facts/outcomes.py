@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from lemon.errors import BadInput
 from lemon.evaluation.outcomes import read_sealed
 from lemon.files.json_file import read_json
 from lemon.files.manifest import checked_file, read_manifest
+from lemon.perplexity import perplexity_of
 from lemon.provenance import file_digest
 
 
@@ -68,7 +68,7 @@ class RunResult:
     @property
     def perplexity(self) -> float | None:
         """exp of the loss; infinite where that is beyond floating point."""
-        return None if self.loss is None else perplexity(self.loss)
+        return None if self.loss is None else perplexity_of(self.loss)
 
     def row_hash(self, task: str) -> str | None:
         """The digest of the documents of a task, options and labels included."""
@@ -85,11 +85,6 @@ class RunResult:
         """The digest of the held-out text."""
         digest = self.manifest.get("inputs", {}).get("heldout")
         return None if digest is None else str(digest)
-
-
-def perplexity(loss: float) -> float:
-    """exp of a loss in nats per token; infinite where that is beyond floating point."""
-    return math.exp(loss) if loss < 700 else math.inf
 
 
 def read_run(runs: Path, run: str, tasks: Iterable[str], suite: str | None = None) -> RunResult:
@@ -167,7 +162,7 @@ def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str
     Raises:
         BadInput: naming the task (or the held-out text) and the two runs.
     """
-    mend = (
+    fix = (
         "so they can't be compared; evaluate both again with the same rows and limit "
         "(remove their outcomes/ folders and rerun)"
     )
@@ -180,18 +175,17 @@ def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str
             if not same_hash or not np.array_equal(first.ids[task], other.ids[task]):
                 raise BadInput(
                     f"task {task}: runs {first.run!r} ({first.ids[task].size} documents) and "
-                    f"{other.run!r} ({other.ids[task].size}) were asked different documents, "
-                    + mend
+                    f"{other.run!r} ({other.ids[task].size}) were asked different documents, " + fix
                 )
             if first.examples(task) != other.examples(task):
                 raise BadInput(
                     f"task {task}: runs {first.run!r} and {other.run!r} were shown different "
-                    "examples before the questions, " + mend
+                    "examples before the questions, " + fix
                 )
         if first.heldout_hash != other.heldout_hash:
             raise BadInput(
                 f"perplexity: runs {first.run!r} and {other.run!r} were scored on different "
-                "held-out text, " + mend
+                "held-out text, " + fix
             )
 
 

@@ -16,7 +16,7 @@ class Protocol:
     Attributes:
         shots: examples before each question.
         asked: how many the paper has.
-        drawn: whether they are drawn anew for each question, or the same before all.
+        drawn: whether other ones are drawn for each question, or the same before all.
         rows: documents that were scored.
         available: documents of the split; None where the manifest does not say.
     """

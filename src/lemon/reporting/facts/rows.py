@@ -1,37 +1,81 @@
-"""The rows of a table, each with its runs' results and its published row."""
+"""The rows of an accuracy table: the results of their runs, their scores, their published row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lemon.configuration.paper import TableRow
+from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
-from lemon.published.tables import PublishedRow, published_row
+from lemon.configuration.tasks import TASKS
+from lemon.perplexity import perplexity_of
+from lemon.published.tables import AVERAGE, PublishedRow, published_row
 from lemon.reporting.facts.outcomes import RunResult
+from lemon.reporting.facts.statistics import accuracy_interval, mean_interval, seed_spread
+
+HELDOUT = "heldout"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of a row, under the names of the CSV; accuracies are percent.
+
+    Attributes:
+        task: the lm-eval task, `average` for the unweighted mean over tasks, or `heldout`.
+        metric: of a task; `mean`; or `loss` in nats per token and `perplexity`.
+        value: None where the row was not run.
+        ci_low, ci_high: the 95 % interval over documents.
+        n: documents, or predicted tokens of the held-out text.
+        seed_sd: the sample standard deviation over seeds; None for a single one.
+        published: the paper's value as printed.
+        published_recomputed: of the average, the mean of the printed cells.
+        delta: value minus published.
+    """
+
+    task: str
+    metric: str
+    value: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int | None = None
+    seed_sd: float | None = None
+    published: float | None = None
+    published_recomputed: float | None = None
+    delta: float | None = None
 
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """A row of the table with what is known about it.
+    """A row of a table with everything that is known about it.
 
-    `results` holds one entry per seed, and none where the row was not run. The source's row is
-    labelled with the model's own name.
+    Attributes:
+        spec: the row of `paper.yaml`.
+        label: its name; that of the source's row is the model's own.
+        layers: decoder layers of its model.
+        tasks: the tasks of the table.
+        runs: one a seed; none where the row was not run.
+        results: those of the runs.
+        published: the paper's row.
     """
 
     spec: TableRow
     label: str
     layers: int
+    tasks: tuple[str, ...]
+    runs: tuple[PlannedRun, ...]
+    results: tuple[RunResult, ...]
     published: PublishedRow | None
-    results: list[RunResult]
 
-    def document_scores(self, tasks: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-        """By task, each document's score averaged over the seeds; [documents]."""
+    @cached_property
+    def answers(self) -> dict[str, NDArray[np.float64]]:
+        """By task, the score of each document averaged over the seeds; [documents]."""
         return {
             task: np.mean([result.correct[task] for result in self.results], axis=0)
-            for task in tasks
+            for task in (self.tasks if self.results else ())
         }
 
     @property
@@ -41,8 +85,66 @@ class ScoredRow:
 
     @property
     def loss(self) -> float | None:
-        """Their mean: its exp, the geometric mean perplexity, is not decided by one broken seed."""
+        """Their mean. Its exp is the geometric mean perplexity, which one bad seed can't decide."""
         return sum(self.losses) / len(self.losses) if self.losses else None
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """The scores by task, then the mean over tasks."""
+        chosen = {**{task: (task,) for task in self.tasks}, AVERAGE: self.tasks}
+        return {name: self._score(name, tasks) for name, tasks in chosen.items()}
+
+    @property
+    def heldout(self) -> list[Score]:
+        """Loss and perplexity on held-out text; none where the runs measured none."""
+        if self.loss is None:
+            return [] if self.results else [Score(HELDOUT, m) for m in ("loss", "perplexity")]
+        n, seed_sd = self.results[0].heldout_tokens, _rounded(seed_spread(self.losses))
+        exp = float(f"{perplexity_of(self.loss):.6g}")
+        loss = Score(HELDOUT, "loss", round(self.loss, 6), n=n, seed_sd=seed_sd)
+        return [loss, Score(HELDOUT, "perplexity", exp, n=n)]
+
+    @property
+    def columns(self) -> list[Score]:
+        """The scores of a table's columns: tasks, mean, and the held-out loss."""
+        loss = self.heldout[0] if self.heldout else Score(HELDOUT, "loss")
+        return [*self.scores.values(), loss]
+
+    def published_value(self, name: str) -> float | None:
+        """The printed score of a task, or the printed mean.
+
+        Where the table here has other tasks than the paper's, the mean is that over these tasks.
+        """
+        if self.published is None:
+            return None
+        if name != AVERAGE:
+            return self.published.scores.get(name)
+        return _rounded(self.published.average_over(self.tasks))
+
+    def _score(self, name: str, tasks: tuple[str, ...]) -> Score:
+        metric = "mean" if name == AVERAGE else TASKS[name].metric
+        published, recomputed = self.published_value(name), None
+        if self.published is not None and name == AVERAGE:
+            recomputed = _rounded(self.published.mean_over(tasks))
+        score = Score(name, metric, published=published, published_recomputed=recomputed)
+        if not self.results:
+            return score
+        answers = {task: self.answers[task] for task in tasks}
+        value = 100 * float(np.mean([values.mean() for values in answers.values()]))
+        interval = mean_interval(answers) if name == AVERAGE else accuracy_interval(answers[name])
+        by_seed = [
+            100 * float(np.mean([result.accuracy(task) for task in tasks]))
+            for result in self.results
+        ]
+        return replace(
+            score,
+            value=round(value, 4),
+            ci_low=round(100 * interval.low, 4),
+            ci_high=round(100 * interval.high, 4),
+            n=sum(values.size for values in answers.values()),
+            seed_sd=_rounded(seed_spread(by_seed)),
+            delta=None if published is None else round(value - published, 4),
+        )
 
 
 def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> list[ScoredRow]:
@@ -52,16 +154,25 @@ def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> 
         BadInput: the published table lacks a row that the registry names.
     """
     spec = project.table(table)
-    source_layers = project.source_shape().num_hidden_layers
     rows = []
     for row in spec.rows:
-        target = project.preset.targets[row.target] if row.target else None
-        layers = target.num_hidden_layers if target else None
+        shape = project.shape_of(row.target) if row.target else project.source_shape()
         published = None
         if spec.published and row.published_method and row.published_layers:
-            file = spec.published.removesuffix(".csv")
-            published = published_row(file, row.published_method, row.published_layers)
-        label = row.label if target else project.preset.source.label
-        found = [results[run] for run in row.runs]
-        rows.append(ScoredRow(row, label, layers or source_layers, published, found))
+            published = published_row(spec.published, row.published_method, row.published_layers)
+        rows.append(
+            ScoredRow(
+                spec=row,
+                label=row.label if row.target else project.preset.source.label,
+                layers=shape.num_hidden_layers,
+                tasks=tuple(spec.tasks),
+                runs=tuple(project.run(run) for run in row.runs),
+                results=tuple(results[run] for run in row.runs),
+                published=published,
+            )
+        )
     return rows
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

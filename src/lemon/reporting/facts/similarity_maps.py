@@ -2,19 +2,97 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
-from lemon.configuration.paper import COMPONENTS, FigurePanel, FigureSpec, SimilarityMap
+from lemon.configuration.paper import BLOCKS, COMPONENTS, FigurePanel, FigureSpec, SimilarityMap
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import checked_file
+from lemon.provenance import file_digest
+from lemon.reporting.facts.departures import figure_departures
+from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.layer_operators import leading_layers
+from lemon.reporting.facts.setup import setup_of
+from lemon.similarity.blocks import Blocks, blocks
 from lemon.similarity.profile import random_floor
 
 COLUMNS = ["panel", "label", "run", "component", "measure", "layer", "other", "similarity"]
+
+
+@dataclass(frozen=True)
+class MapPanel:
+    """One panel of a figure of similarity.
+
+    Attributes:
+        label: its title.
+        component: whose map it is.
+        floor: plain CKA of independent random matrices of these sizes; None where unknown.
+        kept: the source layer that leads each layer of a fused model; None for the source.
+    """
+
+    label: str
+    component: str
+    floor: float | None
+    kept: list[int] | None
+
+
+@dataclass(frozen=True)
+class SimilarityFacts(FigureFacts):
+    """A figure of layer similarity; `frame` has a line for each pair of layers and map."""
+
+    spec: FigureSpec
+    panels: list[MapPanel]
+
+    def map(self, panel: int, measure: str, component: str | None = None) -> np.ndarray:
+        """One map of a panel, [L, L]; that of its own component where none is named."""
+        own = self.panels[panel].component
+        return map_of(self.frame, panel, component or own, measure)
+
+    @cached_property
+    def partitions(self) -> list[Blocks]:
+        """The blocks of layers in each panel's debiased map; empty where no claim is about them."""
+        if BLOCKS not in self.spec.claims:
+            return []
+        return [blocks(self.map(number, "debiased")) for number in range(len(self.panels))]
+
+
+def similarity_facts(project: Project, figure: str, runs: Path) -> SimilarityFacts:
+    """Gather a figure of similarity.
+
+    Args:
+        project: the preset.
+        figure: its name in `paper.yaml`.
+        runs: the folder that holds one folder a run.
+
+    Raises:
+        BadInput: a map, or the operators of a fused model, is missing or damaged.
+    """
+    spec = project.entry(figure)
+    assert isinstance(spec, FigureSpec)
+    frame = similarity_lines(project, spec, runs)
+    panels = []
+    for panel in spec.panels:
+        run, floor = project.run(panel.run), None  # of activations the floor is not known
+        if spec.renderer == "weight_similarity":
+            floor = weights_floor(run.target_shape, panel.component)
+        label, kept = panel_label(project, panel), leading_layers(run, runs)
+        panels.append(MapPanel(label, panel.component, floor, kept))
+    return SimilarityFacts(
+        name=figure,
+        spec=spec,
+        setup=setup_of(project),
+        runs=[project.run(run) for run in spec.runs],
+        panels=panels,
+        frame=frame,
+        departures=figure_departures(project, spec),
+        inputs={map.path: file_digest(runs / map.path) for map in spec.maps},
+    )
 
 
 def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFrame:
@@ -61,7 +139,7 @@ def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataF
 
 def panel_label(project: Project, panel: FigurePanel) -> str:
     """The title of a panel: that of a model taken as it is is the model's own name."""
-    given = project.given_model(panel.run)
+    given = project.run(panel.run).given_model
     return panel.label if given is None else given.label
 
 

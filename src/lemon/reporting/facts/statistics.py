@@ -98,7 +98,7 @@ def sign_flip_test(first: Mapping[str, Scores], second: Mapping[str, Scores]) ->
     """The two-sided p-value of the difference of the means over tasks, by flipping signs.
 
     Under the null hypothesis the two models are exchangeable: on each document the sign of their
-    difference is a coin's. `FLIPS` times every sign is drawn anew, within its task, and the
+    difference is a coin's. `FLIPS` times every sign is drawn again, within its task, and the
     unweighted mean over tasks of the tasks' mean differences is formed; k times it lies at least
     as far from zero as the observed one. The p-value is (k + 1) / (FLIPS + 1), which is never
     zero and at most too large (Phipson and Smyth, 2010, Statistical Applications in Genetics and

@@ -6,76 +6,115 @@ figure draws from them alone, wherever it is opened.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from typing_extensions import TypedDict
 
+from lemon.configuration.paper import FigureSpec
 from lemon.errors import BadInput
 from lemon.files.json_file import checked, read_json
 from lemon.files.manifest import require_digest, require_sealed, sealed
 from lemon.files.storage import write_json, write_text
 from lemon.provenance import file_digest
+from lemon.reporting.claims.verdict import Finding, findings
+from lemon.reporting.facts.departures import Departure
+from lemon.reporting.facts.figure import FigureFacts
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One measured statement behind a figure.
+class Panel:
+    """One panel of a figure of similarity.
 
     Attributes:
-        claim: id of the claim of the paper; None where the statement is ours.
-        statement: the claim in words.
-        measured: what was measured, with its numbers.
-        verdict: `holds`, `does not hold` or `not resolved`; None where nothing is claimed.
+        label: its title.
+        component: whose map it is.
+        floor: plain CKA of independent random matrices of these sizes; None where unknown.
+        blocks: first and last layer of each block to outline.
     """
 
-    claim: str | None
-    statement: str
-    measured: str
-    verdict: str | None
-
-    def in_words(self) -> str:
-        """The claim, its verdict and what was measured, as Markdown."""
-        named = ", ".join(filter(None, (self.claim, self.statement)))
-        return f"{named}: " + (f"**{self.verdict}**; " if self.verdict else "") + self.measured
+    label: str
+    component: str
+    floor: float | None
+    blocks: list[tuple[int, int]]
 
 
-class FigureFacts(TypedDict):
-    """What `facts.json` holds: the attributes of `FigureNumbers` but for the numbers."""
+@dataclass(frozen=True)
+class FigureWords:
+    """What `facts.json` holds: all that picture and manifest need beside the numbers.
+
+    Attributes:
+        title, caption: above and below the picture.
+        renderer: which picture it is, as in `paper.yaml`.
+        settings, inputs: as in the manifest.
+        findings: what the numbers say of the paper's claims.
+        departures: settings that are not the paper's.
+        panels: of a figure of similarity.
+        bound: a level to draw across the neighbour curve, where the paper names one.
+        radius_names: for `r_a` and `r_i`, by our radius, the paper's where that is another.
+    """
 
     title: str
     caption: str
-    findings: list[Finding]
-    departures: list[dict[str, Any]]
+    renderer: str
+    settings: dict[str, Any]
     inputs: dict[str, str]
+    findings: list[Finding] = field(default_factory=list)
+    departures: list[Departure] = field(default_factory=list)
+    panels: list[Panel] = field(default_factory=list)
+    bound: float | None = None
+    radius_names: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def as_markdown(self) -> str:
+        """Title, what the numbers say of each claim, and the caption."""
+        found = "\n".join(f"- {finding.in_words()}" for finding in self.findings)
+        return "\n\n".join(filter(None, (f"**{self.title}**", found, self.caption)))
 
 
 @dataclass(frozen=True)
 class FigureNumbers:
-    """Everything that a picture is drawn from.
-
-    Attributes:
-        frame: the numbers, tidy.
-        title: above the picture.
-        caption: below it.
-        findings: what the numbers say of the paper's claims.
-        departures: settings that are not the paper's, as in the manifest.
-        inputs: digest by name of what the numbers were computed from.
-    """
+    """Everything that a picture is drawn from: tidy numbers, and words."""
 
     frame: pd.DataFrame
-    title: str
-    caption: str
-    findings: list[Finding] = field(default_factory=list)
-    departures: list[dict[str, Any]] = field(default_factory=list)
-    inputs: dict[str, str] = field(default_factory=dict)
+    words: FigureWords
 
-    def in_words(self) -> str:
-        """Title, what the numbers say of each claim, and the caption, as Markdown."""
-        found = "\n".join(f"- {finding.in_words()}" for finding in self.findings)
-        return "\n\n".join(filter(None, (f"**{self.title}**", found, self.caption)))
+
+def figure_numbers(
+    facts: FigureFacts,
+    caption: list[str],
+    measures: dict[str, Callable[[Any], tuple[str, str]]] | None = None,
+    **picture: Any,
+) -> FigureNumbers:
+    """The numbers and words of a gathered figure.
+
+    Args:
+        facts: what was gathered.
+        caption: its sentences, without notes.
+        measures: by claim, the function that measures it.
+        picture: what else its picture is drawn from; attributes of `FigureWords`.
+    """
+    spec = facts.spec
+    claims = spec.claims if isinstance(spec, FigureSpec) else ()
+    words = FigureWords(
+        title=spec.title,
+        caption=" ".join(caption),
+        renderer=spec.renderer,
+        settings=facts.setup.in_manifest(figure=facts.name),
+        inputs=facts.inputs,
+        findings=findings(facts, claims, measures or {}),
+        departures=facts.departures,
+        **picture,
+    )
+    return FigureNumbers(facts.frame, words)
+
+
+def departures_in_words(departures: list[Departure]) -> str:
+    """The departures as the last sentence of a caption."""
+    if not departures:
+        return "No departure from the paper."
+    return f"Departures: {'; '.join(departure.in_words() for departure in departures)}."
 
 
 def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:
@@ -84,27 +123,27 @@ def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:
     Raises:
         BadInput, WorkFailed: a file can't be written.
     """
-    facts = {name: value for name, value in asdict(numbers).items() if name != "frame"}
     path = out / f"{figure}.csv"
     write_text(path, numbers.frame.to_csv(index=False))
-    write_json(out / f"{figure}.facts.json", sealed({**facts, "numbers_sha256": file_digest(path)}))
+    facts = {**asdict(numbers.words), "numbers_sha256": file_digest(path)}
+    write_json(out / f"{figure}.facts.json", sealed(facts))
 
 
 def read_numbers(folder: Path, figure: str) -> FigureNumbers:
     """Read what `write_numbers` wrote.
 
     Raises:
-        BadInput: a file is missing or damaged.
+        BadInput: a file is missing or damaged, or of an earlier version.
     """
-    numbers, words = folder / f"{figure}.csv", folder / f"{figure}.facts.json"
-    mend = f"run `lemon figure --figure {figure} --numbers`, or `make {figure}`"
-    facts = read_json(words, dict[str, Any], mend)
-    require_sealed(facts, words, mend, since="numbers_sha256" in facts)
+    path, said = folder / f"{figure}.csv", folder / f"{figure}.facts.json"
+    fix = f"run `lemon figure --figure {figure} --numbers`, or `make {figure}`"
+    facts = read_json(said, dict[str, Any], fix)
+    require_sealed(facts, said, fix, since="numbers_sha256" in facts)
     facts.pop("digest", None)
     if (digest := facts.pop("numbers_sha256", None)) is not None:
-        require_digest(numbers, str(digest), str(words))
+        require_digest(path, str(digest), str(said))
+    words = checked(facts, FigureWords, str(said), fix)
     try:
-        frame = pd.read_csv(numbers)
+        return FigureNumbers(pd.read_csv(path), words)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{numbers}: can't be read ({error}); {mend}") from None
-    return FigureNumbers(frame=frame, **checked(facts, FigureFacts, str(words), mend))
+        raise BadInput(f"{path}: can't be read ({error}); {fix}") from None

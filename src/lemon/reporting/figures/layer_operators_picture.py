@@ -6,14 +6,23 @@ from math import ceil
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lemon.reporting.facts.layer_operators import gamma_of, start_layers
-from lemon.reporting.style import LINES, SIGNED, STYLE, TITLE_INCHES, Frame, framed, layer_ticks
-from lemon.reporting.tables.picture import INK, SOFT
+from lemon.reporting.figures.figure_numbers import FigureNumbers
+from lemon.reporting.style import (
+    INK,
+    LINES,
+    SIGNED,
+    SOFT,
+    STYLE,
+    TITLE_INCHES,
+    Frame,
+    framed,
+    layer_ticks,
+)
 from lemon.similarity.profile import offset_profile
 
 CELL = 0.088  # inches of one entry of gamma
@@ -23,14 +32,15 @@ CURVE_WIDTH, CURVE_HEIGHT, LEGEND = 3.3, 1.9, 2.2  # inches
 COLUMNS = 5  # maps side by side at most
 
 
-def draw_operators(frame: pd.DataFrame, title: str, caption: str) -> Figure:
-    """The figure of the tidy lines of `operator_lines`.
+def draw_operators(numbers: FigureNumbers) -> Figure:
+    """The heat maps of gamma and the profiles over the offset from the start layer.
 
     First gamma as learned, then gamma minus its start, each on one symmetric scale for all panels;
     a dash marks what is far below 0, since grey does not tell the two halves of the scale apart; at
     last, over the offset from the start layer, the mean change and the share of negative
     changes.
     """
+    frame = numbers.frame
     labels = list(frame.groupby("panel")["label"].first())
     gammas = [gamma_of(frame, panel) for panel in range(len(labels))]
     starts = [gamma_of(frame, panel, "start") for panel in range(len(labels))]
@@ -44,7 +54,8 @@ def draw_operators(frame: pd.DataFrame, title: str, caption: str) -> Figure:
     maps_width = columns * size[0] + (columns - 1) * GAP + BAR_ROOM
     width = LEFT + max(maps_width, 2 * CURVE_WIDTH + GAP + LEGEND) + RIGHT
     with matplotlib.rc_context(STYLE):
-        picture = framed(title, caption, width, 2 * block + HEADING + CURVE_HEIGHT + 0.4)
+        content = 2 * block + HEADING + CURVE_HEIGHT + 0.4
+        picture = framed(numbers.words.title, numbers.words.caption, width, content)
         norm = Normalize(-reach, reach)
         for number, (heading, matrices) in enumerate(
             (

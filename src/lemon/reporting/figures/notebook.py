@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lemon.configuration.load import load_project
-from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.reporting.figures.figure import PICTURES, draw_figure, save_picture, write_pictures
+from lemon.reporting.figures.drawing import PICTURES, draw_figure, save_picture, write_pictures
 from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers
 
 if TYPE_CHECKING:
@@ -42,14 +40,12 @@ class OpenFigure:
 
     Attributes:
         name: as in `paper.yaml`.
-        project: the preset.
         folder: where its numbers are.
         numbers: everything that the picture is drawn from.
         managed: whether the workflow runs this notebook.
     """
 
     name: str
-    project: Project
     folder: Path
     numbers: FigureNumbers
     managed: bool
@@ -62,20 +58,19 @@ class OpenFigure:
     def findings(self) -> pd.DataFrame:
         """What the numbers say of the paper's claims, a line each."""
         return pd.DataFrame(
-            [vars(finding) for finding in self.numbers.findings],
+            [vars(finding) for finding in self.numbers.words.findings],
             columns=["claim", "statement", "measured", "verdict"],
         ).set_index("claim")
 
     def draw(self) -> Picture:
         """The figure as its renderer draws it."""
-        return Picture(draw_figure(self.project, self.name, self.numbers))
+        return Picture(draw_figure(self.numbers))
 
     def write(self, picture: Picture) -> str:
         """Write the pictures and, last, the manifest; by hand nothing, and say so."""
         if not self.managed:
-            return f"not written: `make {self.name}` draws {self.folder / self.name}.png anew"
+            return f"not written: `make {self.name}` draws {self.folder / self.name}.png again"
         write_pictures(
-            self.project,
             self.name,
             self.numbers,
             picture.figure,
@@ -97,17 +92,14 @@ def open_figure(name: str, job: Any = None, *, preset: str | None = None) -> Ope
         BadInput: the notebook lies outside of the project, or the figure has no numbers.
     """
     if job is not None:
-        project = load_project(job.params["preset"])
         folder = Path(job.input["numbers"]).parent
-        return OpenFigure(name, project, folder, read_numbers(folder, name), managed=True)
+        return OpenFigure(name, folder, read_numbers(folder, name), managed=True)
     top = next(
         (folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "config").is_dir()),
         None,
     )
     if top is None:
         raise BadInput(f"{Path.cwd()}: not inside the project; open the notebook in its checkout")
-    project = load_project(
-        preset or os.environ.get("LEMON_PRESET", "laptop"), config_dir=top / "config"
-    )
-    folder = top / "results" / project.preset_name / "figures"
-    return OpenFigure(name, project, folder, read_numbers(folder, name), managed=False)
+    shown = Path(preset or os.environ.get("LEMON_PRESET", "laptop")).stem
+    folder = top / "results" / shown / "figures"
+    return OpenFigure(name, folder, read_numbers(folder, name), managed=False)

@@ -6,12 +6,10 @@ the mean similarity over distance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -19,9 +17,17 @@ from matplotlib.patches import Rectangle
 
 from lemon.configuration.paper import MEASURES
 from lemon.reporting.facts.similarity_maps import map_of
-from lemon.reporting.style import LINES, SIMILARITY, STYLE, TITLE_INCHES, Frame, framed, layer_ticks
-from lemon.reporting.tables.picture import SOFT
-from lemon.similarity.blocks import blocks
+from lemon.reporting.figures.figure_numbers import FigureNumbers, Panel
+from lemon.reporting.style import (
+    LINES,
+    SIMILARITY,
+    SOFT,
+    STYLE,
+    TITLE_INCHES,
+    Frame,
+    framed,
+    layer_ticks,
+)
 from lemon.similarity.profile import distance_profile, neighbour_curve
 
 MAP, CURVE, GAP, BETWEEN = 2.35, 2.5, 0.55, 0.6  # inches; GAP between columns, BETWEEN rows
@@ -33,59 +39,32 @@ RIGHT_NOTE: dict[str, Any] = {**LEFT_NOTE, "ha": "right"}
 SCALE = Normalize(0.0, 1.0)  # fixed, so that all maps of all figures compare
 
 
-@dataclass(frozen=True)
-class SimilarityPanel:
-    """One map to draw.
-
-    Attributes:
-        label: title of the panel.
-        component: whose map it is.
-        floor: plain CKA of independent random matrices of these sizes; None where unknown.
-    """
-
-    label: str
-    component: str
-    floor: float | None
-
-
-def draw_similarity(
-    frame: pd.DataFrame,
-    panels: list[SimilarityPanel],
-    title: str,
-    caption: str,
-    *,
-    threshold: float | None = None,
-    outline_blocks: bool = False,
-) -> Figure:
-    """The figure of the tidy lines of `similarity_lines`.
-
-    Args:
-        frame: the lines; `panel` indexes `panels`.
-        panels: what to draw.
-        title: above everything.
-        caption: below everything.
-        threshold: a level to draw across the plain neighbour curve, where the paper names one.
-        outline_blocks: mark the detected blocks of layers on the debiased maps.
-    """
+def draw_similarity(numbers: FigureNumbers) -> Figure:
+    """The heat maps and their curves; detected blocks are outlined on the debiased maps."""
+    panels = numbers.words.panels
     count = len(panels)
     maps_end = LEFT + count * MAP + (count - 1) * GAP
     curves_at = maps_end + BAR_ROOM + GAP
     width = curves_at + 2 * CURVE + GAP + RIGHT
     row_height = HEADING + MAP + BETWEEN
     with matplotlib.rc_context(STYLE):
-        picture = framed(title, caption, width, len(MEASURES) * row_height - BETWEEN + 0.35)
+        content = len(MEASURES) * row_height - BETWEEN + 0.35
+        picture = framed(numbers.words.title, numbers.words.caption, width, content)
         for row, measure in enumerate(MEASURES):
             top = TITLE_INCHES + row * row_height + HEADING
-            matrices = [map_of(frame, i, p.component, measure) for i, p in enumerate(panels)]
+            matrices = [
+                map_of(numbers.frame, i, p.component, measure) for i, p in enumerate(panels)
+            ]
             for column, (panel, matrix) in enumerate(zip(panels, matrices, strict=True)):
                 axes = picture.axes(LEFT + column * (MAP + GAP), top, MAP, MAP)
                 _draw_map(axes, matrix, f"{panel.label}, {panel.component}")
-                if outline_blocks and measure == "debiased":
-                    _outline(axes, blocks(matrix).blocks)
+                if measure == "debiased":
+                    _outline(axes, panel.blocks)
             bar = picture.axes(maps_end + 0.12, top, BAR, MAP)
             picture.bar(bar, SIMILARITY, SCALE, NAMES[measure])
             floors = [panel.floor if measure == "plain" else 0.0 for panel in panels]
-            _draw_curves(picture, (curves_at, top), panels, matrices, floors, measure, threshold)
+            bound = numbers.words.bound if measure == "plain" else None
+            _draw_curves(picture, (curves_at, top), panels, matrices, floors, NAMES[measure], bound)
     return picture.figure
 
 
@@ -100,7 +79,7 @@ def _draw_map(axes: Axes, matrix: np.ndarray, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=8.5)
 
 
-def _outline(axes: Axes, found: tuple[tuple[int, int], ...]) -> None:
+def _outline(axes: Axes, found: list[tuple[int, int]]) -> None:
     """The blocks from a first to a last layer, as squares on the diagonal."""
     for first, last in found:
         place = (first - 0.5, first - 0.5)
@@ -111,11 +90,11 @@ def _outline(axes: Axes, found: tuple[tuple[int, int], ...]) -> None:
 def _draw_curves(
     picture: Frame,
     corner: tuple[float, float],
-    panels: list[SimilarityPanel],
+    panels: list[Panel],
     matrices: list[np.ndarray],
     floors: list[float | None],
-    measure: str,
-    threshold: float | None,
+    estimator: str,
+    bound: float | None,
 ) -> None:
     """Neighbour curve and distance profile of every panel, side by side, on one vertical scale."""
     x, top = corner
@@ -139,10 +118,10 @@ def _draw_curves(
                 place = distances.get_yaxis_transform()
                 note: dict[str, Any] = {"color": line["color"], "transform": place, **RIGHT_NOTE}
                 distances.text(0.98, floor, "random floor", **note)
-    if threshold is not None and measure == "plain":
-        neighbours.axhline(threshold, color=SOFT, linewidth=0.9, linestyle="-.")
-        words, place = f"{threshold:.2f}, the paper's bound", neighbours.get_yaxis_transform()
-        neighbours.text(0.02, threshold, words, transform=place, **LEFT_NOTE)
+    if bound is not None:
+        neighbours.axhline(bound, color=SOFT, linewidth=0.9, linestyle="-.")
+        words, place = f"{bound:.2f}, the paper's bound", neighbours.get_yaxis_transform()
+        neighbours.text(0.02, bound, words, transform=place, **LEFT_NOTE)
     low = min(0.0, *(float(np.min(matrix)) for matrix in matrices))
     for axes in (neighbours, distances):
         axes.set_ylim(low - 0.02, 1.0)
@@ -155,6 +134,6 @@ def _draw_curves(
     )
     neighbours.set_title("Neighbours l and l + 1", loc="left", fontsize=8.5)
     distances.set_title("Mean over pairs at a distance", loc="left", fontsize=8.5)
-    neighbours.set_ylabel(NAMES[measure], labelpad=2)
+    neighbours.set_ylabel(estimator, labelpad=2)
     if len(panels) > 1:
         distances.legend(fontsize=7, frameon=False, loc="upper right")

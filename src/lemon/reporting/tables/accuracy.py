@@ -1,264 +1,134 @@
-"""What a reader sees of an accuracy table, as text: the tidy lines, formatted once."""
+"""An accuracy table in numbers and in words: Table 3 and its kin."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
-from lemon.configuration.project import Project
+from lemon.architecture import LlamaShape
+from lemon.configuration.planned_run import changes_widths
 from lemon.configuration.tasks import TASKS, mean_chance
-from lemon.published.tables import AVERAGE, published_rows
-from lemon.reporting.claims.orderings import OrderingTest
-from lemon.reporting.facts.costs import RowCost
-from lemon.reporting.facts.departures import Departure, departures
-from lemon.reporting.facts.protocol import Protocol, shots_in_words
-from lemon.reporting.facts.scores import (
-    HELDOUT,
-    LEARNING,
+from lemon.perplexity import perplexity_of
+from lemon.published.tables import AVERAGE
+from lemon.reporting.claims.orderings import ordering_tests, orders_as_in_paper
+from lemon.reporting.facts.accuracy import AccuracyFacts
+from lemon.reporting.facts.rows import HELDOUT, Score, ScoredRow
+from lemon.reporting.numbers import interval, rounded_perplexity, signed
+from lemon.reporting.tables.accuracy_notes import accuracy_notes
+from lemon.reporting.tables.document import (
     NOT_RUN,
-    OPPOSITE_ORDER,
-    SAME_ORDER,
-    TIED,
-    UNCLAIMED,
+    MethodRow,
+    RowBlock,
+    ScoreCell,
+    ScoreGrid,
+    TablePage,
+    WordedTable,
+    table_title,
 )
-from lemon.reporting.tables.cells import Cell, accuracy_cell, perplexity_cell
-from lemon.reporting.tables.headings import block_heading, changes_widths, table_targets
-from lemon.reporting.tables.learning_section import (
-    LEARNING_NOTE,
-    STAGES_NOTE,
-    CostGroup,
-    cost_groups,
-)
-from lemon.reporting.tables.orderings_section import Orderings, orderings
-from lemon.reporting.tables.radii_section import RadiiSection, radii_section
+from lemon.reporting.tables.orderings_section import ordering_sections
+from lemon.reporting.tables.sections import departures_section, learning_section, radii_section
 
 OURS = "ours, not in the paper"
 COLUMNS_A_PAGE = 9  # scores with their intervals, side by side
+COLUMNS = [
+    *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),
+    *("published", "delta", "verdict"),  # up to here: the public contract
+    *("seed_sd", "published_recomputed", "published_method", "published_layers"),
+    *("target", "in_paper"),
+]
+
+Orders = list[dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A method: its cells in the order of the columns.
-
-    `opens_ours` marks the first row of its block that the paper does not have, where a rule
-    belongs; none in a table that is all ours. `order` says whether its mean stands to that of the
-    reference as in the paper; empty where nothing is claimed. `published_name` is the paper's name
-    of the row, where it is another.
-    """
-
-    label: str
-    note: str
-    run: bool
-    published: bool
-    published_name: str
-    opens_ours: bool
-    order: str
-    cells: list[Cell]
-
-
-@dataclass(frozen=True)
-class Block:
-    """The rows of one target: models of the same sizes."""
-
-    heading: str
-    rows: list[Row]
-
-
-@dataclass(frozen=True)
-class TableDocument:
-    """A table ready to be laid out.
-
-    Attributes:
-        in_paper: whether anything of it was published.
-        columns: headings of the scores.
-        parts: the columns by number, as they fit on a page side by side.
-        reference: the row that the others of the same sizes are ordered against.
-    """
-
-    title: str
-    subtitle: str
-    in_paper: bool
-    columns: list[str]
-    parts: list[list[int]]
-    reference: str
-    task_names: list[str]
-    chance: list[str]
-    blocks: list[Block]
-    ours: str
-    orderings: Orderings
-    learning: list[CostGroup]
-    learning_note: str
-    departures: list[Departure]
-    radii: RadiiSection | None
-    notes: list[str]
-
-
-def table_document(
-    project: Project,
-    table: str,
-    frame: pd.DataFrame,
-    tests: list[OrderingTest],
-    costs: list[RowCost],
-    shown: Mapping[str, Protocol],
-) -> TableDocument:
-    """Format a table.
-
-    Args:
-        project: the preset.
-        table: its name in paper.yaml.
-        frame: its tidy form.
-        tests: its comparisons.
-        costs: what learning took.
-        shown: how each task was put to the models.
-    """
-    spec, preset = project.table(table), project.preset
-    tasks = tuple(spec.tasks)
-    counts = frame[frame["task"].isin(tasks)].groupby("task", sort=False)["n"].max()
-    rows = sorted({int(count) for count in counts.dropna()})
-    per_task = " to ".join(dict.fromkeys([str(rows[0]), str(rows[-1])])) if rows else "no"
-    return TableDocument(
-        title=table_title(table, spec.title),
-        subtitle=f"{preset.source.label}, preset {project.preset_name}, {per_task} rows a task",
-        in_paper=spec.published is not None,
-        columns=column_names(tasks),
-        parts=column_parts(len(column_names(tasks))),
-        reference=spec.reference[0],
-        task_names=[TASKS[task].label for task in tasks],
-        chance=chance_cells(tasks),
-        blocks=blocks(project, table, frame),
-        ours=OURS,
-        orderings=orderings(tests),
-        learning=cost_groups(costs),
-        learning_note=_learning_note(project, costs),
-        departures=departures(project, table, shown),
-        radii=radii_section(project, table),
-        notes=[*_notes(project, table, frame, shots_in_words(shown)), *spec.notes],
-    )
-
-
-def table_title(table: str, caption: str) -> str:
-    """`Table 4. ...` for a table that the paper numbers, the caption alone for ours."""
-    number = table.removeprefix("table")
-    return f"Table {number}. {caption}" if number.isdigit() else caption
-
-
-def _learning_note(project: Project, costs: list[RowCost]) -> str:
-    staged = any(project.first_stage(run) for cost in costs for run in cost.runs)
-    return f"{LEARNING_NOTE} {STAGES_NOTE}" if staged else LEARNING_NOTE
-
-
-def _notes(project: Project, table: str, frame: pd.DataFrame, shots: str) -> list[str]:
-    """What a reader must know to read the numbers, one sentence group a note."""
-    spec = project.table(table)
-    seeds, published = int(frame["seeds"].max()), spec.published
-    source = project.source_shape()
-    wide = any(changes_widths(source, shape) for shape in table_targets(project, table).values())
-    size = "size" if wide else "depth"
-    label = project.preset.source.label
-    notes = [
-        f"Absolute values of {label} are not those of the paper's LLaMA2-7B and are not meant to "
-        "be; what can be compared is the order of the methods."
-        if published
-        else "The paper prints no such table.",
-        "Accuracies are percent, with 95 % intervals over the documents: Wilson's for one run, the "
-        "bootstrap within each task for means over tasks or seeds. Tasks are held fixed.",
-        "Perplexity is on held-out text of the training domains"
-        + ("; the paper prints none." if published else "."),
-        f"Bold: best of its {size} among the rows run here, where they differ, whether or not the "
-        "lead is resolved.",
+def accuracy_table(facts: AccuracyFacts) -> WordedTable:
+    """Judge the table, and word it: tidy lines, page, and entries of the manifest."""
+    tests, orders = ordering_tests(facts), orders_as_in_paper(facts)
+    staged = any(run.first_stage for row in facts.rows for run in row.runs)
+    sections = [
+        *ordering_sections(tests, [TASKS[task].label for task in facts.tasks]),
+        *([learning_section(facts.costs, staged=staged)] if facts.costs else []),
+        *([departures_section(facts.departures)] if facts.departures else []),
+        *([radii_section(facts.radii)] if facts.radii else []),
     ]
-    if (frame["verdict"].isin([SAME_ORDER, OPPOSITE_ORDER, TIED])).any():
-        notes.append(
-            f"Against {spec.reference[0]}: whether the mean stands to that of "
-            f"{_reference_in_words(frame, spec.reference)}, at the "
-            f"same {size}, as in the paper; tied where the 95 % paired interval of the difference "
-            "holds zero. The CSV says so for every task. These are not adjusted for their number; "
-            "the tests in pairs are."
-        )
-    if seeds > 1:
-        notes.insert(
-            2,
-            f"Rows of several seeds (up to {seeds}) show the mean; ± is the standard deviation "
-            "over seeds, for perplexity ×÷ its factor around the geometric mean.",
-        )
-    if (frame["seeds"] == 0).any():
-        notes.append("Rows in italics were not yet run here: no number is given for them.")
-    if shots:
-        notes.insert(2, f"Examples before each question (shots): {shots}; none on the other tasks.")
-    misprints = _misprinted_averages(frame)
-    if misprints:
-        notes.append(
-            "Printed averages of the paper that are not the mean of their cells: "
-            + "; ".join(misprints)
-            + ". Differences here are from the printed value."
-        )
-    if published and set(spec.tasks) != _tasks_in_paper(published):
-        notes.append("The preset has other tasks than the paper, whose mean is taken over these.")
-    return notes
+    counts = [
+        score.n
+        for row in facts.rows
+        for score in row.scores.values()
+        if score.n and score.task != AVERAGE
+    ]
+    per_task = " to ".join(dict.fromkeys([str(min(counts)), str(max(counts))])) if counts else "no"
+    setup = facts.setup
+    page = TablePage(
+        title=table_title(facts.name, facts.spec.title),
+        subtitle=f"{setup.label}, preset {setup.name}, {per_task} rows a task",
+        scores=score_grid(facts, orders),
+        sections=sections,
+        notes=[*accuracy_notes(facts, ordered=any(orders)), *facts.spec.notes],
+    )
+    manifest = {
+        "settings": setup.in_manifest(table=facts.name),
+        "inputs": facts.inputs,
+        "comparisons": [asdict(test) for test in tests],
+        "learning": [asdict(cost) for cost in facts.costs],
+        "departures": [asdict(departure) for departure in facts.departures],
+    }
+    return WordedTable(tidy_lines(facts, orders), page, manifest)
 
 
-def blocks(project: Project, table: str, frame: pd.DataFrame) -> list[Block]:
-    """The table's rows by target, in the order of the tidy lines."""
-    spec = project.table(table)
-    found = []
-    for target, lines in frame.groupby(frame["target"].fillna(""), sort=False):
-        rows = _rows(
-            lines, tuple(spec.tasks), mark_best=bool(target), part_ours=spec.published is not None
-        )
-        heading = block_heading(project, str(target) or None, lines)
-        found.append(Block(heading, list(rows)))
-    return found
+def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
+    """The tidy form, columns `COLUMNS`: one line per row of the table and score.
+
+    Accuracies are percent. Lines of a row: its tasks in the table's order, `average` (their
+    unweighted mean), `heldout` (`loss` in nats per token, and `perplexity`), and, where something
+    learned, `learning` (`steps` and training `tokens`, those of its start included).
+    """
+    cost_of = {cost.runs: cost.total for cost in facts.costs}
+    lines: list[dict[str, Any]] = []
+    for row, order in zip(facts.rows, orders, strict=True):
+        shared = {
+            "run": " ".join(row.spec.runs),
+            "method": row.label,
+            "layers": row.layers,
+            "seeds": len(row.results),
+            "published_method": row.spec.published_method,
+            "published_layers": row.spec.published_layers,
+            "target": row.spec.target,
+            "in_paper": "false" if row.spec.ours else "true",
+        }
+        for score in [*row.scores.values(), *row.heldout]:
+            verdict = order.get(score.task, "") if row.results else NOT_RUN
+            lines.append({**shared, **vars(score), "verdict": verdict})
+        cost = cost_of.get(tuple(row.spec.runs))
+        for metric in ("steps", "tokens") if cost else ():
+            value = getattr(cost, metric)
+            lines.append({**shared, "task": "learning", "metric": metric, "value": value})
+    frame = pd.DataFrame(lines, columns=COLUMNS)
+    return frame.astype({name: "Int64" for name in ("layers", "n", "seeds", "published_layers")})
 
 
-def _leading(lines: pd.DataFrame, best: Callable[[pd.Series], float]) -> dict[str, float]:
-    """The best value of each task in which the rows of a size differ."""
-    values = {str(task): own.dropna() for task, own in lines.groupby("task")["value"]}
-    return {task: best(own) for task, own in values.items() if own.nunique() > 1}
-
-
-def _rows(
-    lines: pd.DataFrame, tasks: tuple[str, ...], *, mark_best: bool, part_ours: bool
-) -> Iterator[Row]:
-    names = [*tasks, AVERAGE]
-    accuracy = lines[~lines["task"].isin([HELDOUT, LEARNING])]
-    loss = lines[(lines["task"] == HELDOUT) & (lines["metric"] == "loss")]
-    highest = _leading(accuracy, max) if mark_best else {}
-    lowest = _leading(loss, min).get(HELDOUT) if mark_best else None
-    previous_in_paper = True
-    for method, own in lines.groupby("method", sort=False):
-        scores = own[own["task"].isin(names)].set_index("task").loc[names]
-        heldout = own[own["task"] == HELDOUT].set_index("metric")
-        run = scores["verdict"].iloc[0] != NOT_RUN
-        published = bool(scores["published"].notna().any())
-        in_paper = scores["in_paper"].iloc[0] == "true"
-        seeds = int(scores["seeds"].iloc[0])
-        notes = [NOT_RUN if not run else "", f"{seeds} seeds" if seeds > 1 else ""]
-        cells = [
-            accuracy_cell(scores.loc[name], best=highest.get(name) == score)
-            for name, score in scores["value"].items()
-        ]
-        cells.append(perplexity_cell(heldout, lowest))
-        verdict = str(scores.loc[AVERAGE, "verdict"])
-        order = "" if verdict in (NOT_RUN, UNCLAIMED) else verdict
-        yield Row(
-            label=str(method),
-            note=", ".join(filter(None, notes)),
-            run=run,
-            published=published,
-            published_name=_published_name(scores, str(method)),
-            opens_ours=part_ours and previous_in_paper and not in_paper,
-            order=order,
-            cells=cells,
-        )
-        previous_in_paper = in_paper
-
-
-def chance_cells(tasks: tuple[str, ...]) -> list[str]:
-    """What guessing scores, one text a column; empty under perplexity."""
-    chances = [*(TASKS[task].chance for task in tasks), mean_chance(tasks)]
-    return [*("" if chance is None else f"{chance:.1f}" for chance in chances), ""]
+def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
+    """The methods by scores, each score with its interval and the paper's."""
+    chances = [*(TASKS[task].chance for task in facts.tasks), mean_chance(facts.tasks), None]
+    columns = [*(TASKS[task].label for task in facts.tasks), "Mean", "Perplexity"]
+    pairs = list(zip(facts.rows, orders, strict=True))
+    blocks = []
+    for target, found in groupby(pairs, key=lambda pair: pair[0].spec.target):
+        block = list(found)
+        heading = _block_heading(facts, target, [row for row, _ in block])
+        blocks.append(RowBlock(heading, list(_method_rows(facts, block, best=bool(target)))))
+    return ScoreGrid(
+        in_paper=facts.spec.published is not None,
+        columns=columns,
+        parts=column_parts(len(columns)),
+        reference=facts.spec.reference[0],
+        chance=chances,
+        blocks=blocks,
+        ours=OURS,
+    )
 
 
 def column_parts(count: int) -> list[list[int]]:
@@ -270,34 +140,82 @@ def column_parts(count: int) -> list[list[int]]:
     return [numbers[:half], numbers[half:]]
 
 
-def column_names(tasks: tuple[str, ...]) -> list[str]:
-    """The headings of the score columns."""
-    return [*(TASKS[task].label for task in tasks), "Mean", "Perplexity"]
-
-
-def _misprinted_averages(frame: pd.DataFrame) -> list[str]:
-    """The published averages that are not the mean of their own cells, in words."""
-    lines = frame[(frame["task"] == AVERAGE) & frame["published_recomputed"].notna()]
-    off = lines[(lines["published"] - lines["published_recomputed"]).abs() > 0.05]
-    return [
-        f"{line['published_method']} ({line['published_layers']} layers): printed "
-        f"{line['published']:.1f}, its cells give {line['published_recomputed']:.2f}"
-        for _, line in off.iterrows()
+def _method_rows(
+    facts: AccuracyFacts, block: list[tuple[ScoredRow, dict[str, str]]], *, best: bool
+) -> Iterator[MethodRow]:
+    columns = zip(*(row.columns for row, _ in block), strict=True)
+    *highest, lowest = [
+        _leading(column, min if column[0].task == HELDOUT else max) if best else None
+        for column in columns
     ]
+    previous_in_paper = True
+    for row, order in block:
+        *scores, loss = row.columns
+        in_paper = not row.spec.ours
+        yield MethodRow(
+            row=row,
+            opens_ours=bool(facts.spec.published) and previous_in_paper and not in_paper,
+            order=order.get(AVERAGE, ""),
+            cells=[*map(_accuracy_cell, scores, highest), _perplexity_cell(loss, lowest)],
+        )
+        previous_in_paper = in_paper
 
 
-def _published_name(scores: pd.DataFrame, label: str) -> str:
-    name = scores["published_method"].iloc[0]
-    return "" if pd.isna(name) or name == label else str(name)
+def _leading(scores: Iterable[Score], best: Callable[[list[float]], float]) -> float | None:
+    """The best value, where the rows differ."""
+    values = [score.value for score in scores if score.value is not None]
+    return best(values) if len(set(values)) > 1 else None
 
 
-def _reference_in_words(frame: pd.DataFrame, labels: tuple[str, ...]) -> str:
-    """The first of the labels, or what the table calls it."""
-    found = frame.loc[frame["method"].isin(labels), "method"].unique()
-    names = [name if name == labels[0] else f"{labels[0]} (the row {name})" for name in found]
-    return " or ".join(names)
+def _accuracy_cell(score: Score, highest: float | None) -> ScoreCell:
+    published = "" if score.published is None else f"{score.published:.1f}"
+    if score.value is None or score.ci_low is None or score.ci_high is None:
+        return ScoreCell(published=published)
+    return ScoreCell(
+        value=f"{score.value:.1f}",
+        interval=interval(score.ci_low, score.ci_high),
+        spread="" if score.seed_sd is None else f"±{score.seed_sd:.1f}",
+        published=published,
+        delta="" if score.delta is None else signed(score.delta),
+        best=score.value == highest,
+    )
 
 
-def _tasks_in_paper(published: str) -> set[str]:
-    rows = published_rows(published.removesuffix(".csv"))
-    return {task for row in rows for task in row.scores}
+def _perplexity_cell(loss: Score, lowest: float | None) -> ScoreCell:
+    """The held-out perplexity; its spread over seeds is a factor, exp of that of the loss."""
+    if loss.value is None:
+        return ScoreCell()
+    return ScoreCell(
+        value=rounded_perplexity(perplexity_of(loss.value)),
+        spread="" if loss.seed_sd is None else f"×÷{perplexity_of(loss.seed_sd):.2g}",
+        best=loss.value == lowest,
+    )
+
+
+def _block_heading(facts: AccuracyFacts, target: str | None, rows: list[ScoredRow]) -> str:
+    """The sizes of the models of one target, here and in the paper."""
+    layers = rows[0].layers
+    published = [row.spec.published_layers for row in rows if row.spec.published_layers]
+    printed, source = max(published, default=0), facts.source
+    if target is None:
+        heading, in_paper = f"Source model, {layers} layers", f"{printed}"
+    else:
+        sizes = facts.targets[target]
+        if changes_widths(source.here, sizes.here):
+            heading = f"Hidden{_widths(sizes.here, source.here)}"
+            both = sizes.paper and source.paper
+            in_paper = f"hidden{_widths(sizes.paper, source.paper)}" if both else ""
+        else:
+            heading = f"{layers} of {source.here.num_hidden_layers} layers"
+            of = f" of {source.paper.num_hidden_layers}" if source.paper else ""
+            in_paper = f"{printed}{of}"
+    return f"{heading} (paper: {in_paper})" if published and in_paper else heading
+
+
+def _widths(shape: LlamaShape, source: LlamaShape) -> str:
+    return (
+        f" size {shape.hidden_size} of {source.hidden_size}, "
+        f"FFN {shape.intermediate_size} of {source.intermediate_size}, "
+        f"{shape.num_attention_heads} of {source.num_attention_heads} heads, "
+        f"{shape.num_hidden_layers} of {source.num_hidden_layers} layers"
+    )

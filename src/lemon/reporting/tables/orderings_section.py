@@ -3,131 +3,117 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
-from lemon.reporting.claims.orderings import FAILS, HOLDS, UNRESOLVED, OrderingTest, PerplexityOrder
-from lemon.reporting.facts.outcomes import perplexity
+from lemon.perplexity import perplexity_of
+from lemon.reporting.claims.orderings import OrderingTest, PerplexityOrder
+from lemon.reporting.claims.verdict import FAILS, HOLDS, UNRESOLVED
 from lemon.reporting.facts.statistics import FLIPS, LEVEL
-from lemon.reporting.tables.cells import DASH, p_value, rounded_perplexity, signed
+from lemon.reporting.numbers import DASH, p_value, rounded_perplexity, signed
+from lemon.reporting.tables.document import Cell, Column, Group, Section, numbers, words
+
+TASK_NOTE = (
+    "First minus second in points, and in brackets p after Holm over the tasks of the line: "
+    "McNemar's exact test between single runs, flipped signs where a row has several seeds. Bold: "
+    f"below {LEVEL}."
+)
 
 
-@dataclass(frozen=True)
-class TaskCell:
-    """A difference on one task in points, its adjusted p-value, and whether that resolves it."""
+def ordering_sections(tests: list[OrderingTest], task_names: list[str]) -> list[Section]:
+    """The tests of a table on the mean, then task by task; the paper's orderings come first.
 
-    difference: str
-    p_adjusted: str
-    resolved: bool
-
-
-@dataclass(frozen=True)
-class OrderingLine:
-    """An ordering and its test in words; an empty string where there is nothing to say.
-
-    `resolved` says whether the mean decides it, either way.
+    Args:
+        tests: of the table; none gives no section.
+        task_names: the tasks as printed, in the order of the columns.
     """
-
-    claim: str
-    statement: str
-    layers: str
-    first: str
-    second: str
-    published: str
-    difference: str
-    interval: str
-    p_value: str
-    p_adjusted: str
-    verdict: str
-    resolved: bool
-    perplexities: str
-    seeds: str
-    perplexity_verdict: str
-    tasks: list[TaskCell]
-
-
-@dataclass(frozen=True)
-class OrderingGroup:
-    """The orderings of the paper, or ours."""
-
-    heading: str
-    lines: list[OrderingLine]
-
-
-@dataclass(frozen=True)
-class Orderings:
-    """Every ordering that was tested, what came out in all, and how to read it."""
-
-    groups: list[OrderingGroup]
-    counts: list[str]
-    notes: list[str]
-    task_note: str
-
-
-def orderings(tests: list[OrderingTest]) -> Orderings:
-    """Format the tests of a table: those that the paper has first."""
-    published = [test for test in tests if test.is_of_paper]
-    ours = [test for test in tests if not test.is_of_paper]
-    groups = [("Orderings of the paper", published), ("Ours, not in the paper", ours)]
-    return Orderings(
-        groups=[OrderingGroup(name, [*map(_line, found)]) for name, found in groups if found],
-        counts=_counts(published, ours),
-        notes=_notes(tests),
-        task_note=(
-            "First minus second in points, and in brackets p after Holm over the tasks of the "
-            "line: McNemar's exact test between single runs, flipped signs where a row has several "
-            f"seeds. Bold: below {LEVEL}."
+    if not tests:
+        return []
+    return [
+        Section(
+            "Orderings, tested in pairs",
+            [
+                *words("Claim"),
+                Column("Layers"),
+                *words("First > second", wrap=True),
+                *numbers("Paper", "Here, 95 % interval", "p", "After Holm"),
+                *words("On the mean", "Perplexity", "In perplexity"),
+            ],
+            _grouped(tests, _line),
+            note=" ".join(counts(tests)),
+            points=_notes(tests),
         ),
-    )
+        Section(
+            "Task by task",
+            [Column("Layers"), *words("First > second", wrap=True), *numbers(*task_names)],
+            _grouped(tests, _task_line),
+            note=TASK_NOTE,
+            folded=True,
+        ),
+    ]
 
 
-def _line(test: OrderingTest) -> OrderingLine:
+def _grouped(
+    tests: list[OrderingTest], line: Callable[[OrderingTest], list[str | Cell]]
+) -> list[Group]:
+    groups = {
+        "Orderings of the paper": [test for test in tests if test.is_of_paper],
+        "Ours, not in the paper": [test for test in tests if not test.is_of_paper],
+    }
+    return [Group(heading, [*map(line, found)]) for heading, found in groups.items() if found]
+
+
+def _line(test: OrderingTest) -> list[str | Cell]:
     published = "no number" if test.claim else ""
     if test.published_difference is not None:
         published = signed(test.published_difference)
         published += "" if test.is_published else " (not this way)"
     order = test.perplexity
-    return OrderingLine(
-        claim=test.claim or ("ours" if test.published_difference is None else DASH),
-        statement=test.statement or "",
-        layers=str(test.layers),
-        first=test.first,
-        second=test.second,
-        published=published,
-        difference=signed(test.difference),
-        interval=f"[{signed(test.low)}, {signed(test.high)}]",
-        p_value=p_value(test.p_value),
-        p_adjusted=p_value(test.p_adjusted),
-        verdict=test.verdict,
-        resolved=test.verdict != UNRESOLVED,
-        perplexities=_perplexities(order) if order else "",
-        seeds=_seeds(test, order) if order else "",
-        perplexity_verdict=order.verdict if order else "",
-        tasks=[
-            TaskCell(signed(task.difference), p_value(task.p_adjusted), task.p_adjusted < LEVEL)
-            for task in test.tasks
-        ],
-    )
+    claim = test.claim or ("ours" if test.published_difference is None else DASH)
+    return [
+        Cell(claim, hint=test.statement or ""),
+        str(test.layers),
+        f"{test.first} > {test.second}",
+        published,
+        Cell(signed(test.difference), f"[{signed(test.low)}, {signed(test.high)}]"),
+        p_value(test.p_value),
+        p_value(test.p_adjusted),
+        _verdict(test.verdict),
+        _perplexities(test, order) if order else "",
+        _verdict(order.verdict, strong=False) if order else "",
+    ]
 
 
-def _perplexities(order: PerplexityOrder) -> str:
+def _verdict(verdict: str, *, strong: bool = True) -> Cell:
+    """A verdict; one that resolves the ordering is strong."""
+    return Cell(verdict, strong=strong and verdict != UNRESOLVED, tone=verdict.replace(" ", "-"))
+
+
+def _task_line(test: OrderingTest) -> list[str | Cell]:
+    tasks = [
+        Cell(signed(task.difference), f"({p_value(task.p_adjusted)})", task.p_adjusted < LEVEL)
+        for task in test.tasks
+    ]
+    return [str(test.layers), f"{test.first} > {test.second}", *tasks]
+
+
+def _perplexities(test: OrderingTest, order: PerplexityOrder) -> Cell:
+    """Both perplexities, and of several seeds in how many the first is lower."""
     first, second = (
-        rounded_perplexity(perplexity(loss)) for loss in (order.loss_first, order.loss_second)
+        rounded_perplexity(perplexity_of(loss)) for loss in (order.loss_first, order.loss_second)
     )
-    return f"{first} against {second}"
+    seeds = ""
+    if order.pairs > 1:
+        most = max(len(test.first_runs), len(test.second_runs))
+        seeds = "seeds" if order.pairs == most else "pairs of seeds"
+        seeds = f"({order.right} of {order.pairs} {seeds})"
+    return Cell(f"{first} against {second}", seeds)
 
 
-def _seeds(test: OrderingTest, order: PerplexityOrder) -> str:
-    """In how many seeds the first is lower; empty between single runs."""
-    if order.pairs == 1:
-        return ""
-    most = max(len(test.first_runs), len(test.second_runs))
-    return f"{order.right} of {order.pairs} {'seeds' if order.pairs == most else 'pairs of seeds'}"
-
-
-def _counts(published: list[OrderingTest], ours: list[OrderingTest]) -> list[str]:
+def counts(tests: list[OrderingTest]) -> list[str]:
     """How many orderings came out how, a sentence for the paper's and one for ours."""
+    published = [test for test in tests if test.is_of_paper]
     tested = [test for test in published if test.is_published]
+    ours = [test for test in tests if not test.is_of_paper]
     sentences = []
     for found, kind in ((tested, "published ordering"), (ours, "ordering of ours")):
         if found:
@@ -159,18 +145,15 @@ def _tally(verdicts: Iterable[str], known: tuple[str, ...]) -> str:
 
 
 def _notes(tests: list[OrderingTest]) -> list[str]:
-    if not tests:
-        return []
-    count = len(tests)
     notes = [
         "Each line tests whether the first row beats the second on the same documents. Here: the "
         "difference of the means over tasks in points, with the 95 % interval of the paired "
         "bootstrap. p is that of the two-sided sign-flip test of this difference "
-        f"({FLIPS:,} drawings, signs flipped within each task). Claims are numbered as in the "
+        f"({FLIPS:,} random draws, signs flipped within each task). Claims are numbered as in the "
         "published claims.csv.",
-        f"After Holm: p adjusted for all {count} orderings of this table, taken as one family. "
-        f"Below {LEVEL} an ordering holds, or does not, by the sign of the difference; otherwise "
-        "it is not resolved.",
+        f"After Holm: p adjusted for all {len(tests)} orderings of this table, taken as one "
+        f"family. Below {LEVEL} an ordering holds, or does not, by the sign of the difference; "
+        "otherwise it is not resolved.",
         'An interval can exclude zero where the verdict is "not resolved": it stands for its line '
         "alone, and among many lines some exclude zero by chance. The adjusted p allows for their "
         "number.",

@@ -1,17 +1,14 @@
-"""A table as a picture: every row a method, every panel a column, ours beside the paper's."""
+"""A grid of scores as a picture: every row a method, every panel a column, beside the paper's."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -19,12 +16,10 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from lemon.configuration.tasks import TASKS, mean_chance
-from lemon.published.tables import AVERAGE
-from lemon.reporting.facts.scores import HELDOUT
-from lemon.reporting.tables.accuracy import Row, TableDocument
+from lemon.reporting.facts.rows import Score
+from lemon.reporting.style import FAINT, OURS, SOFT, TABLE_STYLE
+from lemon.reporting.tables.document import MethodRow, ScoreGrid, TablePage
 
-INK, SOFT, FAINT, OURS = "#1a1a1a", "#767676", "#e6e6e6", "#1f4e79"
 BESIDE = 0.15  # rows that our mark stands above the line's middle, and the paper's below
 ROW_HEIGHT, PANEL_WIDTH, MARGIN = 0.36, 1.5, 0.15  # inches
 LABEL_SIZE = 9  # points
@@ -32,41 +27,21 @@ NOTE_SIZE = 7
 TOP, BOTTOM = 1.05, 0.85  # inches, for the title and for the axis and key
 BETWEEN = 0.85  # inches between two parts of the columns: an axis and headings
 LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the room for numbers
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": SOFT,
-    "axes.linewidth": 0.6,
-    "xtick.color": SOFT,
-    "xtick.labelsize": 7.5,
-}
 
 
-def draw_accuracy_table(
-    frame: pd.DataFrame, tasks: tuple[str, ...], document: TableDocument, path: Path
-) -> None:
-    """Draw an accuracy table to a PNG file.
-
-    Args:
-        frame: the tidy table.
-        tasks: its tasks, one panel each, before the mean and the perplexity.
-        document: the same table in words; gives the order and the numbers as printed.
-        path: the file to write.
-    """
-    places, height = _places(document)
-    columns = [*tasks, AVERAGE, HELDOUT]
-    with matplotlib.rc_context(STYLE):
-        label_width = _label_width(document)
-        most = max(map(len, document.parts))
+def draw_scores(page: TablePage, scores: ScoreGrid, path: Path) -> None:
+    """Draw the scores of a table to a PNG file, a panel a column."""
+    lines, height = _picture_lines(scores)
+    with matplotlib.rc_context(TABLE_STYLE):
+        label_width = _label_width(scores)
+        most = max(map(len, scores.parts))
         part_height = height * ROW_HEIGHT
         size = (
             label_width + PANEL_WIDTH * most + MARGIN,
-            TOP + (part_height + BETWEEN) * len(document.parts) - BETWEEN + BOTTOM,
+            TOP + (part_height + BETWEEN) * len(scores.parts) - BETWEEN + BOTTOM,
         )
         figure = Figure(figsize=size)
-        for number, part in enumerate(document.parts):
+        for number, part in enumerate(scores.parts):
             top = TOP + (part_height + BETWEEN) * number
             grid = figure.add_gridspec(
                 1,
@@ -79,103 +54,100 @@ def draw_accuracy_table(
             )
             panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
             for panel, index in zip(panels, part, strict=True):
-                column = columns[index]
-                _frame_panel(panel, document.columns[index], places, height)
-                if column == HELDOUT:
-                    _draw_perplexity(panel, frame, places, index)
+                _frame_panel(panel, scores.columns[index], lines, height)
+                if index == len(scores.columns) - 1:
+                    _draw_perplexity(panel, lines, index)
                 else:
-                    chance = mean_chance(tasks) if column == AVERAGE else TASKS[column].chance
-                    _draw_accuracy(panel, frame[frame["task"] == column], places, index, chance)
-            _write_labels(figure, panels[0], places)
-        _write_title_and_key(figure, document, label_width)
+                    _draw_accuracy(panel, lines, index, scores.chance[index])
+            _write_labels(figure, panels[0], lines)
+        _write_title_and_key(figure, page, scores, label_width)
         figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
 
 
 @dataclass(frozen=True)
-class Place:
+class PictureLine:
     """A line of the picture, by its middle in rows from the top: a row, or a heading."""
 
     y: float
-    row: Row | None = None
+    row: MethodRow | None = None
     heading: str = ""
     minor: bool = False
 
 
-def _places(document: TableDocument) -> tuple[list[Place], float]:
+def _picture_lines(scores: ScoreGrid) -> tuple[list[PictureLine], float]:
     """Every line of the picture, and the height of all."""
-    places: list[Place] = []
+    lines: list[PictureLine] = []
     y = 0.0
-    for block in document.blocks:
-        y += 0.25 if places else 0.0
-        places.append(Place(y + 0.5, heading=block.heading))
+    for block in scores.blocks:
+        y += 0.25 if lines else 0.0
+        lines.append(PictureLine(y + 0.5, heading=block.heading))
         y += 1.0
         for row in block.rows:
             if row.opens_ours:
-                places.append(Place(y + 0.4, heading=document.ours, minor=True))
+                lines.append(PictureLine(y + 0.4, heading=scores.ours, minor=True))
                 y += 0.7
-            places.append(Place(y + 0.5, row))
+            lines.append(PictureLine(y + 0.5, row))
             y += 1.0
-    return places, y
+    return lines, y
 
 
-def _label_width(document: TableDocument) -> float:
+def _label_width(scores: ScoreGrid) -> float:
     """Room that the longest label, or note under it, needs, in inches, margins included."""
-    rows = [row for block in document.blocks for row in block.rows]
+    rows = [row for block in scores.blocks for row in block.rows]
     texts = [(row.label, LABEL_SIZE) for row in rows] + [(_note(row), NOTE_SIZE) for row in rows]
 
     def points(text: str, size: float) -> float:
-        font = FontProperties(family=STYLE["font.sans-serif"], size=size)
+        font = FontProperties(family=TABLE_STYLE["font.sans-serif"], size=size)
         return TextPath((0, 0), text, prop=font).get_extents().width if text else 0.0
 
     return max(points(*one) for one in texts) / 72 + 2 * MARGIN
 
 
-def _note(row: Row) -> str:
+def _note(row: MethodRow) -> str:
     """What stands under the name of a row: what is missing, and the paper's name for it."""
     paper = f"paper: {row.published_name}" if row.published_name else ""
     return ", ".join(filter(None, (row.note, paper)))
 
 
-def _frame_panel(panel: Axes, title: str, places: list[Place], height: float) -> None:
+def _frame_panel(panel: Axes, title: str, lines: list[PictureLine], height: float) -> None:
     panel.set_ylim(height, 0)
     panel.patch.set_visible(False)
     panel.yaxis.set_major_locator(NullLocator())
     for side in ("left", "right", "top"):
         panel.spines[side].set_visible(False)
     panel.set_title(title, fontsize=9.5, fontweight="bold", pad=8, loc="left")
-    for place in places:
-        if place.row is not None:
-            panel.axhline(place.y + 0.5, color=FAINT, linewidth=0.6, zorder=0)
+    for line in lines:
+        if line.row is not None:
+            panel.axhline(line.y + 0.5, color=FAINT, linewidth=0.6, zorder=0)
 
 
 def _draw_accuracy(
-    panel: Axes, lines: pd.DataFrame, places: list[Place], column: int, chance: float | None
+    panel: Axes, lines: list[PictureLine], column: int, chance: float | None
 ) -> None:
     """One task, or the mean: our value with its interval, the paper's, and guessing."""
     panel.set_xlim(LOWEST, NUMBERS)
     panel.xaxis.set_major_locator(FixedLocator([25, 50, 75, 100]))
     panel.spines["bottom"].set_bounds(LOWEST, HIGHEST)
-    for y, line, row in _matched(lines, places):
+    for y, score, row in _scored(lines, column):
         if chance is not None:
             panel.plot([chance, chance], [y - 0.5, y + 0.5], **_GUESSING)
-        beside = pd.notna(line["published"])
-        if beside:
-            panel.plot(line["published"], y + BESIDE, **_PAPER)
-        if pd.notna(line["value"]):
-            ours = y - BESIDE if beside else y
-            panel.plot([line["ci_low"], line["ci_high"]], [ours, ours], color=OURS, linewidth=1.6)
-            panel.plot(line["value"], ours, **_OURS)
+        if score.published is not None:
+            panel.plot(score.published, y + BESIDE, **_PAPER)
+        if score.value is not None and score.ci_low is not None and score.ci_high is not None:
+            ours = y if score.published is None else y - BESIDE
+            panel.plot([score.ci_low, score.ci_high], [ours, ours], color=OURS, linewidth=1.6)
+            panel.plot(score.value, ours, **_OURS)
         _write_number(panel, y, row, column)
 
 
-def _draw_perplexity(panel: Axes, frame: pd.DataFrame, places: list[Place], column: int) -> None:
+def _draw_perplexity(panel: Axes, lines: list[PictureLine], column: int) -> None:
     """Held-out perplexity on a logarithmic axis; over seeds a bar of one standard deviation."""
-    lines = frame[(frame["task"] == HELDOUT) & (frame["metric"] == "loss")]
-    losses = lines["value"].dropna().astype(float)
-    if losses.empty:
+    scored = list(_scored(lines, column))
+    losses = [score.value for _, score, _ in scored if score.value is not None]
+    if not losses:
         panel.set_visible(False)
         return
-    low, high = losses.min() / math.log(10), losses.max() / math.log(10)
+    low, high = min(losses) / math.log(10), max(losses) / math.log(10)
     first, last = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
     room = 1.15 * (last - first)
     panel.set_xlim(first - 0.05 * (last - first), last + room)
@@ -183,11 +155,11 @@ def _draw_perplexity(panel: Axes, frame: pd.DataFrame, places: list[Place], colu
     panel.set_xticks(list(ticks), [f"$10^{{{tick}}}$" for tick in ticks])
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.spines["bottom"].set_bounds(first - 0.05 * (last - first), last)
-    for y, line, row in _matched(lines, places):
-        if pd.notna(line["value"]):
-            value = line["value"] / math.log(10)
-            if pd.notna(line["seed_sd"]):
-                spread = line["seed_sd"] / math.log(10)
+    for y, score, row in scored:
+        if score.value is not None:
+            value = score.value / math.log(10)
+            if score.seed_sd is not None:
+                spread = score.seed_sd / math.log(10)
                 panel.plot([value - spread, value + spread], [y, y], color=OURS, linewidth=1.6)
             panel.plot(value, y, **_OURS)
         _write_number(panel, y, row, column)
@@ -210,13 +182,14 @@ _PAPER: dict[str, Any] = {
 }
 
 
-def _matched(lines: pd.DataFrame, places: list[Place]) -> list[tuple[float, pd.Series, Row]]:
-    """The tidy lines of one column beside their heights; both are in the table's order."""
-    rows = [(place.y, place.row) for place in places if place.row is not None]
-    return [(y, line, row) for (y, row), (_, line) in zip(rows, lines.iterrows(), strict=True)]
+def _scored(lines: list[PictureLine], column: int) -> Iterator[tuple[float, Score, MethodRow]]:
+    """The scores of one column beside their heights and rows."""
+    for line in lines:
+        if line.row is not None:
+            yield line.y, line.row.row.columns[column], line.row
 
 
-def _write_number(panel: Axes, y: float, row: Row, column: int) -> None:
+def _write_number(panel: Axes, y: float, row: MethodRow, column: int) -> None:
     cell = row.cells[column]
     panel.text(
         *(0.985, y, cell.value),
@@ -228,20 +201,20 @@ def _write_number(panel: Axes, y: float, row: Row, column: int) -> None:
     )
 
 
-def _write_labels(figure: Figure, first: Axes, places: list[Place]) -> None:
+def _write_labels(figure: Figure, first: Axes, lines: list[PictureLine]) -> None:
     """The names of rows and blocks left of the first panel, and a rule above what is ours."""
     total, panel = figure.get_figwidth(), first.get_position()
     left, right = ((x - panel.x0 * total) / (panel.width * total) for x in (MARGIN, total - MARGIN))
     first.set_zorder(1)  # above the other panels, which the rule crosses
     across: dict[str, Any] = {"transform": first.get_yaxis_transform(), "clip_on": False}
     text: dict[str, Any] = {**across, "va": "center", "fontsize": LABEL_SIZE}
-    for place in places:
-        y, row = place.y, place.row
-        if place.minor:
+    for line in lines:
+        y, row = line.y, line.row
+        if line.minor:
             first.plot([left, right], [y - 0.4] * 2, color=SOFT, linewidth=0.6, **across)
-            first.text(left, y, place.heading, **{**text, "fontsize": 7.5}, color=SOFT)
+            first.text(left, y, line.heading, **{**text, "fontsize": 7.5}, color=SOFT)
         elif row is None:
-            first.text(left, y, place.heading, fontweight="bold", **text)
+            first.text(left, y, line.heading, fontweight="bold", **text)
         else:
             style: dict[str, Any] = {} if row.run else {"fontstyle": "italic", "color": SOFT}
             note = _note(row)
@@ -249,19 +222,21 @@ def _write_labels(figure: Figure, first: Axes, places: list[Place]) -> None:
             first.text(left, y + 0.24, note, **{**text, "fontsize": NOTE_SIZE}, color=SOFT)
 
 
-def _write_title_and_key(figure: Figure, document: TableDocument, label_width: float) -> None:
+def _write_title_and_key(
+    figure: Figure, page: TablePage, scores: ScoreGrid, label_width: float
+) -> None:
     """The title above, the key below."""
     width, height = figure.get_size_inches()
     left = MARGIN / width
     title: dict[str, Any] = {"fontsize": 12.5, "fontweight": "bold", "va": "center"}
-    figure.text(left, 1 - 0.3 / height, document.title, **title)
-    figure.text(left, 1 - 0.55 / height, document.subtitle, color=SOFT, va="center")
-    renamed = any(row.published_name for block in document.blocks[1:] for row in block.rows)
+    figure.text(left, 1 - 0.3 / height, page.title, **title)
+    figure.text(left, 1 - 0.55 / height, page.subtitle, color=SOFT, va="center")
+    renamed = any(row.published_name for block in scores.blocks[1:] for row in block.rows)
     words = "paper, its own models" if renamed else "paper (LLaMA2-7B)"
     paper = Line2D([], [], **_PAPER, label=words)
     key = [
         Line2D([], [], **{**_OURS, "linestyle": "-"}, label="here, with 95 % interval"),
-        *([paper] if document.in_paper else []),
+        *([paper] if scores.in_paper else []),
         Line2D([], [], **_GUESSING, label="guessing"),
     ]
     figure.legend(

@@ -1,4 +1,4 @@
-"""A table of sizes as a picture: its columns, set in type."""
+"""Sections of plain columns as a picture."""
 
 from __future__ import annotations
 
@@ -6,158 +6,82 @@ import textwrap
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")
-
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
+from matplotlib.table import Table
 
-from lemon.reporting.tables.document import Column, SizesDocument, SizesSection
-from lemon.reporting.tables.picture import FAINT, INK, MARGIN, SOFT, STYLE
+from lemon.reporting.style import FAINT, INK, SOFT, TABLE_STYLE
+from lemon.reporting.tables.document import Section, TablePage
 
 SIZE = 8.5  # points
 LINE = 0.215  # inches from a line to the next
-GAP = 0.22  # inches between columns
 HEADING_CHARACTERS = 13  # in a line of a column's heading
-TOP = 0.75  # inches, for the title
+TOP, BETWEEN = 0.75, 0.5  # inches: the title, and from a section to the heading of the next
+WIDTH = 1.0  # inches; the file is cut to what is drawn, which is wider
 
 
-def draw_sizes(document: SizesDocument, path: Path) -> None:
+def draw_sections(page: TablePage, path: Path) -> None:
     """Draw the sections that are marked as drawn, one below another, to a PNG file."""
-    sections = [section for section in document.sections if section.drawn]
-    with matplotlib.rc_context(STYLE):
-        widths = [_widths(section) for section in sections]
-        headings = [max(map(_width_of_heading, _headings(section))) for section in sections]
-        titles = [_width(document.title, 12.5, bold=True), _width(document.subtitle, 9)]
-        width = 2 * MARGIN + max(*titles, *headings, *(sum(w) + GAP * len(w) for w in widths))
-        height = TOP + sum(_height(section) for section in sections) + MARGIN
-        page = _Page(Figure(figsize=(width, height)))
-        page.write(MARGIN, 0.3, document.title, size=12.5, bold=True)
-        page.write(MARGIN, 0.55, document.subtitle, size=9, color=SOFT)
-        y = TOP
-        for section, own in zip(sections, widths, strict=True):
-            y = _draw_section(page, section, own, y)
-        page.figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
-
-
-class _Page:
-    """A figure that is written on in inches from its upper left corner."""
-
-    def __init__(self, figure: Figure) -> None:
-        self.figure = figure
-        self.width, self.height = figure.get_size_inches()
-
-    def write(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        *,
-        size: float = SIZE,
-        color: str = INK,
-        bold: bool = False,
-        right: bool = False,
-    ) -> None:
-        """Text whose middle is at y, to the right of x or, with `right`, to its left."""
-        self.figure.text(
-            x / self.width,
-            1 - y / self.height,
-            text,
-            fontsize=size,
-            color=color,
-            fontweight="bold" if bold else "normal",
-            ha="right" if right else "left",
-            va="center",
+    sections = [section for section in page.sections if section.drawn]
+    heights = [LINE * sum(_row_heights(section)) for section in sections]
+    height = TOP + sum(heights) + BETWEEN * len(sections)
+    with matplotlib.rc_context(TABLE_STYLE):
+        figure = Figure(figsize=(WIDTH, height))
+        figure.text(0, 1, page.title, fontsize=12.5, fontweight="bold", va="top")
+        figure.text(0, 1 - 0.28 / height, page.subtitle, fontsize=9, color=SOFT, va="top")
+        bottom = height - TOP + BETWEEN
+        for section, own in zip(sections, heights, strict=True):
+            bottom -= own + BETWEEN
+            axes = figure.add_axes((0, bottom / height, 1, own / height))
+            axes.set_axis_off()
+            axes.text(0, 1 + 0.12 / own, section.heading, fontsize=10, fontweight="bold")
+            _draw_section(axes, section)
+        metadata = {"Software": None}
+        figure.savefig(
+            path, format="png", dpi=160, bbox_inches="tight", pad_inches=0.15, metadata=metadata
         )
 
-    def rule(self, y: float, end: float, color: str, thickness: float) -> None:
-        """A line from the margin to `end`."""
-        level = 1 - y / self.height
-        ends = [MARGIN / self.width, end / self.width]
-        self.figure.add_artist(Line2D(ends, [level, level], color=color, linewidth=thickness))
 
-
-def _draw_section(page: _Page, section: SizesSection, widths: list[float], y: float) -> float:
-    """Draw one section from y on; returns where it ends."""
-    end = MARGIN + sum(widths) + GAP * (len(widths) - 1)
-    page.write(MARGIN, y + LINE / 2, section.heading, size=10, bold=True)
-    y += 1.5 * LINE
-    page.rule(y, end, INK, 1.2)
-    heads = [_wrapped(column) for column in section.columns]
-    rows = max(len(head) for head in heads)
-    for index, head in enumerate(heads):
-        for line, text in enumerate(head):
-            place = y + (rows - len(head) + line + 0.75) * LINE * 0.85
-            _write_cell(page, section.columns, widths, index, place, text, bold=True)
-    y += (rows + 0.6) * LINE * 0.85
-    page.rule(y, end, INK, 0.7)
+def _rows(section: Section) -> list[list[str] | str]:
+    """Under the headings of the columns: the cells of each line, and headings of groups."""
+    rows: list[list[str] | str] = []
     for group in section.groups:
-        if group.heading:
-            y += 0.25 * LINE
-            page.write(MARGIN, y + LINE / 2, group.heading, bold=True, color=SOFT)
-            y += LINE
-        for cells in group.lines:
-            for index, text in enumerate(cells):
-                _write_cell(page, section.columns, widths, index, y + LINE / 2, text)
-            y += LINE
-            page.rule(y, end, FAINT, 0.6)
-    page.rule(y, end, INK, 1.2)
-    return y + LINE * 1.5
+        rows += [group.heading] if group.heading else []
+        rows += [[cell.text for cell in line] for line in group.rows]
+    return rows
 
 
-def _write_cell(
-    page: _Page,
-    columns: list[Column],
-    widths: list[float],
-    index: int,
-    y: float,
-    text: str,
-    *,
-    bold: bool = False,
-) -> None:
-    words = columns[index].words
-    left = MARGIN + sum(widths[:index]) + GAP * index
-    page.write(left if words else left + widths[index], y, text, bold=bold, right=not words)
+def _row_heights(section: Section) -> list[float]:
+    """The heights of the headings of the columns and of every row, in lines."""
+    most = max(len(_wrapped(column.name)) for column in section.columns)
+    return [0.85 * most + 0.4, *(1.25 if isinstance(row, str) else 1.0 for row in _rows(section))]
 
 
-def _height(section: SizesSection) -> float:
-    """What `_draw_section` adds to y."""
-    rows = max(len(_wrapped(column)) for column in section.columns)
-    groups = sum(len(group.lines) + 1.25 * bool(group.heading) for group in section.groups)
-    return LINE * (1.5 + (rows + 0.6) * 0.85 + groups + 1.5)
+def _draw_section(axes: Axes, section: Section) -> None:
+    """The section as a table that fills the height of its axes."""
+    table = Table(axes, loc="upper left")
+    table.AXESPAD = 0
+    table.auto_set_font_size(False)
+    heights = [height / sum(_row_heights(section)) for height in _row_heights(section)]
+    headings = ["\n".join(_wrapped(column.name)) for column in section.columns]
+    rows = [headings, *_rows(section)]
+    top = 1.0
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
+        top -= height
+        texts = [""] * len(headings) if isinstance(row, str) else row
+        for index, (column, text) in enumerate(zip(section.columns, texts, strict=True)):
+            align = "left" if column.words else "right"
+            cell = table.add_cell(number, index, 0.1, height, text=text, loc=align)
+            cell.visible_edges = "BT" if number == 0 else "B"
+            cell.set_text_props(size=SIZE, weight="normal" if number else "bold")
+            cell.set(linewidth=0.6 if number else 0.9, edgecolor=FAINT if number else INK)
+            cell.PAD = 0.12
+        if isinstance(row, str):
+            place = {"fontsize": SIZE, "fontweight": "bold", "color": SOFT, "va": "bottom"}
+            axes.text(0, top + 0.25 * height, row, **place)
+    table.auto_set_column_width(range(len(headings)))
+    axes.add_table(table)
 
 
-def _widths(section: SizesSection) -> list[float]:
-    """The room of each column, in inches: its longest text."""
-    lines = [cells for group in section.groups for cells in group.lines]
-    return [
-        max(
-            *(_width(text, SIZE, bold=True) for text in _wrapped(column)),
-            *(_width(cells[index], SIZE) for cells in lines),
-        )
-        for index, column in enumerate(section.columns)
-    ]
-
-
-def _headings(section: SizesSection) -> list[str]:
-    return [section.heading, *(group.heading for group in section.groups)]
-
-
-def _width_of_heading(text: str) -> float:
-    return _width(text, 10, bold=True)
-
-
-def _wrapped(column: Column) -> list[str]:
-    return textwrap.wrap(column.name, HEADING_CHARACTERS, break_long_words=False)
-
-
-def _width(text: str, size: float, *, bold: bool = False) -> float:
-    """Inches that a text takes."""
-    if not text:
-        return 0.0
-    font = FontProperties(
-        family=STYLE["font.sans-serif"], size=size, weight="bold" if bold else "normal"
-    )
-    return float(TextPath((0, 0), text, prop=font).get_extents().x1) / 72
+def _wrapped(name: str) -> list[str]:
+    return textwrap.wrap(name, HEADING_CHARACTERS, break_long_words=False)

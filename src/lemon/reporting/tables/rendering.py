@@ -7,19 +7,17 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lemon.reporting.tables.accuracy import TableDocument
-from lemon.reporting.tables.document import SizesDocument
+from lemon.reporting.tables.document import TablePage
 
 FORMATS = ("md", "tex", "html")
 
 
-def render(document: TableDocument | SizesDocument, suffix: str) -> str:
+def render(page: TablePage, suffix: str) -> str:
     """Lay a table out as `md`, `tex` or `html`."""
-    template = "sizes" if isinstance(document, SizesDocument) else "accuracy_table"
-    return page(f"{template}.{suffix}", table=document)
+    return filled(f"table.{suffix}", table=page)
 
 
-def page(name: str, **values: Any) -> str:
+def filled(name: str, **values: Any) -> str:
     """Fill a template, `name` without its `.jinja`; the suffix before it decides the escapes."""
     suffix = name.rpartition(".")[2]
     environment = Environment(

@@ -1,29 +1,40 @@
-"""Write a table of the paper: tidy CSV, three renderings of it, a picture, and a manifest."""
+"""Write a table of the paper: gathered once, then worded as CSV, three texts and a picture.
+
+The words are made from what was gathered alone; nothing below this file asks the project.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import atomic_file, write_text
-from lemon.reporting.claims.orderings import ordering_tests
-from lemon.reporting.facts.costs import row_costs
-from lemon.reporting.facts.outcomes import outcomes_digest, read_runs
-from lemon.reporting.facts.protocol import protocols
-from lemon.reporting.facts.rows import scored_rows
-from lemon.reporting.facts.scores import tidy_table
-from lemon.reporting.tables.accuracy import table_document
-from lemon.reporting.tables.dense_document import write_dense_scores
-from lemon.reporting.tables.picture import draw_accuracy_table
+from lemon.reporting.facts.accuracy import accuracy_facts
+from lemon.reporting.facts.dense_scores import dense_facts
+from lemon.reporting.facts.model_sizes import model_sizes_facts
+from lemon.reporting.facts.operator_sizes import operator_sizes_facts
+from lemon.reporting.tables.accuracy import accuracy_table
+from lemon.reporting.tables.dense import dense_table
+from lemon.reporting.tables.document import WordedTable
+from lemon.reporting.tables.model_sizes import model_sizes_table
+from lemon.reporting.tables.operator_sizes import operator_sizes_table
+from lemon.reporting.tables.picture import draw_scores
+from lemon.reporting.tables.plain_picture import draw_sections
 from lemon.reporting.tables.rendering import FORMATS, render
-from lemon.reporting.tables.sizes_tables import write_model_sizes, write_operator_sizes
 
 KINDS = ("csv", *FORMATS, "png")
+# Renderer -> all facts of a table from the project and the folder of runs, and their words.
+RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], WordedTable]]] = {
+    "accuracy_table": (accuracy_facts, accuracy_table),
+    "dense_scores": (dense_facts, dense_table),
+    "operator_sizes": (operator_sizes_facts, operator_sizes_table),
+    "model_sizes": (model_sizes_facts, model_sizes_table),
+}
 
 
 def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
@@ -46,41 +57,18 @@ def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
         raise BadInput(
             f"paper.yaml, {table}: no renderer {renderer!r}; there is {', '.join(RENDERERS)}"
         )
-    RENDERERS[renderer](project, table, runs, out, started)
-
-
-def _accuracy_table(project: Project, table: str, runs: Path, out: Path, started: float) -> None:
-    """Methods by depth, tasks, their mean, and held-out perplexity: Table 3 and its kin."""
-    spec = project.table(table)
-    tasks = tuple(spec.tasks)
-    results = read_runs(runs, project.table_runs(table), tasks)
-    rows = scored_rows(project, table, results)
-    costs = row_costs(project, rows, runs)
-    frame = tidy_table(project, table, rows, costs)
-    tests = ordering_tests(project, table, rows)
-    shown = protocols(results, tasks)
-    document = table_document(project, table, frame, tests, costs, shown)
-    write_text(out / f"{table}.csv", frame.to_csv(index=False))
+    gather, word = RENDERERS[renderer]
+    worded = word(gather(project, table, runs))
+    page = worded.page
+    write_text(out / f"{table}.csv", worded.frame.to_csv(index=False))
     for suffix in FORMATS:
-        write_text(out / f"{table}.{suffix}", render(document, suffix))
+        write_text(out / f"{table}.{suffix}", render(page, suffix))
     with atomic_file(out / f"{table}.png") as path:
-        draw_accuracy_table(frame, tasks, document, path)
+        draw_scores(page, page.scores, path) if page.scores else draw_sections(page, path)
     write_manifest(
         out / f"{table}.manifest.json",
         "table",
-        settings={"preset": project.preset_name, "table": table, "config": project.digest()},
-        inputs={run: outcomes_digest(runs / run, project.table_suites(table)) for run in results},
         started=started,
-        comparisons=[asdict(test) for test in tests],
-        learning=[asdict(cost) for cost in costs],
-        departures=[asdict(departure) for departure in document.departures],
         files=[out / f"{table}.{kind}" for kind in KINDS],
+        **worded.manifest,
     )
-
-
-RENDERERS: dict[str, Callable[[Project, str, Path, Path, float], None]] = {
-    "accuracy_table": _accuracy_table,
-    "dense_scores": write_dense_scores,
-    "operator_sizes": write_operator_sizes,
-    "model_sizes": write_model_sizes,
-}

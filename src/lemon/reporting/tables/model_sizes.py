@@ -1,65 +1,84 @@
-"""Table 5 as a reader sees it."""
+"""Table 5 in numbers and in words: parameters of every model, computed and counted."""
 
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Any
+
+import pandas as pd
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.project import Project
-from lemon.reporting.facts.model_sizes import ModelLine
-from lemon.reporting.tables.cells import signed
+from lemon.reporting.facts.model_sizes import ModelLine, ModelSizesFacts, SizesEntry
+from lemon.reporting.numbers import count, percent, signed, signed_count
 from lemon.reporting.tables.document import (
-    Column,
     Group,
-    SizesDocument,
-    SizesSection,
-    count,
-    percent,
-    signed_count,
+    Section,
+    TablePage,
+    WordedTable,
+    numbers,
     table_title,
+    words,
 )
 
 COLUMNS = [
-    Column("Model", words=True),
-    Column("Target", words=True),
-    Column("Hidden size"),
-    Column("FFN"),
-    Column("Query heads"),
-    Column("KV heads"),
-    Column("Head size"),
-    Column("Layers"),
-    Column("Parameters"),
-    Column("Share of source"),
-    Column("Paper: parameters"),
-    Column("Difference"),
-    Column("Paper: share"),
-    Column("Difference, points"),
+    *words("Model", "Target"),
+    *numbers("Hidden size", "FFN", "Query heads", "KV heads", "Head size", "Layers", "Parameters"),
+    *numbers("Share of source", "Paper: parameters", "Difference", "Paper: share"),
+    *numbers("Difference, points"),
 ]
 
 
-def model_sizes_document(project: Project, table: str, lines: list[ModelLine]) -> SizesDocument:
-    """Format Table 5; every count in it was also made on Hugging Face's own model."""
-    return SizesDocument(
-        title=table_title(table, project.entry(table).title),
+def model_sizes_table(facts: ModelSizesFacts) -> WordedTable:
+    """Word the table: tidy lines, page, and entries of the manifest."""
+    pairs = zip(facts.lines, facts.counted, strict=True)
+    frame = pd.DataFrame([_tidy(line, counted) for line, counted in pairs]).convert_dtypes()
+    groups = [
+        Group(_heading(preset, group), [_cells(line) for line in own])
+        for (preset, group), own in groupby(facts.lines, lambda x: (x.preset, x.group))
+    ]
+    page = TablePage(
+        title=table_title(facts.entry.name, facts.entry.title),
         subtitle="Computed from the shapes and counted on Hugging Face's models; the two agree for "
-        f"all {len(lines)} lines",
-        sections=[
-            SizesSection(
-                "Models",
-                COLUMNS,
-                [
-                    Group(_heading(preset, group), [_cells(line) for line in own])
-                    for (preset, group), own in groupby(lines, lambda x: (x.preset, x.group))
-                ],
-            )
-        ],
-        notes=_notes(lines),
+        f"all {len(facts.lines)} lines",
+        sections=[Section("Models", COLUMNS, groups, drawn=True)],
+        notes=_notes(facts.lines),
     )
+    return WordedTable(frame, page, sizes_manifest(facts.entry))
+
+
+def sizes_manifest(entry: SizesEntry) -> dict[str, Any]:
+    """What the manifest of a table of sizes says of its settings."""
+    return {"settings": {"preset": entry.preset, "table": entry.name, "presets": entry.presets}}
 
 
 def vocabulary_share(shape: LlamaShape) -> float:
     """Embedding and head over all parameters."""
     return 1 - shape.parameters_without_vocabulary / shape.num_parameters
+
+
+def _tidy(line: ModelLine, counted: int) -> dict[str, Any]:
+    """A line of the CSV; shares are fractions."""
+    shape, paper = line.shape, line.published
+    return {
+        "preset": line.preset or None,
+        "model": line.model,
+        "target": line.target or None,
+        **vars(shape),
+        "parameters": shape.num_parameters,
+        "parameters_counted": counted,
+        "share_of_source": round(line.share, 6),
+        "published_model": paper.name if paper else None,
+        "published_hidden_size": paper.shape.hidden_size if paper else None,
+        "published_intermediate_size": paper.shape.intermediate_size if paper else None,
+        "published_attention_heads": paper.shape.num_attention_heads if paper else None,
+        "published_hidden_layers": paper.shape.num_hidden_layers if paper else None,
+        "published_parameters": paper.parameters if paper else None,
+        "parameters_difference": shape.num_parameters - paper.parameters
+        if paper and line.same_as_published
+        else None,
+        "published_share": paper.share if paper else None,
+        "share_difference": round(line.share - paper.share, 4) if paper else None,
+    }
 
 
 def _heading(preset: str, group: str) -> str:
@@ -69,20 +88,18 @@ def _heading(preset: str, group: str) -> str:
 def _cells(line: ModelLine) -> list[str]:
     shape, paper = line.shape, line.published
     same = paper is not None and line.same_as_published
+    sizes = (
+        shape.hidden_size,
+        shape.intermediate_size,
+        shape.num_attention_heads,
+        shape.num_key_value_heads,
+        shape.head_dim,
+        shape.num_hidden_layers,
+    )
     return [
         line.model.removesuffix(f", {line.target}"),
         line.target,
-        *(
-            str(size)
-            for size in (
-                shape.hidden_size,
-                shape.intermediate_size,
-                shape.num_attention_heads,
-                shape.num_key_value_heads,
-                shape.head_dim,
-                shape.num_hidden_layers,
-            )
-        ),
+        *map(str, sizes),
         count(shape.num_parameters),
         percent(line.share, 2),
         count(paper.parameters) if paper and same else "",

@@ -1,0 +1,47 @@
+"""What learned layer operators say of the paper's claim C25."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lemon.reporting.claims.verdict import FAILS, HOLDS
+from lemon.reporting.facts.layer_operators import LayerOperatorFacts, gamma_of, start_layers
+from lemon.similarity.profile import OffsetProfile, offset_profile
+
+
+def shrinks_with_distance(facts: LayerOperatorFacts) -> tuple[str, str]:
+    """C25: what was learned falls with the distance from the start layer, to negative far away.
+
+    Measured on gamma minus its start, without the offset 0: near is within a quarter of the
+    source's layers, far is beyond half.
+    """
+    words, verdicts = [], []
+    for panel, lines in facts.frame.groupby("panel"):
+        start = gamma_of(facts.frame, int(panel), "start")
+        change = gamma_of(facts.frame, int(panel)) - start
+        profile = offset_profile(change, start_layers(start))
+        near, far = _means(profile, change.shape[1])
+        words.append(
+            f"{lines['label'].iloc[0]}: mean change {near:+.4f} near, {far:+.4f} far, rank "
+            f"correlation with distance {profile.rank_correlation:.2f}"
+        )
+        falls = profile.rank_correlation < 0 and near > far and far < 0
+        verdicts.append(HOLDS if falls else FAILS)
+    if len(verdicts) > 1:
+        words.append(f"it holds of {verdicts.count(HOLDS)} of {len(verdicts)} panels")
+    return "; ".join(words), HOLDS if set(verdicts) == {HOLDS} else FAILS
+
+
+MEASURED = {"C25": shrinks_with_distance}
+
+
+def _means(profile: OffsetProfile, num_source_layers: int) -> tuple[float, float]:
+    """Mean change over the entries near the start layer, and over those far from it."""
+    distance = np.abs(profile.offsets)
+    near = (distance > 0) & (distance <= num_source_layers / 4)
+    far = distance > num_source_layers / 2
+    means, counts = profile.means, profile.counts
+    return (
+        float(np.average(means[near], weights=counts[near])),
+        float(np.average(means[far], weights=counts[far])),
+    )

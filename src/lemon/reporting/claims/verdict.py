@@ -1,0 +1,64 @@
+"""Verdicts, and measured statements that carry one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lemon.published.tables import published_claims
+from lemon.reporting.facts.statistics import LEVEL
+
+HOLDS, FAILS, UNRESOLVED = "holds", "does not hold", "not resolved"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured statement behind a figure.
+
+    Attributes:
+        claim: id of the claim of the paper; None where the statement is ours.
+        statement: the claim in words.
+        measured: what was measured, with its numbers.
+        verdict: `holds`, `does not hold` or `not resolved`; None where nothing is claimed.
+    """
+
+    claim: str | None
+    statement: str
+    measured: str
+    verdict: str | None
+
+    def in_words(self) -> str:
+        """The claim, its verdict and what was measured, as Markdown."""
+        named = ", ".join(filter(None, (self.claim, self.statement)))
+        return f"{named}: " + (f"**{self.verdict}**; " if self.verdict else "") + self.measured
+
+
+def findings(
+    facts: T, claims: Iterable[str], measures: dict[str, Callable[[T], tuple[str, str]]]
+) -> list[Finding]:
+    """A finding for each claim, from the function that measures it: its words and its verdict."""
+    known = published_claims()
+    return [Finding(claim, known[claim]["claim"], *measures[claim](facts)) for claim in claims]
+
+
+def mean_verdict(difference: float, p_adjusted: float) -> str:
+    """The ordering "first minus second is positive" in the light of its adjusted p-value."""
+    if p_adjusted >= LEVEL:
+        return UNRESOLVED
+    return HOLDS if difference > 0 else FAILS
+
+
+def ordering_in_words(test: dict[str, Any]) -> str:
+    """The verdicts on an ordering, from the manifest of its table."""
+    words = f"{test['verdict']} on the mean"
+    return words + (
+        f", {test['perplexity']['verdict']} in perplexity" if test["perplexity"] else ""
+    )
+
+
+def agreed(verdicts: list[str]) -> str:
+    """The verdict that all estimators share; unresolved where they differ."""
+    return verdicts[0] if len(set(verdicts)) == 1 else UNRESOLVED

@@ -1,0 +1,87 @@
+"""Everything that an accuracy table shows, gathered once: nobody downstream asks the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lemon.configuration.paper import TableSpec
+from lemon.configuration.project import Project
+from lemon.published.tables import published_rows
+from lemon.reporting.facts.costs import RowCost, row_costs
+from lemon.reporting.facts.departures import Departure, departures
+from lemon.reporting.facts.outcomes import outcomes_digest, read_runs
+from lemon.reporting.facts.protocol import Protocol, protocols
+from lemon.reporting.facts.radii import RadiiFacts, radii_facts
+from lemon.reporting.facts.rows import ScoredRow, scored_rows
+from lemon.reporting.facts.setup import Setup, Sizes, setup_of, source_sizes, target_sizes
+
+
+@dataclass(frozen=True)
+class AccuracyFacts:
+    """An accuracy table before it is judged and worded.
+
+    Attributes:
+        name, spec: its entry in `paper.yaml`.
+        setup: the preset.
+        source: sizes of the source model, here and in the paper.
+        targets: the same of the small models by symbolic target, in the order of the rows.
+        rows: with scores and published values.
+        costs: what learning took, of the rows in which something learned.
+        protocols: how each task was put to the models.
+        departures: settings that are not the paper's.
+        radii: the receptive fields; None where no row learns widths.
+        tasks_in_paper: the tasks of the published table.
+        inputs: digest of the outcomes of each run.
+    """
+
+    name: str
+    spec: TableSpec
+    setup: Setup
+    source: Sizes
+    targets: dict[str, Sizes]
+    rows: list[ScoredRow]
+    costs: list[RowCost]
+    protocols: dict[str, Protocol]
+    departures: list[Departure]
+    radii: RadiiFacts | None
+    tasks_in_paper: frozenset[str]
+    inputs: dict[str, str]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of the table, in the order of its columns."""
+        return tuple(self.spec.tasks)
+
+
+def accuracy_facts(project: Project, table: str, runs: Path) -> AccuracyFacts:
+    """Gather an accuracy table.
+
+    Args:
+        project: the preset with its registry of tables.
+        table: its name in `paper.yaml`.
+        runs: the folder that holds one folder a run.
+
+    Raises:
+        BadInput: a run is not evaluated or did not learn to its end, or two runs can't be compared.
+    """
+    spec = project.table(table)
+    results = read_runs(runs, project.table_runs(table), spec.tasks)
+    rows = scored_rows(project, table, results)
+    shown = protocols(results, spec.tasks)
+    in_paper = published_rows(spec.published) if spec.published else []
+    suites = project.table_suites(table)
+    return AccuracyFacts(
+        name=table,
+        spec=spec,
+        setup=setup_of(project),
+        source=source_sizes(project),
+        targets=target_sizes(project, spec),
+        rows=rows,
+        costs=row_costs(rows, runs),
+        protocols=shown,
+        departures=departures(project, table, shown),
+        radii=radii_facts(project, table),
+        tasks_in_paper=frozenset(task for row in in_paper for task in row.scores),
+        inputs={run: outcomes_digest(runs / run, suites) for run in results},
+    )

@@ -1,0 +1,82 @@
+"""What the paper's receptive fields become in the models of a preset.
+
+Paper, section 3.4 and Table 4: a setting is named r_a-r_i. The radius of the hidden axis is not
+stated; it is taken as r_i (method.md, open point 14).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lemon.configuration.planned_run import PlannedRun, lineage
+from lemon.configuration.project import Project
+from lemon.published.models import published_target
+from lemon.radii import Radii, named_radii
+
+
+@dataclass(frozen=True)
+class RadiiSetting:
+    """One setting of the paper.
+
+    Attributes:
+        name: in the paper.
+        here, paper: the radii; None where the name is not the paper's.
+        share, paper_share: entries of all A_ffn as a percentage of the small model's parameters.
+    """
+
+    name: str
+    here: Radii
+    paper: Radii | None
+    share: float
+    paper_share: float | None
+
+
+@dataclass(frozen=True)
+class RadiiFacts:
+    """The settings behind a table, and the head sizes of the models, here and in the paper."""
+
+    settings: tuple[RadiiSetting, ...]
+    head_dim: int
+    paper_head_dim: int | None
+
+
+def learns_widths(run: PlannedRun) -> bool:
+    """Whether a run learns dimension operators with radii of its own."""
+    return bool(run.row.radii) and run.method.learns_operators and run.changes_widths
+
+
+def radii_facts(project: Project, table: str) -> RadiiFacts | None:
+    """The settings of every run behind a table that learns widths; None where none does."""
+    behind = lineage(map(project.run, project.table(table).runs))
+    runs: dict[str, PlannedRun] = {}
+    for run in filter(learns_widths, behind):
+        runs.setdefault(str(run.row.radii), run)
+    paper = published_target(None)
+    if not runs:
+        return None
+    return RadiiFacts(
+        settings=tuple(_setting(name, run) for name, run in runs.items()),
+        head_dim=project.source_shape().head_dim,
+        paper_head_dim=paper.head_dim if paper else None,
+    )
+
+
+def _setting(name: str, run: PlannedRun) -> RadiiSetting:
+    return RadiiSetting(
+        name=name,
+        here=run.radii,
+        paper=named_radii(name),
+        share=run.radii.ffn_share(run.fused_shape, run.target_shape),
+        paper_share=paper_ffn_share(run),
+    )
+
+
+def paper_ffn_share(run: PlannedRun) -> float | None:
+    """`ffn_share` of the setting in the paper's models; None where the paper has no such model."""
+    source, target = published_target(None), published_target(run.row.target)
+    radii = named_radii(run.row.radii)
+    if source is None or target is None or radii is None:
+        return None
+    first = run.first_stage
+    fused = (published_target(first.row.target) if first else None) or source
+    return radii.ffn_share(source.with_depth(fused.num_hidden_layers), target)

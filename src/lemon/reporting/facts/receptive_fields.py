@@ -1,0 +1,183 @@
+"""Figure 4 right: scores, operator size and step time over the receptive fields.
+
+Paper, section 4.3 and figure 4, right panel: mean accuracy by r_a (attention) and r_i (FFN), the
+dimension operators learned from Cut at full depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lemon.configuration.paper import TableSpec
+from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.project import Project
+from lemon.errors import BadInput
+from lemon.events import read_events
+from lemon.perplexity import perplexity_of
+from lemon.published.tables import AVERAGE
+from lemon.radii import named_radii
+from lemon.reporting.facts.departures import departures
+from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.outcomes import outcomes_digest, read_runs
+from lemon.reporting.facts.protocol import protocols
+from lemon.reporting.facts.rows import ScoredRow, scored_rows
+from lemon.reporting.facts.setup import Sizes, setup_of, target_sizes
+
+COLUMNS = [
+    *("run", "method", "r_a", "r_i", "r_h", "mean", "ci_low", "ci_high", "perplexity"),
+    *("operator_parameters", "operator_share"),
+    *("seconds_per_step", "seconds_low", "seconds_high", "published", "seeds"),
+]
+TIMES = ("seconds_low", "seconds_per_step", "seconds_high")  # the quartiles
+WHOLE = ("r_a", "r_i", "r_h", "operator_parameters", "seeds")
+
+
+@dataclass(frozen=True)
+class GridFacts(FigureFacts):
+    """The figure; `frame` is as `grid_lines` gives it.
+
+    Attributes:
+        targets: sizes of its small models.
+        documents: most rows of a task.
+    """
+
+    spec: TableSpec
+    targets: dict[str, Sizes]
+    documents: int
+
+
+def grid_facts(project: Project, figure: str, runs: Path) -> GridFacts:
+    """Gather scores, operator sizes and step times of the figure's runs.
+
+    Raises:
+        BadInput: a run is not evaluated or has no step times, or two runs can't be compared or
+            share a cell.
+    """
+    spec = project.table(figure)
+    tasks, suites = tuple(spec.tasks), project.table_suites(figure)
+    results = read_runs(runs, project.table_runs(figure), tasks)
+    length = project.preset.text.sequence_length
+    return GridFacts(
+        name=figure,
+        spec=spec,
+        setup=setup_of(project),
+        targets=target_sizes(project, spec),
+        runs=[project.run(run) for run in spec.runs],
+        frame=grid_lines(figure, scored_rows(project, figure, results), runs, length),
+        documents=max(result.correct[task].size for result in results.values() for task in tasks),
+        departures=departures(project, figure, protocols(results, tasks)),
+        inputs={run: outcomes_digest(runs / run, suites) for run in results},
+    )
+
+
+def paper_names(runs: Iterable[PlannedRun]) -> dict[str, dict[str, str]]:
+    """For `r_a` and `r_i`, by our radius, the paper's radius where that is another."""
+    names: dict[str, dict[str, str]] = {"r_a": {}, "r_i": {}}
+    for run in runs:
+        theirs, ours = named_radii(run.row.radii), run.radii
+        if theirs and theirs.attention != ours.attention:
+            names["r_a"][str(ours.attention)] = str(theirs.attention)
+        if theirs and theirs.ffn != ours.ffn:
+            names["r_i"][str(ours.ffn)] = str(theirs.ffn)
+    return names
+
+
+def grid_lines(
+    figure: str, rows: list[ScoredRow], runs: Path, sequence_length: int
+) -> pd.DataFrame:
+    """The figure in tidy form, columns `COLUMNS`: one line a row of the registry.
+
+    `run` holds the ids of its seeds. `mean` and its 95 % interval, `published` and
+    `operator_share` are percent, the share that of the small model's parameters. `seconds_low` and
+    `seconds_high` are the quartiles of a step's time, whose median is between them. Lines of runs
+    that learn no dimension operators have no radii: they are levels to compare with.
+
+    Args:
+        figure: its name in `paper.yaml`.
+        rows: of the figure.
+        runs: the folder that holds one folder a run.
+        sequence_length: tokens of a training sequence.
+
+    Raises:
+        BadInput: two rows have the same radii, or a learned run has no step times.
+    """
+    lines = [_line(row, runs, sequence_length) for row in rows]
+    cells: dict[tuple[int, int], str] = {}
+    for row, line in zip(rows, lines, strict=True):
+        if "r_a" in line:
+            cell = (line["r_a"], line["r_i"])
+            if cell in cells:
+                raise BadInput(
+                    f"paper.yaml, {figure}: rows {cells[cell]!r} and {row.label!r} both have "
+                    f"r_a {cell[0]} and r_i {cell[1]}; the grid has one cell for them, so drop "
+                    "one or give it other radii in the preset"
+                )
+            cells[cell] = row.label
+    frame = pd.DataFrame(lines, columns=COLUMNS)
+    return frame.astype({name: "Int64" for name in WHOLE})
+
+
+def _line(row: ScoredRow, runs: Path, sequence_length: int) -> dict[str, Any]:
+    mean = row.scores[AVERAGE]
+    line: dict[str, Any] = {
+        "run": " ".join(row.spec.runs),
+        "method": row.label,
+        "published": row.published.average_over(row.tasks) if row.published else None,
+        "seeds": len(row.results),
+        "mean": mean.value,
+        "ci_low": mean.ci_low,
+        "ci_high": mean.ci_high,
+    }
+    if row.loss is not None:
+        line["perplexity"] = float(f"{perplexity_of(row.loss):.6g}")
+    if row.runs:
+        line |= _operators(row.runs[0])
+        times = [time for run in row.runs for time in step_seconds(run, runs, sequence_length)]
+        if times:
+            quartiles = zip(TIMES, np.quantile(times, (0.25, 0.5, 0.75)), strict=True)
+            line |= {name: float(f"{value:.4g}") for name, value in quartiles}
+    return line
+
+
+def _operators(run: PlannedRun) -> dict[str, Any]:
+    """Radii and size of the dimension operators that a run learns; empty where it learns none."""
+    if run.row.radii is None or not run.method.learns_operators:
+        return {}
+    count = run.radii.parameters(run.fused_shape, run.target_shape)
+    return {
+        "r_a": run.radii.attention,
+        "r_i": run.radii.ffn,
+        "r_h": run.radii.hidden,
+        "operator_parameters": count,
+        "operator_share": round(100 * count / run.target_shape.num_parameters, 4),
+    }
+
+
+def step_seconds(run: PlannedRun, runs: Path, sequence_length: int) -> list[float]:
+    """Seconds of each step that was measured; empty if the run learns nothing.
+
+    A step that a resumed run repeated counts once, as it was last.
+
+    Raises:
+        BadInput: the run learns and its metrics.jsonl has no `train/tokens_per_s`.
+    """
+    if not run.method.learned:
+        return []
+    path = runs / run.id / "metrics.jsonl"
+    rates = {
+        event["step"]: event["value"]
+        for event in read_events(path)
+        if event["name"] == "train/tokens_per_s"
+    }
+    if not rates:
+        raise BadInput(
+            f"{path}: holds no train/tokens_per_s; remove the run's folder and run it again"
+        )
+    tokens = run.learning.batch_sequences * sequence_length
+    return [tokens / rate for rate in rates.values()]

@@ -1,0 +1,61 @@
+"""The preset behind a table or figure, and the sizes of the models in it, here and in the paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lemon.architecture import LlamaShape
+from lemon.configuration.paper import TableSpec
+from lemon.configuration.preset import Preset
+from lemon.configuration.project import Project
+from lemon.published.models import published_target
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A preset.
+
+    Attributes:
+        name: of the preset.
+        settings: all of its settings.
+        source: sizes of the source model.
+        digest: sha256 of the whole configuration.
+    """
+
+    name: str
+    settings: Preset
+    source: LlamaShape
+    digest: str
+
+    @property
+    def label(self) -> str:
+        """The name of the source model."""
+        return self.settings.source.label
+
+    def in_manifest(self, **entry: str) -> dict[str, str]:
+        """The `settings` of the manifest of a table or figure, named by `entry`."""
+        return {"preset": self.name, **entry, "config": self.digest}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a model here, and of the paper's model in the same place, where it has one."""
+
+    here: LlamaShape
+    paper: LlamaShape | None
+
+
+def setup_of(project: Project) -> Setup:
+    """The preset of a project."""
+    return Setup(project.preset_name, project.preset, project.source_shape(), project.digest())
+
+
+def source_sizes(project: Project) -> Sizes:
+    """The source model."""
+    return Sizes(project.source_shape(), published_target(None))
+
+
+def target_sizes(project: Project, spec: TableSpec) -> dict[str, Sizes]:
+    """A table's small models by symbolic target, in the order of the rows."""
+    names = dict.fromkeys(row.target for row in spec.rows if row.target)
+    return {name: Sizes(project.shape_of(name), published_target(name)) for name in names}

@@ -1,0 +1,92 @@
+"""The picture of a figure's numbers, in three formats, and its manifest."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from lemon.errors import BadInput
+from lemon.files.manifest import write_manifest
+from lemon.files.storage import atomic_file
+from lemon.reporting.figures.figure_numbers import FigureNumbers
+from lemon.reporting.figures.layer_operators_picture import draw_operators
+from lemon.reporting.figures.receptive_fields_picture import draw_grid
+from lemon.reporting.figures.similarity_picture import draw_similarity
+from lemon.reporting.style import STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES: dict[str, dict[str, Any]] = {
+    "png": {"dpi": 160, "metadata": {"Software": None}},
+    "svg": {"metadata": {"Date": None, "Creator": None}},
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
+}
+KINDS = ("csv", "facts.json", *PICTURES)
+DRAWINGS = {
+    "receptive_field_grid": draw_grid,
+    "weight_similarity": draw_similarity,
+    "activation_similarity": draw_similarity,
+    "layer_operators": draw_operators,
+}
+
+
+def draw_figure(numbers: FigureNumbers) -> Figure:
+    """The picture of a figure's numbers.
+
+    Raises:
+        BadInput: there is no picture of this kind.
+    """
+    renderer = numbers.words.renderer
+    if renderer not in DRAWINGS:
+        raise BadInput(f"no renderer {renderer!r}; there is {', '.join(DRAWINGS)}")
+    return DRAWINGS[renderer](numbers)
+
+
+def write_pictures(
+    figure: str,
+    numbers: FigureNumbers,
+    drawn: Figure,
+    out: Path,
+    started: float | None = None,
+    notebook: str | None = None,
+) -> None:
+    """Write `figure`.{png,svg,pdf} and, last, `figure`.manifest.json into `out`.
+
+    Args:
+        figure: its name in `paper.yaml`.
+        numbers: what was drawn; its files lie in `out`.
+        drawn: the picture.
+        out: folder of the files.
+        started: `time.monotonic()` at the start of the work, for the manifest.
+        notebook: the one that drew it; the manifest names it in place of the kernel's command.
+
+    Raises:
+        WorkFailed: a file can't be written.
+    """
+    begun = time.monotonic() if started is None else started
+    words = asdict(numbers.words)
+    drawn_by: dict[str, Any] = {"command": [notebook]} if notebook else {}
+    for suffix, options in PICTURES.items():
+        with atomic_file(out / f"{figure}.{suffix}") as path, path.open("wb") as file:
+            save_picture(drawn, file, suffix, options)
+    write_manifest(
+        out / f"{figure}.manifest.json",
+        "figure",
+        **{name: words[name] for name in ("settings", "inputs", "departures", "findings")},
+        started=begun,
+        **drawn_by,
+        files=[out / f"{figure}.{kind}" for kind in KINDS],
+    )
+
+
+def save_picture(drawn: Figure, file: IO[bytes], suffix: str, options: dict[str, Any]) -> None:
+    """Save a picture in one format; the same numbers give the same bytes."""
+    import matplotlib
+
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every embedded font
+    with matplotlib.rc_context(STYLE):
+        drawn.savefig(file, format=suffix, **options)

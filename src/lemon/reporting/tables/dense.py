@@ -1,0 +1,180 @@
+"""The table of the source model, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from lemon.configuration.tasks import TASKS, mean_chance
+from lemon.published.tables import AVERAGE
+from lemon.reporting.facts.dense_scores import DenseFacts
+from lemon.reporting.facts.protocol import Protocol
+from lemon.reporting.facts.rows import Score, ScoredRow
+from lemon.reporting.numbers import count, interval
+from lemon.reporting.tables.document import (
+    Group,
+    Section,
+    TablePage,
+    WordedTable,
+    numbers,
+    table_title,
+    words,
+)
+
+COLUMNS = [
+    *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),
+    *("published", "delta", "verdict", "shots", "shots_asked", "rows_available", "guessing"),
+    *("protocol", "source"),
+]
+NOT_THE_SAME = (
+    "The published scores are the authors' own, from the models' cards: lighteval, without "
+    "examples, MMLU as the likelihood of the answers' words (cloze). Here prompts and metrics are "
+    "lm-eval's with the examples of Table 2, and MMLU is the likelihood of the letters. So a "
+    "difference between the two is no error of either."
+)
+
+
+def dense_table(facts: DenseFacts) -> WordedTable:
+    """Word the table: tidy lines, page, and entries of the manifest."""
+    setup = facts.setup
+    rows = sorted({one.rows for one in facts.protocols.values()})
+    per_task = " to ".join(dict.fromkeys([count(rows[0]), count(rows[-1])]))
+    page = TablePage(
+        title=table_title(facts.name, facts.spec.title),
+        subtitle=f"{setup.label}, preset {setup.name}, {per_task} rows a task",
+        sections=[
+            _scores_section(facts),
+            *([_published_section(facts)] if facts.published else []),
+            *([_rows_section(facts)] if facts.packaged else []),
+        ],
+        notes=[*_notes(facts), *facts.spec.notes],
+    )
+    manifest = {"settings": setup.in_manifest(table=facts.name), "inputs": facts.inputs}
+    return WordedTable(tidy_lines(facts), page, manifest)
+
+
+def tidy_lines(facts: DenseFacts) -> pd.DataFrame:
+    """The tidy form, columns `COLUMNS`: a line for each score here, then for each published one."""
+    row = facts.row
+    lines: list[dict[str, Any]] = []
+    for score in _scores(row):
+        line = {"run": row.runs[0].id, "method": row.label, "layers": row.layers, "seeds": 1}
+        single = score.task in row.tasks
+        protocol = _protocol_columns(facts.protocols[score.task]) if single else {}
+        lines.append({**line, **vars(score), "guessing": _chance(row, score), **protocol})
+    for known, _ in facts.published:
+        line = {"method": known.model, "task": " ".join(known.tasks), "metric": known.name}
+        source = {"shots": known.shots, "protocol": known.protocol, "source": known.source}
+        lines.append({**line, "published": known.value, **source})
+    frame = pd.DataFrame(lines, columns=COLUMNS)
+    whole = ("layers", "n", "seeds", "shots", "shots_asked", "rows_available")
+    return frame.astype({name: "Int64" for name in whole})
+
+
+def _scores(row: ScoredRow) -> list[Score]:
+    """The scores of the tasks, and of several their mean."""
+    scores = list(row.scores.values())
+    return scores if len(row.tasks) > 1 else scores[:1]
+
+
+def _chance(row: ScoredRow, score: Score) -> float | None:
+    """The score of guessing; None where a task offers no choices."""
+    return mean_chance([score.task] if score.task in row.tasks else row.tasks)
+
+
+def _protocol_columns(shown: Protocol) -> dict[str, Any]:
+    return {
+        "shots": shown.shots,
+        "shots_asked": shown.asked,
+        "rows_available": shown.available,
+        "protocol": "lm-eval" + (f", {shown.chosen}" if shown.asked else ""),
+    }
+
+
+def _scores_section(facts: DenseFacts) -> Section:
+    lines = []
+    for score in _scores(facts.row):
+        if score.task == AVERAGE:
+            own = ["Mean", "mean", "", count(score.n or 0)]
+        else:
+            shown = facts.protocols[score.task]
+            own = [TASKS[score.task].label, score.metric, _shots(shown), _rows(shown)]
+        lines.append([*own, *_score(score), _percent(_chance(facts.row, score))])
+    columns = [
+        *words("Task", "Metric"),
+        *numbers("Shots", "Rows", "Score", "95 % interval", "Guessing"),
+    ]
+    return Section("Scores, percent", columns, [Group("", lines)], drawn=True)
+
+
+def _published_section(facts: DenseFacts) -> Section:
+    """A line for each benchmark, a column for each model that was published."""
+    models = list(dict.fromkeys(known.model for known, _ in facts.published))
+    value = {(known.name, known.model): known.value for known, _ in facts.published}
+    first_of = {known.name: (known, ours) for known, ours in reversed(facts.published)}
+    lines = []
+    for name in dict.fromkeys(known.name for known, _ in facts.published):
+        known, ours = first_of[name]
+        shots = " and ".join(_shots(facts.protocols[task]) for task in known.tasks)
+        here = " and ".join(TASKS[task].label for task in known.tasks)
+        published = [_percent(value.get((name, model))) for model in models]
+        score = _score(_scores(ours)[-1])
+        lines.append([name, *published, str(known.shots), here, *score, shots])
+    cards = ", ".join(dict.fromkeys(known.source for known, _ in facts.published))
+    return Section(
+        "Beside what its authors publish",
+        [
+            *words("Benchmark"),
+            *numbers(*(f"{model}, published" for model in models), "Shots, published"),
+            *words("Here"),
+            *numbers("Score here", "95 % interval", "Shots here"),
+        ],
+        [Group("", lines)],
+        note=f"{NOT_THE_SAME} Cards: {cards}.",
+        drawn=True,
+    )
+
+
+def _rows_section(facts: DenseFacts) -> Section:
+    """What the rows are, where they are not the Hub's own."""
+    lines = [[one.setting.removeprefix("rows of "), one.here] for one in facts.packaged]
+    columns = [*words("Task"), *words("Rows here, compared with the Hub's", wrap=True)]
+    return Section("Rows", columns, [Group("", lines)])
+
+
+def _notes(facts: DenseFacts) -> Iterator[str]:
+    yield (
+        "Intervals are 95 % over the documents: Wilson's for a task, for a mean the bootstrap "
+        "within each task. Tasks are held fixed."
+    )
+    yield (
+        "Shots are examples before each question; where fewer fit before the longest question than "
+        "the paper has, both are given. Rows are the first ones of their split, of how many."
+    )
+    yield "Guessing is the expected score of a random choice; tasks without choices have none."
+    if facts.dequantised:
+        yield f"The weights here are dequantised ({facts.dequantised}); the published are not."
+    if facts.published:
+        yield (
+            f"{facts.setup.label} is the model here; other models were published beside it and are "
+            "not scored here."
+        )
+
+
+def _shots(shown: Protocol) -> str:
+    return f"{shown.shots} of {shown.asked}" if shown.cut_short else str(shown.shots)
+
+
+def _rows(shown: Protocol) -> str:
+    rows = count(shown.rows)
+    return rows if shown.available is None else f"{rows} of {count(shown.available)}"
+
+
+def _score(score: Score) -> list[str]:
+    return [_percent(score.value), interval(score.ci_low or 0.0, score.ci_high or 0.0)]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,119 @@
+"""The sections below an accuracy table: what learning took, departures, receptive fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+from lemon.reporting.facts.costs import Cost, RowCost
+from lemon.reporting.facts.departures import Departure
+from lemon.reporting.facts.radii import RadiiFacts
+from lemon.reporting.numbers import count, duration
+from lemon.reporting.tables.document import Cell, Column, Group, Section, numbers, words
+
+LEARNING_NOTE = (
+    "Means over seeds. A row that starts from a run that learned carries that run's cost; own is "
+    "what it added. The factor compares with the first row of the depth. Time is that of the "
+    "training loop with its held-out evaluations, on the machine that ran it; another run takes "
+    "another time, so the CSV holds steps and tokens only."
+)
+STAGES_NOTE = (
+    "A run on the model of another is the second of two stages and carries the first's cost."
+)
+
+
+def learning_section(costs: list[RowCost], *, staged: bool) -> Section:
+    """The costs by depth, in the order of the rows; `staged` if some are of two stages."""
+    groups = []
+    for _, found in groupby(costs, key=lambda cost: cost.layers):
+        rows = list(found)
+        groups.append(Group("", [_cost_line(row, rows[0].total) for row in rows]))
+    return Section(
+        "What learning took",
+        [
+            Column("Layers"),
+            *words("Row", "Starts from", wrap=True),
+            *numbers("Steps", "Tokens", "Factor", "Time", "Factor"),
+        ],
+        groups,
+        note=f"{LEARNING_NOTE} {STAGES_NOTE}" if staged else LEARNING_NOTE,
+    )
+
+
+def _cost_line(row: RowCost, first: Cost) -> list[str | Cell]:
+    """The cost of a row in all, its own part where that is another, and the factor to the first."""
+
+    def amount(name: str, in_words: Callable[[float], str]) -> tuple[Cell, Cell]:
+        total, own, reference = (getattr(cost, name) for cost in (row.total, row.own, first))
+        aside = "" if own == total else f"(own {in_words(own)})"
+        factor = f"×{total / reference:.2f}" if reference else ""
+        return Cell(in_words(total), aside), Cell(factor, tone="factor")
+
+    steps, _ = amount("steps", count)
+    both = (*amount("tokens", count), *amount("seconds", duration))
+    return [str(row.layers), row.label, row.start, steps, *both]
+
+
+def departures_section(departures: list[Departure]) -> Section:
+    """Every setting that is not the paper's."""
+    lines = [[one.setting, one.here, one.paper] for one in departures]
+    columns = words("Setting", "Here", "Paper", wrap=True)
+    return Section("Departures from the paper", columns, [Group("", lines)])
+
+
+def radii_section(facts: RadiiFacts) -> Section:
+    """The settings of the receptive fields, and the reasons of the mapping."""
+    lines = [
+        [
+            setting.name,
+            str(setting.here.attention),
+            str(setting.here.ffn),
+            str(setting.here.hidden),
+            f"{setting.share:.1f} %",
+            "" if setting.paper_share is None else f"{setting.paper_share:.1f} %",
+        ]
+        for setting in facts.settings
+    ]
+    return Section(
+        "Receptive fields",
+        [
+            *words("Setting of the paper"),
+            *numbers("r_a here", "r_i here", "r_h here"),
+            *numbers("FFN operators, of the small model's parameters", "In the paper"),
+        ],
+        [Group("", lines)],
+        note=" ".join(_reasons(facts)),
+    )
+
+
+def _reasons(facts: RadiiFacts) -> Iterable[str]:
+    settings, head, paper_head = facts.settings, facts.head_dim, facts.paper_head_dim
+    known = [(one.paper, one.here) for one in settings if one.paper]
+    if paper_head is not None:
+        for theirs, ours in dict.fromkeys((t.attention, o.attention) for t, o in known):
+            if theirs == ours or theirs * head != ours * paper_head:
+                continue
+            if theirs == paper_head:
+                yield (
+                    f"r_a {theirs} is the head size of the paper's models and becomes the head "
+                    f"size of this one, {ours}: whole heads are mixed."
+                )
+            else:
+                yield f"r_a {theirs} becomes {ours}, the same part of a head."
+    kept = {one.paper.ffn: one for one in settings if one.paper and one.paper.ffn == one.here.ffn}
+    if kept and any(theirs != ours for theirs, ours in known):
+        finest = kept[min(kept)]
+        shares = f"{finest.share:.1f} % of the small model here"
+        if finest.paper_share is not None:
+            shares += f", {finest.paper_share:.1f} % in the paper"
+        yield (
+            f"r_i {_listed(sorted(kept))} {'stays' if len(kept) == 1 else 'stay'}: at an equal "
+            f"r_i the operators of the FFN take a similar part (r_i = {min(kept)}: {shares})."
+        )
+    if all(one.here.hidden == one.here.ffn for one in settings):
+        yield "The paper states no r_h; here it is r_i."
+
+
+def _listed(values: Iterable[int]) -> str:
+    *first, last = map(str, values)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,130 @@
+"""The store of MLflow: where it is, and a client that it has answered."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lemon.errors import WorkFailed
+from lemon.outside_calls import silence, within
+from lemon.provenance import without_private_parts
+from lemon.redaction import public_address, without_secrets
+from lemon.tracking.database import database_ready
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+DEFAULT_STORE = "mlflow.db"  # an SQLite file in the working folder
+ARTIFACTS = "mlartifacts"
+FIRST_ANSWER_S = 60.0  # how long a store may take to answer at all
+CONNECTING_TRIES = 2  # MLflow's own number takes 100 s where nothing answers
+
+
+def public_store() -> str:
+    """Where the records go, without credentials."""
+    return _on_one_line(without_private_parts(public_address(store_uri())))
+
+
+def is_server() -> bool:
+    """Whether the records go to an MLflow server, which serves its own pages."""
+    return store_uri().lower().startswith(("http://", "https://"))
+
+
+def store_uri() -> str:
+    """The tracking URI."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _sqlite(Path(DEFAULT_STORE))
+
+
+def _sqlite(database: Path) -> str:
+    """The URI of a file. MLflow keeps an open store a URI, so a relative path would go stale.
+
+    But a URI can't hold a `?` of the working folder.
+    """
+    path = str(database.absolute())
+    return f"sqlite:///{os.path.relpath(path) if '?' in path else path}"
+
+
+def is_sqlite(store: str) -> bool:
+    """Whether a store is an SQLite file."""
+    return store.startswith(("sqlite:", "sqlite+"))
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, short, without secrets and the SQL that led to it."""
+    said = without_secrets(str(error) or type(error).__name__, about=store_uri())
+    return _on_one_line(without_private_parts(said).partition("\n[SQL:")[0])[:400]
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def answering_client() -> MlflowClient:
+    """A client whose store has answered once; else whatever says why it did not."""
+    _quieten()
+    from mlflow.store.db import utils
+    from mlflow.tracking import MlflowClient
+
+    utils.MAX_RETRY_COUNT = CONNECTING_TRIES
+    store = store_uri()
+
+    def ask() -> MlflowClient:
+        client = MlflowClient(tracking_uri=store)
+        client.search_experiments(max_results=1)
+        return client
+
+    with _local_database(store), silence():
+        return within(FIRST_ANSWER_S, ask)
+
+
+def _local_database(store: str) -> AbstractContextManager[None]:
+    """What makes or repairs the file of an SQLite store; does nothing for other stores."""
+    from sqlalchemy.engine import make_url
+
+    if not is_sqlite(store):
+        return nullcontext()
+    url = make_url(store)
+    name = url.database
+    if url.host or url.username or str(name).startswith("file:"):
+        return nullcontext()  # wrong, or in words of SQLite's own: MLflow sees to it
+    if name in (None, "", ":memory:"):
+        raise WorkFailed("a database in memory ends with this command; name a file")
+    path = Path(name).absolute()
+    ours = path == Path(DEFAULT_STORE).absolute()
+    return database_ready(path, _open_and_leave, schema=_newest_schema(), ours=ours)
+
+
+def _newest_schema() -> str:
+    """The version of the tables that this MLflow asks for."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store import db_migrations
+
+    [folder] = db_migrations.__path__
+    return str(ScriptDirectory(folder).get_current_head())
+
+
+def _open_and_leave(database: Path) -> None:
+    """Have MLflow make or complete a database, and keep no connection to it."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with silence():
+        store = SqlAlchemyStore(_sqlite(database), Path(ARTIFACTS).absolute().as_uri())
+        store.engine.dispose()
+
+
+def _quieten() -> None:
+    """Before mlflow is imported: no telemetry, no messages about migrations, short time limits."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with silence():
+        import mlflow  # configures its loggers, which are then turned down
+
+    for name in (mlflow.__name__, "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
