@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ class Finding:
 
 
 def findings(
-    facts: T, claims: Iterable[str], measures: dict[str, Callable[[T], tuple[str, str]]]
+    facts: T, claims: Iterable[str], measures: Mapping[str, Callable[[T], tuple[str, str]]]
 ) -> list[Finding]:
     """A finding for each claim, from the function that measures it: its words and its verdict."""
     known = published_claims()

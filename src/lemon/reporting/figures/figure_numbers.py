@@ -6,7 +6,7 @@ figure draws from them alone, wherever it is opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class FigureNumbers:
 def figure_numbers(
     facts: FigureFacts,
     caption: list[str],
-    measures: dict[str, Callable[[Any], tuple[str, str]]] | None = None,
+    measures: Mapping[str, Callable[[Any], tuple[str, str]]] | None = None,
     **picture: Any,
 ) -> FigureNumbers:
     """The numbers and words of a gathered figure.

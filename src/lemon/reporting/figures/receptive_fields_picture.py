@@ -11,7 +11,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -125,21 +124,26 @@ def _draw_cells(
     axes: Axes, quantity: Quantity, grid: pd.DataFrame, columns: list[int], rows: list[int]
 ) -> None:
     """A cell for each pair of radii: the value, and under it the small lines."""
-    colours = ScalarMappable(quantity.norm(quantity.values(grid)), quantity.colours)
+    norm, colours = quantity.norm(quantity.values(grid)), matplotlib.colormaps[quantity.colours]
     lines = {(line["r_a"], line["r_i"]): line for _, line in grid.iterrows()}
     for (y, r_a), (x, r_i) in product(enumerate(rows), enumerate(columns)):
         line = lines.get((r_a, r_i))
         middle: dict[str, Any] = {"ha": "center", "va": "center"}
         if line is None or pd.isna(line[quantity.column]):
-            empty = {"facecolor": "white", "edgecolor": "#cccccc", "hatch": "////", "linewidth": 0}
+            empty: dict[str, Any] = {
+                "facecolor": "white",
+                "edgecolor": "#cccccc",
+                "hatch": "////",
+                "linewidth": 0,
+            }
             axes.add_patch(Rectangle((x, y), 1, 1, **empty))
             if line is not None:
                 box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-                style = {"fontsize": 7.5, "fontstyle": "italic", "bbox": box}
+                style: dict[str, Any] = {"fontsize": 7.5, "fontstyle": "italic", "bbox": box}
                 axes.text(x + 0.5, y + 0.5, "not yet run", **middle, **style)
             continue
         value, detail = float(line[quantity.column]), quantity.detail(line)
-        red, green, blue, _ = colours.to_rgba(_finite(value))
+        red, green, blue, _ = colours(norm(_finite(value)))
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=(red, green, blue), edgecolor="white"))
         light = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # luminance, nearly: of sRGB values
         middle["color"] = INK if light > 0.45 else "white"

@@ -203,8 +203,9 @@ def _block_heading(facts: AccuracyFacts, target: str | None, rows: list[ScoredRo
         sizes = facts.targets[target]
         if changes_widths(source.here, sizes.here):
             heading = f"Hidden{_widths(sizes.here, source.here)}"
-            both = sizes.paper and source.paper
-            in_paper = f"hidden{_widths(sizes.paper, source.paper)}" if both else ""
+            in_paper = ""
+            if sizes.paper and source.paper:
+                in_paper = f"hidden{_widths(sizes.paper, source.paper)}"
         else:
             heading = f"{layers} of {source.here.num_hidden_layers} layers"
             of = f" of {source.paper.num_hidden_layers}" if source.paper else ""

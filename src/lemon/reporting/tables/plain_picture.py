@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -77,7 +78,12 @@ def _draw_section(axes: Axes, section: Section) -> None:
             cell.set(linewidth=0.6 if number else 0.9, edgecolor=FAINT if number else INK)
             cell.PAD = 0.12
         if isinstance(row, str):
-            place = {"fontsize": SIZE, "fontweight": "bold", "color": SOFT, "va": "bottom"}
+            place: dict[str, Any] = {
+                "fontsize": SIZE,
+                "fontweight": "bold",
+                "color": SOFT,
+                "va": "bottom",
+            }
             axes.text(0, top + 0.25 * height, row, **place)
     table.auto_set_column_width(range(len(headings)))
     axes.add_table(table)
