@@ -40,7 +40,7 @@ def write_gamma(project: Project, runs: Path, run: str, gamma: np.ndarray) -> No
     values = torch.from_numpy(np.asarray(gamma, dtype=np.float32))
     operators = Operators(
         project.source_shape(),
-        project.target_shape(run),
+        project.run(run).target_shape,
         Radii(),
         gamma=dict.fromkeys(LAYER_TYPES, Dense(values)),
     )

@@ -12,7 +12,8 @@ from zlib import crc32
 
 import numpy as np
 
-from lemon.configuration.project import Project, lineage
+from lemon.configuration.planned_run import lineage
+from lemon.configuration.project import Project
 from lemon.configuration.tasks import FOLDERS, TASKS
 from lemon.evaluation import outcomes
 from lemon.evaluation.outcomes import Outcome
@@ -133,9 +134,9 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
             own = {t: hits for t, hits in correct.items() if t in project.suite(name).tasks}
             heldout = loss if project.suite(name).has_heldout else None
             write_outcomes(runs / run, own, heldout, suite=name, shots={"boolq": 11})
-    for run in lineage(project, project.table_runs(table)):
-        if project.run(run).method.learned:
-            batch = project.learning(run).batch_sequences
+    for run in lineage(map(project.run, project.table_runs(table))):
+        if run.method.learned:
+            batch = run.learning.batch_sequences
             tokens = batch * project.preset.text.sequence_length
-            write_metrics(runs / run, project.steps(run), tokens)
+            write_metrics(runs / run.id, run.steps, tokens)
     return runs

@@ -49,7 +49,7 @@ def test_the_own_cost_is_that_of_the_last_event(project: Project, tmp_path: Path
 
 
 def test_a_start_that_is_a_run_adds_its_cost(project: Project, tmp_path: Path) -> None:
-    fusion = project.steps("lemon-prune-75")
+    fusion = project.run("lemon-prune-75").steps
     write_metrics(tmp_path / "shear-75", PRUNING_STEPS, tokens_per_step=100, seconds_per_step=0.5)
     write_metrics(tmp_path / "lemon-prune-75", fusion, tokens_per_step=10, seconds_per_step=4)
     pruning = total_cost(project.run("shear-75"), tmp_path)
@@ -72,7 +72,7 @@ def test_missing_and_unfinished_learning_is_refused(project: Project, tmp_path: 
 
 
 def _learned(project: Project, runs: Path, run: str) -> Path:
-    write_metrics(runs / run, project.steps(run))
+    write_metrics(runs / run, project.run(run).steps)
     return runs
 
 
@@ -90,7 +90,7 @@ def test_the_csv_has_steps_and_tokens_in_all_and_no_time(project: Project, rende
     lines = pd.read_csv(rendered / "tables" / "table3.csv")
     learning = lines[lines["task"] == "learning"]
     found = {(line["method"], line["metric"]): line["value"] for _, line in learning.iterrows()}
-    fusion, batch = project.steps("lemon-prune-75"), tokens_per_step(project)
+    fusion, batch = project.run("lemon-prune-75").steps, tokens_per_step(project)
     steps = {
         "Shear": PRUNING_STEPS,
         "LEMON-Prune": PRUNING_STEPS + fusion,
@@ -153,7 +153,7 @@ def test_records_hold_the_cost_of_a_run_with_its_start(project: Project, rendere
         for record in records
         if "run" in record.tags
     }
-    steps = PRUNING_STEPS + project.steps("lemon-prune-75")
+    steps = PRUNING_STEPS + project.run("lemon-prune-75").steps
     assert metrics["lemon-prune-75"] == {
         "cost/steps": steps,
         "cost/tokens": steps * tokens_per_step(project),
@@ -187,7 +187,8 @@ def test_the_second_of_two_stages_carries_the_first(tmp_path: Path) -> None:
     write_table(laptop, "small", runs, tmp_path / "tables")
     manifest = json.loads((tmp_path / "tables" / "small.manifest.json").read_text())
     rows = {line["label"]: line for line in manifest["learning"]}
-    first, second = laptop.steps("lemon-width-small"), laptop.steps("lemon-small-width-first")
+    stages = ("lemon-width-small", "lemon-small-width-first")
+    first, second = (laptop.run(run).steps for run in stages)
     widths = rows["LEMON-Cut, widths first"]
     assert widths["total"]["steps"] == first + second
     assert widths["own"]["steps"] == second
@@ -205,6 +206,6 @@ def test_what_stands_behind_a_run_twice_costs_once(project: Project, tmp_path: P
         run.model_copy(update={"source": "shear-75", "start": start.id}),
     )
     for run in ("shear-75", "lemon-prune-75", "lemon-random-75-s0"):
-        write_metrics(tmp_path / run, staged.steps(run))
+        write_metrics(tmp_path / run, staged.run(run).steps)
     total = total_cost(staged.run("lemon-prune-75"), tmp_path)
-    assert total.steps == PRUNING_STEPS + 2 * project.steps("lemon-prune-75")
+    assert total.steps == PRUNING_STEPS + 2 * project.run("lemon-prune-75").steps

@@ -37,7 +37,7 @@ def test_settings_that_differ_are_listed_beside_the_papers(project: Project) -> 
 
 
 def test_steps_and_tokens_of_learning(project: Project) -> None:
-    fusion = project.steps("lemon-prune-75")
+    fusion = project.run("lemon-prune-75").steps
     batch = project.preset.learning.batch_sequences * project.preset.text.sequence_length
     listed = found(project)
     assert listed["steps of fusion"] == (f"{PRUNING_STEPS} / {fusion}", "1,200")
@@ -52,7 +52,7 @@ def test_a_kind_of_learning_has_its_own_length(
     monkeypatch.setattr(departures, "KINDS", (pruning, *departures.KINDS))
     listed = found(project)
     assert listed["steps of pruning"] == (str(PRUNING_STEPS), "6,400")
-    assert listed["steps of fusion"] == (str(project.steps("lemon-prune-75")), "1,200")
+    assert listed["steps of fusion"] == (str(project.run("lemon-prune-75").steps), "1,200")
 
 
 def test_a_length_that_is_the_papers_is_not_listed(project: Project) -> None:
@@ -120,7 +120,7 @@ def test_the_papers_own_preset_has_the_papers_sizes(paper: Project) -> None:
         assert not any("widths" in name or "layers of" in name for name in listed(paper, table))
     for target, model in TARGET_MODELS.items():
         run = next(run.id for run in paper.runs.values() if run.row.target == target)
-        assert published_shape(model) == paper.target_shape(run)
+        assert published_shape(model) == paper.run(run).target_shape
     assert published_shape("LEMON-2.7B").num_parameters == 2_701_560_320  # calc_params of Table 5
 
 

@@ -188,7 +188,8 @@ def test_step_times_are_no_part_of_what_must_repeat(
 ) -> None:
     runs = tmp_path / "runs"
     shutil.copytree(drawn / "runs", runs)
-    write_metrics(runs / "lemon-width-2-2", project.steps("lemon-width-2-2"), seconds_per_step=9)
+    steps = project.run("lemon-width-2-2").steps
+    write_metrics(runs / "lemon-width-2-2", steps, seconds_per_step=9)
     write_figure(project, FIGURE, runs, tmp_path / "figures")
     name = f"{FIGURE}.manifest.json"
     first, second = (

@@ -138,7 +138,8 @@ def test_two_sizes_with_one_profile(project: Project, tmp_path: Path) -> None:
 
 def write_width_operators(project: Project, runs: Path, run: str) -> None:
     """Operators of a run over widths, of which no layer operator is read."""
-    source, target, radii = project.source_shape(), project.target_shape(run), project.radii(run)
+    planned, source = project.run(run), project.source_shape()
+    target, radii = planned.target_shape, planned.radii
     factors = {
         name: Dense(torch.ones(sizes))
         for name, sizes in factor_shapes(source, target, radii).items()

@@ -98,15 +98,15 @@ def test_settings_scores_and_learning_curve_of_a_run(tracked: Path, project: Pro
     assert run.info.run_name == "LEMON-Cut, 22 layers"
     expected = {
         **{"method": "lemon", "start": "cut", "target": "depth-75", "seed": "0"},
-        "steps": str(project.steps("lemon-cut-75")),
-        "learning.layer_rate": str(project.learning("lemon-cut-75").layer_rate),
+        "steps": str(project.run("lemon-cut-75").steps),
+        "learning.layer_rate": str(project.run("lemon-cut-75").learning.layer_rate),
     }
     assert {name: run.data.params[name] for name in expected} == expected
     assert run.data.tags["git_commit"] == "abc"
     assert run.data.metrics["perplexity"] > 1
     client = MlflowClient(f"sqlite:///{tracked / 'mlflow.db'}")
     curve = client.get_metric_history(run.info.run_id, "train/loss")
-    steps = project.steps("lemon-cut-75")
+    steps = project.run("lemon-cut-75").steps
     assert [metric.step for metric in curve] == list(range(1, steps + 1))
     assert curve[-1].timestamp - curve[0].timestamp == 2000 * (steps - 1)
 

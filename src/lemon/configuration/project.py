@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lemon.architecture import LlamaShape
-from lemon.configuration import planned_run
 from lemon.configuration.assets import Asset
 from lemon.configuration.paper import FigureSpec, PaperEntry, TableSpec
 from lemon.configuration.planned_run import PlannedRun
-from lemon.configuration.preset import LearningSettings, Preset, PruningSettings, SourceSettings
+from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import needed_assets, source_shape, target_shape
 from lemon.configuration.tasks import Suite, suites, table_suites
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
-from lemon.radii import Radii
 
 
 @dataclass(frozen=True)
@@ -81,50 +78,6 @@ class Project:
             known = did_you_mean(target, self.preset.targets)
             raise BadInput(f"preset {self.preset_name} has no target {target}, {known}")
         return target_shape(self.source_shape(), self.preset.targets[target])
-
-    # Answers of the planned run, for those who still hold an id; each goes with its last caller.
-
-    def given_model(self, run_id: str) -> SourceSettings | None:
-        """`PlannedRun.given_model`."""
-        return self.run(run_id).given_model
-
-    def target_shape(self, run_id: str) -> LlamaShape:
-        """`PlannedRun.target_shape`."""
-        return self.run(run_id).target_shape
-
-    def fused_shape(self, run_id: str) -> LlamaShape:
-        """`PlannedRun.fused_shape`."""
-        return self.run(run_id).fused_shape
-
-    def first_stage(self, run_id: str) -> str | None:
-        """The id of `PlannedRun.first_stage`."""
-        first = self.run(run_id).first_stage
-        return first.id if first else None
-
-    def changes_widths(self, run_id: str) -> bool:
-        """`PlannedRun.changes_widths`."""
-        return self.run(run_id).changes_widths
-
-    def radii(self, run_id: str) -> Radii:
-        """`PlannedRun.radii`."""
-        return self.run(run_id).radii
-
-    def learning(self, run_id: str) -> LearningSettings:
-        """`PlannedRun.learning`."""
-        return self.run(run_id).learning
-
-    def pruning(self, run_id: str) -> PruningSettings:
-        """`PlannedRun.pruning`."""
-        return self.run(run_id).pruning
-
-    def steps(self, run_id: str) -> int:
-        """`PlannedRun.steps`."""
-        return self.run(run_id).steps
-
-    def start_run(self, run_id: str) -> str | None:
-        """The id of `PlannedRun.start_run`."""
-        start = self.run(run_id).start_run
-        return start.id if start else None
 
     def table_runs(self, table: str) -> list[str]:
         """The runs that fill a table or figure, of scores the source first; none for sizes."""
@@ -226,8 +179,3 @@ def dimension_cases(project: Project) -> list[tuple[str, str]]:
             if run.row.target and run.row.radii and run.method.learns_operators
         )
     )
-
-
-def lineage(project: Project, run_ids: Iterable[str]) -> list[str]:
-    """`planned_run.lineage` of ids, for those who still hold these; goes with its last caller."""
-    return [run.id for run in planned_run.lineage(map(project.run, run_ids))]
