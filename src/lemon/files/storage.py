@@ -222,9 +222,15 @@ def sole_writer(folder: Path, *, shown: Path | None = None, wait_s: float = 0.0)
         BadInput: another process holds the folder, or it may not be written.
         WorkFailed: another failure of the system.
     """
-    shown = shown or folder
+    with held(folder / LOCK, shown or folder, wait_s):
+        yield
+
+
+@contextmanager
+def held(lock: Path, shown: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, whose folder is made where it isn't there; otherwise as `sole_writer`."""
     try:
-        file = _locked(folder / LOCK, shown, wait_s)
+        file = _locked(lock, shown, wait_s)
     except OSError as error:
         raise storage_error(error, shown) from error
     try:
