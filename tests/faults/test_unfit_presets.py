@@ -26,8 +26,8 @@ UNFIT = {
         ["table3", "figure5", "figure7", "figure8"],
     ),
     "maps of two layers": (
-        r"(  depth-75:\n    num_hidden_layers:) 4((.*\n)*?  small:\n    num_hidden_layers:) 4",
-        r"\1 2\2 2",
+        r"(^targets:.*\n)((.*\n)*?  small: \{)",
+        r"\1  depth-75: {num_hidden_layers: 2}\n\2num_hidden_layers: 2, ",
         {"figure6": "figure6.panels[1]: lemon-cut-75 is about 2 layers; at least 3 are needed"},
         ["table3", "figure2", "figure5"],
     ),
@@ -38,8 +38,8 @@ UNFIT = {
         ["table3", "figure2"],
     ),
     "receptive fields alike": (
-        r"(  '2-4':\n    attention: 2\n    ffn:) 4",
-        r"\1 2",
+        r"(^radii:.*\n)",
+        r"\1  '2-4': {ffn: 2}\n",
         {
             "figure4-right": "rows[7]: lemon-width-2-4 has r_a 2 and r_i 2 in this preset, as "
             "lemon-width-2-2 has"

@@ -52,7 +52,7 @@ def test_a_learned_run_starts_from_its_start_column(project, source):
 
 
 def test_a_source_of_other_sizes_than_the_presets_is_refused(project, tiny_model_folder, tmp_path):
-    with pytest.raises(BadInput, match="the preset's source section says"):
+    with pytest.raises(BadInput, match="is not of the sizes of the preset's source: "):
         build(project, "cut-75", tiny_model_folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

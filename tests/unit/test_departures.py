@@ -9,9 +9,7 @@ from chained_table import PRUNING_STEPS, chained
 from replanned import replanned
 
 from lemon.configuration.load import load_project
-from lemon.configuration.preset import Preset
 from lemon.configuration.project import Project
-from lemon.configuration.yaml_files import read_yaml, validate
 from lemon.published.models import TARGET_MODELS, published_shape
 from lemon.reporting.facts import departures
 from lemon.reporting.facts.radii import RadiiFacts, radii_facts
@@ -108,11 +106,7 @@ def test_two_stages_depart_in_both(laptop: Project) -> None:
 @pytest.fixture(scope="module")
 def paper(laptop: Project) -> Project:
     """The runs and tables with the settings of the preset `paper`."""
-    file = read_yaml(CONFIG / "presets" / "paper.yaml", [])
-    assert file is not None
-    preset = validate(file, Preset, [])
-    assert preset is not None
-    return replanned(laptop, preset_name="paper", preset=preset)
+    return replanned(laptop, preset_name="paper", preset=load_project("paper", CONFIG).preset)
 
 
 def test_the_papers_own_preset_has_the_papers_sizes(paper: Project) -> None:

@@ -196,9 +196,9 @@ def test_a_changed_size_or_radius_of_another_preset_reruns(
     same = params({})
     assert same == stage_params(project, "table", table)
     assert '"runs"' not in same
-    assert params({"intermediate_size: 64": "intermediate_size: 96"}) != same
-    assert params({"attention: 8": "attention: 4"}) != same
-    assert params({"  pair: ": "  pair: 1"}) == same
+    assert params({"width-62: {hidden_size: 50%": "width-62: {hidden_size: 75%"}) != same
+    assert params({"'32-2': {attention: 50%}": "'32-2': {attention: 25%}"}) != same
+    assert params({"{fusion: ": "{fusion: 1"}) == same
 
 
 def test_plans_cope_with_tables_of_sizes(project: Project) -> None:

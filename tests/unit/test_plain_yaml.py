@@ -1,4 +1,4 @@
-"""The part of YAML that is read: the same values as any YAML reader, with lines and comments."""
+"""The part of YAML that is read: the same values as any YAML reader, with lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lemon.files.plain_text import NotPlain
-from lemon.files.plain_yaml import DEEPEST, comments, parse
+from lemon.files.plain_yaml import DEEPEST, parse
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILES = sorted(CONFIG.rglob("*.yaml"))
@@ -68,27 +68,3 @@ def test_blocks_may_be_nested_to_a_depth() -> None:
     parse("[" * DEEPEST + "]" * DEEPEST)
     with pytest.raises(NotPlain, match="nested more than 20 deep"):
         parse("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1))
-
-
-def test_comments_are_found_where_they_are_none_of_the_text() -> None:
-    text = """\
-# head
-a: 'x # y'  # beside
-b: "# z"
-  # inside
-c: x#y
-d: |-
-  e # f
-# after
-g: [1,  # first
-  2]
-# end
-"""
-    assert comments(text) == [
-        (1, " head", True),
-        (2, " beside", False),
-        (4, " inside", True),
-        (8, " after", True),
-        (9, " first", False),
-        (11, " end", True),
-    ]

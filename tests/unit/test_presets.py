@@ -165,8 +165,8 @@ def _changed(config: Path, before: Project) -> set[str]:
 
 
 def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Project) -> None:
-    edit("presets/laptop.yaml", r"^  beta1: .*\n  beta2: .*\n", "  beta2: 0.95\n  beta1: 0.90\n")
-    edit("presets/laptop.yaml", r"^# how operators learn\n", "# another comment\n\n")
+    edit("presets/laptop.yaml", r"^  (layer_.*\n)  (dim.*\n)", r"  \2  \1")
+    edit("presets/laptop.yaml", r"^learning:.*", "# another comment\n\nlearning:")
     edit("assets.yaml", r"^  licence: Apache-2.0\n", "  licence: Apache License 2.0\n")
     assert _changed(config, laptop) == set()
     assert load_project("laptop", config).digest() != laptop.digest()  # the licence is content
@@ -184,8 +184,8 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ),
         (
             "presets/laptop.yaml",
-            r"^  weight_rate: \S+",
-            "  weight_rate: 3e-4",
+            r"^  layer_rate:",
+            "  weight_rate: 3e-4\n  layer_rate:",
             {
                 *(f"learn/{run}-{depth}" for run in TRAINING_WEIGHTS for depth in (75, 50)),
                 *("learn/shear-width", "learn/cut-tuned-width"),
@@ -194,8 +194,8 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ),
         (
             "presets/laptop.yaml",
-            r"^  mask_rate: \S+",
-            "  mask_rate: 0.7",
+            r"mask_rate: 0.5",
+            "mask_rate: 0.7",
             {
                 *(f"learn/{run}-{depth}" for run in SHEAR for depth in (75, 50)),
                 "learn/shear-width",
@@ -210,14 +210,14 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ),
         (
             "presets/laptop.yaml",
-            r"^    attention: 16\n    ffn: 4",
-            "    attention: 8\n    ffn: 4",
+            r"'32-4': \{attention: 25%",
+            "'32-4': {attention: 8",
             {"build/lemon-width-32-4", "learn/lemon-width-32-4"},
         ),
         (
             "presets/laptop.yaml",
-            r"^  stage_teacher: source",
-            "  stage_teacher: previous",
+            r"^runs:",
+            "fusion: {stage_teacher: previous}\nruns:",
             {
                 f"{stage}/lemon-small-{order}-first"
                 for stage in ("build", "learn")
@@ -243,15 +243,20 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ),
         (
             "presets/laptop.yaml",
-            r"^  limits: \{\}.*",
-            "  limits: {mmlu: 228}",
+            r"^  limit: 200",
+            "  limits: {mmlu: 228}\n  limit: 200",
             {"evaluate-main/cut-75"},
         ),
-        ("presets/laptop.yaml", r"^    limit: 1000", "    limit: 500", {"evaluate-dense/cut-75"}),
         (
             "presets/laptop.yaml",
-            r"^  fewshot: fixed",
-            "  fewshot: drawn",
+            r"^  limit: 200",
+            "  dense: {limit: 500}\n  limit: 200",
+            {"evaluate-dense/cut-75"},
+        ),
+        (
+            "presets/laptop.yaml",
+            r"^  limit: 200",
+            "  fewshot: drawn\n  limit: 200",
             {"evaluate-main/cut-75", "evaluate-dense/cut-75"},
         ),
         (

@@ -6,9 +6,9 @@ days of work or a full memory.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
 from lemon.architecture import LARGEST_SIZE, MOST_LAYERS
 from lemon.files.names import LINE, NAME
@@ -20,6 +20,18 @@ MOST_ENTRIES = 100  # of one list or block
 T = TypeVar("T")
 
 Block = Annotated[dict[Name, T], Field(max_length=MOST_ENTRIES)]
+
+
+def _without_nothing(value: Any) -> Any:
+    """A block without the entries that are null."""
+    if not isinstance(value, dict):
+        return value
+    return {name: entry for name, entry in value.items() if entry is not None}
+
+
+Entries = Annotated[Block[T], BeforeValidator(_without_nothing)]
+"""A block of a preset; null takes away the entry that the base preset has."""
+
 List = Annotated[tuple[T, ...], Field(strict=False, max_length=MOST_ENTRIES)]
 Names = List[Name]
 Lines = List[Line]
@@ -44,6 +56,19 @@ Share = Annotated[float, Field(gt=0.0, le=1e12)]
 Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
+
+RATIO = r"^(100|[1-9][0-9]?(\.[0-9]{1,4})?)%$"
+Ratio = Annotated[str, StringConstraints(pattern=RATIO)]
+
+
+def _is_written(value: Any) -> str:
+    return "ratio" if isinstance(value, str) and value.endswith("%") else "number"
+
+
+Number = Annotated[T, Tag("number")] | Annotated[Ratio, Tag("ratio")]
+LayersOrRatio = Annotated[Number[Layers], Discriminator(_is_written)]
+SizeOrRatio = Annotated[Number[Size], Discriminator(_is_written)]
+
 Steps = Annotated[int, Field(ge=0, le=MOST)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what torch takes, and files as 64-bit numbers
 

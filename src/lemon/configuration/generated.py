@@ -1,11 +1,13 @@
-"""The files that are generated from the types: preset YAML, JSON schemas, the reference.
+"""The files that are generated from the types: the JSON schemas of editors, and the guide.
 
-`lemon config write` makes them, `lemon config check` and a test say where one has drifted.
+`lemon config write` makes them, `lemon config check` and a test say where one has drifted. Presets
+are written by people and never touched.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -13,62 +15,40 @@ from pydantic import BaseModel, TypeAdapter
 
 from lemon.architecture import LARGEST_SIZE, MOST_LAYERS
 from lemon.configuration.assets import Assets, HubAsset, PypiAsset
-from lemon.configuration.bounds import HIGHEST_RATE, MOST
+from lemon.configuration.bounds import HIGHEST_RATE, MOST, RATIO
+from lemon.configuration.inheritance import REPLACED
 from lemon.configuration.methods import METHODS
 from lemon.configuration.paper import FigureSpec, Paper, SizesSpec, TableSpec
-from lemon.configuration.preset import Preset
-from lemon.configuration.preset_notes import described, notes
-from lemon.configuration.preset_yaml import preset_yaml
+from lemon.configuration.preset import Preset, TargetSettings
 from lemon.configuration.runs import Run
 from lemon.configuration.tasks import TASKS
-from lemon.configuration.yaml_files import (
-    Document,
-    Problem,
-    preset_files,
-    raise_problems,
-    read_yaml,
-    validate,
-)
+from lemon.configuration.yaml_files import dotted
 from lemon.errors import BadInput
 from lemon.files.names import LONGEST_NAME, NAME
-from lemon.files.plain_text import read_text
 from lemon.files.storage import write_text
 
-SCHEMAS: dict[str, Any] = {
-    "preset": Preset,
-    "run": Run,
-    "paper": Paper,
-    "assets": Assets,
-}
+SCHEMAS: dict[str, Any] = {"preset": Preset, "paper": Paper, "assets": Assets}
 
 
 def generated_files(config_dir: Path) -> dict[Path, str]:
-    """Every generated file with the text that it should have.
-
-    Presets keep their values and the user's own comments; schemas and the reference lie beside the
-    config folder.
+    """Every generated file, beside the config folder, with the text that it should have.
 
     Raises:
-        BadInput: a preset can't be read.
+        BadInput: `config_dir` is no config folder.
     """
+    if not (config_dir / "presets").is_dir():
+        raise BadInput(f"{config_dir / 'presets'}: no presets here; give --config DIR")
     root = config_dir.parent
-    schemas = root / "workflow" / "schemas"
-    known = described(schemas / "preset.schema.json")
-    presets, files = {}, {}
-    for document, preset in _presets(config_dir):
-        presets[document.path.stem] = preset
-        own = notes(read_text(document.path), document.lines, known)
-        files[document.path] = preset_yaml(preset, own)
-    for name, kind in SCHEMAS.items():
-        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_schema(kind)}
-        text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        files[schemas / f"{name}.schema.json"] = text
-    files[root / "docs" / "guide" / "configuration.md"] = reference(presets)
+    files = {
+        root / "workflow" / "schemas" / f"{name}.schema.json": _schema_file(name, kind)
+        for name, kind in SCHEMAS.items()
+    }
+    files[root / "docs" / "guide" / "configuration.md"] = guide()
     return files
 
 
 def drifted(config_dir: Path) -> list[Path]:
-    """The generated files that differ from what the types and values say, or are missing."""
+    """The generated files that differ from what the types say, or are missing."""
     return [
         path
         for path, text in generated_files(config_dir).items()
@@ -85,41 +65,31 @@ def write_generated(config_dir: Path) -> list[Path]:
     return changed
 
 
-def _presets(config_dir: Path) -> list[tuple[Document, Preset]]:
-    """The presets with their files, smallest model first."""
-    problems: list[Problem] = []
-    presets: list[tuple[Document, Preset]] = []
-    for path in preset_files(config_dir, problems):
-        document = read_yaml(path, problems)
-        preset = validate(document, Preset, problems) if document else None
-        if document is not None and preset is not None:
-            presets.append((document, preset))
-    raise_problems(problems)
-    if not presets:
-        raise BadInput(f"{config_dir / 'presets'}: no presets here; give --config DIR")
-    return sorted(presets, key=lambda found: (found[1].source.shape.hidden_size, found[0].path))
-
-
-def reference(presets: dict[str, Preset]) -> str:
+def guide() -> str:
     """The configuration guide, as Markdown."""
-    parts = [
+    whole = ", ".join(f"`{dotted(place)}`" for place in sorted(REPLACED))
+    ratios = (TargetSettings.__doc__ or "").split("\n\n", 1)[1]
+    sections = [
         "# Configuration",
         "Generated by `lemon config write` from the types in `src/lemon/configuration`; do not "
-        "edit it here. Every mistake in every file is reported at once, with its file, "
-        "line and the nearest known key, before anything starts.",
+        "edit it here. Every mistake in every file is reported at once, with its file, line and "
+        "the nearest known key, before anything starts.",
         f"A name is at most {LONGEST_NAME} letters, digits and `.` `_` `-`, a letter or digit "
         "first. Upper bounds are there to catch a slip of the keyboard: layers at "
         f"{MOST_LAYERS:,}, other sizes at {LARGEST_SIZE:,}, counts and steps at {MOST:,}, rates at "
         f"{HIGHEST_RATE:,}, seeds at 2^63 - 1. The files are plain YAML: blocks, lists, text, "
         "decimal numbers, `true`, `false` and `null`, without anchors, aliases, merge keys or "
-        "tags. `lemon config write` keeps the comments that you add to a preset.",
+        "tags. Paths are read from the folder in which the command runs.",
         "## Presets: `config/presets/NAME.yaml`",
-        "A preset is one scale of the whole reproduction. `make table3 PRESET=NAME` chooses one.",
-        *(f"- `{name}`: {preset.description}." for name, preset in presets.items()),
+        "A preset is one scale of the whole reproduction. `make table3 PRESET=NAME` chooses one "
+        "by its name, `PRESET=path/to/mine.yaml` by its file, whose stem is then its name. "
+        "[`config/README.md`](../../config/README.md) shows how to write one.",
+        "A preset with a `base` holds only what differs. Blocks are merged key by key; a list or "
+        f"value takes the place of the base's, and so do {whole} as a whole. `null` takes away "
+        "an entry that the base has under a name, or an optional block.",
+        f"Targets may be ratios. {' '.join(ratios.split())} `lemon plan` shows what comes out.",
+        _table(Preset),
     ]
-    body = "\n\n".join(parts[:5]) + "\n\n" + "\n".join(parts[5:])
-    sections = [body, *_sections(Preset, "", "###")]
-    sections.append("### The presets side by side\n\n" + _side_by_side(presets))
     for title, intro, kind in (
         ("Runs: `config/runs.tsv`", "One row, one run; tab-separated, `-` for none.", Run),
         ("Tables and figures: `config/paper.yaml`", "Each top-level key is one.", TableSpec),
@@ -132,38 +102,49 @@ def reference(presets: dict[str, Preset]) -> str:
         ("Assets: `config/assets.yaml`, kind pypi", "Each top-level key is an asset.", PypiAsset),
         ("Assets: `config/assets.yaml`, kind hub", "Each top-level key is an asset.", HubAsset),
     ):
-        first, *nested = _sections(kind, "", "###")
-        table = first.split("\n\n", 2)[2]
-        sections += [f"## {title}\n\n{intro}\n\n{table}", *nested]
+        sections += [f"## {title}", intro, _table(kind)]
     methods = "\n".join(f"| `{name}` | {info.summary} |" for name, info in METHODS.items())
-    sections.append(f"## Methods\n\n| method | what it does |\n|---|---|\n{methods}")
+    sections += ["## Methods", f"| method | what it does |\n|---|---|\n{methods}"]
     tasks = "\n".join(f"| `{n}` | {t.shots} | {t.metric} | {t.suite} |" for n, t in TASKS.items())
-    sections.append(f"## Tasks\n\n| task | shots | metric | suite |\n|---|---|---|---|\n{tasks}")
+    sections += ["## Tasks", f"| task | shots | metric | suite |\n|---|---|---|---|\n{tasks}"]
     return "\n\n".join(sections) + "\n"
 
 
-def _schema(kind: Any) -> dict[str, Any]:
-    return TypeAdapter(kind).json_schema()
+def _schema_file(name: str, kind: Any) -> str:
+    """The text of a JSON schema; of a preset every key is optional, since it may have a base."""
+    schema = TypeAdapter(kind).json_schema()
+    if name == "preset":
+        schema = _of_a_part(schema)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _sections(kind: type[BaseModel], place: str, heading: str) -> list[str]:
-    """A Markdown section for a block of settings and one for each block inside it."""
-    schema = _schema(kind)
-    inner = schema.get("$defs", {})
-    required = schema.get("required", [])
-    rows, nested = [], []
+def _of_a_part(schema: Any) -> Any:
+    """The schema with nothing required, and with null among the entries of blocks of names."""
+    if isinstance(schema, list):
+        return [_of_a_part(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    part = {key: _of_a_part(value) for key, value in schema.items() if key != "required"}
+    for pattern, entry in schema.get("patternProperties", {}).items():
+        part["patternProperties"] = {pattern: {"anyOf": [_of_a_part(entry), {"type": "null"}]}}
+    return part
+
+
+def _table(kind: type[BaseModel]) -> str:
+    """A Markdown table of the settings of a type and of the blocks inside it."""
+    return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *_rows(kind, "")])
+
+
+def _rows(kind: type[BaseModel], place: str) -> Iterator[str]:
+    schema = TypeAdapter(kind).json_schema()
     for key, about in schema["properties"].items():
-        default = "" if key in required else _default(about.get("default"))
-        words = _words(about, inner)
-        rows.append(f"| `{key}` | {words} | {default} | {about.get('description', '')} |")
         below, many = _block(kind.model_fields[key].annotation)
-        if below is not None:
-            name = f"{place}{key}{many}"
-            nested += _sections(below, f"{name}.", heading)
-    title = f"`{place.rstrip('.')}`" if place else "Top level"
-    table = "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows])
-    summary = (kind.__doc__ or "").split("\n\n")[0].replace("\n", " ").strip()
-    return [f"{heading} {title}\n\n{summary}\n\n{table}", *nested]
+        default = "" if key in schema.get("required", []) else _default(about.get("default"))
+        meaning = about.get("description", "").replace("|", "\\|")
+        yield f"| `{place}{key}` | {_words(about)} | {default} | {meaning} |"
+        if below is not None and (place, key) != ("", "second_size"):  # it is as source is
+            yield from _rows(below, f"{place}{key}{many}.")
 
 
 def _block(annotation: Any) -> tuple[type[BaseModel] | None, str]:
@@ -183,29 +164,33 @@ _MANY = {dict: ".NAME", tuple: "[]"}
 
 def _default(value: Any) -> str:
     if isinstance(value, dict | list):
-        return "see below" if value else "empty"
-    if value is None:
-        return "none"
-    return f"`{json.dumps(value)}`"
+        return f"`{json.dumps(value)}`" if value and not _is_nested(value) else ""
+    return "none" if value is None else f"`{json.dumps(value)}`"
 
 
-def _words(schema: dict[str, Any], inner: dict[str, Any]) -> str:
+def _is_nested(value: Any) -> bool:
+    """Whether a block's own defaults stand in the rows below it."""
+    return isinstance(value, dict) and len(value) > 1
+
+
+def _words(schema: dict[str, Any]) -> str:
     """A JSON schema in a few words: `whole number >= 1`."""
     if "$ref" in schema:
         return "block"
-    if "anyOf" in schema:
-        return " or ".join(_words(branch, inner) for branch in schema["anyOf"])
+    for either in ("anyOf", "oneOf"):
+        if either in schema:
+            return " or ".join(_words(branch) for branch in schema[either])
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:
         return f"`{schema['const']}`"
     if schema.get("type") == "array":
-        return f"list of {_words(schema['items'], inner).replace('name', 'names')}"
+        return f"list of {_words(schema['items']).replace('name', 'names')}"
     if schema.get("type") == "object":
         (entry,) = schema["patternProperties"].values()
-        return f"by name: {_words(entry, inner)}"
-    if schema.get("pattern") == NAME:
-        return "name"
+        return f"by name: {_words(entry)}"
+    if schema.get("pattern") in (NAME, RATIO):
+        return "name" if schema["pattern"] == NAME else "ratio"
     names = {"integer": "whole number", "number": "number", "string": "text", "null": "none"}
     word = names.get(schema.get("type", ""), "true or false")
     bounds = [("minimum", "≥"), ("exclusiveMinimum", ">")]
@@ -213,25 +198,3 @@ def _words(schema: dict[str, Any], inner: dict[str, Any]) -> str:
         bounds.append(("maximum", "≤"))
     limits = [f"{sign} {schema[key]:g}" for key, sign in bounds if key in schema]
     return " ".join([word, *limits])
-
-
-def _side_by_side(presets: dict[str, Preset]) -> str:
-    """Every plain value of every preset, one row a key."""
-    columns = {name: _flat(preset.model_dump(mode="json")) for name, preset in presets.items()}
-    keys = [key for column in columns.values() for key in column if key != "description"]
-    lines = ["| key | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for key in dict.fromkeys(keys):
-        cells = " | ".join(column.get(key, "") for column in columns.values())
-        lines.append(f"| `{key}` | {cells} |")
-    return "\n".join(lines)
-
-
-def _flat(value: Any, place: str = "") -> dict[str, str]:
-    if isinstance(value, dict):
-        return {
-            k: v for key, entry in value.items() for k, v in _flat(entry, f"{place}.{key}").items()
-        }
-    if value is None:
-        return {}
-    text = ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value).strip('"')
-    return {place.removeprefix("."): text}

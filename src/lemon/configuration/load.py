@@ -5,11 +5,15 @@ No torch is imported here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from lemon.configuration.assets import Assets
+from lemon.configuration.assets import Asset, Assets
 from lemon.configuration.figure_checks import check_figures
+from lemon.configuration.given_models import given_models, with_shapes
+from lemon.configuration.inheritance import preset_document, preset_path
 from lemon.configuration.methods import SECOND_SIZE
 from lemon.configuration.paper import (
     FigureSpec,
@@ -19,14 +23,15 @@ from lemon.configuration.paper import (
 )
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
-from lemon.configuration.preset_checks import check_preset
+from lemon.configuration.preset_checks import check_preset, source_shape
 from lemon.configuration.project import Project
+from lemon.configuration.ratios import in_numbers
 from lemon.configuration.run_checks import check_runs
 from lemon.configuration.runs import read_runs
 from lemon.configuration.table_checks import check_tables
 from lemon.configuration.yaml_files import (
+    Document,
     Problem,
-    did_you_mean,
     first_of,
     preset_files,
     raise_problems,
@@ -34,15 +39,18 @@ from lemon.configuration.yaml_files import (
     validate,
 )
 from lemon.errors import BadInput
-from lemon.files.names import name_fault, path_fault
 
 
-def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Project:
+def load_project(
+    preset: str | Path, config_dir: Path = Path("config"), to_fetch: bool = False
+) -> Project:
     """Read and check a preset and everything that it refers to.
 
     Args:
         preset: a name (NAME.yaml in the folder `presets` of `config_dir`), or a path to a file.
         config_dir: the folder with runs.tsv, paper.yaml and assets.yaml.
+        to_fetch: only the assets are asked for. Sizes that a model of the Hub will bring may be
+            unknown; there are no runs then.
 
     Raises:
         BadInput: one message with every mistake in every file, each with its file and line.
@@ -51,14 +59,15 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
     problems: list[Problem] = []
     asset_file = read_yaml(config_dir / "assets.yaml", problems)
     table_file = read_yaml(config_dir / "paper.yaml", problems)
-    preset_file = read_yaml(path, problems)
     runs, line_of = read_runs(config_dir / "runs.tsv", problems)
     assets = validate(asset_file, Assets, problems) if asset_file else None
     tables = validate(table_file, Paper, problems) if table_file else None
-    settings = validate(preset_file, Preset, problems) if preset_file else None
-    if settings and preset_file:
-        known_assets = assets if assets is not None else (asset_file.value if asset_file else {})
-        problems += first_of(check_preset(settings, preset_file, line_of, known_assets))
+    known_assets = assets if assets is not None else (asset_file.value if asset_file else {})
+    read = _read(path, config_dir, assets or {}, problems)
+    settings = read[0] if read else None
+    if read:
+        settings, document = read
+        problems += first_of(check_preset(settings, document, line_of, known_assets))
         problems += first_of(check_runs(settings, runs, config_dir / "runs.tsv", line_of))
     if tables is not None and table_file:
         targets = settings.targets if settings else []
@@ -77,41 +86,24 @@ def load_project(preset: str | Path, config_dir: Path = Path("config")) -> Proje
         elif isinstance(table, FigureSpec):
             table = table.among(runs)
         shown[name] = table
-    planned = plan_runs(settings, runs)
+    unknown = any(model.shape is None for _, model in given_models(settings))
+    planned = {} if to_fetch and unknown else plan_runs(settings, runs)
     return Project(path.stem, settings, planned, shown, assets, config_dir)
 
 
-def preset_path(preset: str | Path, config_dir: Path) -> Path:
-    """The file of a preset given by name or by path.
-
-    Raises:
-        BadInput: there is no such preset, or no such folder of presets; or its name or path holds
-            what the workflow can't hand on.
-    """
-    given = str(preset)
-    if given.endswith((".yaml", ".yml")):
-        path = Path(preset)
-        fault = path_fault(given)
-        if fault is not None:
-            raise BadInput(f"the preset's path {fault}")
-        _require_name(path.stem)
-        if not path.is_file():
-            raise BadInput(f"{path}: no such preset file")
-        return path
-    _require_name(given)
-    folder = config_dir / "presets"
-    files = {path.stem: path for path in preset_files(config_dir, [])}
-    if not files:
-        raise BadInput(f"{folder}: no presets here; run in the repository or give --config DIR")
-    if given not in files:
-        raise BadInput(f"{folder}: no preset {given}, {did_you_mean(given, files)}")
-    return files[given]
-
-
-def _require_name(preset: str) -> None:
-    fault = name_fault(preset)
-    if fault is not None:
-        raise BadInput(f"the preset's name {fault}")
+def _read(
+    path: Path, config_dir: Path, assets: Mapping[str, Asset], problems: list[Problem]
+) -> tuple[Preset, Document] | None:
+    """A preset with its base, in numbers, and the file and line of each value."""
+    document = preset_document(path, config_dir, problems)
+    preset = validate(document, Preset, problems) if document else None
+    if document is None or preset is None:
+        return None
+    preset = with_shapes(preset, document, assets, problems)
+    # Sizes that fit no model are told of by the checks; unknown ones when they are needed.
+    with suppress(BadInput):
+        preset = in_numbers(preset, source_shape(preset))
+    return preset, document
 
 
 def siblings(project: Project) -> list[Project]:
@@ -128,10 +120,9 @@ def siblings(project: Project) -> list[Project]:
     for path in preset_files(project.config_dir, problems):
         if path.stem == project.preset_name:
             continue
-        file = read_yaml(path, problems)
-        preset = validate(file, Preset, problems) if file else None
-        if file and preset:
-            problems += check_preset(preset, file, project.runs, project.assets)
+        if read := _read(path, project.config_dir, project.assets, problems):
+            preset, document = read
+            problems += check_preset(preset, document, project.runs, project.assets)
             found[path.stem] = replace(project, preset_name=path.stem, preset=preset)
     raise_problems(problems)
     return [found[name] for name in sorted(found)]

@@ -1,7 +1,7 @@
 """Every setting a preset may hold, declared once.
 
-The default YAML of `config/presets/`, the JSON schema and the reference in the guide are
-generated from these types. Unknown keys are errors. No torch is imported here.
+The JSON schema and the guide are generated from these types. Unknown keys are errors. No torch is
+imported here.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lemon.configuration.bounds import (
-    Block,
     Count,
     Decay,
+    Entries,
     Fraction,
     Layers,
+    LayersOrRatio,
     Line,
     Name,
     Names,
@@ -23,6 +24,7 @@ from lemon.configuration.bounds import (
     Seed,
     Share,
     Size,
+    SizeOrRatio,
     Steps,
 )
 
@@ -50,15 +52,26 @@ class SourceSettings(Section):
     """A model that is taken as it is: its name, where it is from, its sizes."""
 
     label: Line = Field(description="name of the model in tables and figures")
-    kind: Literal["gguf", "hub", "random"] = Field(
-        description="gguf: dequantised once from a packaged file; hub: a model folder of the "
-        "Hub; random: initialised on the spot from the seed"
+    kind: Literal["folder", "hub", "gguf", "random"] = Field(
+        description="folder: a Hugging Face model folder on this machine; hub: one of the Hub; "
+        "gguf: dequantised once from a packaged file; random: initialised from the seed"
     )
-    asset: Name | None = Field(default=None, description="key in assets.yaml; none for random")
+    path: Line | None = Field(
+        default=None,
+        exclude_if=lambda path: path is None,
+        description="the folder, for kind folder",
+    )
+    asset: Name | None = Field(
+        default=None, description="key in assets.yaml, for the kinds hub and gguf"
+    )
     dtype: Literal["bfloat16", "float32"] = Field(
         default="bfloat16", description="number format of the stored weights"
     )
-    shape: ShapeSettings = Field(description="the sizes that the weights must have")
+    shape: ShapeSettings | None = Field(
+        default=None,
+        description="the sizes that the weights must have; none: those of the config.json of a "
+        "folder, or of a fetched model of the Hub",
+    )
 
 
 class DomainSettings(Section):
@@ -77,24 +90,32 @@ class TextSettings(Section):
     sequence_length: Size = Field(description="tokens that one training sequence predicts")
     train_sequences: Count = Field(description="upper bound of training sequences a domain")
     heldout_sequences: Count = Field(description="held-out sequences a domain")
-    domains: Block[DomainSettings] = Field(min_length=1, description="the mixture")
+    domains: Entries[DomainSettings] = Field(min_length=1, description="the mixture")
 
 
 class TargetSettings(Section):
-    """The shape of a smaller model; a size left out is the source's."""
+    """The shape of a smaller model; a size left out is the source's.
 
-    num_hidden_layers: Layers | None = Field(default=None, description="decoder layers")
-    hidden_size: Size | None = Field(default=None, description="width of the stream")
-    intermediate_size: Size | None = Field(default=None, description="FFN neurons")
-    num_attention_heads: Size | None = Field(default=None, description="query heads")
-    num_key_value_heads: Size | None = Field(default=None, description="key/value heads")
+    A ratio is of the source's size: 75%. Layers are rounded down. Heads are rounded up to whole
+    groups of query heads. Widths are rounded up to a multiple of 128, or of the largest power of
+    two that fits a smaller model, which every radius divides.
+    """
+
+    num_hidden_layers: LayersOrRatio | None = Field(default=None, description="decoder layers")
+    hidden_size: SizeOrRatio | None = Field(default=None, description="width of the stream")
+    intermediate_size: SizeOrRatio | None = Field(default=None, description="FFN neurons")
+    num_attention_heads: SizeOrRatio | None = Field(
+        default=None, description="query heads; a ratio holds for the key/value heads too"
+    )
+    num_key_value_heads: SizeOrRatio | None = Field(default=None, description="key/value heads")
 
 
 class RadiiSettings(Section):
     """Channels that a dimension operator ties in one block (r), each a divisor of its sizes."""
 
-    attention: Size = Field(
-        description="r_a, on the heads; the head size mixes whole heads, smaller ones cut them"
+    attention: SizeOrRatio = Field(
+        description="r_a, on the heads, in channels or as a ratio of a head's; 100% mixes whole "
+        "heads, less cuts them"
     )
     ffn: Size = Field(description="r_i, on the FFN neurons")
     hidden: Size | None = Field(
@@ -207,7 +228,7 @@ class DenseSettings(Section):
     limit: Count | None = Field(
         default=1000, description="rows a task, the first ones; none takes all"
     )
-    limits: Block[Count] = Field(
+    limits: Entries[Count] = Field(
         default={"mmlu": 1140},
         description="the same for single tasks; 1140 of MMLU are 20 a subject",
     )
@@ -224,7 +245,7 @@ class EvaluationSettings(Section):
     limit: Count | None = Field(
         default=None, description="rows a task, the first ones; none takes all"
     )
-    limits: Block[Count] = Field(
+    limits: Entries[Count] = Field(
         default={}, description="the same for single tasks, in place of limit"
     )
     fewshot: Literal["fixed", "drawn"] = Field(
@@ -253,10 +274,10 @@ class ComputeSettings(Section):
 class RunOverrides(Section):
     """Settings of one run that differ from the preset's."""
 
-    learning: Block[bool | int | float] = Field(
+    learning: Entries[bool | int | float] = Field(
         default={}, description="keys of the learning section"
     )
-    pruning: Block[float] = Field(
+    pruning: Entries[float] = Field(
         default={}, description="keys of the pruning section that hold a number"
     )
 
@@ -264,6 +285,11 @@ class RunOverrides(Section):
 class Preset(Section):
     """One scale of the whole reproduction: model, text, tasks and budgets."""
 
+    base: Line | None = Field(
+        default=None,
+        exclude=True,
+        description="preset whose values hold where this file gives none: a name, or a path",
+    )
     description: Line = Field(description="what this preset is for, in a line")
     seed: Seed = Field(default=0, description="seed of everything that a run does not seed")
     compute: ComputeSettings = Field(default=ComputeSettings(), description="device and format")
@@ -274,15 +300,15 @@ class Preset(Section):
         "source's; none where there is none to be had",
     )
     text: TextSettings = Field(description="training and held-out text")
-    targets: Block[TargetSettings] = Field(
+    targets: Entries[TargetSettings] = Field(
         min_length=1,
         description="the symbolic targets of runs.tsv in numbers",
     )
-    radii: Block[RadiiSettings] = Field(
+    radii: Entries[RadiiSettings] = Field(
         default={},
         description="the symbolic receptive fields of runs.tsv in numbers",
     )
-    budgets: Block[Steps] = Field(
+    budgets: Entries[Steps] = Field(
         min_length=1,
         description="the symbolic steps of runs.tsv in optimiser steps",
     )
@@ -296,7 +322,14 @@ class Preset(Section):
         default=PruningSettings(), description="how masks learn under a sparsity constraint"
     )
     evaluation: EvaluationSettings = Field(description="tasks and limits")
-    runs: Block[RunOverrides] = Field(
+    runs: Entries[RunOverrides] = Field(
         default={},
         description="settings of single runs, by the id in runs.tsv",
     )
+
+    @property
+    def generates_rows(self) -> bool:
+        """Whether benchmark rows are made on the spot: for a random source or generated text."""
+        readers = {domain.reader for domain in self.text.domains.values()}
+        made = self.source.kind == "random" or readers == {"generated"}
+        return made and self.evaluation.source == "packaged"

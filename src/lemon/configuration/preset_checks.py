@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.bounds import MOST_PARAMETERS, MOST_RANDOM_PARAMETERS
+from lemon.configuration.given_models import given_models, given_shape
 from lemon.configuration.preset import (
     LearningSettings,
     Preset,
     PruningSettings,
     RadiiSettings,
-    SourceSettings,
     TargetSettings,
 )
 from lemon.configuration.tasks import TASKS
@@ -33,17 +33,14 @@ GENERATED_DOMAINS = ("prose", "numbers")
 GENERATED_TASKS = (
     *("sciq", "piqa", "winogrande", "arc_challenge", "lambada_openai", "nq_open", "mmlu"),
 )
+# By key of a given model: the kinds that need it.
+NEEDED_BY = {"asset": ("hub", "gguf"), "path": ("folder",), "shape": ("gguf", "random")}
 REFERENCE_LOSSES = Path(__file__).parents[1] / "published" / "reference_losses.csv"
 
 
 def source_shape(preset: Preset) -> LlamaShape:
     """The sizes of the source model as the preset states them."""
     return given_shape(preset.source)
-
-
-def given_shape(settings: SourceSettings) -> LlamaShape:
-    """The sizes of a model that is taken as it is."""
-    return LlamaShape(**settings.shape.model_dump())
 
 
 def target_shape(source: LlamaShape, target: TargetSettings) -> LlamaShape:
@@ -53,8 +50,9 @@ def target_shape(source: LlamaShape, target: TargetSettings) -> LlamaShape:
 
 
 def radii_in_numbers(settings: RadiiSettings) -> Radii:
-    """Named receptive fields; that of the stream is the FFN's where none is given."""
-    return Radii(settings.hidden or settings.ffn, settings.attention, settings.ffn)
+    """Named receptive fields, ratios being resolved; the stream's is the FFN's by default."""
+    attention: Any = settings.attention
+    return Radii(settings.hidden or settings.ffn, attention, settings.ffn)
 
 
 def merged_learning(preset: Preset, run_id: str) -> dict[str, Any]:
@@ -69,13 +67,6 @@ def merged_pruning(preset: Preset, run_id: str) -> dict[str, Any]:
     return {**preset.pruning.model_dump(), **own}
 
 
-def given_models(preset: Preset) -> Iterator[tuple[str, SourceSettings]]:
-    """The models that a preset takes as they are, by the section that describes each."""
-    yield "source", preset.source
-    if preset.second_size is not None:
-        yield "second_size", preset.second_size
-
-
 def needed_assets(preset: Preset) -> dict[str, Place]:
     """The assets that a preset takes, each with the place that asks for it."""
     needed: dict[str, Place] = {}
@@ -85,7 +76,7 @@ def needed_assets(preset: Preset) -> dict[str, Place]:
     for name, domain in preset.text.domains.items():
         if domain.asset is not None:
             needed.setdefault(domain.asset, ("text", "domains", name, "asset"))
-    if preset.evaluation.source == "packaged" and preset.source.kind != "random":
+    if preset.evaluation.source == "packaged" and not preset.generates_rows:
         for task in preset.evaluation.tasks:
             if task in TASKS:
                 needed.setdefault(TASKS[task].asset, ("evaluation", "tasks"))
@@ -145,6 +136,8 @@ def require_rows(preset: Preset) -> None:
 def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
     """The sizes of the given models, and each target against the source's."""
     for section, model in given_models(preset):
+        if model.shape is None:
+            continue  # of the Hub, and not fetched
         try:
             shape = given_shape(model)
         except BadInput as error:
@@ -152,6 +145,8 @@ def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
             return
         for key, message in _shape_mistakes(shape, model.kind):
             yield document.problem((section, "shape", key), message)
+    if preset.source.shape is None:
+        return
     source = source_shape(preset)
     for name, target in preset.targets.items():
         place: Place = ("targets", name)
@@ -193,9 +188,14 @@ def _check_sources(
 ) -> Iterator[Problem]:
     """Every asset is known, and given exactly where one is read."""
     for section, model in given_models(preset):
-        if (model.asset is None) != (model.kind == "random"):
-            message = "must not be given" if model.kind == "random" else "must be given"
-            yield document.problem((section, "asset"), f"{message} for kind {model.kind}")
+        for key in ("asset", "path", "shape"):
+            needed, given = model.kind in NEEDED_BY[key], getattr(model, key) is not None
+            if needed and not given:
+                message = f"must be given for kind {model.kind}"
+                yield document.problem((section, key), message)
+            elif given and not needed and key != "shape":
+                message = f"must not be given for kind {model.kind}"
+                yield document.problem((section, key), message)
         if model.kind == "hub" and isinstance(assets.get(model.asset or ""), PypiAsset):
             message = f"{model.asset} is a package; a model of kind hub needs an asset of kind hub"
             yield document.problem((section, "asset"), message)
@@ -207,11 +207,11 @@ def _check_sources(
         if domain.reader == "generated" and name not in GENERATED_DOMAINS:
             message = f"only {', '.join(GENERATED_DOMAINS)} can be generated; name it so"
             yield document.problem(("text", "domains", name), message)
-    if preset.source.kind == "random" and preset.evaluation.source == "packaged":
+    if preset.generates_rows:
         for task in preset.evaluation.tasks:
             if task in TASKS and task not in GENERATED_TASKS:
                 known = ", ".join(GENERATED_TASKS)
-                message = f"rows of {task} can't be generated for a random source, only of {known}"
+                message = f"rows of {task} can't be generated, only of {known}"
                 yield document.problem(("evaluation", "tasks"), message)
     for asset, place in needed_assets(preset).items():
         if asset not in assets:

@@ -117,7 +117,7 @@ def _text(project: Project, key: str) -> dict[str, Any]:
 def _tasks(project: Project, key: str) -> dict[str, Any]:
     evaluation = project.preset.evaluation
     fields = {"tasks": list(evaluation.tasks), "source": evaluation.source}
-    if project.preset.source.kind == "random":
+    if project.preset.generates_rows:
         return {**fields, "seed": project.preset.seed}
     if evaluation.source != "packaged":
         return fields

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from lemon.configuration.bounds import RATIO
 from lemon.errors import BadInput
 from lemon.files.names import LINE, NAME, name_fault, shown
 from lemon.files.plain_text import NotPlain, read_text
@@ -43,21 +44,22 @@ class Problem:
 
 @dataclass
 class Document:
-    """A parsed file: plain values, and the line of every key by its place from the top."""
+    """Plain values, and by its place from the top the file and line of every key.
+
+    `path` is the file itself; a preset with a base also holds values of other files.
+    """
 
     path: Path
     value: Any
-    lines: dict[Place, int] = field(default_factory=dict)
-
-    def line(self, place: Place) -> int:
-        """The line of a key, or of the nearest block around it."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
+    origins: dict[Place, tuple[Path, int]] = field(default_factory=dict)
 
     def problem(self, place: Place, message: str) -> Problem:
-        """A mistake at this key."""
-        return Problem(self.path, self.line(place), dotted(place), message)
+        """A mistake at this key, with the line of it or of the nearest block around it."""
+        nearest = place
+        while nearest and nearest not in self.origins:
+            nearest = nearest[:-1]
+        path, line = self.origins.get(nearest, (self.path, 1))
+        return Problem(path, line, dotted(place), message)
 
 
 def first_of(problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -89,10 +91,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
     """Parse a YAML file; one that can't be read, or is no plain YAML, becomes a problem."""
     try:
-        return Document(path, *parse(read_text(path)))
+        value, lines = parse(read_text(path))
     except NotPlain as fault:
         problems.append(Problem(path, fault.line, "", str(fault)))
         return None
+    return Document(path, value, {place: (path, line) for place, line in lines.items()})
 
 
 def preset_files(config_dir: Path, problems: list[Problem]) -> list[Path]:
@@ -211,6 +214,8 @@ def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
             return str(name_fault(detail["input"]))
         case "string_pattern_mismatch" if context["pattern"] == LINE:
             return "must not hold $, which figures read as a formula"
+        case "string_pattern_mismatch" if context["pattern"] == RATIO:
+            return f"must be a ratio of at least 1% and at most 100%, such as 62.5%, not {given}"
         case "string_pattern_mismatch":
             return f"{given} must match {context['pattern']}"
         case "finite_number":

@@ -6,12 +6,12 @@ import shutil
 import tempfile
 import time
 from contextlib import redirect_stderr
-from dataclasses import asdict
 from io import StringIO
 from pathlib import Path, PurePosixPath
 
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
+from lemon.configuration.given_models import given_shape
 from lemon.configuration.preset import SourceSettings
 from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import Lock, open_asset
@@ -52,18 +52,25 @@ def prepare_source(
     """
     started = time.monotonic()
     quiet_transformers()
-    shape = LlamaShape(**settings.shape.model_dump())
-    asset = settings.asset
-    if asset is None and settings.kind != "random":
-        raise BadInput(f"{settings.label}: a model of kind {settings.kind} needs an asset")
+    asset, dtype = settings.asset, settings.dtype
+    shape = given_shape(settings) if settings.shape else None
     with replaced_folder(out, owner) as temporary:
-        if settings.kind == "random" or asset is None:
-            write_random_model(temporary, shape, settings.dtype, seed)
+        if settings.path is not None:
+            _copy_folder(Path(settings.path), shape, dtype, settings.path, temporary)
+        elif asset is not None:
+            files = open_asset(lock, asset, cache)
+            if settings.kind == "gguf":
+                _convert_gguf(files, shape, dtype, asset, temporary)
+            elif files.archive is None:
+                _copy_folder(files.path, shape, dtype, f"asset {asset}", temporary)
+            else:
+                raise BadInput(f"asset {asset} is an archive; kind hub needs a hub asset")
+        elif settings.kind == "random":
+            shape = given_shape(settings)
+            write_random_model(temporary, shape, dtype, seed)
             write_tokenizer(temporary, shape.vocab_size, seed)
         else:
-            files = open_asset(lock, asset, cache)
-            write = _convert_gguf if settings.kind == "gguf" else _copy_snapshot
-            write(files, shape, settings.dtype, asset, temporary)
+            raise BadInput(f"{settings.label}: a model of kind {settings.kind} needs an asset")
         checkpoint = Checkpoint(temporary)
         known = KNOWN_COMPLETIONS.get(asset or "")
         completion = _check_completion(temporary, *known) if known else None
@@ -91,7 +98,7 @@ def quiet_transformers() -> None:
 
 
 def _convert_gguf(
-    files: AssetFiles, expected: LlamaShape, dtype: str, asset: str, out: Path
+    files: AssetFiles, expected: LlamaShape | None, dtype: str, asset: str, out: Path
 ) -> None:
     """Dequantise a GGUF file and write plain weights."""
     import torch
@@ -117,7 +124,7 @@ def _convert_gguf(
         # The values are dequantised, and what the file says of its own format no longer holds.
         model.config.__dict__.pop("quantization_config", None)
         shape = LlamaShape.from_config(model.config.to_dict())
-        _check_shape(shape, expected, asset)
+        _check_shape(shape, expected, f"asset {asset}")
         differing = model.config.to_diff_dict()
         config = {key: value for key, value in differing.items() if not key.startswith("_")}
         config["architectures"] = [type(model).__name__]
@@ -129,35 +136,28 @@ def _convert_gguf(
         write_checkpoint(out, shape, stored, like=like, dtype=getattr(torch, dtype))
 
 
-def _copy_snapshot(
-    files: AssetFiles, expected: LlamaShape, dtype: str, asset: str, out: Path
+def _copy_folder(
+    folder: Path, expected: LlamaShape | None, dtype: str, where: str, out: Path
 ) -> None:
-    """Write a snapshot of the Hub as one file in the preset's number format."""
+    """Write a model folder, sharded or not, as one file in the preset's number format."""
     import torch
 
-    if files.archive is not None:
-        raise BadInput(f"asset {asset} is an archive; a source of kind hub needs a hub asset")
-    snapshot = Checkpoint(files.path)
-    _check_shape(snapshot.shape, expected, asset)
-    tensors = ((name, snapshot.tensor(name)) for name in snapshot.specs)
-    write_checkpoint(out, snapshot.shape, tensors, like=files.path, dtype=getattr(torch, dtype))
+    model = Checkpoint(folder)
+    _check_shape(model.shape, expected, where)
+    tensors = ((name, model.tensor(name)) for name in model.specs)
+    write_checkpoint(out, model.shape, tensors, like=folder, dtype=getattr(torch, dtype))
 
 
-def _check_shape(found: LlamaShape, expected: LlamaShape, asset: str) -> None:
-    """Hold the sizes of the weights against those of the preset.
+def _check_shape(found: LlamaShape, expected: LlamaShape | None, where: str) -> None:
+    """Hold the sizes of the weights against those of the preset, where it states any.
 
     Raises:
         BadInput: they differ; the message names every size with both values.
     """
-    of_weights, of_preset = asdict(found), asdict(expected)
-    differences = [
-        f"{size} is {of_weights[size]} in the weights and {of_preset[size]} in the preset"
-        for size in of_weights
-        if of_weights[size] != of_preset[size]
-    ]
-    if differences:
+    if expected is not None and found != expected:
         raise BadInput(
-            f"asset {asset}: {'; '.join(differences)}; correct the shape of {asset} in the preset"
+            f"{where}: {found.difference(expected)} as the preset says; correct the shape in the "
+            "preset"
         )
 
 

@@ -57,6 +57,13 @@ class PrefixLM(HFLM):
     _prefix: tuple[int, ...] = ()
     _states: DynamicCache | None = None  # of the prefix
 
+    @property
+    def max_length(self) -> int:
+        """Tokens of a sequence at most: a pass here attends to all, not to a sliding window."""
+        most: int = super().max_length
+        window = getattr(self.model.config, "sliding_window", None)
+        return most if window is None else min(most, window)
+
     @contextmanager
     def sharing(self, requests: Sequence[Instance]) -> Iterator[None]:
         """Inside the block, run the common beginning of all these requests only once.

@@ -8,7 +8,6 @@ text is one line of printable characters.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,7 +41,6 @@ CONSTANTS = {
 INTEGER = re.compile(r"[-+]?[0-9]+")
 NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-COMMENT = re.compile(r"(?<![^ \t])#")  # at the start of a line, or after a space
 
 
 def parse(text: str) -> tuple[Any, dict[Place, int]]:
@@ -53,26 +51,6 @@ def parse(text: str) -> tuple[Any, dict[Place, int]]:
     """
     reader = _Reader(text)
     return reader.document(), reader.lines
-
-
-def comments(text: str) -> list[tuple[int, str, bool]]:
-    """The comments of a YAML text that `parse` reads, in order.
-
-    Each is its line from 1, what follows the #, and whether it has the line to itself.
-    """
-    scalars = [event for event in _events(text) if isinstance(event, ScalarEvent)]
-    starts = [event.start_mark.index for event in scalars]
-    found, start = [], 0
-    for number, line in enumerate(text.split("\n"), start=1):
-        for match in COMMENT.finditer(line):
-            place = start + match.start()
-            before = bisect_right(starts, place) - 1
-            if before < 0 or scalars[before].end_mark.index <= place:
-                own_line = not line[: match.start()].strip()
-                found.append((number, line[match.end() :].rstrip(), own_line))
-                break
-        start += len(line) + 1
-    return found
 
 
 def _events(text: str) -> Iterator[Any]:

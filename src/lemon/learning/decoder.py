@@ -18,7 +18,8 @@ from transformers.models.llama.modeling_llama import (
     LlamaRotaryEmbedding,
 )
 
-from lemon.architecture import LAYER_TYPES
+from lemon.architecture import LAYER_TYPES, sliding_window
+from lemon.errors import BadInput
 
 LayerWeights = dict[str, Tensor]
 """The nine tensors of one layer by type, e.g. "q"."""
@@ -38,7 +39,9 @@ class Decoder:
         config: the model's `config.json`.
         device: where the hidden states live.
         """
-        llama = LlamaConfig.from_dict(config)
+        self._window = sliding_window(config)
+        # Within its window Mistral computes what LLaMA does, from a config of the same keys.
+        llama = LlamaConfig.from_dict({**config, "model_type": "llama"})
         llama._attn_implementation = "sdpa"
         with torch.device("meta"):  # the weights come with each call
             self._layer = LlamaDecoderLayer(llama, layer_idx=0)
@@ -51,7 +54,16 @@ class Decoder:
         self._rotary = LlamaRotaryEmbedding(llama).to(device)
 
     def positions(self, hidden_BTD: Tensor) -> Positions:
-        """The rotary embedding of positions 0..T-1, in the format of the hidden states."""
+        """The rotary embedding of positions 0..T-1, in the format of the hidden states.
+
+        Raises:
+            BadInput: T exceeds the sliding window of the model's attention.
+        """
+        if self._window is not None and hidden_BTD.shape[1] > self._window:
+            raise BadInput(
+                f"a sequence has {hidden_BTD.shape[1]} tokens, and the model attends to a sliding "
+                f"window of {self._window}; set text.sequence_length to at most that"
+            )
         steps = torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device)[None]
         return self._rotary(hidden_BTD, steps)
 

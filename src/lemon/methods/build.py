@@ -67,12 +67,11 @@ def require_source(run: PlannedRun, source: Checkpoint) -> None:
         BadInput: naming both.
     """
     if source.shape != run.fused_shape:
-        said_by, fix = "the preset's source section says", "correct the preset or prepare it again"
+        whose, fix = "the preset's source", "correct the preset or prepare the source again"
         if run.first_stage:
-            said_by, fix = f"run {run.first_stage.id} makes", "give the model of that run"
-        raise BadInput(
-            f"{source.path}: its sizes are {source.shape}, {said_by} {run.fused_shape}; {fix}"
-        )
+            whose, fix = f"the model of run {run.first_stage.id}", "give that model"
+        differing = source.shape.difference(run.fused_shape)
+        raise BadInput(f"{source.path}: is not of the sizes of {whose}: {differing}; {fix}")
 
 
 def build(

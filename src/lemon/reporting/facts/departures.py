@@ -171,7 +171,7 @@ def packaged_rows(project: Project, table: str) -> list[Departure]:
     """What each task's rows are, where they are not the Hub's own."""
     if project.preset.evaluation.source != "packaged":
         return []
-    generated = project.preset.source.kind == "random"
+    generated = project.preset.generates_rows
     return [
         Departure(
             f"rows of {TASKS[task].label}",

@@ -1,0 +1,100 @@
+"""The sizes of the models that a preset takes as they are, from their config.json or the preset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lemon.architecture import LlamaShape, sliding_window
+from lemon.configuration.assets import Asset, HubAsset
+from lemon.configuration.preset import Preset, ShapeSettings, SourceSettings
+from lemon.configuration.yaml_files import Document, Problem
+from lemon.errors import BadInput
+from lemon.files.json_file import read_json
+from lemon.files.names import path_fault
+
+CONFIG = "config.json"
+
+
+def given_models(preset: Preset) -> Iterator[tuple[str, SourceSettings]]:
+    """The models that a preset takes as they are, by the section that describes each."""
+    yield "source", preset.source
+    if preset.second_size is not None:
+        yield "second_size", preset.second_size
+
+
+def given_shape(settings: SourceSettings) -> LlamaShape:
+    """The sizes of a model that is taken as it is.
+
+    Raises:
+        BadInput: they are not stated and the model is not fetched, or they fit no model.
+    """
+    if settings.shape is None:
+        raise BadInput(
+            f"the sizes of {settings.label} are not known before it is fetched; run `lemon fetch "
+            "--preset PRESET --out data/NAME/assets.lock.json` first, or state them in the preset "
+            "under shape"
+        )
+    return LlamaShape(**settings.shape.model_dump())
+
+
+def default_cache() -> Path:
+    """`$LEMON_CACHE`, else `~/.cache/lemon`."""
+    return Path(os.environ.get("LEMON_CACHE") or Path.home() / ".cache" / "lemon")
+
+
+def with_shapes(
+    preset: Preset, document: Document, assets: Mapping[str, Asset], problems: list[Problem]
+) -> Preset:
+    """The preset with the sizes of its given models, as far as they are there to be read.
+
+    What a preset states is held against the model's config.json; each size that differs, and a
+    sliding window that is shorter than the training sequences, becomes a problem.
+    """
+    read = {}
+    for section, model in given_models(preset):
+        try:
+            config = _config(model, assets)
+            found = LlamaShape.from_config(config) if config else None
+        except BadInput as error:
+            problems.append(document.problem((section, "path"), str(error)))
+            continue
+        if config is None or found is None:
+            continue
+        for size, value in model.shape.model_dump().items() if model.shape else ():
+            if value != getattr(found, size):
+                message = f"is {value}, but the model's {CONFIG} says {getattr(found, size)}"
+                problems.append(document.problem((section, "shape", size), message))
+        window = sliding_window(config)
+        if section == "source" and window is not None and preset.text.sequence_length > window:
+            message = (
+                f"is {preset.text.sequence_length}, longer than the sliding window of the source, "
+                f"{window} tokens; give at most {window}"
+            )
+            problems.append(document.problem(("text", "sequence_length"), message))
+        shape = ShapeSettings(**vars(found))
+        read[section] = model.model_copy(update={"shape": shape})
+    return preset.model_copy(update=read)
+
+
+def _config(model: SourceSettings, assets: Mapping[str, Asset]) -> dict[str, Any] | None:
+    """The config.json of a model; None where it is not on this machine."""
+    if model.kind == "folder" and model.path is not None:
+        fault = path_fault(model.path)
+        if fault is not None:
+            raise BadInput(fault)
+        path = Path(model.path) / CONFIG
+        return read_json(path, dict[str, Any], "name a Hugging Face model folder")
+    asset = assets.get(model.asset or "") if isinstance(assets, dict) else None
+    if model.kind != "hub" or not isinstance(asset, HubAsset):
+        return None
+    commits = default_cache() / "hub" / asset.repo_type / asset.repo
+    found = [path for path in commits.glob(f"*/{CONFIG}")]
+    pinned = [path for path in found if path.parent.name == asset.revision] or found
+    try:
+        (path,) = pinned  # of several commits, only `lemon fetch` knows the one that is meant
+        return read_json(path, dict[str, Any], "fetch it again")
+    except (ValueError, BadInput):
+        return None  # `lemon fetch` replaces what is damaged

@@ -1,0 +1,111 @@
+"""A preset file laid over the preset that it is based on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lemon.configuration.yaml_files import (
+    Document,
+    Place,
+    Problem,
+    did_you_mean,
+    preset_files,
+    read_yaml,
+)
+from lemon.errors import BadInput
+from lemon.files.names import name_fault, path_fault
+
+# What is one thing, and is replaced as a whole: a model, and a mixture whose weights are shares.
+REPLACED: set[Place] = {("source",), ("second_size",), ("text", "domains")}
+
+
+def preset_document(
+    path: Path, config_dir: Path, problems: list[Problem], children: tuple[Path, ...] = ()
+) -> Document | None:
+    """The values of a preset file and, where it gives none, those of its base.
+
+    Blocks are merged key by key; every other value takes the place of the base's.
+
+    Args:
+        path: the file.
+        config_dir: the folder whose `presets` a base is named in.
+        problems: takes every mistake, with the file and line where it stands.
+        children: the files that are based on this one.
+
+    Returns:
+        The merged values; None where a file can't be read, or has a base that is none.
+    """
+    own = read_yaml(path, problems)
+    named = own.value.get("base") if own and isinstance(own.value, dict) else None
+    if own is None or not isinstance(named, str):  # another type is told of with the other mistakes
+        return own
+    try:
+        base_path = preset_path(named, config_dir)
+        chain = (*children, path)
+        if any(base_path.samefile(child) for child in chain):
+            raise BadInput(f"{named} is based on this preset, so neither has a first value")
+    except BadInput as error:
+        problems.append(own.problem(("base",), str(error)))
+        return None
+    base = preset_document(base_path, config_dir, problems, chain)
+    return _laid_over(base, own) if base is not None else None
+
+
+def preset_path(preset: str | Path, config_dir: Path) -> Path:
+    """The file of a preset given by name or by path.
+
+    Raises:
+        BadInput: there is no such preset, or no such folder of presets; or its name or path holds
+            what the workflow can't hand on.
+    """
+    given = str(preset)
+    if given.endswith((".yaml", ".yml")):
+        path = Path(preset)
+        fault = path_fault(given)
+        if fault is not None:
+            raise BadInput(f"the preset's path {fault}")
+        _require_name(path.stem)
+        if not path.is_file():
+            raise BadInput(f"{path}: no such preset file")
+        return path
+    _require_name(given)
+    folder = config_dir / "presets"
+    files = {path.stem: path for path in preset_files(config_dir, [])}
+    if not files:
+        raise BadInput(f"{folder}: no presets here; run in the repository or give --config DIR")
+    if given not in files:
+        raise BadInput(f"{folder}: no preset {given}, {did_you_mean(given, files)}")
+    return files[given]
+
+
+def _require_name(preset: str) -> None:
+    fault = name_fault(preset)
+    if fault is not None:
+        raise BadInput(f"the preset's name {fault}")
+
+
+def _laid_over(base: Document, own: Document) -> Document:
+    value = _merged(base.value, own.value, ())
+    inherited = {place: at for place, at in base.origins.items() if _holds(value, place)}
+    return Document(own.path, value, inherited | own.origins)
+
+
+def _merged(base: Any, own: Any, place: Place) -> Any:
+    if not isinstance(base, dict) or not isinstance(own, dict) or place in REPLACED:
+        return own
+    inside = {
+        key: _merged(base[key], value, (*place, key)) if key in base else value
+        for key, value in own.items()
+    }
+    return base | inside
+
+
+def _holds(value: Any, place: Place) -> bool:
+    """Whether there is a value at this place."""
+    for part in place:
+        known = range(len(value)) if isinstance(value, list) else value
+        if not isinstance(value, dict | list) or part not in known:
+            return False
+        value = value[part]
+    return True

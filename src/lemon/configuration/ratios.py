@@ -1,0 +1,73 @@
+"""Targets and radii that a preset gives by ratio, in the numbers of its source model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+from lemon.architecture import LlamaShape
+from lemon.configuration.preset import Preset, RadiiSettings, TargetSettings
+
+LARGEST_UNIT = 128  # the head size of LLaMA-2: the paper's 62.5 % of 11008 neurons are 6912
+FEWEST_UNITS = 8  # of a width, so that small models can be narrowed at all
+
+
+def in_numbers(preset: Preset, source: LlamaShape) -> Preset:
+    """The preset with every ratio of its targets and radii replaced by what it means here.
+
+    Args:
+        preset: as it is written.
+        source: the sizes of its source model.
+    """
+    radii = {name: _radii(settings, source.head_dim) for name, settings in preset.radii.items()}
+    hidden = [settings.hidden or settings.ffn for settings in radii.values()]
+    ffn = [settings.ffn for settings in radii.values()]
+    units = {
+        "hidden_size": width_unit(source.hidden_size, hidden),
+        "intermediate_size": width_unit(source.intermediate_size, ffn),
+    }
+    targets = {name: _target(target, source, units) for name, target in preset.targets.items()}
+    return preset.model_copy(update={"targets": targets, "radii": radii})
+
+
+def width_unit(size: int, radii: Iterable[int] = ()) -> int:
+    """What a width that is given by ratio is rounded up to a multiple of.
+
+    The largest power of two that divides the source's `size`, at most 128 and at most an eighth of
+    the size; then a multiple of every radius that divides `size`.
+    """
+    unit = math.gcd(size, LARGEST_UNIT)
+    while unit > 1 and unit * FEWEST_UNITS > size:
+        unit //= 2
+    return math.lcm(unit, *(radius for radius in radii if size % radius == 0))
+
+
+def _radii(settings: RadiiSettings, head_dim: int) -> RadiiSettings:
+    """Receptive fields with the ratio of a head as channels, at least one."""
+    if not isinstance(settings.attention, str):
+        return settings
+    channels = max(1, int(_share(settings.attention) * head_dim))
+    return settings.model_copy(update={"attention": channels})
+
+
+def _target(target: TargetSettings, source: LlamaShape, units: dict[str, int]) -> TargetSettings:
+    sizes = target.model_dump()
+    if isinstance(sizes["num_attention_heads"], str) and sizes["num_key_value_heads"] is None:
+        sizes["num_key_value_heads"] = sizes["num_attention_heads"]
+    units = {**units, "num_attention_heads": source.group_size, "num_key_value_heads": 1}
+    numbers: dict[str, Any] = {}
+    for name, size in sizes.items():
+        if not isinstance(size, str):
+            numbers[name] = size
+        elif name == "num_hidden_layers":
+            numbers[name] = max(1, int(_share(size) * source.num_hidden_layers))
+        else:
+            unit = units[name]
+            numbers[name] = unit * math.ceil(_share(size) * getattr(source, name) / unit)
+    return target.model_copy(update=numbers)
+
+
+def _share(ratio: str) -> Fraction:
+    return Fraction(ratio.removesuffix("%")) / 100
