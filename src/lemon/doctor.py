@@ -7,8 +7,8 @@ import platform
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, PypiAsset
+from lemon.configuration.given_models import default_cache
 from lemon.configuration.project import Project
-from lemon.data.fetch.assets import default_cache
 from lemon.machine import chosen_device, free_bytes, matmul_rate, usable_cores
 from lemon.provenance import library_versions, without_private_parts
 

@@ -206,6 +206,12 @@ def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
         f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes",
         *(_line(cost, width, rate) for cost in costs),
         "",
+        *dict.fromkeys(
+            f"{cost.run.row.target:<10}{_sizes(cost.run.target_shape)}"
+            for cost in costs
+            if cost.run.row.target
+        ),
+        "",
         f"{len(left)} runs to do, {sum(cost.steps > 0 for cost in left)} of them learned; "
         f"{sum(cost.steps for cost in left):,} steps, {sum(cost.tokens for cost in left):,} "
         "training tokens",
@@ -232,6 +238,15 @@ def _line(cost: RunCost, width: int, rate: float | None) -> str:
         f"{cost.run.id:{width}}  {shape.num_hidden_layers:6d}  "
         f"{shape.num_parameters / 1e6:8.1f} M  {cost.steps:5d}  {cost.tokens:10,d}  "
         f"{cost.flops:8.1e}  {minutes if cost.jobs else 'done':>7}"
+    )
+
+
+def _sizes(shape: LlamaShape) -> str:
+    """The sizes of a target in words."""
+    return (
+        f"{shape.num_hidden_layers} layers, width {shape.hidden_size}, FFN "
+        f"{shape.intermediate_size}, {shape.num_attention_heads} query and "
+        f"{shape.num_key_value_heads} key/value heads of {shape.head_dim}"
     )
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lemon.configuration.given_models import default_cache
 from lemon.data.fetch.archive import AssetFiles
-from lemon.data.fetch.assets import LockedAsset, default_cache, open_asset, read_lock, write_lock
+from lemon.data.fetch.assets import LockedAsset, open_asset, read_lock, write_lock
 from lemon.errors import BadInput
 
 

@@ -26,6 +26,7 @@ rule fetch:
 rule prepare_source:
     input:
         lock="<data>/assets.lock.json",
+        given=given_files(PROJECT.preset.source),
     output:
         manifest=update("<data>/source/manifest.json"),
         files=expand("<data>/source/{file}", file=MODEL_FILES),
@@ -51,6 +52,7 @@ rule prepare_source:
 rule prepare_second_size:
     input:
         lock="<data>/assets.lock.json",
+        given=given_files(PROJECT.preset.second_size),
     output:
         manifest=update("<data>/second-size/manifest.json"),
         files=expand("<data>/second-size/{file}", file=MODEL_FILES),

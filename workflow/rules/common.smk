@@ -36,7 +36,8 @@ OFFLINE = "export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1;
 HUB_ROWS = PROJECT.preset.evaluation.source == "hub"
 shell.prefix("set -euo pipefail; " + ("" if HUB_ROWS else OFFLINE))
 
-ALL_CORES = workflow.cores or 8  # None where a cluster, not this machine, has the cores
+# None where a cluster, not this machine, has the cores; `workflow.cores` is an error then.
+ALL_CORES = workflow.resource_settings.cores or 8
 DEVICE = PROJECT.preset.compute.device
 GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and bool(shutil.which("nvidia-smi"))))
 
@@ -99,6 +100,18 @@ def settings(stage, suite=None):
 def folder(name):
     """The folder of an input manifest."""
     return lambda wildcards, input: os.path.dirname(input[name])
+
+
+def given_files(model):
+    """The files of a model that the user gives as a folder: changed ones are prepared again."""
+    if model is None or model.path is None:
+        return []
+    folder = Path(model.path)
+    return sorted(
+        str(file)
+        for file in folder.glob("*")
+        if file.suffix in (".json", ".safetensors", ".model", ".txt", ".jinja")
+    )
 
 
 def model_manifest(run):

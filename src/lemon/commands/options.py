@@ -55,9 +55,9 @@ def add_path(
     parser.add_argument(name, required=required, type=Path, metavar=metavar, help=help)
 
 
-def project_of(arguments: argparse.Namespace) -> Project:
-    """The checked project that `--preset` and `--config` name."""
-    return load_project(arguments.preset, arguments.config)
+def project_of(arguments: argparse.Namespace, to_fetch: bool = False) -> Project:
+    """The checked project that `--preset` and `--config` name; see `load_project`."""
+    return load_project(arguments.preset, arguments.config, to_fetch)
 
 
 def require_model(folder: Path) -> Path:

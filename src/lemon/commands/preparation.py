@@ -77,7 +77,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
         raise BadInput("give either --out FILE (to fetch for here) or --mirror DIR (to carry away)")
     if mirror is not None and (source is not None or arguments.cache is not None):
         raise BadInput("--mirror takes neither --source nor --cache; leave them out")
-    project = project_of(arguments)
+    project = project_of(arguments, to_fetch=True)
     require_writable(mirror) if out is None else require_output(out, ".json", '"assets"')
     needed = project.needed_assets()
     # Packaged rows are read out of an asset, and a random source gets generated ones.
@@ -118,7 +118,8 @@ def _model(
     arguments: argparse.Namespace, project: Project, settings: SourceSettings, owner: str
 ) -> None:
     _require_inputs(arguments, owner)
-    from lemon.data.fetch.assets import default_cache, read_lock
+    from lemon.configuration.given_models import default_cache
+    from lemon.data.fetch.assets import read_lock
     from lemon.data.source_model import prepare_source
 
     prepare_source(
@@ -136,7 +137,8 @@ def _text(arguments: argparse.Namespace) -> None:
     owner = owner_of_prepared("text", project.preset_name)
     _require_inputs(arguments, owner)
     require_model_with_tokenizer(arguments.source)
-    from lemon.data.fetch.assets import default_cache, read_lock
+    from lemon.configuration.given_models import default_cache
+    from lemon.data.fetch.assets import read_lock
     from lemon.data.text.domains import prepare_text
 
     prepare_text(
@@ -154,8 +156,9 @@ def _tasks(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     owner = owner_of_prepared("tasks", project.preset_name)
     _require_inputs(arguments, owner)
+    from lemon.configuration.given_models import default_cache
     from lemon.data.benchmarks.prepare import prepare_tasks
-    from lemon.data.fetch.assets import default_cache, read_lock
+    from lemon.data.fetch.assets import read_lock
 
     prepare_tasks(
         project.preset,

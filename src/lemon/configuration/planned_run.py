@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from lemon.architecture import LlamaShape
+from lemon.configuration.given_models import given_shape
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
 from lemon.configuration.preset import LearningSettings, Preset, PruningSettings, SourceSettings
 from lemon.configuration.preset_checks import (
-    given_shape,
     merged_learning,
     merged_pruning,
     radii_in_numbers,

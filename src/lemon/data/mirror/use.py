@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, PypiAsset
-from lemon.data.fetch.assets import Lock, declared_asset, default_cache, write_lock
+from lemon.configuration.given_models import default_cache
+from lemon.data.fetch.assets import Lock, declared_asset, write_lock
 from lemon.data.mirror.check_rows import check_rows
 from lemon.data.mirror.hub_rows import chosen, needed_rows
 from lemon.data.mirror.listing import ASSETS, MirrorListing, Stamp, read_mirror

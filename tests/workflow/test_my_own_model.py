@@ -1,0 +1,146 @@
+"""A model of the user's own, from a preset of a few lines to Table 3."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from own_models import FAMILIES, LLAMA3_ROPE, OTHERS, save_model, write_preset
+from ruamel.yaml import YAML
+from transformers import AutoModelForCausalLM
+from workspaces import REPOSITORY, Workspace, copy_workflow
+
+from lemon.cli import main
+
+RUNS = ("source", "cut-75", "lemon-cut-75")
+
+
+def keep_two_rows(config: Path) -> None:
+    """Table 3 of the source, Cut and LEMON-Cut alone, so that the test is short."""
+    yaml = YAML(typ="safe")
+    file = config / "paper.yaml"
+    entries = yaml.load(file)
+    table = entries["table3"]
+    for row in table["rows"]:
+        row["runs"] = [run for run in row["runs"] if run in RUNS]
+    table["comparisons"] = [
+        pair for pair in table["comparisons"] if {pair["first"], pair["second"]} <= {*RUNS}
+    ]
+    yaml.dump(entries, file)
+
+
+@dataclass
+class OwnModel:
+    """A working folder with a model and its preset, in which commands run in this process."""
+
+    path: Path
+    family: str
+
+    def lemon(self, *words: str) -> int:
+        """The exit code of a command."""
+        config = ("--config", str(self.path / "config"))
+        return main([*config, *(word.replace("@", f"{self.path}/") for word in words)])
+
+    def make_table(self) -> None:
+        """Every step that the workflow takes to Table 3, one after another."""
+        preset = ("--preset", "@mine.yaml")
+        assets, source, text = "@assets.lock.json", "@data/source", "@data/text"
+        given = (*preset, "--assets", assets)
+        steps = [
+            ("fetch", *preset, "--out", assets),
+            ("prepare", "source", *given, "--out", source),
+            ("prepare", "text", *given, "--source", source, "--out", text),
+            ("prepare", "tasks", *given, "--out", "@data/tasks"),
+            ("build", *preset, "--run", "cut-75", "--source", source, "--out", "@runs/cut-75"),
+            (
+                *("learn", *preset, "--run", "lemon-cut-75", "--source", source),
+                *("--text", text, "--out", "@runs/lemon-cut-75"),
+            ),
+        ]
+        for run in RUNS:
+            model = source
+            if run != "source":
+                model, operators = f"@runs/{run}/model", f"@runs/{run}/operators.safetensors"
+                steps.append(("fuse", "--source", source, "--operators", operators, "--out", model))
+            steps.append(
+                (
+                    *("evaluate", "--model", model, "--tasks", "sciq,piqa,winogrande"),
+                    *("--source", "@data/tasks", "--limit", "4", "--heldout", text),
+                    *("--dtype", "float32", "--device", "cpu", "--batch-size", "8"),
+                    *("--out", f"@runs/{run}/outcomes"),
+                )
+            )
+        steps.append(
+            ("table", *preset, "--table", "table3", "--runs", "@runs", "--out", "@results")
+        )
+        for step in steps:
+            assert self.lemon(*step) == 0, step
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OwnModel:
+    """Table 3 of a model of each family."""
+    path = tmp_path_factory.mktemp(request.param)
+    shutil.copytree(REPOSITORY / "config", path / "config")
+    keep_two_rows(path / "config")
+    preset = write_preset(path / "mine.yaml", save_model(path / "model", request.param))
+    assert len(preset.read_text().splitlines()) <= 10
+    model = OwnModel(path, request.param)
+    model.make_table()
+    return model
+
+
+@pytest.mark.slow
+def test_table3_is_made_of_a_model_of_ones_own(own: OwnModel) -> None:
+    with (own.path / "results" / "table3.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["value"]]
+    for run in RUNS:
+        scored = {row["task"] for row in rows if row["run"] == run}
+        assert {"sciq", "piqa", "winogrande"} <= scored
+    assert "My model" in (own.path / "results" / "table3.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_fused_model_is_of_the_sources_family(own: OwnModel) -> None:
+    source = json.loads((own.path / "model" / "config.json").read_text())
+    fused = json.loads((own.path / "runs/lemon-cut-75/model/config.json").read_text())
+    assert fused == {**source, "num_hidden_layers": 4, "head_dim": 16}
+    model = AutoModelForCausalLM.from_pretrained(own.path / "runs/lemon-cut-75/model")
+    assert type(model).__name__ == f"{FAMILIES[own.family][0]}ForCausalLM"
+    if own.family == "mistral":
+        assert model.config.sliding_window == 256
+    if own.family == "llama-3":
+        assert model.config.rope_parameters == LLAMA3_ROPE
+
+
+@pytest.mark.workflow
+@pytest.mark.slow
+def test_the_workflow_makes_table3_of_a_model_of_ones_own(tmp_path: Path) -> None:
+    space: Workspace = copy_workflow(tmp_path)
+    keep_two_rows(space.path / "config")
+    write_preset(space.path / "mine.yaml", save_model(space.path / "model", "mistral"))
+    space.preset = "mine.yaml"
+    done = space.snakemake("table3", timeout=900)
+    assert done.returncode == 0, done.stdout
+    assert (space.path / "results/mine/tables/table3.csv").is_file()
+    again = space.snakemake("table3", "--dry-run")
+    assert "Nothing to be done" in again.stdout
+    (space.path / "model" / "model.safetensors").touch()
+    assert "prepare_source" in space.snakemake("table3", "--dry-run").stdout
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_architectures_are_refused_by_name(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = write_preset(tmp_path / "mine.yaml", save_model(tmp_path / "model", family))
+    config = str(REPOSITORY / "config")
+    assert main(["--config", config, "plan", "--preset", str(preset), "--table", "table3"]) == 2
+    message = capsys.readouterr().err
+    assert "the configuration has 1 mistake:" in message
+    expected = f"mine.yaml:3 source.path: model_type is '{family}'; only models of the types llama"
+    assert expected in message
