@@ -1,8 +1,9 @@
 # The whole reproduction behind a few words. Nothing has to be installed beforehand but Python 3.11
 # or later: the first target makes a virtual environment in .venv from requirements.lock.
 #
-#   make table3                 a table of the paper, or `all`; PRESET=smoke|laptop|gpu|paper
+#   make table3                 a table of the paper, or `all`; PRESET=smoke|laptop|gpu|paper|my.yaml
 #   make plan TABLE=table3      what is left to run, and what it costs; without TABLE, of them all
+#   make report                 every table and figure that is there, on one page
 #   make ui                     browse every run in MLflow
 #   make check                  style, types and the fast tests, while you work
 #   make test                   style, types and all tests
@@ -38,7 +39,7 @@ RUN := PATH=$(call quote,$(BIN)):"$$PATH"
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: environment help check test style types pytest ui plan bench doctor lock
+.PHONY: environment help check test style types pytest ui report plan bench doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +52,11 @@ doctor: environment
 
 ui: environment
 	@$(RUN) lemon ui
+
+# What is there, on one page; no job is started. A preset that is a file is named by its stem.
+report: environment
+	@name=$$(basename -- $(call quote,$(PRESET))); name=$${name%.yaml}; name=$${name%.yml}; \
+	$(RUN) lemon report --preset $(call quote,$(PRESET)) --results "results/$$name" --out "results/$$name/report.html"
 
 test: style types pytest
 

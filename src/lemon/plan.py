@@ -207,7 +207,7 @@ def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
         *(_line(cost, width, rate) for cost in costs),
         "",
         *dict.fromkeys(
-            f"{cost.run.row.target:<10}{_sizes(cost.run.target_shape)}"
+            f"{cost.run.row.target:<13}{_sizes(cost.run.target_shape)}"
             for cost in costs
             if cost.run.row.target
         ),

@@ -60,6 +60,10 @@ def test_targets_work_in_a_folder_with_a_space(clone: Path) -> None:
     assert (
         make(clone, "plan", "TABLE=table3") == "<lemon><plan><--preset><laptop><--table><table3>\n"
     )
+    results = "<--results><results/mine><--out><results/mine/report.html>\n"
+    assert make(clone, "report", "PRESET=a b/mine.yaml") == (
+        f"<lemon><report><--preset><a b/mine.yaml>{results}"
+    )
     other = make(clone, "plan", f"VENV={clone / '.venv'}", "PYTHON=false")
     assert other == "<lemon><plan><--preset><laptop>\n"
 
@@ -78,6 +82,7 @@ def test_a_preset_is_a_word(word: str, clone: Path) -> None:
     assert make(clone, "table3", PRESET=word).endswith(expected)
     assert make(clone, "-e", "doctor", PRESET=word) == f"<lemon><doctor><--preset><{given}>\n"
     make(clone, "-n", "table3", f"PRESET={word}")
+    make(clone, "report", f"PRESET={word}")
 
 
 @pytest.mark.parametrize("word", WORDS)

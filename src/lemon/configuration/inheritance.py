@@ -104,8 +104,8 @@ def _merged(base: Any, own: Any, place: Place) -> Any:
 def _holds(value: Any, place: Place) -> bool:
     """Whether there is a value at this place."""
     for part in place:
-        known = range(len(value)) if isinstance(value, list) else value
-        if not isinstance(value, dict | list) or part not in known:
+        entries: Any = dict(enumerate(value)) if isinstance(value, list) else value
+        if not isinstance(entries, dict) or part not in entries:
             return False
-        value = value[part]
+        value = entries[part]
     return True
