@@ -1,7 +1,7 @@
 """The LLaMA architecture as data: every tensor, and the role of each of its axes.
 
-Everything that walks over a model (fusing, exporting, counting, comparing) is derived from
-`tensor_specs`; no other module knows a tensor by name. No torch is imported here.
+Fusing, exporting, counting and comparing all iterate over `tensor_specs`; no other module names
+tensors. No torch is imported here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lemon.errors import BadInput
 
 
 class Axis(StrEnum):
-    """What an axis of a weight stands for; axes of one role must be mapped alike."""
+    """The role of an axis of a weight; axes of one role must be mapped alike."""
 
     VOCAB = "vocab"
     HIDDEN = "hidden"  # the residual stream
@@ -24,7 +24,7 @@ class Axis(StrEnum):
     FFN = "ffn"  # FFN neurons
 
 
-# Beyond these no model is known, and checking the tensors of one would take long.
+# No known model exceeds these; listing the tensors of a larger one would take long.
 MOST_LAYERS = 10_000
 LARGEST_SIZE = 1 << 24
 
@@ -42,11 +42,11 @@ LAYER_TYPES: dict[str, tuple[str, tuple[Axis, ...]]] = {
     "ln2": ("post_attention_layernorm", (Axis.HIDDEN,)),
 }
 
-# The model types of Hugging Face with exactly these tensors and this computation; Mistral also
-# limits attention to a window, `sliding_window`.
+# Hugging Face model types with exactly these tensors and this computation; Mistral also limits
+# attention to a window (`sliding_window`).
 MODEL_TYPES = ("llama", "mistral")
 
-# Keys of a config.json by which transformers loads other weights than those of the model's files.
+# Keys of config.json that make transformers load weights other than those in the model's files.
 FOREIGN_KEYS = ("quantization_config", "transformers_weights")
 
 
@@ -54,7 +54,7 @@ FOREIGN_KEYS = ("quantization_config", "transformers_weights")
 class LlamaShape:
     """The sizes that fix the shape of every tensor of a LLaMA-family model.
 
-    Grouped-query attention is the case `num_key_value_heads < num_attention_heads`. With
+    With grouped-query attention `num_key_value_heads < num_attention_heads`. With
     `tie_word_embeddings` the head is the embedding and has no tensor of its own.
     """
 
@@ -155,7 +155,7 @@ class LlamaShape:
             raise BadInput(f"the model's config.json has no {missing}") from None
 
     def difference(self, other: LlamaShape) -> str:
-        """The sizes in which another shape differs: `hidden_size 64, not 96; ...`."""
+        """List the sizes in which another shape differs: `hidden_size 64, not 96; ...`."""
         mine, others = asdict(self), asdict(other)
         return "; ".join(
             f"{size} {mine[size]}, not {others[size]}"
@@ -169,10 +169,10 @@ class LlamaShape:
 
 
 def sliding_window(config: dict[str, Any]) -> int | None:
-    """The tokens that a token attends to at most, by a model's `config.json`; None for all.
+    """The most tokens that a token attends to, from a `config.json`; None if unlimited.
 
     Raises:
-        BadInput: it is no number of tokens.
+        BadInput: the value is not a whole number above 0.
     """
     window = config.get("sliding_window")
     if window is None or config.get("model_type") != "mistral":
@@ -210,7 +210,7 @@ def layer_tensor_name(type: str, layer: int) -> str:
 
 
 def tensor_specs(shape: LlamaShape) -> Iterator[TensorSpec]:
-    """Every tensor of a model of this shape, in the order in which they are stored."""
+    """Every tensor of a model of this shape, in stored order."""
 
     def spec(name: str, axes: tuple[Axis, ...], **place: Any) -> TensorSpec:
         return TensorSpec(name, tuple(shape.axis_size(axis) for axis in axes), axes, **place)

@@ -1,8 +1,8 @@
 """A Hugging Face model folder as a set of tensors that are read and written one at a time.
 
 Opening a folder reads only headers and small files, needs no torch, and finds every missing,
-misshapen or cut tensor, so that a bad model is refused at once. A folder that the program wrote
-has a manifest, and its files and weights are held against the digests there.
+misshapen or truncated tensor, so that a bad model is refused at once. A folder written by this
+program has a manifest; its files and weights are checked against the digests there.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-# What a model folder holds beside weights and sizes: tokenizer, chat template, generation.
+# Other files of a model folder: tokenizer, chat template, generation settings.
 COMPANION_SUFFIXES = {".json", ".txt", ".model", ".jinja"}
 LOADED_SUFFIXES = COMPANION_SUFFIXES | {".safetensors", ".bin", ".py"}  # by transformers
 NOT_COMPANIONS = {"config.json", MANIFEST, INDEX}
-# transformers adds an adapter to the weights wherever it finds one.
+# If one of these exists, transformers adds an adapter to the weights.
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 COPY_AGAIN = "copy or prepare the model folder again"
-# Bits of the exponent, all set in what is not finite, and the unsigned type to look at them.
+# By format: the unsigned type to view values in, and the exponent bits, all set in inf and NaN.
 EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {
     "F32": (np.uint32, 0x7F800000),
     "BF16": (np.uint16, 0x7F80),
@@ -55,13 +55,13 @@ class Checkpoint:
     Attributes:
         path: the folder.
         config: its `config.json`.
-        shape: the sizes that the config states and that the tensors were checked against.
+        shape: the sizes in the config; the tensors were checked against them.
         specs: every tensor of the model by name, in stored order.
-        format: number format of the weights as safetensors names it; F32 where they are mixed.
+        format: safetensors name of the weights' number format; F32 if they are mixed.
 
     Raises:
-        BadInput: the folder is no LLaMA model, a tensor is missing, misshapen or cut short, a small
-            file is damaged, or there is something that would change what is loaded.
+        BadInput: the folder is no LLaMA model, a tensor is missing, misshapen or truncated, a small
+            file is damaged, or another file would change the weights that are loaded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,24 +90,24 @@ class Checkpoint:
         return getattr(torch, FORMATS[self.format][0])
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Read one tensor, in its stored number format and shape, and nothing else."""
+        """Read one tensor in its stored number format and shape."""
         return self._files[name].read(name)
 
     def rows(self, name: str, first: int, last: int) -> torch.Tensor:
-        """Read rows first to last - 1 of one tensor, and nothing else."""
+        """Read only rows first to last - 1 of a tensor."""
         return self._files[name].read(name, first, last)
 
     def num_bytes(self, name: str) -> int:
-        """Length of a tensor as it is stored."""
+        """Stored size of a tensor."""
         return self._files[name].entries[name].num_bytes
 
     def digest(self) -> str:
         """SHA-256 over name, format, shape and bytes of each tensor in the order of `specs`.
 
-        The same weights give the same digest however they are sharded.
+        The digest does not depend on sharding.
 
         Raises:
-            BadInput: a weight is not finite, or the folder's manifest has another digest.
+            BadInput: a weight is not finite, or the digest differs from the folder's manifest.
         """
         digest = hashlib.sha256()
         for name in self.specs:
@@ -122,10 +122,10 @@ class Checkpoint:
         return found
 
     def verify(self, names: Iterable[str]) -> None:
-        """Hold single tensors against the folder's manifest, where it has one, before use.
+        """Check tensors against the digests in the folder's manifest, if it has one.
 
         Raises:
-            BadInput: a tensor is not the one that was written.
+            BadInput: a digest differs.
         """
         recorded = self._recorded.get("tensors", {})
         for name in names:
@@ -142,7 +142,11 @@ class Checkpoint:
         return digest.hexdigest()
 
     def _pieces(self, name: str) -> Iterator[bytes]:
-        """What is hashed of a tensor: name, format and shape, then the bytes, all finite."""
+        """The bytes that are hashed for a tensor: name, format and shape, then the values.
+
+        Raises:
+            BadInput: a value is not finite.
+        """
         file = self._files[name]
         entry = file.entries[name]
         yield f"{name} {entry.format} {entry.shape}\n".encode()
@@ -171,7 +175,7 @@ class Checkpoint:
             if path.suffix in LOADED_SUFFIXES and path.name not in (MANIFEST, *listed):
                 raise BadInput(f"{path}: is not among the files of {manifest}; take it away")
         for name, digest in listed.items():
-            if name != WEIGHTS:  # held against its own digests when it is read
+            if name != WEIGHTS:  # its tensors are checked when they are read
                 require_digest(self.path / name, digest, str(manifest))
 
     def _open_files(self) -> list[TensorFile]:
@@ -187,7 +191,7 @@ class Checkpoint:
         return [TensorFile(inside(self.path, shard, links=True)) for shard in shards]
 
     def _check(self) -> None:
-        """Hold the tensors against the sizes of the config, and report every fault at once."""
+        """Check the tensors against the sizes in the config, and report all faults together."""
         faults = []
         for name, spec in self.specs.items():
             if name not in self._files:
@@ -217,14 +221,14 @@ def write_checkpoint(
     like: Path,
     dtype: torch.dtype,
 ) -> None:
-    """Write a model folder that `AutoModelForCausalLM.from_pretrained` opens, tensor by tensor.
+    """Write a model folder for `AutoModelForCausalLM.from_pretrained`, tensor by tensor.
 
     Args:
         out: an empty folder.
         shape: sizes of the model.
         tensors: every tensor of the model, in any order and float format; each whole, or in
             successive slices of rows.
-        like: model folder that gives the config's other keys, the tokenizer and generation files.
+        like: model folder from which other config keys, tokenizer and generation files are copied.
         dtype: number format of the stored weights; each value is rounded to it once.
 
     Raises:
@@ -250,13 +254,13 @@ def write_checkpoint(
 
 
 def weights_in(folder: Path) -> dict[str, Any]:
-    """The entries of a model folder's manifest by which its weights are known again.
+    """Digests of a model folder's weights, for its manifest.
 
     Returns:
-        `weights`, the digest of all of them, and `tensors`, that of each.
+        `weights`, the digest of all tensors, and `tensors`, the digest of each.
 
     Raises:
-        BadInput: the folder holds no whole model, or a weight is not finite.
+        BadInput: the folder holds no complete model, or a weight is not finite.
     """
     checkpoint, whole, tensors = Checkpoint(folder), hashlib.sha256(), {}
     for name in checkpoint.specs:

@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _forbid_calls_home(arguments)
-    # Threads that wait by sleeping cost little on a quiet machine, and spinning ones on a busy
-    # machine hold the cores that the others wait for.
+    # Sleeping threads cost little on an idle machine; spinning ones on a busy machine occupy the
+    # cores that other threads wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         arguments.run_command(arguments)
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _forbid_calls_home(arguments: argparse.Namespace) -> None:
-    """Keep Hugging Face libraries off the network, but for the steps that are there to reach it."""
+    """Keep Hugging Face libraries offline, except in commands that download from the Hub."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     source = getattr(arguments, "source", None)
     reaches_hub = (arguments.command == "fetch" and source is None) or (

@@ -1,4 +1,4 @@
-"""What this machine offers a preset: versions, speed, disk, and which assets are there."""
+"""Report on this machine for a preset: versions, speed, free disk, cached assets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISSING = "not installed; `make` installs it"
 
 
 def report(project: Project) -> str:
-    """The state of this machine for a preset, one fact a line."""
+    """The report as text, one fact per line."""
     cache = default_cache()
     versions = library_versions()
     device = chosen_device(project.preset.compute.device)
@@ -41,7 +41,7 @@ def report(project: Project) -> str:
 
 
 def is_cached(asset: Asset, cache: Path) -> bool:
-    """Whether an asset is in the cache; `lemon fetch` checks its hash."""
+    """Whether an asset is in the cache. Its hash is not checked here; `lemon fetch` does that."""
     if isinstance(asset, PypiAsset):
         folder = cache / asset.sha256
     else:

@@ -1,4 +1,4 @@
-"""The two ways a command ends badly, and the exit code of each."""
+"""The two kinds of error that end a command, with their exit codes."""
 
 import re
 
@@ -6,8 +6,8 @@ import re
 class LemonError(Exception):
     """Base of the errors that the command line prints as one message, without a traceback.
 
-    Messages quote what is wrong. What a terminal would obey is spelled out in them, and words that
-    are too long to be read are cut.
+    Messages quote input, so control characters are escaped, and words of 400 or more characters are
+    cut to 200.
     """
 
     exit_code = 1
@@ -19,12 +19,12 @@ class LemonError(Exception):
 
 
 class WorkFailed(LemonError):
-    """The input was right and the work failed: no disk space, a diverged run, a broken download."""
+    """The input was valid but the work failed: disk full, run diverged, download broken."""
 
     exit_code = 1
 
 
 class BadInput(LemonError):
-    """What the user gave can't be right. The message says what, where, and the mend."""
+    """The user's input is wrong. The message says what is wrong, where, and how to fix it."""
 
     exit_code = 2

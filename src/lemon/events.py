@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: what a training run measured, one event a line. Written and read here."""
+"""Write and read `metrics.jsonl`: the measured values of a training run, one event per line."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Event(TypedDict):
 class Metrics:
     """Writes `metrics.jsonl`.
 
-    Each checkpoint stores `text`. A resumed run writes the file anew from it, so that every event
-    of the earlier steps is in the file exactly once, even if the file was damaged or lost.
+    Each checkpoint stores `text`. A resumed run rewrites the file from it, so that every earlier
+    event is in the file exactly once, even if the file was damaged or lost.
     """
 
     def __init__(self, path: Path, text: str = "") -> None:
-        """Write the file anew.
+        """Replace the file.
 
         Args:
             path: the file.
@@ -87,8 +87,7 @@ class Metrics:
 def read_events(path: Path) -> list[Event]:
     """The events in the order of the file; none if there is no file.
 
-    As long as the run has no manifest, an incomplete last line is ignored: a killed process leaves
-    one.
+    An incomplete last line, left by a killed process, is ignored.
 
     Raises:
         BadInput: another line is not an event, or the digest differs from the one in the manifest.
@@ -109,10 +108,10 @@ def read_events(path: Path) -> list[Event]:
 def events_until(path: Path, step: int) -> str:
     """The lines of the events up to a step, each event once.
 
-    For checkpoints of earlier versions, which do not store the events.
+    Needed for checkpoints of earlier versions, which do not store the events.
 
     Raises:
-        BadInput: a step has no event; a resumed run would leave a gap in its curve.
+        BadInput: a step has no event, which would leave a gap in the curve of a resumed run.
     """
     kept = {(e["step"], e["name"]): e for e in read_events(path) if e["step"] <= step}
     missing = sorted(set(range(1, step + 1)) - {at for at, _ in kept})

@@ -1,4 +1,4 @@
-"""What this machine can do: its device, the rate of a matrix product, its cores, its free disk."""
+"""Properties of this machine: device, rate of a matrix product, cores, free disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIDE = 2048  # rows and columns of the matrices that are timed
 
 
 def chosen_device(wanted: str) -> str:
-    """The device that `auto` stands for here; another name is returned as it is."""
+    """The device that `auto` means on this machine; any other name is returned unchanged."""
     if wanted != "auto":
         return wanted
     import torch
@@ -28,7 +28,7 @@ def compute_device(wanted: str) -> str:
         wanted: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
-        BadInput: a GPU is asked for and there is none.
+        BadInput: a GPU is requested and none is usable.
     """
     import torch
 
@@ -38,20 +38,20 @@ def compute_device(wanted: str) -> str:
 
 
 def make_deterministic() -> None:
-    """Make torch give equal bits for equal inputs: a resumed run equals one without a break.
+    """Make torch deterministic for the rest of the process.
 
-    It stays so for the rest of the process.
+    A resumed run then equals an uninterrupted one bit for bit.
     """
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # A debugging aid that costs time. Set by name, because torch's type stubs lack it.
+    # A slow debugging aid. Set by name because torch's type stubs lack it.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
 
 
 def matmul_rate(dtype: str, device: str) -> float | None:
-    """FLOP/s of a product of two 2048 x 2048 matrices, the best of five; None without the device.
+    """FLOP/s of a product of two 2048 x 2048 matrices, best of six; None without the device.
 
     Args:
         dtype: "bfloat16" or "float32".
@@ -63,7 +63,7 @@ def matmul_rate(dtype: str, device: str) -> float | None:
         return None
     left = torch.ones(SIDE, SIDE, dtype=getattr(torch, dtype), device=device)
     best = float("inf")
-    for _ in range(6):  # the first one warms up and is never the best
+    for _ in range(6):  # the first is a warm-up
         started = time.perf_counter()
         left @ left
         if device == "cuda":

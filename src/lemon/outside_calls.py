@@ -1,4 +1,4 @@
-"""Calls of libraries that may print, warn, or wait without end."""
+"""Wrappers for library calls that may print, warn or never return."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Answer = TypeVar("Answer")
 
 
 def within(seconds: float, call: Callable[[], Answer]) -> Answer:
-    """What `call` returns or raises, if it ends in time; else its thread is left running.
+    """Return or raise what `call` does, if it ends within `seconds`.
 
     Raises:
-        TimeoutError: it has not ended by then; the thread ends with the process at the latest.
+        TimeoutError: it has not ended; its daemon thread keeps running until the process ends.
     """
     answers: SimpleQueue[tuple[Answer, None] | tuple[None, Exception]] = SimpleQueue()
 
@@ -40,7 +40,7 @@ def within(seconds: float, call: Callable[[], Answer]) -> Answer:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Discard what the block logs, warns of and prints."""
+    """Discard log messages, warnings and output of the block."""
     nowhere = io.StringIO()
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""Perplexity from losses in nats a token: exp(loss), and over a mixture exp(sum_d w_d loss_d)."""
+"""Perplexity from losses in nats per token: exp(loss); of a mixture exp(sum_d w_d loss_d)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def perplexity_of(loss: float) -> float:
-    """exp(loss), infinite where it is too large for a float."""
+    """exp(loss), or infinity if that is too large for a float."""
     return math.exp(loss) if loss < 709 else math.inf
 
 
@@ -15,7 +15,7 @@ def mixture_loss(losses: Mapping[str, float], weights: Mapping[str, float]) -> f
     """The mean loss over text drawn from the mixture.
 
     Args:
-        losses: by domain, in nats a token.
+        losses: by domain, in nats per token.
         weights: share of each domain; they sum to one.
     """
     return sum(weights[domain] * loss for domain, loss in losses.items())

@@ -1,7 +1,7 @@
-"""What a table will run and cost, before anything starts: what is finished costs nothing.
+"""Estimate the work left for a table, before anything starts. Finished jobs cost nothing.
 
-Only matrix products are counted; a step is taken to reach `EFFICIENCY` of the machine's rate, and
-jobs to follow one another. So the minutes are an order of magnitude, the counts are exact.
+Only matrix products are counted, at `EFFICIENCY` of the machine's rate, with jobs in sequence. So
+minutes are an order of magnitude; the numbers of runs, steps and tokens are exact.
 """
 
 from __future__ import annotations
@@ -22,17 +22,14 @@ from lemon.files.manifest import MANIFEST, read_manifest
 from lemon.machine import chosen_device, free_bytes, matmul_rate
 from lemon.radii import Radii
 
-EFFICIENCY = 0.6  # of the rate of a large matrix product, by a whole forward or backward pass
+EFFICIENCY = 0.6  # rate of a forward or backward pass, relative to a large matrix product
 JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights
 BYTES = {"bfloat16": 2, "float32": 4}
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """What is left to do for a run: jobs, steps, training tokens, operations, bytes to write.
-
-    All are 0 where everything is finished.
-    """
+    """Work left for a run: jobs, steps, training tokens, operations, bytes to write; 0 if done."""
 
     run: PlannedRun
     jobs: int
@@ -47,7 +44,7 @@ class RunCost:
 
 
 def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
-    """Floating-point operations of a forward pass, per token: weights, causal attention, head."""
+    """FLOP of a forward pass, per token: weights, causal attention, head."""
     weights = sum(spec.num_elements for spec in tensor_specs(shape) if len(spec.shape) == 2)
     if not shape.tie_word_embeddings:
         weights -= shape.vocab_size * shape.hidden_size  # the lookup is no product
@@ -56,10 +53,10 @@ def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
 
 
 def learning_flops(project: Project, run: PlannedRun) -> float:
-    """Floating-point operations of a run's learning: teacher, student, fusing, held-out losses.
+    """FLOP of a run's learning: teacher, student, fusing, held-out losses.
 
-    Under masks the student has the source's size; layers that are skipped once their gate is shut
-    are counted all the same, since that depends on what is learned.
+    Under masks the student has the source's size. Layers whose gate is shut are skipped in the run
+    but counted here, since the gates are not known in advance.
     """
     method, settings, text = run.method, run.learning, project.preset.text
     source, target, length = run.fused_shape, run.target_shape, text.sequence_length
@@ -83,9 +80,9 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
 
 
 def fusing_flops(source: LlamaShape, target: LlamaShape, radii: Radii) -> float:
-    """Floating-point operations of building a small model's layers once.
+    """FLOP of building a small model's layers once.
 
-    Widths go through the hidden axis first; a size that stays costs nothing.
+    The hidden axis is mapped first; an axis whose size stays costs nothing.
     """
     layer = [spec for spec in tensor_specs(source) if spec.layer == 0]
     if source.with_depth(target.num_hidden_layers) == target:
@@ -104,10 +101,10 @@ def fusing_flops(source: LlamaShape, target: LlamaShape, radii: Radii) -> float:
 
 
 def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[str]) -> float:
-    """Floating-point operations of scoring a model on some suites, the held-out text included.
+    """FLOP of scoring a model on some suites, including the held-out text.
 
-    Examples before the questions count once where all questions share them, as they do unless
-    they are drawn; MMLU has its own for each of 57 subjects.
+    Few-shot examples count once if all questions share them, which holds unless they are drawn;
+    MMLU has one set for each of its 57 subjects.
     """
     preset = project.preset
     tokens = 0
@@ -124,10 +121,10 @@ def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[str
 
 
 def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[RunCost]:
-    """What is left of the runs that some tables show, and of those that they start from.
+    """Work left for the runs in some tables and for the runs that these start from.
 
-    Only manifests in `folder`/runs are looked at. Settings of learning that have changed since, in
-    a run or in one before it, make it be learned again.
+    Only manifests in `folder`/runs are read. A run is learned again if its learning settings, or
+    those of an earlier run in its lineage, have changed.
     """
     suites: dict[str, dict[str, None]] = {}
     for table in tables:
@@ -144,12 +141,12 @@ def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[Run
 
 
 def _is_made(project: Project, run: PlannedRun, own: Path) -> bool:
-    """Whether the operators of a run are there, learned with the settings of now."""
+    """Whether a run's operators exist and were learned with the current settings."""
     if not run.method.needs_target:
         return True
     try:
         manifest = read_manifest(own / MANIFEST)
-    except BadInput:  # none, or a damaged one, which the workflow makes again
+    except BadInput:  # missing or damaged: the workflow makes it again
         return False
     return not run.method.learned or manifest.get("key") == stage_params(project, "learn", run.id)
 
@@ -178,7 +175,7 @@ def _run_cost(
 
 
 def prepared_bytes(project: Project) -> int:
-    """What the source model and the packed text take on disk."""
+    """Disk space of the source model and the packed text."""
     text = project.preset.text
     rows = (text.train_sequences + text.heldout_sequences) * len(text.domains)
     model = project.source_shape().num_parameters * BYTES[project.preset.source.dtype]
@@ -186,7 +183,7 @@ def prepared_bytes(project: Project) -> int:
 
 
 def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
-    """The plan of some tables as text; `folder` is the one in which the workflow runs."""
+    """The plan of some tables as text; `folder` is the workflow's working folder."""
     heading = f"{', '.join(tables)} with preset {project.preset_name}: {project.preset.description}"
     costs = run_costs(project, tables, folder)
     if not costs:
@@ -242,7 +239,6 @@ def _line(cost: RunCost, width: int, rate: float | None) -> str:
 
 
 def _sizes(shape: LlamaShape) -> str:
-    """The sizes of a target in words."""
     return (
         f"{shape.num_hidden_layers} layers, width {shape.hidden_size}, FFN "
         f"{shape.intermediate_size}, {shape.num_attention_heads} query and "
@@ -251,7 +247,6 @@ def _sizes(shape: LlamaShape) -> str:
 
 
 def _download(project: Project, folder: Path) -> str:
-    """How much is fetched from a network."""
     if (folder / "data" / project.preset_name / "assets.lock.json").is_file():
         return "nothing: it is done"
     sizes = [project.assets[name].megabytes for name in project.needed_assets()]
@@ -261,7 +256,7 @@ def _download(project: Project, folder: Path) -> str:
 
 
 def _empty_rows(project: Project, table: str) -> Iterator[str]:
-    """The rows of a table that no run fills yet; what shows no scores has none."""
+    """The rows of a table that no run fills yet; entries without scores have no rows."""
     spec = project.entry(table)
     for row in spec.rows if isinstance(spec, TableSpec) else ():
         if not row.runs:

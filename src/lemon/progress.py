@@ -1,4 +1,4 @@
-"""What a long job prints while it runs: a line now and then, and stack traces when it hangs."""
+"""Output of a long job: regular progress lines, and stack traces if it hangs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ STDERR = 2  # the file descriptor; sys.stderr may be an object that has none
 
 
 def say(line: str) -> None:
-    """Print a line to standard error; standard output stays free for results."""
+    """Print a line to standard error; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
 
 
 class ProgressLine:
-    """A line every half minute with what is done, the time left and the peak memory."""
+    """A line every 30 seconds with the work done, the time left and the peak memory."""
 
     def __init__(self, label: str, unit: str, total: int, done: int = 0) -> None:
         """Start the clock.
@@ -28,7 +28,7 @@ class ProgressLine:
             label: first words of every line.
             unit: what is counted, e.g. "document".
             total: units of the whole job.
-            done: units that an earlier process did; they do not count for the speed.
+            done: units done by an earlier process; they do not count for the speed.
         """
         self._label, self._unit, self._total, self._first = label, unit, total, done
         self._started = self._printed = time.monotonic()
@@ -39,12 +39,12 @@ class ProgressLine:
         return time.monotonic() - self._started
 
     def show(self, done: int, *facts: str, always: bool = False) -> None:
-        """Print a line after `done` units of the whole job if half a minute has passed.
+        """Print a line if 30 seconds have passed since the last one.
 
         Args:
-            done: units done so far, those of an earlier process included.
+            done: units done so far, including those of an earlier process.
             facts: shown between the count and the time left, e.g. "loss 2.345".
-            always: print the line whether or not it is time.
+            always: print the line regardless of the time.
         """
         now = time.monotonic()
         if done <= self._first or (not always and now - self._printed < LINE_EVERY_S):
@@ -61,14 +61,14 @@ class ProgressLine:
 
 
 class Watchdog:
-    """Prints the stack of every thread when a quarter of an hour passes without a step."""
+    """Prints the stack of every thread when no step ends for 15 minutes."""
 
     def __enter__(self) -> Watchdog:
         self.step_ended()
         return self
 
     def step_ended(self) -> None:
-        """Start the quarter of an hour again."""
+        """Restart the 15 minutes."""
         faulthandler.dump_traceback_later(HANG_AFTER_S, repeat=True, file=STDERR)
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,7 @@
-"""The origin of a result, for its manifest: code, machine, software, time and memory.
+"""Provenance of a result, for its manifest: code, machine, software, memory.
 
-Nothing here holds an environment variable, a credential or a path of the user's home.
+It contains no environment variable except OMP_NUM_THREADS, no credential, and no path of the
+user's home.
 """
 
 from __future__ import annotations
@@ -27,16 +28,15 @@ LOCK_FILES = ("requirements.lock", "requirements.txt", "uv.lock", "pylock.toml")
 
 
 def file_digest(path: Path) -> str:
-    """The sha256 of a file in hex, read in pieces."""
+    """The sha256 of a file in hex; the file is not read into memory whole."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def without_private_parts(value: Any) -> Any:
-    """Replace in all strings the working folder by nothing, the home by `~`, and hide secrets.
+    """Make paths in the working folder or checkout relative, write home as `~`, remove secrets.
 
-    Paths under the working folder become relative, and `https://user:token@host` becomes
-    `https://host`.
+    Applies to all strings in lists and dicts; `https://user:token@host` becomes `https://host`.
     """
     if isinstance(value, dict):
         return {without_private_parts(key): without_private_parts(v) for key, v in value.items()}
@@ -57,9 +57,9 @@ def without_private_parts(value: Any) -> Any:
 
 @cache
 def checkout() -> Path | None:
-    """The git checkout that holds the running code, None outside of one.
+    """The git checkout of the running code; None outside of one.
 
-    An installed package is in none; then the working folder counts if it holds this project.
+    For an installed package, the checkout of the working folder if that is this project.
     """
     for folder in (Path(__file__).parent, Path.cwd()):
         top = _git(folder, "rev-parse", "--show-toplevel")
@@ -71,8 +71,7 @@ def checkout() -> Path | None:
 def code_state() -> dict[str, str | None]:
     """Commit, digest of the uncommitted changes (None if clean) and digest of the lock file.
 
-    Uncommitted changes under `results/` don't count: they are outputs. All None outside of a
-    checkout.
+    Changes under `results/` are outputs and are ignored. All are None outside of a checkout.
     """
     top = checkout()
     if top is None:
@@ -87,7 +86,7 @@ def code_state() -> dict[str, str | None]:
 
 
 def _dirty_digest(top: Path) -> str | None:
-    """A sha256 over the tracked changes and the untracked files; None where there are none."""
+    """The sha256 over tracked changes and untracked files; None if there are none."""
     paths = ("--", ".", ":(exclude)results")
     changes = _git(top, "diff", "HEAD", "--binary", *paths) or ""
     names = _git(top, "ls-files", "--others", "--exclude-standard", "-z", *paths) or ""
@@ -101,7 +100,7 @@ def _dirty_digest(top: Path) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints; None where there is no git, no checkout, or git refuses."""
+    """The output of git; None without git or a checkout, or if git fails."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, timeout=60, check=True
@@ -112,7 +111,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def host() -> dict[str, Any]:
-    """Platform, processor, cores this process may use, and bytes of memory; no host name."""
+    """Platform, processor, cores that this process may use, bytes of memory; no host name."""
     return {
         "platform": f"{platform.system()} {platform.release().partition('-')[0]}",
         "machine": platform.machine(),
@@ -134,7 +133,7 @@ def _cpu_model() -> str:
 
 
 def threads() -> dict[str, Any]:
-    """OMP_NUM_THREADS, and torch's number of threads where torch is already imported."""
+    """OMP_NUM_THREADS, and torch's number of threads if torch is already imported."""
     torch = sys.modules.get("torch")
     return {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
@@ -143,7 +142,7 @@ def threads() -> dict[str, Any]:
 
 
 def device() -> str:
-    """The GPU that torch has used in this process, else "cpu"; torch is never imported for it."""
+    """The GPU that torch has used in this process, else "cpu"; does not import torch."""
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
         return f"cuda: {torch.cuda.get_device_name()}"
@@ -152,7 +151,7 @@ def device() -> str:
 
 @cache
 def library_versions() -> dict[str, str | None]:
-    """Versions of the libraries that can move a number; None where one is not installed."""
+    """Versions of the libraries that can affect results; None if not installed."""
     found: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
@@ -165,8 +164,8 @@ def library_versions() -> dict[str, str | None]:
 def peak_memory_bytes() -> int:
     """The largest resident memory of this process so far.
 
-    Linux keeps the parent's peak in `ru_maxrss` across fork and exec, so `VmHWM`, which starts
-    afresh, is preferred where it is there.
+    On Linux `ru_maxrss` keeps the parent's peak across fork and exec; `VmHWM` starts at zero and is
+    preferred if it exists.
     """
     status = Path("/proc/self/status")
     if status.is_file():

@@ -12,7 +12,7 @@ from lemon.errors import BadInput
 
 @dataclass(frozen=True)
 class Radii:
-    """Channels tied in one block (the paper's r), per family of operators.
+    """Channels tied in one block (the paper's r), for each family of operators.
 
     Attributes:
         hidden: r_h, of B on the residual stream.
@@ -33,7 +33,7 @@ class Radii:
                 )
 
     def __str__(self) -> str:
-        """As the paper writes them, r_a-r_i; r_h is added where it is not r_i."""
+        """In the paper's notation r_a-r_i; r_h is added if it is not r_i."""
         own = "" if self.hidden == self.ffn else f" (hidden {self.hidden})"
         return f"{self.attention}-{self.ffn}{own}"
 
@@ -50,7 +50,7 @@ class Radii:
 
         Raises:
             BadInput: r does not divide both sizes (method.md, open point 15), or an attention
-                radius does not fit the head size; the message names the axis and what is legal.
+                radius does not fit the head size; the message names the axis and the legal radii.
         """
         radius, large, small = self.of(axis), source.axis_size(axis), target.axis_size(axis)
         if radius in legal_radii(axis, source, target):
@@ -76,7 +76,7 @@ class Radii:
 
 
 def named_radii(name: str | None) -> Radii | None:
-    """The paper's radii behind a name such as `128-2`, r_h = r_i; None behind any other name."""
+    """Radii of a name in the paper's notation, as `128-2`, with r_h = r_i; None for other names."""
     found = re.fullmatch(r"(\d+)-(\d+)", name or "")
     if not found:
         return None
@@ -85,7 +85,7 @@ def named_radii(name: str | None) -> Radii | None:
 
 
 def legal_radii(axis: Axis, source: LlamaShape, target: LlamaShape) -> list[int]:
-    """Every radius that divides both sizes of an axis and cuts no head unevenly, ascending."""
+    """Every radius that divides both sizes of an axis and splits heads evenly, ascending."""
     large, small, head = source.axis_size(axis), target.axis_size(axis), source.head_dim
     both = math.gcd(large, small)
     below = [r for r in range(1, math.isqrt(both) + 1) if both % r == 0]
@@ -96,6 +96,6 @@ def legal_radii(axis: Axis, source: LlamaShape, target: LlamaShape) -> list[int]
 
 
 def refusal(radius: int, axis: Axis, fault: str, legal: list[int]) -> str:
-    """What is wrong with a radius, and what it may be."""
+    """The message for an illegal radius."""
     values = ", ".join(map(str, legal))
     return f"receptive field {radius} on the {axis} axis {fault}; legal values are {values}"

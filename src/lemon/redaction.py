@@ -1,9 +1,8 @@
 """Keep passwords and tokens out of everything that is printed or written.
 
-A secret is known by its place, as in `scheme://user:password@host` or `token=...`, and by its value
-where the environment holds it. A message about an address that is known to hold a password is
-searched for each piece of that address, because a library that parses it wrongly prints pieces:
-what it took for the port, or the host.
+A secret is recognised by its place, as in `scheme://user:password@host` or `token=...`, or by its
+value if the environment holds it. In a message about a given address every non-public piece of the
+address is hidden: a library that parses it wrongly may print a piece as the port or host.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 
-# Up to the last @ of a word: a password may hold / and @. A host and a path alone stay as they are.
+# Up to the last @ of a word: a password may hold / and @. Host and path are kept.
 USER = re.compile(r"(?<=://)(?:(?<!file://)(?<!sqlite://)/)?(?=[^\s/?#]*[:@])(?:(?!://)\S)*@")
-# A "port" that is no number is a password, even one with a space.
+# A "port" that is not a number is a password, even if it holds a space.
 SPACED_USER = re.compile(r"(?<=://)[^\s/?#@:]*:(?!\d*(?:\W|$))(?:(?!://)[^\n])*?@")
 USER_WITHOUT_SCHEME = re.compile(
     r"(?<![^\s'\"(\[{<=,])[\w.+%/-]+:(?!//)(?:(?!://)\S){0,1000}@(?=[\w\[])"
 )
 
-# Names of secrets. Tokens only of these kinds: a model has a pad_token, and a text max_tokens.
+# Names of secrets. Tokens only of these kinds, since pad_token and max_tokens are no secrets.
 SECRET = (
     r"password|passwd|passphrase|pwd|secret|credentials?|signature"
     r"|(?:access|account|api|private|secret)[_-]?key"
@@ -33,7 +32,7 @@ KINDS = (
     r"|tracking|x-amz"
 )
 NAME = rf"(?<![\w-])(?:pass|sig|jwt|sas|[\w-]*(?:{SECRET})|(?:(?:{KINDS})[_-]?)*token)"
-# A value: in quotes, or up to the next parameter, without what closes a bracket or a sentence.
+# A value: in quotes, or up to the next parameter, without a closing bracket or punctuation.
 QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 WORD = r"(?:(?!;\s*[\w ]+=)[^\s&])*[^\s&;,.)\]}>'\"]"
 ASSIGNMENTS = tuple(
@@ -54,17 +53,17 @@ SECRET_VARIABLE = re.compile(
     re.IGNORECASE,
 )
 ADDRESS_VARIABLE = re.compile(r"(?:URI|URL|ENDPOINT|PROXY)$", re.IGNORECASE)
-ORDINARY = re.compile(r".{0,3}|[A-Z]?[a-z]{0,11}|[A-Z]{0,12}|\d{0,12}", re.S)  # no secret by value
-TOKEN_ALONE = 8  # a user name without a password counts as a token from this length on
+ORDINARY = re.compile(r".{0,3}|[A-Z]?[a-z]{0,11}|[A-Z]{0,12}|\d{0,12}", re.S)  # not hidden by value
+TOKEN_ALONE = 8  # a user name without a password is a token from this length on
 
 
 def without_secrets(text: str, about: str = "") -> str:
     """The text with `***` for every secret, and addresses without user and password.
 
     Args:
-        text: what is to be shown.
-        about: an address of which the text speaks; each piece of it that `public_address` does not
-            show is hidden too, and values of the environment that are an ordinary word or number.
+        text: the text to show.
+        about: an address that the text is about. Each piece of it that `public_address` removes is
+            hidden too, and so are secrets in the environment that are ordinary words or numbers.
     """
     if about:
         text = text.replace(about, public_address(about))
@@ -88,25 +87,25 @@ def public_address(address: str) -> str:
 
 
 def _split(address: str) -> tuple[str, str, str]:
-    """Scheme, `://` and the rest; what has an @ before the mark has no scheme."""
+    """Scheme, `://` and the rest; an @ before `://` means that there is no scheme."""
     scheme, mark, rest = address.partition("://")
     return (scheme, mark, rest) if mark and "@" not in scheme else ("", "", address)
 
 
 def _is_path(scheme: str, rest: str) -> bool:
-    """A file on this machine, whose name may hold any character."""
+    """Whether the address is a local file, whose name may hold any character."""
     return rest.startswith(("/", ".", "~")) and scheme.partition("+")[0] in ("", "file", "sqlite")
 
 
 def _user(address: str) -> str:
-    """Everything before the last @, unless that stands in a query."""
+    """Everything before the last @, unless the @ is in a query."""
     scheme, _, rest = _split(address)
     queried = re.match(r"[\w.-]*(?::\d+)?(?:/[^@?#]*)?\?[\w.-]+=", rest)
     return "" if queried or _is_path(scheme, rest) else rest.rpartition("@")[0]
 
 
 def _by_place(text: str) -> str:
-    """Hide what stands where a secret stands."""
+    """Hide secrets recognised by their place."""
     for user in (USER, SPACED_USER, USER_WITHOUT_SCHEME):
         text = user.sub("", text)
     for assignment in ASSIGNMENTS:
@@ -115,13 +114,13 @@ def _by_place(text: str) -> str:
 
 
 def _environment_users() -> set[str]:
-    """User and password of the addresses in the environment."""
+    """User and password of each address in the environment."""
     values = (value for name, value in os.environ.items() if ADDRESS_VARIABLE.search(name))
     return {user for value in values if "://" in value and (user := _user(value))}
 
 
 def _environment_secrets() -> set[str]:
-    """The values in the environment that are secrets by their name or their place."""
+    """Environment values that are secrets by the variable's name, or by place in an address."""
     found = {value for name, value in os.environ.items() if SECRET_VARIABLE.fullmatch(name)}
     for user in _environment_users():
         name, colon, password = user.partition(":")
@@ -130,7 +129,7 @@ def _environment_secrets() -> set[str]:
 
 
 def _spellings(value: str) -> set[str]:
-    """A value as it stands, in an address, out of one, and as Python prints it."""
+    """A value as given, URL-quoted, URL-unquoted, and as Python prints it."""
     quoted = {quote(value, safe, errors="surrogateescape") for safe in ("", "/")}
     return {value, unquote(value), repr(value)[1:-1], *quoted}
 
@@ -143,7 +142,7 @@ def _pieces(address: str) -> set[str]:
 
 
 def _hide(text: str, values: Iterable[str]) -> str:
-    """Hide values, the longest first; a short one only where it is no part of a word."""
+    """Hide values, the longest first; a short one only where it is not part of a word."""
     for value in sorted(values, key=len, reverse=True):
         found = re.escape(value)
         if len(value) < TOKEN_ALONE:
