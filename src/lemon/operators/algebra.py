@@ -1,9 +1,9 @@
-"""The operators as one value, and the linear map that they stand for.
+"""All operators of one fusion, and the linear map that they define.
 
     W_small^t[i] = sum_j gamma^t[i, j] * Row_j W^t[j] Col_j^T        t = q, k, v, o, gate, ...
 
 Paper, sections 3.2 to 3.5 (equations 2 to 4 and Algorithm 1). Cut, Random, Avg and structured
-pruning are values of it that are chosen; LEMON is one that is learned.
+pruning use fixed operators of this form; LEMON learns them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lemon.radii import Radii
 class Operators:
     """A linear map from models of one shape to models of another.
 
-    What is absent is the identity, which is legal only where the sizes are equal.
+    An absent factor is the identity, which is legal only if the sizes are equal.
 
     Attributes:
         source: sizes of the large model (L1, D1, H1, ...).
@@ -31,7 +31,7 @@ class Operators:
         gamma: layer operators, [L2, L1], by layer type (q, k, v, o, gate, up, down, ln1, ln2).
         hidden: small factor of B, [D2 / r_h, D1 / r_h], for the whole model.
         attn: small factors of A_attn on the key/value axis, [kv2 * d / r_a, kv1 * d / r_a], by
-            source layer; every query head of a group is mixed as its key/value head.
+            source layer; the query heads of a group are mixed like their key/value head.
         ffn: small factors of A_ffn, [H2 / r_i, H1 / r_i], by source layer.
 
     Raises:
@@ -58,7 +58,7 @@ class Operators:
         target: LlamaShape,
         radii: Radii,
     ) -> Operators:
-        """Assemble operators from the names of the file format; the inverse of `named_factors`."""
+        """Operators from factors by their names in the file format; inverse of `named_factors`."""
         shapes = {name: factor.shape for name, factor in factors.items()}
         check_factors(shapes, source, target, radii)
         families: dict[str, dict[str, Factor]] = {"gamma": {}, "attn": {}, "ffn": {}}
@@ -88,10 +88,7 @@ class Operators:
             yield from ((f"{family}.{layer}", factors[layer]) for layer in sorted(factors))
 
     def axis_map(self, axis: Axis, layer: int | None) -> AxisMap | None:
-        """The operator on an axis of this role in a source layer; None is the identity.
-
-        `layer` is None for the tensors outside the layers.
-        """
+        """The operator on an axis in a source layer (None outside layers); None is the identity."""
         if axis is Axis.HIDDEN and self.hidden is not None:
             return AxisMap(self.hidden, self.radii.hidden)
         if layer is None:
@@ -112,10 +109,10 @@ class Operators:
 def check_factors(
     shapes: Mapping[str, tuple[int, ...]], source: LlamaShape, target: LlamaShape, radii: Radii
 ) -> None:
-    """Hold the names and shapes of operator factors against the models that they join.
+    """Check the names and shapes of operator factors against the source and target.
 
     Raises:
-        BadInput: naming the first factor at fault and the shape that it must have.
+        BadInput: naming the first wrong factor and the shape that it must have.
     """
     for name in ("head_dim", "group_size", "vocab_size", "tie_word_embeddings"):
         large, small = getattr(source, name), getattr(target, name)
@@ -147,7 +144,7 @@ def check_factors(
 def factor_shapes(
     source: LlamaShape, target: LlamaShape, radii: Radii
 ) -> dict[str, tuple[int, int]]:
-    """The shape of every factor that operators between these models may have, by name.
+    """The shape of every possible factor of operators between these models, by name.
 
     Raises:
         BadInput: a radius does not divide the sizes of its axis.

@@ -1,7 +1,7 @@
-"""The small factor `a` of an operator: a matrix, or the index of the input that each output is.
+"""The small factor `a` of an operator: a matrix, or for each output the index of one input.
 
 Shapes: O outputs and I inputs, both counted in blocks of the receptive field; n values in a block.
-No torch is imported here before a factor is made.
+No torch is imported before a factor is made.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from lemon.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-# From this many values a block, one small product a matrix is faster than one large product of the
-# transposed matrices, whose copies then cost more than the product (measured at 576 -> 384).
+# From this many values per block on, one small product per matrix is faster than one large product
+# of the transposed matrices, whose copies cost more than the product (measured at 576 -> 384).
 WIDE_BLOCK = 8
 
 
@@ -50,7 +50,7 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class OneHot:
-    """Every output is one input, unchanged: `chosen` [O] int64 holds its index, 0 to I - 1.
+    """Every output copies one input: `chosen` [O] int64 holds its index, 0 to I - 1.
 
     Raises:
         BadInput: an index is outside that range.
@@ -80,7 +80,7 @@ class OneHot:
         return OneHot(self.chosen[first:last], self.num_inputs)
 
     def apply(self, blocks: torch.Tensor) -> torch.Tensor:
-        """Copy of [.., I, n] what is chosen, to [.., O, n], bit for bit."""
+        """Copy the chosen inputs of [.., I, n] to [.., O, n], bit for bit."""
         return blocks.index_select(-2, self.chosen)
 
 
@@ -88,14 +88,14 @@ Factor: TypeAlias = Dense | OneHot
 
 
 def keeping(chosen: list[int] | range, num_inputs: int) -> OneHot:
-    """The factor whose outputs are these inputs, in this order."""
+    """The factor whose outputs are the inputs `chosen`, in this order."""
     import torch
 
     return OneHot(torch.tensor(chosen), num_inputs)
 
 
 def one_hot(factor: Factor) -> OneHot | None:
-    """The same factor by indices; None where a row of its matrix is anything but one-hot."""
+    """The same factor as indices; None if a row of its matrix is not one-hot."""
     if isinstance(factor, OneHot):
         return factor
     found = OneHot(factor.matrix.argmax(dim=1), factor.matrix.shape[1])

@@ -1,7 +1,7 @@
-"""The file in which operators are kept: safetensors, with what they belong to in its metadata.
+"""Read and write operators files: safetensors, with source, target and method in the metadata.
 
-Format version 2 keeps a dense factor as a float32 matrix [out, in], and a one-hot factor as int64
-indices [out]: of each output, the input that it is. Version 1 kept every factor as a matrix.
+Format version 2 stores a dense factor as a float32 matrix [out, in] and a one-hot factor as int64
+indices [out], the input that each output copies. Version 1 stored every factor as a matrix.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ BUILD_AGAIN = "build or learn the operators again"
 
 @dataclass(frozen=True)
 class OperatorsMetadata:
-    """What an operators file says about itself.
+    """The metadata of an operators file.
 
     Attributes:
-        source_digest: digest of the model that the operators were made for
-            (`Checkpoint.digest`).
+        source_digest: `Checkpoint.digest` of the model that the operators were made for.
         source: sizes of that model.
-        target: sizes of the model that fusing gives.
+        target: sizes of the fused model.
         radii: receptive fields.
         method: name of the method that made them.
     """
@@ -47,10 +46,10 @@ class OperatorsMetadata:
 
 
 def save_operators(path: Path, operators: Operators, *, source_digest: str, method: str) -> None:
-    """Write operators whole or not at all: matrices in float32, one-hot factors as indices.
+    """Write operators atomically: matrices in float32, one-hot factors as indices.
 
     Raises:
-        BadInput: the place may not be written.
+        BadInput: no permission to write there.
         WorkFailed: the disk is full, or a factor is not finite.
     """
     metadata = {
@@ -81,8 +80,8 @@ def read_metadata(path: Path) -> OperatorsMetadata:
     """Check an operators file by its header alone, without torch.
 
     Raises:
-        BadInput: the file is missing, cut short, no operators file, of another format version, or
-            its factors do not join the models that it names.
+        BadInput: the file is missing, truncated, no operators file, of an unknown format version,
+            or its factors do not fit the sizes in its metadata.
     """
     return _open(path)[1]
 
@@ -91,8 +90,7 @@ def load_operators(path: Path) -> tuple[Operators, OperatorsMetadata]:
     """Read and check an operators file.
 
     Raises:
-        BadInput: as `read_metadata`, or a factor holds a value that is not finite or an index that
-            is out of range.
+        BadInput: as `read_metadata`, or a value is not finite, or an index is out of range.
     """
     file, metadata = _open(path)
     factors = {}
@@ -148,7 +146,7 @@ def _open(path: Path) -> tuple[TensorFile, OperatorsMetadata]:
 
 
 def _shapes(file: TensorFile, metadata: OperatorsMetadata) -> dict[str, tuple[int, ...]]:
-    """The shape [out, in] of each factor; of an index, `in` is what the models ask for."""
+    """The shape [out, in] of each factor; for indices, `in` follows from the models' sizes."""
     shapes = {name: entry.shape for name, entry in file.entries.items()}
     legal = factor_shapes(metadata.source, metadata.target, metadata.radii)
     for name, entry in file.entries.items():

@@ -1,13 +1,13 @@
-"""Applying operators to a model folder, tensor by tensor.
+"""Apply operators to a model folder, tensor by tensor.
 
-Paper, section 3.5: widths first, on every source layer, then the layer mix; norms (the final one
-included), embedding and head by B.
+Paper, section 3.5: widths first, on every source layer, then the layer mix; norms (including the
+final one), embedding and head are mapped by B.
 
-Work goes by slabs: the same few output rows of all layers of one type. The mapped rows of every
-source layer are stacked, and one product with gamma gives the rows of every target layer. The size
-of a slab is bounded by the two largest tensors, so that the peak does not grow with depth. Without
-a row map each source weight is read once; with one, a layer's weight is read again for each slab,
-and of one-hot rows only the range that the slab chooses from.
+The unit of work is a slab: the same few output rows of all layers, for one parameter type. The
+mapped rows of every source layer are stacked, and one product with gamma gives the rows of every
+target layer. The two largest tensors bound the size of a slab, so peak memory does not grow with
+depth. Without a row map each source weight is read once. With a dense one, a layer's weight is read
+again for each slab; with a one-hot one, only the range of rows that the slab needs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
 
     Raises:
         BadInput: the model or the operators file is damaged, they do not belong together, or
-            `out_dir` can't be written. Found from headers and digests, before torch is imported.
+            `out_dir` can't be written.
         WorkFailed: the disk is full, or a fused weight is not finite.
     """
     started = time.monotonic()
@@ -45,9 +45,8 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
     metadata = read_metadata(operators_file)
     owner = owner_of_fused(operators_file, out_dir)
     require_replaceable(out_dir, owner)
-    if (
-        metadata.source != source.shape
-    ):  # seen at once, where the digest of a large model takes long
+    # Checked before the digest, which takes long for a large model.
+    if metadata.source != source.shape:
         raise BadInput(
             f"{operators_file}: made for a source model of other sizes than {source_dir}: "
             f"{metadata.source.difference(source.shape)}; fuse with the model that they were built "
@@ -82,7 +81,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
 
 
 def fuse_tensors(source: Checkpoint, operators: Operators) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of the small model, in float32, whole; the target layers of one type together.
+    """Every tensor of the small model, whole and in float32, with layers of one type together.
 
     Raises:
         BadInput: the operators are for another shape than the source's.
@@ -100,7 +99,7 @@ def fuse_tensors(source: Checkpoint, operators: Operators) -> Iterator[tuple[str
 def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor of the small model, in float32, as successive slices of its rows.
 
-    Where all factors are one-hot the values are the source's, bit for bit.
+    If all factors are one-hot, the values are the source's, bit for bit.
 
     Raises:
         BadInput: the operators are for another shape than the source's.
@@ -130,7 +129,7 @@ def _slabs(
     small: list[TensorSpec],
     gamma: torch.Tensor,
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """`sum_j gamma[i, j] * Row_j W[j] Col_j^T` for all i at once, a slab of rows at a time."""
+    """`sum_j gamma[i, j] * Row_j W[j] Col_j^T` for all i, one slab of rows at a time."""
     used = {j: spec for j, spec in enumerate(large) if gamma[:, j].any()}
     row_maps = [operators.axis_map(spec.axes[0], spec.layer) for spec in used.values()]
     unit = max((row_map.rows_per_unit for row_map in row_maps if row_map), default=1)
@@ -153,8 +152,8 @@ def _slab(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Rows first to last - 1 of every target, from the source layers j in `used`.
 
-    A row of gamma with one entry is a multiple of one source layer and no sum: zeros times the
-    other layers are not added to it.
+    If a row of gamma has one nonzero entry, only that source layer is scaled; the others, times
+    zero, are not added.
     """
     import torch
 
@@ -173,10 +172,10 @@ def _slab(
 
 
 def _memory_allowed(source: Checkpoint) -> int:
-    """Bytes for slabs: twice the two largest tensors as they are stored.
+    """Bytes for slabs: twice the two largest tensors as stored.
 
-    While a slab is filled, one layer's weight is held beside it in both number formats, so that
-    four times the two largest tensors are never exceeded.
+    While a slab is filled, one layer's weight is also held in both number formats; the total stays
+    below four times the two largest tensors.
     """
     return 2 * sum(sorted(map(source.num_bytes, source.specs))[-2:])
 
@@ -184,7 +183,7 @@ def _memory_allowed(source: Checkpoint) -> int:
 def _mapped_rows(
     source: Checkpoint, operators: Operators, spec: TensorSpec, first: int, last: int
 ) -> torch.Tensor:
-    """Rows first to last - 1 of `Row_j W[j] Col_j^T`: in float32, or as stored if only copied."""
+    """Rows first to last - 1 of `Row_j W[j] Col_j^T`, in float32, or as stored if only copied."""
     import torch
 
     with torch.no_grad():
@@ -207,7 +206,7 @@ def _mapped_rows(
 
 
 def _gamma(operators: Operators, type: str) -> torch.Tensor:
-    """gamma of a type [L2, L1], the identity where it is absent."""
+    """The gamma of a type, [L2, L1]; the identity if absent."""
     import torch
 
     gamma = operators.gamma.get(type)

@@ -1,4 +1,4 @@
-"""Applying `A = a (x) I_r` along one axis of a weight without ever forming A.
+"""Apply `A = a (x) I_r` along one axis of a weight without forming A.
 
 Paper, section 3.4: contiguous channels are tied in blocks of r, so block p of the output is
 `sum_q a[p, q] * (block q of the input)`. The weight is viewed in blocks and the small factor is
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 class AxisMap:
     """One operator along one axis.
 
-    The axis is read as [heads, copies, blocks of a head, radius]: `factor` acts on (head, block of
-    a head) and leaves the copy and the channel inside a block where they are. Everywhere but on
-    the query axis there is one copy and this is plainly `factor (x) I_radius`. On the query axis
-    the copies are the query heads that share a key/value head, so that all of them are mixed as
-    that key/value head is (method.md, open point 12).
+    The axis is viewed as [heads, copies, blocks of a head, radius]: `factor` acts on (head, block
+    of a head) and does not mix copies or channels inside a block. On the query axis the copies are
+    the query heads that share a key/value head, so all are mixed like that key/value head
+    (method.md, open point 12). On other axes there is one copy, and the map is
+    `factor (x) I_radius`.
 
     Attributes:
-        factor: [out / radius, in / radius]; a one-hot one copies channels and changes no bit.
+        factor: [out / radius, in / radius]; a one-hot factor copies channels bit for bit.
         radius: channels of one block.
         copies: query heads of a group; 1 on other axes.
-        blocks_per_head: blocks that one head is cut into. Above 1 the map mixes channels inside a
-            head, which does not commute with the rotary embedding. A treatment that ties the two
-            rotary halves belongs to whoever builds the factor: it is a constraint on its entries.
+        blocks_per_head: blocks in one head. Above 1 the map mixes channels inside a head, which
+            does not commute with the rotary embedding. Tying the two rotary halves is a constraint
+            on the factor's entries, left to the code that builds it (`rotary.py`).
     """
 
     factor: Factor
@@ -42,16 +42,16 @@ class AxisMap:
 
     @property
     def rows_per_unit(self) -> int:
-        """Rows of the output that can be computed without the others: a block, or a whole group."""
+        """Output rows that must be computed together: a block, or a group of heads."""
         return self.radius * self.copies * self.blocks_per_head
 
     def output_rows(self, first: int, last: int) -> AxisMap:
-        """The map to rows first to last - 1 of the output alone; both are multiples of a unit."""
+        """The map to output rows first to last - 1; both are multiples of `rows_per_unit`."""
         per_row = self.radius * self.copies
         return replace(self, factor=self.factor.outputs(first // per_row, last // per_row))
 
     def rows(self, weight: torch.Tensor) -> torch.Tensor:
-        """Map the first axis: [in, ...] to [out, ...], that is `A W`. Differentiable."""
+        """Map the first axis, `A W`: [in, ...] to [out, ...]. Differentiable."""
         rest, (outputs, inputs) = weight.shape[1:], self.factor.shape
         if self.copies == 1 or self.blocks_per_head == 1:
             return self.factor.apply(weight.reshape(inputs, -1)).reshape(-1, *rest)
@@ -62,7 +62,7 @@ class AxisMap:
         return mixed.reshape(-1, *rest)
 
     def columns(self, weight: torch.Tensor) -> torch.Tensor:
-        """Map the last axis of a matrix: [n, in] to [n, out], that is `W A^T`. Differentiable."""
+        """Map the last axis of a matrix, `W A^T`: [n, in] to [n, out]. Differentiable."""
         if self.copies == 1 or self.blocks_per_head == 1:
             num_rows, (_, inputs) = len(weight), self.factor.shape
             return self.factor.apply(weight.reshape(num_rows, inputs, -1)).reshape(num_rows, -1)

@@ -1,10 +1,10 @@
-"""Attention factors that cut heads, and the rotary embedding.
+"""Attention factors that split heads, tied for the rotary embedding.
 
-The embedding turns channel c of a head together with channel c + d/2, by an angle of their own. A
-map of whole heads commutes with it; one that mixes channels inside a head does not. Below the head
-size the two halves are therefore tied: a block of the first half is mixed as the block of the
-second half is, so that a pair stays a pair. That much is exact; blocks of other angles still meet,
-which is an approximation (method.md, open point 11).
+The embedding rotates channels c and c + d/2 of a head as a pair, by an angle of that pair. A map of
+whole heads commutes with it; one that mixes channels inside a head does not. For a radius below the
+head size the two halves are therefore tied: both are mixed with the same factor, so pairs stay
+pairs. Blocks with different angles are still mixed, which is an approximation (method.md, open
+point 11).
 
 Shapes: K and k key/value heads of source and target, P blocks of half a head.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def both_halves(half: torch.Tensor, blocks: int) -> torch.Tensor:
-    """The factor [2kP, 2KP] on whole heads that maps each half by `half` [kP, KP]."""
+    """The factor [2kP, 2KP] that maps each half of the heads by `half` [kP, KP]."""
     import torch
 
     by_head = half.unflatten(1, (-1, blocks)).unflatten(0, (-1, blocks))  # k P K P
@@ -35,7 +35,7 @@ def both_halves(half: torch.Tensor, blocks: int) -> torch.Tensor:
 
 
 def one_half(factor: torch.Tensor, blocks: int) -> torch.Tensor:
-    """The map [kP, KP] that a tied factor [2kP, 2KP] applies to each half; undoes `both_halves`.
+    """The map [kP, KP] that a tied factor [2kP, 2KP] applies to each half; see `both_halves`.
 
     Raises:
         BadInput: the factor treats the halves differently, or mixes them.
