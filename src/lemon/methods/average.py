@@ -2,9 +2,9 @@
 
 Paper, section 4.3, a baseline of Table 3: gamma[i, j] = 1 / |C_i| for j in cluster C_i (method.md,
 section 7). Clusters are contiguous and agglomerative on CKA (open point 17), with average linkage:
-every layer starts alone; the two neighbouring clusters whose layers are most alike, in the mean
-over all pairs across the two, are joined until one cluster a target layer is left. Layer similarity
-is the mean of the plain CKA maps of the seven matrices of a layer.
+each layer starts as a cluster, and the two neighbouring clusters with the largest mean similarity
+over all pairs of their layers are joined until one cluster per target layer is left. Layer
+similarity is the mean of the plain CKA maps of a layer's seven matrices.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that average each cluster, alike for all nine types.
+    """Operators that average each cluster, the same for all nine types.
 
     Raises:
         BadInput: the target is deeper than the source or changes widths.
@@ -47,11 +47,11 @@ def contiguous_clusters(similarity: np.ndarray, num_clusters: int) -> list[list[
     """Join neighbouring clusters by average linkage until `num_clusters` are left.
 
     Args:
-        similarity: [L, L], larger is more alike.
+        similarity: [L, L]; larger is more similar.
         num_clusters: 1 to L.
 
     Returns:
-        The layers of each cluster, in order. Of equally similar pairs the first is joined.
+        The layers of each cluster, in order. Of equally similar pairs the first is joined first.
     """
     clusters = [[layer] for layer in range(len(similarity))]
     while len(clusters) > num_clusters:

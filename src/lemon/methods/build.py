@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 def start_operators(run: PlannedRun, source: Checkpoint, start: Path | None = None) -> Operators:
-    """The operators of a run before any learning: of its method, or of its start.
+    """The operators of a run before any learning: those of its method, or of its start.
 
     Args:
         run: of a method that builds operators.
         source: the large model.
-        start: folder of the run that this one starts from, where its start names one.
+        start: folder of the run that this one starts from, if any.
 
     Raises:
         BadInput: the source's sizes are not the preset's, the method can't build this target, or
@@ -61,10 +61,10 @@ def start_operators(run: PlannedRun, source: Checkpoint, start: Path | None = No
 
 
 def require_source(run: PlannedRun, source: Checkpoint) -> None:
-    """Refuse a source model of other sizes than the preset's, or than those of the first stage.
+    """Refuse a source whose sizes differ from the preset's source or from the first stage's model.
 
     Raises:
-        BadInput: naming both.
+        BadInput: naming the sizes that differ.
     """
     if source.shape != run.fused_shape:
         whose, fix = "the preset's source", "correct the preset or prepare the source again"
@@ -79,8 +79,8 @@ def build(
 ) -> None:
     """Write a run's operators, its resolved config and, last, its manifest.
 
-    A selection with receptive fields above 1 also gets `permuted_source/`, which takes the source's
-    place when the operators are fused: what is kept leads there, and is cut off block by block.
+    For a selection with receptive fields above 1, `permuted_source/` is written too (see
+    `leading_blocks`); the operators are then fused with that model, not with the source.
 
     Raises:
         BadInput: the source is damaged, the run can't be built, or `out` may not be written.
@@ -117,8 +117,8 @@ def leading_blocks(
 ) -> tuple[Checkpoint, Operators]:
     """The model that a run fuses, and its operators in blocks.
 
-    Where a selection meets receptive fields above 1, `permuted_source/` is written into `out`: what
-    is kept leads there, and is cut off block by block. Elsewhere both are as they were.
+    For a selection with receptive fields above 1, write `permuted_source/` into `out`, with the
+    kept units first, and return it with the truncating operators. Otherwise both are unchanged.
     """
     if not (run.row.radii and run.starts_from_masks):
         return source, operators
@@ -135,7 +135,7 @@ def write_own_weights(
     stage: str,
     started: float,
 ) -> None:
-    """Write a model of the source's sizes into a run's folder, whole or not at all.
+    """Write a model of the source's sizes into a run's folder, atomically.
 
     Raises:
         WorkFailed: the disk is full, or a weight is not finite.
@@ -152,15 +152,15 @@ def write_own_weights(
 
 
 def start_input(start: Path | None) -> dict[str, str]:
-    """The digest of the operators of an earlier run that a run starts from, for its manifest."""
+    """For a run's manifest: the digest of the operators that it starts from, if any."""
     return {} if start is None else {"start": file_digest(start / "operators.safetensors")}
 
 
 def builder_of(method: str) -> Builder:
-    """The `build` of the method's file.
+    """The `build` function of a method's module.
 
     Raises:
-        BadInput: it has none.
+        BadInput: the method builds no operators.
     """
     modules = {name: known.module for name, known in METHODS.items() if known.module}
     if method not in modules:

@@ -1,4 +1,4 @@
-"""What a method is given to build operators from."""
+"""The input from which a method builds operators."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class BuildContext:
     Attributes:
         source: the large model.
         target: sizes of the small model.
-        radii: receptive fields of the dimension operators, where widths shrink.
-        seed: of the builder's draws.
-        start: builder of the operators that a learned method starts from; None for the others.
+        radii: receptive fields of the dimension operators, if widths shrink.
+        seed: of the builder's random numbers.
+        start: builder of the operators that a learned method starts from; None for other methods.
     """
 
     source: Checkpoint
@@ -31,10 +31,10 @@ class BuildContext:
     start: Builder | None = None
 
     def require_depth_only(self, method: str) -> None:
-        """Refuse a target of other widths.
+        """Refuse a target with other widths or with more layers.
 
         Raises:
-            BadInput: a size other than the number of layers differs from the source's.
+            BadInput: a size other than the number of layers differs, or the target is deeper.
         """
         same_widths = self.source.shape.with_depth(self.target.num_hidden_layers)
         if self.target != same_widths:
@@ -45,7 +45,7 @@ class BuildContext:
         self.require_no_growth(method)
 
     def require_no_growth(self, method: str) -> None:
-        """Refuse a target that is larger than the source in any size.
+        """Refuse a target larger than the source in any size.
 
         Raises:
             BadInput: naming the size.

@@ -13,7 +13,7 @@ from lemon.operators.factor import OneHot, keeping
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that truncate; a size that stays needs none.
+    """Operators that truncate; axes whose size stays have none.
 
     Raises:
         BadInput: the target is larger than the source, or a radius does not divide a size.

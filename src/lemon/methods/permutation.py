@@ -1,9 +1,10 @@
-"""Bringing a selection's units to the front, so that operators tied in blocks can keep them.
+"""Permute a selection's units to the front, so that operators tied in blocks can keep them.
 
-With a receptive field r > 1 a block of r neighbouring channels is kept or dropped as one, so
-scattered units can't be selected. The source is first permuted, which changes no function of it:
-hidden coordinates everywhere alike, heads and neurons within their layer. The selection is then a
-truncation (method.md, open point 32). Layers are not permuted: gamma is never tied.
+With a receptive field r > 1, blocks of r neighbouring channels are kept or dropped, so scattered
+units can't be selected. The source is therefore permuted first: hidden coordinates in the whole
+model, heads and neurons within their layer. This leaves the model's function unchanged, and the
+selection becomes a truncation (method.md, open point 32). Layers are not permuted: gamma is never
+tied.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from lemon.radii import Radii
 
 
 def leading_permutation(selection: Operators) -> Operators:
-    """The permutation of the source that puts the kept units first, each part in its old order.
+    """The permutation of the source that puts the kept units first.
+
+    Kept and dropped units each keep their order.
 
     Raises:
-        BadInput: a width operator is no selection of distinct single channels.
+        BadInput: a width operator is not a selection of distinct single channels.
     """
     return Operators(
         selection.source,
@@ -35,7 +38,7 @@ def leading_permutation(selection: Operators) -> Operators:
 
 
 def truncation(selection: Operators, radii: Radii) -> Operators:
-    """The operators that make of the permuted source what `selection` makes of the source.
+    """The operators that map the permuted source to the result of `selection` on the source.
 
     Raises:
         BadInput: a radius does not divide the sizes of its axis.
@@ -56,7 +59,7 @@ def truncation(selection: Operators, radii: Radii) -> Operators:
 
 
 def _leading(name: str, factor: Factor) -> OneHot:
-    """A square permutation whose first rows are these."""
+    """The square permutation whose first rows are those of `factor`."""
     kept = one_hot(factor)
     if kept is None or len(kept.chosen.unique()) != len(kept.chosen):
         raise BadInput(

@@ -1,7 +1,7 @@
 """Random: keep a random subset of the layers in their order.
 
 Paper, section 4.3, a baseline of Table 3: gamma is one-hot at a sorted random subset (method.md,
-section 7). The paper names one draw; we take several seeds (open point 18).
+section 7). The paper reports one draw; we use several seeds (open point 18).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Shear: the operators of structured pruning, which keep some units of every structure.
 
 Sheared-LLaMA (Xia et al. 2023), the baseline of Tables 2 to 4 and 7; paper, equations 5 and 6, with
-one-hot rows: as printed, every target unit would be the sum of all that are kept. Which units are
-kept is learned elsewhere, as masks; here it becomes a selection: gamma one-hot at the kept layers,
-rows of the identity at the kept hidden coordinates, heads and neurons. `shear` applies it to the
-weights that learned with the masks, `shear-selection` to the source's own.
+one-hot rows: as printed, every target unit would be the sum of all kept units. `lemon.learning`
+learns masks for the units; here they become a selection: gamma is one-hot at the kept layers, the
+other operators are rows of the identity at the kept hidden coordinates, heads and neurons. `shear`
+applies it to the weights that were learned with the masks, `shear-selection` to the source's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lemon.radii import Radii
 
 @dataclass(frozen=True)
 class Selection:
-    """The units that are kept, ascending; None where all are.
+    """The kept units, ascending; None if all are kept.
 
     Attributes:
         layer: source layers.
@@ -35,7 +35,7 @@ class Selection:
 
 
 def selection_operators(source: LlamaShape, target: LlamaShape, selection: Selection) -> Operators:
-    """The operators that keep a selection and nothing else; fusing them slices, bit for bit.
+    """The operators that keep a selection; fusing copies the kept weights bit for bit.
 
     Raises:
         BadInput: the selection does not give the target's sizes.

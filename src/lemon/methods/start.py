@@ -1,9 +1,9 @@
-"""Operators that a run starts from: another method's, or those of an earlier run.
+"""Operators that a run starts from: those of another method or of an earlier run.
 
-Paper, sections 3.2 to 3.6 and Algorithm 1: LEMON-Cut learns from Cut's operators (method.md,
-section 7). `lemon` keeps the source weights frozen, `lemon-trained` trains them as well at a rate
-of their own: the paper says both (open point 1). `tuned` trains the weights alone, and
-`shear-selection` learns nothing more. All of them begin alike; learning is `lemon.learning.run`.
+Paper, sections 3.2 to 3.6 and Algorithm 1: LEMON-Cut starts from Cut's operators (method.md,
+section 7). `lemon` keeps the source weights frozen, `lemon-trained` also trains them, at their own
+learning rate: the paper says both (open point 1). `tuned` trains only the weights, and
+`shear-selection` trains nothing. All start this way; `lemon.learning.run` does the learning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lemon.operators.file import load_operators
 
 
 def build(context: BuildContext) -> Operators:
-    """The operators of the start, as they are.
+    """The operators of the start, unchanged.
 
     Raises:
         BadInput: the run names no start, or the start can't be built.
@@ -31,10 +31,10 @@ def build(context: BuildContext) -> Operators:
 
 
 def operators_of(folder: Path) -> Builder:
-    """A builder that gives the operators in a run's folder.
+    """A builder that returns the operators in a run's folder.
 
-    They are linear maps between sizes, so they may be applied to weights other than those that they
-    were learned with: LEMON-Prune takes the layers that Shear keeps, and the source's own weights
+    Operators depend only on sizes, so they can be applied to other weights than those that they
+    were learned with: LEMON-Prune applies Shear's selection of layers to the source's weights
     (method.md, open point 20).
     """
 
