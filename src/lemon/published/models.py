@@ -11,7 +11,7 @@ from lemon.published.tables import published_table
 
 SOURCE_MODEL = "LLaMA-7B"
 
-# The model of Table 5 that a symbolic target stands for.
+# Symbolic target -> model of Table 5.
 TARGET_MODELS = {
     "depth-75": "LEMON-Vertical-24",
     "depth-50": "LEMON-Vertical-16",
@@ -19,7 +19,7 @@ TARGET_MODELS = {
     "small": "LEMON-1.3B",
 }
 
-VOCABULARY = 32_000  # of LLaMA2, which Table 5 leaves out; its head is no copy of the embedding
+VOCABULARY = 32_000  # of LLaMA2, not given in Table 5; its head is not tied to the embedding
 
 LLAMA2_13B_LABEL = "LLaMA2-13B"
 LLAMA2_13B = LlamaShape(
@@ -35,7 +35,7 @@ LLAMA2_13B = LlamaShape(
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A row of Table 5: name, sizes as printed, and the parameters and share that these give."""
+    """A row of Table 5: name, printed sizes, and the parameters and share computed from them."""
 
     name: str
     shape: LlamaShape
@@ -45,7 +45,7 @@ class PublishedModel:
 
 @cache
 def published_models() -> dict[str, PublishedModel]:
-    """The rows of Table 5 by name, in its order; every head has its own key and value."""
+    """The rows of Table 5 by name, in its order; no model has grouped-query attention."""
     models = {}
     for row in published_table("table5"):
         heads = int(row["attention_heads"])
@@ -76,17 +76,17 @@ def published_shape(model: str) -> LlamaShape:
 
 
 def published_target(target: str | None) -> LlamaShape | None:
-    """The sizes that the paper has for a symbolic target, its source for none; None if unknown."""
+    """The paper's sizes for a symbolic target, or for its source if None; None if unknown."""
     if target is None:
         return published_shape(SOURCE_MODEL)
     return published_shape(TARGET_MODELS[target]) if target in TARGET_MODELS else None
 
 
 def narrowed(source: LlamaShape, eighths: int = 5, multiple: int = 128) -> LlamaShape:
-    """Widths cut to `eighths`/8, 5/8 being 62.5 %, and rounded up to whole multiples.
+    """Widths cut to `eighths`/8 and rounded up to a multiple of `multiple`, heads to whole heads.
 
-    Section 4.4 says 62.5 % of the dimensions; its sizes follow from rounding up to a multiple of
-    128, the head size: 11008 becomes 6912, not 6880.
+    Section 4.4 says 62.5 % (5/8) of the dimensions; its sizes follow from rounding up to a multiple
+    of 128, the head size: 11008 becomes 6912, not 6880.
     """
 
     def cut(size: int, whole: int) -> int:

@@ -20,7 +20,7 @@ class PublishedRow:
         method: the row's name as printed.
         layers: decoder layers of the row's model.
         scores: by lm-eval task name.
-        average: the mean as printed; None where the table prints none.
+        average: the mean as printed; None if the table prints none.
     """
 
     method: str
@@ -29,29 +29,31 @@ class PublishedRow:
     average: float | None = None
 
     def mean_over(self, tasks: Iterable[str]) -> float | None:
-        """The mean of the row's own cells, which is not always what is printed.
+        """The mean of the row's cells, which may differ from the printed mean.
 
-        None where the row lacks one of the tasks.
+        None if the row lacks one of the tasks.
         """
         values = [self.scores.get(task) for task in tasks]
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
 
     def average_over(self, tasks: Iterable[str]) -> float | None:
-        """The mean as printed where `tasks` are all of the paper's, else the mean of its cells."""
+        """The mean as printed if `tasks` are all of the row's, else the mean of its cells."""
         tasks = list(tasks)
         return self.average if set(tasks) == set(self.scores) else self.mean_over(tasks)
 
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """A score of the same model, or of the one that it was tuned from, by its authors.
+    """A score published by the authors of the source model, or of the model it was tuned from.
 
     Attributes:
-        model: whose score it is.
-        tasks: ours that come nearest to what was scored; several where it is their average.
+        model: the scored model.
+        tasks: our nearest tasks; several if the score is their average.
         name: of the benchmark, as printed.
-        shots, protocol, source: how it was measured and where it stands.
+        shots, protocol: how it was measured.
+        value: as printed.
+        source: where it was published.
     """
 
     model: str
@@ -82,12 +84,12 @@ def published_rows(table: str) -> list[PublishedRow]:
 
 
 def published_claims() -> dict[str, dict[str, str]]:
-    """The paper's quantified statements by id: where, claim, relation, published_margin, ..."""
+    """The paper's quantified claims by id: where, claim, relation, published_margin, ..."""
     return {line["id"]: line for line in _read_csv("claims")}
 
 
 def published_setup() -> dict[str, str]:
-    """The settings of the paper's experiments with one kind of operator, as text."""
+    """The settings of the paper's experiments with one kind of operator: name to value."""
     return {line["setting"]: line["value"] for line in _read_csv("setup")}
 
 
@@ -116,10 +118,7 @@ def published_table(name: str) -> list[dict[str, str]]:
 
 
 def published_scores(file: str, label: str, tasks: tuple[str, ...]) -> list[PublishedScore]:
-    """What `published/<file>` has of the source model and its kin, on these tasks.
-
-    Nothing in a file without a line of the model `label` is about it.
-    """
+    """The scores on these tasks in `published/<file>`; none if it has no line of model `label`."""
     found = [
         PublishedScore(
             model=line["model"],
