@@ -1,6 +1,6 @@
-"""Read JSON that may be damaged, hand-written or hostile: typed, with one message.
+"""Read JSON that may be damaged, hand-written or hostile, with checked types.
 
-Every JSON file that the program reads comes through here. No torch is imported.
+Every JSON file that the program reads is read here. No torch is imported.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ LARGEST_BYTES = 64 * 2**20  # the tokenizer of a vocabulary of 256,000 is 34 MB
 
 
 class Absent(BadInput):
-    """There is no such file."""
+    """A file does not exist."""
 
 
 def read_json(path: Path, kind: type[T], fix: str, largest: int = LARGEST_BYTES) -> T:
-    """Read a JSON file and check the types of what it holds.
+    """Read a JSON file and check its types.
 
     Args:
         path: the file.
-        kind: what it must hold: a type, or a pydantic or typed-dict class.
+        kind: the expected type: a type, or a pydantic or typed-dict class.
         fix: what the user can do about a missing or damaged file; ends the message.
-        largest: bytes that such a file may have.
+        largest: most bytes of such a file.
 
     Raises:
         Absent: there is no such file.
-        BadInput: it can't be read, is not JSON, or holds something of another type; the message
-            names the file and the place in it.
+        BadInput: it can't be read, is too large, is not JSON, or a value has another type; the
+            message names the file and the place in it.
     """
     try:
         state = path.stat()
-        if not S_ISREG(state.st_mode):  # a pipe or device may give no end of text
+        if not S_ISREG(state.st_mode):  # a pipe or device may be endless
             raise BadInput(f"{path}: is no file; {fix}")
         if (size := state.st_size) > largest:
             raise BadInput(f"{path}: {size} bytes are too many for a file of this kind; {fix}")
@@ -57,7 +57,7 @@ def read_json(path: Path, kind: type[T], fix: str, largest: int = LARGEST_BYTES)
 
 
 def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
-    """The value in a JSON text, with its types checked; raises as `read_json`, naming `where`."""
+    """Parse a JSON text and check its types; raises as `read_json`, naming `where`."""
     try:
         return _adapter(cast(Hashable, kind)).validate_json(text)
     except ValidationError as error:
@@ -70,7 +70,7 @@ def parse_json(text: str | bytes, kind: type[T], where: str, fix: str) -> T:
 
 
 def checked(value: Any, kind: type[T], where: str, fix: str) -> T:
-    """JSON values, after checking that their types are those of `kind`; raises as `read_json`."""
+    """Check the types of JSON values and return them as `kind`; raises as `read_json`."""
     return parse_json(json.dumps(value), kind, where, fix)
 
 
@@ -78,5 +78,5 @@ def checked(value: Any, kind: type[T], where: str, fix: str) -> T:
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(kind, config=ConfigDict(strict=True))
-    except PydanticUserError:  # a class has a configuration of its own
+    except PydanticUserError:  # the class has its own configuration
         return TypeAdapter(kind)

@@ -1,9 +1,8 @@
-"""The manifest that every job writes last: the origin of its files, and the digest of each.
+"""The manifest that every job writes last: provenance of its files, and the digest of each.
 
-A manifest names the code (commit, digest of uncommitted changes), the settings, the inputs by
-digest, the machine, the software, and what the job took. `files` holds the sha256 of every file
-that the job wrote, and `digest` that of the manifest itself, so that whoever reads a file later
-sees whether it is still the one that was written.
+A manifest records the code (commit, digest of uncommitted changes), the settings, the inputs by
+digest, the machine, the software, time and memory. `files` holds the sha256 of every file that the
+job wrote, and `digest` that of the manifest itself, so that later changes are detected.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ from lemon.provenance import (
 )
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 2  # 1 had no digest of its own
-LARGEST_MANIFEST = 4 * 2**20  # bytes; that of a model of 7B has 60 KB
+FORMAT_VERSION = 2  # version 1 had no `digest`
+LARGEST_MANIFEST = 4 * 2**20  # bytes; the manifest of a 7B model has 60 KB
 REMAKE = "remove it and run the step that writes it again"
 
 
@@ -51,7 +50,7 @@ def _is_a_time(text: str) -> str:
 
 
 class FindingEntry(TypedDict):
-    """A finding in the manifest of a figure: the fields that are read."""
+    """The fields read of a finding in the manifest of a figure."""
 
     claim: str | None
     statement: str
@@ -60,13 +59,13 @@ class FindingEntry(TypedDict):
 
 
 class VerdictEntry(TypedDict):
-    """The verdict of a part of an ordering."""
+    """The verdict on a part of an ordering."""
 
     verdict: str
 
 
 class OrderingEntry(TypedDict):
-    """A tested ordering in the manifest of a table: the fields that are read."""
+    """The fields read of a tested ordering in the manifest of a table."""
 
     claim: str | None
     verdict: str
@@ -77,7 +76,7 @@ class OrderingEntry(TypedDict):
 
 
 class ManifestFields(BaseModel):
-    """The types of what the program reads in manifests; each stage adds fields of its own."""
+    """The manifest fields that the program reads, with types; each stage may add others."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -112,18 +111,18 @@ def write_manifest(
     started: float,
     **extra: Any,
 ) -> None:
-    """Write the manifest of a finished job; the last thing that a job does.
+    """Write the manifest of a finished job, as its last file.
 
     Args:
         path: usually `manifest.json` in the folder that the job made.
-        stage: which step of the flow this was, e.g. "learn".
-        files: what the job wrote for later stages, all in the manifest's folder or below it.
-        owner: what the folder belongs to, where nothing else may be written into it.
-        settings: what decided the output, resolved.
+        stage: step of the workflow, e.g. "learn".
+        files: the job's outputs for later stages, all in or below the manifest's folder.
+        owner: the owner of the folder, if no other job may write into it.
+        settings: the resolved settings that determine the output.
         inputs: digest by name of everything that the job read.
-        seed: of the job's random numbers; None where it drew none.
-        started: `time.monotonic()` at the start of the job; wall time is counted from it.
-        extra: further entries, on the top level; a name used here replaces the default entry.
+        seed: of the job's random numbers; None if it drew none.
+        started: `time.monotonic()` at the start of the job.
+        extra: further top-level entries; they replace default entries of the same name.
 
     Raises:
         BadInput, WorkFailed: the file can't be written.
@@ -157,7 +156,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
     Raises:
         Absent: there is none.
-        BadInput: it is damaged, or no manifest.
+        BadInput: it is damaged or not a manifest.
     """
     try:
         content = read_json(path, dict[str, Any], REMAKE, LARGEST_MANIFEST)
@@ -169,7 +168,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """The values as JSON has them, with the digest of all the others under `digest`."""
+    """The values as plain JSON values, with their digest added under `digest`."""
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return {**plain, "digest": _digest_of(plain)}
 
@@ -179,9 +178,9 @@ def require_sealed(content: dict[str, Any], path: Path, fix: str, *, since: bool
 
     Args:
         content: what was read.
-        path: where it was read.
+        path: the file it was read from.
         fix: ends the message.
-        since: whether values of this format carry a digest; those of older ones do not.
+        since: whether the format requires a digest; older formats have none.
 
     Raises:
         BadInput: the digest is not that of the other values, or is missing.
@@ -197,7 +196,7 @@ def _digest_of(content: dict[str, Any]) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file of a folder but its manifest and what is hidden, sorted."""
+    """Every file below a folder except its manifest and hidden files, sorted."""
     found = []
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -207,16 +206,16 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def checked_file(path: Path, manifest: Path | None = None) -> Path:
-    """The path of a file, after checking that it is the one that its manifest lists.
+    """Check a file against the digest in its manifest and return its path.
 
-    Files of a folder without a manifest, or of a manifest of format 1, are taken as they are.
+    Without a manifest, or if the manifest lists no files, there is no check.
 
     Args:
         path: the file.
-        manifest: that lists it; `manifest.json` in its folder if not given.
+        manifest: the manifest that lists it; by default `manifest.json` in its folder.
 
     Raises:
-        BadInput: it is missing though listed, damaged, or in a listing folder without being listed.
+        BadInput: it is missing, damaged, or not listed in a manifest that lists files.
     """
     manifest = path.with_name(MANIFEST) if manifest is None else manifest
     listed = listed_files(manifest)
@@ -230,7 +229,7 @@ def checked_file(path: Path, manifest: Path | None = None) -> Path:
 
 
 def listed_files(manifest: Path) -> dict[str, str] | None:
-    """The sha256 of every file that a manifest lists, by name; None where it lists none.
+    """The sha256 of every file that a manifest lists, by name; None without manifest or files.
 
     Raises:
         BadInput: the manifest is damaged, or lists a file outside of its folder.
@@ -244,10 +243,10 @@ def listed_files(manifest: Path) -> dict[str, str] | None:
 
 
 def require_digest(path: Path, expected: str, listed_in: str) -> None:
-    """Refuse a file that is not there, or not the one whose sha256 is given.
+    """Refuse a file that is missing or has another sha256.
 
     Raises:
-        BadInput: naming the file, both digests and where the expected one stands.
+        BadInput: naming the file, both digests and the source of the expected one.
     """
     try:
         found = digest_once(path)
@@ -260,12 +259,12 @@ def require_digest(path: Path, expected: str, listed_in: str) -> None:
 
 
 def digest_once(path: Path) -> str:
-    """The sha256 of a file, computed once in a process as long as the file stays the same."""
+    """The sha256 of a file, computed once per process unless the file changes."""
     return _digest_in_state(path, *_state(path))
 
 
 def _state(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does: inode, size, time."""
+    """The cache key of a file: inode, size, modification time."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
 

@@ -1,7 +1,7 @@
-"""What may be a name, and what may stand in a path that the workflow hands on.
+"""Rules for names, and for paths that the workflow passes on.
 
-Names become folders, files, wildcards and words of a shell command; in all of them a name must
-stand for itself alone.
+Names become folders, files, Snakemake wildcards and words of a shell command, and must not be
+interpreted in any of them.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import re
 
 LONGEST_NAME = 64
 NAME = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
-LINE = r"^[^$]*$"  # text that figures print: what stands between two $ they read as a formula
+LINE = r"^[^$]*$"  # text in figures, where $...$ would be read as a formula
 
-# Snakemake hands paths on in quotes to shells, as formats and as Python text: quotes, $ and
-# backquotes end or fill such a text, braces and backslashes are read by formats.
+# Snakemake puts paths into quoted shell words, format strings and Python strings. Quotes, $ and
+# backquotes end or expand those; braces and backslashes have a meaning in format strings.
 UNSAFE = "'\"`$\\{}"
 
 
 def name_fault(name: str) -> str | None:
-    """Why a text is no name, and how to fix it; None where it is one."""
+    """Why a text is not a legal name, and how to fix it; None if it is legal."""
     if re.fullmatch(NAME, name):
         return None
     return (
@@ -28,7 +28,7 @@ def name_fault(name: str) -> str | None:
 
 
 def path_fault(path: str) -> str | None:
-    """Why a text can't be handed on as a path, and how to fix it; None where it can."""
+    """Why a text is not a legal path, and how to fix it; None if it is legal."""
     if not path:
         return "is empty; name a file or folder"
     if path.startswith("-"):
@@ -43,11 +43,11 @@ def path_fault(path: str) -> str | None:
 
 
 def is_plain(character: str) -> bool:
-    """Whether a character of a path is printed as it is, and read as itself by every shell."""
+    """Whether a character of a path is printable and has no special meaning."""
     return character.isprintable() and character not in UNSAFE
 
 
 def shown(value: object, longest: int = 60) -> str:
-    """A value in a message: escaped, in quotes if it is text, cut where it is long."""
+    """A value for a message: escaped, in quotes if it is text, and cut to `longest`."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}..."

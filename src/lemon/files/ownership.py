@@ -1,8 +1,7 @@
-"""Whose folder it is: a command writes into its own folder or an empty one, and into no other.
+"""Ownership of output folders: a command writes only into its own folder or an empty one.
 
-A folder that is replaced as a whole says in its manifest what it belongs to, and which files are
-the program's. A folder that a command writes into bit by bit says it from the start, in the file
-by which a second writer is kept out.
+A folder that is replaced as a whole records its owner and the program's files in its manifest. A
+folder that is written step by step records its owner from the start, in its lock file.
 """
 
 from __future__ import annotations
@@ -21,41 +20,41 @@ from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, read_manifest
 from lemon.files.storage import LOCK, atomic_folder, real_path, sole_writer, storage_error
 
-OF_THE_SYSTEM = (".DS_Store",)  # that a file browser leaves wherever it is
+OF_THE_SYSTEM = (".DS_Store",)  # left by a file browser
 NAME_ANOTHER = "nothing was changed; name a new or empty folder"
 
 
 def owner_of_run(preset: str, run: str) -> str:
-    """What the folder of a run belongs to."""
+    """The owner of a run's folder."""
     return f"run {run} of preset {preset}"
 
 
 def owner_of_outcomes(model: Path, out: Path) -> str:
-    """What a folder of outcomes belongs to: a model, as seen from the folder."""
+    """The owner of a folder of outcomes: the model, by its path relative to the folder."""
     return f"evaluate of {os.path.relpath(real_path(model), real_path(out))}"
 
 
 def owner_of_fused(operators: Path, out: Path) -> str:
-    """What the folder of a fused model belongs to: operators, as seen from the folder."""
+    """The owner of a fused model's folder: the operators, by their path relative to the folder."""
     return f"fuse of {os.path.relpath(real_path(operators), real_path(out))}"
 
 
 def owner_of_prepared(stage: str, preset: str) -> str:
-    """What a folder of `lemon prepare` belongs to."""
+    """The owner of a folder of `lemon prepare`."""
     return f"{stage} of preset {preset}"
 
 
 @contextmanager
 def own_folder(folder: Path, owner: str) -> Iterator[None]:
-    """Write into a folder bit by bit, as the only process that does.
+    """Take a folder to write into step by step, as the only process.
 
     Args:
-        folder: made where it isn't there.
-        owner: what it belongs to from now on.
+        folder: created if missing.
+        owner: recorded as the folder's owner.
 
     Raises:
-        BadInput: it belongs to something else or holds files that are not ours, which is seen
-            before anything is written; or another process writes there.
+        BadInput: the folder has another owner or holds foreign files (checked before anything is
+            written), or another process writes there.
     """
     _require(folder, owner)
     with sole_writer(folder):
@@ -67,23 +66,22 @@ def own_folder(folder: Path, owner: str) -> Iterator[None]:
 
 @contextmanager
 def replaced_folder(folder: Path, owner: str) -> Iterator[Path]:
-    """Give an empty temporary folder that takes the place of `folder` when the block succeeds.
+    """Give an empty temporary folder that replaces `folder` when the block succeeds.
 
-    The block writes a manifest with this owner and every file that it leaves.
+    The block must write a manifest with this owner that lists every file.
 
     Raises:
-        BadInput: `folder` belongs to something else, or holds a file that its manifest does not
-            list.
+        BadInput: `folder` has another owner, or holds a file that its manifest does not list.
         WorkFailed: the disk is full, or another failure of the system.
     """
     require_replaceable(folder, owner)
     with atomic_folder(folder) as temporary:
         yield temporary
-        require_replaceable(folder, owner)  # what came to lie there in the meantime
+        require_replaceable(folder, owner)  # files may have been added in the meantime
 
 
 def require_replaceable(folder: Path, owner: str) -> None:
-    """Refuse a folder that `replaced_folder` would refuse, before any work is done.
+    """Check as `replaced_folder` does, before any work is done.
 
     Raises:
         BadInput: as `replaced_folder`.
@@ -101,7 +99,7 @@ def require_replaceable(folder: Path, owner: str) -> None:
 
 
 def _require(folder: Path, owner: str) -> dict[str, Any] | None:
-    """Refuse a folder that neither is empty nor belongs to `owner`; gives its manifest, if any."""
+    """Refuse a folder that is neither empty nor of this owner; return its manifest, if any."""
     place = real_path(folder)
     if not place.name:
         raise BadInput(f"{folder}: is the root of the file system; name a new or empty folder")
@@ -111,7 +109,7 @@ def _require(folder: Path, owner: str) -> dict[str, Any] | None:
         raise BadInput(f"{folder}: a file stands where a folder is needed; name another place")
     found = (path for path in place.rglob("*") if path.is_symlink() or not path.is_dir())
     first = next((path for path in found if path != place / LOCK), None)
-    if first is None:  # empty folders may lie in it, as Snakemake makes them for declared files
+    if first is None:  # only empty folders, which Snakemake makes for declared files
         return None
     manifest = read_manifest(place / MANIFEST) if (place / MANIFEST).is_file() else None
     owned_by = _owner_in_lock(place / LOCK) or (_owner_in(manifest) if manifest else None)
@@ -125,7 +123,7 @@ def _require(folder: Path, owner: str) -> dict[str, Any] | None:
 
 
 def _write_owner(lock: Path, owner: str) -> None:
-    """Write down the owner; in place, since it is this file that is locked."""
+    """Record the owner in the locked file, in place, since replacing it would lose the lock."""
     try:
         lock.write_text(json.dumps({"owner": owner}) + "\n", encoding="utf-8")
     except OSError as error:
@@ -137,7 +135,7 @@ class _LockContent(TypedDict):
 
 
 def _owner_in_lock(lock: Path) -> str | None:
-    """What the file of a writer says; None where there is none, or one that says nothing."""
+    """The owner in a lock file; None if the file is missing or has none."""
     try:
         return read_json(lock, _LockContent, "")["owner"]
     except BadInput:
@@ -145,7 +143,7 @@ def _owner_in_lock(lock: Path) -> str | None:
 
 
 def _owner_in(manifest: dict[str, Any]) -> str:
-    """What a manifest says that its folder belongs to; of older ones often the stage alone."""
+    """The owner in a manifest; for older manifests without one often only the stage."""
     stage, settings = str(manifest["stage"]), manifest.get("settings", {})
     if owner := manifest.get("owner"):
         return str(owner)

@@ -1,16 +1,16 @@
-"""Read a config file as text: UTF-8, of a sensible size, without control characters."""
+"""Read a config file as text: UTF-8, of limited size, without control characters."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-LARGEST_BYTES = 64_000  # of a config file; the largest of ours has 14,000
+LARGEST_BYTES = 64_000  # of a config file; our largest has 14,000
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")  # all but tab and newline
 
 
 class NotPlain(Exception):
-    """A file is not what it should be; `line` counts from 1, the message begins with a verb."""
+    """A file is not plain text or YAML; `line` counts from 1."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class NotPlain(Exception):
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Lines end in newlines; a byte-order mark at its start is left out.
+    """The text of a file, with newlines as line ends and without a byte-order mark.
 
     Raises:
         NotPlain: it can't be read, is too large, not UTF-8, or holds a control character.

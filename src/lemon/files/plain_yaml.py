@@ -1,8 +1,8 @@
-"""Read the part of YAML that config files are written in: blocks, lists, text, numbers, flags.
+"""Read the subset of YAML used in config files: blocks, lists, text, numbers, true and false.
 
-The rest of YAML is refused by name. Aliases and merge keys make a small file a huge value, tags
-make text something else, and a diff shows neither. A number is decimal, a key is text, a
-text is one line of printable characters.
+Other features are refused. Aliases and merge keys can turn a small file into a huge value, tags
+change the type of a value, and a diff shows neither. Numbers are decimal, keys are text, and a text
+is one line of printable characters.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from lemon.files.names import shown
 from lemon.files.plain_text import NotPlain
 
 Place = tuple[str | int, ...]
-"""Where a value is, from the top: keys of blocks and places in lists."""
+"""The path to a value from the top: keys of blocks and indices of lists."""
 
-DEEPEST = 20  # blocks and lists inside each other; our files have 4
-MOST_DIGITS = 30  # of a whole number; what a setting may hold is checked with its type
+DEEPEST = 20  # nesting of blocks and lists; our files have 4
+MOST_DIGITS = 30  # of a whole number; the limits of each setting are checked elsewhere
 
 CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -47,7 +47,7 @@ def parse(text: str) -> tuple[Any, dict[Place, int]]:
     """The plain value of a YAML text, and the line of every key and list entry.
 
     Raises:
-        NotPlain: naming the first thing that is not read.
+        NotPlain: the text is not YAML, or uses a refused feature.
     """
     reader = _Reader(text)
     return reader.document(), reader.lines
@@ -58,7 +58,7 @@ def _events(text: str) -> Iterator[Any]:
 
 
 class _Reader:
-    """Builds the value from the parser's events, one at a time, and stops at the first fault."""
+    """Builds the value from the parser's events and stops at the first error."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}
@@ -66,7 +66,7 @@ class _Reader:
         self._line = 1
 
     def document(self) -> Any:
-        """The value of the one document; None for an empty text."""
+        """The value of the only document; None for an empty text."""
         self._next()  # the start of the stream
         event = self._next()
         if isinstance(event, StreamEndEvent):
@@ -86,7 +86,7 @@ class _Reader:
             mark = error.problem_mark or error.context_mark
             what = (error.problem or "can't be parsed").split("\n")[0]
             raise NotPlain(mark.line + 1 if mark else self._line, f"is not YAML: {what}") from None
-        except Exception as error:  # the parser's own slips, such as the escape \UFFFFFFFF
+        except Exception as error:  # bugs of the parser, e.g. on the escape \UFFFFFFFF
             raise NotPlain(self._line, f"is not YAML: {error}") from None
         self._line = event.start_mark.line + 1
         return event

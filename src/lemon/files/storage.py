@@ -1,7 +1,7 @@
-"""Files and folders appear whole or not at all: written beside their place, then renamed.
+"""Write files and folders atomically: under a temporary name beside the target, then renamed.
 
-What a killed process left beside its place is removed by the next one that writes there. A process
-holds a lock on what it is writing, which the kernel drops when it ends, however it ends.
+A writing process holds a lock, which the kernel releases when the process ends, even if it is
+killed. Temporary files left by a killed process are removed by the next process that writes there.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any
 from lemon.errors import BadInput, LemonError, WorkFailed
 
 LOCK = ".in-use"  # in a folder that several commands write into
-MOST_LOST = 1000  # races for a folder that others remove; more are a link that leads nowhere
+MOST_LOST = 1000  # retries while others remove the folder; beyond, a dangling link is assumed
 SILENT_WAIT_S, LOOK_EVERY_S = 1.0, 0.1  # while another process holds a lock
-LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters below a folder, and bytes of a part of them
+LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters of a relative path; bytes of a part
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-LONGEST_STEM = 200  # bytes of a file's name inside that of its temporary file; 255 is the end
+LONGEST_STEM = 200  # bytes of a file name in its temporary file's name, whose limit is 255
 
 
 REFUSALS: tuple[tuple[set[int], type[LemonError], str], ...] = (
@@ -64,7 +64,7 @@ REFUSALS: tuple[tuple[set[int], type[LemonError], str], ...] = (
 
 
 def storage_error(error: OSError, path: Path) -> LemonError:
-    """Say in one message what the system's refusal means for `path`, and how to fix it."""
+    """The error that explains what an OSError means for `path` and how to fix it."""
     for numbers, kind, words in REFUSALS:
         if error.errno in numbers:
             return kind(f"{path}: {words}")
@@ -73,9 +73,9 @@ def storage_error(error: OSError, path: Path) -> LemonError:
 
 @contextmanager
 def refusals_told(path: Path) -> Iterator[None]:
-    """Let an error of the system in the block become one message about `path`.
+    """Turn system errors in the block into one error about `path`.
 
-    Libraries in Rust (safetensors, tokenizers) put the system's refusal into words alone.
+    Rust libraries (safetensors, tokenizers) raise no OSError but have its number in their message.
     """
     try:
         yield
@@ -92,16 +92,16 @@ def refusals_told(path: Path) -> Iterator[None]:
 
 
 def inside(folder: Path, name: str, *, links: bool = False) -> Path:
-    """The path of a file inside `folder` whose name comes from a file or a server.
+    """The path of a file in `folder` whose name comes from an untrusted file or server.
 
     Args:
-        folder: that the file lies in.
-        name: of the file, with `/` between the folders.
-        links: whether a link in the folder may lead out of it, as for what is only read.
+        folder: the folder.
+        name: relative path with `/` as the separator.
+        links: whether a link may lead out of the folder, as allowed for files that are only read.
 
     Raises:
-        BadInput: the name is empty or absolute, leaves the folder, or holds a character that no
-            name of ours has.
+        BadInput: the name is empty, absolute or too long, leaves the folder, or holds a backslash
+            or an unprintable character.
     """
     parts = PurePosixPath(name).parts
     plain = name.isprintable() and "\\" not in name and len(name) <= LONGEST_PATH
@@ -117,9 +117,9 @@ def inside(folder: Path, name: str, *, links: bool = False) -> Path:
 
 
 def real_path(path: Path) -> Path:
-    """The path without links and `..`, also where nothing is there; a link to itself is no error.
+    """The path without links and `..`; it need not exist, and a link to itself is no error.
 
-    For `new/..` that is the folder that the user is in, whether or not it holds `new`.
+    `new/..` is the current folder, whether or not `new` exists.
     """
     return Path(os.path.realpath(path))
 
@@ -128,7 +128,7 @@ def real_path(path: Path) -> Path:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` when the block succeeds.
 
-    The block may open the temporary file as often as it likes, but must not replace it.
+    The block may open the temporary file several times, but must not replace it.
 
     Raises:
         BadInput: the folder may not be written.
@@ -155,7 +155,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def _hidden(name: str) -> str:
-    """How the names of the temporary files for a name begin."""
+    """The start of the temporary files' names for a file or folder name."""
     stem = os.fsencode(name)
     return f".{name}" if len(stem) <= LONGEST_STEM else f".{hashlib.sha256(stem).hexdigest()}"
 
@@ -175,8 +175,8 @@ def _remove_if_left(temporary: Path) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; it replaces `path` when the block succeeds.
 
-    `path` may be a link to the folder that is replaced. Its old content is there until the new one
-    is complete. Callers check before that it may be replaced (`lemon.files.ownership`).
+    `path` may be a link to the folder. The old content stays until the new content is complete.
+    Callers must first check that `path` may be replaced (`lemon.files.ownership`).
 
     Raises:
         BadInput: the parent may not be written, or another process makes the same folder.
@@ -196,7 +196,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         try:
             with refusals_told(path):
                 if replaced.exists() and not path.exists():
-                    os.replace(replaced, path)  # a kill between the two renames below
+                    os.replace(replaced, path)  # killed between the two renames below
                 shutil.rmtree(content, ignore_errors=True)
                 content.mkdir()
                 yield content
@@ -214,9 +214,9 @@ def sole_writer(folder: Path, *, shown: Path | None = None, wait_s: float = 0.0)
     """Keep a second process from writing into `folder` at the same time.
 
     Args:
-        folder: made where it isn't there.
-        shown: the path that messages name, where that is not the folder.
-        wait_s: seconds to wait for the other process; after the first one a line says so.
+        folder: created if missing.
+        shown: the path named in messages; by default the folder.
+        wait_s: seconds to wait for the other process; after one second a line is printed.
 
     Raises:
         BadInput: another process holds the folder, or it may not be written.
@@ -228,7 +228,7 @@ def sole_writer(folder: Path, *, shown: Path | None = None, wait_s: float = 0.0)
 
 @contextmanager
 def held(lock: Path, shown: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold a lock file, whose folder is made where it isn't there; otherwise as `sole_writer`."""
+    """Hold a lock file, whose folder is created if missing; otherwise as `sole_writer`."""
     try:
         file = _locked(lock, shown, wait_s)
     except OSError as error:
@@ -250,9 +250,9 @@ def _locked(lock: Path, shown: Path, wait_s: float) -> int:
             lost += 1
             if lost > MOST_LOST:
                 raise
-            continue  # the other process has just removed the folder
+            continue  # another process has just removed the folder
         if try_lock(file):
-            # The process that held it may have removed the file, and a third made a new one.
+            # The previous holder may have removed the file, and a third process made a new one.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), lock.stat()):
                     return file
@@ -272,7 +272,7 @@ def _locked(lock: Path, shown: Path, wait_s: float) -> int:
 
 
 def try_lock(file: int) -> bool:
-    """Lock an open file unless another process has locked it; the kernel unlocks it at its end."""
+    """Lock an open file; False if another process holds it. The kernel unlocks it on close."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -281,18 +281,18 @@ def try_lock(file: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON with sorted keys, whole or not at all."""
+    """Write a value as indented JSON with sorted keys, atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def write_yaml(path: Path, value: Any) -> None:
-    """Write plain values as YAML, whole or not at all."""
+    """Write plain values as YAML, atomically."""
     from ruamel.yaml import YAML
 
     with atomic_file(path) as temporary:

@@ -1,9 +1,9 @@
-"""One safetensors file: its header checked without torch, its tensors read and written singly.
+"""One safetensors file: header checked without torch, tensors read and written one at a time.
 
 Format: 8 bytes (little endian) give the length of a JSON header; the header maps each name to its
 number format, shape and byte range; the ranges fill the rest of the file without holes
-(https://huggingface.co/docs/safetensors). Nothing stays mapped into memory after a read, so that
-the peak memory of a job is the tensors that it holds and not the file.
+(https://huggingface.co/docs/safetensors). Files are not memory-mapped, so a job's peak memory
+counts the tensors that it holds and not the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lemon.errors import BadInput, WorkFailed
 from lemon.files.json_file import checked, parse_json
 
-if TYPE_CHECKING:  # torch takes seconds to load, and bad input must be reported before that
+if TYPE_CHECKING:  # importing torch takes seconds; bad input must be reported before
     import torch
 
 # Number formats of weights: name in the header -> (name in torch, bytes of one entry).
@@ -35,7 +35,7 @@ _MEND = "it is damaged or was cut short; copy or prepare it again"
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies in its file: number format, shape, first byte."""
+    """Number format, shape and first byte of one tensor in its file."""
 
     format: str
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def num_bytes(self) -> int:
-        """Length of the tensor in the file."""
+        """Size of the tensor in the file."""
         return math.prod(self.shape) * _EVERY_FORMAT[self.format][1]
 
 
@@ -55,12 +55,12 @@ class TensorFile:
         indices: whether it may hold int64 indices beside weights.
 
     Attributes:
-        entries: where each tensor lies, by name.
-        metadata: the text that the writer put beside the tensors.
+        entries: format, shape and position of each tensor, by name.
+        metadata: text values stored in the header.
 
     Raises:
-        BadInput: the file is missing, is no safetensors file, was cut short, or holds a tensor
-            of another number format.
+        BadInput: the file is missing, no safetensors file, truncated, or holds a tensor of another
+            number format.
     """
 
     def __init__(self, path: Path, *, indices: bool = False) -> None:
@@ -92,7 +92,7 @@ class TensorFile:
                            f"{data_start + end}; {_MEND}")  # fmt: skip
 
     def read(self, name: str, first: int = 0, last: int | None = None) -> torch.Tensor:
-        """Rows first to last - 1 of a tensor, all if not given, in memory of their own."""
+        """A copy of rows first to last - 1 of a tensor; by default all."""
         import torch
 
         entry = self.entries[name]
@@ -105,7 +105,7 @@ class TensorFile:
         return torch.from_numpy(values).view(dtype).reshape(len(rows), *entry.shape[1:])
 
     def read_bytes(self, name: str, chunk: int = 1 << 24) -> Iterator[bytes]:
-        """The stored bytes of a tensor, a chunk at a time."""
+        """The stored bytes of a tensor, in chunks."""
         entry = self.entries[name]
         with self.path.open("rb") as file:
             file.seek(entry.offset)
@@ -114,8 +114,6 @@ class TensorFile:
 
 
 class _Place(BaseModel):
-    """What the header says of one tensor."""
-
     model_config = ConfigDict(strict=True)
 
     dtype: str
@@ -164,17 +162,17 @@ def write_tensor_file(
     """Write tensors one at a time, rounding each value once to `format`.
 
     Args:
-        path: the file; callers put it inside an atomic file or folder.
-        shapes: every tensor that will come; the header is known from them.
-        tensors: each name of `shapes`, in any order; a tensor comes whole, or under its name
-            several times, in slices of rows from the first to the last.
+        path: the file; not atomic, so callers wrap it in an atomic file or folder.
+        shapes: of every tensor; the header is written from them.
+        tensors: each name of `shapes`, in any order; a tensor comes whole, or in successive slices
+            of rows under the same name.
         format: a key of `FORMATS`.
         metadata: text stored in the header.
         indices: names of the tensors that are stored as int64 instead.
 
     Raises:
         WorkFailed: a tensor holds a value that is not finite in this number format.
-        ValueError: a tensor is missing or unfinished, comes twice or has another shape.
+        ValueError: a tensor is missing, incomplete, given twice or of another shape.
     """
     header: dict[str, object] = {"__metadata__": metadata}
     formats = {name: INDEX if name in indices else format for name in shapes}
@@ -200,19 +198,19 @@ def write_tensor_file(
             for chunk in _rounded_chunks(name, tensor, formats[name]):
                 file.write(chunk.data)
             positions[name] = end
-            del tensor, chunk  # each may be a view that keeps much more in memory
+            del tensor, chunk  # each may be a view of a much larger tensor
     if unfinished := [name for name in shapes if positions[name] != ends[name]]:
         raise ValueError(f"{path.name} was not given all of {', '.join(unfinished)}")
 
 
 def _rounded_chunks(name: str, tensor: torch.Tensor, format: str) -> Iterator[np.ndarray]:
-    """The bytes of a tensor in the wanted format; chunks, so that no second copy is held."""
+    """The bytes of a tensor in the given format, in chunks to avoid a second full copy."""
     import torch
 
     dtype = getattr(torch, _EVERY_FORMAT[format][0])
     for chunk in tensor.detach().reshape(-1).split(CHUNK_ENTRIES):
         rounded = chunk.to("cpu", dtype).contiguous()
-        # Extremes carry NaN and infinity, at a twentieth of the cost of looking at each value.
+        # Minimum and maximum propagate NaN and infinity, at 1/20 of the cost of a check per value.
         if not torch.stack(rounded.aminmax()).isfinite().all():
             raise WorkFailed(
                 f"{name} has values that are not finite in {dtype}; the weights that it is made of "
