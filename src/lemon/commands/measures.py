@@ -1,4 +1,4 @@
-"""`lemon evaluate` and `cka`: scores of a model, and the similarity of its layers."""
+"""`lemon evaluate` and `cka`: scores of a model, and similarity of its layers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def add(commands: Commands) -> None:
 
 
 def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
-    """The `--task-limit` options, checked."""
+    """Parse and check the `--task-limit` options."""
     limits: dict[str, int] = {}
     for option in options:
         task, _, count = option.partition("=")

@@ -102,11 +102,11 @@ def _fuse(arguments: argparse.Namespace) -> None:
 
 
 def _run_of(project: Project, arguments: argparse.Namespace, command: str) -> PlannedRun:
-    """The run that is asked for, after source, start and output folder are checked.
+    """The requested run, after checks of its source, start and output folder.
 
     Raises:
-        BadInput: it is made by another command, a folder is no model or can't be written, or its
-            start is missing or not wanted.
+        BadInput: another command makes it, a folder is no model or can't be written, or its start
+            is missing or superfluous.
     """
     run = project.run(arguments.run)
     if not run.method.needs_target:
@@ -135,10 +135,10 @@ def _command_of(run: PlannedRun) -> str:
 
 
 def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape) -> None:
-    """A teacher is given exactly where a second stage is taught by the source.
+    """Check that a teacher is given exactly if the run is a second stage taught by the source.
 
     Raises:
-        BadInput: it is missing, not wanted, or of other sizes than the source.
+        BadInput: it is missing, superfluous, or of other sizes than the source.
     """
     if not run.taught_by_source:
         if teacher is not None:

@@ -1,4 +1,4 @@
-"""Options and checks that several commands share. Everything here is cheap and needs no torch."""
+"""Options and checks shared by several commands. All are cheap and need no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Runner = Callable[[argparse.Namespace], None]
 def add_command(
     commands: Commands, name: str, run: Runner, summary: str, example: str, epilogue: str = ""
 ) -> argparse.ArgumentParser:
-    """A subcommand with its one-line summary and an example of its use."""
+    """Add a subcommand with a one-line summary and an example."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -35,7 +35,7 @@ def add_command(
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
-    """`--preset`, as every command of the workflow takes it."""
+    """Add the option `--preset`."""
     parser.add_argument(
         "--preset",
         default="laptop",
@@ -51,7 +51,7 @@ def add_path(
     metavar: str = "DIR",
     required: bool = True,
 ) -> None:
-    """An option that takes a path."""
+    """Add an option that takes a path."""
     parser.add_argument(name, required=required, type=Path, metavar=metavar, help=help)
 
 
@@ -61,10 +61,10 @@ def project_of(arguments: argparse.Namespace, to_fetch: bool = False) -> Project
 
 
 def require_model(folder: Path) -> Path:
-    """The folder, once its headers are seen to be those of a whole model.
+    """Check by its headers that a folder holds a complete model; returns the folder.
 
     Raises:
-        BadInput: it holds none, or a tensor is missing, misshapen or cut short.
+        BadInput: it holds none, or a tensor is missing, misshapen or truncated.
     """
     if not (folder / "config.json").is_file():
         raise BadInput(
@@ -76,10 +76,12 @@ def require_model(folder: Path) -> Path:
 
 
 def require_model_with_tokenizer(folder: Path) -> Path:
-    """As `require_model`, and every token of the tokenizer has a row of the embedding.
+    """As `require_model`, and check that every token of the tokenizer has an embedding row.
+
+    A folder without `tokenizer.json` passes.
 
     Raises:
-        BadInput: as `require_model`, or the tokenizer is missing or another model's.
+        BadInput: as `require_model`, or a token id exceeds the embedding.
     """
     from lemon.data.text.tokenization import require_tokenizer
 
@@ -90,10 +92,10 @@ def require_model_with_tokenizer(folder: Path) -> Path:
 
 
 def require_file(path: Path, what: str, made_by: str) -> Path:
-    """The path, once it is seen to be a file.
+    """Check that a path is a file; returns the path.
 
     Raises:
-        BadInput: there is no such file; says what it should be and where it comes from.
+        BadInput: there is no such file; says what it should be and which command makes it.
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such {what}; {made_by}")
@@ -101,7 +103,7 @@ def require_file(path: Path, what: str, made_by: str) -> Path:
 
 
 def require_packed_text(folder: Path) -> Path:
-    """The folder, once it is seen to hold packed text.
+    """Check that a folder holds packed text; returns the folder.
 
     Raises:
         BadInput: its manifest is missing.
@@ -112,16 +114,15 @@ def require_packed_text(folder: Path) -> Path:
 
 
 def require_output(path: Path, suffix: str, mark: str) -> Path:
-    """The path of a file that is to be written, once it is seen to replace none of another kind.
+    """Check that writing a file would not replace a file of another kind; returns its path.
 
     Args:
         path: the file.
-        suffix: that files of this kind have.
-        mark: that the beginning of every file of this kind holds.
+        suffix: of files of this kind.
+        mark: text in the first characters of every file of this kind.
 
     Raises:
-        BadInput: the name ends otherwise, another file lies there, or the folder may not be
-            written.
+        BadInput: the suffix differs, the file exists without the mark, or no permission to write.
     """
     if path.suffix != suffix or path.is_dir():
         raise BadInput(f"{path}: the file to write is a {suffix} file; end its name with {suffix}")
@@ -136,10 +137,10 @@ def require_output(path: Path, suffix: str, mark: str) -> Path:
 
 
 def require_writable(path: Path) -> Path:
-    """The path, once its nearest existing parent is seen to take files.
+    """Check that the nearest existing parent of a path is a writable folder; returns the path.
 
     Raises:
-        BadInput: the parent is a file, or may not be written.
+        BadInput: the parent is a file, or no permission to write there.
     """
     parent = path.absolute()
     while not parent.exists():

@@ -1,4 +1,4 @@
-"""`lemon plan`, `doctor` and `config`: what would run, on what, by which settings."""
+"""`lemon plan`, `doctor` and `config`: estimated work, this machine, generated config files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lemon fetch` and `lemon prepare`: everything that runs need before the first one."""
+"""`lemon fetch` and `lemon prepare`: the inputs of all runs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
     project = project_of(arguments, to_fetch=True)
     require_writable(mirror) if out is None else require_output(out, ".json", '"assets"')
     needed = project.needed_assets()
-    # Packaged rows are read out of an asset, and a random source gets generated ones.
+    # Packaged rows come from an asset; for a random source rows are generated.
     rows, random = project.preset.evaluation.source, project.preset.source.kind == "random"
     tasks = () if rows == "packaged" or random else project.preset.evaluation.tasks
     if mirror is not None:

@@ -1,4 +1,4 @@
-"""`lemon table`, `figure`, `report`, `track` and `ui`: from outcomes to what people read."""
+"""`lemon table`, `figure`, `report`, `track` and `ui`: from outcomes to results for readers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _track(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     _require_runs(project, arguments)
-    if arguments.out.parent.name == "tracking":  # ours, also where the file is damaged
+    if arguments.out.parent.name == "tracking":  # our folder, even if the file is damaged
         require_writable(arguments.out)
     else:
         require_output(arguments.out, ".json", '"status"')
@@ -132,7 +132,7 @@ def _ui(arguments: argparse.Namespace) -> None:
 
 
 def _require_free(port: int) -> None:
-    """Refuse a port of this machine on which nothing can be served now."""
+    """Refuse a port that is in use or not permitted."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
         try:
@@ -144,7 +144,7 @@ def _require_free(port: int) -> None:
 
 
 def _require_rendered(out: Path, table: str) -> None:
-    """Refuse to replace files of a table's name that no manifest of a table stands beside."""
+    """Refuse to replace files with a table's name but without that table's manifest."""
     files = sorted(out.glob(f"{table}.*"))
     if files and not (out / f"{table}.manifest.json").is_file():
         raise BadInput(
@@ -154,7 +154,7 @@ def _require_rendered(out: Path, table: str) -> None:
 
 
 def _require_runs(project: Project, arguments: argparse.Namespace) -> None:
-    """Hold a table of runs against the folder that is named; a table of sizes needs none."""
+    """Check that the folder of runs exists; a table of sizes needs none."""
     if project.table_runs(arguments.table) and not arguments.runs.is_dir():
         raise BadInput(
             f"{arguments.runs}: no such folder of runs; `make {arguments.table}` fills one"
