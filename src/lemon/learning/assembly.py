@@ -1,7 +1,7 @@
-"""Puts a run together: what trains, from which weights, at which rates.
+"""Assembles the trainee of a run: its parameters, weights and learning rates.
 
-What a method trains is data (`METHODS` in `lemon.configuration`). It decides the fusion, and the
-fusion the form in which the source's weights are held:
+`METHODS` in `lemon.configuration` states what a method trains. This determines the fusion, and the
+fusion the storage of the source's weights:
 
     layers mixed          DepthFusion        one stack for each type
     layers selected       LayerSelection     layer by layer
@@ -45,18 +45,19 @@ def assemble(
     start: Operators | None = None,
     teacher: Checkpoint | None = None,
 ) -> FusedTrainee:
-    """Put a run together.
+    """Assemble the trainee of a run.
 
     Args:
-        run: its method trains something.
-        preset: of the project.
+        run: a run whose method trains.
+        preset: the project's preset.
         source: the large model.
-        device: where everything lives.
-        start: the operators before any training; None if masks train.
-        teacher: the model that teaches, if it is not the one that is fused.
+        device: device of all weights.
+        start: the initial operators; None if masks train.
+        teacher: the teacher, if it is not the source.
 
     Raises:
-        BadInput: the start is of a kind that nothing can be trained from.
+        BadInput: the start can't be trained: it changes both layers and widths, or neither, or
+            mixes layers where only weights train.
     """
     method, settings, pruning = run.method, run.learning, run.pruning
     tied = preset.fusion.rotary_halves == "tied"
@@ -84,7 +85,7 @@ def assemble(
         others = SourceLayers(teacher, dtype=weights.dtype, device=device)
         taught_by = Teacher(others, Decoder(teacher.config, device))
     elif method.teaches:
-        # Frozen weights serve both models. Weights that train are a copy of the teacher's.
+        # Frozen weights are shared with the teacher; trained weights need a separate copy.
         frozen = load(source) if method.trains_weights else weights
         taught_by = Teacher(frozen, Decoder(source.config, device))
     student = FusedStudent(
@@ -108,7 +109,6 @@ def _fusion(
     *,
     tied: bool,
 ) -> Fusion:
-    """How the student's weights come from the source's."""
     if start is None:
         masks = Masks(source.shape, run.target_shape, seed=run.seed, device=device)
         return MaskedFusion(masks, decoder.norm_eps)
@@ -120,7 +120,7 @@ def _fusion(
 
 
 def _form(fusion: Fusion) -> Callable[..., SourceWeights]:
-    """The form in which a fusion reads the source's weights."""
+    """The storage of the source's weights that a fusion reads."""
     if isinstance(fusion, DepthFusion):
         return SourceStack
     if isinstance(fusion, DimensionFusion):
@@ -130,10 +130,10 @@ def _form(fusion: Fusion) -> Callable[..., SourceWeights]:
 
 
 def _maps_widths(start: Operators, run_id: str) -> bool:
-    """Whether a start maps widths, and not layers.
+    """Whether a start maps widths (and not layers).
 
     Raises:
-        BadInput: it does both, or neither.
+        BadInput: it maps both, or neither.
     """
     wide = start.hidden is not None or bool(start.attn) or bool(start.ffn)
     deep = set(start.gamma) == set(LAYER_TYPES)
@@ -150,7 +150,7 @@ def _kept_layers(start: Operators, run_id: str) -> list[int]:
     """The source layer of each target layer.
 
     Raises:
-        BadInput: the start mixes layers, or keeps different ones for different types.
+        BadInput: the start mixes layers, or selects different layers for different types.
     """
     kept, first = one_hot(start.gamma["q"]), start.gamma["q"].dense()
     if kept is None or any(not gamma.dense().equal(first) for gamma in start.gamma.values()):
@@ -168,7 +168,7 @@ def _group(
     *,
     ascends: bool = False,
 ) -> ParameterGroup:
-    """A group whose rate is the setting `<name>_rate`."""
+    """A group with the learning rate of setting `<name>_rate`."""
     key = f"{name}_rate"
     section = "learning" if isinstance(settings, LearningSettings) else "pruning"
     return ParameterGroup(name, getattr(settings, key), f"{section}.{key}", parameters, ascends)

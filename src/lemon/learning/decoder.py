@@ -1,7 +1,7 @@
-"""Hugging Face's LLaMA decoder, run on weights that are handed in layer by layer.
+"""Hugging Face's LLaMA decoder with the weights passed in layer by layer.
 
-The teacher hands in the source's own tensors and the student fused ones, so both run exactly the
-code that an exported model will run.
+The teacher passes the source's tensors and the student fused ones, so both run the same code as an
+exported model.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class Decoder:
     def __init__(self, config: dict[str, Any], device: torch.device) -> None:
         """Args:
         config: the model's `config.json`.
-        device: where the hidden states live.
+        device: device of the hidden states.
         """
         self._window = sliding_window(config)
-        # Within its window Mistral computes what LLaMA does, from a config of the same keys.
+        # Within its window Mistral computes the same as LLaMA, and its config has the same keys.
         llama = LlamaConfig.from_dict({**config, "model_type": "llama"})
         llama._attn_implementation = "sdpa"
-        with torch.device("meta"):  # the weights come with each call
+        with torch.device("meta"):  # the weights are passed with each call
             self._layer = LlamaDecoderLayer(llama, layer_idx=0)
             self._norm = LlamaRMSNorm(llama.hidden_size, eps=llama.rms_norm_eps)
         self.norm_eps = torch.tensor(llama.rms_norm_eps, device=device)
         for module in (*self._layer.modules(), self._norm):
-            if isinstance(module, LlamaRMSNorm):  # a buffer is handed in with each call as well
+            if isinstance(module, LlamaRMSNorm):  # as a buffer, it can be passed with each call
                 del module.variance_epsilon
                 module.register_buffer("variance_epsilon", self.norm_eps)
         self._rotary = LlamaRotaryEmbedding(llama).to(device)
@@ -76,7 +76,7 @@ class Decoder:
     ) -> Tensor:
         """One decoder layer with causal attention over all T tokens.
 
-        `norm_eps` takes the place of the model's own in both norms; a scalar.
+        `norm_eps`, a scalar, replaces the model's own in both norms.
         """
         named = {f"{LAYER_TYPES[type][0]}.weight": weight for type, weight in weights.items()}
         eps = self.norm_eps if norm_eps is None else norm_eps

@@ -1,8 +1,7 @@
 """The dimension operator as parameters: W_small^t[j] = Row_j W^t[j] Col_j^T for each layer.
 
-The head of the student is E B^T with the source's head E. Its hidden states are mapped up to the
-source's width, (E B^T) x = E (B^T x), which spares a matrix of the vocabulary's size and its
-gradient.
+The student's head is E B^T, with E the source's head. The hidden states are mapped to the source's
+width instead, (E B^T) x = E (B^T x), which avoids a [V, D2] matrix and its gradient.
 
 Shapes: B sequences, T tokens, D1 and D2 hidden sizes, r channels of a block.
 """
@@ -32,20 +31,20 @@ INNER_AXES = {
 
 class DimensionFusion(Fusion):
     """B for the whole model, A_attn and A_ffn for each layer: float32 masters, cast where they are
-    used. What the start leaves out is the identity and does not train.
+    used. Operators that the start lacks are the identity and do not train.
     """
 
     def __init__(
         self, start: Operators, device: torch.device, *, tied: bool, trains: bool = True
     ) -> None:
         """Args:
-        start: the operators at the start, without gamma.
-        device: where the parameters live.
-        tied: map the two rotary halves of a head alike, if the radius is below the head size.
+        start: the initial operators, without gamma.
+        device: device of the parameters.
+        tied: use one map for the two rotary halves of a head, if the radius is below the head size.
         trains: whether the operators take gradients.
 
         Raises:
-            BadInput: the halves are to be tied and the start treats them differently.
+            BadInput: the halves are tied but differ in the start.
         """
         super().__init__()
         self.start = start
@@ -84,14 +83,14 @@ class DimensionFusion(Fusion):
         return self._to_small(source.used(source.final_norm))
 
     def to_head(self, hidden_BTD: Tensor) -> Tensor:
-        """The hidden states [.., D2] mapped up to [.., D1], for the source's head."""
+        """The hidden states [.., D2] mapped to [.., D1], for the source's head."""
         if self.hidden is None:
             return hidden_BTD
         factor = self.hidden.to(hidden_BTD.dtype)
         return (hidden_BTD.unflatten(-1, (-1, factor.shape[0])) @ factor).flatten(-2)
 
     def operators(self) -> Operators:
-        """The operators as they are now, in the form of the file."""
+        """The current operators, in the form of the operators file."""
         if not self.trains:
             return self.start
         hidden = None if self.hidden is None else Dense(self.hidden.detach().cpu())
@@ -112,7 +111,7 @@ class DimensionFusion(Fusion):
 
     def _layer(self, source: ResidualLayers, layer: int) -> LayerWeights:
         small = self._to_small(source.used(source.layers[layer]))
-        # Split, not sliced: the gradient of each slice would be a whole matrix to be added up.
+        # Split, not sliced: the gradient of each slice would be a full-size matrix.
         sizes = [rows.stop - rows.start for rows in source.rows.values()]
         parts = dict(zip(source.rows, small.split(sizes), strict=True))
         for type, axis in INNER_AXES.items():
@@ -128,7 +127,7 @@ class DimensionFusion(Fusion):
             return AxisMap(Dense(self.ffn[key]), radii.ffn)
         if axis in (Axis.QUERY, Axis.KEY_VALUE) and key in self.attn:
             copies = self.start.source.group_size if axis is Axis.QUERY else 1
-            # A tied factor applies alike to the two halves of a head.
+            # A tied factor is used for both halves of a head.
             return AxisMap(
                 Dense(self.attn[key]),
                 radii.attention,

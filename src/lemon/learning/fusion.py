@@ -1,7 +1,7 @@
-"""How a student's weights come from the source's: layers mixed or selected, widths mapped, masked.
+"""Computes a student's weights from the source's: mixes or selects layers, maps widths, or masks.
 
-Each fusion is the paper's operators restricted to what it trains. The student asks it for its
-embedding, its layers and its final norm, and does not know which kind it is.
+Each fusion is the paper's operators restricted to the ones that it trains. The student gets its
+embedding, layers and final norm from the fusion and is independent of its kind.
 
 Shapes: B sequences, T tokens, D hidden size, L1 and L2 layers of source and target, S layers of a
 segment.
@@ -24,18 +24,18 @@ from lemon.operators.factor import Dense
 
 
 class Fusion(nn.Module, ABC):
-    """The defaults are those of a student with the source's widths."""
+    """Maps the source's weights to the student's. The defaults keep the source's widths."""
 
     num_hidden_layers: int
     norm_eps: Tensor | None = None  # None is the model's own
 
     def begin_pass(self, draw: tuple[int, int] | None, *, at_target: bool = True) -> None:
-        """Set the gates for the next pass; without gates there is nothing to set.
+        """Set the gates for the next pass; does nothing in a fusion without gates.
 
         Args:
-            draw: sample them for this (step, microbatch); None sets them without noise.
-            at_target: without noise, as many are open as the target has, which is the model that
-                is exported. Otherwise as many as are expected to be open now.
+            draw: (step, microbatch) to sample the gates for; None for deterministic gates.
+            at_target: open as many deterministic gates as the target has units (the exported
+                model); if False, as many as are currently expected to be open.
         """
 
     def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:
@@ -44,19 +44,19 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
-        """The weights of layers first, ..., last - 1, without layers that are masked out."""
+        """The weights of layers first, ..., last - 1, without masked-out layers."""
 
     def final_norm(self, source: SourceWeights) -> Tensor:
         """The gain [D] of the last norm."""
         return source.used(source.final_norm)
 
     def to_head(self, hidden_BTD: Tensor) -> Tensor:
-        """The student's last hidden states as the source's head reads them."""
+        """Map the student's last hidden states to the input width of the source's head."""
         return hidden_BTD
 
     @abstractmethod
     def operators(self) -> Operators:
-        """The operators as they are now."""
+        """The current operators."""
 
     def exported_weights(self, source: SourceWeights) -> Iterator[tuple[str, Tensor]]:
         """The tensors that the operators apply to, by their Hugging Face names."""
@@ -71,8 +71,8 @@ class DepthFusion(Fusion):
 
     def __init__(self, start: Operators, device: torch.device) -> None:
         """Args:
-        start: the operators at the start; all nine types must have a gamma.
-        device: where the parameters live.
+        start: the initial operators; all nine types must have a gamma.
+        device: device of the parameters.
         """
         super().__init__()
         self.start = start
@@ -87,8 +87,8 @@ class DepthFusion(Fusion):
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
         """The fused weights of target layers first, ..., last - 1.
 
-        One product for each type serves the whole segment. The stack is then read once for S
-        layers, which is what bounds the cost (K = L1 is far too small to fill the units).
+        One product for each type covers the whole segment, so the stack is read once for S layers.
+        Reading bounds the cost: with an inner dimension of L1 the product is memory-bound.
         """
         assert isinstance(source, SourceStack)
         fused = {}
@@ -96,12 +96,12 @@ class DepthFusion(Fusion):
             weights = source.used(source.layers[type])
             rows = gamma[first:last].to(weights.dtype)
             segment = (rows @ weights.flatten(1)).unflatten(1, weights.shape[1:])
-            # Indexing would make the gradient of each layer a whole segment of zeros to be added.
+            # Indexing would make the gradient of each layer a tensor of the whole segment.
             fused[type] = segment.unbind(0)
         return [{type: fused[type][i] for type in fused} for i in range(last - first)]
 
     def operators(self) -> Operators:
-        """The operators as they are now."""
+        """The current operators."""
         return replace(
             self.start, gamma={t: Dense(g.detach().cpu()) for t, g in self.gamma.items()}
         )
@@ -112,7 +112,7 @@ class LayerSelection(Fusion):
 
     def __init__(self, start: Operators, kept: Sequence[int]) -> None:
         """Args:
-        start: the operators that select.
+        start: the selection as operators.
         kept: the source layer of each target layer.
         """
         super().__init__()
@@ -121,10 +121,10 @@ class LayerSelection(Fusion):
         self.num_hidden_layers = len(self.kept)
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
-        """The selected layers' own weights in the compute format."""
+        """The weights of the selected layers in the compute format."""
         assert isinstance(source, SourceLayers)
         return [source.layer(layer) for layer in self.kept[first:last]]
 
     def operators(self) -> Operators:
-        """The operators of the start."""
+        """The selection as operators."""
         return self.start

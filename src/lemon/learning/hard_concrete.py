@@ -1,10 +1,10 @@
-"""The hard-concrete distribution: gates that train by gradient and are often exactly 0 or 1.
+"""The hard-concrete distribution: differentiable gates that are often exactly 0 or 1.
 
 Louizos et al. (2018), with the constants of Sheared-LLaMA (Xia et al. 2023). A uniform u gives
 
     s = sigmoid((logit(u) + log_alpha) / beta),    z = clip(s * (1.1 + 0.1) - 0.1, 0, 1).
 
-All functions work entry by entry, in float32, on tensors of any shape.
+All functions are elementwise, in float32, on tensors of any shape.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 BETA = 2.0 / 3.0
 LOW, HIGH = -0.1, 1.1  # s is stretched to this interval before clipping
-EPSILON = 1e-6  # u, and the probability of being kept, stay this far from 0 and 1
+EPSILON = 1e-6  # u and the keep probability are clamped to [EPSILON, 1 - EPSILON]
 LARGEST_LOG_ALPHA = math.log(100.0)  # log alpha is clamped to +- this
 DETERMINISTIC_SCALE = 0.8  # of log alpha in the deterministic gate
 
@@ -35,7 +35,7 @@ def keep_probability(log_alpha: Tensor) -> Tensor:
 
 
 def deterministic(log_alpha: Tensor, num_kept: int) -> Tensor:
-    """Gates without noise: the `num_kept` largest of the last axis keep their soft value.
+    """Deterministic gates: the `num_kept` largest entries of the last axis keep their soft value.
 
     The others are 0. Of equal entries the first are kept.
     """

@@ -1,19 +1,17 @@
-"""The student under masks: the source with its gates folded into the weights.
+"""The masked student: the source with the gates folded into its weights.
 
-A gate multiplies the output of its unit, which is an operator restricted to its diagonal. Folded
-into the weights (in brackets where Sheared-LLaMA applies it):
+A gate multiplies the output of its unit; the gates of an axis are a diagonal operator. Folded into
+the weights (in brackets: where Sheared-LLaMA applies the gate):
 
     v     rows times the head gate                              [head outputs]
     up    rows times the FFN gate                               [FFN product]
     o, down   rows times layer gate and hidden gate             [block outputs]
     embedding, norm gains   times the hidden gate               [embedding and norm outputs]
 
-The root mean square of a norm is over the n open hidden coordinates of D. The closed ones hold
-zeros, so with the model's mean over D
+A norm takes the root mean square over the n open hidden coordinates of D. The closed ones are 0, so
+the model's mean over D gives the same result with gains times sqrt(n / D) and eps times n / D:
 
-    1 / sqrt(sum x^2 / n + eps) = sqrt(n / D) / sqrt(sum x^2 / D + eps n / D):
-
-gains times sqrt(n / D) and eps times n / D give it exactly.
+    1 / sqrt(sum x^2 / n + eps) = sqrt(n / D) / sqrt(sum x^2 / D + eps n / D)
 """
 
 from __future__ import annotations
@@ -33,12 +31,12 @@ from lemon.operators.algebra import Operators
 
 
 class MaskedFusion(Fusion):
-    """All layers of the source, each unit times its gate; a layer whose gate is 0 is left out."""
+    """All layers of the source, each unit times its gate; layers with gate 0 are skipped."""
 
     def __init__(self, masks: Masks, norm_eps: Tensor) -> None:
         """Args:
         masks: the gates.
-        norm_eps: of the source's norms, a scalar.
+        norm_eps: eps of the source's norms, a scalar.
         """
         super().__init__()
         self.masks = masks
@@ -48,13 +46,13 @@ class MaskedFusion(Fusion):
         self.begin_pass(None)
 
     def begin_pass(self, draw: tuple[int, int] | None, *, at_target: bool = True) -> None:
-        """Set the gates for the next pass: sampled from (step, microbatch), or without noise."""
+        """Set the gates for the next pass: sampled from `draw`, or deterministic if None."""
         if draw is None:
             self._gates = self.masks.deterministic(at_target=at_target)
         else:
             self._gates = self.masks.sampled(*draw)
         self._norm_scale: Tensor | None = None
-        self._layer_gates: list[float] | None = None  # read once: each read waits for the GPU
+        self._layer_gates: list[float] | None = None  # one read: each waits for the GPU
         if "layer" in self._gates:
             self._layer_gates = self._gates["layer"].tolist()
         hidden = self._gates.get("hidden")
@@ -70,7 +68,7 @@ class MaskedFusion(Fusion):
         return hidden if gate is None else hidden * gate.to(hidden.dtype)
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
-        """The masked weights of those source layers first, ..., last - 1 whose gate is not 0."""
+        """The masked weights of source layers first, ..., last - 1, without those with gate 0."""
         assert isinstance(source, SourceLayers)
         return [
             self._layer(source, layer) for layer in range(first, last) if not self._is_off(layer)
@@ -82,16 +80,16 @@ class MaskedFusion(Fusion):
         return source.used(gain if self._norm_scale is None else gain * self._norm_scale)
 
     def operators(self) -> Operators:
-        """The operators that select what the masks keep."""
+        """The operators that select the kept units."""
         masks = self.masks
         return selection_operators(masks.source, masks.target, masks.selection())
 
     def exported_weights(self, source: SourceWeights) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the source with the gates without noise folded in.
+        """All tensors of the source with the deterministic gates folded in.
 
-        The operators cut the small model out of them, whose norms then take their mean over the
-        open coordinates by themselves. A head that is the embedding carries the hidden gate, and
-        then the last norm must not.
+        The operators then select the small model's entries, so its norms average over the open
+        coordinates without rescaling. A tied head carries the hidden gate through the embedding,
+        so the last norm must not carry it too.
         """
         self.begin_pass(None)
         scales = {layer: self._row_scales(layer) for layer in range(self.num_hidden_layers)}
@@ -126,10 +124,10 @@ class MaskedFusion(Fusion):
         return {type: source.used(weight) for type, weight in weights.items()}
 
     def _row_scales(self, layer: int) -> dict[str, Tensor]:
-        """By type, the factors of the rows of a layer's weight; a scalar is one for all rows."""
+        """By type, the factors of the rows of a layer's weight; a scalar applies to all rows."""
         gates: Gates = self._gates
         written = gates.get("hidden")
-        # A gate of exactly 1 changes nothing, and is clipped, so that it has no gradient.
+        # A gate of exactly 1 is skipped: it changes nothing, and being clipped has no gradient.
         if self._layer_gates is not None and self._layer_gates[layer] != 1.0:
             gate = gates["layer"][layer]
             written = gate if written is None else written * gate

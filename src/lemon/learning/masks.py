@@ -1,4 +1,4 @@
-"""Gates on the axes that a target shrinks, and what they keep of the source.
+"""Pruning masks: gates on the axes that the target shrinks, and the units that they keep.
 
 Sheared-LLaMA (Xia et al. 2023), section 2.1: one gate for each layer, one for each hidden
 coordinate of the whole model, and in every layer one for each head and each FFN neuron. Under
@@ -24,7 +24,7 @@ from lemon.files.storage import write_text
 from lemon.learning import hard_concrete
 from lemon.methods.shear import Selection
 
-START = hard_concrete.LARGEST_LOG_ALPHA  # a gate is then open with probability 0.998
+START = hard_concrete.LARGEST_LOG_ALPHA  # each gate is then open with probability 0.998
 
 Gates = dict[str, Tensor]
 """Values in [0, 1] by structure: layer [L], hidden [D], head [L, K], ffn [L, H]."""
@@ -35,9 +35,9 @@ class Structure:
     """A kind of unit that is kept or dropped.
 
     Attributes:
-        size: units of the source in a row.
-        kept: units of the target in a row.
-        rows: None for one row in the whole model, otherwise the number of layers.
+        size: units of the source in a row of gates.
+        kept: units of the target in a row of gates.
+        rows: the number of layers; None if the whole model has one row of gates.
     """
 
     size: int
@@ -63,16 +63,16 @@ def gated_structures(source: LlamaShape, target: LlamaShape) -> dict[str, Struct
 
 
 class Masks(nn.Module):
-    """The gates' parameters, log alpha in float32, all at the same start."""
+    """The parameters of the gates: log alpha in float32, all initialised to `START`."""
 
     def __init__(
         self, source: LlamaShape, target: LlamaShape, *, seed: int, device: torch.device
     ) -> None:
         """Args:
         source: sizes of the large model.
-        target: sizes that the selection must have.
-        seed: of the noise.
-        device: where the parameters live.
+        target: sizes of the selection.
+        seed: seed of the noise.
+        device: device of the parameters.
         """
         super().__init__()
         self.source, self.target, self.seed = source, target, seed
@@ -85,7 +85,7 @@ class Masks(nn.Module):
         )
 
     def sampled(self, step: int, part: int) -> Gates:
-        """Random gates for one pass, a differentiable function of seed, step and microbatch.
+        """Random gates for one pass, from seed, step and microbatch; differentiable in log alpha.
 
         log alpha is first clamped to its range, in place.
         """
@@ -100,11 +100,11 @@ class Masks(nn.Module):
 
     @torch.no_grad()
     def deterministic(self, *, at_target: bool) -> Gates:
-        """Gates without noise.
+        """Deterministic gates.
 
         Args:
-            at_target: as many are open as the target has. Otherwise as many as are expected to be
-                open now, on average over the layers.
+            at_target: open as many gates as the target has units; if False, as many as are
+                currently expected to be open, on average over the layers.
         """
         return {
             name: hard_concrete.deterministic(
@@ -122,7 +122,7 @@ class Masks(nn.Module):
 
     @torch.no_grad()
     def selection(self) -> Selection:
-        """What the target keeps: the largest log alpha of each structure."""
+        """The units that the target keeps: those with the largest log alpha in each structure."""
         kept = {
             name: hard_concrete.largest(log_alpha, self.structures[name].kept).tolist()
             for name, log_alpha in self.log_alpha.items()
@@ -143,8 +143,8 @@ def write_masks(path: Path, masks: Masks) -> None:
     """Write one line for each gate.
 
     `structure` is layer, hidden, head or ffn; `layer` the source layer of a head or neuron, empty
-    for the others; `unit` the index in its row; `gate` the value without noise, which is 0 unless
-    the unit is kept.
+    for the others; `unit` the index in its row; `gate` the deterministic value, 0 unless the unit
+    is kept.
 
     Raises:
         BadInput, WorkFailed: the file can't be written.

@@ -1,11 +1,11 @@
-"""The source's weights as the dimension operator reads them: a layer is one matrix.
+"""The source's weights for the dimension operator: one matrix for each layer.
 
 Every tensor of a layer has one axis on the residual stream. With that axis last, all nine are rows
 of one matrix [R, D1] (o and down transposed, each gain one row), and one product applies B to all.
 
-B = b (x) I_r acts on D1 / r blocks of r channels. Held channel by channel, [r, D1 / r] instead of
-[D1 / r, r], one product multiplies a weight by b without copying it. The order of the stream does
-not change what the model computes, so teacher and student both run in that order.
+B = b (x) I_r acts on D1 / r blocks of r channels. The channels are stored in the order [r, D1 / r]
+instead of [D1 / r, r], so that one product multiplies a weight by b without copying it. The order
+of the residual stream does not change what the model computes, so teacher and student both use it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ResidualLayers(SourceWeights):
     ) -> None:
         """Args:
         source, dtype, device, trains: as `SourceWeights`.
-        radius: r of the hidden operator.
+        radius: r, the radius of the hidden operator.
         """
         self.radius = radius
         super().__init__(source, dtype=dtype, device=device, trains=trains)
@@ -65,11 +65,11 @@ class ResidualLayers(SourceWeights):
         )
 
     def held_layer(self, index: int) -> LayerWeights:
-        """The weights of one source layer as they are held, each a view of the layer's matrix."""
+        """The stored weights of one source layer, each a view of the layer's matrix."""
         return as_layer({type: self.layers[index][rows] for type, rows in self.rows.items()})
 
     def named_weights(self) -> dict[str, Tensor]:
-        """Every tensor by its Hugging Face name, the stream in the source's own order."""
+        """All tensors by Hugging Face name, with the residual stream in the source's order."""
         named = super().named_weights()
         for name, weight in named.items():
             dim = self._source.specs[name].axes.index(Axis.HIDDEN)
@@ -79,7 +79,7 @@ class ResidualLayers(SourceWeights):
 
 
 def as_layer(rows: dict[str, Tensor]) -> LayerWeights:
-    """A layer's weights in the Hugging Face layout, from rows [units, D] over the stream."""
+    """A layer's weights in the Hugging Face layout, from rows [units, D]."""
     return {
         type: weight.T if _writes(type) else weight[0] if _is_gain(type) else weight
         for type, weight in rows.items()
@@ -87,7 +87,7 @@ def as_layer(rows: dict[str, Tensor]) -> LayerWeights:
 
 
 def _writes(type: str) -> bool:
-    """Whether the first axis of a type is the stream: o and down."""
+    """Whether a type writes to the residual stream (its first axis): o and down."""
     axes = LAYER_TYPES[type][1]
     return len(axes) == 2 and axes[0] is Axis.HIDDEN
 

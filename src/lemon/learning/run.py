@@ -1,4 +1,4 @@
-"""One training run over fused weights: from a source model and packed text to an operators file."""
+"""One training run: from a source model and packed text to an operators file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from lemon.training.divergence import Divergence
 from lemon.training.heldout import heldout_losses
 from lemon.training.loop import Trainer
 
-# Files that `learn` writes for later stages, beside a folder with weights of the run's own.
+# Files that `learn` writes for later stages, besides the folder of the run's own weights.
 OUTPUTS = ("operators.safetensors", "config.yaml", "metrics.jsonl", "masks.csv")
 
 
@@ -53,16 +53,16 @@ def learn(
     start: Path | None = None,
     teacher: Path | None = None,
 ) -> None:
-    """Train the operators of a run, or continue where an earlier process was stopped.
+    """Train the operators of a run, or continue an interrupted training.
 
     Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and, last, `manifest.json`. A run
     that also trains the source's weights writes `trained_source/`, and one with blocks that starts
-    from a selection `permuted_source/`: a model folder that the operators are fused from in place
-    of the source. A run that trains masks also writes `masks.csv`.
+    from a selection `permuted_source/`: a model folder that the operators apply to instead of the
+    source. A run that trains masks also writes `masks.csv`.
 
     Args:
         project: the configuration.
-        run_id: a run whose method trains something.
+        run_id: a run whose method trains.
         source: the large model's folder.
         text: packed text of the same tokenizer.
         out: the run's folder.
@@ -70,8 +70,8 @@ def learn(
         teacher: model folder of the teacher, if that is not the source.
 
     Raises:
-        BadInput: source and text don't fit, the start is missing, or the preset's device is not
-            there.
+        BadInput: source and text don't match, the start is missing, or the preset's device is not
+            available.
         WorkFailed: the run diverged, or the disk is full.
     """
     started = time.monotonic()
@@ -162,7 +162,7 @@ def trainer_of(
             device=trainee.device,
         )
 
-    # Closing masks may raise the loss to that of a uniform guess.
+    # Closing masks may raise the loss up to that of a uniform distribution.
     most = math.log(text.vocab_size) if prunes else None
     return Trainer(
         label=run.id,
@@ -184,12 +184,12 @@ def trainer_of(
 
 
 def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | None) -> bool:
-    """Whether a run of these settings and inputs has ended, and all that it wrote is there.
+    """Whether a run of these settings and inputs is finished and all its files are present.
 
-    A workflow that was killed before it recorded the end of a run asks for the run again.
+    A workflow that was killed before it recorded the end of a run starts the run again.
 
     Raises:
-        BadInput: it has ended, and a file is damaged.
+        BadInput: the run is finished, but a file is damaged.
     """
     if not (out / MANIFEST).is_file():
         return False

@@ -1,7 +1,7 @@
-"""The source model's weights as training reads them: stacked over layers, or layer by layer.
+"""The source model's weights in training: stacked over layers, or layer by layer.
 
-The layer operator mixes layers, and reads each type as one stack. Masks and plain training mix
-nothing; there each layer's tensor is a parameter of its own, whose gradient costs only itself.
+The layer operator mixes layers and reads each type as one stack. Masks and plain training do not
+mix layers: each layer's tensor is a separate parameter, so that its gradient has only its size.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from lemon.learning.decoder import LayerWeights
 
 
 class SourceWeights(nn.Module, ABC):
-    """The tensors of the large model; each form holds those of the layers in its own way.
+    """The tensors of the large model; subclasses differ in how they store the layers.
 
-    Frozen weights are held in the compute format. Weights that train are held in float32 and cast
-    where they are used, because steps of 1e-4 vanish in bfloat16.
+    Frozen weights are stored in the compute format. Trained weights are stored in float32 and cast
+    where they are used, because updates of 1e-4 are lost in bfloat16.
     """
 
     def __init__(
         self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, trains: bool = False
     ) -> None:
         """Args:
-        source: the folder to read, tensor by tensor.
+        source: the checkpoint to read.
         dtype: the compute format.
-        device: where the weights live.
+        device: device of the weights.
         trains: whether the weights take gradients.
         """
         super().__init__()
@@ -61,7 +61,7 @@ class SourceWeights(nn.Module, ABC):
         return weight.to(self.dtype)
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
-        """The rows of the embedding, [B, T, D] in the compute format."""
+        """The embedded tokens, [B, T, D] in the compute format."""
         return self.used(functional.embedding(tokens_BT, self.embedding))
 
     def head_weight(self) -> Tensor:
@@ -70,14 +70,14 @@ class SourceWeights(nn.Module, ABC):
 
     @abstractmethod
     def held_layer(self, index: int) -> LayerWeights:
-        """The weights of one source layer as they are held."""
+        """The weights of one source layer in the stored format."""
 
     def layer(self, index: int) -> LayerWeights:
         """The weights of one source layer in the compute format."""
         return {type: self.used(weight) for type, weight in self.held_layer(index).items()}
 
     def named_weights(self) -> dict[str, Tensor]:
-        """Every tensor by its Hugging Face name, as it is held, without a gradient."""
+        """All tensors by Hugging Face name, in the stored format, detached."""
         named = {
             layer_tensor_name(type, layer): weight.detach()
             for layer in range(self.shape.num_hidden_layers)
@@ -91,7 +91,7 @@ class SourceWeights(nn.Module, ABC):
 
 
 class SourceStack(SourceWeights):
-    """For each type one tensor [L1, *shape], as the layer operator reads it."""
+    """For each type one tensor [L1, *shape], for the layer operator."""
 
     layers: nn.ParameterDict
 
@@ -107,12 +107,12 @@ class SourceStack(SourceWeights):
             self.layers[type] = self._parameter(stack)
 
     def held_layer(self, index: int) -> LayerWeights:
-        """The weights of one source layer as they are held."""
+        """The weights of one source layer in the stored format."""
         return {type: self.layers[type][index] for type in LAYER_TYPES}
 
 
 class SourceLayers(SourceWeights):
-    """For each layer and type one tensor, as masks and plain training read it."""
+    """For each layer and type one tensor, for masks and plain training."""
 
     layers: nn.ModuleList
 
@@ -128,7 +128,7 @@ class SourceLayers(SourceWeights):
         )
 
     def held_layer(self, index: int) -> LayerWeights:
-        """The weights of one source layer as they are held."""
+        """The weights of one source layer in the stored format."""
         layer = self.layers[index]
         assert isinstance(layer, nn.ParameterDict)
         return dict(layer.items())

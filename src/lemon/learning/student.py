@@ -1,6 +1,6 @@
-"""The fused student, whose weights are a linear image of the source's, and its teacher.
+"""The fused student, whose weights are a linear function of the source's, and its teacher.
 
-Both map tokens to the hidden states that their heads read.
+Both map tokens to the hidden states before the head.
 
 Shapes: B sequences, T tokens, D1 hidden size of the source, S layers of a segment, V vocabulary.
 """
@@ -17,10 +17,10 @@ from lemon.learning.source_weights import SourceWeights
 
 
 class FusedStudent(nn.Module):
-    """The small model, computed from the source at each pass.
+    """The small model, computed from the source in each pass.
 
     A segment of layers is fused and run inside one checkpointed block, so that memory holds the
-    weights and activations of one segment and not of the whole student.
+    weights and activations of one segment instead of the whole student.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class FusedStudent(nn.Module):
         recompute: bool,
     ) -> None:
         """Args:
-        source: the weights that are fused.
-        fusion: how they are fused.
-        decoder: the computation, at the student's widths.
+        source: the source model's weights.
+        fusion: computes the student's weights.
+        decoder: a decoder of the student's widths.
         layers_per_segment: S, layers fused together.
-        recompute: fuse and run a segment again in the backward pass instead of keeping it.
+        recompute: recompute each segment in the backward pass instead of storing it.
         """
         super().__init__()
         self.source = source
@@ -70,17 +70,17 @@ class FusedStudent(nn.Module):
         return hidden
 
     def head_weight(self) -> Tensor:
-        """The output embedding [V, D1], which is the source's."""
+        """The source's output embedding [V, D1]."""
         return self.source.head_weight()
 
 
 class Teacher(nn.Module):
-    """An unchanged large model, whose predictions the student learns."""
+    """An unchanged large model whose predictions are the student's targets."""
 
     def __init__(self, weights: SourceWeights, decoder: Decoder) -> None:
         """Args:
-        weights: of the model; the student may read the same ones.
-        decoder: the computation, at the model's widths.
+        weights: the model's weights; the student may share them.
+        decoder: a decoder of the model's widths.
         """
         super().__init__()
         self.weights = weights

@@ -1,6 +1,6 @@
-"""The trainee whose weights are fused: a student that learns from text, a teacher, or both.
+"""The fused trainee: a student that learns from text, a teacher, or both.
 
-Shapes: B sequences, T tokens that a sequence predicts.
+Shapes: B sequences, T predicted tokens of a sequence.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ class FusedTrainee:
     """A student in training (`lemon.training.trainee.Trainee` describes the methods).
 
     Attributes:
-        student: the model that trains.
-        teacher: the model that teaches; None if the text alone does.
-        groups: the parameters that train.
-        constraint: on the masks; None without masks.
+        teacher: None to learn from text alone.
+        groups: the trained parameters.
+        constraint: the constraint on the masks; None without masks.
         lm_weight: lambda, the share of the language-modelling loss.
         chunk_tokens: tokens whose logits are in memory at once.
     """
@@ -39,11 +38,11 @@ class FusedTrainee:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights live."""
+        """Device of the weights."""
         return self.student.source.embedding.device
 
     def losses(self, tokens_BT1: Tensor, step: int, microbatch: int) -> dict[str, Tensor]:
-        """The objective, its language-modelling term and, with a teacher, its divergence."""
+        """The objective, its language-modelling term and, with a teacher, its KL divergence."""
         inputs, labels = tokens_BT1[:, :-1], tokens_BT1[:, 1:].flatten()
         self.student.fusion.begin_pass((step, microbatch))
         hidden, head = self.student(inputs).flatten(0, 1), self.student.head_weight()
@@ -59,7 +58,7 @@ class FusedTrainee:
         return terms if self.teacher is None else {**terms, "kl": kl}
 
     def heldout_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
-        """The next-token loss of the student with its gates set without noise."""
+        """The next-token loss of the student in nats, with deterministic gates."""
         self.student.fusion.begin_pass(None, at_target=exported)
         return next_token_loss(self.student, tokens_BT1, self.chunk_tokens)
 
@@ -74,7 +73,7 @@ class FusedTrainee:
 
 @torch.no_grad()
 def next_token_loss(model: FusedStudent | Teacher, tokens_BT1: Tensor, chunk_tokens: int) -> float:
-    """Mean next-token loss in nats of tokens [B, T + 1]."""
+    """Mean next-token loss in nats on tokens [B, T + 1]."""
     hidden = model(tokens_BT1[:, :-1]).flatten(0, 1)
     labels = tokens_BT1[:, 1:].flatten()
     return language_model_loss(hidden, model.head_weight(), labels, chunk_tokens=chunk_tokens)
