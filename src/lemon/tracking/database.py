@@ -1,7 +1,7 @@
-"""The SQLite file of MLflow on this machine: made whole or not at all, by one process at a time.
+"""MLflow's local SQLite file: created completely or not at all, by one process at a time.
 
-MLflow makes its tables in many steps and can't go on where a kill or a full disk stopped it. So
-this is done in a folder beside the database, which is then renamed into its place.
+MLflow creates its tables in many steps and can't continue after a kill or a full disk. So the
+database is made in a temporary folder next to its place and then renamed.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from lemon.files.storage import held
 
 SCHEMA, RUN = "SELECT version_num FROM alembic_version", "SELECT 1 FROM runs"
 FIX = "move it away, and the next call fills a new one from the files"
-SIDE_FILES = ("-journal", "-wal", "-shm")  # what SQLite keeps beside a database
+SIDE_FILES = ("-journal", "-wal", "-shm")  # SQLite's files next to a database
 LONGEST_WAIT_S = 120.0
 
-Opening = Callable[[Path], None]  # has MLflow make or complete the tables of a file, and close it
+Opening = Callable[[Path], None]  # lets MLflow create or complete a file's tables, and closes it
 
 
 @contextmanager
 def database_ready(database: Path, opening: Opening, *, schema: str, ours: bool) -> Iterator[None]:
-    """For the block, have a database that MLflow opens without changing a table, if one can be had.
+    """Before the block, make sure that MLflow can open the database without changing its tables.
 
-    A missing file is made, and one with an older schema is brought up to date, both aside. One that
-    MLflow refuses is moved aside if it is ours and holds no run, with one line on stderr. While any
-    of this may be needed, other processes wait, also through the block; with our own database they
-    always do, since two replays of one table would delete each other's runs.
+    A missing file is created and an older schema upgraded, both in a temporary folder. A file that
+    MLflow refuses is renamed if it is ours and holds no run, with one line on stderr. Other
+    processes wait while this may be needed, also during the block; for our own database they always
+    wait, since two replays of one table would delete each other's runs.
 
     Args:
         database: the file.
-        opening: what has MLflow open a file.
-        schema: the version of the tables that MLflow asks for.
-        ours: this program chose the place, so that the file is MLflow's or broken.
+        opening: lets MLflow open a file.
+        schema: the table version that MLflow requires.
+        ours: this program chose the path, so the file is MLflow's or broken.
 
     Raises:
-        BadInput: another process works on it for too long.
-        WorkFailed: something else stands there, or it is damaged.
-        Exception: why SQLite or `opening` refused the file.
+        BadInput: another process holds the lock for too long.
+        WorkFailed: the path is no file, or the file is damaged.
+        Exception: the reason why SQLite or `opening` refused the file.
     """
     database = Path(os.path.realpath(database))
     if not ours and _is_whole(database, schema, ours) and not _leftovers(database):
@@ -61,7 +61,7 @@ def database_ready(database: Path, opening: Opening, *, schema: str, ours: bool)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file or folder to `<name>.broken-<n>`, with what SQLite keeps beside it."""
+    """Rename a file or folder, and SQLite's files next to it, to `<name>.broken-<n>`."""
     number = 1
     while path.with_name(f"{path.name}.broken-{number}").exists():
         number += 1
@@ -74,8 +74,8 @@ def set_aside(path: Path) -> Path:
 
 
 def _is_whole(database: Path, schema: str, ours: bool) -> bool:
-    """Whether nothing is to be done. Ours without a run may be broken, whatever its schema says;
-    a file of the user's that MLflow has never opened is not ours to judge.
+    """Whether the database can be used as it is. Ours without a run may be broken despite the right
+    schema. A user's file without MLflow's tables is accepted unless it is empty.
     """
     if not database.exists():
         return False
@@ -88,7 +88,7 @@ def _is_whole(database: Path, schema: str, ours: bool) -> bool:
 
 
 def _first(database: Path, query: str) -> Any:
-    """The first value that a query finds; None where there is no such table, or no database."""
+    """The first value of a query; None without a row or the table, or if it is no database."""
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as opened:
             row = opened.execute(query).fetchone()
@@ -102,14 +102,14 @@ def _first(database: Path, query: str) -> Any:
 
 
 def _renew(database: Path, opening: Opening, ours: bool) -> None:
-    """Put a database in the place that MLflow opens. A failure changes nothing there."""
+    """Create or upgrade a database that MLflow opens. A failure leaves the old file unchanged."""
     with _folder_beside(database) as folder:
         made = Path(folder, "completed.db")
         try:
             if database.exists():
                 _copy(database, made)
             opening(made)
-        except Exception as error:  # the reasons of a refusal have no common class
+        except Exception as error:  # a refusal has no common class
             if not ours or not database.exists():
                 raise
             if _first(database, RUN) is not None:
@@ -123,8 +123,8 @@ def _renew(database: Path, opening: Opening, ours: bool) -> None:
                 file=sys.stderr,
             )
         if database.exists() and _first(database, SCHEMA) == _first(made, SCHEMA):
-            return  # a program that has it open goes on with it
-        for suffix in SIDE_FILES:  # SQLite would play an old journal into the new file
+            return  # unchanged for a program that has it open
+        for suffix in SIDE_FILES:  # SQLite would apply an old journal to the new file
             Path(f"{database}{suffix}").unlink(missing_ok=True)
         os.replace(made, database)
 
@@ -143,5 +143,5 @@ def _folder_beside(database: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def _leftovers(database: Path) -> list[Path]:
-    """Folders beside it that a killed process left, or that one at work has."""
+    """Temporary folders next to it, of killed or running processes."""
     return list(database.parent.glob(f"{glob.escape(database.name)}.*.partial"))

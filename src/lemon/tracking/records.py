@@ -1,7 +1,7 @@
-"""The runs behind a table as a tracker wants them: parameters, metrics, tags, files.
+"""The runs of a table as records for a tracker: parameters, metrics, tags, files.
 
 Everything is read from the files that the jobs wrote; the same files give equal records. The
-paper's rows are records too, under the same metric names, so that a tracker compares the two.
+paper's rows are records with the same metric names, so that a tracker can compare the two.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.figures.figure_numbers import read_numbers
 
 REPRODUCED, PAPER, SUMMARY = "reproduced", "paper", "table"
-PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: when the paper's rows "ran"
+PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: the date of the paper's rows
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One value of a metric; `elapsed_ms` counts from the start of the run, None is its end."""
+    """One value of a metric; `elapsed_ms` is from the start of the run, None means its end."""
 
     name: str
     value: float
@@ -49,12 +49,11 @@ class Record:
 
     Attributes:
         key: identifies the run; the same in every replay.
-        name: what people read.
-        started_ms, ended_ms: milliseconds since 1970, from the manifests; no part of the digest.
-        params, tags: texts by name.
-        metrics: every value, step metrics in order.
-        files: kept beside the run.
-        description: what a reader of its page should know, Markdown.
+        name: the displayed name.
+        started_ms, ended_ms: milliseconds since 1970, from the manifests; not in the digest.
+        metrics: all values, step metrics in order.
+        files: uploaded with the run.
+        description: Markdown for the run's page.
     """
 
     key: str
@@ -69,7 +68,7 @@ class Record:
 
     @property
     def digest(self) -> str:
-        """A sha256 of the content; manifests of tables hold times and don't count."""
+        """A sha256 of the content, without the manifests of tables, which contain times."""
         files = [path for path in self.files if not path.name.endswith(".manifest.json")]
         content = {
             "name": self.name,
@@ -83,9 +82,9 @@ class Record:
 
 
 def table_records(project: Project, table: str, runs: Path, results: Path) -> list[Record]:
-    """Every record of a table: one a row and seed, one a published row, one for the table.
+    """All records of a table: one for each row and seed, each published row, and the table.
 
-    What shows no scores has the last alone.
+    A figure without scores has only the last one.
 
     Raises:
         BadInput: a run is not evaluated or the table is not rendered.
@@ -115,7 +114,7 @@ def _reproduced(
     evaluation: dict[str, Any],
     folder: Path,
 ) -> Record:
-    """One run of ours: settings, learning curve, scores, and what it took, starts included."""
+    """One reproduced run: settings, learning curve, scores, and cost including earlier stages."""
     work = read_manifest(path) if (path := folder / "manifest.json").is_file() else {}
     first = work or result.manifest
     accuracies = {task: 100 * result.accuracy(task) for task in result.correct}
@@ -158,13 +157,13 @@ def _reproduced(
 
 
 def _code(manifest: dict[str, Any]) -> dict[str, str | None]:
-    """The commit that a manifest names, as tags."""
+    """The commit in a manifest, as tags."""
     code = manifest.get("code", {})
     return {"git_commit": code.get("commit"), "git_dirty": code.get("dirty")}
 
 
 def run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any]) -> dict[str, str]:
-    """The settings that decide a run, flat; what its method doesn't use is left out."""
+    """The settings that determine a run, flat, without those that its method doesn't use."""
     settings: dict[str, Any] = run.row.model_dump(mode="json", exclude={"id"})
     settings |= {
         "steps": run.steps,
@@ -183,7 +182,7 @@ def run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any]) 
 
 
 def _evaluation_settings(project: Project, names: tuple[str, ...]) -> dict[str, Any]:
-    """The settings of the suites that a table shows."""
+    """The settings of a table's suites."""
     settings = project.preset.evaluation.model_dump(
         mode="json", exclude={"tasks", "limit", "limits", "dense"}
     )
@@ -202,13 +201,13 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def texts(values: dict[str, Any]) -> dict[str, str]:
-    """As texts, without the empty ones, and free of private paths."""
+    """The values as strings, without None and private paths."""
     kept = {name: str(value) for name, value in values.items() if value is not None}
     return {name: str(text) for name, text in without_private_parts(kept).items()}
 
 
 def _published(table: str, rows: list[ScoredRow]) -> Iterator[Record]:
-    """The paper's row beside each of ours."""
+    """The paper's rows for the reproduced ones."""
     for row in rows:
         paper = row.published
         if paper is None:
@@ -260,14 +259,14 @@ def _summary(project: Project, table: str, results: Path) -> Record:
 
 
 def _verdict_tag(test: dict[str, Any]) -> tuple[str, str]:
-    """An ordering that was tested, named by the first run of each row, and its verdicts."""
+    """A tested ordering, named by the first run of each row, and its verdicts."""
     whose = test["claim"] or ("ours" if test["published_difference"] is None else "paper")
     pair = f"{test['first_runs'][0]} over {test['second_runs'][0]}"
     return f"{whose}/{pair}", ordering_in_words(test)
 
 
 def step_metrics(path: Path) -> list[Metric]:
-    """The events of a metrics.jsonl, each (name, step) once: what a resumed run wrote last.
+    """The events of a metrics.jsonl, for each (name, step) the last one.
 
     Raises:
         BadInput: the file is damaged.

@@ -1,10 +1,10 @@
-"""Replay finished files into MLflow, and show them in its pages; the only importer of mlflow.
+"""Replays finished files into MLflow, and serves its pages.
 
-Files are the truth and MLflow is a view of them. Jobs never talk to it; one writer replays what
-they left, and a replay of the same files changes nothing. A tracker that is out of reach costs one
-warning: the replay is marked pending, and a later one completes it.
+MLflow is only a view of the files. Jobs never connect to it; one writer replays their files, and
+replaying the same files changes nothing. If the tracker can't be reached, the replay prints one
+warning and is marked pending; a later one completes it.
 
-The store is `sqlite:///mlflow.db` in the working folder, or what MLFLOW_TRACKING_URI names.
+The store is `sqlite:///mlflow.db` in the working folder, or that of MLFLOW_TRACKING_URI.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
     from mlflow.tracking import MlflowClient
 
-KEY, DIGEST = "lemon.key", "lemon.digest"  # tags by which a replay knows its runs
-DESCRIPTION = "mlflow.note.content"  # what the page of a run shows as its description
-METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # what MLflow takes in one batch
-# The named view of a table on MLflow's runs page is a tag of the experiment, in the format of
-# MLflow 3.17; an older page ignores it and shows its own columns.
+KEY, DIGEST = "lemon.key", "lemon.digest"  # tags that identify a replay's runs
+DESCRIPTION = "mlflow.note.content"  # the description on a run's page
+METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits for one batch
+# A named view on MLflow's runs page is a tag of the experiment, in the format of MLflow 3.17; older
+# versions ignore it and show their default columns.
 TAG_PREFIX = "mlflow.sharedViewState."
-ROWS_FILTER = "tags.source != 'table'"  # the rows of the table, ours and the paper's
+ROWS_FILTER = "tags.source != 'table'"  # the reproduced and the paper's rows
 RUN_NAME = "attributes.`Run Name`"
 WIDTHS = {RUN_NAME: 285, "tags.`source`": 110, "tags.`layers`": 70}
 FIRST_WRITTEN_MS = 1_722_470_400_000  # views have a date; a fixed one keeps replays equal
 
 
 def track(project: Project, table: str, runs: Path, results: Path, out: Path) -> None:
-    """Bring MLflow up to date with the files of a table, and say in `out` what was done.
+    """Update MLflow from the files of a table, and write the result to `out`.
 
     `out` is JSON: `status` is `tracked`, with the experiment, the run ids by key and a digest of
-    the content; or `pending`, with the reason, where MLflow could not be reached or refused, or
-    where MLFLOW_TRACKING_URI is wrong. The latter prints one line on stderr and is no failure.
+    the content; or `pending`, with the reason, if MLflow could not be reached or refused, or
+    MLFLOW_TRACKING_URI is wrong. The latter prints one line on stderr and is no failure.
 
     Args:
         project: the preset with its registry of tables.
         table: a table of `paper.yaml`.
-        runs: the folder that holds one folder a run.
-        results: the folder that holds `tables/`.
+        runs: the folder of the runs' folders.
+        results: the folder that contains `tables/`.
         out: the file to write.
 
     Raises:
@@ -92,9 +92,9 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
 
 
 def ui(*, port: int = 5000) -> None:
-    """Print where the tables are and serve MLflow's pages on this machine until interrupted.
+    """Print the tables' links and serve MLflow's pages on this machine until interrupted.
 
-    With MLFLOW_TRACKING_URI set to a server, only that server's links are printed.
+    If MLFLOW_TRACKING_URI is a server, only that server's links are printed.
 
     Raises:
         WorkFailed: the store can't be read, or the server can't be started.
@@ -119,7 +119,7 @@ def ui(*, port: int = 5000) -> None:
     if is_server():
         return
     print(f"Serving {address}; end it with Ctrl-C.", flush=True)
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = store_uri()  # an argument could be seen by other users
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store_uri()  # other users could see an argument
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1"]
     os.execv(sys.executable, [*command, "--port", str(port), "--workers", "1"])
 
@@ -127,7 +127,7 @@ def ui(*, port: int = 5000) -> None:
 def _replay(
     client: MlflowClient, name: str, records: list[Record], view: tuple[str, str] | None
 ) -> dict[str, Any]:
-    """Make the experiment hold exactly these records, and the view of them, if any."""
+    """Make the experiment contain exactly these records, and the view, if any."""
     experiment = _experiment(client, name)
     if view and client.get_experiment(experiment).tags.get(view[0]) != view[1]:
         client.set_experiment_tag(experiment, *view)
@@ -141,14 +141,14 @@ def _replay(
             client.delete_run(run.info.run_id)
         ids[record.key] = same.info.run_id if same else _write(client, experiment, record)
     for key, stale in known.items():
-        if key:  # a row that the table no longer has; runs without our tag are the user's
+        if key:  # no longer in the table; runs without our tag are the user's
             for run in stale:
                 client.delete_run(run.info.run_id)
     return {"experiment_id": experiment, "runs": ids}
 
 
 def _split(runs: list[Run], digest: str) -> tuple[Run | None, list[Run]]:
-    """The finished run with this content, if there is one, and the rest."""
+    """The finished run with this content or None, and all other runs."""
     same = [
         run for run in runs if run.data.tags.get(DIGEST) == digest and run.info.status == "FINISHED"
     ]
@@ -157,7 +157,7 @@ def _split(runs: list[Run], digest: str) -> tuple[Run | None, list[Run]]:
 
 
 def _write(client: MlflowClient, experiment: str, record: Record) -> str:
-    """Write one record. Its digest comes last, so that an interrupted replay is repeated."""
+    """Write one record, its digest last, so that an interrupted replay is repeated."""
     from mlflow.entities import Metric as MlflowMetric
     from mlflow.entities import Param, RunTag
 
@@ -183,12 +183,11 @@ def _write(client: MlflowClient, experiment: str, record: Record) -> str:
 
 
 def _logged_ms(record: Record, metric: Metric) -> int:
-    """When a value was measured."""
     return record.ended_ms if metric.elapsed_ms is None else record.started_ms + metric.elapsed_ms
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    """The id of the experiment; made, or taken out of the bin, where it has to be."""
+    """The id of the experiment, which is created or restored if necessary."""
     found = client.get_experiment_by_name(name)
     if found is None:
         local = is_sqlite(store_uri())
@@ -217,10 +216,9 @@ def _tracked_experiments(client: MlflowClient) -> list[Experiment]:
 
 
 def saved_view(table: str, tasks: tuple[str, ...]) -> tuple[str, str]:
-    """The tag that makes a named view of a table: its key and its value.
+    """The key and value of the tag that defines a table's named view.
 
-    Columns are where the run comes from, its depth, the mean, the perplexity and every task; rows
-    are sorted by the mean.
+    Columns are source, layers, mean, perplexity and every task; rows are sorted by the mean.
     """
     metrics = ["mean", "perplexity", *(f"acc/{task}" for task in tasks)]
     columns = ["tags.`source`", "tags.`layers`", *(f"metrics.`{name}`" for name in metrics)]

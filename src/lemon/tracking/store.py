@@ -1,4 +1,4 @@
-"""The store of MLflow: where it is, and a client that it has answered."""
+"""The MLflow store: its URI, and a client that is connected to it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "mlflow.db"  # an SQLite file in the working folder
 ARTIFACTS = "mlartifacts"
-FIRST_ANSWER_S = 60.0  # how long a store may take to answer at all
-CONNECTING_TRIES = 2  # MLflow's own number takes 100 s where nothing answers
+FIRST_ANSWER_S = 60.0  # time limit of the first answer
+CONNECTING_TRIES = 2  # MLflow's default takes 100 s without an answer
 
 
 def public_store() -> str:
-    """Where the records go, without credentials."""
+    """The tracking URI without credentials and private paths."""
     return _on_one_line(without_private_parts(public_address(store_uri())))
 
 
 def is_server() -> bool:
-    """Whether the records go to an MLflow server, which serves its own pages."""
+    """Whether the store is an MLflow server, which serves its own pages."""
     return store_uri().lower().startswith(("http://", "https://"))
 
 
@@ -39,9 +39,8 @@ def store_uri() -> str:
 
 
 def _sqlite(database: Path) -> str:
-    """The URI of a file. MLflow keeps an open store a URI, so a relative path would go stale.
-
-    But a URI can't hold a `?` of the working folder.
+    """The URI of a file: absolute, because MLflow caches stores by URI, unless the path has a `?`,
+    which a URI can't contain.
     """
     path = str(database.absolute())
     return f"sqlite:///{os.path.relpath(path) if '?' in path else path}"
@@ -53,7 +52,7 @@ def is_sqlite(store: str) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """What an error says, short, without secrets and the SQL that led to it."""
+    """An error's message in at most 400 characters, without secrets and SQL."""
     said = without_secrets(str(error) or type(error).__name__, about=store_uri())
     return _on_one_line(without_private_parts(said).partition("\n[SQL:")[0])[:400]
 
@@ -63,7 +62,7 @@ def _on_one_line(text: str) -> str:
 
 
 def answering_client() -> MlflowClient:
-    """A client whose store has answered once; else whatever says why it did not."""
+    """A client whose store has answered once; raises whatever error prevented that."""
     _quieten()
     from mlflow.store.db import utils
     from mlflow.tracking import MlflowClient
@@ -81,7 +80,7 @@ def answering_client() -> MlflowClient:
 
 
 def _local_database(store: str) -> AbstractContextManager[None]:
-    """What makes or repairs the file of an SQLite store; does nothing for other stores."""
+    """A context that creates or repairs an SQLite store; does nothing for other stores."""
     from sqlalchemy.engine import make_url
 
     if not is_sqlite(store):
@@ -89,7 +88,7 @@ def _local_database(store: str) -> AbstractContextManager[None]:
     url = make_url(store)
     name = url.database
     if url.host or url.username or str(name).startswith("file:"):
-        return nullcontext()  # wrong, or in words of SQLite's own: MLflow sees to it
+        return nullcontext()  # wrong, or SQLite's own URI form: left to MLflow
     if name in (None, "", ":memory:"):
         raise WorkFailed("a database in memory ends with this command; name a file")
     path = Path(name).absolute()
@@ -98,7 +97,7 @@ def _local_database(store: str) -> AbstractContextManager[None]:
 
 
 def _newest_schema() -> str:
-    """The version of the tables that this MLflow asks for."""
+    """The table version that the installed MLflow requires."""
     from alembic.script import ScriptDirectory
     from mlflow.store import db_migrations
 
@@ -107,7 +106,7 @@ def _newest_schema() -> str:
 
 
 def _open_and_leave(database: Path) -> None:
-    """Have MLflow make or complete a database, and keep no connection to it."""
+    """Let MLflow create or complete a database, and close the connection."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with silence():
@@ -116,7 +115,7 @@ def _open_and_leave(database: Path) -> None:
 
 
 def _quieten() -> None:
-    """Before mlflow is imported: no telemetry, no messages about migrations, short time limits."""
+    """Before mlflow is imported: turn off telemetry and messages, set short time limits."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -124,7 +123,7 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with silence():
-        import mlflow  # configures its loggers, which are then turned down
+        import mlflow  # configures its loggers, which are silenced below
 
     for name in (mlflow.__name__, "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,7 +1,7 @@
-"""The training rows of a run, from a mixture that is fixed or follows the losses by domain.
+"""The training rows of a run, from a mixture of domains.
 
-While masks train, the mixture follows the losses as in Sheared-LLaMA; elsewhere it is fixed
-(method.md, section 6).
+While masks train, the mixture follows the losses by domain as in Sheared-LLaMA; otherwise it is
+fixed (method.md, section 6).
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ SCALING_LAW_FAMILY = "LLaMA2"
 class Batches(ABC):
     """The training rows of a run."""
 
-    update_every: int | None = None  # steps between updates of the mixture; None is never
+    update_every: int | None = None  # steps between updates of the mixture; None: no updates
 
     @abstractmethod
     def take(self, first: int, count: int) -> Tokens:
-        """The rows at places first, ..., first + count - 1: int64 [count, sequence_length + 1]."""
+        """The rows first, ..., first + count - 1: int64 [count, sequence_length + 1]."""
 
     def update(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Let the mixture follow held-out losses in nats by domain; returns the new weights."""
+        """Update the mixture from held-out losses in nats by domain; returns the new weights."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint stores; empty if the rows are a function of their place alone."""
+        """The state for a checkpoint; empty if rows depend only on their index."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - empty by default
-        """Continue from a stored state."""
+        """Restore a stored state."""
 
 
 class FixedBatches(Batches):
-    """Rows as a function of seed and place: runs that share text and seed see the same rows."""
+    """Rows as a function of seed and index: runs with the same text and seed get the same rows."""
 
     def __init__(self, text: PackedText, seed: int) -> None:
         """Args:
-        text: packed sequences, with the weights of the mixture.
-        seed: of the order.
+        text: packed sequences and the weights of the mixture.
+        seed: seed of the order.
         """
         self._text = text
         self._order = SequenceOrder(_training_sequences(text), text.weights, seed)
 
     def take(self, first: int, count: int) -> Tokens:
-        """The rows at places first, ..., first + count - 1: int64 [count, sequence_length + 1]."""
+        """The rows first, ..., first + count - 1: int64 [count, sequence_length + 1]."""
         return training_batch(self._text, self._order, first, count)
 
 
 class DynamicBatches(Batches):
-    """Rows drawn by weights that change every `update_every` steps."""
+    """Rows sampled by weights that change every `update_every` steps."""
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class DynamicBatches(Batches):
         references: Mapping[str, float],
     ) -> None:
         """Args:
-        text: packed sequences, with the weights at the start.
-        seed: of the order.
-        loading: how the mixture follows the losses.
-        references: the loss in nats that each domain should reach.
+        text: packed sequences and the initial weights.
+        seed: seed of the order.
+        loading: settings of the updates.
+        references: the target loss of each domain in nats.
 
         Raises:
             BadInput: a domain has no rows or no reference.
@@ -95,16 +95,16 @@ class DynamicBatches(Batches):
         return np.stack([self._text.sequence("train", domain, row) for domain, row in rows])
 
     def update(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Let the mixture follow held-out losses in nats by domain; returns the new weights."""
+        """Update the mixture from held-out losses in nats by domain; returns the new weights."""
         self._loader.update(losses)
         return self._loader.weights
 
     def state(self) -> dict[str, Any]:
-        """The weights, and the rows drawn from each domain."""
+        """The weights and the number of rows drawn from each domain."""
         return dict(self._loader.state())
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from a stored state."""
+        """Restore a stored state."""
         self._loader.load_state({"drawn": state["drawn"], "weights": state["weights"]})
 
 
@@ -120,13 +120,13 @@ def batches_of(
 
     Args:
         text: packed sequences.
-        seed: of the order.
-        loading: how the mixture follows the losses; None for a fixed one.
-        num_parameters: of the model that the run ends with, for the scaling law.
+        seed: seed of the order.
+        loading: settings of the updates; None for a fixed mixture.
+        num_parameters: parameters of the run's final model, for the scaling law.
         source_losses: measures the source model's held-out losses by domain; called if needed.
 
     Raises:
-        BadInput: a domain has no rows, or the scaling law does not know it.
+        BadInput: a domain has no rows, or is unknown to the scaling law.
     """
     if loading is None or loading.update_every is None:
         return FixedBatches(text, seed)
@@ -138,5 +138,4 @@ def batches_of(
 
 
 def _training_sequences(text: PackedText) -> dict[str, int]:
-    """The number of training rows by domain."""
     return {domain: text.num_sequences("train", domain) for domain in text.domains}

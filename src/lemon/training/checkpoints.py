@@ -1,8 +1,8 @@
-"""Checkpoints of a training run: written atomically, two are kept, bound to the run's settings.
+"""Checkpoints of a training run: written atomically, tied to the run's settings; two are kept.
 
-The name of a checkpoint ends with the beginning of its sha256, as in
-`step-00000040-1f0c0e1b5a9d2c34.pt`. A damaged one is recognised before it is opened, and the one
-before it is used.
+The name of a checkpoint ends with the first digits of its sha256, as in
+`step-00000040-1f0c0e1b5a9d2c34.pt`. A damaged one is detected before it is opened, and the previous
+one is used.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ NAME = re.compile(r"step-(?P<step>[0-9]{8})(?:-(?P<digest>[0-9a-f]{16}))?\.pt")
 class TrainingCheckpoints:
     """The folder `checkpoints/` of a run.
 
-    A checkpoint stores the key of the settings that made it. A run never continues from one of
-    other settings, and removes it when it writes its own first one.
+    A checkpoint stores the key of the run's settings. A run never continues from a checkpoint of
+    other settings, and removes those when it writes its first one.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
         """Args:
-        folder: made when the first checkpoint is written.
+        folder: created when the first checkpoint is written.
         key: canonical settings of the run.
         """
         self._folder = folder
@@ -39,7 +39,7 @@ class TrainingCheckpoints:
         self._own: list[Path] = []  # oldest first
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write the state after `step` steps, then remove all but this and the one before.
+        """Write the state after `step` steps, then remove all but this and the previous one.
 
         Raises:
             BadInput, WorkFailed: the folder can't be written, or the disk is full; the earlier
@@ -54,7 +54,7 @@ class TrainingCheckpoints:
                 if written.failure is None:
                     raise
                 raise storage_error(written.failure, path) from written.failure
-        # Until here the file has a name that no reader looks for.
+        # Readers ignore the file until this rename.
         named = path.rename(f"{path}-{written.sha256.hexdigest()[:16]}.pt")
         self._own = [*(old for old in self._own if old != named), named][-KEPT:]
         for other in self._folder.glob("step-*"):
@@ -63,7 +63,7 @@ class TrainingCheckpoints:
         return named
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest undamaged state of these settings; None if there is none."""
+        """The newest undamaged state of these settings, or None; removes damaged ones."""
         for path in self._newest_first():
             state = _read(path)
             if isinstance(state, str):
@@ -75,17 +75,17 @@ class TrainingCheckpoints:
         return None
 
     def newest_path(self) -> Path | None:
-        """The path of the newest checkpoint."""
+        """The path of the newest checkpoint, undamaged or not; None without one."""
         return next(iter(self._newest_first()), None)
 
     def _newest_first(self) -> list[Path]:
         found = [path for path in self._folder.glob("step-*.pt") if NAME.fullmatch(path.name)]
-        # Names without a digest are of an earlier version, and come last.
+        # Names without a digest are from an earlier version; they come last.
         return sorted(found, key=lambda path: ("-" in path.stem[5:], path.name[:13]), reverse=True)
 
 
 class _HashingFile:
-    """Hashes what torch writes to a file, and keeps the error of a write that failed."""
+    """Hashes what torch writes to a file, and stores the error of a failed write."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -105,14 +105,14 @@ class _HashingFile:
 
 
 def _read(path: Path) -> dict[str, Any] | str:
-    """The state in a checkpoint, or in words what is wrong with it."""
+    """The state in a checkpoint, or a description of its damage."""
     name = NAME.fullmatch(path.name)
     digest = name["digest"] if name else None
     if digest is not None and not file_digest(path).startswith(digest):
         return "damaged (its sha256 is not the one in its name)"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises another type for each kind of damage
+    except Exception as error:  # the type differs with the damage
         return f"damaged ({type(error).__name__})"
     if not (isinstance(state, dict) and {"key", "step"} <= state.keys()):
         return "not a checkpoint of this program"

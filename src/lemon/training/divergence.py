@@ -1,4 +1,4 @@
-"""Stops a run whose loss is not finite, or has grown too far to recover."""
+"""Detects a loss that is not finite or has grown too far to recover."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ WINDOW = 20  # steps
 
 
 class Divergence:
-    """Watches the loss of every step."""
+    """Checks the loss of every step."""
 
     def __init__(self, factor: float, reference: float | None = None) -> None:
         """Args:
-        factor: how far the mean loss of `WINDOW` steps may exceed the reference.
+        factor: largest ratio of the mean loss of `WINDOW` steps to the reference.
         reference: in nats; None takes the loss of the first step. Where the loss must rise, as
-            while masks close, it is the loss of a uniform guess.
+            while masks close, it is the loss of a uniform distribution.
         """
         self._factor = factor
         self._reference = reference
         self._recent: deque[float] = deque(maxlen=WINDOW)
 
     def found(self, loss: float, gradient_norm: float) -> str | None:
-        """What is wrong after this step, in words; None if nothing is."""
+        """A description of the problem after this step; None without one."""
         if self._reference is None:
             self._reference = loss
         self._recent.append(loss)
@@ -38,10 +38,10 @@ class Divergence:
         return None
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint stores."""
+        """The state for a checkpoint."""
         return {"reference": self._reference, "recent": list(self._recent)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from a stored state."""
+        """Restore a stored state."""
         self._reference = state["reference"]
         self._recent.extend(state["recent"])

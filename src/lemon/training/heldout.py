@@ -1,4 +1,4 @@
-"""The held-out losses of a model in the middle of training, by domain."""
+"""Held-out losses by domain during training."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def heldout_losses(
     """Mean next-token loss in nats by domain, over the first held-out sequences.
 
     Args:
-        loss_of: the mean loss of tokens [B, T + 1].
-        text: with a held-out split.
-        sequences: of each domain, or all if there are fewer.
-        batch_sequences: B, in one forward pass.
-        device: of the tokens.
+        loss_of: returns the mean loss of tokens [B, T + 1].
+        text: packed text with a held-out split.
+        sequences: the number for each domain; all if there are fewer.
+        batch_sequences: B, sequences in one forward pass.
+        device: device of the tokens.
     """
     losses = {}
     for domain in text.domains:

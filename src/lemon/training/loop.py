@@ -1,8 +1,8 @@
-"""The training loop: rows of text in, trained parameters out. It may be killed at any step.
+"""The training loop: trains a model on rows of text. It may be killed at any step.
 
-The state after n steps is a function of the trainee, the text and the settings alone: rows are
-found by seed and place, noise by seed, step and microbatch, and all else is in the checkpoint. A
-run that was killed and resumed ends bit-identical to one that was not.
+The state after n steps depends only on the trainee, the text and the settings: rows are a function
+of seed and index, noise of seed, step and microbatch, and the checkpoint holds everything else. A
+killed and resumed run ends bit-identical to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -39,12 +39,9 @@ class Trainer:
         label: the run's id, for messages.
         settings: optimiser, schedule, batches, and how often to evaluate and save.
         steps: optimiser steps of the whole run.
-        trainee: the model.
         text: packed sequences, for held-out losses.
         batches: the training rows.
-        divergence: the watch over the loss.
-        checkpoints: where states are saved.
-        metrics_path: where events are written.
+        metrics_path: the file of events.
     """
 
     label: str
@@ -74,7 +71,7 @@ class Trainer:
         self.tokens_per_step = self.settings.batch_sequences * self.text.sequence_length
 
     def run(self) -> None:
-        """Take every step that is left.
+        """Take all remaining steps.
 
         Raises:
             WorkFailed: the loss is not finite or has diverged; the last good checkpoint is kept.
@@ -114,7 +111,7 @@ class Trainer:
         metrics.close()
 
     def _step(self, step: int) -> dict[str, float]:
-        """Take one optimiser step; returns what is logged of it."""
+        """Take one optimiser step; returns the values to log."""
         begun = time.monotonic()
         factor = rate_factor(
             step,
@@ -158,7 +155,6 @@ class Trainer:
         return {name: mean.item() for name, mean in means.items()}
 
     def _losses_by_domain(self, *, exported: bool) -> dict[str, float]:
-        """Held-out losses in nats by domain."""
         return heldout_losses(
             partial(self.trainee.heldout_loss, exported=exported),
             self.text,
@@ -168,15 +164,15 @@ class Trainer:
         )
 
     def _heldout(self) -> dict[str, float]:
-        """The held-out losses and the perplexity, as they are logged."""
+        """The held-out losses and the perplexity, under their logged names."""
         losses = self._losses_by_domain(exported=True)
-        # Capped, because JSON and MLflow know no infinity.
+        # Capped, because JSON and MLflow can't store infinity.
         perplexity = perplexity_of(min(mixture_loss(losses, self.text.weights), 700.0))
         by_domain = {f"heldout/loss/{domain}": loss for domain, loss in losses.items()}
         return {**by_domain, "heldout/perplexity": perplexity}
 
     def _update_mixture(self, done: int) -> dict[str, float]:
-        """Let the mixture follow the held-out losses; returns its weights, as they are logged."""
+        """Update the mixture from the held-out losses; returns its weights under logged names."""
         losses = self._losses_by_domain(exported=False)
         if not all(map(math.isfinite, losses.values())):
             self._fail(done, f"the held-out losses by domain are {losses}")
@@ -201,7 +197,7 @@ class Trainer:
         }
 
     def _resume(self) -> tuple[int, float, str]:
-        """Load the newest checkpoint: its steps, the seconds spent on them, and their events."""
+        """Load the newest checkpoint; returns its steps, their seconds, and their events."""
         state = self.checkpoints.newest()
         if state is None:
             return 0, 0.0, ""

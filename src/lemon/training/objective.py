@@ -1,4 +1,4 @@
-"""The objective: lambda * LM + (1 - lambda) * KL(teacher || student), a few tokens at a time.
+"""The objective lambda * LM + (1 - lambda) * KL(teacher || student), in chunks of tokens.
 
 Shapes: N predicted tokens, D hidden size of the student, E of the teacher, V vocabulary.
 
@@ -7,9 +7,9 @@ q and the label's one-hot y,
 
     loss(z) = -sum_v t_v log p_v + const,    t = lambda y + (1 - lambda) q,    d loss / d z = p - t.
 
-The gradient with respect to the hidden states is therefore formed in the forward pass, chunk by
+The gradient with respect to the hidden states is therefore computed in the forward pass, chunk by
 chunk, and no float32 [N, V] array outlives its chunk. If the head trains, the p - t of the chunks
-are kept in the compute format until one product turns them into its gradient: at most 2 D rows, so
+are stored in the compute format until one product adds them to its gradient: at most 2 D rows, so
 that they never take more memory than that gradient.
 """
 
@@ -24,7 +24,7 @@ from torch.autograd.function import FunctionCtx
 
 
 class Losses(NamedTuple):
-    """Means over the predicted tokens, in nats; only `total` carries a gradient."""
+    """Means over the predicted tokens, in nats; only `total` has a gradient."""
 
     total: Tensor
     lm: Tensor
@@ -43,15 +43,15 @@ def distillation_loss(
 ) -> Losses:
     """The training loss of LEMON (section 3.4 of the paper; temperature 1, full vocabulary).
 
-    Without a teacher it is the language-modelling loss alone, and `kl` is 0. Softmax and sums are
-    in float32.
+    Without a teacher it is the language-modelling loss alone, and `kl` is 0. The softmax is in
+    float32, the sum over chunks in float64.
 
     Args:
         hidden_ND: the student's final hidden states, in the compute format.
         head_VD: the student's output embedding.
-        teacher_hidden_NE: the teacher's final hidden states; no gradient flows to it. None for no
-            teacher, and then `lm_weight` must be 1.
-        teacher_head_VE: the teacher's output embedding; no gradient flows to it.
+        teacher_hidden_NE: the teacher's final hidden states, without a gradient. None for no
+            teacher; `lm_weight` must then be 1.
+        teacher_head_VE: the teacher's output embedding, without a gradient.
         labels_N: the next token at each position.
         lm_weight: lambda, the share of the language-modelling loss.
         chunk_tokens: rows whose logits exist at once.
@@ -117,7 +117,7 @@ class _DistillationLoss(Function):
                 kl += torch.dot(q.view(-1), log_q.sub_(log_p).view(-1))
             if not (wants_hidden or wants_head):
                 continue
-            # p - (1 - lambda) q - lambda y, in place: the arrays of a chunk are the largest here.
+            # p - (1 - lambda) q - lambda y, in place, because these are the largest arrays.
             grad_logits = log_p.exp_()
             if q is not None:
                 grad_logits.sub_(q, alpha=1.0 - lm_weight)
@@ -146,8 +146,8 @@ class _DistillationLoss(Function):
 class _HeadGradient:
     """The sum over tokens of (p - t) h^T, [V, D], in as few products as memory allows.
 
-    One product for each chunk would read and write the whole sum each time, which costs more than
-    the product itself.
+    One product for each chunk would read and write the whole sum each time, at a higher cost than
+    the product.
     """
 
     def __init__(self, hidden_ND: Tensor, head_VD: Tensor, chunk_tokens: int) -> None:
@@ -156,18 +156,18 @@ class _HeadGradient:
         self._dtype = head_VD.dtype
         most = min(count, max(chunk_tokens, 2 * width))
         self._logits_NV = hidden_ND.new_empty(most, len(head_VD))
-        self._first = self._last = 0  # rows of hidden_ND that are gathered and not yet multiplied
+        self._first = self._last = 0  # rows of hidden_ND stored but not yet multiplied
         self._sum_VD: Tensor | None = None
 
     def add(self, rows: slice, grad_logits: Tensor) -> None:
-        """Take the next chunk."""
+        """Store the next chunk."""
         if rows.stop - self._first > len(self._logits_NV):
             self._multiply()
         self._logits_NV[rows.start - self._first : rows.stop - self._first] = grad_logits
         self._last = rows.stop
 
     def total(self) -> Tensor:
-        """The gradient in the number format of the head."""
+        """The gradient in the head's number format."""
         self._multiply()
         assert self._sum_VD is not None
         return self._sum_VD.to(self._dtype)

@@ -1,4 +1,4 @@
-"""The learning-rate schedule: a linear warm-up, then a cosine down to a floor."""
+"""The learning-rate schedule: linear warm-up, then cosine decay to a floor."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def rate_factor(step: int, steps: int, *, warmup_ratio: float, final_ratio: floa
 
     Args:
         step: from 0.
-        steps: of the whole run.
-        warmup_ratio: share of the steps that warm up.
+        steps: steps of the whole run.
+        warmup_ratio: share of the steps used for warm-up.
         final_ratio: share of the peak at the end.
     """
     warmup = math.ceil(warmup_ratio * steps)

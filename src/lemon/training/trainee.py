@@ -1,8 +1,8 @@
-"""What the training loop asks of a model that trains. It knows nothing else of the model.
+"""The interface between the training loop and the model that it trains.
 
 A trainee may be a plain model, or one whose weights are computed from those of a larger model.
 
-Shapes: B sequences, T tokens that a sequence predicts.
+Shapes: B sequences, T predicted tokens of a sequence.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that train at one learning rate.
+    """Parameters that share one learning rate.
 
     Attributes:
-        name: in the logged rates, as `train/rate_<name>`.
+        name: logged as `train/rate_<name>`.
         rate: the peak of the schedule.
-        setting: the key of the preset that states the rate, for messages.
+        setting: the preset's key for the rate, for messages.
         parameters: by their names in a checkpoint, which are unique among all groups.
         ascends: whether the optimiser maximises the loss over them.
     """
@@ -35,20 +35,20 @@ class ParameterGroup:
 
 
 class Trainee(Protocol):
-    """A model that trains.
+    """A model in training.
 
-    Its state is that of its parameters alone: any randomness must be a function of a seed, the step
-    and the microbatch, so that a resumed run equals an uninterrupted one.
+    Its only state is its parameters: any randomness must be a function of a seed, the step and the
+    microbatch, so that a resumed run equals an uninterrupted one.
     """
 
     @property
     def groups(self) -> Sequence[ParameterGroup]:
-        """All parameters that train, in the order in which the optimiser's state is stored."""
+        """All trained parameters, in the order of the stored optimiser state."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where the tokens are wanted."""
+        """Device for the tokens."""
         ...
 
     def losses(self, tokens_BT1: Tensor, step: int, microbatch: int) -> dict[str, Tensor]:
@@ -57,21 +57,20 @@ class Trainee(Protocol):
         Args:
             tokens_BT1: int64 [B, T + 1]; each token but the first is predicted.
             step: optimiser steps taken before, from 0.
-            microbatch: its number within the step, from 0.
+            microbatch: index within the step, from 0.
 
         Returns:
-            Scalars by name, always the same names. Each is logged as `train/<name>`. The one named
-            `loss` is minimised.
+            Scalars by name, always the same names, logged as `train/<name>`. `loss` is minimised.
         """
         ...
 
     def heldout_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
-        """The mean next-token loss of held-out sequences, in nats, without noise or a gradient.
+        """The mean next-token loss of held-out sequences in nats, without noise or a gradient.
 
         Args:
             tokens_BT1: int64 [B, T + 1].
-            exported: of the model that would be exported now. Otherwise of the model as it trains
-                now, which is larger while masks are still closing.
+            exported: evaluate the model that would be exported now; if False, the model in
+                training, which is larger while masks are still closing.
         """
         ...
 
@@ -81,6 +80,6 @@ class Trainee(Protocol):
         Called once a step, after the backward pass of the last microbatch.
 
         Returns:
-            What is logged of the constraint, by the whole name; empty without one.
+            The values to log, by full name; empty without a constraint.
         """
         ...
