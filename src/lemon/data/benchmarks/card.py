@@ -1,4 +1,4 @@
-"""The front matter by which the README of a data set declares its files to `datasets`."""
+"""The README front matter that declares the files of a data set to `datasets`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Configs = dict[str, dict[str, list[str]]]
 
 
 def front_matter(configs: Configs, **fields: Any) -> str:
-    """The YAML block that declares these files, after other fields; a field of None is left out."""
+    """The YAML front matter: `fields` that are not None, then the declaration of the files."""
     from huggingface_hub import DatasetCardData
 
     declared = [

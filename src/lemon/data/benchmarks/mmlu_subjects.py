@@ -1,4 +1,4 @@
-"""The 57 subjects of MMLU, the configs of its data set, in the order in which they take turns."""
+"""The 57 subjects of MMLU (configs of its data set), in the order in which rows alternate."""
 
 SUBJECTS: tuple[str, ...] = (
     "abstract_algebra",

@@ -1,7 +1,7 @@
-"""Benchmark rows as a mirror of the Hub: `<owner>/<name>/` with parquet files and a front matter.
+"""Write benchmark rows in the Hub's layout: `<owner>/<name>/` with parquet files and a README.
 
-`datasets.load_dataset(folder, config)` opens each data set without a network. File names carry a
-piece of the content's hash, since `datasets` keys its cache on names.
+`datasets.load_dataset(folder, config)` opens each data set without a network. File names contain
+part of the content's hash, since `datasets` caches by name.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import replaced_folder
 from lemon.provenance import file_digest
 
-FEWSHOT_ROWS = 64  # set aside where no other split is packaged
-ROW_SEED = 1234  # of the order of the scored rows, so that the first N are a fair sample
+FEWSHOT_ROWS = 64  # set aside if no other split is packaged
+ROW_SEED = 1234  # for shuffling the scored rows, so that the first N are a random sample
 log = logging.getLogger(__name__)
 
 
@@ -36,11 +36,11 @@ def prepare_tasks(
 ) -> None:
     """Write the rows of the preset's tasks under `out`, and the manifest last.
 
-    With a random source or generated text the rows are generated. With `evaluation.source: hub`,
-    or a mirror of the user's own, there is nothing to write but the manifest, which says so.
+    With a random source or generated text the rows are generated. With `evaluation.source: hub` or
+    a mirror folder, only the manifest is written.
 
     Raises:
-        BadInput: a task has no packaged rows, or its asset is missing or of another form.
+        BadInput: a task has no packaged rows, or its asset is missing or has an unknown format.
     """
     started = time.monotonic()
     tasks, source = preset.evaluation.tasks, preset.evaluation.source
@@ -92,7 +92,7 @@ def _write_configs(
     scored: Sequence[Row],
     fewshot: Sequence[Row] | None,
 ) -> dict[str, dict[str, Any]]:
-    """Write the rows config by config; gives what was written, by split or "config/split"."""
+    """Write the rows by config; returns the written files by split or "config/split"."""
     scored_rows, fewshot_rows = _by_config(benchmark, scored), _by_config(benchmark, fewshot or ())
     written: dict[str, dict[str, Any]] = {}
     for config, rows in scored_rows.items():
@@ -114,10 +114,10 @@ def _by_config(benchmark: Benchmark, rows: Iterable[Row]) -> dict[str, list[Row]
 def deal_rows(
     task: str, benchmark: Benchmark, scored: Sequence[Row], fewshot: Sequence[Row] | None
 ) -> dict[str, list[Row]]:
-    """The rows of the scored split, shuffled, and of the few-shot split, if it has any.
+    """The shuffled rows of the scored split, and those of the few-shot split, if any.
 
-    Repeats of scored rows are dropped. Where `fewshot` is None, whole groups from the end of the
-    shuffled rows are set aside for it until there are FEWSHOT_ROWS of them.
+    Repeated scored rows are dropped, and few-shot rows that share a group with a scored row. If
+    `fewshot` is None, whole groups of scored rows are set aside until there are FEWSHOT_ROWS rows.
     """
     rows = _unique(scored)
     order = keyed_permutation(len(rows), "rows", ROW_SEED, task)
@@ -145,7 +145,7 @@ def _unique(rows: Iterable[Row]) -> list[Row]:
 def _write_splits(
     folder: Path, benchmark: Benchmark, config: str, splits: Mapping[str, list[Row]]
 ) -> dict[str, dict[str, Any]]:
-    """Write one parquet file a split; gives its path in the data set, rows and digests."""
+    """Write one parquet file per split; returns its path in the data set, rows and digests."""
     import pyarrow
     import pyarrow.parquet
 
@@ -169,7 +169,7 @@ def _write_splits(
 
 
 def _features(columns: Mapping[str, Any]) -> Any:
-    """The columns as `datasets` declares them."""
+    """The columns as a `datasets.Features`."""
     from datasets import ClassLabel, Features, List, Value
 
     def feature(column: Any) -> Any:
@@ -187,7 +187,6 @@ def _features(columns: Mapping[str, Any]) -> Any:
 
 
 def _write_card(folder: Path, repository: str, prepared: Mapping[str, dict[str, Any]]) -> None:
-    """The README whose front matter declares configs and splits to `datasets`."""
     tasks = {task: entry for task, entry in prepared.items() if entry["repository"] == repository}
     configs: Configs = {}
     for entry in tasks.values():

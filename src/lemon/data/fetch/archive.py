@@ -1,4 +1,4 @@
-"""The files of an asset, whether it is a zip archive (such as a wheel) or a folder."""
+"""Read the files of an asset, a zip archive (e.g. a wheel) or a folder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class AssetFiles:
         """Open an archive or a folder.
 
         Args:
-            path: of either.
-            members: patterns of the files that `names` gives; all files without any.
+            path: of the archive or folder.
+            members: patterns of the files that `names` returns; by default all files.
 
         Raises:
             BadInput: it is neither.
@@ -41,7 +41,7 @@ class AssetFiles:
                 ) from None
 
     def names(self) -> list[str]:
-        """The selected files, sorted, without hidden files and folders of a folder."""
+        """The selected files, sorted; hidden files and folders of a folder are left out."""
         if self.archive:
             names = [info.filename for info in self.archive.infolist() if not info.is_dir()]
         else:
@@ -70,12 +70,12 @@ class AssetFiles:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file or a folder on a relative path is hidden."""
+    """Whether any part of a relative path is hidden."""
     return any(part.startswith(".") for part in path.parts)
 
 
 def select(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """The names that match one of the patterns (`*` also spans `/`), sorted; all without any."""
+    """The names that match a pattern (`*` also matches `/`), sorted; all if no patterns."""
     return [
         name
         for name in sorted(names)

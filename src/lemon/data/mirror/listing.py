@@ -1,10 +1,10 @@
-"""`mirror.json`: what a mirror folder holds, with the commit and the hash of every file.
+"""`mirror.json`: the content of a mirror folder, with commits and the hash of every file.
 
-A mirror is laid out as
+Layout of a mirror:
 
     DIR/<owner>/<name>/        a data set in the Hub's layout, for `lemon evaluate --source DIR`
     DIR/assets/                model and text, for `lemon fetch --source DIR`
-    DIR/mirror.json            written last of all
+    DIR/mirror.json            written last
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Stamp:
 
     @classmethod
     def of(cls, path: Path) -> Stamp:
-        """The stamp of a file that is there."""
+        """The stamp of an existing file."""
         return cls(path.stat().st_size, file_digest(path))
 
     def fits(self, path: Path) -> bool:
-        """Whether the file is there and unchanged."""
+        """Whether the file exists and is unchanged."""
         return (
             path.is_file() and path.stat().st_size == self.size and file_digest(path) == self.sha256
         )
@@ -54,12 +54,13 @@ def intact(files: dict[str, Stamp], folder: Path) -> bool:
 
 @dataclass
 class MirroredRows:
-    """A data set of the Hub, as far as it was mirrored.
+    """The mirrored part of a data set of the Hub.
 
     Attributes:
-        revision: branch that was asked for; `commit` is what it stood for.
+        revision: requested branch.
+        commit: of that branch when it was mirrored.
         configs: files by config and split.
-        files: by path in the data set's folder, README.md among them.
+        files: by path in the data set's folder, including README.md.
     """
 
     revision: str
@@ -70,7 +71,7 @@ class MirroredRows:
 
 @dataclass
 class MirroredAsset:
-    """An asset; `files` are by path in `DIR/assets`."""
+    """A mirrored asset; `files` are by path in `DIR/assets`."""
 
     locked: LockedAsset
     files: dict[str, Stamp]
@@ -78,11 +79,11 @@ class MirroredAsset:
 
 @dataclass
 class MirrorListing:
-    """Everything that a mirror holds.
+    """The content of a mirror.
 
     Attributes:
-        commits: what branches stood for when they were first asked for, so that a mirror that is
-            continued or added to stays at one commit.
+        commits: the commit of each branch when first requested, so that a mirror that is continued
+            or extended stays at one commit.
     """
 
     rows: dict[str, MirroredRows] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class MirrorListing:
     commits: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Write it whole or not at all."""
+        """Write the listing atomically."""
         write_json(path, sealed({"format": FORMAT, **asdict(self)}))
 
 
@@ -100,10 +101,10 @@ def has_listing(folder: Path) -> bool:
 
 
 def read_mirror(folder: Path) -> MirrorListing:
-    """What a finished mirror holds.
+    """The listing of a finished mirror.
 
     Raises:
-        BadInput: the folder is no mirror, or not a finished one.
+        BadInput: the folder is no mirror, or an unfinished one.
     """
     if (folder / LISTING).is_file():
         return _parsed(folder / LISTING)
@@ -119,7 +120,7 @@ def read_mirror(folder: Path) -> MirrorListing:
 
 
 def read_begun_mirror(folder: Path) -> MirrorListing:
-    """What a mirror holds so far; nothing where it was not begun."""
+    """The listing of a mirror so far, finished or not; empty if there is none."""
     for name in (UNFINISHED, LISTING):
         if (folder / name).is_file():
             return _parsed(folder / name)
@@ -127,7 +128,7 @@ def read_begun_mirror(folder: Path) -> MirrorListing:
 
 
 def _parsed(path: Path) -> MirrorListing:
-    """The list in a file, after checking its types, its digest and every name in it."""
+    """Read a listing and check its types, its digest and every name in it."""
     fix = "delete this file and run `lemon fetch --mirror` again"
     content = read_json(path, dict[str, Any], fix)
     if content.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""Everything that a preset needs, in one folder to be carried to a machine without a network."""
+"""Download all that a preset needs into one folder, for a machine without a network."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from lemon.errors import BadInput
 from lemon.files.storage import LOCK, refusals_told, sole_writer, write_text
 
 CARD = "README.md"
-LEFT_BEHIND = (".*.partial", "*/.*.partial", f"**/{HUB_STATE}")  # by a call that was killed
+LEFT_BEHIND = (".*.partial", "*/.*.partial", f"**/{HUB_STATE}")  # by a killed process
 log = logging.getLogger(__name__)
 
 
@@ -56,17 +56,17 @@ def make_mirror(
 ) -> MirrorListing:
     """Write assets and the data sets of tasks into `folder`, and `mirror.json` last.
 
-    What is there and unchanged is kept without asking the Hub, so that an interrupted call goes
-    on where it stopped and a repeated one downloads nothing. Another preset's needs are added.
+    Unchanged files are kept without asking the Hub, so an interrupted call continues where it
+    stopped and a repeated one downloads nothing. The needs of several presets can be added.
 
     Args:
-        assets: those that the configuration declares.
-        needed: the keys of those that are mirrored.
-        tasks: whose data sets are mirrored.
-        folder: the mirror, new or begun.
+        assets: the assets declared in the configuration.
+        needed: keys of the assets to mirror.
+        tasks: tasks whose data sets are mirrored.
+        folder: the mirror, new or existing.
 
     Raises:
-        BadInput: something is not to be found, or needs a licence to be accepted.
+        BadInput: `folder` is no mirror, something is not found, or a licence must be accepted.
         WorkFailed: no network, a wrong hash, a full disk.
     """
     others = [path for path in folder.glob("*") if path.name != LOCK]
@@ -86,7 +86,7 @@ def make_mirror(
 
 
 class _MirrorMaker:
-    """A mirror while it is made: what it holds so far is written down after every step."""
+    """Makes a mirror; the listing so far is written after every step."""
 
     def __init__(self, folder: Path, listing: MirrorListing) -> None:
         self.folder = folder
@@ -112,7 +112,7 @@ class _MirrorMaker:
     def _locate(
         self, repository: str, needed: NeededRows
     ) -> tuple[Snapshot, Configs, dict[str, object]]:
-        """The snapshot that holds the rows, the files by config, and the data set's card."""
+        """The snapshot with the rows, the files by config, and the data set's card."""
         subject = f"task {' and '.join(needed.tasks)}" if needed.tasks else f"data set {repository}"
         fix = "check HF_ENDPOINT, or take the task out of evaluation.tasks"
         main = self._find(Wanted(subject, repository, "dataset", "main", fix))
@@ -133,7 +133,7 @@ class _MirrorMaker:
         )
 
     def _find(self, wanted: Wanted) -> Snapshot:
-        """The snapshot of the first call that asked for this revision, which is written down."""
+        """The snapshot of a revision, at the commit of the first request, which is recorded."""
         key = f"{wanted.repo_type}/{wanted.repo}@{wanted.revision}"
         commits = self.listing.commits
         found = find_snapshot(replace(wanted, revision=commits.get(key, wanted.revision)))
@@ -158,7 +158,7 @@ class _MirrorMaker:
         self._write_progress()
 
     def finish(self) -> None:
-        """Write `mirror.json` if there is something new, and remove what killed calls left."""
+        """Write `mirror.json` if something is new, and remove files left by killed processes."""
         if self.changed:
             self.listing.write(self.folder / LISTING)
         with refusals_told(self.folder):
@@ -177,7 +177,7 @@ class _MirrorMaker:
 
 
 def fits(locked: LockedAsset, asset: Asset) -> bool:
-    """Whether what was locked is what the configuration asks for."""
+    """Whether a locked asset is the one declared in the configuration."""
     if isinstance(asset, PypiAsset):
         return locked.kind == "pypi" and locked.sha256 == asset.sha256
     pinned = asset.revision == locked.version or not COMMIT.fullmatch(asset.revision)

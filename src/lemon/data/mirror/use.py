@@ -1,4 +1,4 @@
-"""The assets of a preset out of a mirror folder, without a network."""
+"""Copy the assets of a preset from a mirror folder, without a network."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def fetch_from_mirror(
 ) -> Lock:
     """Copy the needed assets from a mirror into the cache and write the lock file.
 
-    Each copy is hashed. The rows of the tasks stay in the mirror, where `lemon evaluate --source`
-    reads them; here they are checked.
+    Each copy is hashed. The rows of the tasks are checked but stay in the mirror, where
+    `lemon evaluate --source` reads them.
 
     Raises:
         BadInput: the folder is no finished mirror, lacks something, or a file is damaged.
@@ -54,7 +54,7 @@ def fetch_from_mirror(
         with sole_writer(cache, wait_s=math.inf):
             for file, stamp in entry.files.items():
                 _copy(inside(mirror / ASSETS, file), inside(cache, file), stamp)
-        # The configuration may now ask for other members of a package, or name another licence.
+        # The configuration may have changed the members or the licence since the mirror was made.
         members = asset.members if isinstance(asset, PypiAsset) else asset.patterns
         lock[name] = replace(entry.locked, members=members, licence=asset.licence)
     _check_tasks(listing, tasks, mirror)
@@ -74,7 +74,7 @@ def _check_tasks(listing: MirrorListing, tasks: Iterable[str], mirror: Path) -> 
 
 
 def _copy(source: Path, target: Path, stamp: Stamp) -> None:
-    """Copy a file whole or not at all; one that is there and right is kept."""
+    """Copy a file atomically; an intact target is kept."""
     if stamp.fits(target):
         return
     if not source.is_file():

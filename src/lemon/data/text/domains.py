@@ -1,7 +1,7 @@
-"""Text by domain: read documents, split them, tokenise and pack them for training.
+"""Prepare text by domain: read documents, split them, tokenise and pack them for training.
 
-Train and held-out text are disjoint by document: a document's place follows from the hash of its
-content and the seed alone, and repeated documents are dropped first.
+Training and held-out text share no document: repeated documents are dropped first, and the split
+depends only on the hash of seed and content.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def prepare_text(
 
     Args:
         settings: domains, sequence length and limits.
-        lock: what was fetched.
-        cache: folder that holds it.
+        lock: the fetched assets.
+        cache: folder that holds them.
         source: model folder whose tokenizer is used.
-        out: folder that is replaced; `lemon.data.text.packing.PackedText` opens it.
-        seed: of the split and of the choice of rows.
-        owner: what the folder belongs to.
+        out: folder to replace; `lemon.data.text.packing.PackedText` opens it.
+        seed: of the split and of the choice of held-out rows.
+        owner: owner of the folder.
 
     Raises:
         BadInput: a domain has no text, or too little for its held-out sequences.
@@ -111,7 +111,7 @@ def read_documents(
     """The documents of a domain, in the order of its asset.
 
     Raises:
-        BadInput: the asset is missing, or the reader needs one and none is named.
+        BadInput: the asset is missing, or none is named for a reader that needs one.
     """
     if domain.reader == "generated":
         return generated_documents(name, seed)
@@ -124,16 +124,12 @@ def read_documents(
 
 
 def unique_documents(documents: Iterable[str]) -> list[str]:
-    """The documents without blank ones and repeats."""
+    """The documents, stripped, without blank ones and repeats."""
     return list(dict.fromkeys(filter(None, (document.strip() for document in documents))))
 
 
 def split_documents(documents: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """Deal documents to `train` and `heldout` by the hash of seed and content.
-
-    Each split is in the order of the hashes, which has nothing to do with the order of the
-    documents.
-    """
+    """Split documents into `train` and `heldout`, ordered by the hash of seed and content."""
     ordered = sorted(documents, key=lambda text: sha256(f"{seed}/{text}".encode()).digest())
     num_heldout = math.ceil(len(ordered) * HELDOUT_SHARE)
     return {"train": ordered[num_heldout:], "heldout": ordered[:num_heldout]}
@@ -147,10 +143,10 @@ def _rows(
     settings: TextSettings,
     seed: int,
 ) -> NDArray[Any]:
-    """The rows that a split keeps, [num_rows, sequence_length + 1].
+    """The rows of a split, [num_rows, sequence_length + 1].
 
-    Training rows are the first that the documents fill. Held-out rows are few, so they are drawn
-    from all held-out documents: otherwise a single long one would fill them.
+    Training rows come from the first documents. The few held-out rows are drawn from all held-out
+    documents; otherwise one long document could fill them.
     """
     length = settings.sequence_length
     if split == "train":

@@ -1,8 +1,8 @@
-"""Dynamic batch loading: domains that lag behind their reference loss are loaded more often.
+"""Dynamic batch loading: domains whose loss is above its reference are loaded more often.
 
-Sheared LLaMA (Xia et al., arXiv 2310.06694, section 2.2). Every m steps, which the training loop
-counts, the mixture moves towards the domains whose held-out loss is furthest above the loss that a
-model of that size should have; every row drawn afterwards follows the new mixture.
+Sheared LLaMA (Xia et al., arXiv 2310.06694, section 2.2). Every m steps (counted by the training
+loop) the mixture shifts to the domains whose held-out loss is furthest above its reference, the
+loss expected of a model of that size. Rows drawn afterwards follow the new mixture.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ def updated_weights(
 ) -> dict[str, float]:
     """The mixture after one update: w exp(delta), normalised, then (1 - c) w + c / k.
 
-    Worked in logarithms, so that a loss far above its reference does not overflow.
+    Computed in logarithms, so that a loss far above its reference does not overflow.
 
     Args:
         weights: of the k domains, up to a common factor.
         losses: held-out loss by domain, in nats.
-        references: what each loss should come down to, in nats.
-        clip: delta = max(loss - reference, 0), the paper's form, so that a domain already below
-            its reference does not lose weight twice; else delta = loss - reference, the form of
-            the public code.
-        smoothing: c, the share that is spread evenly; 1e-4 in the public code, and 0 in the paper.
-            With 0 a weight may vanish.
+        references: reference loss by domain, in nats.
+        clip: delta = max(loss - reference, 0) as in the paper, so that a domain already below its
+            reference does not lose weight twice; else delta = loss - reference, as in the public
+            code.
+        smoothing: c, the share spread evenly; 1e-4 in the public code and 0 in the paper. With 0 a
+            weight may vanish.
 
     Returns:
         Weights that sum to one, in the order of `weights`.
 
     Raises:
         BadInput: a domain lacks a value, a loss is not finite, a weight is not positive, or the
-            smoothing is no share.
+            smoothing is not between 0 and 1.
     """
     if not 0 <= smoothing <= 1:
         raise BadInput(f"smoothing of the mixture: {smoothing} is not between 0 and 1")
@@ -63,18 +63,18 @@ def updated_weights(
 
 
 class OrderState(TypedDict):
-    """What a checkpoint keeps of an order, in plain values; seed and text are the run's."""
+    """The state of an order in a checkpoint, in plain values; seed and text are the run's."""
 
     drawn: dict[str, int]  # rows by domain
     weights: dict[str, float]  # as they were last given
 
 
 class DynamicBatchLoader(RandomRows):
-    """Which row comes next in the endless training order, while the mixture follows the losses.
+    """The endless order of training rows with a mixture that follows the losses.
 
-    Place by place it draws on the same random numbers as `SequenceOrder`, and gives the same rows
-    for as long as the weights stay. What comes next depends on the seed, the rows drawn from each
-    domain and the weights alone, so a resumed run continues exactly.
+    It uses the same random numbers as `SequenceOrder` and gives the same rows until the weights
+    change. The next row depends only on the seed, the number of rows drawn from each domain and the
+    weights, so a resumed run continues exactly.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class DynamicBatchLoader(RandomRows):
 
         Args:
             num_sequences: training rows by domain.
-            weights: share of the places by domain at the start, up to a common factor.
+            weights: initial share of rows by domain, up to a common factor.
             seed: of the order.
             references, clip, smoothing: of the updates, see `updated_weights`.
 
         Raises:
             BadInput: a domain has no rows, no positive and finite weight or no reference, or the
-                smoothing is no share.
+                smoothing is not between 0 and 1.
         """
         super().__init__(num_sequences, seed)
         self._block_uniforms = lru_cache(maxsize=1)(self.uniforms)
@@ -106,21 +106,21 @@ class DynamicBatchLoader(RandomRows):
             updated_weights, references=dict(references), clip=clip, smoothing=smoothing
         )
         self.reweigh(weights)
-        # An idle update, so that bad references are refused here and not after the first steps.
+        # The result is discarded: this only refuses bad references before the first steps.
         self._rule(self.weights, dict.fromkeys(self.domains, 0.0))
 
     @property
     def weights(self) -> dict[str, float]:
-        """Share of the next places by domain; they sum to one."""
+        """Share of the next rows by domain; they sum to one."""
         return dict(zip(self.domains, self._shares.tolist(), strict=True))
 
     @property
     def drawn(self) -> dict[str, int]:
-        """Rows drawn so far by domain: the mixture that was loaded in fact."""
+        """Rows drawn so far by domain: the mixture actually loaded."""
         return dict(self._drawn)
 
     def update(self, losses: Mapping[str, float]) -> None:
-        """Change the mixture by the held-out losses in nats by domain.
+        """Update the mixture from the held-out losses by domain, in nats.
 
         Raises:
             BadInput: a loss is missing or not finite; the old weights stay.
@@ -128,7 +128,7 @@ class DynamicBatchLoader(RandomRows):
         self.reweigh(self._rule(self.weights, losses))
 
     def reweigh(self, weights: Mapping[str, float]) -> None:
-        """Deal the places from here on by these weights, given up to a common factor.
+        """Use these weights, given up to a common factor, for all following rows.
 
         Raises:
             BadInput: a domain has no positive and finite weight; the old weights stay.
@@ -151,17 +151,17 @@ class DynamicBatchLoader(RandomRows):
         return domain, row
 
     def state(self) -> OrderState:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"drawn": self.drawn, "weights": dict(self._given)}
 
     def load_state(self, state: OrderState) -> None:
-        """Continue from where `state` was taken, under the same seed and text.
+        """Continue from `state`, with the same seed and text.
 
         Raises:
             BadInput: the state is of other domains; nothing changes.
         """
         require_domains("rows drawn before the checkpoint", state["drawn"], self.domains)
-        # The weights as given, not the shares: to normalise twice may move the last bit.
+        # The weights as given, not the shares: normalising twice may change the last bit.
         self.reweigh(state["weights"])
         self._drawn = {domain: state["drawn"][domain] for domain in self.domains}
 

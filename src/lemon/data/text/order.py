@@ -1,7 +1,7 @@
 """The endless order in which a run reads training rows, as a function of (seed, place).
 
-Places are dealt to domains at random, by the weights of the mixture. Inside a domain, epoch follows
-epoch, each a fresh permutation of all its rows.
+Each place is assigned to a random domain by the weights of the mixture. A domain's rows are read in
+epochs, each a new permutation of all its rows.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from numpy.typing import NDArray
 
 from lemon.errors import BadInput
 
-BLOCK = 4096  # places dealt at once
+BLOCK = 4096  # places assigned at once
 Tokens = NDArray[np.int64]
 
 
 def keyed_words(count: int, *key: object) -> NDArray[np.uint64]:
-    """`count` random 64-bit words that depend on `key` alone, on every platform and version."""
+    """`count` random 64-bit words that depend only on `key`, not on platform or version."""
     words = np.frombuffer(sha256("/".join(map(str, key)).encode()).digest()[:16], dtype="<u8")
     return np.random.Philox(key=words.astype(np.uint64)).random_raw(count)
 
 
 def keyed_uniform(count: int, *key: object) -> NDArray[np.float64]:
-    """`count` random numbers in [0, 1) that depend on `key` alone."""
+    """`count` random numbers in [0, 1) that depend only on `key`."""
     words = keyed_words(count, *key) >> np.uint64(11)
     return words.astype(np.float64) * 2.0**-53
 
 
 def keyed_permutation(count: int, *key: object) -> Tokens:
-    """A permutation of range(count) that depends on `key` alone."""
+    """A permutation of range(count) that depends only on `key`."""
     return np.argsort(keyed_words(count, *key), kind="stable")
 
 
 def require_domains(what: str, values: Mapping[str, object], domains: Sequence[str]) -> None:
-    """Refuse values that are not one a domain.
+    """Check that there is exactly one value per domain.
 
     Raises:
         BadInput: a domain has no value, or a value has no domain; the message begins with `what`.
@@ -70,10 +70,10 @@ def mixture_shares(weights: Mapping[str, float], domains: Sequence[str]) -> NDAr
 
 
 class RandomRows:
-    """What every order draws on: numbers that deal places to domains, and epochs of each domain."""
+    """The random numbers of an order: uniforms that assign places to domains, and epochs."""
 
     def __init__(self, num_sequences: Mapping[str, int], seed: int) -> None:
-        """Fix the random numbers.
+        """Set up the random numbers.
 
         Args:
             num_sequences: training rows by domain.
@@ -91,30 +91,29 @@ class RandomRows:
         self._permutation = lru_cache(maxsize=4 * len(self.domains))(self._permute)
 
     def uniforms(self, block: int) -> NDArray[np.float64]:
-        """What deals the places of a block to domains: uniform in [0, 1), [BLOCK]."""
+        """The numbers that assign the places of a block to domains: uniform in [0, 1), [BLOCK]."""
         return keyed_uniform(BLOCK, "domain", self._seed, block)
 
     def row(self, domain: str, rank: int) -> int:
-        """The row that a domain gives when `rank` of its rows, repeats included, went before."""
+        """The row of a domain after `rank` of its rows (including repeats) have been drawn."""
         epoch, step = divmod(rank, self._num_sequences[domain])
         return int(self._permutation(domain, epoch)[step])
 
     def _permute(self, domain: str, epoch: int) -> Tokens:
-        """The rows of a domain in the order of an epoch."""
         return keyed_permutation(self._num_sequences[domain], "epoch", self._seed, domain, epoch)
 
 
 class SequenceOrder(RandomRows):
-    """Which row comes at which place, with a fixed mixture.
+    """The row at each place, with a fixed mixture.
 
     A pure function of (seed, place): the same after a resume, on any number of workers, and for
-    every run that sees the same text.
+    every run on the same text.
     """
 
     def __init__(
         self, num_sequences: Mapping[str, int], weights: Mapping[str, float], seed: int
     ) -> None:
-        """Fix the order.
+        """Set up the order.
 
         Args:
             num_sequences: training rows by domain.
@@ -126,7 +125,7 @@ class SequenceOrder(RandomRows):
         """
         super().__init__(num_sequences, seed)
         self._bounds = np.cumsum(mixture_shares(weights, self.domains))[:-1]
-        # Places before each dealt block, by domain: a cache, grown as far as was asked for.
+        # Number of places of each domain before each block: a cache, extended on demand.
         self._before = [np.zeros(len(self.domains), dtype=np.int64)]
         self._dealt = lru_cache(maxsize=8)(self._deal)
 
@@ -144,5 +143,5 @@ class SequenceOrder(RandomRows):
         return domain, self.row(domain, rank)
 
     def _deal(self, block: int) -> NDArray[np.int64]:
-        """The domains of the places of a block, [BLOCK]."""
+        """The domain index of each place of a block, [BLOCK]."""
         return np.searchsorted(self._bounds, self.uniforms(block), side="right")

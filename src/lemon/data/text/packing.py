@@ -1,4 +1,4 @@
-"""Token rows of one length: packed, stored as raw arrays, and opened as memory maps."""
+"""Token rows of equal length: packed, stored as raw arrays, opened as memory maps."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ SPLITS = ("train", "heldout")
 
 
 class PackedSplit(TypedDict):
-    """What the manifest says of one `<split>/<domain>.bin`."""
+    """The manifest entry of one `<split>/<domain>.bin`."""
 
-    documents: int  # that were tokenised
+    documents: int  # documents of the split
     sequences: int  # rows
     tokens: int  # predicted by these rows
     sha256: str
 
 
 class PackedDomain(TypedDict):
-    """What the manifest says of one domain."""
+    """The manifest entry of one domain."""
 
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     splits: dict[str, PackedSplit]
 
 
 class PackedManifest(BaseModel):
-    """What the manifest of packed text says of its files."""
+    """The manifest fields that describe packed text."""
 
     model_config = ConfigDict(strict=True)
 
@@ -62,9 +62,8 @@ def pack(documents: Iterable[NDArray[Any]], separator: int, sequence_length: int
     """Join documents, each followed by `separator`, and cut the stream into rows.
 
     Returns:
-        [num_rows, sequence_length + 1]. A row's last token is the next row's first, so that over
-        all rows every token but the very first is predicted exactly once; what does not fill a
-        row is dropped.
+        [num_rows, sequence_length + 1]. A row's last token is also the next row's first, so every
+        token but the very first is predicted exactly once. An incomplete last row is dropped.
     """
     end = np.array([separator])
     parts = [part for document in documents for part in (document, end)]
@@ -77,14 +76,20 @@ def pack(documents: Iterable[NDArray[Any]], separator: int, sequence_length: int
 def write_rows(path: Path, rows: NDArray[Any], dtype: np.dtype[Any]) -> None:
     """Write rows as a raw little-endian array."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(rows.astype(dtype.newbyteorder("<")).tobytes())  # tofile hides a full disk
+    path.write_bytes(
+        rows.astype(dtype.newbyteorder("<")).tobytes()
+    )  # tofile does not report a full disk
 
 
 class PackedText:
     """Packed text on disk, opened as memory maps.
 
-    `domains` in the manifest's order, `weights` (share of training sequences, summing to one),
-    `sequence_length` (tokens a row predicts), `vocab_size`.
+    Attributes:
+        domains: in the manifest's order.
+        weights: share of training sequences by domain, summing to one.
+        sequence_length: tokens predicted by a row.
+        vocab_size: rows of the embedding.
+        digest: sha256 over sizes, domains, weights and the digests of all files.
     """
 
     def __init__(self, path: Path, splits: Sequence[str] = SPLITS) -> None:
@@ -92,10 +97,10 @@ class PackedText:
 
         Args:
             path: the folder.
-            splits: those that will be read; the digests of their files are checked.
+            splits: the splits to read; the digests of their files are checked.
 
         Raises:
-            BadInput: there is none, it is of another format, or a file is damaged.
+            BadInput: there is none, it has another format, or a file is damaged.
         """
         self.path = path
         file = path / MANIFEST

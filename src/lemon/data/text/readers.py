@@ -1,4 +1,4 @@
-"""How documents are read from an asset: one function a format, named as in the presets."""
+"""Read documents from an asset: one function per format; READERS has the names for presets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIN_CHARACTERS = 1000  # shorter articles and modules are stubs, e.g. an empty _
 
 
 def read_wikitext(files: AssetFiles) -> Iterator[str]:
-    """The articles of MediaWiki exports (`.xml` or `.xml.bz2`) as prose under their title.
+    """The articles of MediaWiki exports (`.xml` or `.xml.bz2`) as prose, with their title.
 
     Redirects, pages outside the main namespace, disambiguation pages and stubs are left out.
     """
@@ -44,7 +44,7 @@ def read_text_files(files: AssetFiles) -> Iterator[str]:
 
 
 def read_python_files(files: AssetFiles) -> Iterator[str]:
-    """Each Python module that is no stub and no test; tests repeat themselves too much."""
+    """Each Python module is a document, except stubs and tests, which are too repetitive."""
     for name in files.names():
         path = PurePosixPath(name)
         if path.suffix == ".py" and "tests" not in path.parts:
@@ -54,7 +54,7 @@ def read_python_files(files: AssetFiles) -> Iterator[str]:
 
 
 def read_jsonl(files: AssetFiles) -> Iterator[str]:
-    """The `text` of each line."""
+    """The `text` of each line is a document."""
     for name in files.names():
         with files.open(name) as lines:
             for number, line in enumerate(lines, start=1):

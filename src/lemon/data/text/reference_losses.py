@@ -1,8 +1,8 @@
-"""Reference losses by scaling law: what a model of some size should reach on each domain.
+"""Reference losses by scaling law: the loss that a model of a given size should reach per domain.
 
-L(N) = E + A / N^alpha (Hoffmann et al., arXiv 2203.15556). The models of one family saw equally
-much text, so the law's term for data is part of E, and three sizes fix the three unknowns of a
-domain (Sheared LLaMA, arXiv 2310.06694, section 2.2 and appendix).
+L(N) = E + A / N^alpha (Hoffmann et al., arXiv 2203.15556). All models of a family are trained on
+the same amount of text, so the law's data term is part of E, and three sizes determine the three
+unknowns of a domain (Sheared LLaMA, arXiv 2310.06694, section 2.2 and appendix).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 
 from lemon.errors import BadInput
 
-# An exponent below is a straight line in the logarithm of the size, one above is a step.
+# Bounds: below, the law is linear in the logarithm of the size; above, it is a step.
 EXPONENTS = (1e-6, 10.0)
 
 
@@ -25,8 +25,8 @@ EXPONENTS = (1e-6, 10.0)
 class ScalingLaw:
     """L(N) = asymptote + factor / N^exponent, in nats per token.
 
-    A small exponent goes with an asymptote far below any loss. Such a law still tells the loss near
-    the sizes that it was fitted to, but says nothing about a model without limit.
+    With a small exponent the asymptote is far below any loss. Such a law is valid near the fitted
+    sizes, but its asymptote is not the loss of an infinitely large model.
     """
 
     asymptote: float
@@ -45,17 +45,17 @@ class ScalingLaw:
 
 
 def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float]) -> ScalingLaw:
-    """The law through three models of one family, exactly.
+    """The law that fits three models of one family exactly.
 
-    The asymptote and the factor drop out of the ratio of the two falls,
-    (L1 - L2) / (L2 - L3) = (N1^-a - N2^-a) / (N2^-a - N3^-a), whose right side grows with a.
+    The ratio of the two decreases does not depend on asymptote and factor,
+    (L1 - L2) / (L2 - L3) = (N1^-a - N2^-a) / (N2^-a - N3^-a), and its right side grows with a.
 
     Args:
-        sizes: three parameter counts, rising.
-        losses: of these models, in nats.
+        sizes: three parameter counts, increasing.
+        losses: of these models, in nats, decreasing.
 
     Raises:
-        BadInput: there are not three sizes that rise with losses that fall, or no exponent fits.
+        BadInput: not three increasing sizes with decreasing losses, or no exponent fits.
     """
     given = f"sizes {_listed(sizes)} and losses {_listed(losses)}"
     if len(sizes) != 3 or len(losses) != 3:
@@ -70,9 +70,9 @@ def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float]) -> ScalingL
     ratio = math.log(fall / (losses[1] - losses[2]))
 
     def misfit(exponent: float) -> float:
-        """Difference of the logarithms of both sides."""
+        """Difference of the logarithms of both sides of the ratio."""
         left, right = exponent * first, exponent * second
-        # log of expm1(left), in a form that a large exponent does not overflow
+        # log(expm1(left)) in a form that does not overflow
         return left + math.log(-math.expm1(-left)) - math.log(-math.expm1(-right)) - ratio
 
     low, high = EXPONENTS
@@ -92,8 +92,8 @@ def scaling_law_references(num_parameters: float, family: str) -> dict[str, floa
     """Reference losses in nats by domain, from the published losses of a family.
 
     Args:
-        num_parameters: of the model that is trained.
-        family: of `published/reference_losses.csv`.
+        num_parameters: of the trained model.
+        family: a family in `published/reference_losses.csv`.
 
     Raises:
         BadInput: no such family, or the size is not positive.

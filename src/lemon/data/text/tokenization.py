@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder, without the rest of transformers: it only encodes text."""
+"""Encode text with the tokenizer of a model folder, without transformers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lemon.files.json_file import read_json
 from lemon.provenance import file_digest
 
 BATCH = 64  # documents encoded at once
-# Models pretrained with this token between documents keep it when tuned for chat, while their
-# eos_token then ends a turn.
+# Models pretrained with this token between documents still have it after tuning for chat, where
+# eos_token ends a turn.
 DOCUMENT_END = "<|endoftext|>"
 
 FIX = "take a model folder with a fast tokenizer; `lemon prepare source` makes one"
@@ -29,7 +29,7 @@ class _AddedToken(TypedDict):
 
 
 class _Vocabulary(TypedDict):
-    vocab: dict[str, int] | list[Any]  # a list in the unigram model, whose ids are the places
+    vocab: dict[str, int] | list[Any]  # a list for unigram models; ids are indices
 
 
 class _TokenizerFile(TypedDict):
@@ -42,7 +42,7 @@ class _ModelConfig(TypedDict):
 
 
 def require_tokenizer(folder: Path) -> int:
-    """The rows of a model's embedding, after checking that every token has one.
+    """The number of embedding rows of a model, after checking that every token has a row.
 
     Raises:
         BadInput: there is no fast tokenizer, or one of its ids is beyond the embedding.
@@ -65,12 +65,14 @@ def require_tokenizer(folder: Path) -> int:
 class TextTokenizer:
     """Encodes documents with the fast tokenizer of a Hugging Face model folder.
 
-    `separator` is the id that ends a document, `vocab_size` the number of rows of the embedding,
-    `digest` the sha256 of the tokenizer file.
+    Attributes:
+        separator: id that ends a document.
+        vocab_size: rows of the embedding.
+        digest: sha256 of the tokenizer file.
     """
 
     def __init__(self, source: Path) -> None:
-        """Read `tokenizer.json` and what belongs to it.
+        """Read the tokenizer and its configuration.
 
         Raises:
             BadInput: the folder holds no fast tokenizer, or no token that ends a document.
@@ -96,7 +98,7 @@ class TextTokenizer:
         )
 
     def encode(self, documents: Sequence[str]) -> Iterator[NDArray[Any]]:
-        """The token ids of each document in turn, int64 [num_tokens], nothing added."""
+        """The token ids of each document, int64 [num_tokens], without special tokens."""
         for start in range(0, len(documents), BATCH):
             batch = list(documents[start : start + BATCH])
             for encoding in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):

@@ -1,4 +1,4 @@
-"""Plain prose out of MediaWiki markup, enough for language modelling and no more.
+"""Extract plain prose from MediaWiki markup, with enough care for language modelling.
 
 Templates, tables, references, files, categories and mathematics are removed; links and headings
 keep their text. Sections that are lists of links (See also, References, ...) are removed.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 import re
 
-# The innermost pair, so that repeated substitution unwinds any nesting.
+# The innermost pair, so that repeated substitution removes any nesting.
 TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
-# A measured quantity, which sentences need: {{convert|5|km|mi}} reads 5 km.
+# A measured quantity is kept, since sentences need it: {{convert|5|km|mi}} becomes 5 km.
 QUANTITY = re.compile(r"\{\{(?:convert|cvt)\|([^|{}]+)\|([^|{}]+)[^{}]*\}\}", re.IGNORECASE)
 TABLE = re.compile(r"\{\|(?:(?!\{\||\|\}).)*\|\}", re.DOTALL)
 INNERMOST_LINK = re.compile(r"\[\[([^\[\]]*)\]\]")
@@ -36,7 +36,7 @@ END_MATTER = frozenset(
         *("external links", "further reading", "bibliography", "works cited", "sources", "gallery"),
     )
 )
-# What removed templates leave behind: "( ; )", "(, 1900)", blanks before punctuation.
+# Remains of removed templates: "( ; )", "(, 1900)", blanks before punctuation.
 EMPTY_BRACKETS = re.compile(r"[ \t]*\([\s,;:–-]*\)")
 BRACKET_START = re.compile(r"\([\s,;:]+")
 BLANK_BEFORE_MARK = re.compile(r"[ \t]+([,.;:)])(?=\s|$)", re.MULTILINE)
@@ -62,7 +62,7 @@ def plain_text(markup: str) -> str:
 
 
 def _link_text(link: re.Match[str]) -> str:
-    """`[[target|shown]]` shows `shown`; files, categories and other languages show nothing."""
+    """The shown part of `[[target|shown]]`; empty for files, categories and other languages."""
     target, *shown = link[1].split("|")
     if DROPPED_NAMESPACE.match(target) and not target.lstrip().startswith(("w:", ":w:")):
         return ""
@@ -70,7 +70,7 @@ def _link_text(link: re.Match[str]) -> str:
 
 
 def _until_stable(pattern: re.Pattern[str], replacement: object, text: str) -> str:
-    """Substitute until nothing matches any more, from the innermost pair outwards."""
+    """Substitute until nothing matches, from the innermost pair outwards."""
     count = 1
     while count:
         text, count = pattern.subn(replacement, text)  # type: ignore[call-overload]
@@ -78,7 +78,7 @@ def _until_stable(pattern: re.Pattern[str], replacement: object, text: str) -> s
 
 
 def _without_end_matter(text: str) -> str:
-    """Drop the sections that hold references and lists of links, with their subsections."""
+    """Drop sections of references and lists of links, with their subsections."""
     kept, dropped_level, start = [], 0, 0
     headings = [*HEADING.finditer(text), None]
     for heading in headings:
