@@ -1,6 +1,6 @@
-"""Asks a model the questions of a task, chunk by chunk, in an order that depends on the rows alone.
+"""Asks a model the questions of a task, chunk by chunk, in an order that depends only on the rows.
 
-A resumed task therefore runs the same passes, and rounds alike, as an uninterrupted one.
+A resumed task therefore runs the same passes, with the same rounding, as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lemon.evaluation.prefix_lm import PrefixLM
     from lemon.evaluation.questions import Question, Task
 
-CHUNK_QUESTIONS = 16  # asked and saved together, or as many as the batch size
+CHUNK_QUESTIONS = 16  # asked and saved together; the batch size if larger
 
 Answers = Sequence[tuple[float, bool]] | Sequence[str]
 """One for each request: (log-likelihood in nats, is greedy) pairs, or generated texts."""
@@ -24,7 +24,7 @@ Answers = Sequence[tuple[float, bool]] | Sequence[str]
 def answered_chunks(
     model: PrefixLM, task: Task, known: Collection[int] = ()
 ) -> Iterator[list[tuple[Question, Answers]]]:
-    """Every question with the model's answers, except for chunks whose ids are all `known`.
+    """All questions with the model's answers, without chunks whose ids are all `known`.
 
     Raises:
         WorkFailed: a log-likelihood isn't finite.
@@ -41,7 +41,7 @@ def answered_chunks(
 
 
 def _groups(questions: Sequence[Question]) -> list[list[Question]]:
-    """The questions by the few-shot examples that they share, each group longest first."""
+    """The questions grouped by shared few-shot examples, each group longest first."""
     groups: dict[str | None, list[Question]] = {}
     for question in questions:
         groups.setdefault(question.group, []).append(question)

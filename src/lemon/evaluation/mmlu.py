@@ -1,7 +1,7 @@
-"""MMLU as one task: the rows of its 57 subjects together, each behind its own examples.
+"""MMLU as one task: the rows of all 57 subjects, each with the few-shot examples of its subject.
 
-lm-eval has 57 tasks and as many data sets. Opened as one they take a second instead of a minute,
-and the prompts are the same.
+lm-eval has 57 tasks and data sets. Opened as one they take a second instead of a minute, with the
+same prompts.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SPLITS = ("test", "dev")
 def subject_files(folder: Path) -> dict[str, list[str]]:
     """The files of a data set in a folder, by split, in the order of the subjects.
 
-    The set has one config for each subject, or a single one named "all". Only generated rows, whose
-    front matter says `generated: true`, may lack subjects.
+    The set has one config for each subject, or a single one named "all". Only generated rows
+    (`generated: true` in the front matter) may lack subjects.
 
     Raises:
-        BadInput: the front matter is missing or of another form, or subjects are missing.
+        BadInput: the front matter is missing or malformed, or subjects are missing.
     """
     from huggingface_hub import metadata_load
 
@@ -54,7 +54,7 @@ def subject_files(folder: Path) -> dict[str, list[str]]:
 
 
 def _files(folder: Path, config: str, split: str, data_files: Any) -> list[str]:
-    """The files of one split of one config, whose paths may be patterns."""
+    """The files of one split of one config; its paths may be patterns."""
     listed = data_files if isinstance(data_files, list) else []
     entries = [entry for entry in listed if isinstance(entry, dict) and entry["split"] == split]
     patterns = [entry["path"] for entry in entries]
@@ -68,10 +68,10 @@ def _files(folder: Path, config: str, split: str, data_files: Any) -> list[str]:
 
 
 def in_turn(subjects: Sequence[str | None]) -> list[int]:
-    """The numbers of the rows in an order in which the subjects, by name, take turns.
+    """Row indices in round-robin order over the subjects, which are sorted by name.
 
     Args:
-        subjects: of each row; if all are None the rows keep their order.
+        subjects: the subject of each row; if all are None the rows keep their order.
     """
     seen: Counter[str | None] = Counter()
     turns = []

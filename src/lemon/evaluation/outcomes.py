@@ -1,7 +1,7 @@
-"""The outcome of each question: saved chunk by chunk, then sealed in one parquet file for a task.
+"""The outcomes of the questions: saved chunk by chunk, then sealed in a parquet file for each task.
 
-Sealed and unfinished files store the key of what they depend on (weights, rows, format, ...) and a
-digest of their rows. Outcomes of the same key are reused; others and damaged ones are scored again.
+Sealed and unfinished files store a key of their inputs (weights, rows, format, ...) and digests of
+their rows. Outcomes of the same key are reused; others and damaged ones are scored again.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SCHEMA = pa.schema(
         pa.field("id", pa.int64(), nullable=False),  # row of the scored split
         pa.field(
             "prediction", pa.int64(), nullable=False
-        ),  # the answer that the metric chooses, -1: none
+        ),  # the answer chosen by the metric, -1: none
         pa.field("correct", pa.bool_(), nullable=False),  # by the paper's metric for the task
-        pa.field("acc", pa.bool_(), nullable=False),  # of a generated answer: the exact match
-        pa.field("acc_norm", pa.bool_()),  # null where the task has no such metric
-        pa.field("loglikelihoods", pa.list_(pa.float64()), nullable=False),  # nats, one an answer
-        pa.field("lengths", pa.list_(pa.int64()), nullable=False),  # characters, one an answer
+        pa.field("acc", pa.bool_(), nullable=False),  # exact match if generated
+        pa.field("acc_norm", pa.bool_()),  # null if the task lacks this metric
+        pa.field("loglikelihoods", pa.list_(pa.float64()), nullable=False),  # nats, by answer
+        pa.field("lengths", pa.list_(pa.int64()), nullable=False),  # characters, by answer
         pa.field("group", pa.string()),  # MMLU's subject; null elsewhere
-        pa.field("text", pa.string()),  # a generated answer; null where answers are given
+        pa.field("text", pa.string()),  # the generated answer; null for given answers
     ]
 )
 KEY, DIGEST = b"lemon.key", b"lemon.sha256"  # in the metadata of a sealed file
@@ -62,14 +62,14 @@ def judge(
     """Let lm-eval judge the answers to a question.
 
     Args:
-        task: of the question.
-        question: what was asked.
+        task: the question's task.
+        question: the question with its requests.
         answers: a (log-likelihood in nats, is greedy) pair for each request, or the generated text.
 
     Returns:
-        The outcome. Its prediction is the choice that the metric takes; 0 if a single given answer
-        is the greedy continuation; or the first accepted answer that a generated one matches. It is
-        -1 if there is none.
+        The outcome. Its prediction is the choice with the largest score by the metric; 0 if a
+        single given answer is the greedy continuation; or the index of the first accepted answer
+        that a generated one matches. It is -1 if there is none.
     """
     if question.requests[0].request_type == "generate_until":
         [text] = answers
@@ -125,7 +125,7 @@ def _judge_text(task: Task, question: Question, text: str) -> Outcome:
 
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome], key: dict[str, Any]) -> None:
-    """Seal a task's outcomes in one file, sorted by id. Equal outcomes give equal bytes."""
+    """Write a task's outcomes to one sealed file, sorted by id. Equal outcomes give equal bytes."""
     rows = [asdict(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.id)]
     metadata = {KEY: _canonical(key), DIGEST: _digest(rows).encode()}
     table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
@@ -134,7 +134,7 @@ def write_outcomes(path: Path, outcomes: Iterable[Outcome], key: dict[str, Any])
 
 
 def read_outcomes(path: Path, key: dict[str, Any]) -> list[Outcome] | None:
-    """The outcomes of an undamaged sealed file with this key; None if there is none."""
+    """The outcomes of a sealed file; None if it is missing, damaged or has another key."""
     try:
         rows, metadata = read_sealed(path)
     except BadInput:
@@ -148,10 +148,10 @@ def read_outcomes(path: Path, key: dict[str, Any]) -> list[Outcome] | None:
 
 
 def read_sealed(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
-    """The rows of a sealed file, by the columns of SCHEMA, and its metadata.
+    """The rows of a sealed file, with the columns of SCHEMA, and its metadata.
 
     Raises:
-        BadInput: there is no such file, or it is not whole.
+        BadInput: the file is missing or damaged.
     """
     fix = "remove it and run `lemon evaluate` with this task again"
     if not path.is_file():
@@ -182,17 +182,17 @@ def _line(error: Exception) -> str:
 
 
 class UnfinishedOutcomes:
-    """A task's outcomes so far: a line with the key, then one JSON object on each line.
+    """A task's outcomes so far: a line with the key, then one line for each outcome.
 
-    Each chunk is appended at once, so that a killed job loses at most the chunk it was scoring.
+    Each chunk is appended immediately, so that a killed job loses at most one chunk.
     """
 
     def __init__(self, sealed: Path, key: dict[str, Any]) -> None:
-        """Read what an earlier process scored under the same key.
+        """Read the outcomes of an earlier process with the same key.
 
         Args:
-            sealed: path of the sealed file to be; the unfinished one is hidden beside it.
-            key: what the outcomes depend on.
+            sealed: path of the later sealed file; the unfinished one is hidden next to it.
+            key: the inputs that determine the outcomes.
         """
         self._path = sealed.with_name(f".{sealed.stem}.unfinished.jsonl")
         self.outcomes: dict[int, Outcome] = {}
@@ -202,7 +202,7 @@ class UnfinishedOutcomes:
                 self._path.read_text(encoding="utf-8").split("\n") if self._path.exists() else []
             )
             if lines and lines[0] == header:
-                for line in lines[1:-1]:  # after the last line break comes nothing, or a cut line
+                for line in lines[1:-1]:  # the last is empty or incomplete
                     outcome = _outcome_in(line)
                     if outcome is not None:
                         self.outcomes[outcome.id] = outcome
@@ -213,7 +213,7 @@ class UnfinishedOutcomes:
         write_text(self._path, "\n".join([header, *map(_line_of, self.outcomes.values())]) + "\n")
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
-        """Save the outcomes of one chunk."""
+        """Append the outcomes of one chunk to the file."""
         text = "".join(_line_of(outcome) + "\n" for outcome in outcomes)
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -223,18 +223,18 @@ class UnfinishedOutcomes:
         self.outcomes.update({outcome.id: outcome for outcome in outcomes})
 
     def remove(self) -> None:
-        """Remove the file once the task is sealed."""
+        """Remove the file after the task is sealed."""
         self._path.unlink(missing_ok=True)
 
 
 def _line_of(outcome: Outcome) -> str:
-    """A line of an unfinished file: the beginning of the sha256 of the values, and the values."""
+    """A line of an unfinished file: the first 16 digits of the values' sha256, and the values."""
     values = json.dumps(asdict(outcome))
     return f"{hashlib.sha256(values.encode()).hexdigest()[:16]} {values}"
 
 
 def _outcome_in(line: str) -> Outcome | None:
-    """The outcome in such a line; None if it is damaged."""
+    """The outcome in a line of an unfinished file; None if it is damaged."""
     _, _, values = line.partition(" ")
     try:
         outcome = Outcome(**json.loads(values))

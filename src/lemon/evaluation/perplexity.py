@@ -4,8 +4,7 @@
     perplexity_d = exp(loss_d)            perplexity = exp(sum_d w_d loss_d),  sum_d w_d = 1
 
 with w the weights of the training mixture. All domains have the same number of held-out sequences;
-the weights turn their losses into the loss on text drawn like the training text, which is what the
-paper's held-out set, drawn from the mixture, measures.
+the weights give the loss on text drawn from the mixture, as the paper's held-out set is.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ TOKENS_A_PASS = 2048  # fixed, so that the result does not depend on the batch s
 def heldout_perplexity(
     model: PreTrainedModel, text: PackedText, sequences: int | None = None
 ) -> dict[str, Any]:
-    """Score a model on the first `sequences` held-out sequences of each domain; None takes all.
+    """Score a model on the first `sequences` held-out sequences of each domain; None for all.
 
     Returns:
         {"perplexity", "loss" (nats a token), "domains": {name: {"perplexity", "loss", "tokens",
         "weight"}}}.
 
     Raises:
-        BadInput: the text was tokenised for another vocabulary.
+        BadInput: the text was tokenised for another vocabulary, or a domain has no sequences.
         WorkFailed: a loss isn't finite.
     """
     if text.vocab_size > model.config.vocab_size:

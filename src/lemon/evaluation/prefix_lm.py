@@ -1,9 +1,9 @@
-"""The language model that lm-eval asks: its `hf` model, with each shared context run once.
+"""lm-eval's `hf` model, with each shared context computed once.
 
 Contexts are shared in two ways: all questions of a few-shot task begin with the same examples,
-whose states are kept (`PrefixLM.sharing`), and all answers of a question begin with the question
-(`TokenTree`). A pass holds many short sequences in one row, without padding. Logits are computed
-only for the tokens of answers. Tokenisation, truncation and stop strings are lm-eval's.
+whose keys and values are kept (`PrefixLM.sharing`), and all answers of a question begin with the
+question (`TokenTree`). A forward pass packs many short sequences into one row, without padding.
+Logits are computed only for answer tokens. Tokenisation, truncation and stop strings are lm-eval's.
 """
 
 from __future__ import annotations
@@ -39,19 +39,18 @@ Score = tuple[float, bool]
 
 log = logging.getLogger(__name__)
 
-PREFIX_AT_LEAST = 32  # tokens; running a shorter beginning again costs less than looking it up
-# Nodes of one pass. Attention also computes the pairs that the mask forbids, and a CPU is as fast
-# per token with 256 rows as with more.
+PREFIX_AT_LEAST = 32  # tokens; recomputing a shorter prefix costs less than looking it up
+# Nodes of one pass. Attention also computes the masked pairs, and a CPU is as fast per token with
+# 256 rows as with more.
 PASS_TOKENS = {"cpu": 256, "cuda": 4096}
-HEAD_ROWS = 512  # hidden states whose logits exist at once: 100 MB at a vocabulary of 49,152
+HEAD_ROWS = 512  # rows of logits that exist at once: 100 MB at a vocabulary of 49,152
 
 
 class PrefixLM(HFLM):
-    """lm-eval's `hf` model for LLaMA-family decoders, faster where requests share a context.
+    """lm-eval's `hf` model for LLaMA-family decoders, faster for requests that share a context.
 
     Log-likelihoods equal those of `HFLM(..., softmax_dtype="float32")` up to rounding, generated
-    texts those of its greedy decoding. `batch_size` is the largest number of requests in one
-    forward pass.
+    texts those of its greedy decoding. `batch_size` limits the requests in one forward pass.
     """
 
     _prefix: tuple[int, ...] = ()
@@ -59,18 +58,18 @@ class PrefixLM(HFLM):
 
     @property
     def max_length(self) -> int:
-        """Tokens of a sequence at most: a pass here attends to all, not to a sliding window."""
+        """Maximum tokens of a sequence: at most the sliding window, since a pass ignores it."""
         most: int = super().max_length
         window = getattr(self.model.config, "sliding_window", None)
         return most if window is None else min(most, window)
 
     @contextmanager
     def sharing(self, requests: Sequence[Instance]) -> Iterator[None]:
-        """Inside the block, run the common beginning of all these requests only once.
+        """Inside the block, compute the common prefix of all these requests only once.
 
-        A single context is run this way too: causal attention without a mask skips the forbidden
-        half. What is kept depends on `requests` alone, not on which of them are asked, so that
-        scores do not change if some were known before.
+        A single context is computed this way too: causal attention without an explicit mask skips
+        the masked half. The prefix depends only on `requests`, not on which of them are asked, so
+        that scores do not change if some were known before.
         """
         contexts = list(dict.fromkeys(str(request.args[0]) for request in requests))
         encoded = [self.tok_encode(context.rstrip()) for context in contexts if context.strip()]
@@ -82,10 +81,10 @@ class PrefixLM(HFLM):
 
     @torch.inference_mode()
     def _keep(self, contexts: list[list[int]]) -> None:
-        """Run and keep what these contexts share, without the last token of any of them."""
+        """Compute and keep the common prefix of these contexts, without their last tokens."""
         self._prefix, self._states = (), None
         shared = common_beginning([tokens[:-1] for tokens in contexts]) if contexts else []
-        # A context that is too long loses its beginning, so it shares none.
+        # A context that is too long is truncated on the left, so it shares no prefix.
         if len(shared) < PREFIX_AT_LEAST or max(map(len, contexts)) > self.max_length:
             return
         states = DynamicCache()
@@ -106,7 +105,7 @@ class PrefixLM(HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Score]:
-        room = self.max_length + 1  # the last token is predicted and not read
+        room = self.max_length + 1  # the last token is predicted, not read
         if long := sum(len(context) + len(answer) > room for _, context, answer in requests):
             log.warning("%d requests exceed %d tokens and lose their beginning", long, room)
         scores: dict[int, Score] = {}
@@ -130,7 +129,7 @@ class PrefixLM(HFLM):
     ) -> Iterator[list[int]]:
         """Split the requests, in order, into passes of up to `batch_size` and `PASS_TOKENS`.
 
-        A request that shares most of its tokens with a pass joins it even beyond `PASS_TOKENS`.
+        A request that shares at least half of its tokens with a pass may exceed `PASS_TOKENS`.
         """
         part, tree = list[int](), TokenTree()
         most = PASS_TOKENS[self.device.type]
@@ -155,7 +154,7 @@ class PrefixLM(HFLM):
         answers: dict[int, list[int]],
         behind_prefix: bool,
     ) -> Iterator[tuple[int, Score]]:
-        """Score the requests of one pass; gives (number of the request, its score)."""
+        """Score the requests of one pass; yields (index of the request, score)."""
         tree = TokenTree(len(self._prefix) if behind_prefix else 0)
         paths = {number: tree.add(sequences[number]) for number in part}
         hidden = self._hidden(tree, self._states if behind_prefix else None)
@@ -176,8 +175,8 @@ class PrefixLM(HFLM):
     def _hidden(self, tree: TokenTree, states: DynamicCache | None, first: int = 0) -> Tensor:
         """The last hidden states [nodes, hidden_size] of a tree's nodes from `first` on.
 
-        `states` holds the keys and values of all that comes before, which are the prefix and the
-        nodes up to `first`; those of the new nodes are appended.
+        `states` holds the keys and values of the prefix and the nodes before `first`; those of the
+        new nodes are appended.
         """
         seen = tree.visible(first)
         mask = torch.zeros(seen.shape, dtype=self.model.dtype).masked_fill_(~seen, float("-inf"))
@@ -190,7 +189,7 @@ class PrefixLM(HFLM):
         ).last_hidden_state[0]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Continue each context greedily until a stop string, the end token or the length limit.
+        """Decode each context greedily up to a stop string, the end token or the length limit.
 
         Raises:
             BadInput: a request asks for sampling.
@@ -202,7 +201,7 @@ class PrefixLM(HFLM):
 
     @torch.inference_mode()
     def _generated(self, requests: list[tuple[str, dict]]) -> list[str]:
-        """Decode some requests together, each a growing branch of one tree."""
+        """Decode several requests together, each as a growing branch of one tree."""
         decodings = [_Decoding(self, context, settings) for context, settings in requests]
         behind_prefix = all(self._behind_prefix(one.context, len(one.context)) for one in decodings)
         length = len(self._prefix) if behind_prefix else 0
@@ -225,7 +224,7 @@ class PrefixLM(HFLM):
 
 
 class _Decoding:
-    """One request that is being continued, with lm-eval's rules for stopping."""
+    """One request in decoding, with lm-eval's stopping rules."""
 
     def __init__(self, model: PrefixLM, context: str, settings: dict) -> None:
         asked = normalize_gen_kwargs(settings, model.max_gen_toks)
@@ -257,7 +256,7 @@ class _Decoding:
 def token_log_likelihoods(
     head: nn.Module, hidden: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Score tokens against the hidden states that predict them, a few rows at a time.
+    """Score tokens from the hidden states that predict them, `HEAD_ROWS` rows at a time.
 
     Args:
         head: maps hidden states to logits over the vocabulary.
@@ -265,7 +264,7 @@ def token_log_likelihoods(
         targets: [rows], token ids.
 
     Returns:
-        [rows] float32 log-likelihoods in nats, and [rows] bool: the target has the largest logit.
+        [rows] float32 log-likelihoods in nats, and [rows] bool: whether the target is the argmax.
     """
     values, greedy = [], []
     for rows, wanted in zip(hidden.split(HEAD_ROWS), targets.split(HEAD_ROWS), strict=True):

@@ -1,6 +1,6 @@
-"""The prompts of a task: few-shot examples that all questions share, as many as fit.
+"""The prompts of a task: as many shared few-shot examples as fit.
 
-lm-eval renders every text. A fixed few-shot prefix is rendered once and put before each question:
+lm-eval renders all texts. A fixed few-shot prefix is rendered once and prepended to each question:
 the same prompts as rendering it for each of them, many times faster.
 """
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
 
 Fewshot = Literal["fixed", "drawn"]
-"""fixed: the first rows of the few-shot split for every question; drawn: lm-eval's own draw."""
+"""fixed: the first few-shot rows for every question; drawn: random rows, chosen by lm-eval."""
 
 FEWSHOT_SEED = 1234  # lm-eval's default
-SEAM = 8  # tokens by which a text's length may change with what stands before it
+SEAM = 8  # tokens by which a text's tokenised length may change with the text before it
 
 
 @dataclass(frozen=True)
 class Window:
-    """How much a model reads at once.
+    """A model's context window.
 
     Attributes:
-        tokens: counts the tokens of a text as the model reads it.
-        size: tokens of a context and its answer.
+        tokens: counts the tokens of a text.
+        size: maximum tokens of a context and its answer.
         reserve_for_generation: tokens kept free for a generated answer, lm-eval's `max_gen_toks`.
     """
 
@@ -47,7 +47,7 @@ class Window:
         return cls(lambda text: len(tokenizer(text)["input_ids"]), config.max_position_embeddings)
 
     def length(self, request: Instance, prefix: str = "") -> int:
-        """Tokens of a request behind a prefix, its answer included."""
+        """Tokens of a request after a prefix, including its answer."""
         context, answer = request.args
         if request.request_type == "generate_until":
             return self.tokens(prefix + context) + self.reserve_for_generation
@@ -66,12 +66,12 @@ def requests_of(
 def drawn_contexts(
     rules: ConfigurableTask, rows: Sequence[dict[str, Any]], shots: int
 ) -> list[str | list[str]]:
-    """Each row's context behind examples that lm-eval draws for this row."""
+    """Each row's context after few-shot examples that lm-eval draws for this row."""
     return [rules.fewshot_context(row, shots) for row in rows]
 
 
 def shared_prefix(rules: ConfigurableTask, row: dict[str, Any], shots: int) -> str:
-    """What stands before every question: the description and the first `shots` examples."""
+    """The text before every question: the description and the first `shots` examples."""
     context, question = rules.fewshot_context(row, shots), rules.doc_to_text(row)
     assert context.endswith(question)
     return str(context[: len(context) - len(question)])
@@ -80,10 +80,10 @@ def shared_prefix(rules: ConfigurableTask, row: dict[str, Any], shots: int) -> s
 def fixed_contexts(
     rules: ConfigurableTask, rows: Sequence[dict[str, Any]], asked: int, window: Window | None
 ) -> tuple[list[str | list[str]], int]:
-    """Each row's context behind the same examples, and how many of the `asked` ones fit.
+    """Each row's context after the same examples, and how many of the `asked` ones fit.
 
-    A row that is itself among the examples gets lm-eval's context, which leaves it out of them
-    unless the task has a separate few-shot split.
+    A row that is one of the examples gets lm-eval's context, which excludes it from them unless the
+    task has a separate few-shot split.
     """
     if not asked:
         return drawn_contexts(rules, rows, 0), 0
@@ -107,12 +107,12 @@ def fixed_contexts(
 
 
 def fitting_shots(asked: int, length: Callable[[int], int], size: int) -> int:
-    """The most examples, at most `asked`, whose prompt is no longer than `size`; 0 if none fits.
+    """The largest number of examples, at most `asked`, whose prompt fits in `size` tokens.
 
     Args:
-        asked: examples that the paper gives.
-        length: tokens of the longest prompt with so many examples; more with each of them.
-        size: tokens that the model reads.
+        asked: examples in the paper.
+        length: tokens of the longest prompt by number of examples; increasing.
+        size: tokens of the model's window.
     """
     return bisect_right(range(1, asked + 1), size, key=length)
 
@@ -123,7 +123,7 @@ def _longest(
     questions: Sequence[str],
     window: Window,
 ) -> list[Instance]:
-    """The requests without a prefix that may be the longest ones behind it."""
+    """The requests, without a prefix, that may be the longest with it."""
     requests = [
         request
         for row, question in zip(rows, questions, strict=True)

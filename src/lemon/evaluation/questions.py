@@ -1,4 +1,4 @@
-"""What a task asks: its questions, each with the requests that score it."""
+"""The questions of a task, each with the requests that score it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Question:
     """One row of a task with the requests that score it, one for each answer.
 
     Attributes:
-        id: index in the scored split; in MMLU its turn over the subjects.
+        id: index in the scored split; for MMLU the index in the round-robin order over subjects.
         row: the row as lm-eval reads it.
-        requests: all ask for log-likelihoods, or a single one for a generated answer.
+        requests: log-likelihood requests, or a single request for a generated answer.
         rules: lm-eval's task, which judges the answers.
         group: MMLU's subject; questions of one group share their few-shot examples.
         shots: few-shot examples in its prompt.
@@ -36,7 +36,7 @@ class Question:
 
     @property
     def num_characters(self) -> int:
-        """Length of the longest request, context and answer."""
+        """Length of the longest request, including its answer."""
         return max(
             sum(len(text) for text in request.args if isinstance(text, str))
             for request in self.requests
@@ -49,8 +49,8 @@ class Task:
 
     Attributes:
         metric: the paper's: "acc", "acc_norm" or "exact_match" (method section 10).
-        available: rows of the split. `questions` are the first ones, up to the limit; in MMLU the
-            subjects take turns, and the chosen rows are then ordered by subject.
+        available: rows of the split. `questions` are the first ones, up to the limit; for MMLU the
+            first in round-robin order over the subjects, then ordered by subject.
         lm_eval_task: lm-eval's task, with its rows and its rules.
         fewshot: how the examples are chosen.
         shots_asked: few-shot examples in the paper.
@@ -68,7 +68,7 @@ class Task:
 
     @property
     def shots(self) -> int:
-        """Few-shot examples that all prompts have; those of single groups may have more."""
+        """The smallest number of few-shot examples in a prompt; it may differ between groups."""
         return min(question.shots for question in self.questions)
 
     @property
@@ -78,7 +78,7 @@ class Task:
 
     @property
     def prompts_digest(self) -> str:
-        """SHA-256 over all that is asked: contexts, answers and stop strings."""
+        """SHA-256 over all requests: contexts, answers and stop strings."""
         digest = hashlib.sha256()
         for question in self.questions:
             for request in question.requests:

@@ -1,8 +1,8 @@
 """Opens the benchmark tasks: finds their rows and lets lm-eval render their prompts.
 
-The files in `task_files/` repeat lm-eval's own templates and name the one split that is scored.
-lm-eval renders the prompts and judges the answers; only the folder of the rows is chosen here.
-Importing this module loads neither lm-eval nor torch.
+The files in `task_files/` repeat lm-eval's own templates and name the scored split. lm-eval renders
+the prompts and judges the answers; this module chooses the rows and their few-shot examples.
+Importing it loads neither lm-eval nor torch.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ PACKAGED_TASKS = Path("data/laptop/tasks")
 
 
 def rows_folder(source: str) -> Path | None:
-    """The folder that holds the rows; None for the Hub itself.
+    """The folder of the rows; None for the Hub.
 
     Args:
         source: "packaged" (the prepared rows: `$LEMON_PACKAGED_TASKS`, else those of the laptop
             preset), "hub", or a folder laid out like the Hub.
 
     Raises:
-        BadInput: the folder isn't there.
+        BadInput: the folder does not exist.
     """
     if source == "hub":
         return None
@@ -77,19 +77,19 @@ def opened_tasks(
 ) -> Iterator[Iterator[Task]]:
     """Load the tasks from `source`, each when the iterator reaches it.
 
-    The cache of the rows is removed at the end of the block: `datasets` finds cached rows by the
-    name of the data set alone, so that a lasting cache would mix up the rows of two folders.
+    The cache of the rows is removed at the end of the block: `datasets` looks up cached rows only
+    by the name of the data set, so a permanent cache would mix up the rows of two folders.
 
     Args:
-        names: of the tasks.
+        names: names of the tasks.
         source: see `rows_folder`.
-        limit: the first rows a task; None takes all.
-        limits: of single tasks, in place of `limit`.
-        window: how much the model reads; fixed examples that would not fit are left out.
-        fewshot: "fixed" gives every question the same examples, the first ones; "drawn" is
-            lm-eval's own draw, which differs from question to question.
+        limit: number of first rows of each task; None for all.
+        limits: limits of single tasks, which replace `limit`.
+        window: the model's context window; fixed examples that don't fit are omitted.
+        fewshot: "fixed", the same first examples for every question; "drawn", lm-eval's random
+            examples for each question.
         scratch: a folder for the cache, from which caches of killed processes are removed; None
-            takes the system's temporary folder.
+            for the system's temporary folder.
 
     Raises:
         BadInput: a task's rows are missing or can't be read, few-shot rows are too few, or
@@ -123,7 +123,7 @@ def opened_tasks(
                 if name == "mmlu":
                     config |= {"dataset_path": "parquet", "dataset_name": None}
                     config["dataset_kwargs"]["data_files"] = subject_files(rows)
-            # lm-eval reads overrides from YAML files alone, and JSON is YAML.
+            # lm-eval reads overrides only from YAML files, and JSON is YAML.
             write_text(cache / f"{name}.yaml", json.dumps(config))
         manager = TaskManager(include_path=temporary, include_defaults=False)
 
@@ -157,7 +157,7 @@ def _rules(manager: Any, name: str, folder: Path | None, cache: Path) -> Configu
 def _open(
     rules: ConfigurableTask, name: str, limit: int | None, window: Window | None, fewshot: Fewshot
 ) -> Task:
-    """A task with its questions, as many as the limit allows."""
+    """A task with its questions, up to the limit."""
     rules.set_fewshot_seed(FEWSHOT_SEED)
     rows, asked = rules.eval_docs, TASKS[name].shots
     groups: list[str | None] = list(rows["subject"]) if name == "mmlu" else [None] * len(rows)

@@ -1,9 +1,9 @@
-"""Token sequences in which every shared beginning is stored, and run, once.
+"""A prefix tree of token sequences: shared prefixes are stored and computed once.
 
-The answers of a question share the question. As a tree their tokens fit in one row for the model:
-a token has the position that it has in its own sequence, and a mask lets it see its own ancestors
-only, so that one pass gives every sequence the hidden states that it has alone. Unrelated sequences
-may stand in one tree as well; nothing is padded.
+The answers of a question share the question. The tree's tokens form one row for the model: a token
+has the position of its own sequence, and a mask lets it attend only to its ancestors, so that one
+pass gives every sequence the same hidden states as a pass of its own. Unrelated sequences may share
+a tree; nothing is padded.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from torch import Tensor
 
 
 class TokenTree:
-    """Sequences behind a common prefix that isn't part of the tree.
+    """Sequences after a common prefix that isn't part of the tree.
 
     Attributes:
-        tokens: one token id a node; parents come before children.
-        positions: how many tokens precede each node in its sequence, the prefix included.
+        tokens: the token id of each node; parents come before children.
+        positions: the number of tokens before each node in its sequence, including the prefix.
     """
 
     def __init__(self, prefix_length: int = 0) -> None:
-        """Start without nodes, behind a prefix of so many tokens."""
+        """An empty tree after a prefix of `prefix_length` tokens."""
         self.tokens: list[int] = []
         self.positions: list[int] = []
         self._prefix_length = prefix_length
         self._children: dict[tuple[int | None, int], int] = {}
-        self._seen: list[int] = []  # by node, a bit for itself and each of its ancestors
+        self._seen: list[int] = []  # by node, bits of itself and its ancestors
 
     def shared(self, sequence: Sequence[int]) -> int:
-        """The number of a sequence's first tokens that are already stored."""
+        """The length of a sequence's longest stored prefix."""
         node = None
         for depth, token in enumerate(sequence):
             node = self._children.get((node, token))
@@ -42,7 +42,7 @@ class TokenTree:
         return len(sequence)
 
     def add(self, sequence: Iterable[int]) -> list[int]:
-        """Store a sequence from the root on; returns its nodes, first to last."""
+        """Store a sequence from the root; returns its nodes, first to last."""
         node, path = None, []
         for token in sequence:
             child = self._children.get((node, token))
@@ -53,7 +53,7 @@ class TokenTree:
         return path
 
     def grow(self, token: int, behind: int) -> int:
-        """Store a token behind a node as a new node, and return that."""
+        """Add a token after a node; returns the new node."""
         return self._new(token, behind)
 
     def _new(self, token: int, parent: int | None) -> int:
@@ -64,9 +64,9 @@ class TokenTree:
         return node
 
     def visible(self, first: int = 0) -> Tensor:
-        """Which node sees which: bool [nodes from `first` on, prefix and nodes].
+        """The attention mask, bool [nodes from `first` on, prefix and nodes].
 
-        Each sees the whole prefix, its ancestors and itself.
+        Each node attends to the whole prefix, its ancestors and itself.
         """
         nodes = len(self.tokens)
         width = (nodes + 7) // 8
@@ -78,7 +78,7 @@ class TokenTree:
 
 
 def common_beginning(sequences: Sequence[list[int]]) -> list[int]:
-    """The longest beginning that all sequences share; empty where there is none."""
-    first, last = min(sequences), max(sequences)  # all others lie between them
+    """The longest common prefix of all sequences; may be empty."""
+    first, last = min(sequences), max(sequences)  # all others are between them
     same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return [token for token, _ in same]

@@ -1,11 +1,11 @@
-"""Linear CKA between what the layers of a model put out on held-out text.
+"""Linear CKA between the sublayer outputs of a model's layers on held-out text.
 
-The work on merging feed-forward sublayers measures similarity so: on outputs, not on weights (and
-with 10,000 tokens). Rows are tokens, the same for all layers; columns are the coordinates that
-attention or the FFN adds to the residual stream.
+The work on merging feed-forward sublayers measures similarity on outputs instead of weights (with
+10,000 tokens). Rows are tokens, the same for all layers; columns are the coordinates that attention
+or the FFN adds to the residual stream.
 
-The first token of a sequence is left out: models of this family put their largest activations on
-it, whatever the text.
+The first token of each sequence is excluded: models of this family have their largest activations
+there, whatever the text.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from lemon.similarity.gram import GramProducts, inner_products
 if TYPE_CHECKING:
     import torch
 
-TOKENS = 2048  # rows of each representation; its Gram matrices take [TOKENS, TOKENS] a layer
-BLOCK_ROWS = 128  # of all layers' Gram matrices at a time
+TOKENS = 2048  # rows of each representation; each layer's Gram matrix is [TOKENS, TOKENS]
+BLOCK_ROWS = 128  # rows of all layers' Gram matrices at a time
 SUBLAYERS = {"mha": "self_attn", "ffn": "mlp"}
 
 
@@ -38,18 +38,19 @@ def write_activation_cka(
 
     Args:
         source_dir: Hugging Face model folder.
-        text_dir: packed text, of which the first held-out sequences are taken.
+        text_dir: packed text; its first held-out sequences are used.
         component: `mha` or `ffn`.
         out: the file.
-        debiased: the estimator.
+        debiased: use the debiased estimator.
 
     Raises:
-        BadInput: another component, or text of another vocabulary.
+        BadInput: another component, text of another vocabulary, or a layer with the same output
+            for every token.
     """
     if component not in SUBLAYERS:
         raise BadInput(f"{component!r} puts nothing out by itself; take {' or '.join(SUBLAYERS)}")
     started = time.monotonic()
-    Checkpoint(source_dir).digest()  # transformers reads the weights without a look at the manifest
+    Checkpoint(source_dir).digest()  # checks the weights against the manifest
     outputs = sublayer_outputs(source_dir, PackedText(text_dir, ("heldout",)), component)
     settings = {"component": component, "debiased": debiased, "tokens": TOKENS}
     write_map(activation_cka(outputs, debiased), out, settings, started)
@@ -59,11 +60,11 @@ def activation_cka(outputs: list[torch.Tensor], debiased: bool = False) -> np.nd
     """CKA of every pair of layers, [L, L] float64.
 
     Args:
-        outputs: of each layer, [token, coordinate], the same tokens in all.
-        debiased: the estimator.
+        outputs: the output of each layer, [token, coordinate], for the same tokens.
+        debiased: use the debiased estimator.
 
     Raises:
-        BadInput: a layer puts out the same for every token.
+        BadInput: a layer has the same output for every token.
     """
     values = hsic(_products(outputs), "debiased" if debiased else "plain")
     if not (values.diagonal() > 0).all():
@@ -73,7 +74,7 @@ def activation_cka(outputs: list[torch.Tensor], debiased: bool = False) -> np.nd
 
 
 def _products(outputs: list[torch.Tensor]) -> GramProducts:
-    """Inner products of the Gram matrices of all layers, some rows of all of them at a time."""
+    """Inner products of the Gram matrices of all layers, `BLOCK_ROWS` rows at a time."""
     import torch
 
     centred = [output.float() - output.float().mean(0) for output in outputs]
@@ -91,7 +92,7 @@ def _products(outputs: list[torch.Tensor]) -> GramProducts:
 
 
 def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list[torch.Tensor]:
-    """What every layer's attention or FFN puts out, [TOKENS, coordinate] each, or fewer tokens.
+    """The output of every layer's attention or FFN, [at most TOKENS, coordinate] each.
 
     The tokens are spread evenly over the first held-out sequences of all domains.
 
@@ -132,8 +133,8 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
 
 
 def _sequences(text: PackedText) -> Iterator[np.ndarray]:
-    """The first held-out sequences of all domains, without the last token of each, which no other
-    follows; as many as hold four times `TOKENS`.
+    """The first held-out sequences of all domains, with about 4 * `TOKENS` tokens in total. The
+    last token of each is dropped, because no token follows it.
     """
     a_domain = -(-4 * TOKENS // (text.sequence_length * len(text.domains)))
     for domain in text.domains:

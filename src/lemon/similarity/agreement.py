@@ -1,4 +1,4 @@
-"""How far two similarity maps agree: over pairs of layers, and over the relative distance."""
+"""Agreement of two similarity maps: over pairs of layers, and over relative distance."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class MapCorrelation:
 
     Attributes:
         spearman: rank correlation.
-        spearman_p_value: one-sided, of one as high with shuffled layers.
-        num_pairs: that were compared.
+        spearman_p_value: one-sided, of a correlation at least as high with shuffled layers.
+        num_pairs: number of compared pairs.
     """
 
     spearman: float
@@ -38,13 +38,13 @@ class MapCorrelation:
 
 @dataclass(frozen=True)
 class RelativeProfiles:
-    """Distance profiles of two maps over the share of the depth that lies between two layers.
+    """Distance profiles of two maps over the relative distance of two layers.
 
     Attributes:
-        depths: distance / (L - 1), those of the smaller map that the other map reaches too.
-        first, second: mean similarity of each map at these, linear in between.
-        correlation: Pearson's, of the two.
-        largest_difference: of their values.
+        depths: distance / (L - 1): the smaller map's values within the range of the other map.
+        first, second: mean similarity of each map there, linearly interpolated.
+        correlation: Pearson correlation of `first` and `second`.
+        largest_difference: largest absolute difference of `first` and `second`.
     """
 
     depths: Floats
@@ -62,19 +62,19 @@ def map_correlation(
     permutations: int = PERMUTATIONS,
     seed: int = SEED,
 ) -> MapCorrelation:
-    """Rank correlation of two maps over pairs of layers, with Mantel's test that shuffles `a`.
+    """Rank correlation of two maps over pairs of layers, with Mantel's test shuffling `a`.
 
     Args:
         a: [L, L].
         b: [M, M].
         index: for each layer of `a` the layer of `b` that it is compared to (the dominant source
-            layer of a target layer), in any order; pairs of `a` whose layers share one are left
-            out. By default layer i to layer i.
-        permutations: of the test.
-        seed: of the test.
+            layer of a target layer), in any order; pairs of `a` with the same layer of `b` are
+            excluded. By default layer i is compared to layer i.
+        permutations: number of permutations of the test.
+        seed: seed of the test.
 
     Raises:
-        ValueError: no valid maps, an index that does not fit them, or fewer than three pairs.
+        ValueError: an invalid map, an index that does not fit them, or fewer than three pairs.
     """
     first, second = checked_map(a), checked_map(b)
     chosen = checked_index(range(len(second)) if index is None else index, len(second))
@@ -103,7 +103,7 @@ def relative_depth_profiles(a: ArrayLike, b: ArrayLike) -> RelativeProfiles:
     They are compared at the smaller map's distances, so that no value is counted twice.
 
     Raises:
-        ValueError: no valid maps, fewer than three distances in common, or a constant profile.
+        ValueError: an invalid map, fewer than three common distances, or a constant profile.
     """
     maps = [checked_map(a), checked_map(b)]
     profiles = [mean_by_distance(map)[0] for map in maps]

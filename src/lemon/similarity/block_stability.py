@@ -1,4 +1,4 @@
-"""How sure the blocks of a similarity map are: across maps of one model, and under noise."""
+"""Stability of the blocks of a similarity map: across maps of one model, and under noise."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ REPLICATES = 200
 def block_stability(maps: Sequence[ArrayLike]) -> float:
     """Mean adjusted Rand index of the partitions of several maps, over all pairs of maps.
 
-    The maps are of one model by different matrix types or estimators: 1 if all have the same
-    parts, about 0 if they agree no more than chance.
+    The maps are of one model by different matrix types or estimators: 1 if all partitions are
+    equal, about 0 if they agree only by chance.
 
     Raises:
-        ValueError: fewer than two maps, maps of different size, or one that is not valid.
+        ValueError: fewer than two maps, maps of different size, or an invalid map.
     """
     if len(maps) < 2:
         raise ValueError(f"{len(maps)} maps; at least 2 are compared")
@@ -36,13 +36,13 @@ def block_stability(maps: Sequence[ArrayLike]) -> float:
 
 
 def partition_stability(map: ArrayLike, *, replicates: int = REPLICATES, seed: int = SEED) -> float:
-    """How much of a map's partition stays when noise is added to it: mean adjusted Rand index.
+    """Agreement of a map's partition with that of noisy copies: mean adjusted Rand index.
 
     The noise is normal, independent for each pair, with the standard deviation of the similarity
-    around its mean at each distance. Block structure is part of that, so the test is a hard one.
+    around its mean at each distance. This includes the block structure, so the test is strict.
 
     Raises:
-        ValueError: no valid map, or no replicates.
+        ValueError: an invalid map, or no replicates.
     """
     values = checked_map(map)
     if replicates < 1:
@@ -63,8 +63,8 @@ def adjusted_rand_index(first: ArrayLike, second: ArrayLike) -> float:
     """Agreement of two partitions beyond chance (Hubert and Arabie 1985, eq. 5).
 
     With n_ij members in part i of one and part j of the other and C(n) = n (n - 1) / 2:
-    (sum C(n_ij) - E) / ((A + B) / 2 - E), A = sum C(n_i.), B = sum C(n_.j), E = A B / C(n). Two
-    partitions that leave nothing to chance (all apart, or all together, in both) agree fully.
+    (sum C(n_ij) - E) / ((A + B) / 2 - E), A = sum C(n_i.), B = sum C(n_.j), E = A B / C(n). If the
+    denominator is 0 (in both partitions all members separate, or all in one part) the index is 1.
 
     Raises:
         ValueError: the label sequences differ in length or have fewer than two members.

@@ -1,19 +1,19 @@
-"""Blocks of successive layers that are more alike than layers are in general.
+"""Blocks of consecutive layers that are more similar than layers are in general.
 
-A partition of the layers has blocks, stretches of two or more layers, and layers that stand alone.
+A partition of the layers consists of blocks of two or more consecutive layers, and single layers.
 It is fitted to the pairs i < j of a map by least squares: a pair inside block k has the mean mu_k,
-every other pair the background b. Against a map that is all background, block k explains
+every other pair the background b. Compared to a map that is all background, block k explains
 
     n_k (mu_k - b)^2    if mu_k > b, else it is no block                       (n_k pairs inside)
 
-which is a sum over blocks, so for given b dynamic programming over the last layer finds the best
-partition with each number of blocks K. b is taken from quantiles of the pairs, and then the mean
-of the pairs outside the blocks until it stays. Least squares has one scale for "alike" and
-"apart", needs no threshold, and tells a tight small block from a loose large one.
+These terms add up over blocks, so for given b dynamic programming over the last layer finds the
+best partition for each number of blocks K. b is initialised from quantiles of the pairs, then set
+to the mean of the pairs outside the blocks until it converges. Least squares needs no threshold and
+distinguishes a tight small block from a loose large one.
 
-K has the smallest BIC, N log(squares left / N) + 3 K log N: a block has two ends and a mean. Pairs
-are not independent, so BIC is a fixed rule here and not a test; how sure a boundary is, is told by
-`block_stability.py`.
+K minimises the BIC, N log(squares left / N) + 3 K log N: a block has two ends and a mean. Pairs are
+not independent, so BIC is a fixed rule here and not a test; `block_stability.py` measures how
+stable the partition is.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from numpy.typing import ArrayLike, NDArray
 from lemon.similarity.layer_pairs import FLAT, Floats, checked_map
 
 MOST_BLOCKS = 10
-START_QUANTILES = 17  # backgrounds to start from
-SETTLED = 20  # rounds after which a background that still moves is left
+START_QUANTILES = 17  # initial backgrounds
+SETTLED = 20  # maximum rounds of background updates
 PARAMETERS_A_BLOCK = 3
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """A partition of the layers, and how well it fits.
+    """A partition of the layers, and its fit.
 
     Attributes:
-        blocks: (first, last) layer of each block, both inside it.
-        boundaries: layers l for which l - 1 and l are in different parts of the partition.
-        labels: [L], number of the part that each layer is in; lone layers are parts too.
+        blocks: (first, last) layer of each block, inclusive.
+        boundaries: layers l such that l - 1 and l are in different parts of the partition.
+        labels: [L], index of each layer's part; single layers are parts too.
         within: mean over all pairs within blocks; NaN without a block.
         between: mean over all other pairs, the background.
         excess: mean over pairs within blocks of similarity minus the mean of other pairs at the
-            same distance, where there are such: what blocks are beyond nearness. NaN if none.
-        bic_gain: how much lower the BIC is than without blocks; 0 if there are none.
+            same distance, where there are any: the effect of blocks beyond distance. NaN if none.
+        bic_gain: BIC without blocks minus BIC of this partition; 0 without blocks.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -56,14 +56,14 @@ class Blocks:
 
 
 def blocks(map: ArrayLike, *, most_blocks: int = MOST_BLOCKS) -> Blocks:
-    """Find the blocks of a map, as the module says.
+    """Find the blocks of a map by the method of this module.
 
     Args:
         map: [L, L] similarity.
-        most_blocks: largest K that is tried.
+        most_blocks: the largest K.
 
     Raises:
-        ValueError: no valid map, or `most_blocks` is negative.
+        ValueError: an invalid map, or `most_blocks` is negative.
     """
     values = checked_map(map)
     if most_blocks < 0:
@@ -99,7 +99,7 @@ def _best_partition(map: Floats, most_blocks: int) -> Partition:
 def _stretches(map: Floats) -> tuple[Floats, Floats]:
     """Sum and number of the pairs within layers s to e - 1, [L + 1, L + 1] each, 0 for e < s + 2.
 
-    The stretch of all layers counts as empty: without a background it is no block.
+    The range of all layers counts as empty: without background pairs it is no block.
     """
     num_layers = len(map)
     sums, counts = np.zeros((2, num_layers + 1, num_layers + 1))
@@ -113,13 +113,13 @@ def _stretches(map: Floats) -> tuple[Floats, Floats]:
 
 
 def _partitions(sums: Floats, counts: Floats, background: float, most: int) -> list[Partition]:
-    """The partitions that explain most with 0, 1, ... blocks; shorter if more explain nothing."""
+    """The partitions that explain most with 0, 1, ..., `most` blocks, up to the last feasible."""
     num_layers = len(sums) - 1
     excess = sums - counts * background  # n (mu - b)
     gain = np.where(excess > 0, excess**2 / np.maximum(counts, 1), -np.inf)
-    explained = np.full((num_layers + 1, most + 1), -np.inf)  # of the first e layers, K blocks
+    explained = np.full((num_layers + 1, most + 1), -np.inf)  # by first e layers, K blocks
     explained[:, 0] = 0
-    starts = np.full((num_layers + 1, most + 1), -1)  # of the block that ends at e; -1 if none does
+    starts = np.full((num_layers + 1, most + 1), -1)  # of the block ending at e; -1: none
     for end in range(1, num_layers + 1):
         explained[end] = explained[end - 1]
         with_block = explained[:end, :-1] + gain[:end, end, None]
@@ -146,7 +146,7 @@ def _partitions(sums: Floats, counts: Floats, background: float, most: int) -> l
 
 
 def _inside(num_layers: int, partition: Partition) -> NDArray[np.bool_]:
-    """Which pairs i < j, in the order of `triu_indices`, are within a block."""
+    """Whether each pair i < j, in the order of `triu_indices`, is within a block."""
     label = np.full(num_layers, -1)
     for number, (start, end) in enumerate(partition):
         label[start:end] = number
@@ -155,7 +155,7 @@ def _inside(num_layers: int, partition: Partition) -> NDArray[np.bool_]:
 
 
 def _squares_left(map: Floats, partition: Partition) -> float:
-    """Sum of squares over the pairs around block means and background."""
+    """Sum of squares of the pairs around block means and background."""
     num_layers = len(map)
     pairs = map[np.triu_indices(num_layers, 1)]
     groups = [pairs[~_inside(num_layers, partition)]]
@@ -166,7 +166,7 @@ def _squares_left(map: Floats, partition: Partition) -> float:
 def _bic(map: Floats, partition: Partition) -> float:
     """Bayesian information criterion up to a constant; smaller is better."""
     number = len(map) * (len(map) - 1) // 2
-    least = FLAT * _squares_left(map, ())  # so that of exact fits the simplest is taken
+    least = FLAT * _squares_left(map, ())  # so that among exact fits the simplest wins
     left = max(_squares_left(map, partition), least)
     return number * np.log(left / number) + PARAMETERS_A_BLOCK * len(partition) * np.log(number)
 

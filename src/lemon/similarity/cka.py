@@ -3,15 +3,15 @@
     CKA(X, Y) = ||Xc^T Yc||_F^2 / (||Xc^T Xc||_F * ||Yc^T Yc||_F)
 
 Kornblith et al. 2019, as used in the paper's Figures 2 and 6 to 8. Rows of X are the residual
-coordinates, which all layers share; columns are internal units, to whose order CKA is blind
+coordinates, which all layers share; columns are internal units, whose order does not affect CKA
 (method.md, section 9). With the Gram matrices K = Xc Xc^T each numerator is an inner product
-<K_i, K_j>, so a model of L layers takes L products and one [L, L] matrix of inner products.
+<K_i, K_j>, so a model of L layers needs L products and one [L, L] matrix of inner products.
 
 Plain CKA of independent random matrices is far from 0 (p / (p + n) for n x p); the debiased form
-(Song et al. 2012, eq. 5: U-centred Gram matrices) is 0 for them in expectation. Both come from the
-same inner products: let d and e be the diagonals of centred K and M, and < > the sum over entries
-off the diagonal. Then plain HSIC is <K, M> + d.e. Rows of K sum to 0, so those of K without its
-diagonal sum to -d, and eq. 5 becomes
+(Song et al. 2012, eq. 5: U-centred Gram matrices) has expectation 0. Both follow from the same
+inner products: let d and e be the diagonals of centred K and M, and < > the sum over entries off
+the diagonal. Plain HSIC is <K, M> + d.e. Rows of K sum to 0, so rows without the diagonal sum to
+-d, and eq. 5 becomes
 
     <K, M> - 2 d.e / (n - 2) + sum(d) sum(e) / ((n - 1) (n - 2))
 """
@@ -34,14 +34,14 @@ from lemon.similarity.gram import GramProducts, gram_products
 from lemon.similarity.gram_plan import gram_plan
 from lemon.similarity.progress import MapProgress
 
-FEWEST_COORDINATES = 4  # of the debiased estimator, which divides by (n - 2), with n - 3 degrees
+FEWEST_COORDINATES = 4  # for the debiased estimator: it divides by n - 2, and n - 3 in its scale
 
 
 def check_component(component: str) -> None:
-    """Refuse an unknown component, without torch.
+    """Raise for an unknown component; does not import torch.
 
     Raises:
-        BadInput: naming the legal ones.
+        BadInput: the component is unknown; names the known ones.
     """
     if component not in COMPONENTS:
         raise BadInput(f"component {component!r} is unknown; take one of {', '.join(COMPONENTS)}")
@@ -51,7 +51,7 @@ def write_cka(source_dir: Path, component: str, out: Path, debiased: bool = Fals
     """Write the similarity of all pairs of layers as CSV, layer indices as header and index.
 
     Raises:
-        BadInput: the model or the component is not valid, or `out` may not be written.
+        BadInput: the model or the component is not valid, or `out` can't be written.
     """
     started = time.monotonic()
     check_component(component)
@@ -62,7 +62,7 @@ def write_cka(source_dir: Path, component: str, out: Path, debiased: bool = Fals
 
 
 def write_map(matrix: np.ndarray, out: Path, settings: dict[str, Any], started: float) -> None:
-    """Write an [L, L] map as CSV, layer indices as header and index, and its manifest beside it.
+    """Write an [L, L] map as CSV, layer indices as header and index, and its manifest.
 
     Raises:
         BadInput, WorkFailed: `out` can't be written.
@@ -84,7 +84,7 @@ def cka_matrix(source: Checkpoint, component: str, debiased: bool = False) -> np
     printed to standard error.
 
     Raises:
-        BadInput: an unknown component, or a layer of which every row is alike.
+        BadInput: an unknown component, or a layer whose rows are all equal.
     """
     estimator = "debiased" if debiased else "plain"
     return _matrices(source, component, (estimator,))[estimator]
@@ -134,7 +134,7 @@ def hsic(products: GramProducts, estimator: str) -> np.ndarray:
 
 
 def normalised(values: np.ndarray) -> np.ndarray:
-    """CKA from HSIC, [L, L], without the last digit by which [i, j] and [j, i] may differ."""
+    """CKA from HSIC, [L, L], made exactly symmetric."""
     norms = np.sqrt(values.diagonal())
     matrix = values / np.outer(norms, norms)
     return (matrix + matrix.T) / 2
@@ -143,7 +143,7 @@ def normalised(values: np.ndarray) -> np.ndarray:
 def _require_variation(
     values: np.ndarray, products: GramProducts, source: Checkpoint, type: str
 ) -> None:
-    """Refuse layers whose rows are all alike, or leave nothing after debiasing."""
+    """Raise for layers whose rows are all equal, or whose HSIC vanishes after debiasing."""
     scale = np.square(products.diagonals).sum(1) + np.abs(products.off_diagonal.diagonal())
     for layer in np.flatnonzero(~(values.diagonal() > 1e-12 * scale)):
         raise BadInput(

@@ -1,9 +1,9 @@
 """Inner products of the Gram matrices of all layers' weights of one type.
 
 With X the [residual coordinate, unit] weights of a layer, each column of mean 0, K = X X^T is the
-layer's Gram matrix. Of K only the blocks on and right of the diagonal are computed, in float32;
-the inner products <K_i, K_j> over chunks of entries are added up in float64, since a float32 sum
-over the 16 million entries of a 4,096-wide model would lose digits.
+layer's Gram matrix. Only the blocks of K on and right of the diagonal are computed, in float32. The
+inner products <K_i, K_j> over chunks of entries are summed in float64, since a float32 sum over the
+16 million entries of a 4,096-wide model would lose digits.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from lemon.similarity.gram_plan import GramPlan, Slab
 if TYPE_CHECKING:
     import torch
 
-# Entries whose products are added in float32. On one core sums of 4,096 take a tenth longer than
-# of 65,536 and are ten times as precise.
+# Entries whose products are summed in float32. On one core, sums of 4,096 take 10 % longer than
+# sums of 65,536 and are ten times as precise.
 CHUNK_ENTRIES = 4096
-CENTRE_ENTRIES = 1 << 17  # of which the means are taken at a time
+CENTRE_ENTRIES = 1 << 17  # entries centred at a time
 
 
 @dataclass(frozen=True)
 class GramProducts:
-    """What every estimator of CKA is made of, for L layers and n residual coordinates.
+    """The inputs of all CKA estimators, for L layers and n residual coordinates.
 
     Attributes:
         off_diagonal: [L, L] float64, sums of K_i * K_j over the entries off the diagonal.
@@ -46,9 +46,9 @@ def gram_products(
     """Multiply the Gram matrices of one layer type, slab by slab.
 
     Args:
-        source: the model; its tensors of the type are read once a slab.
-        plan: of the type.
-        layer_done: called after each layer of each slab with the floating-point operations done.
+        source: the model; its tensors of the type are read once for each slab.
+        plan: the plan of the type.
+        layer_done: called after each layer of each slab with its floating-point operations.
     """
     import torch
 
@@ -66,10 +66,10 @@ def gram_products(
                 diagonals[layer, first:last] = square.diagonal()
                 square.diagonal().zero_()
             layer_done(flop)
-        # Blocks right of the diagonal stand for those below it as well.
+        # By symmetry, blocks right of the diagonal count twice.
         off_diagonal += inner_products(grams[:, : slab.diagonal_entries])
         off_diagonal += 2 * inner_products(grams[:, slab.diagonal_entries :])
-    # Not every machine's product of a matrix with itself is symmetric.
+    # On some machines the product of a matrix with itself is not exactly symmetric.
     off_diagonal = (off_diagonal + off_diagonal.T) / 2
     return GramProducts(off_diagonal.numpy(), diagonals.numpy())
 
@@ -77,7 +77,7 @@ def gram_products(
 def _blocks(gram: torch.Tensor, slab: Slab) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Views of one layer's entries: the square blocks on the diagonal, and those to their right.
 
-    All squares come before all others, so that each kind is one stretch of entries.
+    All squares come first, so that the entries of each kind are contiguous.
     """
     squares, right = [], []
     square_start, right_start = 0, slab.diagonal_entries
@@ -98,14 +98,14 @@ def _multiply(
     blocks: tuple[list[torch.Tensor], list[torch.Tensor]],
     piece: torch.Tensor,
 ) -> None:
-    """Fill one layer's blocks with the products of its centred weights, some units at a time.
+    """Fill one layer's blocks with the products of its centred weights.
 
     Args:
         source: the model.
-        plan: of the layer type.
-        layer: which one.
-        slab: which rows of the Gram matrix.
-        blocks: as `_blocks` gives them.
+        plan: the plan of the layer type.
+        layer: index of the layer.
+        slab: rows of the Gram matrix.
+        blocks: the views from `_blocks`.
         piece: memory for the weights of `plan.units_a_piece` units in float32.
     """
     spec = source.specs[layer_tensor_name(plan.type, layer)]
@@ -115,7 +115,7 @@ def _multiply(
         stored = source.rows(spec.name, start, stop) if whole is None else whole[:, start:stop]
         weights = piece[: stored.numel()].view(stored.shape).copy_(stored)
         units = weights.T if whole is None else weights
-        del stored  # else it would still be there while the next is read
+        del stored  # frees it before the next is read
         _centre(units)
         for (first, last), square, right in zip(slab.blocks, *blocks, strict=True):
             for block, columns in ((square, units[first:last]), (right, units[last:])):
@@ -124,17 +124,17 @@ def _multiply(
 
 
 def _centre(units: torch.Tensor) -> None:
-    """Take the mean off each column of [residual coordinate, unit] weights, in place."""
+    """Subtract the mean of each column of [residual coordinate, unit] weights, in place."""
     import torch
 
-    # In float64 the mean of equal entries is that entry, so that a constant column becomes 0. Few
-    # units at a time, because torch copies what it adds up in another number format.
+    # In float64 the mean of equal entries is exact, so that a constant column becomes 0. Few units
+    # at a time, because torch converts a copy of what it sums in another number format.
     for some in units.split(max(1, CENTRE_ENTRIES // len(units)), dim=1):
         some -= some.mean(0, dtype=torch.float64).float()
 
 
 def inner_products(grams: torch.Tensor) -> torch.Tensor:
-    """Inner products of the rows of [L, entries], [L, L] float64."""
+    """Inner products of the rows of a matrix [L, entries]; [L, L] float64."""
     import torch
 
     total = torch.zeros(len(grams), len(grams), dtype=torch.float64)

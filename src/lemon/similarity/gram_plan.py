@@ -1,8 +1,8 @@
-"""What the Gram matrices of a component cost: products, passes over the weights, memory.
+"""The cost of the Gram matrices of a component: products, passes over the weights, memory.
 
 A Gram matrix of n residual coordinates is symmetric, so only its blocks of rows `first` to
-`last` - 1 and columns `first` to n - 1 are multiplied. As many blocks as the memory allows make a
-slab; each slab is one pass over the weights of its type. No torch is imported here.
+`last` - 1 and columns `first` to n - 1 are computed. A slab has as many blocks as memory allows;
+each slab is one pass over the weights of its type. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from lemon.architecture import Axis, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 
 SLAB_BYTES = 600 << 20  # of Gram matrices in memory, over all layers
-PIECE_BYTES = 32 << 20  # of weights in float32 at a time
-# Products of blocks of fewer rows are slow, of more rows compute more of what symmetry gives. On
-# one core 128 of 1,024 and 256 of 4,096 rows were the fastest, 0.6 of the time of whole products.
+PIECE_BYTES = 32 << 20  # of float32 weights at a time
+# Products of blocks with fewer rows are slow; with more rows they compute more redundant entries.
+# On one core 128 of 1,024 and 256 of 4,096 rows were fastest: 0.6 of the time of whole products.
 BLOCK_ROWS = (64, 256)
 BLOCKS_A_MATRIX = 8
-# Besides tensors: buffers of the matrix products and of reading, results, the allocator's slack.
+# Memory besides tensors: buffers of matrix products and reading, results, allocator overhead.
 ALLOWANCE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Slab:
-    """Blocks of Gram rows that are held at once, each with the columns from its diagonal on.
+    """Blocks of Gram rows in memory at once, each with the columns from its diagonal on.
 
     Attributes:
-        blocks: (first, last) rows of each; successive.
+        blocks: (first, one past the last) row of each; consecutive.
         num_coordinates: n, rows and columns of the Gram matrix.
     """
 
@@ -36,17 +36,17 @@ class Slab:
 
     @property
     def first(self) -> int:
-        """The first row; coordinates before it are not needed."""
+        """The first row; earlier coordinates are not needed."""
         return self.blocks[0][0]
 
     @property
     def diagonal_entries(self) -> int:
-        """Entries of the square blocks on the diagonal, of which both halves are computed."""
+        """Entries of the square blocks on the diagonal, which are computed in full."""
         return sum((last - first) ** 2 for first, last in self.blocks)
 
     @property
     def entries(self) -> int:
-        """All entries that are computed, for one layer."""
+        """All computed entries of one layer."""
         return sum((last - first) * (self.num_coordinates - first) for first, last in self.blocks)
 
 
@@ -58,10 +58,10 @@ class GramPlan:
         type: layer type, a key of `LAYER_TYPES` with two axes.
         num_layers: L.
         num_units: p, columns of the [n, p] representation.
-        units_a_piece: units that are converted to float32 at a time.
-        slabs: of the Gram matrices; each is a pass over the weights.
-        stored_bytes: read from the disk in one pass.
-        held_bytes: tensors in memory at the worst moment.
+        units_a_piece: units converted to float32 at a time.
+        slabs: slabs of the Gram matrices; each is a pass over the weights.
+        stored_bytes: bytes read from disk in one pass.
+        held_bytes: peak bytes of tensors in memory.
     """
 
     type: str
@@ -74,7 +74,7 @@ class GramPlan:
 
     @property
     def flop_a_layer(self) -> tuple[int, ...]:
-        """Floating-point operations of one layer in each slab, inner products included."""
+        """Floating-point operations of one layer in each slab, including inner products."""
         each = 2 * (self.num_units + self.num_layers)
         return tuple(each * slab.entries for slab in self.slabs)
 
@@ -94,7 +94,7 @@ def gram_plan(source: Checkpoint, type: str) -> GramPlan:
     units_a_piece = min(num_units, max(1, PIECE_BYTES // (4 * width)))
     slabs = _slabs(width, num_layers)
     stored = max(map(source.num_bytes, names))
-    # Units that are rows are read by the piece; where they are columns the tensor is read whole.
+    # If units are rows they are read piece by piece; if columns, the tensor is read whole.
     read = stored * units_a_piece // num_units if units_first else stored
     return GramPlan(
         type=type,
@@ -110,7 +110,7 @@ def gram_plan(source: Checkpoint, type: str) -> GramPlan:
 
 
 def _slabs(width: int, num_layers: int) -> tuple[Slab, ...]:
-    """All rows in as few slabs as the memory allows; at least one row is in each."""
+    """All rows in as few slabs as memory allows, each with at least one row."""
     fewest, most = BLOCK_ROWS
     rows = min(most, max(fewest, width // BLOCKS_A_MATRIX))
     rows = max(1, min(rows, width, SLAB_BYTES // (4 * num_layers * width)))

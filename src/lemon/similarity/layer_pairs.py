@@ -14,19 +14,18 @@ from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 FEWEST_LAYERS = 3
-ASYMMETRY = 1e-6  # of a map from a file of eight decimals
+ASYMMETRY = 1e-6  # tolerance for a map read from a file with eight decimals
 PERMUTATIONS = 999
-SEED = 0  # a figure made twice from one map is the same
-FLAT = 1e-12  # relative spread below which values count as all equal
-TIE = 1e-12  # correlations that differ by less count as equal, so that rounding decides nothing
+SEED = 0  # fixed, so that figures are reproducible
+FLAT = 1e-12  # relative spread below which values count as equal
+TIE = 1e-12  # correlations that differ by less count as equal, to be robust to rounding
 
 
 def checked_map(map: ArrayLike, fewest: int = FEWEST_LAYERS) -> Floats:
     """A similarity map as [L, L] float64.
 
     Raises:
-        ValueError: it is not square, has fewer than `fewest` layers, or holds values that are not
-            finite or not symmetric.
+        ValueError: it is not square, finite and symmetric, or has fewer than `fewest` layers.
     """
     values = np.asarray(map, dtype=np.float64)
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
@@ -41,10 +40,10 @@ def checked_map(map: ArrayLike, fewest: int = FEWEST_LAYERS) -> Floats:
 
 
 def checked_index(index: Sequence[int], num_layers: int) -> NDArray[np.intp]:
-    """Layer numbers as an array.
+    """Layer indices as an array.
 
     Raises:
-        ValueError: they are no sequence of whole numbers from 0 to `num_layers` - 1.
+        ValueError: they are not a sequence of integers from 0 to `num_layers` - 1.
     """
     numbers = np.asarray(index)
     if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
@@ -68,9 +67,9 @@ def mean_by_distance(map: Floats) -> tuple[Floats, NDArray[np.intp]]:
 
 
 def residuals_by_distance(map: Floats) -> tuple[Floats, float]:
-    """What the distance does not explain: [L, L] residuals, and their standard deviation.
+    """Residuals from the mean at each distance, [L, L], and their standard deviation.
 
-    The diagonal is 0. The L - 1 means that are taken off count as degrees of freedom.
+    The diagonal is 0. The L - 1 subtracted means reduce the degrees of freedom.
     """
     num_layers = len(map)
     means, _ = mean_by_distance(map)
@@ -82,7 +81,7 @@ def residuals_by_distance(map: Floats) -> tuple[Floats, float]:
 
 
 def pearson(first: Floats, second: Floats) -> float:
-    """Correlation of two sequences of values.
+    """Pearson correlation of two sequences of values.
 
     Raises:
         ValueError: fewer than two values, or all values of one sequence are equal.
@@ -99,8 +98,8 @@ def pearson(first: Floats, second: Floats) -> float:
 
 
 def spearman(first: Floats, second: Floats) -> float:
-    """Rank correlation of two sequences of values, ties at their mean rank; raises as `pearson`."""
-    pearson(first, second)  # refuses values that differ by rounding alone
+    """Rank correlation of two sequences, ties at their mean rank; raises as `pearson`."""
+    pearson(first, second)  # raises for values that differ only by rounding
     return pearson(rankdata(first), rankdata(second))
 
 
@@ -112,17 +111,21 @@ def mantel(
     permutations: int,
     seed: int,
 ) -> tuple[float, float]:
-    """A correlation of a map, and how often a map with shuffled layers reaches it.
+    """Mantel's permutation test of a correlation of a map.
 
     Args:
         map: [L, L], whose layers are shuffled.
-        correlate: of such a map, the correlation in question.
-        positive: whether a positive correlation is claimed, or a negative one.
-        permutations: shuffles, N.
-        seed: of the shuffles.
+        correlate: computes the correlation from a map.
+        positive: whether the alternative is a positive correlation; negative otherwise.
+        permutations: N, the number of shuffles.
+        seed: seed of the shuffles.
 
     Returns:
-        The correlation, and the one-sided p-value (1 + count) / (1 + N).
+        The correlation, and the one-sided p-value (1 + count) / (1 + N), where count is the number
+        of shuffled maps whose correlation is at least as extreme.
+
+    Raises:
+        ValueError: `permutations` is below 1.
     """
     if permutations < 1:
         raise ValueError(f"{permutations} permutations; at least 1 is needed")

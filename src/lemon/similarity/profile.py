@@ -1,8 +1,8 @@
-"""What a similarity map says about depth: profiles over distance, neighbours, thirds.
+"""Statistics of a similarity map over depth: profiles over distance, neighbours, thirds.
 
 A map is [L, L], symmetric, as `lemon cka` writes it; its diagonal is never used. Every function
-raises ValueError for a map that is not square or symmetric, of fewer than three layers, or with
-values that are not finite.
+raises ValueError for a map that is not square, symmetric and finite, or has fewer than three
+layers.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from lemon.similarity.layer_pairs import (
 
 @dataclass(frozen=True)
 class DistanceProfile:
-    """How similarity changes with the distance of two layers.
+    """Similarity by distance of two layers.
 
     Attributes:
         distances: 1, ..., L - 1.
-        means: mean similarity at each.
-        rank_correlation: Spearman's, of similarity with distance over all pairs.
-        p_value: one-sided, of a correlation as negative with shuffled layers.
-        nearest_minus_farther: mean at distance 1 minus mean over all pairs farther apart.
+        means: mean similarity at each distance.
+        rank_correlation: Spearman correlation of similarity and distance over all pairs.
+        p_value: one-sided, of a correlation at least as negative with shuffled layers.
+        nearest_minus_farther: mean at distance 1 minus mean over all other pairs.
     """
 
     distances: NDArray[np.intp]
@@ -51,9 +51,9 @@ class NeighbourCurve:
     """Similarity of layers l and l + 1.
 
     Attributes:
-        values: [L - 1], number l is of the pair (l, l + 1).
-        maximum: the largest.
-        layer: its l, the first of several.
+        values: [L - 1], entry l for the pair (l, l + 1).
+        maximum: the largest value.
+        layer: the first l with the largest value.
     """
 
     values: Floats
@@ -63,19 +63,19 @@ class NeighbourCurve:
 
 @dataclass(frozen=True)
 class Thirds:
-    """Similarity within thirds of the depth, and of the two end layers to all others.
+    """Mean similarity within thirds of the depth, and of the two end layers to all others.
 
-    Means over pairs of layers. The end layers are in the thirds as well, so a pair of an end layer
-    with one of its own third counts in both.
+    The thirds include the end layers, so a pair of an end layer and a layer of its third counts in
+    both.
 
     Attributes:
         edges: first layer of the middle third, first layer of the deep third.
-        first, middle, deep: within each third.
-        first_layer, last_layer: of layer 0, or L - 1, with every other layer.
-        ends: over the pairs of both.
-        ends_excess: mean over the end layers' pairs of similarity minus the mean of the pairs
-            without end layers at the same distance, where there are such; end layers are farther
-            from the rest than others are, which this takes out.
+        first, middle, deep: mean within each third.
+        first_layer, last_layer: mean of layer 0, or L - 1, with every other layer.
+        ends: mean over the pairs of both end layers.
+        ends_excess: mean over the end layers' pairs of similarity minus the mean of the other pairs
+            at the same distance, where there are any; this corrects for the larger distance of
+            end layers to the rest.
     """
 
     edges: tuple[int, int]
@@ -90,14 +90,14 @@ class Thirds:
 
 @dataclass(frozen=True)
 class OffsetProfile:
-    """Entries of a depth operator by source layer minus the layer that a target started from.
+    """Entries of a depth operator by offset: source layer minus the target's start layer.
 
     Attributes:
-        offsets: ascending, without gaps.
-        means: mean entry at each.
-        negative: share of entries < 0 at each.
-        counts: entries at each.
-        rank_correlation: Spearman's, of |offset| with the mean there; NaN where all are equal.
+        offsets: ascending.
+        means: mean entry at each offset.
+        negative: share of negative entries at each offset.
+        counts: number of entries at each offset.
+        rank_correlation: Spearman correlation of |offset| and mean; NaN if all means are equal.
     """
 
     offsets: NDArray[np.intp]
@@ -111,8 +111,8 @@ def random_floor(p: int, n: int) -> float:
     """Expected plain CKA of independent random n x p matrices, about p / (p + n).
 
     Args:
-        p: units, columns.
-        n: residual coordinates, rows.
+        p: columns (units).
+        n: rows (residual coordinates).
 
     Raises:
         ValueError: a size is not positive.
@@ -125,10 +125,10 @@ def random_floor(p: int, n: int) -> float:
 def distance_profile(
     map: ArrayLike, *, permutations: int = PERMUTATIONS, seed: int = SEED
 ) -> DistanceProfile:
-    """Similarity over distance, with Mantel's test that it declines.
+    """Similarity over distance, with Mantel's test of a decrease.
 
     Raises:
-        ValueError: no valid map, or all its pairs are equally similar.
+        ValueError: an invalid map, or all its pairs are equally similar.
     """
     values = checked_map(map)
     num_layers = len(values)
@@ -160,10 +160,10 @@ def neighbour_curve(map: ArrayLike) -> NeighbourCurve:
 
 
 def thirds(map: ArrayLike) -> Thirds:
-    """Similarity within contiguous thirds, sizes within one of each other, and of the end layers.
+    """Similarity within contiguous thirds, whose sizes differ by at most one, and of end layers.
 
     Raises:
-        ValueError: no valid map, or fewer than six layers, so that a third has no pair.
+        ValueError: an invalid map, or fewer than six layers, so that a third has no pair.
     """
     values = checked_map(map, fewest=6)
     num_layers = len(values)
@@ -178,7 +178,7 @@ def thirds(map: ArrayLike) -> Thirds:
     excess = [
         pair - pairs[~with_end & (apart == distance)].mean()
         for pair, distance in zip(pairs[with_end], apart[with_end], strict=True)
-        if distance <= num_layers - 3  # the farthest that two layers between the ends can be
+        if distance <= num_layers - 3  # the largest distance without end layers
     ]
     return Thirds(
         edges=edges,
@@ -193,12 +193,12 @@ def thirds(map: ArrayLike) -> Thirds:
 
 
 def offset_profile(gamma: ArrayLike, start_index: Sequence[int]) -> OffsetProfile:
-    """Entries of a depth operator over the distance from where its rows started.
+    """Entries of a depth operator over the offset from the start layers of its rows.
 
     Args:
-        gamma: [L2, L1], weights of source layers in target layers; take the start off before to
-            see what was learned.
-        start_index: [L2], source layer that each target layer started from.
+        gamma: [L2, L1], weights of source layers in target layers; subtract the start first to
+            profile the learned change.
+        start_index: [L2], the source layer that each target layer started from.
 
     Raises:
         ValueError: shapes do not fit, fewer than three source layers, or values not finite.

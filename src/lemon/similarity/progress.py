@@ -1,4 +1,4 @@
-"""What a similarity map tells while it is computed: its plan, a line now and then, its speed."""
+"""Progress output of a similarity map: its plan, progress lines, its speed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ MEGA = 10**6
 
 
 def memory_bound(plans: Sequence[GramPlan]) -> int:
-    """Resident bytes that this process will not pass while it carries out the plans in turn."""
-    import torch  # noqa: F401 - so that what the interpreter holds with torch is counted
+    """Upper bound of this process's resident bytes while it executes the plans one by one."""
+    import torch  # noqa: F401 - so that the memory of the imported torch is counted
 
     return peak_memory_bytes() + max(plan.held_bytes for plan in plans) + ALLOWANCE_BYTES
 
 
 class MapProgress:
-    """The lines of one map: the plan of its layer types, which come in turn, and what is done."""
+    """The output for one map: the plan of its layer types, and the progress."""
 
     def __init__(self, label: str, plans: Sequence[GramPlan]) -> None:
-        """Print the plan, and start the clock; `label` is the head of every line."""
+        """Print the plan and start the timer; `label` starts every line."""
         self._label = label
         self._flop, self._done = sum(plan.flop for plan in plans), 0
         passes = max(len(plan.slabs) for plan in plans)
@@ -36,12 +36,12 @@ class MapProgress:
         self._line = ProgressLine(label, "MFLOP", self._flop // MEGA)
 
     def layer_done(self, flop: int) -> None:
-        """Count one layer of one pass, and print a line if it is time."""
+        """Count one layer of one pass, and print a progress line if due."""
         self._done += flop
         self._line.show(self._done // MEGA, f"{_giga(self._done / self._line.seconds)} GFLOP/s")
 
     def finished(self) -> None:
-        """Print time and speed of the whole."""
+        """Print total time and speed."""
         seconds = self._line.seconds
         say(
             f"{self._label}: {seconds:.1f} s, {_giga(self._flop / seconds)} GFLOP/s, "
