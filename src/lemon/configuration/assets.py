@@ -1,4 +1,4 @@
-"""What a downloaded thing is: the entries of `assets.yaml`."""
+"""The entries of `assets.yaml`: downloaded assets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What names, texts and numbers in config files may be at most. No torch is imported here.
+"""Limits of names, texts and numbers in config files. No torch is imported here.
 
-The bounds are far above what is used, so that a slip of the keyboard ends in a message, not in
-days of work or a full memory.
+The limits are far above real use, so that a typing error gives a message, not days of work or full
+memory.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Block = Annotated[dict[Name, T], Field(max_length=MOST_ENTRIES)]
 
 
 def _without_nothing(value: Any) -> Any:
-    """A block without the entries that are null."""
+    """The block without its null entries."""
     if not isinstance(value, dict):
         return value
     return {name: entry for name, entry in value.items() if entry is not None}
 
 
 Entries = Annotated[Block[T], BeforeValidator(_without_nothing)]
-"""A block of a preset; null takes away the entry that the base preset has."""
+"""A block of a preset; null removes an entry of the base preset."""
 
 List = Annotated[tuple[T, ...], Field(strict=False, max_length=MOST_ENTRIES)]
 Names = List[Name]
@@ -45,7 +45,7 @@ Repository = Annotated[
 ]
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,199}$")]
 
-MOST = 10**9  # of anything that is counted: steps, sequences, rows
+MOST = 10**9  # of any count: steps, sequences, rows
 HIGHEST_RATE = 1000
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -70,7 +70,7 @@ LayersOrRatio = Annotated[Number[Layers], Discriminator(_is_written)]
 SizeOrRatio = Annotated[Number[Size], Discriminator(_is_written)]
 
 Steps = Annotated[int, Field(ge=0, le=MOST)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what torch takes, and files as 64-bit numbers
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # fits torch, and 64-bit numbers in files
 
 MOST_PARAMETERS = 10**13  # of a model
-MOST_RANDOM_PARAMETERS = 10**9  # of a model that is initialised in memory, 4 bytes each
+MOST_RANDOM_PARAMETERS = 10**9  # of a model initialised in memory, 4 bytes each

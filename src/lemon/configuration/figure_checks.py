@@ -29,13 +29,13 @@ def check_figures(
     runs: dict[str, Run],
     run_ids: Collection[str],
 ) -> Iterator[Problem]:
-    """Everything that a figure names and nothing provides.
+    """The mistakes in figures of weights and operators.
 
     Args:
-        tables: of `paper.yaml`.
+        tables: entries of `paper.yaml`.
         document: the file, for the lines.
         runs: the runs without mistakes.
-        run_ids: every id in `runs.tsv`; empty where that can't be read.
+        run_ids: every id in `runs.tsv`; empty if it can't be read.
     """
     for name, figure in tables.items():
         if not isinstance(figure, FigureSpec):
@@ -56,7 +56,7 @@ def check_figures(
 
 
 def _claim_mistakes(figure: FigureSpec, runs: dict[str, Run]) -> Iterator[str]:
-    """Claims that are unknown, named twice, or not measured on what the figure shows."""
+    """Claims that are unknown, named twice, or not measured on the figure's panels."""
     known, measured, panels = published_claims(), CLAIMS[figure.renderer], figure.panels
     for claim, count in Counter(figure.claims).items():
         if claim not in known:
@@ -76,7 +76,7 @@ def _claim_mistakes(figure: FigureSpec, runs: dict[str, Run]) -> Iterator[str]:
 
 
 def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[tuple[str, str]]:
-    """What is wrong with what a panel shows of its run, as (key, message)."""
+    """Mistakes in the component of a panel, as (key, message)."""
     if panel.component in NORMS and figure.renderer != "layer_operators":
         yield (
             "component",
@@ -89,7 +89,7 @@ def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[tupl
 def _run_mistakes(
     figure: FigureSpec, panel: FigurePanel, runs: dict[str, Run], run_ids: Collection[str]
 ) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong with the run of a panel or its stand-in, as (keys, message)."""
+    """Mistakes in the run of a panel or of its stand-in, as (keys, message)."""
     named: dict[tuple[str, ...], str] = {("run",): panel.run}
     if panel.otherwise is not None:
         named["otherwise", "run"] = panel.otherwise.run

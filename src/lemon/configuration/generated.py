@@ -1,7 +1,7 @@
-"""The files that are generated from the types: the JSON schemas of editors, and the guide.
+"""The files generated from the types: the JSON schemas for editors, and the guide.
 
-`lemon config write` makes them, `lemon config check` and a test say where one has drifted. Presets
-are written by people and never touched.
+`lemon config write` writes them; `lemon config check` and a test report outdated ones. Presets are
+written by hand and never changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCHEMAS: dict[str, Any] = {"preset": Preset, "paper": Paper, "assets": Assets}
 
 
 def generated_files(config_dir: Path) -> dict[Path, str]:
-    """Every generated file, beside the config folder, with the text that it should have.
+    """The path and text of every generated file.
 
     Raises:
         BadInput: `config_dir` is no config folder.
@@ -48,7 +48,7 @@ def generated_files(config_dir: Path) -> dict[Path, str]:
 
 
 def drifted(config_dir: Path) -> list[Path]:
-    """The generated files that differ from what the types say, or are missing."""
+    """The generated files that are missing or outdated."""
     return [
         path
         for path, text in generated_files(config_dir).items()
@@ -57,7 +57,7 @@ def drifted(config_dir: Path) -> list[Path]:
 
 
 def write_generated(config_dir: Path) -> list[Path]:
-    """Write the generated files that have drifted; return their paths."""
+    """Write the missing or outdated generated files; returns their paths."""
     files = generated_files(config_dir)
     changed = drifted(config_dir)
     for path in changed:
@@ -111,7 +111,7 @@ def guide() -> str:
 
 
 def _schema_file(name: str, kind: Any) -> str:
-    """The text of a JSON schema; of a preset every key is optional, since it may have a base."""
+    """The text of a JSON schema. In a preset every key is optional, since it may have a base."""
     schema = TypeAdapter(kind).json_schema()
     if name == "preset":
         schema = _of_a_part(schema)
@@ -120,7 +120,7 @@ def _schema_file(name: str, kind: Any) -> str:
 
 
 def _of_a_part(schema: Any) -> Any:
-    """The schema with nothing required, and with null among the entries of blocks of names."""
+    """The schema without required keys, with null allowed for entries of blocks by name."""
     if isinstance(schema, list):
         return [_of_a_part(entry) for entry in schema]
     if not isinstance(schema, dict):
@@ -143,12 +143,12 @@ def _rows(kind: type[BaseModel], place: str) -> Iterator[str]:
         default = "" if key in schema.get("required", []) else _default(about.get("default"))
         meaning = about.get("description", "").replace("|", "\\|")
         yield f"| `{place}{key}` | {_words(about)} | {default} | {meaning} |"
-        if below is not None and (place, key) != ("", "second_size"):  # it is as source is
+        if below is not None and (place, key) != ("", "second_size"):  # same keys as source
             yield from _rows(below, f"{place}{key}{many}.")
 
 
 def _block(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """The block type inside an annotation, and how its entries are addressed."""
+    """The block type inside an annotation, and the suffix that addresses its entries."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
     for argument in getattr(annotation, "__args__", ()):
@@ -159,7 +159,7 @@ def _block(annotation: Any) -> tuple[type[BaseModel] | None, str]:
 
 
 _MANY = {dict: ".NAME", tuple: "[]"}
-"""How an entry of a block that holds several is addressed."""
+"""The suffix that addresses an entry of a dict or list of blocks."""
 
 
 def _default(value: Any) -> str:
@@ -169,7 +169,7 @@ def _default(value: Any) -> str:
 
 
 def _is_nested(value: Any) -> bool:
-    """Whether a block's own defaults stand in the rows below it."""
+    """Whether a block's defaults are shown in its own rows."""
     return isinstance(value, dict) and len(value) > 1
 
 
@@ -194,7 +194,7 @@ def _words(schema: dict[str, Any]) -> str:
     names = {"integer": "whole number", "number": "number", "string": "text", "null": "none"}
     word = names.get(schema.get("type", ""), "true or false")
     bounds = [("minimum", "≥"), ("exclusiveMinimum", ">")]
-    if schema.get("maximum") == 1:  # the other upper bounds are for slips, and stand at the top
+    if schema.get("maximum") == 1:  # other upper bounds are listed once, at the top
         bounds.append(("maximum", "≤"))
     limits = [f"{sign} {schema[key]:g}" for key, sign in bounds if key in schema]
     return " ".join([word, *limits])

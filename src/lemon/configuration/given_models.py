@@ -1,4 +1,7 @@
-"""The sizes of the models that a preset takes as they are, from their config.json or the preset."""
+"""Sizes of the given models of a preset, from their config.json or the preset.
+
+A given model is used unchanged: the source, and the second size if there is one.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,17 @@ CONFIG = "config.json"
 
 
 def given_models(preset: Preset) -> Iterator[tuple[str, SourceSettings]]:
-    """The models that a preset takes as they are, by the section that describes each."""
+    """The given models of a preset, each with its section of the preset."""
     yield "source", preset.source
     if preset.second_size is not None:
         yield "second_size", preset.second_size
 
 
 def given_shape(settings: SourceSettings) -> LlamaShape:
-    """The sizes of a model that is taken as it is.
+    """The sizes of a given model.
 
     Raises:
-        BadInput: they are not stated and the model is not fetched, or they fit no model.
+        BadInput: they are not stated and the model is not fetched, or they are inconsistent.
     """
     if settings.shape is None:
         raise BadInput(
@@ -41,17 +44,17 @@ def given_shape(settings: SourceSettings) -> LlamaShape:
 
 
 def default_cache() -> Path:
-    """`$LEMON_CACHE`, else `~/.cache/lemon`."""
+    """The cache folder: `$LEMON_CACHE`, else `~/.cache/lemon`."""
     return Path(os.environ.get("LEMON_CACHE") or Path.home() / ".cache" / "lemon")
 
 
 def with_shapes(
     preset: Preset, document: Document, assets: Mapping[str, Asset], problems: list[Problem]
 ) -> Preset:
-    """The preset with the sizes of its given models, as far as they are there to be read.
+    """The preset with the sizes of those given models whose config.json is on this machine.
 
-    What a preset states is held against the model's config.json; each size that differs, and a
-    sliding window that is shorter than the training sequences, becomes a problem.
+    Each size that differs from the one stated in the preset becomes a problem, and so does a
+    sliding window shorter than the training sequences.
     """
     read = {}
     for section, model in given_models(preset):
@@ -80,7 +83,7 @@ def with_shapes(
 
 
 def _config(model: SourceSettings, assets: Mapping[str, Asset]) -> dict[str, Any] | None:
-    """The config.json of a model; None where it is not on this machine."""
+    """The config.json of a model; None if it is not on this machine."""
     if model.kind == "folder" and model.path is not None:
         fault = path_fault(model.path)
         if fault is not None:
@@ -94,7 +97,7 @@ def _config(model: SourceSettings, assets: Mapping[str, Asset]) -> dict[str, Any
     found = [path for path in commits.glob(f"*/{CONFIG}")]
     pinned = [path for path in found if path.parent.name == asset.revision] or found
     try:
-        (path,) = pinned  # of several commits, only `lemon fetch` knows the one that is meant
+        (path,) = pinned  # of several commits, only `lemon fetch` knows the right one
         return read_json(path, dict[str, Any], "fetch it again")
     except (ValueError, BadInput):
-        return None  # `lemon fetch` replaces what is damaged
+        return None  # `lemon fetch` replaces damaged files

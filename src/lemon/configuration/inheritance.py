@@ -1,4 +1,4 @@
-"""A preset file laid over the preset that it is based on."""
+"""Merge a preset file with the preset that it is based on."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from lemon.configuration.yaml_files import (
 from lemon.errors import BadInput
 from lemon.files.names import name_fault, path_fault
 
-# What is one thing, and is replaced as a whole: a model, and a mixture whose weights are shares.
+# Replaced as a whole: a model, and the mixture, whose weights are shares of one total.
 REPLACED: set[Place] = {("source",), ("second_size",), ("text", "domains")}
 
 
 def preset_document(
     path: Path, config_dir: Path, problems: list[Problem], children: tuple[Path, ...] = ()
 ) -> Document | None:
-    """The values of a preset file and, where it gives none, those of its base.
+    """The values of a preset file merged over those of its base.
 
-    Blocks are merged key by key; every other value takes the place of the base's.
+    Blocks are merged key by key; any other value replaces the base's.
 
     Args:
         path: the file.
-        config_dir: the folder whose `presets` a base is named in.
-        problems: takes every mistake, with the file and line where it stands.
+        config_dir: the folder with `presets`, in which a base is looked up by name.
+        problems: every mistake is appended, with its file and line.
         children: the files that are based on this one.
 
     Returns:
-        The merged values; None where a file can't be read, or has a base that is none.
+        The merged values; None if a file can't be read or the base is not usable.
     """
     own = read_yaml(path, problems)
     named = own.value.get("base") if own and isinstance(own.value, dict) else None
-    if own is None or not isinstance(named, str):  # another type is told of with the other mistakes
+    if own is None or not isinstance(named, str):  # a wrong type is reported later
         return own
     try:
         base_path = preset_path(named, config_dir)
@@ -56,8 +56,7 @@ def preset_path(preset: str | Path, config_dir: Path) -> Path:
     """The file of a preset given by name or by path.
 
     Raises:
-        BadInput: there is no such preset, or no such folder of presets; or its name or path holds
-            what the workflow can't hand on.
+        BadInput: there is no such preset or folder of presets, or the name or path is not legal.
     """
     given = str(preset)
     if given.endswith((".yaml", ".yml")):
@@ -102,7 +101,6 @@ def _merged(base: Any, own: Any, place: Place) -> Any:
 
 
 def _holds(value: Any, place: Place) -> bool:
-    """Whether there is a value at this place."""
     for part in place:
         entries: Any = dict(enumerate(value)) if isinstance(value, list) else value
         if not isinstance(entries, dict) or part not in entries:

@@ -1,7 +1,4 @@
-"""Read a preset and all that it refers to, and check it: what every command starts from.
-
-No torch is imported here.
-"""
+"""Read and check a preset and all files that it refers to. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -49,8 +46,8 @@ def load_project(
     Args:
         preset: a name (NAME.yaml in the folder `presets` of `config_dir`), or a path to a file.
         config_dir: the folder with runs.tsv, paper.yaml and assets.yaml.
-        to_fetch: only the assets are asked for. Sizes that a model of the Hub will bring may be
-            unknown; there are no runs then.
+        to_fetch: only the assets are needed. Sizes of a Hub model that is not yet fetched may be
+            unknown; the project then has no runs.
 
     Raises:
         BadInput: one message with every mistake in every file, each with its file and line.
@@ -94,23 +91,22 @@ def load_project(
 def _read(
     path: Path, config_dir: Path, assets: Mapping[str, Asset], problems: list[Problem]
 ) -> tuple[Preset, Document] | None:
-    """A preset with its base, in numbers, and the file and line of each value."""
+    """The preset with its base and with ratios resolved, and the document with its lines."""
     document = preset_document(path, config_dir, problems)
     preset = validate(document, Preset, problems) if document else None
     if document is None or preset is None:
         return None
     preset = with_shapes(preset, document, assets, problems)
-    # Sizes that fit no model are told of by the checks; unknown ones when they are needed.
+    # The checks report inconsistent sizes; unknown sizes are reported when they are needed.
     with suppress(BadInput):
         preset = in_numbers(preset, source_shape(preset))
     return preset, document
 
 
 def siblings(project: Project) -> list[Project]:
-    """Every preset of the config folder, by name, with the runs and tables of this one.
+    """Every preset of the config folder, this one included, with this project's runs and tables.
 
-    The preset itself is among them. Of the others only what they say themselves is checked, not
-    what the runs ask of them.
+    Sorted by name. The other presets are checked, but not against the runs.
 
     Raises:
         BadInput: one message with every mistake in the other presets.

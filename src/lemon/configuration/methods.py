@@ -1,8 +1,8 @@
-"""The registry of methods: what a run of each needs, learns and teaches.
+"""The registry of methods.
 
-A new method is a file of its name in `lemon.methods` with `build(context) -> Operators`, a row
-here, and rows in `runs.tsv`. The files need torch, so they are named here and imported where they
-are used.
+A new method needs a module of its name in `lemon.methods` with `build(context) -> Operators`, a row
+here, and rows in `runs.tsv`. The modules need torch, so they are only named here and imported when
+used.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ SECOND_SIZE = "second-size"  # the method of a run that not every preset has
 
 @dataclass(frozen=True)
 class Method:
-    """What a run of a method needs, learns and teaches.
+    """Properties of a method.
 
     Attributes:
-        name: as `runs.tsv` has it.
-        summary: what it does, in a line.
-        learns: what an optimiser changes; empty where the operators are chosen at once.
-        starts: what its start may be: a method that chooses operators, or an earlier run.
-        prepared: the folder of a model that is taken as it is, in that of the preset's data; None
-            where a smaller model is made.
-        depth_only: whether it leaves all widths as they are.
-        averages: whether its operators mix layers from the beginning.
+        name: its name in `runs.tsv`.
+        summary: one line for the guide.
+        learns: parameters that an optimiser changes; empty if operators are built without learning.
+        starts: kinds of start it accepts: a method that builds operators, or an earlier run.
+        prepared: for a model used unchanged, its folder in the preset's data folder; None if a
+            smaller model is made.
+        depth_only: whether it keeps all widths.
+        averages: whether its operators mix layers before any learning.
     """
 
     name: str
@@ -41,10 +41,10 @@ class Method:
 
     @property
     def module(self) -> str | None:
-        """The file in `lemon.methods` that builds its operators, before any learning.
+        """The module in `lemon.methods` that builds its operators before any learning.
 
-        That is the one of its name, or `start` for all that begin with the operators of others.
-        None where nothing is built: for a model that is taken as it is, and for masks.
+        It has the method's name, or is `start` if operators are taken from a start. None if nothing
+        is built: for a model used unchanged, and for masks.
         """
         if not self.needs_target or self.prunes:
             return None
@@ -57,17 +57,17 @@ class Method:
 
     @property
     def learned(self) -> bool:
-        """Whether its runs take optimiser steps."""
+        """Whether it takes optimiser steps."""
         return bool(self.learns)
 
     @property
     def learns_operators(self) -> bool:
-        """Whether an optimiser changes the operators."""
+        """Whether it learns the operators."""
         return "operators" in self.learns
 
     @property
     def trains_weights(self) -> bool:
-        """Whether the operators apply to weights of the run's own, not to the source's."""
+        """Whether it trains the source weights, so that its operators apply to the run's own."""
         return "weights" in self.learns
 
     @property
@@ -77,17 +77,17 @@ class Method:
 
     @property
     def selects(self) -> bool:
-        """Whether it keeps what the masks of an earlier run keep."""
+        """Whether it keeps the units that an earlier run's masks keep."""
         return self.starts == ("run",)
 
     @property
     def teaches(self) -> bool:
-        """Whether the source's own predictions are part of what it learns from."""
+        """Whether its objective uses the predictions of a teacher model."""
         return self.learned and not self.prunes
 
     @property
     def mixes(self) -> bool:
-        """Whether its operators mix layers or channels instead of keeping whole ones."""
+        """Whether its operators mix layers or channels instead of selecting whole ones."""
         return self.averages or self.learns_operators
 
 

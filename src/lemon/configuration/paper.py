@@ -1,7 +1,7 @@
-"""The entries of `paper.yaml`: every table and figure of the paper, and the runs that it shows.
+"""The entries of `paper.yaml`: every table and figure of the paper, with its runs.
 
-`TableSpec` shows scores of runs, `FigureSpec` weights, activations or layer operators, `SizesSpec`
-what follows from shapes alone.
+`TableSpec` shows scores of runs; `FigureSpec` shows weights, activations or layer operators;
+`SizesSpec` shows sizes computed from shapes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pydantic import Field
 from lemon.configuration.bounds import Block, Layers, Line, Lines, List, Name, Names
 from lemon.configuration.preset import Section
 
-# What of a layer is compared -> the layer types whose maps are averaged (method, open point 31).
+# Component of a layer -> the layer types whose maps are averaged (method, open point 31).
 COMPONENTS: dict[str, tuple[str, ...]] = {
     **{f"{t}_proj": (t,) for t in ("q", "k", "v", "o", "gate", "up", "down")},
     "mha": ("q", "k", "v", "o"),
     "ffn": ("gate", "up", "down"),
 }
-NORMS = ("ln1", "ln2")  # the two norms of a layer: shown of operators, not compared
-MEASURES = ("plain", "debiased")  # the two estimators of CKA, a folder each
-# By renderer: the claims that are measured on what it shows.
+NORMS = ("ln1", "ln2")  # the norms of a layer: shown for operators, not compared
+MEASURES = ("plain", "debiased")  # the estimators of CKA, one folder each
+# By renderer: the claims that are measured on its figures.
 CLAIMS: dict[str, tuple[str, ...]] = {
     "weight_similarity": ("C22", "C23", "C24", "C26", "C27"),
     "activation_similarity": ("C22", "C24", "C26", "C27"),
@@ -50,13 +50,13 @@ Component = Literal[
 
 @dataclass(frozen=True)
 class SimilarityMap:
-    """One map of the similarity of all pairs of layers, as `lemon cka` writes it.
+    """One similarity map over all pairs of layers, written by `lemon cka`.
 
     Attributes:
-        run: whose model is measured.
+        run: run whose model is measured.
         of: `weights` or `activations`.
-        measure: of `MEASURES`.
-        component: of `COMPONENTS`.
+        measure: one of `MEASURES`.
+        component: a key of `COMPONENTS`.
     """
 
     run: str
@@ -66,7 +66,7 @@ class SimilarityMap:
 
     @property
     def path(self) -> str:
-        """Where the map lies in the folder of runs."""
+        """The path of the map in the folder of runs."""
         return f"{self.run}/similarity/{self.of}/{self.measure}/{self.component}.csv"
 
 
@@ -93,14 +93,14 @@ class FigurePanel(Section):
 
     @property
     def shows_second_size(self) -> bool:
-        """Whether the paper has a second size here."""
+        """Whether the panel shows a second size."""
         return self.otherwise is not None
 
 
 class FigureSpec(Section):
     """A figure of weights, activations or layer operators: its renderer and its panels."""
 
-    is_figure: ClassVar[bool] = True  # and so lies among the figures
+    is_figure: ClassVar[bool] = True
 
     title: Line = Field(description="heading")
     renderer: Literal["weight_similarity", "activation_similarity", "layer_operators"] = Field(
@@ -119,16 +119,16 @@ class FigureSpec(Section):
 
     @property
     def runs(self) -> list[str]:
-        """Every run that the figure shows, in the order of its panels."""
+        """The runs of the figure, in the order of its panels."""
         return list(dict.fromkeys(panel.run for panel in self.panels))
 
     @property
     def maps(self) -> list[SimilarityMap]:
-        """The similarity maps that it is drawn from; none for one of operators."""
+        """The similarity maps of all panels; none for a figure of operators."""
         return list(dict.fromkeys(map for panel in self.panels for map in self.maps_of(panel)))
 
     def among(self, runs: Collection[str]) -> FigureSpec:
-        """The figure as a preset with these runs shows it, stand-ins in place of what it lacks."""
+        """The figure for a preset with these runs, with stand-ins for missing runs."""
         panels, notes = [], list(self.notes)
         for panel in self.panels:
             instead = panel.otherwise
@@ -141,8 +141,8 @@ class FigureSpec(Section):
     def maps_of(self, panel: FigurePanel) -> list[SimilarityMap]:
         """The similarity maps of one panel.
 
-        Of weights each matrix type has its own, whose mean is the map of `mha` and `ffn`; what
-        attention or the FFN outputs is one thing.
+        For weights there is one map per matrix type; `mha` and `ffn` are means over types. For
+        activations, the output of attention or the FFN has one map.
         """
         if self.renderer == "weight_similarity":
             return [
@@ -173,7 +173,7 @@ class TableRow(Section):
 
     @property
     def ours(self) -> bool:
-        """Whether the paper has no such row."""
+        """Whether the row is our addition to the paper's."""
         return self.published_method is None
 
 
@@ -218,12 +218,12 @@ class TableSpec(Section):
 
     @property
     def runs(self) -> list[str]:
-        """Every run that the table needs, in the order of its rows."""
+        """The runs of the table, in the order of its rows."""
         return [run for row in self.rows for run in row.runs]
 
     @property
     def is_figure(self) -> bool:
-        """Whether it is drawn, and lies among the figures."""
+        """Whether it is drawn and stored as a figure."""
         return self.renderer == "receptive_field_grid"
 
 

@@ -1,7 +1,7 @@
-"""A run, resolved once: what a row of `runs.tsv` means under a preset.
+"""Resolve the rows of `runs.tsv` under a preset.
 
-The functions on rows are shared with the checks, which judge rows before they can be resolved. No
-torch is imported here.
+The functions on rows are shared with the checks, which run before rows can be resolved. No torch is
+imported here.
 """
 
 from __future__ import annotations
@@ -27,23 +27,22 @@ from lemon.radii import Radii
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One row of `runs.tsv` under one preset, every name in it looked up.
+    """One row of `runs.tsv` under one preset, with every name resolved.
 
     Attributes:
-        row: the row as it was read, with the names that the user gave.
-        method: what its method needs and learns.
-        source: the run whose model is fused; None for a model that is taken as it is.
-        start: the earlier run that the row names as its start; None where it names a method or
-            nothing.
-        start_run: the run that has the operators this one starts from: `start`, or the row of the
-            method named as start with the same target, seed and source; None where there is none.
-        given_model: the model that is taken as it is; None where a smaller one is made.
+        row: the row as read, with symbolic names.
+        method: its method.
+        source: the run whose model is fused; None for a given model, which is used unchanged.
+        start: the earlier run named as start; None if the row names a method or nothing.
+        start_run: the run with the operators that this one starts from: `start`, or the run of the
+            method named as start with the same target, seed and source; None if there is none.
+        given_model: the given model; None if a smaller model is made.
         fused_shape: sizes of the model that is fused.
-        target_shape: sizes of the model that the run ends with.
-        radii: receptive fields; 1 where the row names none.
-        steps: optimiser steps; 0 where nothing is learned.
-        learning: the preset's learning settings with the run's own overrides.
-        pruning: the same for the masks.
+        target_shape: sizes of the run's model.
+        radii: receptive fields; 1 if the row names none.
+        steps: optimiser steps; 0 if nothing is learned.
+        learning: the preset's learning settings with the run's overrides.
+        pruning: the preset's pruning settings with the run's overrides.
         taught_by_source: whether it is a second stage whose teacher is the source model, not the
             model that it fuses.
     """
@@ -64,43 +63,43 @@ class PlannedRun:
 
     @property
     def id(self) -> str:
-        """Its id in `runs.tsv`, and the name of its folder."""
+        """The id in `runs.tsv`, which is also the folder's name."""
         return self.row.id
 
     @property
     def seed(self) -> int:
-        """Seed of the method's draws and of the text order."""
+        """Seed of the method's random numbers and of the text order."""
         return self.row.seed
 
     @property
     def first_stage(self) -> PlannedRun | None:
-        """The run of the first of two stages, where this one is the second."""
+        """The run of the first stage if this one is the second of two; else None."""
         return self.source if self.source is not None and self.source.method.needs_target else None
 
     @property
     def changes_widths(self) -> bool:
-        """Whether its model has other widths than the one that it fuses."""
+        """Whether its widths differ from those of the model that it fuses."""
         return changes_widths(self.fused_shape, self.target_shape)
 
     @property
     def starts_from_masks(self) -> bool:
-        """Whether its operators begin as the selection of an earlier run's masks."""
+        """Whether its operators start as the selection of an earlier run's masks."""
         return self.start is not None and self.start.method.prunes
 
     @property
     def own_weights(self) -> str | None:
         """The folder, inside the run's, of the weights that its operators apply to.
 
-        None where these are the weights of the model that it fuses.
+        None if these are the weights of the fused model.
         """
         if self.method.trains_weights:
             return "trained_source"
-        # Blocks can't keep scattered units: what a selection keeps is brought to the front first.
+        # Blocks can't keep scattered units, so kept units are permuted to the front first.
         return "permuted_source" if self.row.radii and self.starts_from_masks else None
 
 
 def plan_runs(preset: Preset, rows: Mapping[str, Run]) -> dict[str, PlannedRun]:
-    """Every row resolved, in the order of the file. The rows must have passed all checks."""
+    """Resolve every row, in the order of the file. The rows must have passed all checks."""
     needed = {row.id: _needed(rows, row) for row in rows.values()}
     planned: dict[str, PlannedRun] = {}
     for run_id in TopologicalSorter(needed).static_order():
@@ -109,7 +108,6 @@ def plan_runs(preset: Preset, rows: Mapping[str, Run]) -> dict[str, PlannedRun]:
 
 
 def _needed(rows: Mapping[str, Run], row: Run) -> set[str]:
-    """The runs that must be resolved before this one."""
     return {name for name in (start_run(rows, row), row.source) if name is not None}
 
 
@@ -142,11 +140,11 @@ def _planned(
 
 
 def named_shape(preset: Preset, target: str | None) -> LlamaShape:
-    """The sizes of a symbolic target, or of the source model where none is named.
+    """The sizes of a symbolic target, or of the source model if None.
 
     Raises:
         KeyError: the preset has no such target.
-        BadInput: the sizes are those of no model.
+        BadInput: the sizes are inconsistent.
     """
     source = source_shape(preset)
     return source if target is None else target_shape(source, preset.targets[target])
@@ -159,7 +157,7 @@ def fused_shape(preset: Preset, rows: Mapping[str, Run], row: Run) -> LlamaShape
 
 
 def radii_of(preset: Preset, row: Run) -> Radii:
-    """The receptive fields of a run in numbers; 1 where it names none."""
+    """The receptive fields of a run in numbers; 1 if it names none."""
     return Radii() if row.radii is None else radii_in_numbers(preset.radii[row.radii])
 
 
@@ -169,7 +167,7 @@ def changes_widths(source: LlamaShape, target: LlamaShape) -> bool:
 
 
 def start_run(rows: Mapping[str, Run], row: Run) -> str | None:
-    """The id of the run that has the operators a run starts from; None where there is none."""
+    """The id of the run with the operators that a run starts from; None if there is none."""
     if row.start in rows:
         return row.start
     same = ("target", "seed", "source")
@@ -180,7 +178,7 @@ def start_run(rows: Mapping[str, Run], row: Run) -> str | None:
 
 
 def lineage(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
-    """These runs, then every run that they start from or fuse the model of, each once."""
+    """These runs, then all runs that they start from or whose models they fuse, each once."""
     found = {run.id: run for run in runs}
     waiting = list(found.values())
     for run in waiting:

@@ -1,7 +1,7 @@
-"""Every setting a preset may hold, declared once.
+"""The types of all preset settings.
 
-The JSON schema and the guide are generated from these types. Unknown keys are errors. No torch is
-imported here.
+The JSON schema and the guide are generated from them. Unknown keys are errors. No torch is imported
+here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lemon.configuration.bounds import (
 
 
 class Section(BaseModel):
-    """A block of settings: unknown keys are refused, types are not coerced, values are fixed."""
+    """A block of settings: unknown keys are refused, types are not coerced, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -329,7 +329,7 @@ class Preset(Section):
 
     @property
     def generates_rows(self) -> bool:
-        """Whether benchmark rows are made on the spot: for a random source or generated text."""
+        """Whether benchmark rows are generated: with a random source or only generated text."""
         readers = {domain.reader for domain in self.text.domains.values()}
         made = self.source.kind == "random" or readers == {"generated"}
         return made and self.evaluation.source == "packaged"

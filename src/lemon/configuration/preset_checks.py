@@ -1,4 +1,4 @@
-"""What a preset must agree on with itself and the other files, checked before any work starts."""
+"""Checks of a preset for consistency with itself and with the other config files."""
 
 from __future__ import annotations
 
@@ -27,48 +27,48 @@ from lemon.errors import BadInput
 from lemon.files.names import path_fault
 from lemon.radii import Radii
 
-# What `lemon.data.synthetic` makes for a random source.
-FEWEST_TOKENS = 257  # the bytes, and the end of a document
+# Limits of `lemon.data.synthetic`.
+FEWEST_TOKENS = 257  # 256 bytes and the end-of-document token
 GENERATED_DOMAINS = ("prose", "numbers")
 GENERATED_TASKS = (
     *("sciq", "piqa", "winogrande", "arc_challenge", "lambada_openai", "nq_open", "mmlu"),
 )
-# By key of a given model: the kinds that need it.
+# Key of a given model -> kinds that need it.
 NEEDED_BY = {"asset": ("hub", "gguf"), "path": ("folder",), "shape": ("gguf", "random")}
 REFERENCE_LOSSES = Path(__file__).parents[1] / "published" / "reference_losses.csv"
 
 
 def source_shape(preset: Preset) -> LlamaShape:
-    """The sizes of the source model as the preset states them."""
+    """The sizes of the source model."""
     return given_shape(preset.source)
 
 
 def target_shape(source: LlamaShape, target: TargetSettings) -> LlamaShape:
-    """The sizes of a target; what it leaves out is the source's."""
+    """The sizes of a target; sizes left out are the source's."""
     sizes = {name: size for name, size in target.model_dump().items() if size is not None}
     return LlamaShape(**{**vars(source), **sizes})
 
 
 def radii_in_numbers(settings: RadiiSettings) -> Radii:
-    """Named receptive fields, ratios being resolved; the stream's is the FFN's by default."""
+    """Receptive fields from settings without ratios; r_h is r_i by default."""
     attention: Any = settings.attention
     return Radii(settings.hidden or settings.ffn, attention, settings.ffn)
 
 
 def merged_learning(preset: Preset, run_id: str) -> dict[str, Any]:
-    """The learning settings of the preset with the overrides of one run."""
+    """The preset's learning settings with the overrides of one run."""
     own = preset.runs[run_id].learning if run_id in preset.runs else {}
     return {**preset.learning.model_dump(), **own}
 
 
 def merged_pruning(preset: Preset, run_id: str) -> dict[str, Any]:
-    """The pruning settings of the preset with the overrides of one run."""
+    """The preset's pruning settings with the overrides of one run."""
     own = preset.runs[run_id].pruning if run_id in preset.runs else {}
     return {**preset.pruning.model_dump(), **own}
 
 
 def needed_assets(preset: Preset) -> dict[str, Place]:
-    """The assets that a preset takes, each with the place that asks for it."""
+    """The assets that a preset needs, each with the setting that needs it."""
     needed: dict[str, Place] = {}
     for section, model in given_models(preset):
         if model.asset is not None:
@@ -86,7 +86,7 @@ def needed_assets(preset: Preset) -> dict[str, Place]:
 def check_preset(
     preset: Preset, document: Document, run_ids: Iterable[str], assets: dict[str, Asset]
 ) -> Iterator[Problem]:
-    """Every disagreement inside a preset, and between it and the runs and assets."""
+    """Every inconsistency within a preset, and between it and the runs and assets."""
     yield from _check_shapes(preset, document)
     yield from _check_sources(preset, document, assets)
     for message in task_mistakes(preset.evaluation.tasks):
@@ -112,7 +112,7 @@ def check_preset(
 
 
 def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:
-    """What is wrong with a list of tasks: one that is unknown, or named twice."""
+    """Unknown and repeated tasks in a list."""
     for task, count in Counter(tasks).items():
         if task not in TASKS:
             yield f"unknown task {task}, {did_you_mean(task, TASKS)}"
@@ -121,10 +121,10 @@ def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:
 
 
 def require_rows(preset: Preset) -> None:
-    """Refuse a folder of rows that is not there. Only this machine can tell, so no file is wrong.
+    """Check that a folder of rows exists; kept apart from the checks of files, as machines differ.
 
     Raises:
-        BadInput: `evaluation.source` names no folder.
+        BadInput: `evaluation.source` is neither packaged, hub nor a folder.
     """
     where = preset.evaluation.source
     if where not in ("packaged", "hub") and not Path(where).is_dir():
@@ -137,7 +137,7 @@ def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
     """The sizes of the given models, and each target against the source's."""
     for section, model in given_models(preset):
         if model.shape is None:
-            continue  # of the Hub, and not fetched
+            continue  # a Hub model that is not fetched yet
         try:
             shape = given_shape(model)
         except BadInput as error:
@@ -168,7 +168,7 @@ def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
 
 
 def _shape_mistakes(shape: LlamaShape, kind: str) -> Iterator[tuple[str, str]]:
-    """Sizes of a given model that no model has, as (key, message)."""
+    """Impossible sizes of a given model, as (key, message)."""
     if shape.head_dim % 2:
         yield "head_dim", f"is {shape.head_dim}; rotary embeddings need an even number"
     channels = shape.axis_size(Axis.QUERY)
@@ -186,7 +186,7 @@ def _shape_mistakes(shape: LlamaShape, kind: str) -> Iterator[tuple[str, str]]:
 def _check_sources(
     preset: Preset, document: Document, assets: dict[str, Asset]
 ) -> Iterator[Problem]:
-    """Every asset is known, and given exactly where one is read."""
+    """Each asset, path and shape is given exactly where needed, and each asset is known."""
     for section, model in given_models(preset):
         for key in ("asset", "path", "shape"):
             needed, given = model.kind in NEEDED_BY[key], getattr(model, key) is not None
@@ -222,7 +222,7 @@ def _check_sources(
 def _check_learning(
     preset: Preset, document: Document, place: Place, values: dict[str, Any]
 ) -> Iterator[Problem]:
-    """The values of a learning section, overrides included, and what ties them."""
+    """The values of a learning section, including overrides, and their dependencies."""
     try:
         learning = LearningSettings.model_validate(values)
     except ValidationError as error:
@@ -241,7 +241,7 @@ def _check_learning(
 
 
 def _check_limits(preset: Preset, document: Document) -> Iterator[Problem]:
-    """Limits of single tasks are of tasks that there are."""
+    """Limits of single tasks name known tasks."""
     evaluation = preset.evaluation
     sections: list[tuple[Place, dict[str, int]]] = [
         (("evaluation", "limits"), evaluation.limits),
@@ -255,7 +255,7 @@ def _check_limits(preset: Preset, document: Document) -> Iterator[Problem]:
 
 
 def _check_loading(preset: Preset, document: Document) -> Iterator[Problem]:
-    """The scaling law knows the domains of RedPajama alone."""
+    """The scaling law has only the domains of RedPajama."""
     if preset.pruning.loading.reference != "scaling-law":
         return
     with REFERENCE_LOSSES.open(encoding="utf-8", newline="") as file:

@@ -1,6 +1,6 @@
-"""A project: one preset with its runs, tables and assets, ready to be asked.
+"""A project: one preset with its runs, tables and assets, read by `lemon.configuration.load`.
 
-`lemon.configuration.load` reads and checks it. No torch is imported here.
+No torch is imported here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lemon.errors import BadInput
 
 @dataclass(frozen=True)
 class Project:
-    """The whole configuration of one preset, checked."""
+    """The checked configuration of one preset."""
 
     preset_name: str
     preset: Preset
@@ -54,7 +54,7 @@ class Project:
         return self.tables[name]
 
     def table(self, name: str) -> TableSpec:
-        """The table or figure of scored runs with this name, cut to the preset's tasks.
+        """The table or figure of scored runs with this name, limited to the preset's tasks.
 
         Raises:
             BadInput: there is none, or it shows no scores.
@@ -80,7 +80,7 @@ class Project:
         return target_shape(self.source_shape(), self.preset.targets[target])
 
     def table_runs(self, table: str) -> list[str]:
-        """The runs that fill a table or figure, of scores the source first; none for sizes."""
+        """The runs of a table or figure; for scores the source first; none for sizes."""
         entry = self.entry(table)
         if not isinstance(entry, TableSpec):
             return entry.runs
@@ -102,10 +102,7 @@ class Project:
         return found[name]
 
     def figure_files(self, figure: str) -> list[str]:
-        """What a figure of weights, activations or operators is drawn from, in the folder of runs.
-
-        Nothing for a figure of scores.
-        """
+        """The files in the folder of runs that a figure is drawn from; none for scores."""
         entry = self.entry(figure)
         if not isinstance(entry, FigureSpec):
             return []
@@ -115,16 +112,16 @@ class Project:
         return [f"{run}/manifest.json" for run in dict.fromkeys([*entry.runs, *starts])]
 
     def table_suites(self, table: str) -> tuple[str, ...]:
-        """The suites that a table's scores are from; none where it shows no scores."""
+        """The suites of a table's scores; none if it shows no scores."""
         entry = self.entry(table)
         return table_suites(entry) if isinstance(entry, TableSpec) else ()
 
     def needed_assets(self) -> list[str]:
-        """The keys of the assets that this preset takes."""
+        """The keys of the assets that this preset needs."""
         return list(needed_assets(self.preset))
 
     def resolved(self, run_id: str) -> dict[str, Any]:
-        """Everything that decides a run, in plain values: for its config.yaml and manifest."""
+        """All settings of a run as plain values, for its config.yaml and manifest."""
         run, preset = self.run(run_id), self.preset
         parts = {"compute", "source", "text", "evaluation"}
         if run.row.radii or run.first_stage:
@@ -142,7 +139,7 @@ class Project:
         }
 
     def digest(self) -> str:
-        """sha256 of the whole configuration; comments and order don't count."""
+        """sha256 of the whole configuration, independent of comments and order."""
         parts = {
             "preset": self.preset.model_dump(mode="json"),
             **{
@@ -158,7 +155,7 @@ class Project:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON that equal values always share: sorted keys, no spaces."""
+    """JSON with sorted keys and no spaces, so that equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -166,7 +163,7 @@ DIMENSION_TABLE = "table4"
 
 
 def dimension_cases(project: Project) -> list[tuple[str, str]]:
-    """The (target, radii) at which Table 4 learns dimension operators, in its order.
+    """The (target, radii) pairs of Table 4 that learn dimension operators, in its order.
 
     Raises:
         BadInput: `paper.yaml` has no such table.

@@ -1,4 +1,4 @@
-"""Targets and radii that a preset gives by ratio, in the numbers of its source model."""
+"""Convert targets and radii given as ratios to numbers for the source model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lemon.architecture import LlamaShape
 from lemon.configuration.preset import Preset, RadiiSettings, TargetSettings
 
 LARGEST_UNIT = 128  # the head size of LLaMA-2: the paper's 62.5 % of 11008 neurons are 6912
-FEWEST_UNITS = 8  # of a width, so that small models can be narrowed at all
+FEWEST_UNITS = 8  # in a width, so that small models can be narrowed at all
 
 
 def in_numbers(preset: Preset, source: LlamaShape) -> Preset:
-    """The preset with every ratio of its targets and radii replaced by what it means here.
+    """The preset with every ratio in its targets and radii replaced by a number.
 
     Args:
-        preset: as it is written.
+        preset: the preset as written.
         source: the sizes of its source model.
     """
     radii = {name: _radii(settings, source.head_dim) for name, settings in preset.radii.items()}
@@ -33,10 +33,10 @@ def in_numbers(preset: Preset, source: LlamaShape) -> Preset:
 
 
 def width_unit(size: int, radii: Iterable[int] = ()) -> int:
-    """What a width that is given by ratio is rounded up to a multiple of.
+    """The unit to whose multiples a width given as a ratio is rounded up.
 
     The largest power of two that divides the source's `size`, at most 128 and at most an eighth of
-    the size; then a multiple of every radius that divides `size`.
+    the size; then made a multiple of every radius that divides `size`.
     """
     unit = math.gcd(size, LARGEST_UNIT)
     while unit > 1 and unit * FEWEST_UNITS > size:
@@ -45,7 +45,7 @@ def width_unit(size: int, radii: Iterable[int] = ()) -> int:
 
 
 def _radii(settings: RadiiSettings, head_dim: int) -> RadiiSettings:
-    """Receptive fields with the ratio of a head as channels, at least one."""
+    """Receptive fields with a ratio of the head size converted to channels, at least one."""
     if not isinstance(settings.attention, str):
         return settings
     channels = max(1, int(_share(settings.attention) * head_dim))

@@ -1,6 +1,6 @@
-"""Checks of a preset's sizes and tasks against what its tables and figures can show.
+"""Check before any job that a preset's tables and figures can be rendered.
 
-A table that fails them would otherwise fail after its last job.
+Otherwise a table would fail only after its last job.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from lemon.configuration.project import Project
 from lemon.configuration.table_checks import Mistake
 from lemon.configuration.yaml_files import Place, raise_problems, read_yaml
 
-FEWEST_LAYERS = 3  # of a map of pairs of layers, and of an operator over them
+FEWEST_LAYERS = 3  # of a map of layer pairs, and of a layer operator
 FEWEST_IN_THIRDS = 6  # so that each third has a pair
 FEWEST_COMPARED = 4  # so that two maps have three distances in common
-FEWEST_ROWS = 4  # of the debiased estimator: residual coordinates, or tokens
-FEWEST_NEAR = 4  # source layers, so that a layer has neighbours within a quarter of them
+FEWEST_ROWS = 4  # for the debiased estimator: residual coordinates, or tokens
+FEWEST_NEAR = 4  # source layers, so that each has neighbours within a quarter of the depth
 
 
 def require_renderable(project: Project, name: str) -> None:
-    """Refuse a table or figure that would fail in this preset once its runs are made.
+    """Refuse a table or figure that this preset's runs can't render.
 
     Raises:
         BadInput: one message with every reason, each with its line in `paper.yaml`.
@@ -39,7 +39,6 @@ def require_renderable(project: Project, name: str) -> None:
 
 
 def _table_mistakes(project: Project, table: TableSpec) -> Iterator[Mistake]:
-    """A table without tasks, and rows that can't be put side by side."""
     if not table.tasks:
         scored = ", ".join(project.preset.evaluation.tasks)
         yield ("tasks",), f"the preset scores none of them (its evaluation.tasks are {scored})"
@@ -48,7 +47,7 @@ def _table_mistakes(project: Project, table: TableSpec) -> Iterator[Mistake]:
 
 
 def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
-    """Panels of models that are too small for what is measured."""
+    """Panels of models that are too small for the measurement."""
     for index, panel in enumerate(figure.panels):
         place: Place = ("panels", index)
         run = project.run(panel.run)
@@ -77,7 +76,7 @@ def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
 
 
 def _grid_mistakes(project: Project, figure: TableSpec) -> Iterator[Mistake]:
-    """Rows that share a place in the grid, or a grid without places."""
+    """Rows with equal radii in the grid, or a grid without rows."""
     places: dict[tuple[int, int], str] = {}
     for index, row in enumerate(figure.rows):
         for run in map(project.run, row.runs[:1]):

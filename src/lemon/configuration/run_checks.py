@@ -52,7 +52,7 @@ def _budget_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
 
 
 def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
-    """A second run of a model that is taken as it is; it would repeat the first."""
+    """A second run of the same given model, which would repeat the first."""
     if METHODS[run.method].needs_target:
         return
     first = next(other.id for other in runs.values() if other.method == run.method)
@@ -74,7 +74,7 @@ def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
 
 
 def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
-    """Why a run can't start from the run that it names; nothing where it names a method."""
+    """Why a run can't start from the run that it names; nothing if it names a method."""
     start = runs.get(run.start or "")
     if start is None:
         return
@@ -110,7 +110,7 @@ def _source_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
 
 
 def _comes_back(run: Run, runs: dict[str, Run], column: str) -> bool:
-    """Whether following a column from run to run leads into a circle."""
+    """Whether following a column from run to run leads into a cycle."""
     seen, following = {run.id}, runs.get(getattr(run, column) or "")
     while following is not None and following.id not in seen:
         seen.add(following.id)
@@ -119,7 +119,7 @@ def _comes_back(run: Run, runs: dict[str, Run], column: str) -> bool:
 
 
 def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[Mistake]:
-    """Sizes and radii between which a run can't map; nothing where a shape is itself wrong."""
+    """Sizes and radii that a run can't map between; nothing if a shape itself is wrong."""
     method = METHODS[run.method]
     if run.target is None:
         return
@@ -132,7 +132,7 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         return  # the checks of the preset report it
     grown = [n for n in _SIZES if getattr(small, n) > getattr(large, n)]
     if grown:
-        # A target larger than the source model itself is the preset's mistake, and named there.
+        # A target larger than the source model itself is reported by the checks of the preset.
         if run.source in runs and runs[run.source].target is not None:
             yield from (("source", _growth(run, large, small, name)) for name in grown)
         return
@@ -168,7 +168,7 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
 
 
 def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
-    """Whether the operators of a start, a run or a method, mix layers."""
+    """Whether the operators of a start (a run or a method) mix layers."""
     seen: set[str] = set()
     while start in runs and start not in seen:
         seen.add(start)
@@ -179,7 +179,7 @@ def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
 
 
 def _growth(run: Run, large: LlamaShape, small: LlamaShape, name: str) -> str:
-    """The message on a size of the first stage that is smaller than the target's."""
+    """The message for a size of the first stage that is smaller than the target's."""
     most, size = getattr(large, name), getattr(small, name)
     return (
         f"{run.source} has {name} {most}, less than the {size} of {run.target}; a stage makes "
@@ -188,14 +188,14 @@ def _growth(run: Run, large: LlamaShape, small: LlamaShape, name: str) -> str:
 
 
 def _depth_targets(preset: Preset, large: LlamaShape) -> list[str]:
-    """The targets that leave all widths of a model as they are."""
+    """The targets that keep all widths of a model."""
     return [name for name in preset.targets if not changes_widths(large, named_shape(preset, name))]
 
 
 def _radii_mistakes(
     preset: Preset, run: Run, large: LlamaShape, small: LlamaShape
 ) -> Iterator[str]:
-    """Receptive fields that don't fit the sizes, the heads, or the tied halves of a head."""
+    """Receptive fields that don't fit the sizes, the heads or the tied halves of a head."""
     radii = radii_of(preset, run)
     for axis in (Axis.KEY_VALUE, Axis.HIDDEN, Axis.FFN):
         try:

