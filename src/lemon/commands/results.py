@@ -134,7 +134,7 @@ def _ui(arguments: argparse.Namespace) -> None:
 def _require_free(port: int) -> None:
     """Refuse a port that is in use or not permitted."""
     with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:

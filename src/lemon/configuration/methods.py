@@ -13,7 +13,7 @@ from typing import Literal
 Learned = Literal["operators", "weights", "masks"]
 Start = Literal["method", "run"]
 
-SECOND_SIZE = "second-size"  # the method of a run that not every preset has
+SECOND_SIZE = "second-size"  # the only method whose runs some presets lack
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def load_model(folder: Path, **options: Any) -> PreTrainedModel:
         return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
     except (MemoryError, torch.OutOfMemoryError):
         raise WorkFailed(f"{folder}: the model doesn't fit in the memory of its device") from None
-    except Exception as error:  # a type for each library and each kind of mistake
+    except Exception as error:  # exception types differ by library and mistake
         raise _refused(folder, error) from error
 
 
@@ -38,7 +38,7 @@ def load_tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         ids = [len(tokenizer) - 1, *tokenizer.all_special_ids, *tokenizer("a").input_ids]
-    except Exception as error:  # a type for each library and each kind of mistake
+    except Exception as error:  # exception types differ by library and mistake
         raise _refused(folder, error) from error
     if max(ids) >= vocab_size:
         raise BadInput(
