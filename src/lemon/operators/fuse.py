@@ -174,8 +174,8 @@ def _slab(
 def _memory_allowed(source: Checkpoint) -> int:
     """Bytes for slabs: twice the two largest tensors as stored.
 
-    While a slab is filled, one layer's weight is also held in both number formats; the total stays
-    below four times the two largest tensors.
+    While a slab is filled, one layer's weight is also held in both number formats; the total never
+    exceeds four times the two largest tensors.
     """
     return 2 * sum(sorted(map(source.num_bytes, source.specs))[-2:])
 

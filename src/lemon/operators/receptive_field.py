@@ -42,7 +42,7 @@ class AxisMap:
 
     @property
     def rows_per_unit(self) -> int:
-        """Output rows that must be computed together: a block, or a group of heads."""
+        """Output rows that must be computed together: a block, a head, or a group of heads."""
         return self.radius * self.copies * self.blocks_per_head
 
     def output_rows(self, first: int, last: int) -> AxisMap:
