@@ -1,4 +1,4 @@
-"""Numbers and sizes as readers see them."""
+"""Formats numbers and sizes for tables and figures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def rounded_perplexity(value: float) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Three significant digits, from a thousand on a whole number: 0.123, 12.3, 1,234."""
+    """Three significant digits, whole numbers from 1,000 on: 0.123, 12.3, 1,234."""
     return f"{value:#.3g}".rstrip(".") if value < 999.5 else f"{value:,.0f}"
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A number with its sign: a typographic minus, and no sign on a rounded zero."""
+    """A number with a sign (typographic minus), or without one if it rounds to zero."""
     text = f"{abs(value):.{digits}f}"
     if float(text) == 0:
         return text
@@ -60,7 +60,7 @@ def count(number: float) -> str:
 
 
 def signed_count(number: int) -> str:
-    """A difference of counts with its sign; `0` where they agree."""
+    """A difference of counts with its sign; `0` without one."""
     return f"{number:+,}".replace("-", MINUS) if number else "0"
 
 
@@ -77,7 +77,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def widths_in_words(shape: LlamaShape) -> str:
-    """The sizes of a model but for its depth: `576, FFN 1536, 9 heads of 64 (3 key/value)`."""
+    """The widths of a model: `576, FFN 1536, 9 heads of 64 (3 key/value)`."""
     shared = shape.num_key_value_heads
     keys = f" ({shared} key/value)" if shared != shape.num_attention_heads else ""
     heads = f"{shape.num_attention_heads} heads of {shape.head_dim}{keys}"

@@ -1,4 +1,4 @@
-"""One self-contained page with every table and figure of a preset, and every claim's verdict."""
+"""One self-contained page with all tables and figures of a preset, and all verdicts on claims."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ class ReportEntry:
 
     Attributes:
         name: as in `paper.yaml`; the anchor of its section.
-        title: of the section.
         body: HTML of a table; None for a figure.
         picture: a figure's PNG as a data URI; None for a table.
-        findings: of a figure, as in its manifest.
-        made: commit and date of its manifest; None where it is not made yet.
+        findings: a figure's findings, as in its manifest.
+        made: commit and date of its manifest; None if it is not made yet.
     """
 
     name: str
@@ -40,10 +39,10 @@ class ReportEntry:
 
 @dataclass(frozen=True)
 class ClaimLine:
-    """A claim of the paper and what one table or figure says of it.
+    """A claim of the paper and its verdict by one table or figure.
 
-    `compared` names the runs of an ordering, the one that should be better first; findings of
-    figures have none.
+    `compared` names the runs of an ordering, the one claimed to be better first; it is empty for
+    findings of figures.
     """
 
     claim: str
@@ -54,13 +53,11 @@ class ClaimLine:
 
 
 def write_report(project: Project, results: Path, out: Path) -> None:
-    """Write the page.
-
-    What is not made yet is named as such.
+    """Write the page; entries that are not made yet are marked.
 
     Args:
         project: the preset with its registry of tables and figures.
-        results: the folder that holds `tables/` and `figures/`.
+        results: the folder that contains `tables/` and `figures/`.
         out: the HTML file.
 
     Raises:
@@ -106,12 +103,12 @@ def _entry(project: Project, name: str, results: Path) -> ReportEntry:
 
 
 def _section(body: str) -> str:
-    """The body of a table's own page as part of a larger one: headings a level down."""
+    """The body of a table's page as a section, with headings one level lower."""
     return re.sub(r"<(/?)h([12])>", lambda m: f"<{m[1]}h{int(m[2]) + 1}>", body)
 
 
 def _claims(project: Project, results: Path) -> list[ClaimLine]:
-    """Every claim that a made table or figure tests, by id."""
+    """All claims tested by the tables and figures made so far, sorted by id."""
     known = published_claims()
     found: list[tuple[str, str, str, str]] = []
     for name, spec in project.tables.items():

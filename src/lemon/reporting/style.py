@@ -1,7 +1,7 @@
-"""How pictures look: one style, one set of colours and lines, one frame around every figure.
+"""The style of all pictures: colours, lines, and the frame of a figure.
 
-Colours are told apart by colour-blind readers (Okabe and Ito 2008), and every line has a dash and a
-marker of its own, so that grey print loses nothing.
+Colours are distinguishable for colour-blind readers (Okabe and Ito 2008), and every line has its
+own dash and marker, so that it can be identified in grey print.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 INK, SOFT, FAINT, OURS = "#1a1a1a", "#767676", "#e6e6e6", "#1f4e79"
 TABLE_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
+    "font.sans-serif": ["DejaVu Sans"],  # shipped with matplotlib: identical pictures everywhere
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": SOFT,
@@ -35,7 +35,7 @@ STYLE: dict[Any, Any] = {
     **{"xtick.color": INK, "ytick.color": INK, "ytick.labelsize": 7.5},
     "axes.labelsize": 8,
     "axes.titlesize": 9,
-    "svg.hashsalt": "lemon",  # the same picture gives the same file
+    "svg.hashsalt": "lemon",  # makes files reproducible
     "pdf.fonttype": 42,
 }
 LINES: tuple[dict[str, Any], ...] = (
@@ -43,16 +43,16 @@ LINES: tuple[dict[str, Any], ...] = (
     {"color": "#D55E00", "linestyle": "--", "marker": "s"},
     {"color": "#000000", "linestyle": ":", "marker": "^"},
 )
-SIMILARITY = "cividis"  # of even lightness: reads the same in grey
+SIMILARITY = "cividis"  # monotonic lightness: readable in grey
 SIGNED = "PuOr"  # diverging, safe for colour-blind readers; white is 0
-LINE_INCHES = 0.165  # of the caption
+LINE_INCHES = 0.165  # line height of the caption
 CHARACTERS_PER_INCH = 17.5
 MARGIN = 0.15  # inches
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture with its title above and its caption below; places are in inches from top left."""
+    """A picture with a title above and a caption below; positions are in inches from top left."""
 
     figure: Figure
     width: float
@@ -74,7 +74,7 @@ class Frame:
         self.figure.text(x / self.width, 1 - y / self.height, text, va="top", **options)
 
     def bar(self, axes: Axes, colours: str, norm: Normalize, label: str, **options: Any) -> None:
-        """A colour bar in axes of its own."""
+        """Draw a colour bar that fills `axes`."""
         drawn = self.figure.colorbar(ScalarMappable(norm, colours), cax=axes, **options)
         drawn.set_label(label, fontsize=8)
         drawn.outline.set_linewidth(0.6)
@@ -82,7 +82,7 @@ class Frame:
 
 
 def framed(title: str, caption: str, width: float, content: float) -> Frame:
-    """A frame around content of this width and height, in inches.
+    """A frame of this width for content of this height, in inches.
 
     The content begins `TITLE_INCHES` below the top.
     """
@@ -106,6 +106,6 @@ TITLE_INCHES = 0.5
 
 
 def layer_ticks(count: int) -> list[int]:
-    """Layer numbers to print along an axis: at most seven, at round steps."""
+    """Layer numbers to label on an axis: at most seven, at round steps."""
     step = next(step for step in (1, 2, 5, 10, 20, 50) if count <= 7 * step)
     return list(range(0, count, step))

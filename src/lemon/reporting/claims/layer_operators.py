@@ -1,4 +1,4 @@
-"""What learned layer operators say of the paper's claim C25."""
+"""Tests the paper's claim C25 on learned layer operators."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lemon.similarity.profile import OffsetProfile, offset_profile
 
 
 def shrinks_with_distance(facts: LayerOperatorFacts) -> tuple[str, str]:
-    """C25: what was learned falls with the distance from the start layer, to negative far away.
+    """C25: the learned change decreases with the distance from the start layer, to negative values.
 
-    Measured on gamma minus its start, without the offset 0: near is within a quarter of the
-    source's layers, far is beyond half.
+    Measured on gamma minus its start; the means leave out the offset 0: near is within a quarter of
+    the source's layers, far is beyond half.
     """
     words, verdicts = [], []
     for panel, lines in facts.frame.groupby("panel"):
@@ -36,7 +36,7 @@ MEASURED = {"C25": shrinks_with_distance}
 
 
 def _means(profile: OffsetProfile, num_source_layers: int) -> tuple[float, float]:
-    """Mean change over the entries near the start layer, and over those far from it."""
+    """Mean change over the entries near the start layer and far from it."""
     distance = np.abs(profile.offsets)
     near = (distance > 0) & (distance <= num_source_layers / 4)
     far = distance > num_source_layers / 2

@@ -1,4 +1,4 @@
-"""Orderings of rows, put to paired tests: both rows answered the same documents."""
+"""Paired tests of orderings of rows: both rows answered the same documents."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SAME_ORDER, OPPOSITE_ORDER, TIED = "same order as paper", "opposite order", "tie
 
 @dataclass(frozen=True)
 class TaskTest:
-    """Two rows on one task: their difference in points and the test of it.
+    """Two rows on one task: their difference in points and its test.
 
     Attributes:
-        only_first, only_second: documents that only the one answers, for the exact McNemar test of
-            two single runs; None where a row has several seeds and signs are flipped instead.
+        only_first, only_second: documents that only one row answers correctly, for the exact
+            McNemar test of two single runs; None for the sign-flip test with several seeds.
         p_value, p_adjusted: as computed, and after Holm over the tasks of the comparison.
     """
 
@@ -42,12 +42,12 @@ class TaskTest:
 
 @dataclass(frozen=True)
 class PerplexityOrder:
-    """Two rows in held-out perplexity: a plain comparison, without interval.
+    """Two rows in held-out perplexity, compared without an interval.
 
     Attributes:
         loss_first, loss_second: nats per token, means over the seeds.
-        right, pairs: in how many pairs of seeds the first has the lower loss, and of how many;
-            rows of the same several seeds are paired seed by seed, others each with each.
+        right, pairs: the number of seed pairs in which the first has the lower loss, and of all
+            pairs: equal seeds if both rows have the same seeds, otherwise all combinations.
         verdict: on the mean losses, `HOLDS` or `FAILS`.
     """
 
@@ -60,21 +60,20 @@ class PerplexityOrder:
 
 @dataclass(frozen=True)
 class OrderingTest:
-    """An ordering of the form "first beats second" and what the runs say about it.
+    """The test of an ordering "first beats second".
 
     Attributes:
-        claim, statement: id and words of a claim of the paper; None where the ordering is no
-            claim of it.
+        claim, statement: id and text of the paper's claim; None for other orderings.
         first, second: labels of the rows; `first_runs`, `second_runs` their run ids.
         layers, published_layers: depth of the first model, here and in the paper.
         difference, low, high: first minus second of the mean over tasks, in points, with the
             95 % interval of the paired bootstrap.
-        published_difference: the same from the paper's numbers; None where a row is ours.
+        published_difference: the same from the paper's numbers; None if the paper lacks a row.
         p_value, p_adjusted: of the sign-flip test of the difference, as computed and after Holm
             over all orderings of the table.
         verdict: on the mean, by the adjusted p-value: `HOLDS`, `FAILS` or `UNRESOLVED`.
-        perplexity: the rows in held-out perplexity; None where it was not measured.
-        tasks: one test a task.
+        perplexity: the order in held-out perplexity; None if it was not measured.
+        tasks: the tests by task.
     """
 
     claim: str | None
@@ -97,19 +96,19 @@ class OrderingTest:
 
     @property
     def is_of_paper(self) -> bool:
-        """Whether the paper orders the two, in numbers or by a claim without any."""
+        """Whether the paper orders the two rows, by numbers or by a claim."""
         return self.published_difference is not None or self.claim is not None
 
     @property
     def is_published(self) -> bool:
-        """Whether the paper has the first above the second: the direction that is tested."""
+        """Whether the paper orders the first above the second, the tested direction."""
         if self.published_difference is None:
             return self.claim is not None
         return self.published_difference > 0
 
 
 def ordering_tests(facts: AccuracyFacts) -> list[OrderingTest]:
-    """Test every comparison that the table's entry in `paper.yaml` names."""
+    """Test all comparisons of the table's entry in `paper.yaml`."""
     row_of = {run: row for row in facts.rows for run in row.spec.runs}
     pairs = [(row_of[pair.first], row_of[pair.second]) for pair in facts.spec.comparisons]
     p_values = [sign_flip_test(first.answers, second.answers) for first, second in pairs]
@@ -148,7 +147,7 @@ def _ordering_test(
 
 
 def _task_tests(first: ScoredRow, second: ScoredRow) -> list[TaskTest]:
-    """Exact McNemar tests between single runs, sign flips where a row has several seeds."""
+    """Exact McNemar tests between single runs, sign-flip tests if a row has several seeds."""
     ones, twos = first.answers, second.answers
     single = len(first.results) == len(second.results) == 1
     exact = {task: mcnemar(ones[task], twos[task]) for task in ones} if single else {}
@@ -196,9 +195,9 @@ def _published_difference(first: ScoredRow, second: ScoredRow) -> float | None:
 
 
 def orders_as_in_paper(facts: AccuracyFacts) -> list[dict[str, str]]:
-    """For each row, by score: whether it stands to the reference of its sizes as in the paper.
+    """For each row, by score: whether its order to the reference of its sizes is the paper's.
 
-    A score is missing where the paper has no order, or the reference was not run.
+    A score is missing if the paper has no order, or the row or the reference was not run.
     """
     return [_orders(row, _reference(row, facts.rows, facts.spec.reference)) for row in facts.rows]
 
@@ -206,7 +205,7 @@ def orders_as_in_paper(facts: AccuracyFacts) -> list[dict[str, str]]:
 def _reference(
     row: ScoredRow, rows: Sequence[ScoredRow], labels: Sequence[str]
 ) -> ScoredRow | None:
-    """The reference row of the same sizes; None for itself and for the source."""
+    """The reference row of the same sizes; None for the reference itself and the source."""
     for other in rows:
         if other.spec.target == row.spec.target and other.spec.label in labels:
             return None if other is row else other
@@ -230,7 +229,7 @@ def _orders(row: ScoredRow, reference: ScoredRow | None) -> dict[str, str]:
 
 
 def order_verdict(published: float, difference: float, interval: Interval) -> str:
-    """Compare the sign of a difference with the paper's; `TIED` where its sign is unresolved."""
+    """Compare the sign of a difference with the paper's; `TIED` if its sign is unresolved."""
     if not interval.excludes_zero():
         return TIED
     return SAME_ORDER if (published > 0) == (difference > 0) else OPPOSITE_ORDER

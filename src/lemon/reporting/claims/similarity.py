@@ -1,8 +1,8 @@
-"""What similarity maps say of the paper's claims C22 to C24, C26 and C27.
+"""Tests the paper's claims C22 to C24, C26 and C27 on similarity maps.
 
-Plain CKA has a random floor that depends on the sizes of the matrices, so a claim about "more
-alike" holds only if it does by both estimators. Verdicts about a level, C24, go by plain CKA, as
-the paper's does, with the floor beside it.
+Plain CKA has a random floor that depends on the matrix sizes, so a comparison of similarities
+holds only if it holds for both estimators. The verdict about a level, C24, uses plain CKA as in the
+paper, and reports the floor.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lemon.similarity.agreement import map_correlation, relative_depth_profiles
 from lemon.similarity.block_stability import block_stability, partition_stability
 from lemon.similarity.profile import distance_profile, neighbour_curve, thirds
 
-BOUND = 0.8  # of C24, the paper's "below 80 %"
-ALIKE = 0.5  # least rank correlation at which one pattern is called like another (ours)
+BOUND = 0.8  # the paper's "below 80 %" (C24)
+ALIKE = 0.5  # minimum correlation at which two patterns count as similar (our choice)
 
 
 def neighbours_are_closer(maps: SimilarityFacts) -> tuple[str, str]:
-    """C22: similarity falls with distance."""
+    """C22: similarity decreases with distance."""
     words, verdicts = [], []
     for measure in MEASURES:
         profile = distance_profile(maps.map(0, measure))
@@ -37,7 +37,7 @@ def neighbours_are_closer(maps: SimilarityFacts) -> tuple[str, str]:
 
 
 def blocks_in_the_middle(maps: SimilarityFacts) -> tuple[str, str]:
-    """C23: middle and deep layers form blocks; the first and the last stand apart."""
+    """C23: middle and deep layers form blocks; the first and the last layer differ from others."""
     words, verdicts = [], []
     for measure in MEASURES:
         split = thirds(maps.map(0, measure))
@@ -65,7 +65,7 @@ def blocks_in_the_middle(maps: SimilarityFacts) -> tuple[str, str]:
 
 
 def neighbours_stay_below(maps: SimilarityFacts) -> tuple[str, str]:
-    """C24: even the most similar neighbours stay under 0.8."""
+    """C24: even the most similar neighbours stay below 0.8."""
     curve = neighbour_curve(maps.map(0, "plain"))
     debiased = neighbour_curve(maps.map(0, "debiased"))
     floor = maps.panels[0].floor
@@ -78,7 +78,7 @@ def neighbours_stay_below(maps: SimilarityFacts) -> tuple[str, str]:
 
 
 def pattern_is_kept(maps: SimilarityFacts) -> tuple[str, str]:
-    """C26: the fused model's map is like the source's; later panels are controls."""
+    """C26: the fused model's map is similar to the source's; later panels are controls."""
     words, verdicts = [], []
     for measure in MEASURES:
         source = maps.map(0, measure)
@@ -96,7 +96,7 @@ def pattern_is_kept(maps: SimilarityFacts) -> tuple[str, str]:
 
 
 def sizes_are_alike(maps: SimilarityFacts) -> tuple[str, str]:
-    """C27: the distance profile of the second size is like that of the first."""
+    """C27: the distance profiles of both model sizes are similar."""
     words, verdicts = [], []
     for measure in MEASURES:
         first, second = maps.map(0, measure), maps.map(1, measure)

@@ -1,4 +1,4 @@
-"""Verdicts, and measured statements that carry one."""
+"""Verdicts on claims, and findings: measured statements with a verdict."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Finding:
     """One measured statement behind a figure.
 
     Attributes:
-        claim: id of the claim of the paper; None where the statement is ours.
+        claim: id of the paper's claim; None for our statement.
         statement: the claim in words.
-        measured: what was measured, with its numbers.
-        verdict: `holds`, `does not hold` or `not resolved`; None where nothing is claimed.
+        measured: the measurement in words, with its numbers.
+        verdict: `holds`, `does not hold` or `not resolved`; None without a claim.
     """
 
     claim: str | None
@@ -31,7 +31,7 @@ class Finding:
     verdict: str | None
 
     def in_words(self) -> str:
-        """The claim, its verdict and what was measured, as Markdown."""
+        """The claim, its verdict and the measurement, as Markdown."""
         named = ", ".join(filter(None, (self.claim, self.statement)))
         return f"{named}: " + (f"**{self.verdict}**; " if self.verdict else "") + self.measured
 
@@ -39,13 +39,13 @@ class Finding:
 def findings(
     facts: T, claims: Iterable[str], measures: Mapping[str, Callable[[T], tuple[str, str]]]
 ) -> list[Finding]:
-    """A finding for each claim, from the function that measures it: its words and its verdict."""
+    """A finding for each claim; `measures` has the functions that return words and verdict."""
     known = published_claims()
     return [Finding(claim, known[claim]["claim"], *measures[claim](facts)) for claim in claims]
 
 
 def mean_verdict(difference: float, p_adjusted: float) -> str:
-    """The ordering "first minus second is positive" in the light of its adjusted p-value."""
+    """The verdict on "first minus second is positive", by its adjusted p-value."""
     if p_adjusted >= LEVEL:
         return UNRESOLVED
     return HOLDS if difference > 0 else FAILS
@@ -60,5 +60,5 @@ def ordering_in_words(test: dict[str, Any]) -> str:
 
 
 def agreed(verdicts: list[str]) -> str:
-    """The verdict that all estimators share; unresolved where they differ."""
+    """The common verdict of all estimators; unresolved if they differ."""
     return verdicts[0] if len(set(verdicts)) == 1 else UNRESOLVED

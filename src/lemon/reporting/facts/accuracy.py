@@ -1,4 +1,4 @@
-"""Everything that an accuracy table shows, gathered once: nobody downstream asks the project."""
+"""The facts of an accuracy table, gathered once; later steps do not read the project."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from lemon.reporting.facts.setup import Setup, Sizes, setup_of, source_sizes, ta
 
 @dataclass(frozen=True)
 class AccuracyFacts:
-    """An accuracy table before it is judged and worded.
+    """The facts of an accuracy table, before verdicts and text.
 
     Attributes:
         name, spec: its entry in `paper.yaml`.
-        setup: the preset.
         source: sizes of the source model, here and in the paper.
-        targets: the same of the small models by symbolic target, in the order of the rows.
-        rows: with scores and published values.
-        costs: what learning took, of the rows in which something learned.
-        protocols: how each task was put to the models.
-        departures: settings that are not the paper's.
-        radii: the receptive fields; None where no row learns widths.
+        targets: sizes of the small models by symbolic target, in the order of the rows.
+        rows: rows with scores and published values.
+        costs: training costs of the rows in which something is learned.
+        protocols: evaluation protocol of each task.
+        departures: settings that differ from the paper's.
+        radii: the receptive fields; None if no row learns widths.
         tasks_in_paper: the tasks of the published table.
         inputs: digest of the outcomes of each run.
     """
@@ -60,10 +59,11 @@ def accuracy_facts(project: Project, table: str, runs: Path) -> AccuracyFacts:
     Args:
         project: the preset with its registry of tables.
         table: its name in `paper.yaml`.
-        runs: the folder that holds one folder a run.
+        runs: the folder of the runs' folders.
 
     Raises:
-        BadInput: a run is not evaluated or did not learn to its end, or two runs can't be compared.
+        BadInput: a run is not evaluated or its training is incomplete, or two runs can't be
+            compared.
     """
     spec = project.table(table)
     results = read_runs(runs, project.table_runs(table), spec.tasks)

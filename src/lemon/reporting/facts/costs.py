@@ -1,4 +1,4 @@
-"""What learning took: steps, tokens and time, with those of the runs that a run builds on."""
+"""Training costs: steps, tokens and time, including those of the runs that a run builds on."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class RowCost:
-    """What the runs of a row took to learn; means over its seeds.
+    """The training cost of a row; means over its seeds.
 
     Attributes:
-        label, layers: of the row.
-        runs: its ids.
-        start: what the runs start from: the label of a row, or a method; for the second of two
-            stages also the first.
-        own: the cost of the runs themselves; zero where only their start learned.
-        total: with everything that they start from, and with their first stage.
+        runs: the run ids.
+        start: the start of the runs: the label of a row, or a method; for the second of two stages
+            also the first.
+        own: the cost of the runs themselves; zero if only their start was learned.
+        total: including their starts and first stages.
     """
 
     label: str
@@ -47,14 +46,14 @@ class RowCost:
 
 
 def own_cost(run: PlannedRun, runs: Path) -> Cost:
-    """What a run itself took, from the last event of its metrics.jsonl; zero if it learns nothing.
+    """The cost of a run itself, from the last event of its metrics.jsonl; zero without training.
 
     Args:
         run: the run.
-        runs: the folder that holds one folder a run.
+        runs: the folder of the runs' folders.
 
     Raises:
-        BadInput: the run learns and has no metrics, or they do not reach its last step.
+        BadInput: the run trains and has no metrics, or they do not reach its last step.
     """
     if not run.method.learned:
         return Cost()
@@ -72,7 +71,7 @@ def own_cost(run: PlannedRun, runs: Path) -> Cost:
 
 
 def total_cost(run: PlannedRun, runs: Path) -> Cost:
-    """What a run took with all the runs that it builds on: its start, its first stage, theirs.
+    """The cost of a run and all runs that it builds on: its start, its first stage, and theirs.
 
     Raises:
         BadInput: as `own_cost`.
@@ -81,7 +80,7 @@ def total_cost(run: PlannedRun, runs: Path) -> Cost:
 
 
 def row_costs(rows: list[ScoredRow], runs: Path) -> list[RowCost]:
-    """The cost of every row in which something learned, in the order of the rows.
+    """The cost of every row in which something is learned, in the order of the rows.
 
     Raises:
         BadInput: as `own_cost`.

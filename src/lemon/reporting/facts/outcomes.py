@@ -1,4 +1,4 @@
-"""What the evaluation of a run left on disk, read back and checked for comparability."""
+"""Reads the evaluation outcomes of runs, and checks that they are comparable."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from lemon.provenance import file_digest
 
 
 class DomainPerplexity(TypedDict):
-    """What `perplexity.json` says of one domain."""
+    """The entry of one domain in `perplexity.json`."""
 
     perplexity: float
     tokens: int
 
 
 class Perplexity(TypedDict):
-    """`perplexity.json`, as far as it is read: the loss in nats per token, and each domain."""
+    """The fields read from `perplexity.json`: the loss in nats per token, and the domains."""
 
     loss: float
     domains: dict[str, DomainPerplexity]
@@ -42,15 +42,15 @@ class RunResult:
     """The scores of one run.
 
     Attributes:
-        run: its id.
-        correct: by task, whether each document was answered correctly; bool [documents], the
-            documents in order of their id.
+        run: the run id.
+        correct: by task, whether each document was answered correctly; bool [documents], sorted
+            by document id.
         ids: by task, the ids of the documents; int [documents].
-        loss: on the held-out text, nats per token over all its tokens; None where there was none.
+        loss: held-out loss over the mixture of domains, nats per token; None if not measured.
         domains: held-out perplexity by domain.
-        heldout_tokens: predicted tokens behind the perplexity.
-        manifest: of the evaluation; where it took several suites, that of the first with the
-            tasks and the time of all.
+        heldout_tokens: predicted tokens of the held-out text.
+        manifest: the evaluation's manifest; for several suites the first one's, with the tasks,
+            inputs and total time of all.
     """
 
     run: str
@@ -67,16 +67,16 @@ class RunResult:
 
     @property
     def perplexity(self) -> float | None:
-        """exp of the loss; infinite where that is beyond floating point."""
+        """exp of the loss; infinity on overflow."""
         return None if self.loss is None else perplexity_of(self.loss)
 
     def row_hash(self, task: str) -> str | None:
-        """The digest of the documents of a task, options and labels included."""
+        """The digest of a task's documents, including options and labels."""
         digest = self.manifest.get("tasks", {}).get(task, {}).get("rows_sha256")
         return None if digest is None else str(digest)
 
     def examples(self, task: str) -> tuple[int, str] | None:
-        """How many examples stood before each question of a task and how they were chosen."""
+        """The number of few-shot examples of a task and how they were chosen; None without any."""
         said = self.manifest.get("tasks", {}).get(task, {})
         return (said["shots"], said.get("fewshot", "")) if said.get("shots") else None
 
@@ -91,13 +91,13 @@ def read_run(runs: Path, run: str, tasks: Iterable[str], suite: str | None = Non
     """Read the outcomes of one run.
 
     Args:
-        runs: the folder that holds one folder a run.
-        run: its id.
-        tasks: those whose outcomes are wanted.
-        suite: the suite that they were scored in; None stands for each task's own.
+        runs: the folder of the runs' folders.
+        run: the run id.
+        tasks: the tasks to read.
+        suite: the suite of the outcomes; None for each task's default suite.
 
     Raises:
-        BadInput: the evaluation has not ended, or a file is missing or damaged.
+        BadInput: the evaluation is incomplete, or a file is missing or damaged.
     """
     folder_of = {task: runs / run / FOLDERS[suite or TASKS[task].suite] for task in tasks}
     folders = list(dict.fromkeys(folder_of.values()))
@@ -144,11 +144,10 @@ def _merged(manifests: list[dict[str, Any]]) -> dict[str, Any]:
 def read_runs(
     runs: Path, names: Iterable[str], tasks: Iterable[str], suite: str | None = None
 ) -> dict[str, RunResult]:
-    """Read the outcomes of several runs that are to be compared.
+    """Read the outcomes of several runs and check that they are comparable.
 
     Raises:
-        BadInput: as `read_run`; or two runs were asked different documents of a task, or after
-            different examples.
+        BadInput: as `read_run` and `require_same_documents`.
     """
     tasks = list(tasks)
     results = {name: read_run(runs, name, tasks, suite) for name in dict.fromkeys(names)}
@@ -157,10 +156,10 @@ def read_runs(
 
 
 def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str]) -> None:
-    """Refuse runs that were asked different documents: they can't be compared in pairs.
+    """Check that paired comparisons are possible.
 
     Raises:
-        BadInput: naming the task (or the held-out text) and the two runs.
+        BadInput: two runs differ in a task's documents, its few-shot examples or the held-out text.
     """
     fix = (
         "so they can't be compared; evaluate both again with the same rows and limit "
@@ -206,7 +205,7 @@ def _read_perplexity(path: Path) -> Perplexity | None:
 
 
 def outcomes_digest(run: Path, suites: Iterable[str]) -> str:
-    """A sha256 over the outcomes of a run in these suites; times and machines don't enter.
+    """A sha256 over the outcomes of a run in these suites, independent of times and machines.
 
     Args:
         run: the folder of the run.

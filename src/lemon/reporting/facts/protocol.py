@@ -1,4 +1,4 @@
-"""How each task was put to the models, as the manifests of their evaluations say."""
+"""The evaluation protocol of each task, from the manifests of the evaluations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lemon.reporting.facts.outcomes import RunResult
 
 @dataclass(frozen=True)
 class Protocol:
-    """Examples and rows of a task.
+    """Few-shot examples and rows of a task.
 
     Attributes:
         shots: examples before each question.
-        asked: how many the paper has.
-        drawn: whether other ones are drawn for each question, or the same before all.
-        rows: documents that were scored.
-        available: documents of the split; None where the manifest does not say.
+        asked: examples in the paper.
+        drawn: whether examples are drawn for each question instead of the same for all.
+        rows: scored documents.
+        available: documents of the split; None if the manifest lacks it.
     """
 
     task: str
@@ -35,7 +35,7 @@ class Protocol:
 
     @property
     def cut_short(self) -> bool:
-        """Whether fewer examples were shown than the paper shows."""
+        """Whether there are fewer examples than in the paper."""
         return self.shots < self.asked
 
     @property
@@ -45,7 +45,7 @@ class Protocol:
 
 
 def protocols(results: Mapping[str, RunResult], tasks: Iterable[str]) -> dict[str, Protocol]:
-    """By task; the results are those of one table, which share their protocol."""
+    """The protocols by task, from the first result: those of one table share their protocol."""
     if not results:
         return {}
     first = next(iter(results.values()))
@@ -65,7 +65,7 @@ def protocols(results: Mapping[str, RunResult], tasks: Iterable[str]) -> dict[st
 
 
 def shots_in_words(found: Mapping[str, Protocol]) -> str:
-    """`ARC-C 25, BoolQ 11 of 32`; empty where no task shows examples."""
+    """`ARC-C 25, BoolQ 11 of 32`; empty if no task has examples."""
     return ", ".join(
         f"{TASKS[task].label} {one.shots}" + (f" of {one.asked}" if one.cut_short else "")
         for task, one in found.items()

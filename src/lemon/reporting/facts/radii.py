@@ -1,4 +1,4 @@
-"""What the paper's receptive fields become in the models of a preset.
+"""The paper's receptive fields and their radii in a preset's models.
 
 Paper, section 3.4 and Table 4: a setting is named r_a-r_i. The radius of the hidden axis is not
 stated; it is taken as r_i (method.md, open point 14).
@@ -19,8 +19,8 @@ class RadiiSetting:
     """One setting of the paper.
 
     Attributes:
-        name: in the paper.
-        here, paper: the radii; None where the name is not the paper's.
+        name: the paper's name.
+        here, paper: the radii; None if the paper has no such name.
         share, paper_share: entries of all A_ffn as a percentage of the small model's parameters.
     """
 
@@ -33,7 +33,7 @@ class RadiiSetting:
 
 @dataclass(frozen=True)
 class RadiiFacts:
-    """The settings behind a table, and the head sizes of the models, here and in the paper."""
+    """The settings of a table, and the head sizes of the models, here and in the paper."""
 
     settings: tuple[RadiiSetting, ...]
     head_dim: int
@@ -41,12 +41,12 @@ class RadiiFacts:
 
 
 def learns_widths(run: PlannedRun) -> bool:
-    """Whether a run learns dimension operators with radii of its own."""
+    """Whether a run learns dimension operators with named radii."""
     return bool(run.row.radii) and run.method.learns_operators and run.changes_widths
 
 
 def radii_facts(project: Project, table: str) -> RadiiFacts | None:
-    """The settings of every run behind a table that learns widths; None where none does."""
+    """The settings of all runs behind a table that learn widths; None without such runs."""
     behind = lineage(map(project.run, project.table(table).runs))
     runs: dict[str, PlannedRun] = {}
     for run in filter(learns_widths, behind):
@@ -72,7 +72,7 @@ def _setting(name: str, run: PlannedRun) -> RadiiSetting:
 
 
 def paper_ffn_share(run: PlannedRun) -> float | None:
-    """`ffn_share` of the setting in the paper's models; None where the paper has no such model."""
+    """`ffn_share` of the setting in the paper's models; None if the paper has no such model."""
     source, target = published_target(None), published_target(run.row.target)
     radii = named_radii(run.row.radii)
     if source is None or target is None or radii is None:

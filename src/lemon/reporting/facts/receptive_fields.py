@@ -1,4 +1,4 @@
-"""Figure 4 right: scores, operator size and step time over the receptive fields.
+"""Figure 4 right: scores, operator size and step time by receptive field.
 
 Paper, section 4.3 and figure 4, right panel: mean accuracy by r_a (attention) and r_i (FFN), the
 dimension operators learned from Cut at full depth.
@@ -34,17 +34,17 @@ COLUMNS = [
     *("operator_parameters", "operator_share"),
     *("seconds_per_step", "seconds_low", "seconds_high", "published", "seeds"),
 ]
-TIMES = ("seconds_low", "seconds_per_step", "seconds_high")  # the quartiles
+TIMES = ("seconds_low", "seconds_per_step", "seconds_high")  # quartiles
 WHOLE = ("r_a", "r_i", "r_h", "operator_parameters", "seeds")
 
 
 @dataclass(frozen=True)
 class GridFacts(FigureFacts):
-    """The figure; `frame` is as `grid_lines` gives it.
+    """The figure; `frame` is that of `grid_lines`.
 
     Attributes:
         targets: sizes of its small models.
-        documents: most rows of a task.
+        documents: the largest number of rows of a task.
     """
 
     spec: TableSpec
@@ -77,7 +77,7 @@ def grid_facts(project: Project, figure: str, runs: Path) -> GridFacts:
 
 
 def paper_names(runs: Iterable[PlannedRun]) -> dict[str, dict[str, str]]:
-    """For `r_a` and `r_i`, by our radius, the paper's radius where that is another."""
+    """For `r_a` and `r_i`, the paper's radius by ours, if they differ."""
     names: dict[str, dict[str, str]] = {"r_a": {}, "r_i": {}}
     for run in runs:
         theirs, ours = named_radii(run.row.radii), run.radii
@@ -91,21 +91,21 @@ def paper_names(runs: Iterable[PlannedRun]) -> dict[str, dict[str, str]]:
 def grid_lines(
     figure: str, rows: list[ScoredRow], runs: Path, sequence_length: int
 ) -> pd.DataFrame:
-    """The figure in tidy form, columns `COLUMNS`: one line a row of the registry.
+    """The figure in tidy form, columns `COLUMNS`: one line for each row of the registry.
 
-    `run` holds the ids of its seeds. `mean` and its 95 % interval, `published` and
-    `operator_share` are percent, the share that of the small model's parameters. `seconds_low` and
-    `seconds_high` are the quartiles of a step's time, whose median is between them. Lines of runs
-    that learn no dimension operators have no radii: they are levels to compare with.
+    `run` has the run ids of all seeds. `mean` and its 95 % interval, `published` and
+    `operator_share` are percent, the latter of the small model's parameters. `seconds_low`,
+    `seconds_per_step` and `seconds_high` are the quartiles of the step time. Lines of runs that
+    learn no dimension operators have no radii: they are baselines.
 
     Args:
         figure: its name in `paper.yaml`.
-        rows: of the figure.
-        runs: the folder that holds one folder a run.
+        rows: the rows of the figure.
+        runs: the folder of the runs' folders.
         sequence_length: tokens of a training sequence.
 
     Raises:
-        BadInput: two rows have the same radii, or a learned run has no step times.
+        BadInput: two rows have the same radii, or a trained run has no step times.
     """
     lines = [_line(row, runs, sequence_length) for row in rows]
     cells: dict[tuple[int, int], str] = {}
@@ -146,7 +146,7 @@ def _line(row: ScoredRow, runs: Path, sequence_length: int) -> dict[str, Any]:
 
 
 def _operators(run: PlannedRun) -> dict[str, Any]:
-    """Radii and size of the dimension operators that a run learns; empty where it learns none."""
+    """Radii and size of the dimension operators that a run learns; empty without any."""
     if run.row.radii is None or not run.method.learns_operators:
         return {}
     count = run.radii.parameters(run.fused_shape, run.target_shape)
@@ -160,12 +160,12 @@ def _operators(run: PlannedRun) -> dict[str, Any]:
 
 
 def step_seconds(run: PlannedRun, runs: Path, sequence_length: int) -> list[float]:
-    """Seconds of each step that was measured; empty if the run learns nothing.
+    """Seconds of each measured step; empty without training.
 
-    A step that a resumed run repeated counts once, as it was last.
+    Of a step that a resumed run repeated, the last time counts.
 
     Raises:
-        BadInput: the run learns and its metrics.jsonl has no `train/tokens_per_s`.
+        BadInput: the run trains and its metrics.jsonl has no `train/tokens_per_s`.
     """
     if not run.method.learned:
         return []

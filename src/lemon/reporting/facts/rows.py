@@ -1,4 +1,4 @@
-"""The rows of an accuracy table: the results of their runs, their scores, their published row."""
+"""The rows of an accuracy table: results of their runs, scores, and published rows."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ HELDOUT = "heldout"
 
 @dataclass(frozen=True)
 class Score:
-    """A score of a row, under the names of the CSV; accuracies are percent.
+    """A score of a row, with the CSV's column names; accuracies are percent.
 
     Attributes:
         task: the lm-eval task, `average` for the unweighted mean over tasks, or `heldout`.
-        metric: of a task; `mean`; or `loss` in nats per token and `perplexity`.
-        value: None where the row was not run.
+        metric: a task's metric; `mean`; or `loss` in nats per token and `perplexity`.
+        value: None if the row was not run.
         ci_low, ci_high: the 95 % interval over documents.
         n: documents, or predicted tokens of the held-out text.
-        seed_sd: the sample standard deviation over seeds; None for a single one.
-        published: the paper's value as printed.
-        published_recomputed: of the average, the mean of the printed cells.
+        seed_sd: the sample standard deviation over seeds; None for a single seed.
+        published: the paper's printed value.
+        published_recomputed: for the average, the mean of the printed cells.
         delta: value minus published.
     """
 
@@ -50,15 +50,15 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """A row of a table with everything that is known about it.
+    """A row of a table with its results.
 
     Attributes:
         spec: the row of `paper.yaml`.
-        label: its name; that of the source's row is the model's own.
+        label: its name; for the source's row the model's name.
         layers: decoder layers of its model.
         tasks: the tasks of the table.
-        runs: one a seed; none where the row was not run.
-        results: those of the runs.
+        runs: one for each seed; empty if the row was not run.
+        results: the results of the runs.
         published: the paper's row.
     """
 
@@ -72,7 +72,7 @@ class ScoredRow:
 
     @cached_property
     def answers(self) -> dict[str, NDArray[np.float64]]:
-        """By task, the score of each document averaged over the seeds; [documents]."""
+        """By task, the score of each document averaged over the seeds, [documents]."""
         return {
             task: np.mean([result.correct[task] for result in self.results], axis=0)
             for task in (self.tasks if self.results else ())
@@ -80,12 +80,12 @@ class ScoredRow:
 
     @property
     def losses(self) -> list[float]:
-        """The held-out losses of the seeds, nats per token; empty where none was measured."""
+        """The held-out losses of the seeds, nats per token; empty if not measured."""
         return [result.loss for result in self.results if result.loss is not None]
 
     @property
     def loss(self) -> float | None:
-        """Their mean. Its exp is the geometric mean perplexity, which one bad seed can't decide."""
+        """The mean loss. Its exp is the geometric mean perplexity, robust to a bad seed."""
         return sum(self.losses) / len(self.losses) if self.losses else None
 
     @cached_property
@@ -96,7 +96,7 @@ class ScoredRow:
 
     @property
     def heldout(self) -> list[Score]:
-        """Loss and perplexity on held-out text; none where the runs measured none."""
+        """Loss and perplexity on held-out text; empty if the runs did not measure them."""
         if self.loss is None:
             return [] if self.results else [Score(HELDOUT, m) for m in ("loss", "perplexity")]
         n, seed_sd = self.results[0].heldout_tokens, _rounded(seed_spread(self.losses))
@@ -113,7 +113,7 @@ class ScoredRow:
     def published_value(self, name: str) -> float | None:
         """The printed score of a task, or the printed mean.
 
-        Where the table here has other tasks than the paper's, the mean is that over these tasks.
+        If this table's tasks differ from the paper's, the mean is over this table's tasks.
         """
         if self.published is None:
             return None
@@ -148,10 +148,10 @@ class ScoredRow:
 
 
 def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> list[ScoredRow]:
-    """Pair every row of a table with its runs' results and its published row.
+    """Combine every row of a table with its runs' results and its published row.
 
     Raises:
-        BadInput: the published table lacks a row that the registry names.
+        BadInput: the published table lacks a row of the registry.
     """
     spec = project.table(table)
     rows = []

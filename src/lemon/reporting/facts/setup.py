@@ -1,4 +1,4 @@
-"""The preset behind a table or figure, and the sizes of the models in it, here and in the paper."""
+"""The preset of a table or figure, and the sizes of its models, here and in the paper."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ class Setup:
     """A preset.
 
     Attributes:
-        name: of the preset.
-        settings: all of its settings.
         source: sizes of the source model.
         digest: sha256 of the whole configuration.
     """
@@ -33,13 +31,13 @@ class Setup:
         return self.settings.source.label
 
     def in_manifest(self, **entry: str) -> dict[str, str]:
-        """The `settings` of the manifest of a table or figure, named by `entry`."""
+        """The `settings` in the manifest of a table or figure, which `entry` names."""
         return {"preset": self.name, **entry, "config": self.digest}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a model here, and of the paper's model in the same place, where it has one."""
+    """The sizes of a model here, and of the paper's counterpart or None."""
 
     here: LlamaShape
     paper: LlamaShape | None
@@ -51,11 +49,11 @@ def setup_of(project: Project) -> Setup:
 
 
 def source_sizes(project: Project) -> Sizes:
-    """The source model."""
+    """The sizes of the source model."""
     return Sizes(project.source_shape(), published_target(None))
 
 
 def target_sizes(project: Project, spec: TableSpec) -> dict[str, Sizes]:
-    """A table's small models by symbolic target, in the order of the rows."""
+    """The sizes of a table's small models by symbolic target, in the order of the rows."""
     names = dict.fromkeys(row.target for row in spec.rows if row.target)
     return {name: Sizes(project.shape_of(name), published_target(name)) for name in names}

@@ -1,4 +1,4 @@
-"""The similarity of all pairs of layers as tidy lines, read from the maps of `lemon cka`."""
+"""The similarity of all pairs of layers in tidy form, read from the maps of `lemon cka`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class MapPanel:
 
     Attributes:
         label: its title.
-        component: whose map it is.
-        floor: plain CKA of independent random matrices of these sizes; None where unknown.
-        kept: the source layer that leads each layer of a fused model; None for the source.
+        component: the component of its map.
+        floor: plain CKA of independent random matrices of these sizes; None if unknown.
+        kept: the dominant source layer of each layer of a fused model; None for the source.
     """
 
     label: str
@@ -44,19 +44,19 @@ class MapPanel:
 
 @dataclass(frozen=True)
 class SimilarityFacts(FigureFacts):
-    """A figure of layer similarity; `frame` has a line for each pair of layers and map."""
+    """A figure of layer similarity; `frame` has one line for each pair of layers and map."""
 
     spec: FigureSpec
     panels: list[MapPanel]
 
     def map(self, panel: int, measure: str, component: str | None = None) -> np.ndarray:
-        """One map of a panel, [L, L]; that of its own component where none is named."""
+        """One map of a panel, [L, L]; by default of the panel's component."""
         own = self.panels[panel].component
         return map_of(self.frame, panel, component or own, measure)
 
     @cached_property
     def partitions(self) -> list[Blocks]:
-        """The blocks of layers in each panel's debiased map; empty where no claim is about them."""
+        """The blocks of layers in each panel's debiased map; empty without a claim about blocks."""
         if BLOCKS not in self.spec.claims:
             return []
         return [blocks(self.map(number, "debiased")) for number in range(len(self.panels))]
@@ -68,7 +68,7 @@ def similarity_facts(project: Project, figure: str, runs: Path) -> SimilarityFac
     Args:
         project: the preset.
         figure: its name in `paper.yaml`.
-        runs: the folder that holds one folder a run.
+        runs: the folder of the runs' folders.
 
     Raises:
         BadInput: a map, or the operators of a fused model, is missing or damaged.
@@ -78,7 +78,7 @@ def similarity_facts(project: Project, figure: str, runs: Path) -> SimilarityFac
     frame = similarity_lines(project, spec, runs)
     panels = []
     for panel in spec.panels:
-        run, floor = project.run(panel.run), None  # of activations the floor is not known
+        run, floor = project.run(panel.run), None  # unknown for activations
         if spec.renderer == "weight_similarity":
             floor = weights_floor(run.target_shape, panel.component)
         label, kept = panel_label(project, panel), leading_layers(run, runs)
@@ -96,15 +96,15 @@ def similarity_facts(project: Project, figure: str, runs: Path) -> SimilarityFac
 
 
 def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFrame:
-    """The maps of a figure, columns `COLUMNS`: a line for each pair of layers, layer <= other.
+    """The maps of a figure, columns `COLUMNS`: one line for each pair of layers, layer <= other.
 
-    `panel` counts from 0. A panel of `mha` or `ffn` weights holds the mean of the maps of its
-    matrices and, under their own names, each of them.
+    `panel` counts from 0. A panel of `mha` or `ffn` weights has the mean of the maps of its
+    matrices and each of these maps.
 
     Args:
         project: the preset.
         spec: the figure.
-        runs: the folder that holds one folder a run.
+        runs: the folder of the runs' folders.
 
     Raises:
         BadInput: a map is missing or damaged.
@@ -138,7 +138,7 @@ def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataF
 
 
 def panel_label(project: Project, panel: FigurePanel) -> str:
-    """The title of a panel: that of a model taken as it is is the model's own name."""
+    """The title of a panel; for an unchanged model the model's name."""
     given = project.run(panel.run).given_model
     return panel.label if given is None else given.label
 
@@ -147,7 +147,7 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
     """One map of `lemon cka`, [L, L].
 
     Raises:
-        BadInput: it is missing or no square table of numbers.
+        BadInput: it is missing, damaged or not a square table of numbers.
     """
     path = runs / map.path
     manifest = path.with_suffix(".manifest.json")
@@ -168,7 +168,7 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
 
 
 def map_of(frame: pd.DataFrame, panel: int, component: str, measure: str) -> np.ndarray:
-    """One map of the tidy lines, [L, L], symmetric."""
+    """One map from the tidy lines, [L, L], symmetric."""
     lines = frame[
         (frame["panel"] == panel)
         & (frame["component"] == component)
@@ -182,7 +182,7 @@ def map_of(frame: pd.DataFrame, panel: int, component: str, measure: str) -> np.
 
 
 def weights_floor(shape: LlamaShape, component: str) -> float:
-    """Plain CKA of independent random weights of these sizes: mean of p / (p + n) over the parts.
+    """Plain CKA of independent random weights: mean of p / (p + n) over the component's matrices.
 
     n is the hidden size, p the number of units of a matrix (method section 9).
     """

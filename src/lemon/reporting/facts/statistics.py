@@ -1,11 +1,11 @@
-"""How sure a score is, and how sure a difference between two models is.
+"""Intervals of scores, and paired tests of differences between two models.
 
-Two sources of error are kept apart. *Sampling*: the benchmark is a sample of documents; every
-interval here is about that. *Seeds*: a method draws random numbers; `seed_spread` is about that.
-All models answer the same documents, so differences are tested in pairs.
+There are two sources of error. *Sampling*: the benchmark is a sample of documents; all intervals
+here measure that. *Seeds*: a method draws random numbers; `seed_spread` measures that. All models
+answer the same documents, so differences are tested in pairs.
 
 Scores are fractions in [0, 1] here; tables print percent. A model's answers to one task are an
-array [documents] of 0 and 1, or, for a method run with several seeds, of means over the seeds.
+array [documents] of 0 and 1, or of means over the seeds for a method with several seeds.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from scipy.stats import binomtest
 CONFIDENCE = 0.95
 RESAMPLES = 10_000  # of the bootstrap
 FLIPS = 10_000  # of the sign-flip test
-SEED = 20_240  # a table made twice from the same outcomes is the same
-FLIP_SEED = 20_241  # another one, so that a p-value and its interval are drawn independently
-LEVEL = 0.05  # a p-value below it resolves a sign
-ROUNDING = 9  # decimals in which scores over seeds, such as thirds, are told apart
+SEED = 20_240  # fixed, so that tables are reproducible
+FLIP_SEED = 20_241  # differs, so that p-values and intervals are drawn independently
+LEVEL = 0.05  # significance level: a smaller p-value resolves a sign
+ROUNDING = 9  # decimals in which means over seeds, such as thirds, are compared
 
 Scores = NDArray[np.floating] | NDArray[np.bool_]
 
@@ -53,7 +53,7 @@ class PairedTest:
 
 
 def wilson_interval(correct: int, documents: int) -> Interval:
-    """Wilson's score interval of an accuracy; well behaved near 0, 1 and for few documents."""
+    """Wilson's score interval of an accuracy; reliable near 0 and 1 and for few documents."""
     interval = binomtest(correct, documents).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(float(interval.low), float(interval.high))
 
@@ -61,8 +61,8 @@ def wilson_interval(correct: int, documents: int) -> Interval:
 def accuracy_interval(scores: Scores) -> Interval:
     """The interval of a task's accuracy.
 
-    Wilson's for the 0/1 answers of one run; for means over seeds, which are no binomial counts,
-    the bootstrap over documents.
+    Wilson's for the 0/1 answers of one run; the bootstrap over documents for means over seeds,
+    which are not binomial counts.
     """
     values = np.asarray(scores, dtype=np.float64)
     if np.isin(values, (0.0, 1.0)).all():
@@ -73,7 +73,7 @@ def accuracy_interval(scores: Scores) -> Interval:
 def mean_interval(scores: Mapping[str, Scores]) -> Interval:
     """The interval of the unweighted mean over tasks: bootstrap over documents within each task.
 
-    The tasks themselves are fixed, not a sample: the interval is about these tasks only.
+    The tasks are fixed, not sampled: the interval is valid for these tasks only.
     """
     means = np.mean([_resampled_means(values, task) for task, values in scores.items()], axis=0)
     return _percentile_interval(means)
@@ -87,7 +87,7 @@ def paired_difference(
     Documents are resampled within each task, both models' answers to a document together.
 
     Raises:
-        ValueError: the two do not hold the same tasks with the same numbers of documents.
+        ValueError: the tasks or their numbers of documents differ.
     """
     differences = _differences(first, second)
     estimate = float(np.mean([values.mean() for values in differences.values()]))
@@ -98,19 +98,18 @@ def sign_flip_test(first: Mapping[str, Scores], second: Mapping[str, Scores]) ->
     """The two-sided p-value of the difference of the means over tasks, by flipping signs.
 
     Under the null hypothesis the two models are exchangeable: on each document the sign of their
-    difference is a coin's. `FLIPS` times every sign is drawn again, within its task, and the
-    unweighted mean over tasks of the tasks' mean differences is formed; k times it lies at least
-    as far from zero as the observed one. The p-value is (k + 1) / (FLIPS + 1), which is never
-    zero and at most too large (Phipson and Smyth, 2010, Statistical Applications in Genetics and
-    Molecular Biology 9, 39). The test is Fisher's of 1935; for 0/1 answers to one task it is
-    McNemar's exact test up to the drawing.
+    difference is random. `FLIPS` times all signs are drawn and the unweighted mean over tasks of
+    the mean differences is computed; k times its absolute value is at least the observed one. The
+    p-value is (k + 1) / (FLIPS + 1), which is never zero and never too small (Phipson and Smyth,
+    2010, Statistical Applications in Genetics and Molecular Biology 9, 39). The test is Fisher's of
+    1935; for 0/1 answers to one task it approximates McNemar's exact test by sampling.
 
-    Exchangeability is exact between two single runs. A mean over seeds is not exchangeable with a
-    single run document by document; there the test holds for many documents, as the bootstrap
-    does (Romano, 1990, Journal of the American Statistical Association 85, 686).
+    Exchangeability is exact between two single runs. A mean over seeds and a single run are not
+    exchangeable document by document; then the test is valid for many documents, as the bootstrap
+    is (Romano, 1990, Journal of the American Statistical Association 85, 686).
 
     Raises:
-        ValueError: the two do not hold the same tasks with the same numbers of documents.
+        ValueError: the tasks or their numbers of documents differ.
     """
     differences = _differences(first, second)
     observed = abs(float(np.mean([values.mean() for values in differences.values()])))
@@ -122,10 +121,10 @@ def sign_flip_test(first: Mapping[str, Scores], second: Mapping[str, Scores]) ->
 
 
 def mcnemar(first: Scores, second: Scores) -> PairedTest:
-    """The exact two-sided McNemar test: a binomial test on the documents where the two differ.
+    """The exact two-sided McNemar test: a binomial test on the documents where the models differ.
 
     Raises:
-        ValueError: the answers are not 0/1 of the same documents.
+        ValueError: the answers are not 0/1, or of different numbers of documents.
     """
     difference = _difference(first, second)
     if not np.isin(difference, (-1.0, 0.0, 1.0)).all():
@@ -137,7 +136,7 @@ def mcnemar(first: Scores, second: Scores) -> PairedTest:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment, in the order given: controls the family-wise error rate."""
+    """Holm's step-down adjustment, in the given order; controls the family-wise error rate."""
     count, adjusted, running = len(p_values), [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
         running = max(running, (count - rank) * p_values[index])
@@ -146,7 +145,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def seed_spread(values: Sequence[float]) -> float | None:
-    """The sample standard deviation over seeds; None for a single one."""
+    """The sample standard deviation over seeds; None for fewer than two."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -168,9 +167,9 @@ def _difference(first: Scores, second: Scores) -> NDArray[np.float64]:
 def _resampled_means(values: Scores, task: str) -> NDArray[np.float64]:
     """Means of `RESAMPLES` samples of the documents, drawn with replacement; [RESAMPLES].
 
-    Documents with equal values are exchangeable, so counts of the distinct values are drawn
-    (multinomial), which is the same distribution at a cost that does not grow with documents.
-    The seed depends on the task, so that tasks are resampled independently.
+    Only the counts of distinct values matter, so they are drawn (multinomial): the same
+    distribution at a cost independent of the number of documents. The seed depends on the task, so
+    that tasks are resampled independently.
     """
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
     rng = np.random.default_rng([SEED, *task.encode()])
@@ -179,10 +178,10 @@ def _resampled_means(values: Scores, task: str) -> NDArray[np.float64]:
 
 
 def _flipped_means(differences: NDArray[np.float64], task: str) -> NDArray[np.float64]:
-    """Means of the differences under `FLIPS` drawings of their signs; [FLIPS].
+    """Means of the differences under `FLIPS` draws of their signs; [FLIPS].
 
-    Documents whose differences have one magnitude share a binomial count of plus signs, so the
-    cost does not grow with documents. The seed depends on the task, as for the bootstrap.
+    The number of plus signs for each magnitude is drawn (binomial), at a cost independent of the
+    number of documents. The seed depends on the task, as for the bootstrap.
     """
     magnitudes, counts = np.unique(np.abs(differences).round(ROUNDING), return_counts=True)
     rng = np.random.default_rng([FLIP_SEED, *task.encode()])

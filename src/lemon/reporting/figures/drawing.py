@@ -1,4 +1,4 @@
-"""The picture of a figure's numbers, in three formats, and its manifest."""
+"""Draws a figure from its numbers, in three formats, and writes its manifest."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ DRAWINGS = {
 
 
 def draw_figure(numbers: FigureNumbers) -> Figure:
-    """The picture of a figure's numbers.
+    """Draw the picture of a figure's numbers.
 
     Raises:
-        BadInput: there is no picture of this kind.
+        BadInput: the renderer is unknown.
     """
     renderer = numbers.words.renderer
     if renderer not in DRAWINGS:
@@ -58,11 +58,11 @@ def write_pictures(
 
     Args:
         figure: its name in `paper.yaml`.
-        numbers: what was drawn; its files lie in `out`.
+        numbers: the figure's numbers; their files must be in `out`.
         drawn: the picture.
         out: folder of the files.
         started: `time.monotonic()` at the start of the work, for the manifest.
-        notebook: the one that drew it; the manifest names it in place of the kernel's command.
+        notebook: the notebook that drew it, which the manifest names instead of the command.
 
     Raises:
         WorkFailed: a file can't be written.
@@ -87,6 +87,6 @@ def save_picture(drawn: Figure, file: IO[bytes], suffix: str, options: dict[str,
     """Save a picture in one format; the same numbers give the same bytes."""
     import matplotlib
 
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every embedded font
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # silences a message for each font
     with matplotlib.rc_context(STYLE):
         drawn.savefig(file, format=suffix, **options)

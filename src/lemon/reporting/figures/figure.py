@@ -1,6 +1,6 @@
-"""Write a figure of the paper: gathered once, then numbers in files, then pictures from those.
+"""Writes a figure of the paper: gathers its facts, writes its numbers, then draws the pictures.
 
-The picture is drawn from the files alone: by the figure's notebook, or here in one go.
+The pictures are drawn only from the files of numbers: here, or by the figure's notebook.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lemon.reporting.figures.layer_operators import layer_operator_numbers
 from lemon.reporting.figures.receptive_fields import grid_numbers
 from lemon.reporting.figures.similarity import similarity_numbers
 
-# Renderer -> all facts of a figure from the project and the folder of runs, and their words.
+# Renderer -> (gathers the facts from the project and the folder of runs, makes numbers and text).
 RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], FigureNumbers]]] = {
     "receptive_field_grid": (grid_facts, grid_numbers),
     "weight_similarity": (similarity_facts, similarity_numbers),
@@ -31,16 +31,16 @@ RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], 
 
 
 def write_figure(project: Project, figure: str, runs: Path, out: Path) -> None:
-    """Write everything of a figure: its numbers, the pictures and, last, the manifest.
+    """Write a figure: its numbers, the pictures and, last, the manifest.
 
     Args:
         project: the preset with its registry of tables and figures.
         figure: a figure of `paper.yaml`.
-        runs: the folder that holds one folder a run.
-        out: folder of the files; made where it isn't there.
+        runs: the folder of the runs' folders.
+        out: folder of the files; created if missing.
 
     Raises:
-        BadInput: no such figure, or a run lacks what the figure shows of it.
+        BadInput: no such figure, or a run's files are missing.
         WorkFailed: a file can't be written.
     """
     started = time.monotonic()
@@ -55,7 +55,7 @@ def write_figure_numbers(project: Project, figure: str, runs: Path, out: Path) -
 
 
 def gathered_numbers(project: Project, figure: str, runs: Path) -> FigureNumbers:
-    """Gather a figure and word it; arguments and errors as of `write_figure`."""
+    """The numbers and text of a figure; arguments and errors as of `write_figure`."""
     entry = project.entry(figure)
     if not entry.is_figure:
         raise BadInput(f"{figure} is a table; run `lemon table --table {figure}`")

@@ -1,7 +1,7 @@
-"""What a figure shows, as data: a tidy CSV, and beside it a JSON of facts in words.
+"""The data of a figure: a tidy CSV of numbers and a JSON file of text and settings.
 
 Both are written before the picture is drawn and are committed with it, so that the notebook of a
-figure draws from them alone, wherever it is opened.
+figure needs no other files.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Panel:
 
     Attributes:
         label: its title.
-        component: whose map it is.
-        floor: plain CKA of independent random matrices of these sizes; None where unknown.
+        component: the component of its map.
+        floor: plain CKA of independent random matrices of these sizes; None if unknown.
         blocks: first and last layer of each block to outline.
     """
 
@@ -43,17 +43,17 @@ class Panel:
 
 @dataclass(frozen=True)
 class FigureWords:
-    """What `facts.json` holds: all that picture and manifest need beside the numbers.
+    """The content of `facts.json`: what picture and manifest need besides the numbers.
 
     Attributes:
-        title, caption: above and below the picture.
-        renderer: which picture it is, as in `paper.yaml`.
+        title, caption: text above and below the picture.
+        renderer: the kind of picture, as in `paper.yaml`.
         settings, inputs: as in the manifest.
-        findings: what the numbers say of the paper's claims.
-        departures: settings that are not the paper's.
-        panels: of a figure of similarity.
-        bound: a level to draw across the neighbour curve, where the paper names one.
-        radius_names: for `r_a` and `r_i`, by our radius, the paper's where that is another.
+        findings: verdicts on the paper's claims.
+        departures: settings that differ from the paper's.
+        panels: the panels of a figure of similarity.
+        bound: a level to draw across the neighbour curve, if the paper states one.
+        radius_names: for `r_a` and `r_i`, the paper's radius by ours, if they differ.
     """
 
     title: str
@@ -68,14 +68,14 @@ class FigureWords:
     radius_names: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def as_markdown(self) -> str:
-        """Title, what the numbers say of each claim, and the caption."""
+        """Title, findings and caption."""
         found = "\n".join(f"- {finding.in_words()}" for finding in self.findings)
         return "\n\n".join(filter(None, (f"**{self.title}**", found, self.caption)))
 
 
 @dataclass(frozen=True)
 class FigureNumbers:
-    """Everything that a picture is drawn from: tidy numbers, and words."""
+    """The data of a picture: tidy numbers and text."""
 
     frame: pd.DataFrame
     words: FigureWords
@@ -87,13 +87,13 @@ def figure_numbers(
     measures: Mapping[str, Callable[[Any], tuple[str, str]]] | None = None,
     **picture: Any,
 ) -> FigureNumbers:
-    """The numbers and words of a gathered figure.
+    """The numbers and text of a figure.
 
     Args:
-        facts: what was gathered.
-        caption: its sentences, without notes.
+        facts: the facts of the figure.
+        caption: the sentences of its caption.
         measures: by claim, the function that measures it.
-        picture: what else its picture is drawn from; attributes of `FigureWords`.
+        picture: further attributes of `FigureWords` for its picture.
     """
     spec = facts.spec
     claims = spec.claims if isinstance(spec, FigureSpec) else ()
@@ -130,7 +130,7 @@ def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:
 
 
 def read_numbers(folder: Path, figure: str) -> FigureNumbers:
-    """Read what `write_numbers` wrote.
+    """Read the files of `write_numbers`.
 
     Raises:
         BadInput: a file is missing or damaged, or of an earlier version.

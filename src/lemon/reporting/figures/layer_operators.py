@@ -1,4 +1,4 @@
-"""Figures 5 and 10 in words: the learned gamma, and what it says of claim C25."""
+"""The text of Figures 5 and 10: the learned gamma, and claim C25."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lemon.reporting.figures.figure_numbers import (
 
 
 def layer_operator_numbers(facts: LayerOperatorFacts) -> FigureNumbers:
-    """The gamma of a figure's panels, learned and at the start, and what they say."""
+    """The gamma of a figure's panels, learned and initial, with caption and findings."""
     caption = [f"Preset {facts.setup.name}, {facts.setup.label}."]
     for run in facts.runs:
         source, target = run.fused_shape.num_hidden_layers, run.target_shape.num_hidden_layers

@@ -1,4 +1,4 @@
-"""Heat maps of layer operators, and how their entries go with the distance from the start layer."""
+"""Heat maps of layer operators, and profiles over the offset from the start layer."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ from lemon.reporting.style import (
 from lemon.similarity.profile import offset_profile
 
 CELL = 0.088  # inches of one entry of gamma
-GAP, BETWEEN, HEADING = 0.6, 0.65, 0.55  # inches: columns, rows, above a block of maps
+GAP, BETWEEN, HEADING = 0.6, 0.65, 0.55  # inches: between columns, between rows, above maps
 LEFT, BAR, BAR_ROOM, RIGHT = 0.75, 0.1, 0.85, 0.25  # inches
 CURVE_WIDTH, CURVE_HEIGHT, LEGEND = 3.3, 1.9, 2.2  # inches
-COLUMNS = 5  # maps side by side at most
+COLUMNS = 5  # maximum of maps side by side
 
 
 def draw_operators(numbers: FigureNumbers) -> Figure:
-    """The heat maps of gamma and the profiles over the offset from the start layer.
+    """Draw the heat maps of gamma and the profiles over the offset from the start layer.
 
-    First gamma as learned, then gamma minus its start, each on one symmetric scale for all panels;
-    a dash marks what is far below 0, since grey does not tell the two halves of the scale apart; at
-    last, over the offset from the start layer, the mean change and the share of negative
-    changes.
+    First the learned gamma, then gamma minus its start, all on one symmetric scale; dashes mark
+    strongly negative entries, since the two halves of the scale look alike in grey. Last, the mean
+    change and the share of negative changes over the offset from the start layer.
     """
     frame = numbers.frame
     labels = list(frame.groupby("panel")["label"].first())
@@ -107,7 +106,7 @@ def _draw_offsets(
     changes: list[np.ndarray],
     starts: list[np.ndarray],
 ) -> None:
-    """Mean change and share of negative changes over the offset; of many panels also their mean."""
+    """Mean change and share of negative changes by offset; for many panels also their mean."""
     means = picture.axes(LEFT, top, CURVE_WIDTH, CURVE_HEIGHT)
     shares = picture.axes(LEFT + CURVE_WIDTH + GAP + 0.2, top, CURVE_WIDTH, CURVE_HEIGHT)
     many = len(labels) > len(LINES)

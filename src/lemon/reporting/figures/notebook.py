@@ -1,7 +1,7 @@
-"""What the notebooks under `analysis/` open: one figure with its numbers, findings and picture.
+"""The interface of the notebooks under `analysis/`: one figure's numbers, findings and picture.
 
-Under the workflow a notebook draws from the files that its rule names and writes the pictures
-beside them. Opened by hand it draws from the committed results, and writes nothing.
+In the workflow a notebook draws from the input files of its rule and writes the pictures next to
+them. Opened by hand it draws from the committed results, and writes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure, which Jupyter shows as its last value in a cell."""
+    """A drawn figure, which Jupyter displays."""
 
     figure: Figure
 
@@ -40,8 +40,7 @@ class OpenFigure:
 
     Attributes:
         name: as in `paper.yaml`.
-        folder: where its numbers are.
-        numbers: everything that the picture is drawn from.
+        folder: the folder of its numbers.
         managed: whether the workflow runs this notebook.
     """
 
@@ -52,22 +51,22 @@ class OpenFigure:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The numbers, tidy."""
+        """The numbers in tidy form."""
         return self.numbers.frame
 
     def findings(self) -> pd.DataFrame:
-        """What the numbers say of the paper's claims, a line each."""
+        """The findings on the paper's claims, one for each line."""
         return pd.DataFrame(
             [vars(finding) for finding in self.numbers.words.findings],
             columns=["claim", "statement", "measured", "verdict"],
         ).set_index("claim")
 
     def draw(self) -> Picture:
-        """The figure as its renderer draws it."""
+        """The picture drawn by the figure's renderer."""
         return Picture(draw_figure(self.numbers))
 
     def write(self, picture: Picture) -> str:
-        """Write the pictures and, last, the manifest; by hand nothing, and say so."""
+        """Write the pictures and, last, the manifest, only in the workflow; returns a message."""
         if not self.managed:
             return f"not written: `make {self.name}` draws {self.folder / self.name}.png again"
         write_pictures(
@@ -85,11 +84,12 @@ def open_figure(name: str, job: Any = None, *, preset: str | None = None) -> Ope
 
     Args:
         name: as in `paper.yaml`.
-        job: the `snakemake` object of the workflow; None where the notebook is opened by hand.
-        preset: by hand, the preset whose committed results are shown; LEMON_PRESET, or laptop.
+        job: the `snakemake` object of the workflow; None if the notebook is opened by hand.
+        preset: if opened by hand, the preset of the committed results; default LEMON_PRESET, or
+            laptop.
 
     Raises:
-        BadInput: the notebook lies outside of the project, or the figure has no numbers.
+        BadInput: the notebook is outside of the project, or the figure has no numbers.
     """
     if job is not None:
         folder = Path(job.input["numbers"]).parent

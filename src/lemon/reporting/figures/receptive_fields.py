@@ -1,4 +1,4 @@
-"""Figure 4 right in words, with all that its picture is drawn from."""
+"""The numbers and text of Figure 4 right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lemon.reporting.numbers import widths_in_words
 
 
 def grid_numbers(facts: GridFacts) -> FigureNumbers:
-    """Scores, operator sizes and step times of the figure's runs."""
+    """Scores, operator sizes and step times of the figure's runs, with the caption."""
     frame, setup = facts.frame, facts.setup
     small = " and ".join(
         f"hidden {widths_in_words(sizes.here)}, {sizes.here.num_hidden_layers} layers"

@@ -1,4 +1,4 @@
-"""Four heat maps over the receptive fields: mean accuracy, perplexity, operator size, step time."""
+"""Heat maps over the receptive fields: mean accuracy, perplexity, operator size, step time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lemon.reporting.style import INK, SOFT, STYLE, TITLE_INCHES, framed
 
 CELL_WIDTH, CELL_HEIGHT = 1.15, 0.72  # inches
 LEFT, BETWEEN, BAR, RIGHT = 1.05, 1.25, 0.13, 0.95  # inches; BAR is the width of a colour bar
-TITLE, MIDDLE, AXIS = 0.6, 0.25, 0.45  # inches; TITLE is the room above a panel
+TITLE, MIDDLE, AXIS = 0.6, 0.25, 0.45  # inches; TITLE is the space above a panel
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Quantity:
     """One quantity over the grid.
 
     Attributes:
-        title: with the unit.
-        column: of the tidy lines; gives the colour.
-        more_is_better: light cells are the better ones, high or low.
+        title: title with the unit.
+        column: column of the tidy lines.
+        more_is_better: whether high values are light; light cells are better.
         logarithmic: colour by the logarithm.
-        number: a value as printed.
+        number: formats a value.
         detail: the small lines under the value, from a tidy line.
     """
 
@@ -47,15 +47,15 @@ class Quantity:
 
     @property
     def colours(self) -> str:
-        """The map of colours."""
+        """Name of the colour map."""
         return "cividis" if self.more_is_better else "cividis_r"
 
     def values(self, grid: pd.DataFrame) -> list[float]:
-        """What is known of it, without infinities."""
+        """The known values, with infinity capped."""
         return [_finite(float(value)) for value in grid[self.column].dropna()]
 
     def norm(self, values: list[float]) -> Normalize:
-        """The scale of the colours, from the lowest value to the highest."""
+        """The colour scale from the lowest to the highest value."""
         low, high = min(values, default=1.0), max(values, default=1.0)
         high = high if high > low else low * 1.01 or 1.0
         return LogNorm(low, high) if self.logarithmic else Normalize(low, high)
@@ -123,7 +123,7 @@ def draw_grid(numbers: FigureNumbers) -> Figure:
 def _draw_cells(
     axes: Axes, quantity: Quantity, grid: pd.DataFrame, columns: list[int], rows: list[int]
 ) -> None:
-    """A cell for each pair of radii: the value, and under it the small lines."""
+    """Draw a cell for each pair of radii: the value, and below it the small lines."""
     norm, colours = quantity.norm(quantity.values(grid)), matplotlib.colormaps[quantity.colours]
     lines = {(line["r_a"], line["r_i"]): line for _, line in grid.iterrows()}
     for (y, r_a), (x, r_i) in product(enumerate(rows), enumerate(columns)):
@@ -145,7 +145,7 @@ def _draw_cells(
         value, detail = float(line[quantity.column]), quantity.detail(line)
         red, green, blue, _ = colours(norm(_finite(value)))
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=(red, green, blue), edgecolor="white"))
-        light = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # luminance, nearly: of sRGB values
+        light = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # approximate luminance, from sRGB
         middle["color"] = INK if light > 0.45 else "white"
         top = y + 0.5 - 0.115 * len(detail)
         text = quantity.number(value)
@@ -155,7 +155,7 @@ def _draw_cells(
 
 
 def _write_heading(axes: Axes, quantity: Quantity, levels: pd.DataFrame, height: float) -> None:
-    """The title of a panel, and beneath it the levels of the rows without receptive fields."""
+    """The title of a panel, and below it the values of the rows without receptive fields."""
     known = levels[levels[quantity.column].notna()]
     words = []
     for _, line in known.iterrows():
@@ -173,7 +173,7 @@ def _named(radius: int, names: dict[str, str]) -> str:
 
 
 def _draw_bar(axes: Axes, quantity: Quantity, values: list[float]) -> None:
-    """A colour bar with the lowest and the highest value and what lies half way."""
+    """Draw a colour bar with the lowest, the middle and the highest value."""
     low, high = min(values), max(values)
     middle = (low * high) ** 0.5 if quantity.logarithmic else (low + high) / 2
     norm = quantity.norm(values)

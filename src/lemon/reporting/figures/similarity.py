@@ -1,4 +1,4 @@
-"""Figures of layer similarity in words, with all that their pictures are drawn from."""
+"""The numbers and text of figures of layer similarity."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OF_ACTIVATIONS = (
 
 
 def similarity_numbers(facts: SimilarityFacts) -> FigureNumbers:
-    """The maps of a figure's panels, and what they say."""
+    """The maps of a figure's panels, with caption and findings."""
     caption = [f"Preset {facts.setup.name}, {facts.setup.label}."]
     for run in facts.runs:
         shape = run.target_shape

@@ -1,7 +1,7 @@
-"""Heat maps of the similarity of all pairs of layers, and the curves that are read off them.
+"""Heat maps of the similarity of all pairs of layers, and curves derived from them.
 
-One row an estimator of CKA; in each a map a panel, then the similarity of neighbouring layers and
-the mean similarity over distance.
+One row for each CKA estimator: a map for each panel, then the similarity of neighbouring layers and
+the mean similarity by distance.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ HEADING = 0.3  # inches above the panels of a row
 NAMES = {"plain": "plain CKA", "debiased": "debiased CKA (random: 0)"}
 LEFT_NOTE: dict[str, Any] = {"ha": "left", "va": "bottom", "fontsize": 7}
 RIGHT_NOTE: dict[str, Any] = {**LEFT_NOTE, "ha": "right"}
-SCALE = Normalize(0.0, 1.0)  # fixed, so that all maps of all figures compare
+SCALE = Normalize(0.0, 1.0)  # fixed, so that all maps are comparable
 
 
 def draw_similarity(numbers: FigureNumbers) -> Figure:
-    """The heat maps and their curves; detected blocks are outlined on the debiased maps."""
+    """Draw the heat maps and curves; detected blocks are outlined on the debiased maps."""
     panels = numbers.words.panels
     count = len(panels)
     maps_end = LEFT + count * MAP + (count - 1) * GAP
@@ -80,7 +80,7 @@ def _draw_map(axes: Axes, matrix: np.ndarray, title: str) -> None:
 
 
 def _outline(axes: Axes, found: list[tuple[int, int]]) -> None:
-    """The blocks from a first to a last layer, as squares on the diagonal."""
+    """Draw the blocks as squares on the diagonal."""
     for first, last in found:
         place = (first - 0.5, first - 0.5)
         size = last - first + 1
@@ -96,7 +96,7 @@ def _draw_curves(
     estimator: str,
     bound: float | None,
 ) -> None:
-    """Neighbour curve and distance profile of every panel, side by side, on one vertical scale."""
+    """Draw neighbour curve and distance profile of all panels, on one vertical scale."""
     x, top = corner
     neighbours = picture.axes(x, top, CURVE, MAP)
     distances = picture.axes(x + CURVE + GAP, top, CURVE, MAP)

@@ -1,4 +1,4 @@
-"""An accuracy table in numbers and in words: Table 3 and its kin."""
+"""The numbers and text of an accuracy table, such as Table 3."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from lemon.reporting.tables.orderings_section import ordering_sections
 from lemon.reporting.tables.sections import departures_section, learning_section, radii_section
 
 OURS = "ours, not in the paper"
-COLUMNS_A_PAGE = 9  # scores with their intervals, side by side
+COLUMNS_A_PAGE = 9  # score columns side by side
 COLUMNS = [
     *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),
-    *("published", "delta", "verdict"),  # up to here: the public contract
+    *("published", "delta", "verdict"),  # up to here: the public interface
     *("seed_sd", "published_recomputed", "published_method", "published_layers"),
     *("target", "in_paper"),
 ]
@@ -45,7 +45,7 @@ Orders = list[dict[str, str]]
 
 
 def accuracy_table(facts: AccuracyFacts) -> WordedTable:
-    """Judge the table, and word it: tidy lines, page, and entries of the manifest."""
+    """The table with its verdicts: tidy lines, page, and entries of the manifest."""
     tests, orders = ordering_tests(facts), orders_as_in_paper(facts)
     staged = any(run.first_stage for row in facts.rows for run in row.runs)
     sections = [
@@ -83,8 +83,8 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
     """The tidy form, columns `COLUMNS`: one line per row of the table and score.
 
     Accuracies are percent. Lines of a row: its tasks in the table's order, `average` (their
-    unweighted mean), `heldout` (`loss` in nats per token, and `perplexity`), and, where something
-    learned, `learning` (`steps` and training `tokens`, those of its start included).
+    unweighted mean), `heldout` (`loss` in nats per token, and `perplexity`), and, for trained rows,
+    `learning` (`steps` and training `tokens`, including those of its start).
     """
     cost_of = {cost.runs: cost.total for cost in facts.costs}
     lines: list[dict[str, Any]] = []
@@ -111,7 +111,7 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
 
 
 def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
-    """The methods by scores, each score with its interval and the paper's."""
+    """The grid of methods by scores, each score with its interval and the paper's value."""
     chances = [*(TASKS[task].chance for task in facts.tasks), mean_chance(facts.tasks), None]
     columns = [*(TASKS[task].label for task in facts.tasks), "Mean", "Perplexity"]
     pairs = list(zip(facts.rows, orders, strict=True))
@@ -132,7 +132,7 @@ def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
 
 
 def column_parts(count: int) -> list[list[int]]:
-    """The numbers of the columns, in two halves where one page is too narrow for all."""
+    """The column indices, in two halves if there are too many for the width of a page."""
     numbers = list(range(count))
     if count <= COLUMNS_A_PAGE:
         return [numbers]
@@ -162,7 +162,7 @@ def _method_rows(
 
 
 def _leading(scores: Iterable[Score], best: Callable[[list[float]], float]) -> float | None:
-    """The best value, where the rows differ."""
+    """The best value; None if all rows are equal."""
     values = [score.value for score in scores if score.value is not None]
     return best(values) if len(set(values)) > 1 else None
 
@@ -182,7 +182,7 @@ def _accuracy_cell(score: Score, highest: float | None) -> ScoreCell:
 
 
 def _perplexity_cell(loss: Score, lowest: float | None) -> ScoreCell:
-    """The held-out perplexity; its spread over seeds is a factor, exp of that of the loss."""
+    """The held-out perplexity; its spread over seeds is a factor, exp of the loss's spread."""
     if loss.value is None:
         return ScoreCell()
     return ScoreCell(

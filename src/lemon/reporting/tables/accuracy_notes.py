@@ -13,7 +13,7 @@ from lemon.reporting.facts.rows import ScoredRow
 
 
 def accuracy_notes(facts: AccuracyFacts, *, ordered: bool) -> Iterator[str]:
-    """What must be known to read the numbers; `ordered` if rows are compared with the paper."""
+    """Notes for reading the numbers; `ordered` if orders are compared with the paper's."""
     spec, label = facts.spec, facts.setup.label
     wide = any(changes_widths(facts.source.here, one.here) for one in facts.targets.values())
     size = "size" if wide else "depth"
@@ -76,7 +76,7 @@ def _misprinted_averages(rows: list[ScoredRow]) -> Iterator[str]:
 
 
 def _reference_in_words(facts: AccuracyFacts) -> str:
-    """The first of the reference's labels, or what the table calls it."""
+    """The first label of the reference, with the names of its rows in the table if they differ."""
     labels = facts.spec.reference
     found = dict.fromkeys(row.label for row in facts.rows if row.label in labels)
     names = [name if name == labels[0] else f"{labels[0]} (the row {name})" for name in found]

@@ -1,4 +1,4 @@
-"""The table of the source model, in numbers and in words."""
+"""The numbers and text of the source model's table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOT_THE_SAME = (
 
 
 def dense_table(facts: DenseFacts) -> WordedTable:
-    """Word the table: tidy lines, page, and entries of the manifest."""
+    """The table as tidy lines, page, and entries of the manifest."""
     setup = facts.setup
     rows = sorted({one.rows for one in facts.protocols.values()})
     per_task = " to ".join(dict.fromkeys([count(rows[0]), count(rows[-1])]))
@@ -56,7 +56,7 @@ def dense_table(facts: DenseFacts) -> WordedTable:
 
 
 def tidy_lines(facts: DenseFacts) -> pd.DataFrame:
-    """The tidy form, columns `COLUMNS`: a line for each score here, then for each published one."""
+    """The tidy form, columns `COLUMNS`: one line for each score, then each published score."""
     row = facts.row
     lines: list[dict[str, Any]] = []
     for score in _scores(row):
@@ -74,13 +74,13 @@ def tidy_lines(facts: DenseFacts) -> pd.DataFrame:
 
 
 def _scores(row: ScoredRow) -> list[Score]:
-    """The scores of the tasks, and of several their mean."""
+    """The scores of the tasks, and their mean if there are several."""
     scores = list(row.scores.values())
     return scores if len(row.tasks) > 1 else scores[:1]
 
 
 def _chance(row: ScoredRow, score: Score) -> float | None:
-    """The score of guessing; None where a task offers no choices."""
+    """The score of guessing; None if a task has no choices."""
     return mean_chance([score.task] if score.task in row.tasks else row.tasks)
 
 
@@ -110,7 +110,7 @@ def _scores_section(facts: DenseFacts) -> Section:
 
 
 def _published_section(facts: DenseFacts) -> Section:
-    """A line for each benchmark, a column for each model that was published."""
+    """One line for each benchmark, one column for each published model."""
     models = list(dict.fromkeys(known.model for known, _ in facts.published))
     value = {(known.name, known.model): known.value for known, _ in facts.published}
     first_of = {known.name: (known, ours) for known, ours in reversed(facts.published)}
@@ -138,7 +138,6 @@ def _published_section(facts: DenseFacts) -> Section:
 
 
 def _rows_section(facts: DenseFacts) -> Section:
-    """What the rows are, where they are not the Hub's own."""
     lines = [[one.setting.removeprefix("rows of "), one.here] for one in facts.packaged]
     columns = [*words("Task"), *words("Rows here, compared with the Hub's", wrap=True)]
     return Section("Rows", columns, [Group("", lines)])

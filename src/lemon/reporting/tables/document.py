@@ -1,6 +1,6 @@
-"""What a reader sees of a table, as text: the same page for every format.
+"""The text of a table's page, the same for all formats.
 
-A page may begin with a grid of scores; sections of plain columns follow, and notes end it.
+A page has an optional grid of scores, then sections of plain columns, then notes.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Cell:
     """A cell of a section.
 
     Attributes:
-        text: what it says.
-        aside: what stands beside or under it, in brackets of its own.
+        text: the main text.
+        aside: smaller text next to or below it, including its brackets.
         strong: whether the text is bold.
         tone: a class of the style sheet.
-        hint: shown where a mouse rests on the cell.
+        hint: tooltip text.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading; `words` are set to the left, numbers to the right; `wrap` lets words wrap."""
+    """A column heading; `words` aligns left instead of right, `wrap` allows line breaks."""
 
     name: str
     words: bool = False
@@ -46,14 +46,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Group:
-    """Lines that belong together, under a heading of their own where there is one."""
+    """Lines that belong together, under an optional heading."""
 
     heading: str
     lines: Sequence[Sequence[str | Cell]]
 
     @property
     def rows(self) -> list[list[Cell]]:
-        """The lines; plain text is a cell by itself."""
+        """The lines, with plain text converted to cells."""
         return [[Cell(one) if isinstance(one, str) else one for one in line] for line in self.lines]
 
 
@@ -63,9 +63,9 @@ class Section:
 
     Attributes:
         note: a paragraph below it.
-        points: further notes, a line each.
+        points: further notes, one for each line.
         drawn: whether the picture shows it.
-        folded: whether a web page shows it on demand.
+        folded: whether it is collapsed on a web page.
     """
 
     heading: str
@@ -79,7 +79,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ScoreCell:
-    """One score in words; an empty string where there is nothing to say."""
+    """One score as text; fields without content are empty."""
 
     value: str = ""
     interval: str = ""
@@ -91,14 +91,14 @@ class ScoreCell:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A method in words, beside its numbers.
+    """A row of the score grid, as text and numbers.
 
     Attributes:
-        row: what is known of it.
-        opens_ours: whether it is the first row of its block that the paper does not have, which a
-            rule sets apart; never in a table that is all ours.
-        order: whether its mean stands to that of the reference as in the paper; empty where the
-            paper has no order.
+        row: the row with its results.
+        opens_ours: whether it is the first row of its block that is not in the paper, which is
+            separated by a line; never in a table without published values.
+        order: whether its mean compares to the reference's as in the paper; empty if the paper has
+            no order.
         cells: its scores in the order of the columns.
     """
 
@@ -114,23 +114,23 @@ class MethodRow:
 
     @property
     def label(self) -> str:
-        """Its name."""
+        """The method's name."""
         return self.row.label
 
     @property
     def note(self) -> str:
-        """What must be known of it."""
+        """The number of seeds if several, or that it was not run."""
         seeds = len(self.row.results)
         return f"{seeds} seeds" if seeds > 1 else "" if seeds else NOT_RUN
 
     @property
     def published(self) -> bool:
-        """Whether the paper has numbers for it."""
+        """Whether the paper has values for it."""
         return any(score.published is not None for score in self.row.scores.values())
 
     @property
     def published_name(self) -> str:
-        """The paper's name of it, where that is another."""
+        """The paper's name of the method if it differs; otherwise empty."""
         name = self.row.spec.published_method
         return "" if name is None or name == self.row.label else name
 
@@ -148,12 +148,12 @@ class ScoreGrid:
     """Methods by scores.
 
     Attributes:
-        in_paper: whether anything of it was published.
+        in_paper: whether the table has published values.
         columns: headings of the scores.
-        parts: the columns by number, as they fit on a page side by side.
-        reference: the row that the others of the same sizes are ordered against.
-        chance: what guessing scores, a number a column; None where there is no guessing.
-        ours: heading of the rows that the paper does not have.
+        parts: column indices, split to fit the width of a page.
+        reference: the row to which the others of the same sizes are compared.
+        chance: the score of guessing for each column; None without choices.
+        ours: heading of the rows that are not in the paper.
     """
 
     in_paper: bool
@@ -167,7 +167,7 @@ class ScoreGrid:
 
 @dataclass(frozen=True)
 class TablePage:
-    """A table ready to be laid out."""
+    """The page of a table, independent of the format."""
 
     title: str
     subtitle: str
@@ -178,7 +178,7 @@ class TablePage:
 
 @dataclass(frozen=True)
 class WordedTable:
-    """A table in every form: numbers for the CSV, words for the others, entries of the manifest."""
+    """A table: numbers for the CSV, a page for the other formats, entries of the manifest."""
 
     frame: pd.DataFrame
     page: TablePage
@@ -186,16 +186,16 @@ class WordedTable:
 
 
 def words(*names: str, wrap: bool = False) -> list[Column]:
-    """Columns of words."""
+    """Left-aligned columns."""
     return [Column(name, words=True, wrap=wrap) for name in names]
 
 
 def numbers(*names: str) -> list[Column]:
-    """Columns of numbers."""
+    """Right-aligned columns."""
     return [Column(name) for name in names]
 
 
 def table_title(table: str, caption: str) -> str:
-    """`Table 4. ...` for a table that the paper numbers, the caption alone for ours."""
+    """`Table 4. ...` for a table of the paper, otherwise only the caption."""
     number = table.removeprefix("table")
     return f"Table {number}. {caption}" if number.isdigit() else caption

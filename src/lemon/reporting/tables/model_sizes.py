@@ -1,4 +1,4 @@
-"""Table 5 in numbers and in words: parameters of every model, computed and counted."""
+"""The numbers and text of Table 5: parameters of all models, computed and counted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = [
 
 
 def model_sizes_table(facts: ModelSizesFacts) -> WordedTable:
-    """Word the table: tidy lines, page, and entries of the manifest."""
+    """The table as tidy lines, page, and entries of the manifest."""
     pairs = zip(facts.lines, facts.counted, strict=True)
     frame = pd.DataFrame([_tidy(line, counted) for line, counted in pairs]).convert_dtypes()
     groups = [
@@ -47,12 +47,12 @@ def model_sizes_table(facts: ModelSizesFacts) -> WordedTable:
 
 
 def sizes_manifest(entry: SizesEntry) -> dict[str, Any]:
-    """What the manifest of a table of sizes says of its settings."""
+    """The manifest entries of a table of sizes."""
     return {"settings": {"preset": entry.preset, "table": entry.name, "presets": entry.presets}}
 
 
 def vocabulary_share(shape: LlamaShape) -> float:
-    """Embedding and head over all parameters."""
+    """The share of embedding and head in all parameters."""
     return 1 - shape.parameters_without_vocabulary / shape.num_parameters
 
 

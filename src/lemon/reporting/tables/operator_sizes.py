@@ -1,4 +1,4 @@
-"""Table 1 in numbers and in words: shapes and counts of the operators."""
+"""The numbers and text of Table 1: shapes and counts of the operators."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from lemon.reporting.tables.document import (
 )
 from lemon.reporting.tables.model_sizes import sizes_manifest
 
-# Columns of published/table1.csv: the counts of 7B to 2.7B with r = 2 in either power.
+# Columns of published/table1.csv: counts for 7B to 2.7B, r = 2, squared and to the first power.
 SQUARED, FIRST_POWER = "count_7b_to_2p7b_all_r2", "count_if_printed_power_all_r2"
 
 
 def operator_sizes_table(facts: OperatorSizesFacts) -> WordedTable:
-    """Word the table: beside the paper, at every preset's radii, and family by family."""
+    """The table: compared with the paper, at all presets' radii, and by operator family."""
     pairs = facts.pairs
     beside_paper = next(pair for pair in pairs if pair.published)
     page = TablePage(
@@ -49,7 +49,7 @@ def operator_sizes_table(facts: OperatorSizesFacts) -> WordedTable:
 
 
 def operator_frame(facts: OperatorSizesFacts) -> pd.DataFrame:
-    """The table as tidy lines, one a family and pair of models; shares are fractions."""
+    """The tidy form, one line for each pair of models and family; shares are fractions."""
     lines = [line for pair in facts.pairs for line in _tidy(pair, facts.printed)]
     return pd.DataFrame(lines).convert_dtypes()
 
@@ -88,7 +88,7 @@ def _tidy(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Iterator[dict[
 
 
 def _beside_paper(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Section:
-    """The one case of which there are published counts."""
+    """The only case with published counts."""
     lines = []
     for line in pair.lines:
         paper = printed[line.operator]
@@ -125,7 +125,7 @@ def _beside_paper(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Sectio
 
 
 def _totals(pairs: list[ModelPair]) -> Section:
-    """One line a pair of models and radii."""
+    """One line for each pair of models and radii."""
     return Section(
         "At the radii of Table 4",
         [
@@ -159,7 +159,7 @@ def _total(pair: ModelPair) -> list[str]:
 
 
 def _families(pairs: list[ModelPair]) -> Section:
-    """Every family of every pair, with its small factor; too long for the picture."""
+    """All families of all pairs, with their small factors; too long for the picture."""
     return Section(
         "Every operator",
         [

@@ -1,4 +1,4 @@
-"""The orderings that were tested, as a reader sees them."""
+"""The sections of tested orderings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TASK_NOTE = (
 
 
 def ordering_sections(tests: list[OrderingTest], task_names: list[str]) -> list[Section]:
-    """The tests of a table on the mean, then task by task; the paper's orderings come first.
+    """The tests of a table on the mean, then by task; the paper's orderings come first.
 
     Args:
-        tests: of the table; none gives no section.
-        task_names: the tasks as printed, in the order of the columns.
+        tests: the table's tests; without any there is no section.
+        task_names: the printed task names, in the order of the columns.
     """
     if not tests:
         return []
@@ -84,7 +84,7 @@ def _line(test: OrderingTest) -> list[str | Cell]:
 
 
 def _verdict(verdict: str, *, strong: bool = True) -> Cell:
-    """A verdict; one that resolves the ordering is strong."""
+    """A verdict; bold if it resolves the ordering."""
     return Cell(verdict, strong=strong and verdict != UNRESOLVED, tone=verdict.replace(" ", "-"))
 
 
@@ -97,7 +97,7 @@ def _task_line(test: OrderingTest) -> list[str | Cell]:
 
 
 def _perplexities(test: OrderingTest, order: PerplexityOrder) -> Cell:
-    """Both perplexities, and of several seeds in how many the first is lower."""
+    """Both perplexities, and for several seeds in how many the first is lower."""
     first, second = (
         rounded_perplexity(perplexity_of(loss)) for loss in (order.loss_first, order.loss_second)
     )
@@ -110,7 +110,7 @@ def _perplexities(test: OrderingTest, order: PerplexityOrder) -> Cell:
 
 
 def counts(tests: list[OrderingTest]) -> list[str]:
-    """How many orderings came out how, a sentence for the paper's and one for ours."""
+    """The numbers of verdicts, in one sentence for the paper's orderings and one for ours."""
     published = [test for test in tests if test.is_of_paper]
     tested = [test for test in published if test.is_published]
     ours = [test for test in tests if not test.is_of_paper]

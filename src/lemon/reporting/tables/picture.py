@@ -1,4 +1,4 @@
-"""A grid of scores as a picture: every row a method, every panel a column, beside the paper's."""
+"""The picture of a grid of scores: one row for each method, one panel for each column."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from lemon.reporting.facts.rows import Score
 from lemon.reporting.style import FAINT, OURS, SOFT, TABLE_STYLE
 from lemon.reporting.tables.document import MethodRow, ScoreGrid, TablePage
 
-BESIDE = 0.15  # rows that our mark stands above the line's middle, and the paper's below
+BESIDE = 0.15  # offset in rows of our mark above, and the paper's below, the line's middle
 ROW_HEIGHT, PANEL_WIDTH, MARGIN = 0.36, 1.5, 0.15  # inches
 LABEL_SIZE = 9  # points
 NOTE_SIZE = 7
 TOP, BOTTOM = 1.05, 0.85  # inches, for the title and for the axis and key
-BETWEEN = 0.85  # inches between two parts of the columns: an axis and headings
-LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the room for numbers
+BETWEEN = 0.85  # inches between two parts of the columns, for axis and headings
+LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the end of the numbers
 
 
 def draw_scores(page: TablePage, scores: ScoreGrid, path: Path) -> None:
-    """Draw the scores of a table to a PNG file, a panel a column."""
+    """Draw the scores of a table to a PNG file, one panel for each column."""
     lines, height = _picture_lines(scores)
     with matplotlib.rc_context(TABLE_STYLE):
         label_width = _label_width(scores)
@@ -66,7 +66,7 @@ def draw_scores(page: TablePage, scores: ScoreGrid, path: Path) -> None:
 
 @dataclass(frozen=True)
 class PictureLine:
-    """A line of the picture, by its middle in rows from the top: a row, or a heading."""
+    """A line of the picture, a row or a heading; `y` is its middle in rows from the top."""
 
     y: float
     row: MethodRow | None = None
@@ -75,7 +75,7 @@ class PictureLine:
 
 
 def _picture_lines(scores: ScoreGrid) -> tuple[list[PictureLine], float]:
-    """Every line of the picture, and the height of all."""
+    """All lines of the picture, and their total height in rows."""
     lines: list[PictureLine] = []
     y = 0.0
     for block in scores.blocks:
@@ -92,7 +92,7 @@ def _picture_lines(scores: ScoreGrid) -> tuple[list[PictureLine], float]:
 
 
 def _label_width(scores: ScoreGrid) -> float:
-    """Room that the longest label, or note under it, needs, in inches, margins included."""
+    """Width of the longest label or note, in inches, including margins."""
     rows = [row for block in scores.blocks for row in block.rows]
     texts = [(row.label, LABEL_SIZE) for row in rows] + [(_note(row), NOTE_SIZE) for row in rows]
 
@@ -104,7 +104,7 @@ def _label_width(scores: ScoreGrid) -> float:
 
 
 def _note(row: MethodRow) -> str:
-    """What stands under the name of a row: what is missing, and the paper's name for it."""
+    """The text under the name of a row: its note, and the paper's name."""
     paper = f"paper: {row.published_name}" if row.published_name else ""
     return ", ".join(filter(None, (row.note, paper)))
 
@@ -124,7 +124,7 @@ def _frame_panel(panel: Axes, title: str, lines: list[PictureLine], height: floa
 def _draw_accuracy(
     panel: Axes, lines: list[PictureLine], column: int, chance: float | None
 ) -> None:
-    """One task, or the mean: our value with its interval, the paper's, and guessing."""
+    """Draw one task, or the mean: our value with its interval, the paper's, and guessing."""
     panel.set_xlim(LOWEST, NUMBERS)
     panel.xaxis.set_major_locator(FixedLocator([25, 50, 75, 100]))
     panel.spines["bottom"].set_bounds(LOWEST, HIGHEST)
@@ -141,7 +141,7 @@ def _draw_accuracy(
 
 
 def _draw_perplexity(panel: Axes, lines: list[PictureLine], column: int) -> None:
-    """Held-out perplexity on a logarithmic axis; over seeds a bar of one standard deviation."""
+    """Draw perplexity on a logarithmic axis, with a bar of one standard deviation over seeds."""
     scored = list(_scored(lines, column))
     losses = [score.value for _, score, _ in scored if score.value is not None]
     if not losses:
@@ -151,7 +151,7 @@ def _draw_perplexity(panel: Axes, lines: list[PictureLine], column: int) -> None
     first, last = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
     room = 1.15 * (last - first)
     panel.set_xlim(first - 0.05 * (last - first), last + room)
-    ticks = range(first, last + 1, max(1, math.ceil((last - first) / 2)))  # three labels fit
+    ticks = range(first, last + 1, max(1, math.ceil((last - first) / 2)))  # at most three labels
     panel.set_xticks(list(ticks), [f"$10^{{{tick}}}$" for tick in ticks])
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.spines["bottom"].set_bounds(first - 0.05 * (last - first), last)
@@ -171,7 +171,7 @@ _OURS: dict[str, Any] = {
     "color": OURS,
     "linestyle": "none",
     "zorder": 4,
-    "clip_on": False,  # a point at 0 is a whole one
+    "clip_on": False,  # draws a point at 0 completely
 }
 _GUESSING: dict[str, Any] = {
     **{"color": SOFT, "linewidth": 0.8, "linestyle": (0, (1, 2)), "zorder": 1}
@@ -183,7 +183,7 @@ _PAPER: dict[str, Any] = {
 
 
 def _scored(lines: list[PictureLine], column: int) -> Iterator[tuple[float, Score, MethodRow]]:
-    """The scores of one column beside their heights and rows."""
+    """The (y, score, row) of one column."""
     for line in lines:
         if line.row is not None:
             yield line.y, line.row.row.columns[column], line.row
@@ -202,10 +202,10 @@ def _write_number(panel: Axes, y: float, row: MethodRow, column: int) -> None:
 
 
 def _write_labels(figure: Figure, first: Axes, lines: list[PictureLine]) -> None:
-    """The names of rows and blocks left of the first panel, and a rule above what is ours."""
+    """Write the names of rows and blocks left of the first panel, and a line above our rows."""
     total, panel = figure.get_figwidth(), first.get_position()
     left, right = ((x - panel.x0 * total) / (panel.width * total) for x in (MARGIN, total - MARGIN))
-    first.set_zorder(1)  # above the other panels, which the rule crosses
+    first.set_zorder(1)  # above the other panels, which the line crosses
     across: dict[str, Any] = {"transform": first.get_yaxis_transform(), "clip_on": False}
     text: dict[str, Any] = {**across, "va": "center", "fontsize": LABEL_SIZE}
     for line in lines:

@@ -1,4 +1,4 @@
-"""Sections of plain columns as a picture."""
+"""The picture of sections of plain columns."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lemon.reporting.style import FAINT, INK, SOFT, TABLE_STYLE
 from lemon.reporting.tables.document import Section, TablePage
 
 SIZE = 8.5  # points
-LINE = 0.215  # inches from a line to the next
+LINE = 0.215  # inches, line height
 HEADING_CHARACTERS = 13  # in a line of a column's heading
-TOP, BETWEEN = 0.75, 0.5  # inches: the title, and from a section to the heading of the next
-WIDTH = 1.0  # inches; the file is cut to what is drawn, which is wider
+TOP, BETWEEN = 0.75, 0.5  # inches: the title, and between sections
+WIDTH = 1.0  # inches; the saved file has the width of the content
 
 
 def draw_sections(page: TablePage, path: Path) -> None:
-    """Draw the sections that are marked as drawn, one below another, to a PNG file."""
+    """Draw the sections marked `drawn` to a PNG file."""
     sections = [section for section in page.sections if section.drawn]
     heights = [LINE * sum(_row_heights(section)) for section in sections]
     height = TOP + sum(heights) + BETWEEN * len(sections)
@@ -44,7 +44,7 @@ def draw_sections(page: TablePage, path: Path) -> None:
 
 
 def _rows(section: Section) -> list[list[str] | str]:
-    """Under the headings of the columns: the cells of each line, and headings of groups."""
+    """The rows below the column headings: the cells of each line, and headings of groups."""
     rows: list[list[str] | str] = []
     for group in section.groups:
         rows += [group.heading] if group.heading else []
@@ -53,13 +53,13 @@ def _rows(section: Section) -> list[list[str] | str]:
 
 
 def _row_heights(section: Section) -> list[float]:
-    """The heights of the headings of the columns and of every row, in lines."""
+    """The heights of the column headings and of every row, in lines."""
     most = max(len(_wrapped(column.name)) for column in section.columns)
     return [0.85 * most + 0.4, *(1.25 if isinstance(row, str) else 1.0 for row in _rows(section))]
 
 
 def _draw_section(axes: Axes, section: Section) -> None:
-    """The section as a table that fills the height of its axes."""
+    """Draw the section as a table that fills the height of its axes."""
     table = Table(axes, loc="upper left")
     table.AXESPAD = 0
     table.auto_set_font_size(False)

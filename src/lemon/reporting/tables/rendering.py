@@ -1,4 +1,4 @@
-"""Lay a table out as Markdown, LaTeX or HTML; the templates compute nothing."""
+"""Renders a table as Markdown, LaTeX or HTML; the templates compute nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FORMATS = ("md", "tex", "html")
 
 
 def render(page: TablePage, suffix: str) -> str:
-    """Lay a table out as `md`, `tex` or `html`."""
+    """Render a table as `md`, `tex` or `html`."""
     return filled(f"table.{suffix}", table=page)
 
 
 def filled(name: str, **values: Any) -> str:
-    """Fill a template, `name` without its `.jinja`; the suffix before it decides the escapes."""
+    """Fill the template `name`.jinja; the suffix of `name` determines the escaping."""
     suffix = name.rpartition(".")[2]
     environment = Environment(
         loader=PackageLoader("lemon.reporting", "templates"),

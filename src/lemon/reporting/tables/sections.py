@@ -1,4 +1,4 @@
-"""The sections below an accuracy table: what learning took, departures, receptive fields."""
+"""The sections below an accuracy table: training costs, departures, receptive fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES_NOTE = (
 
 
 def learning_section(costs: list[RowCost], *, staged: bool) -> Section:
-    """The costs by depth, in the order of the rows; `staged` if some are of two stages."""
+    """The costs by depth, in the order of the rows; `staged` if some runs have two stages."""
     groups = []
     for _, found in groupby(costs, key=lambda cost: cost.layers):
         rows = list(found)
@@ -41,7 +41,7 @@ def learning_section(costs: list[RowCost], *, staged: bool) -> Section:
 
 
 def _cost_line(row: RowCost, first: Cost) -> list[str | Cell]:
-    """The cost of a row in all, its own part where that is another, and the factor to the first."""
+    """The total cost of a row, its own part if it differs, and the factor to the first row."""
 
     def amount(name: str, in_words: Callable[[float], str]) -> tuple[Cell, Cell]:
         total, own, reference = (getattr(cost, name) for cost in (row.total, row.own, first))
@@ -55,14 +55,14 @@ def _cost_line(row: RowCost, first: Cost) -> list[str | Cell]:
 
 
 def departures_section(departures: list[Departure]) -> Section:
-    """Every setting that is not the paper's."""
+    """All settings that differ from the paper's."""
     lines = [[one.setting, one.here, one.paper] for one in departures]
     columns = words("Setting", "Here", "Paper", wrap=True)
     return Section("Departures from the paper", columns, [Group("", lines)])
 
 
 def radii_section(facts: RadiiFacts) -> Section:
-    """The settings of the receptive fields, and the reasons of the mapping."""
+    """The settings of the receptive fields, and the reasons for their mapping."""
     lines = [
         [
             setting.name,

@@ -1,6 +1,6 @@
-"""Write a table of the paper: gathered once, then worded as CSV, three texts and a picture.
+"""Writes a table of the paper: gathers its facts, then writes CSV, three text formats, a picture.
 
-The words are made from what was gathered alone; nothing below this file asks the project.
+The output depends only on the facts; the modules that make it do not read the project.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lemon.reporting.tables.plain_picture import draw_sections
 from lemon.reporting.tables.rendering import FORMATS, render
 
 KINDS = ("csv", *FORMATS, "png")
-# Renderer -> all facts of a table from the project and the folder of runs, and their words.
+# Renderer -> (gathers the facts from the project and the folder of runs, makes numbers and text).
 RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], WordedTable]]] = {
     "accuracy_table": (accuracy_facts, accuracy_table),
     "dense_scores": (dense_facts, dense_table),
@@ -43,12 +43,12 @@ def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
     Args:
         project: the preset with its registry of tables.
         table: a table of `paper.yaml`.
-        runs: the folder that holds one folder a run, each with `outcomes/`; not read for sizes.
-        out: folder of the files; made where it isn't there.
+        runs: the folder of the runs' folders, each with `outcomes/`; not read for tables of sizes.
+        out: folder of the files; created if missing.
 
     Raises:
-        BadInput: no such table or renderer, a run is not evaluated or did not learn to its end, or
-            two runs can't be compared.
+        BadInput: no such table or renderer, a run is not evaluated or its training is incomplete,
+            or two runs can't be compared.
         WorkFailed: a file can't be written.
     """
     started = time.monotonic()
