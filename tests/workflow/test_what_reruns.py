@@ -140,7 +140,7 @@ def test_a_setting_of_the_other_six_tasks_leaves_the_five_as_they_are(driven):
 
 def test_the_dense_source_is_one_more_job_of_the_source_alone(driven):
     assert driven.jobs("dense") == ["evaluate source dense", "table dense", "track dense"]
-    driven.change_preset(lambda values: values["evaluation"]["dense"].update(limit=900))
+    driven.change_preset(lambda values: values["evaluation"].update(dense={"limit": 900}))
     assert driven.jobs("table2") == []
     assert driven.jobs("dense") == ["evaluate source dense", "table dense", "track dense"]
 
