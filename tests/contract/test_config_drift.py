@@ -12,10 +12,11 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from lemon.configuration.bounds import Section
 from lemon.configuration.generated import drifted, guide, write_generated
 from lemon.configuration.load import load_project
 from lemon.configuration.methods import METHODS
-from lemon.configuration.preset import Preset, Section
+from lemon.configuration.preset import Preset
 from lemon.configuration.tasks import TASKS
 from lemon.errors import BadInput
 

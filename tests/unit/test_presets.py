@@ -286,7 +286,7 @@ def test_stage_params_are_canonical(laptop: Project) -> None:
     assert params == json.dumps(json.loads(params), sort_keys=True, separators=(",", ":"))
 
 
-@pytest.mark.parametrize("question", ["run", "target_shape", "steps", "learning"])
+@pytest.mark.parametrize("question", ["run", "resolved"])
 def test_an_unknown_run_is_refused_with_the_nearest(laptop: Project, question: str) -> None:
     with pytest.raises(BadInput, match="no run cut-57, did you mean cut-75"):
         getattr(laptop, question)("cut-57")

@@ -18,7 +18,7 @@ from packed_text import write_packed_text
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lemon.configuration.preset import LearningSettings, LoadingSettings
+from lemon.configuration.learning_settings import LearningSettings, LoadingSettings
 from lemon.data.text.dynamic_batch_loading import updated_weights
 from lemon.data.text.packing import PackedText
 from lemon.errors import WorkFailed

@@ -6,8 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from lemon.configuration.bounds import Block, Count, List, Name, Repository, Revision, Version
-from lemon.configuration.preset import Section
+from lemon.configuration.bounds import (
+    Block,
+    Count,
+    List,
+    Name,
+    Repository,
+    Revision,
+    Section,
+    Version,
+)
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

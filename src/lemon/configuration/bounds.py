@@ -8,10 +8,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+)
 
 from lemon.architecture import LARGEST_SIZE, MOST_LAYERS
 from lemon.files.names import LINE, NAME
+
+
+class Section(BaseModel):
+    """A block of settings: unknown keys are refused, types are not coerced, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
 
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Line = Annotated[str, StringConstraints(pattern=LINE, max_length=500)]

@@ -12,8 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lemon.configuration.bounds import Block, Layers, Line, Lines, List, Name, Names
-from lemon.configuration.preset import Section
+from lemon.configuration.bounds import Block, Layers, Line, Lines, List, Name, Names, Section
 
 # Component of a layer -> the layer types whose maps are averaged (method, open point 31).
 COMPONENTS: dict[str, tuple[str, ...]] = {

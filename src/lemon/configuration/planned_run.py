@@ -12,8 +12,9 @@ from graphlib import TopologicalSorter
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.given_models import given_shape
+from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
-from lemon.configuration.preset import LearningSettings, Preset, PruningSettings, SourceSettings
+from lemon.configuration.preset import Preset, SourceSettings
 from lemon.configuration.preset_checks import (
     merged_learning,
     merged_pruning,

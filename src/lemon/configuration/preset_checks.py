@@ -14,13 +14,8 @@ from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.bounds import MOST_PARAMETERS, MOST_RANDOM_PARAMETERS
 from lemon.configuration.given_models import given_models, given_shape
-from lemon.configuration.preset import (
-    LearningSettings,
-    Preset,
-    PruningSettings,
-    RadiiSettings,
-    TargetSettings,
-)
+from lemon.configuration.learning_settings import LearningSettings, PruningSettings
+from lemon.configuration.preset import Preset, RadiiSettings, TargetSettings
 from lemon.configuration.tasks import TASKS
 from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mean, problems_of
 from lemon.errors import BadInput

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from lemon.configuration.bounds import Name, Seed
+from lemon.configuration.bounds import Name, Section, Seed
 from lemon.configuration.methods import METHODS, Method
-from lemon.configuration.preset import Section
 from lemon.configuration.yaml_files import MOST_PROBLEMS, Problem, did_you_mean, first_of
 from lemon.files.names import name_fault, shown
 from lemon.files.plain_text import NotPlain, read_text

@@ -19,8 +19,9 @@ from torch import nn
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.planned_run import PlannedRun
-from lemon.configuration.preset import LearningSettings, Preset, PruningSettings
+from lemon.configuration.preset import Preset
 from lemon.errors import BadInput
 from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion

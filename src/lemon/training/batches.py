@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lemon.configuration.preset import LoadingSettings
+from lemon.configuration.learning_settings import LoadingSettings
 from lemon.data.text.dynamic_batch_loading import DynamicBatchLoader
 from lemon.data.text.order import SequenceOrder, Tokens
 from lemon.data.text.packing import PackedText, training_batch

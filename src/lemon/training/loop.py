@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from lemon.configuration.preset import LearningSettings
+from lemon.configuration.learning_settings import LearningSettings
 from lemon.data.text.packing import PackedText
 from lemon.errors import WorkFailed
 from lemon.events import Metrics, events_until

@@ -1,0 +1,108 @@
+"""How operators, masks and weights learn: the blocks `learning`, `fusion` and `pruning`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lemon.configuration.bounds import Count, Decay, Fraction, Rate, Section, Share
+
+
+class FusionSettings(Section):
+    """What the paper leaves open about fusing widths, and about the second of two stages."""
+
+    rotary_halves: Literal["tied", "free"] = Field(
+        default="tied",
+        description="radii below the head size: tied maps the two halves of a head alike, "
+        "as the rotary embedding pairs their channels; free learns every entry",
+    )
+    stage_teacher: Literal["source", "previous"] = Field(
+        default="source",
+        description="who teaches the second stage: the source model, or the first stage's model",
+    )
+
+
+class LearningSettings(Section):
+    """How operators learn: objective, optimiser, batches, checkpoints."""
+
+    lm_weight: Fraction = Field(
+        default=0.5, description="lambda of lambda * LM + (1 - lambda) * KL(teacher || student)"
+    )
+    layer_rate: Rate = Field(default=5e-4, description="peak learning rate of gamma")
+    dimension_rate: Rate = Field(default=5e-5, description="peak learning rate of B and A")
+    weight_rate: Rate = Field(
+        default=1e-4, description="peak learning rate of the source weights, where they learn"
+    )
+    batch_sequences: Count = Field(default=32, description="sequences of one optimiser step")
+    microbatch_sequences: Count = Field(
+        default=32, description="sequences in memory at once; divides batch_sequences"
+    )
+    warmup_ratio: Fraction = Field(default=0.1, description="share of the steps that warm up")
+    final_rate_ratio: Fraction = Field(
+        default=0.1, description="the cosine ends at this share of the peak"
+    )
+    beta1: Fraction = Field(default=0.9, description="AdamW, first moment")
+    beta2: Fraction = Field(default=0.95, description="AdamW, second moment")
+    weight_decay: Decay = Field(default=0.0, description="AdamW, decoupled decay")
+    max_gradient_norm: Share = Field(default=1.0, description="gradients are clipped to this norm")
+    checkpoint_every: Count = Field(default=100, description="steps between checkpoints")
+    evaluate_every: Count = Field(
+        default=40, description="steps between held-out losses (m of the paper's Table 6)"
+    )
+    heldout_sequences: Count = Field(
+        default=8, description="held-out sequences a domain in those losses"
+    )
+    layers_per_segment: Count = Field(
+        default=1,
+        description="target layers that are fused together inside one checkpointed block: more "
+        "is faster, fewer need less memory",
+    )
+    recompute: bool = Field(
+        default=True,
+        description="drop a block's activations and fused weights, and rebuild them backward",
+    )
+    loss_chunk_tokens: Count = Field(
+        default=256, description="tokens whose logits are in memory at once"
+    )
+    divergence_factor: Annotated[float, Field(gt=1.0, le=1e6)] = Field(
+        default=2.0,
+        description="stop when the mean training loss of 20 steps exceeds the first step's loss "
+        "by this factor",
+    )
+
+
+class LoadingSettings(Section):
+    """Dynamic batch loading: domains that lag behind their reference loss are drawn more often."""
+
+    update_every: Count | None = Field(
+        default=50, description="steps between updates of the mixture; none keeps it as it is"
+    )
+    reference: Literal["source", "scaling-law"] = Field(
+        default="source",
+        description="the loss that a domain should reach: the source model's own, or what the "
+        "scaling law of the LLaMA-2 family says for the target's size (RedPajama domains only)",
+    )
+    clip: bool = Field(
+        default=True,
+        description="a domain below its reference keeps its share (paper) instead of losing some "
+        "(public code)",
+    )
+    smoothing: Fraction = Field(
+        default=1e-4, description="share of the mixture that is spread evenly over the domains"
+    )
+
+
+class PruningSettings(Section):
+    """How masks learn, beside the optimiser and batches of the learning section."""
+
+    mask_rate: Rate = Field(default=1.0, description="peak learning rate of the masks' log alpha")
+    multiplier_rate: Rate = Field(
+        default=1.0, description="peak learning rate at which Lagrange multipliers ascend"
+    )
+    sparsity_warmup_ratio: Fraction = Field(
+        default=0.2, description="share of the steps in which the target sparsity rises from 0"
+    )
+    loading: LoadingSettings = Field(
+        default=LoadingSettings(), description="how the mixture of domains follows the losses"
+    )
