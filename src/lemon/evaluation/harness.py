@@ -269,7 +269,6 @@ def _tokenizer_digest(model_dir: Path) -> str:
 
 
 def _heldout_digest(text: Any) -> str:
-    """SHA-256 over domains, weights and held-out files, in the order of the domains."""
     files = [text.path / "heldout" / f"{domain}.bin" for domain in text.domains]
     described = json.dumps([text.domains, text.weights, [file_digest(file) for file in files]])
     return hashlib.sha256(described.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Opens the benchmark tasks: finds their rows and lets lm-eval render their prompts.
 
 The files in `task_files/` repeat lm-eval's own templates and name the scored split. lm-eval renders
-the prompts and judges the answers; this module chooses the rows and their few-shot examples.
+the prompts and judges the answers; this module chooses the rows and the few-shot protocol.
 Importing it loads neither lm-eval nor torch.
 """
 

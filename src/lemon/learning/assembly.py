@@ -57,8 +57,8 @@ def assemble(
         teacher: the teacher, if it is not the source.
 
     Raises:
-        BadInput: the start can't be trained: it changes both layers and widths, or neither, or
-            mixes layers where only weights train.
+        BadInput: the start changes both layers and widths or neither, has different rotary halves
+            that should be tied, or is no selection of whole layers where only weights train.
     """
     method, settings, pruning = run.method, run.learning, run.pruning
     tied = preset.fusion.rotary_halves == "tied"
@@ -169,7 +169,6 @@ def _group(
     *,
     ascends: bool = False,
 ) -> ParameterGroup:
-    """A group with the learning rate of setting `<name>_rate`."""
     key = f"{name}_rate"
     section = "learning" if isinstance(settings, LearningSettings) else "pruning"
     return ParameterGroup(name, getattr(settings, key), f"{section}.{key}", parameters, ascends)

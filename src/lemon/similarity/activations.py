@@ -50,7 +50,7 @@ def write_activation_cka(
     if component not in SUBLAYERS:
         raise BadInput(f"{component!r} puts nothing out by itself; take {' or '.join(SUBLAYERS)}")
     started = time.monotonic()
-    Checkpoint(source_dir).digest()  # checks the weights against the manifest
+    Checkpoint(source_dir).digest()  # verifies the weights, which transformers does not
     outputs = sublayer_outputs(source_dir, PackedText(text_dir, ("heldout",)), component)
     settings = {"component": component, "debiased": debiased, "tokens": TOKENS}
     write_map(activation_cka(outputs, debiased), out, settings, started)

@@ -93,7 +93,7 @@ class OffsetProfile:
     """Entries of a depth operator by offset: source layer minus the target's start layer.
 
     Attributes:
-        offsets: ascending.
+        offsets: ascending, without gaps.
         means: mean entry at each offset.
         negative: share of negative entries at each offset.
         counts: number of entries at each offset.

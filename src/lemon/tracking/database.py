@@ -45,7 +45,7 @@ def database_ready(database: Path, opening: Opening, *, schema: str, ours: bool)
 
     Raises:
         BadInput: another process holds the lock for too long.
-        WorkFailed: the path is no file, or the file is damaged.
+        WorkFailed: it is no file, is damaged, or is ours with runs and MLflow refuses it.
         Exception: the reason why SQLite or `opening` refused the file.
     """
     database = Path(os.path.realpath(database))

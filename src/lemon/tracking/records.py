@@ -84,7 +84,7 @@ class Record:
 def table_records(project: Project, table: str, runs: Path, results: Path) -> list[Record]:
     """All records of a table: one for each row and seed, each published row, and the table.
 
-    A figure without scores has only the last one.
+    Tables and figures without scores have only the last one.
 
     Raises:
         BadInput: a run is not evaluated or the table is not rendered.
@@ -114,7 +114,7 @@ def _reproduced(
     evaluation: dict[str, Any],
     folder: Path,
 ) -> Record:
-    """One reproduced run: settings, learning curve, scores, and cost including earlier stages."""
+    """One reproduced run: settings, learning curve, scores, and cost including its starts."""
     work = read_manifest(path) if (path := folder / "manifest.json").is_file() else {}
     first = work or result.manifest
     accuracies = {task: 100 * result.accuracy(task) for task in result.correct}
@@ -157,7 +157,6 @@ def _reproduced(
 
 
 def _code(manifest: dict[str, Any]) -> dict[str, str | None]:
-    """The commit in a manifest, as tags."""
     code = manifest.get("code", {})
     return {"git_commit": code.get("commit"), "git_dirty": code.get("dirty")}
 
@@ -182,7 +181,6 @@ def run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any]) 
 
 
 def _evaluation_settings(project: Project, names: tuple[str, ...]) -> dict[str, Any]:
-    """The settings of a table's suites."""
     settings = project.preset.evaluation.model_dump(
         mode="json", exclude={"tasks", "limit", "limits", "dense"}
     )

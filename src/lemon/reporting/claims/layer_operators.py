@@ -36,7 +36,6 @@ MEASURED = {"C25": shrinks_with_distance}
 
 
 def _means(profile: OffsetProfile, num_source_layers: int) -> tuple[float, float]:
-    """Mean change over the entries near the start layer and far from it."""
     distance = np.abs(profile.offsets)
     near = (distance > 0) & (distance <= num_source_layers / 4)
     far = distance > num_source_layers / 2

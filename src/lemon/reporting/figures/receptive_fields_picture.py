@@ -123,7 +123,6 @@ def draw_grid(numbers: FigureNumbers) -> Figure:
 def _draw_cells(
     axes: Axes, quantity: Quantity, grid: pd.DataFrame, columns: list[int], rows: list[int]
 ) -> None:
-    """Draw a cell for each pair of radii: the value, and below it the small lines."""
     norm, colours = quantity.norm(quantity.values(grid)), matplotlib.colormaps[quantity.colours]
     lines = {(line["r_a"], line["r_i"]): line for _, line in grid.iterrows()}
     for (y, r_a), (x, r_i) in product(enumerate(rows), enumerate(columns)):
@@ -173,7 +172,6 @@ def _named(radius: int, names: dict[str, str]) -> str:
 
 
 def _draw_bar(axes: Axes, quantity: Quantity, values: list[float]) -> None:
-    """Draw a colour bar with the lowest, the middle and the highest value."""
     low, high = min(values), max(values)
     middle = (low * high) ** 0.5 if quantity.logarithmic else (low + high) / 2
     norm = quantity.norm(values)

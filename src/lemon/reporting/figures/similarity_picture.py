@@ -80,7 +80,6 @@ def _draw_map(axes: Axes, matrix: np.ndarray, title: str) -> None:
 
 
 def _outline(axes: Axes, found: list[tuple[int, int]]) -> None:
-    """Draw the blocks as squares on the diagonal."""
     for first, last in found:
         place = (first - 0.5, first - 0.5)
         size = last - first + 1

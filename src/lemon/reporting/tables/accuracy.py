@@ -193,7 +193,6 @@ def _perplexity_cell(loss: Score, lowest: float | None) -> ScoreCell:
 
 
 def _block_heading(facts: AccuracyFacts, target: str | None, rows: list[ScoredRow]) -> str:
-    """The sizes of the models of one target, here and in the paper."""
     layers = rows[0].layers
     published = [row.spec.published_layers for row in rows if row.spec.published_layers]
     printed, source = max(published, default=0), facts.source

@@ -110,7 +110,6 @@ def _scores_section(facts: DenseFacts) -> Section:
 
 
 def _published_section(facts: DenseFacts) -> Section:
-    """One line for each benchmark, one column for each published model."""
     models = list(dict.fromkeys(known.model for known, _ in facts.published))
     value = {(known.name, known.model): known.value for known, _ in facts.published}
     first_of = {known.name: (known, ours) for known, ours in reversed(facts.published)}

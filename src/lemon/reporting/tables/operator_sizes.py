@@ -125,7 +125,6 @@ def _beside_paper(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Sectio
 
 
 def _totals(pairs: list[ModelPair]) -> Section:
-    """One line for each pair of models and radii."""
     return Section(
         "At the radii of Table 4",
         [

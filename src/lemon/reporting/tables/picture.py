@@ -225,7 +225,6 @@ def _write_labels(figure: Figure, first: Axes, lines: list[PictureLine]) -> None
 def _write_title_and_key(
     figure: Figure, page: TablePage, scores: ScoreGrid, label_width: float
 ) -> None:
-    """The title above, the key below."""
     width, height = figure.get_size_inches()
     left = MARGIN / width
     title: dict[str, Any] = {"fontsize": 12.5, "fontweight": "bold", "va": "center"}

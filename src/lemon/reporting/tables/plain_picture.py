@@ -59,7 +59,6 @@ def _row_heights(section: Section) -> list[float]:
 
 
 def _draw_section(axes: Axes, section: Section) -> None:
-    """Draw the section as a table that fills the height of its axes."""
     table = Table(axes, loc="upper left")
     table.AXESPAD = 0
     table.auto_set_font_size(False)
