@@ -20,11 +20,10 @@ class Question:
 
     Attributes:
         id: index in the scored split; for MMLU the index in the round-robin order over subjects.
-        row: the row as lm-eval reads it.
         requests: log-likelihood requests, or a single request for a generated answer.
         rules: lm-eval's task, which judges the answers.
         group: MMLU's subject; questions of one group share their few-shot examples.
-        shots: few-shot examples in its prompt.
+        shots: number of few-shot examples in its prompt.
     """
 
     id: int
@@ -51,9 +50,7 @@ class Task:
         metric: the paper's: "acc", "acc_norm" or "exact_match" (method section 10).
         available: rows of the split. `questions` are the first ones, up to the limit; for MMLU the
             first in round-robin order over the subjects, then ordered by subject.
-        lm_eval_task: lm-eval's task, with its rows and its rules.
-        fewshot: how the examples are chosen.
-        shots_asked: few-shot examples in the paper.
+        shots_asked: number of few-shot examples in the paper.
     """
 
     name: str

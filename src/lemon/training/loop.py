@@ -40,7 +40,6 @@ class Trainer:
         settings: optimiser, schedule, batches, and how often to evaluate and save.
         steps: optimiser steps of the whole run.
         text: packed sequences, for held-out losses.
-        batches: the training rows.
         metrics_path: the file of events.
     """
 

@@ -49,7 +49,7 @@ def own_cost(run: PlannedRun, runs: Path) -> Cost:
     """The cost of a run itself, from the last event of its metrics.jsonl; zero without training.
 
     Args:
-        run: the run.
+        run: a planned run.
         runs: the folder of the runs' folders.
 
     Raises:

@@ -14,8 +14,8 @@ class Protocol:
     """Few-shot examples and rows of a task.
 
     Attributes:
-        shots: examples before each question.
-        asked: examples in the paper.
+        shots: number of examples before each question.
+        asked: number of examples in the paper.
         drawn: whether examples are drawn for each question instead of the same for all.
         rows: scored documents.
         available: documents of the split; None if the manifest lacks it.

@@ -56,9 +56,7 @@ class ScoredRow:
         spec: the row of `paper.yaml`.
         label: its name; for the source's row the model's name.
         layers: decoder layers of its model.
-        tasks: the tasks of the table.
         runs: one for each seed; empty if the row was not run.
-        results: the results of the runs.
         published: the paper's row.
     """
 

@@ -21,11 +21,10 @@ class Cell:
     """A cell of a section.
 
     Attributes:
-        text: the main text.
         aside: smaller text next to or below it, including its brackets.
         strong: whether the text is bold.
         tone: a class of the style sheet.
-        hint: tooltip text.
+        hint: the tooltip.
     """
 
     text: str
@@ -94,7 +93,6 @@ class MethodRow:
     """A row of the score grid, as text and numbers.
 
     Attributes:
-        row: the row with its results.
         opens_ours: whether it is the first row of its block that is not in the paper, which is
             separated by a line; never in a table without published values.
         order: whether its mean compares to the reference's as in the paper; empty if the paper has
@@ -149,7 +147,6 @@ class ScoreGrid:
 
     Attributes:
         in_paper: whether the table has published values.
-        columns: headings of the scores.
         parts: column indices, split to fit the width of a page.
         reference: the row to which the others of the same sizes are compared.
         chance: the score of guessing for each column; None without choices.
