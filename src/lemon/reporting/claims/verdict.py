@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Finding:
-    """One measured statement behind a figure.
+    """One measured statement of a figure.
 
     Attributes:
         claim: id of the paper's claim; None for our statement.

@@ -46,7 +46,7 @@ def learns_widths(run: PlannedRun) -> bool:
 
 
 def radii_facts(project: Project, table: str) -> RadiiFacts | None:
-    """The settings of all runs behind a table that learn widths; None without such runs."""
+    """The settings of a table's runs and their starts that learn widths; None without any."""
     behind = lineage(map(project.run, project.table(table).runs))
     runs: dict[str, PlannedRun] = {}
     for run in filter(learns_widths, behind):
