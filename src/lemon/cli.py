@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
               "machine with more", file=sys.stderr)  # fmt: skip
         return 1
     except KeyboardInterrupt:
-        print("lemon: interrupted; the same command goes on from here", file=sys.stderr)
+        print("lemon: interrupted; run the same command to continue", file=sys.stderr)
         return 130
     return 0
 

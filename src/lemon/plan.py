@@ -248,7 +248,7 @@ def _sizes(shape: LlamaShape) -> str:
 
 def _download(project: Project, folder: Path) -> str:
     if (folder / "data" / project.preset_name / "assets.lock.json").is_file():
-        return "nothing: it is done"
+        return "nothing, all assets are fetched"
     sizes = [project.assets[name].megabytes for name in project.needed_assets()]
     unstated = sum(size is None for size in sizes)
     more = f" and {unstated} assets of unstated size" if unstated else ""

@@ -75,7 +75,7 @@ def test_every_command_shows_an_example_that_parses(
         (None, 0, ""),
         (WorkFailed("the disk is full"), 1, "lemon: error: the disk is full\n"),
         (BadInput("no such run"), 2, "lemon: error: no such run\n"),
-        (KeyboardInterrupt(), 130, "lemon: interrupted; the same command goes on from here\n"),
+        (KeyboardInterrupt(), 130, "lemon: interrupted; run the same command to continue\n"),
     ],
 )
 def test_exit_codes(

@@ -136,7 +136,7 @@ def test_a_hub_that_stays_down_gives_one_message(
         mirror(tmp_path, "sciq")
     for words in ("task sciq: allenai/sciq at revision main", "answer was 503", "4 tries"):
         assert words in str(failed.value)
-    assert "goes on where it stopped" in str(failed.value)
+    assert "continues where it stopped" in str(failed.value)
     assert waits == list(WAITS)
     assert visible(tmp_path) == []
 
@@ -167,7 +167,7 @@ def test_a_connection_that_is_always_cut_leaves_nothing_half_written(
     hub: Hub, tmp_path: Path
 ) -> None:
     hub.fault("GET .*test-00000", CUT)
-    with pytest.raises(WorkFailed, match=r"task sciq.*goes on where it stopped"):
+    with pytest.raises(WorkFailed, match=r"task sciq.*continues where it stopped"):
         mirror(tmp_path, "sciq")
     assert visible(tmp_path) == []
     assert not list(tmp_path.rglob("*.incomplete"))

@@ -88,7 +88,7 @@ def test_a_header_that_misplaces_a_tensor_is_refused(model):
     )
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
-    with pytest.raises(BadInput, match="misplaces tensor"):
+    with pytest.raises(BadInput, match="a wrong place for tensor"):
         Checkpoint(model)
 
 

@@ -84,8 +84,8 @@ def test_the_plan_names_what_is_done(
     shown = len(project.table_runs("table3"))
     assert f"{shown - 1} runs to do" in text
     assert "done      1 runs: lemon-cut-75" in text
-    assert "download  nothing: it is done" not in text
+    assert "download  nothing, all assets are fetched" not in text
     lock = tmp_path / "data" / "smoke" / "assets.lock.json"
     lock.parent.mkdir(parents=True)
     lock.write_text("{}")
-    assert "download  nothing: it is done" in plan.plan(project, ["table3"], tmp_path)
+    assert "download  nothing, all assets are fetched" in plan.plan(project, ["table3"], tmp_path)

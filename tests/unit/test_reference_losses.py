@@ -87,8 +87,8 @@ def test_the_degenerate_law_of_commoncrawl_is_found():
         ((0, 2, 4), (3.0, 2.0, 1.5), "the sizes must be positive and rise"),
         ((1, 2), (3.0, 2.0), "three of each are needed"),
         # A straight line in the logarithm of the size, and a loss that falls faster and faster.
-        ((1, 2, 4), (3.0, 2.0, 1.0), "1, 2, 4 and losses 3, 2, 1: they fall too evenly"),
-        ((1, 2, 4), (3.0, 2.0, 0.5), "they fall too evenly"),
+        ((1, 2, 4), (3.0, 2.0, 1.0), "1, 2, 4 and losses 3, 2, 1: the losses decrease too evenly"),
+        ((1, 2, 4), (3.0, 2.0, 0.5), "the losses decrease too evenly"),
         ((1, 2, 4), (3.0, 2.0, 2.0 - 1e-5), "they level off too early"),
     ],
 )

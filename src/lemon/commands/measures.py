@@ -75,7 +75,7 @@ def add(commands: Commands) -> None:
         commands,
         "cka",
         _cka,
-        "measure how alike the layers of a model are",
+        "measure the similarity of a model's layers",
         "lemon cka --source data/laptop/source --component ffn --out ffn.csv",
         "\nLinear CKA of the weights, or of outputs on held-out text, layers x layers, with the "
         "layer numbers as header and index.",

@@ -14,13 +14,13 @@ def add(commands: Commands) -> None:
         commands,
         "plan",
         _plan,
-        "say what a table would run and cost, before anything starts",
+        "estimate the jobs and the cost of a table",
         "lemon plan --preset laptop --table table3",
     )
     add_preset(plan)
     plan.add_argument("--table", metavar="NAME", help="table in paper.yaml (default: all tables)")
     doctor = add_command(
-        commands, "doctor", _doctor, "say what this machine offers", "lemon doctor --preset laptop"
+        commands, "doctor", _doctor, "report on this machine", "lemon doctor --preset laptop"
     )
     add_preset(doctor)
     config = commands.add_parser("config", help="the files that are generated from the types")
@@ -29,11 +29,11 @@ def add(commands: Commands) -> None:
         steps,
         "write",
         _write,
-        "write presets in their one form, the JSON schemas and the guide's reference",
+        "write the JSON schemas and the configuration guide",
         "lemon config write",
     )
     add_command(
-        steps, "check", _check, "fail where a generated file has drifted", "lemon config check"
+        steps, "check", _check, "fail if a generated file is outdated", "lemon config check"
     )
 
 
@@ -57,7 +57,7 @@ def _write(arguments: argparse.Namespace) -> None:
     from lemon.configuration.generated import write_generated
 
     changed = write_generated(arguments.config)
-    print("\n".join(f"wrote {path}" for path in changed) or "nothing has drifted")
+    print("\n".join(f"wrote {path}" for path in changed) or "all files are up to date")
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -31,14 +31,15 @@ def add(commands: Commands) -> None:
         "lemon fetch --preset laptop --out data/laptop/assets.lock.json",
         "  lemon fetch --preset gpu --mirror DIR\n"
         "  lemon fetch --preset gpu --source DIR --out data/gpu/assets.lock.json\n\n"
-        "The last two: where there is a network, then where there is none.",
+        "The last two copy the assets to a machine without a network. The first of them runs "
+        "where there is one.",
     )
     add_preset(parser)
     for name, metavar, words in (
         ("--out", "FILE", "lock file with the hash of everything fetched"),
         (
             *("--mirror", "DIR"),
-            "instead, lay down model, text and task rows in a folder for another machine",
+            "write model, text and task rows to a folder for another machine instead",
         ),
         ("--source", "DIR", "take everything from such a folder; no network is touched"),
         (

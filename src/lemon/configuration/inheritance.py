@@ -44,7 +44,7 @@ def preset_document(
         base_path = preset_path(named, config_dir)
         chain = (*children, path)
         if any(base_path.samefile(child) for child in chain):
-            raise BadInput(f"{named} is based on this preset, so neither has a first value")
+            raise BadInput(f"{named} is based on this preset; a base must not be circular")
     except BadInput as error:
         problems.append(own.problem(("base",), str(error)))
         return None

@@ -76,7 +76,7 @@ class LoadingSettings(Section):
     """Dynamic batch loading: domains that lag behind their reference loss are drawn more often."""
 
     update_every: Count | None = Field(
-        default=50, description="steps between updates of the mixture; none keeps it as it is"
+        default=50, description="steps between updates of the mixture; none: a fixed mixture"
     )
     reference: Literal["source", "scaling-law"] = Field(
         default="source",

@@ -92,10 +92,10 @@ class Method:
 
 
 _ROWS = (
-    Method("source", "the source model as it is", prepared="source"),
+    Method("source", "the source model, unchanged", prepared="source"),
     Method(
         SECOND_SIZE,
-        "another size of the source's family as it is, compared with the source and no more",
+        "another size of the source's family, unchanged, only compared with the source",
         prepared="second-size",
     ),
     Method("cut", "keep the first layers"),

@@ -112,7 +112,7 @@ class FigureSpec(Section):
         description="in the order in which they are drawn",
     )
     claims: Names = Field(
-        default=(), description="the claims of the paper that it bears on, ids in claims.csv"
+        default=(), description="the paper's claims that it tests, ids in claims.csv"
     )
     notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
 
@@ -184,7 +184,7 @@ class Comparison(Section):
 
     claim: Name | None = Field(
         default=None,
-        description="the claim of the paper that it bears on, id in claims.csv; none if ours",
+        description="the paper's claim that it tests, id in claims.csv; none if ours",
     )
     first: Name = Field(description="a run of the row that is expected to be better")
     second: Name = Field(description="a run of the row that it is compared with")

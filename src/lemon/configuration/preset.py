@@ -190,8 +190,8 @@ class Preset(Section):
     source: SourceSettings = Field(description="the large model that everything is fused from")
     second_size: SourceSettings | None = Field(
         default=None,
-        description="another size of its family, of which figures compare the weights with the "
-        "source's; none where there is none to be had",
+        description="another size of its family, whose weights figures compare with "
+        "the source's; none if not available",
     )
     text: TextSettings = Field(description="training and held-out text")
     targets: Entries[TargetSettings] = Field(

@@ -72,7 +72,7 @@ class _Reader:
         if isinstance(event, StreamEndEvent):
             return None
         if event.version or event.tags:
-            raise NotPlain(self._line, "a line that begins with % directs the parser; leave it out")
+            raise NotPlain(self._line, "a line that begins with % is a parser directive; remove it")
         value = self._value(self._next(), ())
         self._next()  # the end of the document
         if isinstance(self._next(), DocumentStartEvent):

@@ -30,7 +30,7 @@ INDEX = "I64"
 _EVERY_FORMAT = {**FORMATS, INDEX: ("int64", 8)}
 CHUNK_ENTRIES = 1 << 22
 LONGEST_HEADER = 8 * 2**20  # bytes, for 50,000 tensors
-_MEND = "it is damaged or was cut short; copy or prepare it again"
+_FIX = "it is damaged or was cut short; copy or prepare it again"
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class TensorFile:
             start, stop = place.data_offsets
             entry = Entry(place.dtype, place.shape, data_start + start)
             if start != end or stop - start != entry.num_bytes or entry.num_bytes == 0:
-                raise BadInput(f"{path}: the header misplaces tensor {name}; {_MEND}")
+                raise BadInput(f"{path}: the header has a wrong place for tensor {name}; {_FIX}")
             self.entries[name] = entry
             end = stop
         size = path.stat().st_size
         if size != data_start + end:
             raise BadInput(f"{path}: holds {size} bytes, its header promises "
-                           f"{data_start + end}; {_MEND}")  # fmt: skip
+                           f"{data_start + end}; {_FIX}")  # fmt: skip
 
     def read(self, name: str, first: int = 0, last: int | None = None) -> torch.Tensor:
         """A copy of rows first to last - 1 of a tensor; by default all."""
@@ -135,7 +135,7 @@ def _read_header(path: Path) -> tuple[_Header, int]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > size - 8:
                 raise BadInput(
-                    f"{path}: holds {size} bytes, less than the {8 + length} of its header; {_MEND}"
+                    f"{path}: holds {size} bytes, less than the {8 + length} of its header; {_FIX}"
                 )
             if length > LONGEST_HEADER:
                 raise BadInput(f"{path}: is not a safetensors file, its header is too long")
@@ -145,9 +145,9 @@ def _read_header(path: Path) -> tuple[_Header, int]:
     except OSError as error:
         raise BadInput(f"{path}: can't be read: {error.strerror}") from error
     where = f"{path}: is not a safetensors file, its header can't be parsed"
-    header = parse_json(text, dict[str, Any], where, _MEND)
-    metadata = checked(header.pop("__metadata__", {}), dict[str, str], where, _MEND)
-    return _Header(metadata, checked(header, dict[str, _Place], where, _MEND)), 8 + length
+    header = parse_json(text, dict[str, Any], where, _FIX)
+    metadata = checked(header.pop("__metadata__", {}), dict[str, str], where, _FIX)
+    return _Header(metadata, checked(header, dict[str, _Place], where, _FIX)), 8 + length
 
 
 def write_tensor_file(

@@ -139,7 +139,7 @@ def published_scores(file: str, label: str, tasks: tuple[str, ...]) -> list[Publ
 def _score_cells(table: str) -> list[dict[str, str]]:
     cells = _read_csv(table)
     if not cells or "task" not in cells[0]:
-        raise BadInput(f"published/{table}.csv: holds no scores of tasks")
+        raise BadInput(f"published/{table.removesuffix('.csv')}.csv: holds no scores of tasks")
     return cells
 
 

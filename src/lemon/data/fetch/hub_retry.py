@@ -139,7 +139,7 @@ def _explained(error: Exception, passing: bool, wanted: Wanted, folder: Path) ->
     if status or _of_the_network(error):
         advice = (
             f", after {len(WAITS) + 1} tries; check the network and HF_ENDPOINT, and run the same "
-            "command again, it goes on where it stopped"
+            "command again, it continues where it stopped"
         )
         return WorkFailed(
             f"{subject}: {wanted} can't be downloaded from {server} ({_shown(error)})"

@@ -75,7 +75,7 @@ def _explain(name: str, what: str, stderr: str) -> Exception:
     if NO_NETWORK.search(stderr):
         return WorkFailed(
             f"asset {name}: the package index can't be reached for {what}; check the network or "
-            "pip's index settings and run `lemon fetch` again, it goes on where it stopped"
+            "pip's index settings and run `lemon fetch` again, it continues where it stopped"
         )
     if NOT_FOUND.search(stderr):
         return BadInput(

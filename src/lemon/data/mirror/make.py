@@ -73,7 +73,7 @@ def make_mirror(
     if others and not has_listing(folder):
         raise BadInput(
             f"{folder}: holds files and is no mirror; nothing was changed. Name a new or empty "
-            "folder, or the mirror that is to be added to"
+            "folder, or an existing mirror"
         )
     with sole_writer(folder):
         maker = _MirrorMaker(folder, read_begun_mirror(folder))

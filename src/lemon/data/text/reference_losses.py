@@ -78,8 +78,8 @@ def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float]) -> ScalingL
     low, high = EXPONENTS
     if misfit(low) > 0:
         raise BadInput(
-            f"scaling law: {given}: they fall too evenly for any exponent; from the second to the "
-            "third model the loss must fall less for each doubling than before"
+            f"scaling law: {given}: the losses decrease too evenly for any exponent; from the "
+            "second to the third model the loss must fall less for each doubling than before"
         )
     if misfit(high) < 0:
         raise BadInput(f"scaling law: {given}: they level off too early for any exponent")
