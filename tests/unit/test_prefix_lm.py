@@ -9,10 +9,12 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 from roundoff import LOG_LIKELIHOOD_OFF, log_probabilities_off
+from transformers import LlamaConfig, MistralConfig
 
 import lemon.evaluation.prefix_lm as prefix_lm
 from lemon.errors import BadInput
 from lemon.evaluation.prefix_lm import PrefixLM, token_log_likelihoods
+from lemon.evaluation.prompts import window_size
 
 
 def ask(model: HFLM, pairs: list[tuple[str, str]]) -> list[tuple[float, bool]]:
@@ -185,6 +187,14 @@ def test_sampling_is_refused(models: dict[str, Any]) -> None:
     settings = {"until": ["."], "do_sample": True, "temperature": 0.7}
     with pytest.raises(BadInput, match="asks for sampling"):
         PrefixLM(**models).generate_until(instances([("The owl", settings)]))
+
+
+def test_a_sliding_window_is_the_window() -> None:
+    sizes = {"max_position_embeddings": 64}
+    assert window_size(LlamaConfig(**sizes)) == 64
+    assert window_size(MistralConfig(**sizes, sliding_window=None)) == 64
+    assert window_size(MistralConfig(**sizes, sliding_window=16)) == 16
+    assert window_size(MistralConfig(**sizes, sliding_window=4096)) == 64
 
 
 def _greedy(model: HFLM, context: str, steps: int) -> list[int]:

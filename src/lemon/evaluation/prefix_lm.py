@@ -26,6 +26,7 @@ from transformers import DynamicCache
 
 from lemon.data.pretrained import load_model, load_tokenizer
 from lemon.errors import BadInput
+from lemon.evaluation.prompts import window_size
 from lemon.evaluation.token_tree import TokenTree, common_beginning
 
 if TYPE_CHECKING:
@@ -58,10 +59,8 @@ class PrefixLM(HFLM):
 
     @property
     def max_length(self) -> int:
-        """Maximum tokens of a sequence: at most the sliding window, since a pass ignores it."""
-        most: int = super().max_length
-        window = getattr(self.model.config, "sliding_window", None)
-        return most if window is None else min(most, window)
+        """Maximum tokens of a sequence."""
+        return min(super().max_length, window_size(self.model.config))
 
     @contextmanager
     def sharing(self, requests: Sequence[Instance]) -> Iterator[None]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.api.task import ConfigurableTask
+    from transformers import PreTrainedConfig
 
 Fewshot = Literal["fixed", "drawn"]
 """fixed: the first few-shot rows for every question; drawn: random rows, chosen by lm-eval."""
@@ -44,7 +45,7 @@ class Window:
 
         tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
         config = AutoConfig.from_pretrained(model_dir, local_files_only=True)
-        return cls(lambda text: len(tokenizer(text)["input_ids"]), config.max_position_embeddings)
+        return cls(lambda text: len(tokenizer(text)["input_ids"]), window_size(config))
 
     def length(self, request: Instance, prefix: str = "") -> int:
         """Tokens of a request after a prefix, including its answer."""
@@ -52,6 +53,12 @@ class Window:
         if request.request_type == "generate_until":
             return self.tokens(prefix + context) + self.reserve_for_generation
         return self.tokens(prefix + context + answer)
+
+
+def window_size(config: PreTrainedConfig) -> int:
+    """Maximum tokens of a pass: at most a sliding window, which evaluation never crosses."""
+    positions: int = config.max_position_embeddings
+    return min(positions, getattr(config, "sliding_window", None) or positions)
 
 
 def requests_of(
