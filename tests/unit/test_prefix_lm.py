@@ -14,7 +14,7 @@ from transformers import LlamaConfig, MistralConfig
 import lemon.evaluation.prefix_lm as prefix_lm
 from lemon.errors import BadInput
 from lemon.evaluation.prefix_lm import PrefixLM, token_log_likelihoods
-from lemon.evaluation.prompts import window_size
+from lemon.evaluation.prompts import within_sliding_window
 
 
 def ask(model: HFLM, pairs: list[tuple[str, str]]) -> list[tuple[float, bool]]:
@@ -190,11 +190,10 @@ def test_sampling_is_refused(models: dict[str, Any]) -> None:
 
 
 def test_a_sliding_window_is_the_window() -> None:
-    sizes = {"max_position_embeddings": 64}
-    assert window_size(LlamaConfig(**sizes)) == 64
-    assert window_size(MistralConfig(**sizes, sliding_window=None)) == 64
-    assert window_size(MistralConfig(**sizes, sliding_window=16)) == 16
-    assert window_size(MistralConfig(**sizes, sliding_window=4096)) == 64
+    assert within_sliding_window(64, LlamaConfig()) == 64
+    assert within_sliding_window(64, MistralConfig(sliding_window=None)) == 64
+    assert within_sliding_window(64, MistralConfig(sliding_window=16)) == 16
+    assert within_sliding_window(64, MistralConfig(sliding_window=4096)) == 64
 
 
 def _greedy(model: HFLM, context: str, steps: int) -> list[int]:

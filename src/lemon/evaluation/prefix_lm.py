@@ -26,7 +26,7 @@ from transformers import DynamicCache
 
 from lemon.data.pretrained import load_model, load_tokenizer
 from lemon.errors import BadInput
-from lemon.evaluation.prompts import window_size
+from lemon.evaluation.prompts import within_sliding_window
 from lemon.evaluation.token_tree import TokenTree, common_beginning
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class PrefixLM(HFLM):
     @property
     def max_length(self) -> int:
         """Maximum tokens of a sequence."""
-        return min(super().max_length, window_size(self.model.config))
+        return within_sliding_window(super().max_length, self.model.config)
 
     @contextmanager
     def sharing(self, requests: Sequence[Instance]) -> Iterator[None]:

@@ -45,7 +45,8 @@ class Window:
 
         tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
         config = AutoConfig.from_pretrained(model_dir, local_files_only=True)
-        return cls(lambda text: len(tokenizer(text)["input_ids"]), window_size(config))
+        size = within_sliding_window(config.max_position_embeddings, config)
+        return cls(lambda text: len(tokenizer(text)["input_ids"]), size)
 
     def length(self, request: Instance, prefix: str = "") -> int:
         """Tokens of a request after a prefix, including its answer."""
@@ -55,10 +56,9 @@ class Window:
         return self.tokens(prefix + context + answer)
 
 
-def window_size(config: PreTrainedConfig) -> int:
-    """Maximum tokens of a pass: at most a sliding window, which evaluation never crosses."""
-    positions: int = config.max_position_embeddings
-    return min(positions, getattr(config, "sliding_window", None) or positions)
+def within_sliding_window(size: int, config: PreTrainedConfig) -> int:
+    """Maximum tokens of a pass: at most the model's sliding window, which a pass ignores."""
+    return min(size, getattr(config, "sliding_window", None) or size)
 
 
 def requests_of(
