@@ -25,7 +25,11 @@ NOT_PLAIN = {
     "binary": ("a: !!binary aGk=\n", 1, "'!!binary' is a tag"),
     "set": ("!!set {a, b}\n", 1, "'!!set' is a tag"),
     "tag of one mark": ("a: ! 5\n", 1, "'!' is a tag"),
-    "directive": ("%YAML 1.1\n---\na: yes\n", 2, "a line that begins with % directs the parser"),
+    "directive": (
+        "%YAML 1.1\n---\na: yes\n",
+        2,
+        "a line that begins with % is a parser directive; remove it",
+    ),
     "second document": ("a: 1\n---\nb: 2\n", 2, "a second document begins here"),
     "key twice": ("a: 1\n\na: 2\n", 3, "the key 'a' is already on line 1"),
     "number as a key": ("1: a\n", 1, "the key 1 is no text; put it in quotes"),

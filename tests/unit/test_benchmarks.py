@@ -69,7 +69,7 @@ def preset(source: str, *tasks: str, kind: str = "gguf") -> Preset:
                 "sequence_length": 1,
                 "train_sequences": 1,
                 "heldout_sequences": 1,
-                "domains": {"prose": {"reader": "generated", "weight": 1.0}},
+                "domains": {"prose": {"asset": "text", "reader": "jsonl", "weight": 1.0}},
             },
             "targets": {"depth-50": {"num_hidden_layers": 1}},
             "budgets": {"none": 0},

@@ -100,7 +100,10 @@ def test_two_stages_in_either_order_end_at_the_same_shape(
 
 def test_a_second_stage_wants_the_model_of_its_first(learning_world, tmp_path):
     project = learning_world.project(steps=2)
-    with pytest.raises(BadInput, match="give the model of that run"):
+    with pytest.raises(
+        BadInput,
+        match="not of the sizes of the model of run lemon-width-small: .*; give that model",
+    ):
         learn(
             *(project, "lemon-small-width-first", learning_world.source, learning_world.text),
             tmp_path,
