@@ -102,7 +102,7 @@ def test_a_second_stage_wants_the_model_of_its_first(learning_world, tmp_path):
     project = learning_world.project(steps=2)
     with pytest.raises(
         BadInput,
-        match="not of the sizes of the model of run lemon-width-small: .*; give that model",
+        match=r"not of the sizes of the model of run lemon-width-small: .*; give that model",
     ):
         learn(
             *(project, "lemon-small-width-first", learning_world.source, learning_world.text),
