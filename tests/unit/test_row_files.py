@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -41,6 +42,16 @@ def write_prepared(root: Path, file: str, digest: str, repository: str = "owner/
     seal_again(root / "manifest.json", files={f"{repository}/{file}": digest})
 
 
+def write_prepared_of_format_1(root: Path, file: str, digest: str) -> None:
+    splits = {"test": {"file": file, "rows": 1, "sha256": digest}}
+    tasks = {"a-task": {"repository": "owner/name", "splits": splits}}
+    write_manifest(root / "manifest.json", "tasks", started=time.monotonic(), tasks=tasks)
+    content = json.loads((root / "manifest.json").read_text())
+    newer = ("format_version", "files", "digest")
+    content = {key: value for key, value in content.items() if key not in newer}
+    (root / "manifest.json").write_text(json.dumps(content))
+
+
 def write_mirror_list(root: Path, file: str, digest: str) -> None:
     rows = MirroredRows("main", "0" * 40, configs={}, files={file: Stamp(1, digest)})
     MirrorListing(rows={"owner/name": rows}).write(root / "mirror.json")
@@ -57,7 +68,7 @@ def test_the_hash_in_a_name_is_held_to(tmp_path: Path) -> None:
         assert words in str(refused.value)
 
 
-@pytest.mark.parametrize("write", [write_prepared, write_mirror_list])
+@pytest.mark.parametrize("write", [write_prepared, write_prepared_of_format_1, write_mirror_list])
 def test_a_manifest_is_held_to(tmp_path: Path, write) -> None:
     path = add_file(tmp_path, "data/test.parquet", b"rows")
     write(tmp_path, "data/test.parquet", sha256(b"rows"))

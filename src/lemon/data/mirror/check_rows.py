@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lemon.data.fetch.archive import is_hidden
 from lemon.data.mirror.listing import LISTING, has_listing, read_mirror
@@ -66,11 +68,26 @@ def _listed(root: Path, repository: str) -> tuple[dict[str, tuple[str, str]], bo
         for name, digest in (listed_files(path) or {}).items():
             if name.startswith(start):
                 listed[name.removeprefix(start)] = digest, MANIFEST
+        # A manifest of format 1 lists no files; its tasks name them with their hashes.
+        tasks = manifest.get("tasks", {}) if any_list else {}
+        for task in tasks.values() if isinstance(tasks, dict) else ():
+            if isinstance(task, dict) and task.get("repository") == repository:
+                listed |= {name: (digest, MANIFEST) for name, digest in _hashes_in(task)}
     if has_listing(root):
         any_list = True
         if entry := read_mirror(root).rows.get(repository):
             listed |= {name: (stamp.sha256, LISTING) for name, stamp in entry.files.items()}
     return listed, any_list
+
+
+def _hashes_in(value: Any) -> Iterator[tuple[str, str]]:
+    """Every file with its hash in the nested blocks of a task."""
+    if isinstance(value, dict):
+        name, digest = value.get("file"), value.get("sha256")
+        if isinstance(name, str) and isinstance(digest, str):
+            yield name, digest
+        for inner in value.values():
+            yield from _hashes_in(inner)
 
 
 def _fix(root: Path) -> str:
