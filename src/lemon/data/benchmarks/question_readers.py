@@ -66,11 +66,7 @@ def read_mmlu(files: AssetFiles) -> Rows:
 
 
 def read_logiqa(files: AssetFiles) -> Rows:
-    """The LogiQA questions of the `evals` package.
-
-    Raises:
-        BadInput: some prompts can't be parsed; the message says how many.
-    """
+    """The LogiQA questions of the `evals` package; BadInput if some can't be parsed."""
     lines = files.read("evals/registry/data/logiqa/logiqa.jsonl").decode("utf-8").splitlines()
     rows = [logiqa_row(json.loads(line)) for line in lines]
     parsed = [row for row in rows if row is not None]

@@ -18,15 +18,11 @@ HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.[a-z]+")
 
 
 def check_rows(place: Path) -> None:
-    """Refuse a data set with a damaged, altered, missing or unknown file.
+    """Refuse the data set in `<folder>/<owner>/<name>` if a file is damaged, missing or unknown.
 
-    The expected hash is taken from `mirror.json` in the folder of the data sets, else from
-    `manifest.json` of prepared rows there, else from the file's name, eight hex digits before the
-    suffix as in `test-29aca36a.parquet`. A file without any is accepted only if the folder has
-    neither list. A file is hashed once per process unless its size or time changes.
-
-    Args:
-        place: folder of one data set, `<folder>/<owner>/<name>`.
+    The expected hash is taken from `mirror.json` in `<folder>`, else from `manifest.json` of
+    prepared rows there, else from the file's name, eight hex digits before the suffix as in
+    `test-29aca36a.parquet`. A file without any is accepted only if the folder has neither list.
 
     Raises:
         BadInput: naming the file, the found and expected hash, and how to fix it.
