@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemon.data.text.packing import FORMAT, token_dtype, write_rows
+from lemon.data.text.packing import FORMAT, SPLITS, token_dtype, write_rows
 from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.provenance import file_digest
 
@@ -17,7 +17,12 @@ Rows = Mapping[str, NDArray[np.int64]]
 
 
 def write_packed_text(
-    folder: Path, train: Rows, heldout: Rows, weights: Mapping[str, float], vocab_size: int
+    folder: Path,
+    train: Rows,
+    heldout: Rows,
+    weights: Mapping[str, float],
+    vocab_size: int,
+    tune: Rows | None = None,
 ) -> Path:
     """Write the rows of each domain and the manifest.
 
@@ -25,18 +30,21 @@ def write_packed_text(
         train: the training rows of each domain, [num_rows, sequence_length + 1].
         heldout: the same of the held-out rows, for the same domains.
         weights: of the domains, in their order.
+        tune: the rows to tune on; None for the same as held out.
     """
+    tune = heldout if tune is None else tune
     dtype = token_dtype(vocab_size)
     domains: dict[str, dict[str, object]] = {}
     for name, weight in weights.items():
         splits = {}
-        for split, rows in (("train", train[name]), ("heldout", heldout[name])):
+        for split, rows in zip(SPLITS, (train[name], tune[name], heldout[name]), strict=True):
             file = folder / split / f"{name}.bin"
             write_rows(file, rows, dtype)
             splits[split] = {
                 "documents": 1,
                 "sequences": len(rows),
                 "tokens": rows[:, 1:].size,
+                "row_documents": [] if split == "train" else [*range(len(rows))],
                 "sha256": file_digest(file),
             }
         domains[name] = {"weight": weight, "splits": splits}

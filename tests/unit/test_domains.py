@@ -100,9 +100,12 @@ def test_repeated_and_blank_documents_are_dropped():
 def test_the_split_depends_on_content_and_seed_alone():
     documents = [f"document {number}" for number in range(100)]
     split = split_documents(documents, seed=0)
-    assert len(split["heldout"]) == 10
-    assert not set(split["train"]) & set(split["heldout"])
-    assert set(split["train"]) | set(split["heldout"]) == set(documents)
+    assert {name: len(texts) for name, texts in split.items()} == {
+        "train": 80,
+        "tune": 10,
+        "heldout": 10,
+    }
+    assert sorted(text for texts in split.values() for text in texts) == sorted(documents)
     assert split_documents(documents[::-1], seed=0) == split
     assert split_documents(documents, seed=1) != split
 
@@ -140,7 +143,12 @@ def test_prepared_text_decodes_to_the_documents_of_its_split(tiny_model_folder, 
         stream = "".join(f"{document}<|endoftext|>" for document in documents)
         for row in range(text.num_sequences(name, "prose")):
             ids = text.sequence(name, "prose", row).tolist()
-            assert tokenizer.decode(ids, skip_special_tokens=False) in stream
+            shown = tokenizer.decode(ids, skip_special_tokens=False)
+            assert shown in stream
+            if name != "train":
+                home = documents[text.documents(name, "prose")[row]] + "<|endoftext|>"
+                # A token is a byte, and the documents are ASCII.
+                assert shown[1:].split("<|endoftext|>")[0][:3] in home
 
 
 def test_prepared_text_is_the_same_each_time_and_says_what_it_is(tiny_model_folder, tmp_path):
@@ -152,7 +160,7 @@ def test_prepared_text_is_the_same_each_time_and_says_what_it_is(tiny_model_fold
     )
     assert first == second
     train = first["prose"]["splits"]["train"]
-    assert (train["documents"], train["sequences"], train["tokens"]) == (108, 50, 50 * 32)
+    assert (train["documents"], train["sequences"], train["tokens"]) == (96, 50, 50 * 32)
 
 
 def test_heldout_rows_come_from_many_documents(tiny_model_folder, tmp_path):
@@ -168,7 +176,7 @@ def test_heldout_rows_come_from_many_documents(tiny_model_folder, tmp_path):
 
 def test_too_little_heldout_text_says_how_much_there_is(tiny_model_folder, tmp_path):
     settings = text_settings(heldout_sequences=100_000)
-    with pytest.raises(BadInput, match=r"text\.domains\.prose: 12 heldout documents give \d+ seq"):
+    with pytest.raises(BadInput, match=r"text\.domains\.prose: 12 tune documents give \d+ seq"):
         prepare(settings, tiny_model_folder, tmp_path / "text")
     assert not (tmp_path / "text").exists()
     assert list(tmp_path.glob(".*")) == []

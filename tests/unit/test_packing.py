@@ -29,14 +29,16 @@ SEPARATOR = 0
 def test_rows_overlap_by_one_token_and_what_is_left_is_dropped():
     documents = [np.array([1, 2, 3]), np.array([4]), np.array([5, 6, 7, 8])]
     # The stream is 1 2 3 0 4 0 5 6 7 8 0, of which rows of 3 + 1 tokens are cut.
-    rows = pack(documents, SEPARATOR, sequence_length=3)
+    rows, row_documents = pack(documents, SEPARATOR, sequence_length=3)
     assert rows.tolist() == [[1, 2, 3, 0], [0, 4, 0, 5], [5, 6, 7, 8]]
+    # The first predicted tokens are 2, 4 and 6.
+    assert row_documents.tolist() == [0, 1, 2]
 
 
 def test_a_stream_of_exactly_one_row_is_kept_and_one_token_less_is_not():
-    assert pack([np.array([1, 2, 3])], SEPARATOR, 3).tolist() == [[1, 2, 3, 0]]
-    assert pack([np.array([1, 2])], SEPARATOR, 3).shape == (0, 4)
-    assert pack([], SEPARATOR, 3).shape == (0, 4)
+    assert pack([np.array([1, 2, 3])], SEPARATOR, 3)[0].tolist() == [[1, 2, 3, 0]]
+    assert pack([np.array([1, 2])], SEPARATOR, 3)[0].shape == (0, 4)
+    assert pack([], SEPARATOR, 3)[0].shape == (0, 4)
 
 
 @given(
@@ -45,8 +47,12 @@ def test_a_stream_of_exactly_one_row_is_kept_and_one_token_less_is_not():
 )
 def test_the_predicted_tokens_are_the_stream_without_its_first(documents, length):
     stream = [token for document in documents for token in [*document, SEPARATOR]]
-    rows = pack([np.array(document, dtype=np.int64) for document in documents], SEPARATOR, length)
+    rows, row_documents = pack(
+        [np.array(document, dtype=np.int64) for document in documents], SEPARATOR, length
+    )
     predicted = rows[:, 1:].ravel().tolist()
+    home = [number for number, document in enumerate(documents) for _ in [*document, SEPARATOR]]
+    assert row_documents.tolist() == home[1::length][: len(rows)]
     assert predicted == stream[1 : 1 + len(predicted)]
     assert len(stream) - 1 - len(predicted) < length
 

@@ -1,7 +1,7 @@
 """Prepare text by domain: read documents, split them, tokenise and pack them for training.
 
-Training and held-out text share no document: repeated documents are dropped first, and the split
-depends only on the hash of seed and content.
+Training, tune and held-out text share no document: repeated documents are dropped first, and the
+split depends only on the hash of seed and content.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lemon.configuration.preset import DomainSettings, TextSettings
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_documents
+from lemon.data.text.floors import FLOORS, floors
 from lemon.data.text.order import keyed_permutation
-from lemon.data.text.packing import FORMAT, PackedDomain, pack, token_dtype, write_rows
+from lemon.data.text.packing import FORMAT, SPLITS, PackedDomain, pack, token_dtype, write_rows
 from lemon.data.text.readers import READERS
 from lemon.data.text.tokenization import TextTokenizer
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import replaced_folder
-from lemon.files.storage import inside
+from lemon.files.storage import inside, write_json
 from lemon.provenance import file_digest
 
-HELDOUT_SHARE = 0.1  # of the documents of a domain
+HELDOUT_SHARE = 0.1  # of the documents of a domain; as many are for tuning
 log = logging.getLogger(__name__)
 
 
@@ -43,14 +45,14 @@ def prepare_text(
     seed: int,
     owner: str = "text",
 ) -> None:
-    """Write packed training and held-out text of every domain, for `PackedText` to open.
+    """Write packed text of every domain, for `PackedText` to open, and the floors of perplexity.
 
     Args:
         settings: domains, sequence length and limits.
         lock, cache: the fetched assets and their folder.
         source: model folder whose tokenizer is used.
         out, owner: folder to replace and its owner.
-        seed: of the split and of the choice of held-out rows.
+        seed: of the split and of the choice of tune and held-out rows.
 
     Raises:
         BadInput: a domain has no text, or too little for its held-out sequences.
@@ -59,21 +61,27 @@ def prepare_text(
     tokenizer = TextTokenizer(source)
     dtype = token_dtype(tokenizer.vocab_size)
     domains: dict[str, PackedDomain] = {}
+    packed: dict[str, dict[str, NDArray[Any]]] = {split: {} for split in SPLITS}
     with replaced_folder(out, owner) as temporary:
         for name, domain in settings.domains.items():
             documents = unique_documents(_documents(name, domain, lock, cache, seed))
             domains[name] = {"weight": domain.weight, "splits": {}}
             for split, texts in split_documents(documents, seed).items():
-                rows = _rows(name, split, texts, tokenizer, settings, seed)
+                rows, row_documents = _rows(name, split, texts, tokenizer, settings, seed)
                 path = inside(temporary / split, f"{name}.bin")
                 write_rows(path, rows, dtype)
+                packed[split][name] = np.memmap(path, dtype, "r", shape=rows.shape)
                 domains[name]["splits"][split] = {
                     "documents": len(texts),
                     "sequences": len(rows),
                     "tokens": len(rows) * settings.sequence_length,
+                    "row_documents": row_documents,
                     "sha256": file_digest(path),
                 }
                 log.info("%s/%s: %d documents, %d sequences", split, name, len(texts), len(rows))
+        whole = sum(domain.weight for domain in settings.domains.values())
+        weights = {name: domain.weight / whole for name, domain in settings.domains.items()}
+        write_json(temporary / FLOORS, floors(packed, weights, tokenizer.vocab_size))
         assets = [domain.asset for domain in settings.domains.values() if domain.asset]
         write_manifest(
             temporary / "manifest.json",
@@ -115,10 +123,14 @@ def unique_documents(documents: Iterable[str]) -> list[str]:
 
 
 def split_documents(documents: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """Split documents into `train` and `heldout`, ordered by the hash of seed and content."""
+    """Split documents into `train`, `tune` and `heldout`, by the hash of seed and content."""
     ordered = sorted(documents, key=lambda text: sha256(f"{seed}/{text}".encode()).digest())
-    num_heldout = math.ceil(len(ordered) * HELDOUT_SHARE)
-    return {"train": ordered[num_heldout:], "heldout": ordered[:num_heldout]}
+    share = math.ceil(len(ordered) * HELDOUT_SHARE)
+    return {
+        "train": ordered[2 * share :],
+        "tune": ordered[share : 2 * share],
+        "heldout": ordered[:share],
+    }
 
 
 def _rows(
@@ -128,11 +140,12 @@ def _rows(
     tokenizer: TextTokenizer,
     settings: TextSettings,
     seed: int,
-) -> NDArray[Any]:
-    """The rows of a split, [num_rows, sequence_length + 1].
+) -> tuple[NDArray[Any], list[int]]:
+    """The rows of a split, [num_rows, sequence_length + 1], and the document of each.
 
-    Training rows come from the first documents. The few held-out rows are drawn from all held-out
-    documents; otherwise one long document could fill them.
+    Training rows come from the first documents; their documents are not kept. The few tune or
+    held-out rows are drawn from all documents of the split; otherwise one long document could fill
+    them.
     """
     length = settings.sequence_length
     if split == "train":
@@ -143,15 +156,17 @@ def _rows(
             total += len(document) + 1
             if total > limit * length:
                 break
-        rows = pack(tokens, tokenizer.separator, length)[:limit]
+        rows, _ = pack(tokens, tokenizer.separator, length)
+        rows, row_documents = rows[:limit], []
     else:
-        rows = pack(tokenizer.encode(texts), tokenizer.separator, length)
-        needed = limit = settings.heldout_sequences
-        rows = rows[keyed_permutation(len(rows), "heldout", seed, name)[:limit]]
+        rows, every = pack(tokenizer.encode(texts), tokenizer.separator, length)
+        needed = settings.heldout_sequences
+        drawn = keyed_permutation(len(rows), split, seed, name)[:needed]
+        rows, row_documents = rows[drawn], every[drawn].tolist()
     if len(rows) < needed:
         raise BadInput(
             f"text.domains.{name}: {len(texts)} {split} documents give {len(rows)} sequences of "
             f"{length} tokens and {needed} are needed; lower text.sequence_length or "
             "text.heldout_sequences, or give the domain more text"
         )
-    return rows
+    return rows, row_documents

@@ -19,9 +19,10 @@ from lemon.files.json_file import Absent, checked
 from lemon.files.manifest import MANIFEST, read_manifest, require_digest
 from lemon.files.storage import inside
 
-FORMAT = 1
+FORMAT = 2
 PREPARE = "run `lemon prepare text` again"
-SPLITS = ("train", "heldout")
+# Disjoint by document: train is learned from, choices are made on tune, heldout is reported.
+SPLITS = ("train", "tune", "heldout")
 
 
 class PackedSplit(TypedDict):
@@ -30,6 +31,7 @@ class PackedSplit(TypedDict):
     documents: int  # documents of the split
     sequences: int  # rows
     tokens: int  # predicted by these rows
+    row_documents: list[int]  # by row, the document of its first predicted token; empty for train
     sha256: str
 
 
@@ -58,18 +60,24 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
 
-def pack(documents: Iterable[NDArray[Any]], separator: int, sequence_length: int) -> NDArray[Any]:
+def pack(
+    documents: Iterable[NDArray[Any]], separator: int, sequence_length: int
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Join documents, each followed by `separator`, and cut the stream into rows.
 
     Returns:
-        [num_rows, sequence_length + 1]. A row's last token is also the next row's first, so every
-        token but the very first is predicted exactly once. An incomplete last row is dropped.
+        The rows [num_rows, sequence_length + 1]. A row's last token is also the next row's first,
+        so every token but the very first is predicted exactly once. An incomplete last row is
+        dropped. With them, for each row the index of the document of its first predicted token;
+        a separator belongs to the document before it.
     """
-    end, empty = np.array([separator]), np.empty(0, dtype=np.int64)
-    stream = np.concatenate([empty, *(part for one in documents for part in (one, end))])
+    parts = [np.append(document, separator) for document in documents]
+    stream = np.concatenate([np.empty(0, dtype=np.int64), *parts])
     num_rows = max(0, (len(stream) - 1) // sequence_length)
-    starts = np.arange(num_rows)[:, None] * sequence_length
-    return stream[starts + np.arange(sequence_length + 1)]
+    starts = np.arange(num_rows) * sequence_length
+    ends = np.cumsum([len(part) for part in parts])
+    rows = stream[starts[:, None] + np.arange(sequence_length + 1)]
+    return rows, np.searchsorted(ends, starts + 1, side="right")
 
 
 def write_rows(path: Path, rows: NDArray[Any], dtype: np.dtype[Any]) -> None:
@@ -111,6 +119,7 @@ class PackedText:
         self.domains = list(declared)
         self.sequence_length, self.vocab_size = manifest.sequence_length, manifest.vocab_size
         dtype = np.dtype(manifest.dtype).newbyteorder("<")
+        self._splits = {name: domain["splits"] for name, domain in declared.items()}
         total = sum(domain["weight"] for domain in declared.values())
         self.weights = {name: domain["weight"] / total for name, domain in declared.items()}
         self._rows = {
@@ -135,16 +144,25 @@ class PackedText:
                 f"{file}: {found}, the manifest says {expected} bytes; remove the folder "
                 f"{self.path} and {PREPARE}"
             )
+        if split != "train" and len(entry["row_documents"]) != rows:
+            raise BadInput(
+                f"{self.path / MANIFEST}: names the documents of {len(entry['row_documents'])} of "
+                f"the {rows} rows of {split}/{domain}; {PREPARE}"
+            )
         require_digest(file, entry["sha256"], str(self.path / MANIFEST))
         return np.memmap(file, dtype=dtype, mode="r", shape=(rows, self.sequence_length + 1))
 
     def num_sequences(self, split: str, domain: str) -> int:
-        """Rows of a domain in `train` or `heldout`."""
+        """Rows of a domain in a split."""
         return len(self._rows[split, domain])
 
     def sequence(self, split: str, domain: str, row: int) -> Tokens:
         """One row: int64 [sequence_length + 1]."""
         return self._rows[split, domain][row].astype(np.int64)
+
+    def documents(self, split: str, domain: str) -> list[int]:
+        """By row of `tune` or `heldout`, the document of its first predicted token."""
+        return self._splits[domain][split]["row_documents"]
 
 
 def training_batch(text: PackedText, order: SequenceOrder, first_index: int, count: int) -> Tokens:
