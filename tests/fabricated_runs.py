@@ -44,7 +44,7 @@ def write_outcomes(
     for task, answers in correct.items():
         files.append(folder / f"{task}.parquet")
         rows = [
-            Outcome(id, 0, answer, answer, answer, [-1.0, -2.0], [3, 4])
+            Outcome(id, 0, answer, answer, answer, [-1.0, -2.0], [3, 4], 0)
             for id, answer in enumerate(answers)
         ]
         outcomes.write_outcomes(files[-1], rows, key={"task": task})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,21 @@ SUBJECTS = ("abstract_algebra", "anatomy", "college_physics")  # of MMLU; rows a
 FEWSHOT_FROM = 1000  # number of the first row for prompts
 FEWSHOT_ROWS = 34  # one more than 32 shots, since lm-eval draws one too many
 THINGS = ("moss", "a grey heron", "café crème", "salt – and water", "iron", "雪", "two newts")
+
+# By task, the index of a row's right answer in the order of the requests.
+GOLD: dict[str, Callable[[dict[str, Any]], int]] = {
+    "sciq": lambda row: 3,
+    "piqa": lambda row: row["label"],
+    "winogrande": lambda row: int(row["answer"]) - 1,
+    "arc_easy": lambda row: row["choices"]["label"].index(row["answerKey"]),
+    "arc_challenge": lambda row: row["choices"]["label"].index(row["answerKey"]),
+    "logiqa": lambda row: "abcd".index(row["label"]),
+    "hellaswag": lambda row: int(row["label"]),
+    "boolq": lambda row: row["label"],
+    "lambada_openai": lambda row: 0,
+    "nq_open": lambda row: 0,
+    "mmlu": lambda row: row["answer"],
+}
 
 
 def rows_of(task: str, count: int, seed: int = 0, first: int = 0) -> list[dict[str, Any]]:

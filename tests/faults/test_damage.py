@@ -159,7 +159,9 @@ def test_outcomes_without_a_manifest(tmp_path: Path) -> None:
     """The file knows its own damage, in its footer too."""
     path, key = tmp_path / "sciq.parquet", {"weights": "abc"}
     rows = [
-        Outcome(n, n % 4, n % 2 == 0, n % 2 == 0, None, [-0.1 * n, -2.0], [3, 4], text=f"row {n}")
+        Outcome(
+            n, n % 4, n % 2 == 0, n % 2 == 0, None, [-0.1 * n, -2.0], [3, 4], 0, text=f"row {n}"
+        )
         for n in range(40)
     ]
     seal_outcomes(path, rows, key)
@@ -195,7 +197,7 @@ def test_outcomes_metrics_and_perplexity_of_a_run(tmp_path: Path) -> None:
 def test_an_unfinished_task(tmp_path: Path) -> None:
     """A damaged line is scored anew, and so is everything behind a damaged key."""
     sealed, key = tmp_path / "sciq.parquet", {"weights": "abc"}
-    rows = {n: Outcome(n, 1, True, True, None, [-0.1 * n], [3], text="é") for n in range(6)}
+    rows = {n: Outcome(n, 1, True, True, None, [-0.1 * n], [3], 0, text="é") for n in range(6)}
     UnfinishedOutcomes(sealed, key).append(list(rows.values()))
     [path] = tmp_path.iterdir()
     whole = path.read_bytes()

@@ -181,7 +181,7 @@ def test_metrics_that_do_not_reach_the_disk(
 
 def test_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fills_up: Any) -> None:
     sealed, key = tmp_path / "sciq.parquet", {"weights": "abc"}
-    rows = [Outcome(n, 1, True, True, None, [-0.1 * n], [3]) for n in range(6)]
+    rows = [Outcome(n, 1, True, True, None, [-0.1 * n], [3], 0) for n in range(6)]
     unfinished = UnfinishedOutcomes(sealed, key)
     unfinished.append(rows[:3])
     fills_up("sciq", 50)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from lm_eval.models.huggingface import HFLM
 from roundoff import LOG_LIKELIHOOD_OFF
-from task_rows import write_mirror
+from task_rows import GOLD, write_mirror
 
 from lemon.configuration.tasks import TASKS
-from lemon.evaluation.asking import Answers, answered_chunks
+from lemon.evaluation.asking import Answered, answered_chunks
 from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.prompts import Fewshot
@@ -37,16 +37,21 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def theirs(settings: dict[str, Any], mirror: Path) -> dict[str, dict[int, Answers]]:
-    """What lm-eval's `hf` model answers, one request at a time; by task and document."""
+def theirs(settings: dict[str, Any], mirror: Path) -> dict[str, dict[int, Answered]]:
+    """What lm-eval's `hf` model answers, one request at a time; by task and question."""
     model = HFLM(**settings, batch_size=1, softmax_dtype="float32")
-    found: dict[str, dict[int, Answers]] = {}
+    found: dict[str, dict[int, Answered]] = {}
     for task in opened(mirror):
-        requests = [request for document in task.questions for request in document.requests]
-        generates = requests[0].request_type == "generate_until"
-        ask = model.generate_until if generates else model.loglikelihood
-        answers = iter(ask(requests, disable_tqdm=True))
-        found[task.name] = {d.id: [next(answers) for _ in d.requests] for d in task.questions}
+        requests = [request for question in task.questions for request in question.requests]
+        scores = iter(model.loglikelihood(requests, disable_tqdm=True))
+        to_generate = [one.generated for one in task.questions if one.generated]
+        texts = iter(model.generate_until(to_generate, disable_tqdm=True) if to_generate else [])
+        found[task.name] = {
+            one.id: Answered(
+                one, [next(scores) for _ in one.requests], next(texts) if one.generated else None
+            )
+            for one in task.questions
+        }
     return found
 
 
@@ -54,25 +59,40 @@ def theirs(settings: dict[str, Any], mirror: Path) -> dict[str, dict[int, Answer
 def test_answers_are_those_of_lm_evals_hf_model(
     settings: dict[str, Any],
     mirror: Path,
-    theirs: dict[str, dict[int, Answers]],
+    theirs: dict[str, dict[int, Answered]],
     batch_size: int,
 ) -> None:
     model = PrefixLM(**settings, batch_size=batch_size)
     for task in opened(mirror):
-        ours = {d.id: answers for chunk in answered_chunks(model, task) for d, answers in chunk}
+        ours = {one.question.id: one for chunk in answered_chunks(model, task) for one in chunk}
         assert ours.keys() == theirs[task.name].keys()
         assert task.shots == task.shots_asked == TASKS[task.name].shots
-        for document in task.questions:
-            mine, other = ours[document.id], theirs[task.name][document.id]
-            if isinstance(other[0], str):
-                assert mine == other
-            else:
-                values = [value for value, _ in other]
-                assert [value for value, _ in mine] == pytest.approx(values, abs=LOG_LIKELIHOOD_OFF)
-                assert [greedy for _, greedy in mine] == [greedy for _, greedy in other]
-            verdicts = [judge(task, document, answers) for answers in (mine, other)]
+        for question in task.questions:
+            mine, other = ours[question.id], theirs[task.name][question.id]
+            assert mine.text == other.text
+            assert (mine.text is None) == (task.name != "nq_open")
+            values = [value for value, _ in other.scores]
+            assert [value for value, _ in mine.scores] == pytest.approx(
+                values, abs=LOG_LIKELIHOOD_OFF
+            )
+            assert [greedy for _, greedy in mine.scores] == [greedy for _, greedy in other.scores]
+            verdicts = [judge(task, *answered) for answered in (mine, other)]
             assert verdicts[0].prediction == verdicts[1].prediction
             assert verdicts[0].correct == verdicts[1].correct
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_right_answer_is_the_one_that_lm_eval_scores(mirror: Path, name: str) -> None:
+    """Its score over its bytes in UTF-8 gives bits per byte."""
+    [task] = [task for task in opened(mirror) if task.name == name]
+    for question in task.questions[:10]:
+        scores = [(-1.0 - place, False) for place in range(len(question.requests))]
+        outcome = judge(task, question, scores, "none" if name == "nq_open" else None)
+        assert outcome.gold == GOLD[name](question.row)
+        scored = question.requests[outcome.gold].args[1]
+        assert outcome.bytes[outcome.gold] == len(scored.encode("utf-8"))
+        if name == "nq_open":
+            assert scored == " " + question.row["answer"][0]
 
 
 def test_examples_are_run_once_for_all_questions_of_a_task(
@@ -101,8 +121,10 @@ def test_examples_are_run_once_for_all_questions_of_a_task(
 def test_a_resumed_task_runs_the_same_passes(settings: dict[str, Any], mirror: Path) -> None:
     model = PrefixLM(**settings, batch_size=4)
     for task in opened(mirror):
-        whole = {d.id: answers for chunk in answered_chunks(model, task) for d, answers in chunk}
-        known = {document.id for document in task.questions[: len(task.questions) // 2]}
-        rest = {d.id: a for chunk in answered_chunks(model, task, known) for d, a in chunk}
+        whole = {one.question.id: one for chunk in answered_chunks(model, task) for one in chunk}
+        known = {question.id for question in task.questions[: len(task.questions) // 2]}
+        rest = {
+            one.question.id: one for chunk in answered_chunks(model, task, known) for one in chunk
+        }
         assert {id: whole[id] for id in rest} == rest
         assert rest.keys() | known == whole.keys()

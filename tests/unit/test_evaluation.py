@@ -15,7 +15,7 @@ import pytest
 from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.models.huggingface import HFLM
 from roundoff import LOG_LIKELIHOOD_OFF
-from task_rows import write_mirror
+from task_rows import GOLD, write_mirror
 from transformers import AutoModelForCausalLM
 
 import lemon.evaluation.prefix_lm as prefix_lm
@@ -28,13 +28,6 @@ from lemon.evaluation.tasks import opened_tasks
 
 TASKS = {name: info for name, info in EVERY_TASK.items() if info.suite == "ablation"}
 ROWS = 20
-GOLD: dict[str, Callable[[dict[str, Any]], int]] = {
-    "sciq": lambda row: 3,
-    "piqa": lambda row: row["label"],
-    "winogrande": lambda row: int(row["answer"]) - 1,
-    "arc_easy": lambda row: row["choices"]["label"].index(row["answerKey"]),
-    "logiqa": lambda row: "abcd".index(row["label"]),
-}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +102,8 @@ def test_outcomes_are_lm_evals_at_any_batch_size(
         metric = TASKS[name].metric
         assert [row["correct"] for row in rows] == [row[metric] for row in rows]
         for row, sample in zip(rows, samples, strict=True):
-            assert row["correct"] == (row["prediction"] == GOLD[name](sample["doc"]))
+            assert row["gold"] == GOLD[name](sample["doc"])
+            assert row["correct"] == (row["prediction"] == row["gold"])
         entry = manifest["tasks"][name]
         assert entry["rows"] == entry["rows_available"] == ROWS
         assert entry["score"] == pytest.approx(theirs["results"][name][f"{metric},none"])

@@ -22,7 +22,8 @@ KEY = {"weights": "abc", "rows": "def"}
 
 
 def outcome(id: int) -> Outcome:
-    return Outcome(id, 1, id % 2 == 0, True, None if id == 3 else False, [-0.1 * id, -1e-9], [3, 4])
+    norm = None if id == 3 else False
+    return Outcome(id, 1, id % 2 == 0, True, norm, [-0.1 * id, -1e-9], [3, 4], 0)
 
 
 def test_outcomes_come_back_sorted_and_exact(tmp_path: Path) -> None:
@@ -87,19 +88,20 @@ def test_a_choice_is_judged_by_the_papers_metric(
     tasks: dict[str, Task], name: str, row: int, gold: int
 ) -> None:
     task, asked = tasks[name], question(tasks[name], row)
-    lengths = [len(answer.args[1]) - 1 for answer in asked.requests]
-    others = [place for place in range(len(lengths)) if place != gold]
-    scores = [(-30.0 - place, False) for place in range(len(lengths))]
+    sizes = [len(answer.args[1].encode()) for answer in asked.requests]
+    others = [place for place in range(len(sizes)) if place != gold]
+    scores = [(-30.0 - place, False) for place in range(len(sizes))]
     scores[gold] = (-1.0, False)
     right = judge(task, asked, scores)
     assert (right.prediction, right.correct, right.acc) == (gold, True, True)
     assert right.loglikelihoods == [value for value, _ in scores]
-    assert right.lengths == lengths
+    assert (right.bytes, right.gold) == (sizes, gold)
     assert right.group == ("college_physics" if name == "mmlu" else None)
     assert right.text is None
     scores[others[0]] = (-0.001, True)
     wrong = judge(task, asked, scores)
     assert (wrong.prediction, wrong.correct, wrong.acc) == (others[0], False, False)
+    assert wrong.gold == gold
 
 
 def test_lengths_decide_where_the_metric_is_normalised(tasks: dict[str, Task]) -> None:
@@ -108,6 +110,7 @@ def test_lengths_decide_where_the_metric_is_normalised(tasks: dict[str, Task]) -
     scores = [(-4.0, False), (-5.0, False), (-9.0, False)]  # a character: -1, -0.36, -0.64
     outcome = judge(task, asked, scores)
     assert asked.row["answerKey"] == "1"
+    assert outcome.bytes == [5, 15, 17]  # a space before each, and two accents of two bytes
     assert outcome.prediction == 1
     assert (outcome.correct, outcome.acc, outcome.acc_norm) == (False, True, False)
 
@@ -120,7 +123,7 @@ def test_a_last_word_counts_if_it_is_the_greedy_continuation(
     [request] = asked.requests
     assert request.args[1] == " row3"
     outcome = judge(tasks["lambada_openai"], asked, [(-2.5, greedy)])
-    assert outcome == Outcome(3, 0 if greedy else -1, greedy, greedy, None, [-2.5], [5])
+    assert outcome == Outcome(3, 0 if greedy else -1, greedy, greedy, None, [-2.5], [5], 0)
 
 
 @pytest.mark.parametrize(
@@ -138,15 +141,16 @@ def test_a_generated_answer_matches_one_of_the_accepted_ones(
 ) -> None:
     task, asked = tasks["nq_open"], question(tasks["nq_open"], 5)
     assert asked.row["answer"] == ["The 雪 5 5", "o'row 5", 'a "quoted" newt']
-    outcome = judge(task, asked, [text])
+    assert [request.args[1] for request in asked.requests] == [" The 雪 5 5"]
+    outcome = judge(task, asked, [(-7.5, False)], text)
     right = alias >= 0
-    assert outcome == Outcome(5, alias, right, right, None, [], [], None, text)
+    assert outcome == Outcome(5, alias, right, right, None, [-7.5], [12], 0, None, text)
 
 
 def test_generated_answers_and_groups_are_kept_in_the_file(tmp_path: Path) -> None:
     kept: list[Any] = [
-        Outcome(0, -1, False, False, None, [], [], None, " a\u2028 \n b"),
-        Outcome(1, 0, True, True, None, [-1.0], [2], "anatomy"),
+        Outcome(0, -1, False, False, None, [-3.0], [9], 0, None, " a\u2028 \n b"),
+        Outcome(1, 0, True, True, None, [-1.0], [2], 0, "anatomy"),
     ]
     sealed = tmp_path / "nq_open.parquet"
     write_outcomes(sealed, kept, KEY)

@@ -21,6 +21,7 @@ from lemon.evaluation.harness import evaluate
 from lemon.evaluation.perplexity import heldout_perplexity
 from lemon.files.manifest import sealed
 from lemon.files.storage import write_json
+from lemon.perplexity import mixture_loss
 
 LENGTH = 24
 # A mean of 24 terms of about 6.6 in float32 is off by up to 2 sqrt(24) 2^-24 of itself, 4e-6, and
@@ -48,13 +49,18 @@ def write_text(folder: Path, seed: int) -> Path:
     return write_packed_text(folder, train, heldout, WEIGHTS, vocab_size=257)
 
 
-def hugging_face_loss(model: Any, text: PackedText, domain: str, rows: int) -> float:
+def hugging_face_losses(
+    model: Any, text: PackedText, domain: str, temperature: float = 1.0, split: str = "heldout"
+) -> list[float]:
+    """The loss of each sequence, with the logits divided by a temperature."""
     losses = []
-    for row in range(rows):
-        tokens = torch.from_numpy(text.sequence("heldout", domain, row))[None]
+    for row in range(text.num_sequences(split, domain)):
+        tokens = torch.from_numpy(text.sequence(split, domain, row))[None]
         with torch.no_grad():
-            losses.append(float(model(tokens, labels=tokens).loss))
-    return sum(losses) / rows  # each row predicts LENGTH tokens
+            logits = model(tokens).logits / temperature
+            loss = model.loss_function(logits, tokens, vocab_size=model.config.vocab_size)
+            losses.append(float(loss))
+    return losses
 
 
 def test_losses_are_hugging_faces(
@@ -64,8 +70,14 @@ def test_losses_are_hugging_faces(
     text = PackedText(folder)
     result = heldout_perplexity(model, text)
     for domain, rows in ROWS.items():
-        expected = hugging_face_loss(model, text, domain, rows)
+        losses = hugging_face_losses(model, text, domain)
+        expected = sum(losses) / rows  # each row predicts LENGTH tokens
         entry = result["domains"][domain]
+        assert entry["losses"] == pytest.approx(losses, abs=LOSS_OFF)
+        calibrated = hugging_face_losses(model, text, domain, result["temperature"])
+        assert entry["calibrated_losses"] == pytest.approx(calibrated, abs=LOSS_OFF)
+        assert entry["calibrated_loss"] == pytest.approx(sum(calibrated) / rows, abs=LOSS_OFF)
+        assert entry["documents"] == [*range(rows)]
         assert entry["loss"] == pytest.approx(expected, abs=LOSS_OFF)
         assert entry["perplexity"] == pytest.approx(math.exp(expected), rel=LOSS_OFF)
         assert entry["tokens"] == rows * LENGTH
@@ -79,8 +91,37 @@ def test_a_limit_takes_the_first_sequences(model: Any, folder: Path) -> None:
     result = heldout_perplexity(model, text, sequences=4)
     assert result["domains"]["speeches"]["tokens"] == 4 * LENGTH
     assert result["domains"]["code"]["tokens"] == 3 * LENGTH
-    expected = hugging_face_loss(model, text, "speeches", 4)
+    expected = sum(hugging_face_losses(model, text, "speeches")[:4]) / 4
     assert result["domains"]["speeches"]["loss"] == pytest.approx(expected, abs=LOSS_OFF)
+
+
+def test_the_temperature_is_the_best_of_a_grid_on_the_tune_text(model: Any, tmp_path: Path) -> None:
+    """Logits of a model that is eight times too sure are divided by about eight."""
+    draw = np.random.default_rng(3)
+    splits = [{n: draw.integers(0, 256, (4, LENGTH + 1)) for n in ROWS} for _ in range(3)]
+    train, tune, heldout = splits
+    folder = write_packed_text(tmp_path, train, heldout, WEIGHTS, vocab_size=257, tune=tune)
+    text = PackedText(folder)
+    gain = model.model.norm.weight.data
+    found = []
+    for sureness in (1.0, 8.0):
+        model.model.norm.weight.data = gain * sureness
+        found.append(perplexity.best_temperature(model, text))
+        grid = np.geomspace(0.05, 50.0, 400)
+
+        def loss(temperature: float) -> float:
+            by_domain = {
+                name: np.mean(hugging_face_losses(model, text, name, temperature, "tune"))
+                for name in ROWS
+            }
+            return float(mixture_loss(by_domain, text.weights))
+
+        losses = [loss(temperature) for temperature in grid]
+        best = int(np.argmin(losses))
+        assert losses[best] >= loss(found[-1]) - LOSS_OFF
+        assert grid[max(best - 1, 0)] <= found[-1] <= grid[min(best + 1, 399)]
+    model.model.norm.weight.data = gain
+    assert found[1] == pytest.approx(8.0 * found[0], rel=0.02)
 
 
 def test_another_vocabulary_and_a_broken_model_are_refused(model: Any, folder: Path) -> None:
@@ -92,7 +133,7 @@ def test_another_vocabulary_and_a_broken_model_are_refused(model: Any, folder: P
     gain = model.model.norm.weight.data.clone()
     try:
         model.model.norm.weight.data[0] = float("inf")
-        with pytest.raises(WorkFailed, match="the held-out loss on speeches is"):
+        with pytest.raises(WorkFailed, match="the loss on the tune text is not finite"):
             heldout_perplexity(model, text)
     finally:
         model.model.norm.weight.data = gain

@@ -6,10 +6,10 @@ A resumed task therefore runs the same passes, with the same rounding, as an uni
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from lemon.errors import WorkFailed
 
@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 CHUNK_QUESTIONS = 16  # asked and saved together; the batch size if larger
 
-Answers = Sequence[tuple[float, bool]] | Sequence[str]
-"""One for each request: (log-likelihood in nats, is greedy) pairs, or generated texts."""
+
+class Answered(NamedTuple):
+    """A question with a (log-likelihood in nats, is greedy) pair for each of its requests."""
+
+    question: Question
+    scores: list[tuple[float, bool]]
+    text: str | None  # the generated answer, if one was asked for
 
 
 def answered_chunks(
     model: PrefixLM, task: Task, known: Collection[int] = ()
-) -> Iterator[list[tuple[Question, Answers]]]:
+) -> Iterator[list[Answered]]:
     """All questions with the model's answers, without chunks whose ids are all `known`.
 
     WorkFailed if a log-likelihood isn't finite.
@@ -37,25 +42,23 @@ def answered_chunks(
         left = [chunk for chunk in chunks if any(one.id not in known for one in chunk)]
         if not left:
             continue
-        with model.sharing([request for one in group for request in one.requests]):
+        with model.sharing([request for one in group for request in one.every_request]):
             for chunk in left:
                 yield _answered(model, task, chunk)
 
 
-def _answered(
-    model: PrefixLM, task: Task, questions: list[Question]
-) -> list[tuple[Question, Answers]]:
+def _answered(model: PrefixLM, task: Task, questions: list[Question]) -> list[Answered]:
     requests = [request for question in questions for request in question.requests]
-    generates = requests[0].request_type == "generate_until"
-    ask = model.generate_until if generates else model.loglikelihood
-    answers: Iterator[Any] = iter(ask(requests, disable_tqdm=True))
-    pairs: list[tuple[Question, Answers]] = []
+    scores = iter(model.loglikelihood(requests, disable_tqdm=True))
+    to_generate = [one.generated for one in questions if one.generated is not None]
+    texts = iter(model.generate_until(to_generate) if to_generate else [])
+    answered = []
     for question in questions:
-        own = [next(answers) for _ in question.requests]
-        if not generates and not all(math.isfinite(value) for value, _ in own):
+        own = [next(scores) for _ in question.requests]
+        if not all(math.isfinite(value) for value, _ in own):
             raise WorkFailed(
                 f"task {task.name}, question {question.id}: a log-likelihood isn't finite; "
                 "the model is broken"
             )
-        pairs.append((question, own))
-    return pairs
+        answered.append(Answered(question, own, next(texts) if question.generated else None))
+    return answered

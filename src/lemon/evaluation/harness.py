@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lemon.evaluation.outcomes import Outcome
     from lemon.evaluation.prefix_lm import PrefixLM
 
-RULE_VERSION = 2  # raise it if scoring changes for the same inputs
+RULE_VERSION = 3  # raise it if scoring changes for the same inputs
 DTYPES = ("bfloat16", "float32", "float16")
 PERPLEXITY = "perplexity.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
@@ -86,7 +86,7 @@ def evaluate(
     if heldout is not None:
         from lemon.data.text.packing import PackedText
 
-        text = PackedText(heldout, ("heldout",))
+        text = PackedText(heldout, ("tune", "heldout"))
     with refusals_told(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)
@@ -177,7 +177,7 @@ def _score(
     unfinished = UnfinishedOutcomes(path, key)
     progress = ProgressLine(task.name, "question", len(task.questions), len(unfinished.outcomes))
     for chunk in answered_chunks(language_model, task, unfinished.outcomes):
-        unfinished.append([judge(task, question, answers) for question, answers in chunk])
+        unfinished.append([judge(task, *answered) for answered in chunk])
         progress.show(len(unfinished.outcomes))
     outcomes = list(unfinished.outcomes.values())
     write_outcomes(path, outcomes, key)
@@ -254,7 +254,11 @@ def _tokenizer_digest(model_dir: Path) -> str:
 
 
 def _heldout_digest(text: Any) -> str:
-    files = [text.path / "heldout" / f"{domain}.bin" for domain in text.domains]
+    files = [
+        text.path / split / f"{domain}.bin"
+        for split in ("tune", "heldout")
+        for domain in text.domains
+    ]
     described = json.dumps([text.domains, text.weights, [file_digest(file) for file in files]])
     return hashlib.sha256(described.encode()).hexdigest()
 

@@ -22,6 +22,8 @@ from lemon.errors import BadInput
 from lemon.files.storage import atomic_file, refusals_told, write_text
 
 if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+
     from lemon.evaluation.questions import Question, Task
 
 SCHEMA = pa.schema(
@@ -32,7 +34,8 @@ SCHEMA = pa.schema(
         pa.field("acc", pa.bool_(), nullable=False),  # exact match if generated
         pa.field("acc_norm", pa.bool_()),  # null if the task lacks this metric
         pa.field("loglikelihoods", pa.list_(pa.float64()), nullable=False),  # nats, by answer
-        pa.field("lengths", pa.list_(pa.int64()), nullable=False),  # characters, by answer
+        pa.field("bytes", pa.list_(pa.int64()), nullable=False),  # of the scored text in UTF-8
+        pa.field("gold", pa.int64(), nullable=False),  # index of the right answer; -1: none
         pa.field("group", pa.string()),  # MMLU's subject; null elsewhere
         pa.field("text", pa.string()),  # the generated answer; null for given answers
     ]
@@ -50,52 +53,62 @@ class Outcome:
     acc: bool
     acc_norm: bool | None
     loglikelihoods: list[float]
-    lengths: list[int]
+    bytes: list[int]
+    gold: int
     group: str | None = None
     text: str | None = None
 
 
 def judge(
-    task: Task, question: Question, answers: Sequence[tuple[float, bool]] | Sequence[str]
+    task: Task, question: Question, scores: Sequence[tuple[float, bool]], text: str | None = None
 ) -> Outcome:
     """Let lm-eval judge the answers to a question of a task.
 
-    `answers` is a (log-likelihood in nats, is greedy) pair for each request, or the generated text.
-    The prediction is the choice with the largest score by the metric; 0 if a single given answer is
-    the greedy continuation; or the index of the first accepted answer that a generated one matches.
-    It is -1 if there is none.
+    `scores` is a (log-likelihood in nats, is greedy) pair for each given answer; `text` a generated
+    answer, which decides where there is one. The prediction is the choice with the largest score by
+    the metric; 0 if a single given answer is the greedy continuation; or the index of the first
+    accepted answer that a generated one matches. It is -1 if there is none.
     """
-    if question.requests[0].request_type == "generate_until":
-        [text] = answers
-        assert isinstance(text, str)
-        return _judge_text(task, question, text)
-    scores = [pair for pair in answers if not isinstance(pair, str)]
     rules = task.lm_eval_task
+    scored = {
+        "loglikelihoods": [value for value, _ in scores],
+        "bytes": [len(request.args[1].encode()) for request in question.requests],
+        "group": question.group,
+    }
+    if text is not None:
+        return _judge_text(task, question, text, scored)
     metrics = rules.process_results(question.row, scores)
-    loglikelihoods = [value for value, _ in scores]
     if rules.OUTPUT_TYPE == "multiple_choice":
-        lengths = [len(choice) for choice in rules.doc_to_choice(question.row)]
-        by_length = np.array(lengths, dtype=float) if task.metric == "acc_norm" else 1.0
-        prediction = int(np.argmax(np.array(loglikelihoods) / by_length))
+        lengths = np.array([len(choice) for choice in rules.doc_to_choice(question.row)])
+        by_length = lengths if task.metric == "acc_norm" else 1
+        prediction = int(np.argmax(np.array(scored["loglikelihoods"]) / by_length))
+        gold = _right_choice(rules, question.row, len(scores))
     else:
-        lengths = [len(request.args[1]) for request in question.requests]
-        prediction = 0 if scores[0][1] else -1
+        prediction, gold = (0 if scores[0][1] else -1), 0
     return Outcome(
         id=question.id,
         prediction=prediction,
         correct=bool(metrics[task.metric]),
         acc=bool(metrics["acc"]),
         acc_norm=bool(metrics["acc_norm"]) if "acc_norm" in metrics else None,
-        loglikelihoods=loglikelihoods,
-        lengths=lengths,
-        group=question.group,
+        gold=gold,
+        **scored,
     )
 
 
-def _judge_text(task: Task, question: Question, text: str) -> Outcome:
+def _right_choice(rules: ConfigurableTask, row: dict[str, Any], choices: int) -> int:
+    """The choice that lm-eval judges right if it is the likeliest; -1 if there is none."""
+    for choice in range(choices):
+        scores = [(float(other == choice), False) for other in range(choices)]
+        if rules.process_results(row, scores)["acc"]:
+            return choice
+    return -1
+
+
+def _judge_text(task: Task, question: Question, text: str, scored: dict[str, Any]) -> Outcome:
     rules = task.lm_eval_task
-    [request] = question.requests
-    answered = replace(request, resps=[text], filtered_resps={})
+    assert question.generated is not None
+    answered = replace(question.generated, resps=[text], filtered_resps={})
     for filters in rules._filters:
         filters.apply([answered])
     [filtered] = answered.filtered_resps.values()
@@ -111,10 +124,9 @@ def _judge_text(task: Task, question: Question, text: str) -> Outcome:
         correct=correct,
         acc=correct,
         acc_norm=None,
-        loglikelihoods=[],
-        lengths=[],
-        group=question.group,
+        gold=0,
         text=text,
+        **scored,
     )
 
 

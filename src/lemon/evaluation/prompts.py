@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,6 +62,13 @@ def requests_of(
     metadata = (rules.config.task, id, rules.config.repeats)
     requests = rules.construct_requests(doc=row, ctx=context, metadata=metadata)
     return requests if isinstance(requests, list) else [requests]
+
+
+def first_answer(rules: ConfigurableTask, generated: Instance) -> Instance:
+    """The request for the log-likelihood of the first accepted answer where one is generated."""
+    context, _ = generated.args
+    answer = f"{rules.config.target_delimiter}{generated.doc['answer'][0]}"
+    return replace(generated, request_type="loglikelihood", arguments=(context, answer))
 
 
 def shared_prefix(rules: ConfigurableTask, row: dict[str, Any], shots: int) -> str:

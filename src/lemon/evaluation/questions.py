@@ -17,18 +17,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """One row of a task with the requests that score it, one for each answer."""
+    """One row of a task with the requests that score it.
 
-    id: int  # index in the scored split; for MMLU in the round-robin order over subjects
+    Attributes:
+        id: index in the scored split; for MMLU in the round-robin order over subjects.
+        requests: the log-likelihood of each given answer; where an answer is generated, of the
+            first accepted one.
+        generated: the request for a generated answer; None if answers are given.
+        group: MMLU's subject; a group shares its few-shot examples.
+        shots: few-shot examples in its prompt.
+    """
+
+    id: int
     row: dict[str, Any]
-    requests: list[Instance]  # log-likelihoods, or a single generated answer
-    group: str | None = None  # MMLU's subject; a group shares its few-shot examples
-    shots: int = 0  # few-shot examples in its prompt
+    requests: list[Instance]
+    generated: Instance | None = None
+    group: str | None = None
+    shots: int = 0
+
+    @property
+    def every_request(self) -> list[Instance]:
+        """All requests of the question."""
+        return [*self.requests, *([self.generated] if self.generated else [])]
 
     @property
     def num_characters(self) -> int:
         """Length of the longest request, including its answer."""
-        texts = ([text for text in one.args if isinstance(text, str)] for one in self.requests)
+        texts = ([text for text in one.args if isinstance(text, str)] for one in self.every_request)
         return max(sum(map(len, request)) for request in texts)
 
 
@@ -58,7 +73,7 @@ class Task:
     @property
     def prompts_digest(self) -> str:
         """SHA-256 over all requests: contexts, answers and stop strings."""
-        return _digest(request.args for one in self.questions for request in one.requests)
+        return _digest(request.args for one in self.questions for request in one.every_request)
 
     @property
     def rows_digest(self) -> str:

@@ -22,7 +22,14 @@ from lemon.configuration.tasks import TASKS
 from lemon.data.mirror.check_rows import check_rows
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.mmlu import in_turn, subject_files
-from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window, fixed_contexts, requests_of
+from lemon.evaluation.prompts import (
+    FEWSHOT_SEED,
+    Fewshot,
+    Window,
+    first_answer,
+    fixed_contexts,
+    requests_of,
+)
 from lemon.evaluation.questions import Question, Task
 from lemon.files.storage import NO_ROOM, storage_error, write_text
 
@@ -164,8 +171,11 @@ def _open(
             contexts = [rules.fewshot_context(row, asked) for row in asked_of]
             shots = asked
         for id, row, context in zip(ids, asked_of, contexts, strict=True):
-            requests = requests_of(rules, id, row, context)
-            questions.append(Question(id, row, requests, group, shots))
+            requests, generated = requests_of(rules, id, row, context), None
+            if rules.OUTPUT_TYPE == "generate_until":
+                [generated] = requests
+                requests = [first_answer(rules, generated)]
+            questions.append(Question(id, row, requests, generated, group, shots))
     return Task(
         name=name,
         version=str(rules.VERSION),
