@@ -8,24 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, Assets
-from lemon.configuration.figure_checks import check_figures
-from lemon.configuration.given_models import given_models, with_shapes
+from lemon.configuration.given_models import given_models, given_shape, with_shapes
 from lemon.configuration.inheritance import preset_document, preset_path
 from lemon.configuration.methods import SECOND_SIZE
-from lemon.configuration.paper import (
-    FigureSpec,
-    Paper,
-    PaperEntry,
-    TableSpec,
-)
+from lemon.configuration.paper import FigureSpec, Paper, PaperEntry, TableSpec
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
-from lemon.configuration.preset_checks import check_preset, source_shape
+from lemon.configuration.preset_checks import preset_mistakes
 from lemon.configuration.project import Project
 from lemon.configuration.ratios import in_numbers
 from lemon.configuration.run_checks import check_runs
 from lemon.configuration.runs import read_runs
-from lemon.configuration.table_checks import check_tables
+from lemon.configuration.table_checks import paper_mistakes
 from lemon.configuration.yaml_files import (
     Document,
     Problem,
@@ -64,12 +58,12 @@ def load_project(
     settings = read[0] if read else None
     if read:
         settings, document = read
-        problems += first_of(check_preset(settings, document, line_of, known_assets))
+        found = preset_mistakes(settings, document, line_of, known_assets)
+        problems += document.problems(found)
         problems += first_of(check_runs(settings, runs, config_dir / "runs.tsv", line_of))
     if tables is not None and table_file:
         targets = settings.targets if settings else []
-        problems += first_of(check_tables(tables, table_file, runs, line_of, targets))
-        problems += first_of(check_figures(tables, table_file, runs, line_of))
+        problems += table_file.problems(paper_mistakes(tables, runs, line_of, targets))
     raise_problems(problems)
     assert settings is not None and tables is not None and assets is not None
     evaluated = settings.evaluation.tasks
@@ -99,7 +93,7 @@ def _read(
     preset = with_shapes(preset, document, assets, problems)
     # The checks report inconsistent sizes; unknown sizes are reported when they are needed.
     with suppress(BadInput):
-        preset = in_numbers(preset, source_shape(preset))
+        preset = in_numbers(preset, given_shape(preset.source))
     return preset, document
 
 
@@ -118,7 +112,8 @@ def siblings(project: Project) -> list[Project]:
             continue
         if read := _read(path, project.config_dir, project.assets, problems):
             preset, document = read
-            problems += check_preset(preset, document, project.runs, project.assets)
+            found_here = preset_mistakes(preset, document, project.runs, project.assets)
+            problems += document.problems(found_here)
             found[path.stem] = replace(project, preset_name=path.stem, preset=preset)
     raise_problems(problems)
     return [found[name] for name in sorted(found)]

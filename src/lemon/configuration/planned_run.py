@@ -15,13 +15,7 @@ from lemon.configuration.given_models import given_shape
 from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
 from lemon.configuration.preset import Preset, SourceSettings
-from lemon.configuration.preset_checks import (
-    merged_learning,
-    merged_pruning,
-    radii_in_numbers,
-    source_shape,
-    target_shape,
-)
+from lemon.configuration.preset_checks import radii_in_numbers, settings_of
 from lemon.configuration.runs import Run
 from lemon.radii import Radii
 
@@ -132,8 +126,8 @@ def _planned(
         target_shape=given_shape(given) if given else named_shape(preset, row.target),
         radii=radii_of(preset, row),
         steps=preset.budgets[row.steps],
-        learning=LearningSettings.model_validate(merged_learning(preset, row.id)),
-        pruning=PruningSettings.model_validate(merged_pruning(preset, row.id)),
+        learning=LearningSettings.model_validate(settings_of(preset, "learning", row.id)),
+        pruning=PruningSettings.model_validate(settings_of(preset, "pruning", row.id)),
         taught_by_source=(
             method.teaches and second_stage and preset.fusion.stage_teacher == "source"
         ),
@@ -141,14 +135,15 @@ def _planned(
 
 
 def named_shape(preset: Preset, target: str | None) -> LlamaShape:
-    """The sizes of a symbolic target, or of the source model if None.
+    """The sizes of a symbolic target, those left out being the source's; the source's if None.
 
     Raises:
         KeyError: the preset has no such target.
         BadInput: the sizes are inconsistent.
     """
-    source = source_shape(preset)
-    return source if target is None else target_shape(source, preset.targets[target])
+    source = given_shape(preset.source)
+    sizes = preset.targets[target].model_dump(exclude_none=True) if target else {}
+    return LlamaShape(**{**vars(source), **sizes})
 
 
 def fused_shape(preset: Preset, rows: Mapping[str, Run], row: Run) -> LlamaShape:

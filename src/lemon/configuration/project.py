@@ -14,9 +14,9 @@ from typing import Any
 from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
 from lemon.configuration.paper import FigureSpec, PaperEntry, TableSpec
-from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.planned_run import PlannedRun, named_shape
 from lemon.configuration.preset import Preset
-from lemon.configuration.preset_checks import needed_assets, source_shape, target_shape
+from lemon.configuration.preset_checks import needed_assets
 from lemon.configuration.tasks import Suite, suites, table_suites
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
@@ -66,7 +66,7 @@ class Project:
 
     def source_shape(self) -> LlamaShape:
         """The sizes of the source model."""
-        return source_shape(self.preset)
+        return named_shape(self.preset, None)
 
     def shape_of(self, target: str) -> LlamaShape:
         """The sizes of a symbolic target.
@@ -77,7 +77,7 @@ class Project:
         if target not in self.preset.targets:
             known = did_you_mean(target, self.preset.targets)
             raise BadInput(f"preset {self.preset_name} has no target {target}, {known}")
-        return target_shape(self.source_shape(), self.preset.targets[target])
+        return named_shape(self.preset, target)
 
     def table_runs(self, table: str) -> list[str]:
         """The runs of a table or figure; for scores the source first; none for sizes."""

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, TableSpec
 from lemon.configuration.project import Project
-from lemon.configuration.table_checks import Mistake
-from lemon.configuration.yaml_files import Place, raise_problems, read_yaml
+from lemon.configuration.yaml_files import Mistake, Place, Problem, raise_problems, read_yaml
 
 FEWEST_LAYERS = 3  # of a map of layer pairs, and of a layer operator
 FEWEST_IN_THIRDS = 6  # so that each third has a pair
@@ -32,9 +31,10 @@ def require_renderable(project: Project, name: str) -> None:
     elif isinstance(entry, TableSpec):
         mistakes += _table_mistakes(project, entry)
     if mistakes:
-        document = read_yaml(project.config_dir / "paper.yaml", problems := [])
+        problems: list[Problem] = []
+        document = read_yaml(project.config_dir / "paper.yaml", problems)
         if document is not None:
-            problems += [document.problem((name, *place), words) for place, words in mistakes]
+            problems += document.problems(((name, *place), words) for place, words in mistakes)
         raise_problems(problems)
 
 
