@@ -95,15 +95,14 @@ class PlannedRun:
 
 def plan_runs(preset: Preset, rows: Mapping[str, Run]) -> dict[str, PlannedRun]:
     """Resolve every row, in the order of the file. The rows must have passed all checks."""
-    needed = {row.id: _needed(rows, row) for row in rows.values()}
+    needed = {
+        row.id: {earlier for earlier in (start_run(rows, row), row.source) if earlier}
+        for row in rows.values()
+    }
     planned: dict[str, PlannedRun] = {}
     for run_id in TopologicalSorter(needed).static_order():
         planned[run_id] = _planned(preset, rows, rows[run_id], planned)
     return {run_id: planned[run_id] for run_id in rows}
-
-
-def _needed(rows: Mapping[str, Run], row: Run) -> set[str]:
-    return {name for name in (start_run(rows, row), row.source) if name is not None}
 
 
 def _planned(
@@ -166,11 +165,9 @@ def start_run(rows: Mapping[str, Run], row: Run) -> str | None:
     """The id of the run with the operators that a run starts from; None if there is none."""
     if row.start in rows:
         return row.start
-    same = ("target", "seed", "source")
-    for other in rows.values():
-        if other.method == row.start and all(getattr(other, k) == getattr(row, k) for k in same):
-            return other.id
-    return None
+    wanted = (row.start, row.target, row.seed, row.source)
+    same = (o for o in rows.values() if (o.method, o.target, o.seed, o.source) == wanted)
+    return next((other.id for other in same), None)
 
 
 def lineage(runs: Iterable[PlannedRun]) -> list[PlannedRun]:

@@ -196,16 +196,13 @@ class Preset(Section):
     )
     text: TextSettings = Field(description="training and held-out text")
     targets: Entries[TargetSettings] = Field(
-        min_length=1,
-        description="the symbolic targets of runs.tsv in numbers",
+        min_length=1, description="the symbolic targets of runs.tsv in numbers"
     )
     radii: Entries[RadiiSettings] = Field(
-        default={},
-        description="the symbolic receptive fields of runs.tsv in numbers",
+        default={}, description="the symbolic receptive fields of runs.tsv in numbers"
     )
     budgets: Entries[Steps] = Field(
-        min_length=1,
-        description="the symbolic steps of runs.tsv in optimiser steps",
+        min_length=1, description="the symbolic steps of runs.tsv in optimiser steps"
     )
     learning: LearningSettings = Field(
         default=LearningSettings(), description="how operators learn"
@@ -218,8 +215,7 @@ class Preset(Section):
     )
     evaluation: EvaluationSettings = Field(description="tasks and limits")
     runs: Entries[RunOverrides] = Field(
-        default={},
-        description="settings of single runs, by the id in runs.tsv",
+        default={}, description="settings of single runs, by the id in runs.tsv"
     )
 
     @property

@@ -69,10 +69,8 @@ def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
         text = project.preset.text
         tokens = text.heldout_sequences * len(text.domains) * (text.sequence_length - 1)
         if tokens < FEWEST_ROWS:
-            yield (
-                ("panels",),
-                f"the held-out text gives {tokens} tokens; at least {FEWEST_ROWS} are needed",
-            )
+            message = f"the held-out text gives {tokens} tokens; at least {FEWEST_ROWS} are needed"
+            yield ("panels",), message
 
 
 def _grid_mistakes(project: Project, figure: TableSpec) -> Iterator[Mistake]:
@@ -82,10 +80,10 @@ def _grid_mistakes(project: Project, figure: TableSpec) -> Iterator[Mistake]:
         for run in map(project.run, row.runs[:1]):
             if run.row.radii is None or not run.method.learns_operators:
                 continue
-            place = (run.radii.attention, run.radii.ffn)
-            if place in places:
-                same = f"r_a {place[0]} and r_i {place[1]}"
-                yield ("rows", index), f"{run.id} has {same} in this preset, as {places[place]} has"
-            places.setdefault(place, run.id)
+            attention, ffn = run.radii.attention, run.radii.ffn
+            first = places.setdefault((attention, ffn), run.id)
+            if first != run.id:
+                same = f"r_a {attention} and r_i {ffn}"
+                yield ("rows", index), f"{run.id} has {same} in this preset, as {first} has"
     if not places:
         yield ("rows",), "none of them learns dimension operators, and the grid is over their radii"

@@ -107,18 +107,16 @@ def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
 
 def preset_files(config_dir: Path, problems: list[Problem]) -> list[Path]:
     """The preset files, sorted by name; an illegal name becomes a problem."""
-    found = []
-    for path in sorted((config_dir / "presets").glob("[!.]*.yaml")):
-        fault = name_fault(path.stem)
-        if fault is None:
-            found.append(path)
-        else:
-            problems.append(Problem(path, 1, "", f"the preset's name {fault}"))
-    return found
+    found = {path: name_fault(path.stem) for path in (config_dir / "presets").glob("[!.]*.yaml")}
+    faulty = {path: fault for path, fault in sorted(found.items()) if fault}
+    problems += [Problem(path, 1, "", f"the preset's name {faulty[path]}") for path in faulty]
+    return sorted(found.keys() - faulty.keys())
 
 
-def validate(document: Document, kind: Any, problems: list[Problem]) -> Any:
+def validate(document: Document | None, kind: Any, problems: list[Problem]) -> Any:
     """Convert a document to the type `kind`; None, with every mistake in `problems`, if invalid."""
+    if document is None:
+        return None
     try:
         return TypeAdapter(kind).validate_python(document.value)
     except ValidationError as error:
@@ -260,12 +258,9 @@ def fields_at(kind: Any, place: Place) -> dict[str, FieldInfo]:
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:
     """The models among the branches of a type."""
-    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
-        if issubclass(kind, BaseModel):
-            yield kind
-    elif typing.get_origin(kind) is typing.Annotated:
-        yield from _models(typing.get_args(kind)[0])
-    elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    elif typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
         for branch in typing.get_args(kind):
             yield from _models(branch)
 
