@@ -60,11 +60,11 @@ def with_shapes(
     for section, model in given_models(preset):
         try:
             config = _config(model, assets)
-            found = LlamaShape.from_config(config) if config else None
+            if config is None:
+                continue
+            found = LlamaShape.from_config(config)
         except BadInput as error:
             problems.append(document.problem((section, "path"), str(error)))
-            continue
-        if config is None or found is None:
             continue
         for size, value in model.shape.model_dump().items() if model.shape else ():
             if value != getattr(found, size):

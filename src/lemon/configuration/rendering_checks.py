@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, TableSpec
+from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, PaperEntry, TableSpec
 from lemon.configuration.project import Project
 from lemon.configuration.yaml_files import Mistake, Place, Problem, raise_problems, read_yaml
 
@@ -24,12 +24,7 @@ def require_renderable(project: Project, name: str) -> None:
     Raises:
         BadInput: one message with every reason, each with its line in `paper.yaml`.
     """
-    entry = project.entry(name)
-    mistakes: list[Mistake] = []
-    if isinstance(entry, FigureSpec):
-        mistakes += _figure_mistakes(project, entry)
-    elif isinstance(entry, TableSpec):
-        mistakes += _table_mistakes(project, entry)
+    mistakes = list(_mistakes(project, project.entry(name)))
     if mistakes:
         problems: list[Problem] = []
         document = read_yaml(project.config_dir / "paper.yaml", problems)
@@ -38,12 +33,14 @@ def require_renderable(project: Project, name: str) -> None:
         raise_problems(problems)
 
 
-def _table_mistakes(project: Project, table: TableSpec) -> Iterator[Mistake]:
-    if not table.tasks:
+def _mistakes(project: Project, entry: PaperEntry) -> Iterator[Mistake]:
+    if isinstance(entry, FigureSpec):
+        yield from _figure_mistakes(project, entry)
+    if isinstance(entry, TableSpec) and not entry.tasks:
         scored = ", ".join(project.preset.evaluation.tasks)
         yield ("tasks",), f"the preset scores none of them (its evaluation.tasks are {scored})"
-    if table.renderer == "receptive_field_grid":
-        yield from _grid_mistakes(project, table)
+    if isinstance(entry, TableSpec) and entry.renderer == "receptive_field_grid":
+        yield from _grid_mistakes(project, entry)
 
 
 def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:

@@ -36,8 +36,6 @@ RULE_VERSIONS: dict[str, int] = {
     "report": 1,
     "track": 4,
 }
-
-
 # Version of `learn` for runs that train weights; raising it reruns only these.
 WEIGHTS_VERSION = 2
 

@@ -72,8 +72,8 @@ def _published_fault(table: PaperEntry) -> str | None:
     file = getattr(table, "published", None)
     if file is None:
         return None
-    known = sorted(path.name for path in (files("lemon") / "published").iterdir())
-    known = [name for name in known if name.endswith(".csv")]
+    names = sorted(path.name for path in (files("lemon") / "published").iterdir())
+    known = [name for name in names if name.endswith(".csv")]
     if file not in known:
         return f"no file {file}, {did_you_mean(file, known)}"
     columns = COLUMNS.get(table.renderer, set())
