@@ -169,9 +169,10 @@ def _shots(shown: Mapping[str, Protocol]) -> Iterator[Departure]:
 
 def packaged_rows(project: Project, table: str) -> list[Departure]:
     """The differences of each task's rows from the Hub's; empty for the Hub's rows."""
-    if project.preset.evaluation.source != "packaged":
+    evaluation = project.preset.evaluation
+    if not evaluation.prepares_rows:
         return []
-    generated = project.preset.generates_rows
+    generated = evaluation.source == "generated"
     return [
         Departure(
             f"rows of {TASKS[task].label}",
