@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from roundoff import FLOAT64, sum_off
 from similarity_maps import NONSENSE, by_distance, random_map
 
-from lemon.similarity.block_stability import partition_stability
-from lemon.similarity.blocks import blocks
-from lemon.similarity.layer_pairs import mantel, residuals_by_distance, spearman
+from lemon.similarity.blocks import blocks, partition_stability
+from lemon.similarity.layer_pairs import mantel, spearman, spread_by_distance
 from lemon.similarity.profile import (
     distance_profile,
     neighbour_curve,
@@ -108,14 +107,9 @@ def test_distance_profile_properties(num_layers, seed):
     assert 0 < result.p_value <= 1
 
 
-def test_residuals_by_distance_by_hand():
+def test_spread_by_distance_by_hand():
     """Around 0.8: 0.1, 0, -0.1; around 0.3: 0.1, -0.1; 6 pairs less 3 means are 3 degrees."""
-    residuals, deviation = residuals_by_distance(FOUR)
-    np.testing.assert_allclose(
-        residuals[np.triu_indices(4, 1)], [0.1, 0.1, 0, 0, -0.1, -0.1], atol=1e-12
-    )
-    np.testing.assert_allclose(residuals, residuals.T)
-    assert deviation == pytest.approx(np.sqrt(0.04 / 3))
+    assert spread_by_distance(FOUR) == pytest.approx(np.sqrt(0.04 / 3))
 
 
 def test_neighbour_curve_by_hand():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ SUBLAYERS = {"mha": "self_attn", "ffn": "mlp"}
 def write_activation_cka(
     source_dir: Path, text_dir: Path, component: str, out: Path, debiased: bool = False
 ) -> None:
-    """Write the similarity of all pairs of layers as CSV, as `lemon.similarity.cka.write_cka` does.
+    """Write the similarity of all pairs of layers, as `lemon.similarity.cka.write_map` does.
 
     Args:
         source_dir: Hugging Face model folder.
@@ -67,8 +68,7 @@ def activation_cka(outputs: list[torch.Tensor], debiased: bool = False) -> np.nd
         BadInput: a layer has the same output for every token.
     """
     values = hsic(_products(outputs), "debiased" if debiased else "plain")
-    if not (values.diagonal() > 0).all():
-        layer = int(np.flatnonzero(~(values.diagonal() > 0))[0])
+    for layer in np.flatnonzero(~(values.diagonal() > 0)):
         raise BadInput(f"layer {layer} puts out the same for every token")
     return normalised(values)
 
@@ -109,19 +109,15 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
             f"{text.path}: has token ids up to {text.vocab_size - 1}, the model "
             f"{model.config.vocab_size} words; prepare the text with the model's tokenizer"
         )
-    layers = model.base_model.layers
-    found: list[list[torch.Tensor]] = [[] for _ in layers]
+    found: list[list[torch.Tensor]] = [[] for _ in model.base_model.layers]
     keep = torch.empty(0, dtype=torch.long)
 
-    def catch(kept: list[torch.Tensor]) -> Any:
-        def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output
-            kept.append(hidden[0, keep].float())
+    def catch(kept: list[torch.Tensor], module: Any, inputs: Any, output: Any) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        kept.append(hidden[0, keep].float())
 
-        return hook
-
-    for layer, kept in zip(layers, found, strict=True):
-        getattr(layer, SUBLAYERS[component]).register_forward_hook(catch(kept))
+    for layer, kept in zip(model.base_model.layers, found, strict=True):
+        getattr(layer, SUBLAYERS[component]).register_forward_hook(partial(catch, kept))
     sequences = list(_sequences(text))
     each = -(-TOKENS // len(sequences))
     with torch.inference_mode():
@@ -133,8 +129,9 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
 
 
 def _sequences(text: PackedText) -> Iterator[np.ndarray]:
-    """The first held-out sequences of all domains, with about 4 * `TOKENS` tokens in total. The
-    last token of each is dropped, because no token follows it.
+    """The first held-out sequences of all domains, with about 4 * `TOKENS` tokens in total.
+
+    The last token of each is dropped, because no token follows it.
     """
     a_domain = -(-4 * TOKENS // (text.sequence_length * len(text.domains)))
     for domain in text.domains:
