@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,7 @@ from lemon.operators.file import save_operators
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
-from lemon.training.heldout import heldout_losses
-from lemon.training.loop import Trainer
+from lemon.training.loop import Trainer, heldout_losses
 
 # Files that `learn` writes for later stages, besides the folder of the run's own weights.
 OUTPUTS = ("operators.safetensors", "config.yaml", "metrics.jsonl", "masks.csv")
@@ -154,13 +154,8 @@ def trainer_of(
     source = Teacher(trainee.student.source, trainee.student.decoder)
 
     def source_losses() -> dict[str, float]:
-        return heldout_losses(
-            lambda tokens: next_token_loss(source, tokens, settings.loss_chunk_tokens),
-            text,
-            sequences=settings.heldout_sequences,
-            batch_sequences=settings.microbatch_sequences,
-            device=trainee.device,
-        )
+        loss_of = partial(next_token_loss, source, chunk_tokens=settings.loss_chunk_tokens)
+        return heldout_losses(loss_of, text, settings, trainee.device)
 
     # Closing masks may raise the loss up to that of a uniform distribution.
     most = math.log(text.vocab_size) if prunes else None
