@@ -38,8 +38,7 @@ def write_activation_cka(
     """Write the similarity of all pairs of layers, as `lemon.similarity.cka.write_map` does.
 
     Args:
-        source_dir: Hugging Face model folder.
-        text_dir: packed text; its first held-out sequences are used.
+        source_dir, text_dir: folders of the model and of packed text with held-out sequences.
         component: `mha` or `ffn`.
         out: the file.
         debiased: use the debiased estimator.
@@ -49,7 +48,7 @@ def write_activation_cka(
             for every token.
     """
     if component not in SUBLAYERS:
-        raise BadInput(f"{component!r} puts nothing out by itself; take {' or '.join(SUBLAYERS)}")
+        raise BadInput(f"{component!r} has no output of its own; take {' or '.join(SUBLAYERS)}")
     started = time.monotonic()
     Checkpoint(source_dir).digest()  # verifies the weights, which transformers does not
     outputs = sublayer_outputs(source_dir, PackedText(text_dir, ("heldout",)), component)
@@ -60,16 +59,14 @@ def write_activation_cka(
 def activation_cka(outputs: list[torch.Tensor], debiased: bool = False) -> np.ndarray:
     """CKA of every pair of layers, [L, L] float64.
 
-    Args:
-        outputs: the output of each layer, [token, coordinate], for the same tokens.
-        debiased: use the debiased estimator.
+    `outputs` are those of each layer, [token, coordinate], for the same tokens.
 
     Raises:
         BadInput: a layer has the same output for every token.
     """
     values = hsic(_products(outputs), "debiased" if debiased else "plain")
     for layer in np.flatnonzero(~(values.diagonal() > 0)):
-        raise BadInput(f"layer {layer} puts out the same for every token")
+        raise BadInput(f"layer {layer} has the same output for every token")
     return normalised(values)
 
 

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from lemon.similarity.layer_pairs import (
     PERMUTATIONS,
-    SEED,
     Floats,
     checked_index,
     checked_map,
@@ -57,7 +56,6 @@ def map_correlation(
     index: Sequence[int] | None = None,
     *,
     permutations: int = PERMUTATIONS,
-    seed: int = SEED,
 ) -> MapCorrelation:
     """Rank correlation of two maps over pairs of layers, with Mantel's test shuffling `a`.
 
@@ -66,7 +64,7 @@ def map_correlation(
         index: [L], for each layer of `a` the layer of `b` that it is compared to, in any order
             (for a target layer its dominant source layer); by default that of the same number.
             Pairs of `a` with one layer of `b` are excluded.
-        permutations, seed: of the test.
+        permutations: of the test.
 
     Raises:
         ValueError: an invalid map, an index that does not fit them, or fewer than three pairs.
@@ -87,7 +85,6 @@ def map_correlation(
         lambda shuffled: spearman(shuffled[rows, columns], expected),
         positive=True,
         permutations=permutations,
-        seed=seed,
     )
     return MapCorrelation(correlation, p_value, len(rows))
 

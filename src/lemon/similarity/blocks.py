@@ -67,9 +67,7 @@ class Blocks:
 def blocks(map: ArrayLike, *, most_blocks: int = MOST_BLOCKS) -> Blocks:
     """Find the blocks of a map by the method of this module.
 
-    Args:
-        map: [L, L] similarity.
-        most_blocks: the largest K.
+    `most_blocks` is the largest K.
 
     Raises:
         ValueError: an invalid map, or `most_blocks` is negative.
@@ -122,36 +120,25 @@ def _stretches(map: Floats) -> tuple[Floats, Floats]:
 
 
 def _partitions(sums: Floats, counts: Floats, background: float, most: int) -> list[Partition]:
-    """The partitions that explain most with 0, 1, ..., `most` blocks, up to the last feasible."""
+    """The partitions that explain most with 0, 1, ..., `most` blocks, as far as there are any."""
     num_layers = len(sums) - 1
     excess = sums - counts * background  # n (mu - b)
     gain = np.where(excess > 0, excess**2 / np.maximum(counts, 1), -np.inf)
     explained = np.full((num_layers + 1, most + 1), -np.inf)  # by first e layers, K blocks
     explained[:, 0] = 0
-    starts = np.full((num_layers + 1, most + 1), -1)  # of the block ending at e; -1: none
+    found: list[list[Partition]] = [[()] * (most + 1)]  # the partitions that explain this
     for end in range(1, num_layers + 1):
         explained[end] = explained[end - 1]
+        found.append(list(found[end - 1]))
         with_block = explained[:end, :-1] + gain[:end, end, None]
-        start = with_block.argmax(0)
-        value = with_block[start, np.arange(most)]
-        better = value > explained[end, 1:]
-        explained[end, 1:][better] = value[better]
-        starts[end, 1:][better] = start[better]
-    partitions = []
-    for number in range(most + 1):
-        if not np.isfinite(explained[num_layers, number]):
-            break
-        found: list[tuple[int, int]] = []
-        end, left = num_layers, number
-        while left:
-            start = int(starts[end, left])
-            if start < 0:
-                end -= 1
-                continue
-            found.append((start, end))
-            end, left = start, left - 1
-        partitions.append(tuple(reversed(found)))
-    return partitions
+        starts = with_block.argmax(0)
+        values = with_block[starts, np.arange(most)]
+        for number in np.flatnonzero(values > explained[end, 1:]):
+            start = int(starts[number])
+            explained[end, number + 1] = values[number]
+            found[end][number + 1] = (*found[start][number], (start, end))
+    feasible = np.isfinite(explained[num_layers])
+    return [partition for partition, can in zip(found[-1], feasible, strict=True) if can]
 
 
 def _inside(num_layers: int, partition: Partition) -> NDArray[np.bool_]:

@@ -65,14 +65,12 @@ def write_map(matrix: np.ndarray, out: Path, settings: dict[str, Any], started: 
     Raises:
         BadInput, WorkFailed: `out` can't be written.
     """
-    lines = [",".join(["layer", *map(str, range(len(matrix)))])]
-    lines += [
-        ",".join([str(i), *(f"{value:.8f}" for value in row)]) for i, row in enumerate(matrix)
-    ]
-    write_text(out, "\n".join(lines) + "\n")
-    write_manifest(
-        out.with_suffix(".manifest.json"), "cka", files=[out], settings=settings, started=started
-    )
+    import pandas as pd
+
+    table = pd.DataFrame(matrix)
+    write_text(out, table.to_csv(index_label="layer", float_format="%.8f", lineterminator="\n"))
+    manifest = out.with_suffix(".manifest.json")
+    write_manifest(manifest, "cka", files=[out], settings=settings, started=started)
 
 
 def cka_matrix(source: Checkpoint, component: str, debiased: bool = False) -> np.ndarray:

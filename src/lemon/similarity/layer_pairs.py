@@ -117,8 +117,7 @@ def mantel(
     correlate: Callable[[Floats], float],
     *,
     positive: bool,
-    permutations: int,
-    seed: int,
+    permutations: int = PERMUTATIONS,
 ) -> tuple[float, float]:
     """Mantel's permutation test of a correlation of a map.
 
@@ -126,7 +125,7 @@ def mantel(
         map: [L, L], whose layers are shuffled.
         correlate: computes the correlation from a map.
         positive: whether the alternative is a positive correlation; negative otherwise.
-        permutations, seed: N, the number of shuffles, and their seed.
+        permutations: N, the number of shuffles.
 
     Returns:
         The correlation, and the one-sided p-value (1 + count) / (1 + N), where count is the number
@@ -137,7 +136,7 @@ def mantel(
     """
     if permutations < 1:
         raise ValueError(f"{permutations} permutations; at least 1 is needed")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     observed = correlate(map)
     sign = 1 if positive else -1
     orders = (rng.permutation(len(map)) for _ in range(permutations))

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from lemon.similarity.layer_pairs import (
     FLAT,
     PERMUTATIONS,
-    SEED,
     Floats,
     checked_index,
     checked_map,
@@ -49,13 +48,7 @@ class DistanceProfile:
 
 @dataclass(frozen=True)
 class NeighbourCurve:
-    """Similarity of layers l and l + 1.
-
-    Attributes:
-        values: [L - 1], entry l for the pair (l, l + 1).
-        maximum: the largest value.
-        layer: the first l with the largest value.
-    """
+    """Similarity of layers l and l + 1: `values` [L - 1], and the first `maximum` at `layer`."""
 
     values: Floats
     maximum: float
@@ -118,9 +111,7 @@ def random_floor(p: int, n: int) -> float:
     return p / (p + n)
 
 
-def distance_profile(
-    map: ArrayLike, *, permutations: int = PERMUTATIONS, seed: int = SEED
-) -> DistanceProfile:
+def distance_profile(map: ArrayLike, *, permutations: int = PERMUTATIONS) -> DistanceProfile:
     """Similarity over distance, with Mantel's test of a decrease.
 
     Raises:
@@ -136,7 +127,6 @@ def distance_profile(
         lambda shuffled: spearman(pairs_above(shuffled)[0], apart),
         positive=False,
         permutations=permutations,
-        seed=seed,
     )
     farther = float(means[1:] @ counts[1:] / counts[1:].sum())
     return DistanceProfile(distances, means, correlation, p_value, float(means[0]) - farther)
