@@ -31,7 +31,7 @@ from lemon.training.trainee import Trainee
 
 
 class TrainerSettings(Protocol):
-    """What a trainer reads of a section of the preset, in whose class each setting is described."""
+    """The settings that a trainer reads; `LearningSettings` has them and describes each."""
 
     batch_sequences: int
     microbatch_sequences: int
