@@ -14,7 +14,7 @@ from lemon.reporting.claims.verdict import FAILS, HOLDS, UNRESOLVED, agreed
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
 from lemon.reporting.facts.statistics import LEVEL
 from lemon.similarity.agreement import map_correlation, relative_depth_profiles
-from lemon.similarity.block_stability import block_stability, partition_stability
+from lemon.similarity.blocks import block_stability, partition_stability
 from lemon.similarity.profile import distance_profile, neighbour_curve, thirds
 
 BOUND = 0.8  # the paper's "below 80 %" (C24)
