@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lemon.configuration.planned_run import changes_widths
 from lemon.published.tables import AVERAGE
 from lemon.reporting.facts.accuracy import AccuracyFacts
-from lemon.reporting.facts.protocol import shots_in_words
+from lemon.reporting.facts.outcomes import shots_in_words
 from lemon.reporting.facts.rows import ScoredRow
 
 
@@ -58,7 +58,7 @@ def accuracy_notes(facts: AccuracyFacts, *, ordered: bool) -> Iterator[str]:
             "Printed averages of the paper that are not the mean of their cells: "
             f"{'; '.join(misprints)}. Differences here are from the printed value."
         )
-    if spec.published and set(facts.tasks) != facts.tasks_in_paper:
+    if spec.published and set(facts.spec.tasks) != facts.tasks_in_paper:
         yield "The preset has other tasks than the paper, whose mean is taken over these."
 
 
