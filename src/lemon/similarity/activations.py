@@ -48,7 +48,7 @@ def write_activation_cka(
             for every token.
     """
     if component not in SUBLAYERS:
-        raise BadInput(f"{component!r} puts nothing out by itself; take {' or '.join(SUBLAYERS)}")
+        raise BadInput(f"{component!r} has no output of its own; take {' or '.join(SUBLAYERS)}")
     started = time.monotonic()
     Checkpoint(source_dir).digest()  # verifies the weights, which transformers does not
     outputs = sublayer_outputs(source_dir, PackedText(text_dir, ("heldout",)), component)
