@@ -134,16 +134,14 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
     """
     path = runs / map.path
     manifest = path.with_suffix(".manifest.json")
-    if path.is_file() and not manifest.is_file():
+    if not path.is_file():
+        raise BadInput(f"{path}: no such map; `lemon cka` writes it")
+    if not manifest.is_file():
         raise BadInput(f"{manifest}: no such file; run `lemon cka` for {path} again")
-    if path.is_file():
-        checked_file(path, manifest)
+    checked_file(path, manifest)
     try:
-        table = pd.read_csv(path, index_col=0)
-        matrix = table.to_numpy(dtype=float)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such map; `lemon cka` writes it") from None
-    except (ValueError, pd.errors.ParserError) as error:
+        matrix = pd.read_csv(path, index_col=0).to_numpy(dtype=float)
+    except ValueError as error:
         raise BadInput(f"{path}: is not a map of `lemon cka` ({error}); remove it, rerun") from None
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
         raise BadInput(f"{path}: is not a square map of finite numbers; remove it, rerun")
@@ -152,11 +150,8 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
 
 def map_of(frame: pd.DataFrame, panel: int, component: str, measure: str) -> np.ndarray:
     """One map from the tidy lines, [L, L], symmetric."""
-    lines = frame[
-        (frame["panel"] == panel)
-        & (frame["component"] == component)
-        & (frame["measure"] == measure)
-    ]
+    shown = (frame["panel"] == panel) & (frame["component"] == component)
+    lines = frame[shown & (frame["measure"] == measure)]
     size = int(lines["other"].max()) + 1
     matrix = np.empty((size, size))
     layer, other = lines["layer"].to_numpy(), lines["other"].to_numpy()
@@ -171,7 +166,6 @@ def weights_floor(shape: LlamaShape, component: str) -> float:
     """
     floors = []
     for type in COMPONENTS[component]:
-        _, axes = LAYER_TYPES[type]
-        units = next(axis for axis in axes if axis is not Axis.HIDDEN)
+        units = next(axis for axis in LAYER_TYPES[type][1] if axis is not Axis.HIDDEN)
         floors.append(random_floor(shape.axis_size(units), shape.hidden_size))
     return float(np.mean(floors))

@@ -52,8 +52,7 @@ def accuracy_notes(facts: AccuracyFacts, *, ordered: bool) -> Iterator[str]:
         )
     if not all(row.results for row in facts.rows):
         yield "Rows in italics were not yet run here: no number is given for them."
-    misprints = list(_misprinted_averages(facts.rows))
-    if misprints:
+    if misprints := list(_misprinted_averages(facts.rows)):
         yield (
             "Printed averages of the paper that are not the mean of their cells: "
             f"{'; '.join(misprints)}. Differences here are from the printed value."
