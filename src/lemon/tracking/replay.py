@@ -89,7 +89,7 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     except Exception as error:  # parsers, drivers and servers have no common class of errors
         reason = reason_of(error)
         print(
-            f"lemon: warning: MLflow at {public_store()} did not take {table} ({reason}); the "
+            f"lemon: warning: MLflow at {public_store()} could not record {table} ({reason}); the "
             "files are complete, run `lemon track` again when it works",
             file=sys.stderr,
         )
