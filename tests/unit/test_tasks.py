@@ -65,7 +65,7 @@ def test_mmlu_is_one_task_whose_questions_are_ordered_by_subject(mirror: Path) -
         (0, first), (3, first), (6, first), (1, second), (4, second), (2, third), (5, third)
     ]  # fmt: skip
     assert {one.row["subject"] == one.group for one in task.questions} == {True}
-    assert task.shots_by_group == dict.fromkeys(SUBJECTS, 5)
+    assert {one.group: one.shots for one in task.questions} == dict.fromkeys(SUBJECTS, 5)
     assert (task.available, task.split) == (12, "test")
     with opened_tasks(["mmlu"], str(mirror), None) as opened:
         [whole] = opened
@@ -91,9 +91,10 @@ def test_subjects_have_shots_of_their_own(mirror: Path) -> None:
     }
     tight = opened_mmlu(min(longest.values()))
     assert tight.shots < 5
-    assert tight.shots == min(tight.shots_by_group.values())
+    shots_of = {one.group: one.shots for one in tight.questions}
+    assert tight.shots == min(shots_of.values())
     shortest = min(longest, key=lambda subject: longest[subject])
-    assert tight.shots_by_group[shortest] == 5
+    assert shots_of[shortest] == 5
 
 
 @pytest.mark.parametrize(

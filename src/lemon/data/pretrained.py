@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 def load_model(folder: Path, **options: Any) -> PreTrainedModel:
     """The model of a folder, loaded without a network.
 
-    Raises:
-        BadInput: transformers refuses the folder.
-        WorkFailed: the model doesn't fit in memory.
+    BadInput if transformers refuses the folder, WorkFailed if the model doesn't fit in memory.
     """
     try:
         return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
@@ -30,10 +28,9 @@ def load_model(folder: Path, **options: Any) -> PreTrainedModel:
 
 
 def load_tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder, after checking that its ids fit the model's embedding.
+    """The tokenizer of a folder.
 
-    Raises:
-        BadInput: transformers refuses the folder, or an id is beyond `vocab_size`.
+    BadInput if transformers refuses the folder, or an id is beyond the `vocab_size` of the model.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

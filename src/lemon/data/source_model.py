@@ -38,13 +38,8 @@ def prepare_source(
 ) -> None:
     """Write the folder of a given model: weights, config, tokenizer and, last, the manifest.
 
-    Args:
-        settings: kind, asset, shape and number format.
-        lock: the fetched assets.
-        cache: the folder that holds them.
-        out: folder to replace; plain transformers can open it.
-        seed: of a random model.
-        owner: owner of the folder; the stage alone if there is no preset.
+    The folder replaces `out`, of which `owner` is the owner; plain transformers can open it. `lock`
+    lists the assets in `cache`, and `seed` is that of a random model.
 
     Raises:
         BadInput: the asset is missing or holds no such model, or its sizes are not the preset's.
@@ -149,11 +144,7 @@ def _copy_folder(
 
 
 def _check_shape(found: LlamaShape, expected: LlamaShape | None, where: str) -> None:
-    """Check the sizes of the weights against the preset's, if it states any.
-
-    Raises:
-        BadInput: they differ; the message names every differing size with both values.
-    """
+    """Refuse weights whose sizes differ from the preset's, if it states any."""
     if expected is not None and found != expected:
         raise BadInput(
             f"{where}: {found.difference(expected)} as the preset says; correct the shape in the "
@@ -162,19 +153,13 @@ def _check_shape(found: LlamaShape, expected: LlamaShape | None, where: str) -> 
 
 
 def _check_completion(folder: Path, prompt: str, word: str) -> str:
-    """The written model's completion of a known prompt.
-
-    Raises:
-        WorkFailed: the expected word is not in it.
-    """
-    import torch
+    """The written model's completion of a known prompt; WorkFailed if the word is not in it."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     inputs = tokenizer(prompt, return_tensors="pt")
-    with torch.inference_mode():
-        tokens = model.generate(**inputs, max_new_tokens=COMPLETION_TOKENS, do_sample=False)
+    tokens = model.generate(**inputs, max_new_tokens=COMPLETION_TOKENS, do_sample=False)
     completion = str(tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :]))
     if word not in completion:
         raise WorkFailed(

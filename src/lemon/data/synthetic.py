@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lemon.architecture import LlamaShape
 from lemon.errors import BadInput
 
+Row = dict[str, Any]
 NUM_DOCUMENTS = 120
 SENTENCES = 12  # of a document
 QUESTIONS = 96  # rows of a task
@@ -32,35 +33,25 @@ def _prose(draw: random.Random) -> str:
     sentences = []
     for _ in range(SENTENCES):
         one, other = draw.sample(ANIMALS, 2)
-        sentences.append(
-            draw.choice(
-                (
-                    f"The {draw.choice(COLOURS)} {one} lives by the {draw.choice(PLACES)}.",
-                    f"At the {draw.choice(PLACES)} the {one} {draw.choice(VERBS)} the {other}.",
-                    f"Every morning the {one} eats {draw.choice(FOODS)}, and the {other} waits.",
-                )
-            )
+        forms = (
+            f"The {draw.choice(COLOURS)} {one} lives by the {draw.choice(PLACES)}.",
+            f"At the {draw.choice(PLACES)} the {one} {draw.choice(VERBS)} the {other}.",
+            f"Every morning the {one} eats {draw.choice(FOODS)}, and the {other} waits.",
         )
+        sentences.append(draw.choice(forms))
     return " ".join(sentences)
 
 
 def _numbers(draw: random.Random) -> str:
-    lines = []
-    for _ in range(SENTENCES):
-        one, other = draw.randrange(100), draw.randrange(100)
-        lines.append(f"{one} + {other} = {one + other}")
-    return "\n".join(lines)
+    pairs = [(draw.randrange(100), draw.randrange(100)) for _ in range(SENTENCES)]
+    return "\n".join(f"{one} + {other} = {one + other}" for one, other in pairs)
 
 
 DOMAINS: dict[str, Callable[[random.Random], str]] = {"prose": _prose, "numbers": _numbers}
 
 
 def generated_documents(domain: str, seed: int) -> list[str]:
-    """The documents of a generated domain.
-
-    Raises:
-        BadInput: no such domain can be generated.
-    """
+    """The documents of a generated domain; BadInput if it can't be generated."""
     if domain not in DOMAINS:
         raise BadInput(
             f"text.domains.{domain}: only {', '.join(DOMAINS)} can be generated; rename the "
@@ -73,8 +64,7 @@ def generated_documents(domain: str, seed: int) -> list[str]:
 def write_tokenizer(out: Path, vocab_size: int, seed: int) -> None:
     """Train a byte-level BPE tokenizer on the generated text and save it into `out`.
 
-    Raises:
-        BadInput: `vocab_size` is below 257, the bytes and the end-of-document token.
+    BadInput if `vocab_size` is below 257, the bytes and the end-of-document token.
     """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
@@ -84,9 +74,7 @@ def write_tokenizer(out: Path, vocab_size: int, seed: int) -> None:
             f"source.shape.vocab_size is {vocab_size}; a random source needs at least 257"
         )
     tokenizer = ByteLevelBPETokenizer()
-    texts: Iterable[str] = (
-        text for domain in DOMAINS for text in generated_documents(domain, seed)
-    )
+    texts = (text for domain in DOMAINS for text in generated_documents(domain, seed))
     tokenizer.train_from_iterator(
         texts, vocab_size=vocab_size, special_tokens=[END], show_progress=False
     )
@@ -108,20 +96,20 @@ def write_random_model(out: Path, shape: LlamaShape, dtype: str, seed: int) -> N
     model.to(getattr(torch, dtype)).save_pretrained(out)
 
 
-def _sciq(draw: random.Random) -> dict[str, Any]:
+def _sciq(draw: random.Random) -> Row:
     animal, place = draw.choice(ANIMALS), draw.choice(PLACES)
-    right, *wrong = draw.sample(FOODS, 4)
+    right, first, second, third = draw.sample(FOODS, 4)
     return {
         "question": f"What does the {animal} by the {place} eat?",
-        "distractor3": wrong[2],
-        "distractor1": wrong[0],
-        "distractor2": wrong[1],
+        "distractor3": third,
+        "distractor1": first,
+        "distractor2": second,
         "correct_answer": right,
         "support": f"The {animal} lives by the {place}. Every morning the {animal} eats {right}.",
     }
 
 
-def _piqa(draw: random.Random) -> dict[str, Any]:
+def _piqa(draw: random.Random) -> Row:
     animal, (right, wrong) = draw.choice(ANIMALS), draw.sample(PLACES, 2)
     label = draw.randrange(2)
     solutions = [f"Wait by the {right}.", f"Wait by the {wrong}."]
@@ -133,20 +121,19 @@ def _piqa(draw: random.Random) -> dict[str, Any]:
     }
 
 
-def _winogrande(draw: random.Random) -> dict[str, Any]:
+def _winogrande(draw: random.Random) -> Row:
     first, second = draw.sample(ANIMALS, 2)
     answer = draw.randrange(2)
-    hungry = (first, second)[answer]
+    eats = f"the {(first, second)[answer]} is hungry, so the _ eats {draw.choice(FOODS)}."
     return {
-        "sentence": f"The {first} meets the {second}, but the {hungry} is hungry, so the _ eats "
-        f"{draw.choice(FOODS)}.",
+        "sentence": f"The {first} meets the {second}, but {eats}",
         "option1": first,
         "option2": second,
         "answer": str(answer + 1),
     }
 
 
-def _arc_challenge(draw: random.Random) -> dict[str, Any]:
+def _arc_challenge(draw: random.Random) -> Row:
     animal, colour = draw.choice(ANIMALS), draw.choice(COLOURS)
     choices, answer = draw.sample(FOODS, 4), draw.randrange(4)
     return {
@@ -157,7 +144,7 @@ def _arc_challenge(draw: random.Random) -> dict[str, Any]:
     }
 
 
-def _lambada_openai(draw: random.Random) -> dict[str, Any]:
+def _lambada_openai(draw: random.Random) -> Row:
     animal, other = draw.sample(ANIMALS, 2)
     return {
         "text": f"At the {draw.choice(PLACES)} the {animal} {draw.choice(VERBS)} the {other}. "
@@ -165,13 +152,13 @@ def _lambada_openai(draw: random.Random) -> dict[str, Any]:
     }
 
 
-def _nq_open(draw: random.Random) -> dict[str, Any]:
+def _nq_open(draw: random.Random) -> Row:
     one, other = draw.randrange(100), draw.randrange(100)
     total = one + other
     return {"question": f"what is {one} + {other}", "answer": [str(total), f"the sum {total}"]}
 
 
-def _mmlu(draw: random.Random) -> dict[str, Any]:
+def _mmlu(draw: random.Random) -> Row:
     one, other = draw.randrange(100), draw.randrange(100)
     answer = draw.randrange(4)
     return {
@@ -182,7 +169,7 @@ def _mmlu(draw: random.Random) -> dict[str, Any]:
     }
 
 
-ROWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+ROWS: dict[str, Callable[[random.Random], Row]] = {
     "sciq": _sciq,
     "piqa": _piqa,
     "winogrande": _winogrande,
@@ -193,13 +180,10 @@ ROWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
 }
 
 
-def generated_rows(
-    task: str, seed: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+def generated_rows(task: str, seed: int) -> tuple[list[Row], list[Row] | None]:
     """Distinct rows of a task with the Hub's columns, and few-shot rows for MMLU, else None.
 
-    Raises:
-        BadInput: no such task can be generated.
+    BadInput if the task can't be generated.
     """
     if task not in ROWS:
         raise BadInput(
@@ -207,7 +191,7 @@ def generated_rows(
             "a preset with a random source can have these tasks only"
         )
     draw = random.Random(f"{seed}/{task}")
-    unique: dict[str, dict[str, Any]] = {}
+    unique: dict[str, Row] = {}
     while len(unique) < QUESTIONS:
         row = ROWS[task](draw)
         unique[json.dumps(row)] = row

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from lemon.errors import WorkFailed
@@ -26,11 +28,11 @@ def answered_chunks(
 ) -> Iterator[list[tuple[Question, Answers]]]:
     """All questions with the model's answers, without chunks whose ids are all `known`.
 
-    Raises:
-        WorkFailed: a log-likelihood isn't finite.
+    WorkFailed if a log-likelihood isn't finite.
     """
     size = max(CHUNK_QUESTIONS, int(model.batch_size))
-    for group in _groups(task.questions):
+    for _, members in groupby(task.questions, attrgetter("group")):
+        group = sorted(members, key=lambda one: (-one.num_characters, one.id))
         chunks = [group[first : first + size] for first in range(0, len(group), size)]
         left = [chunk for chunk in chunks if any(one.id not in known for one in chunk)]
         if not left:
@@ -38,17 +40,6 @@ def answered_chunks(
         with model.sharing([request for one in group for request in one.requests]):
             for chunk in left:
                 yield _answered(model, task, chunk)
-
-
-def _groups(questions: Sequence[Question]) -> list[list[Question]]:
-    """The questions grouped by shared few-shot examples, each group longest first."""
-    groups: dict[str | None, list[Question]] = {}
-    for question in questions:
-        groups.setdefault(question.group, []).append(question)
-    return [
-        sorted(group, key=lambda question: (-question.num_characters, question.id))
-        for group in groups.values()
-    ]
 
 
 def _answered(

@@ -24,7 +24,7 @@ from lemon.evaluation.tasks import opened_tasks, rows_folder
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, require_sealed, sealed, write_manifest
 from lemon.files.ownership import owner_of_outcomes
-from lemon.files.storage import storage_error, write_json
+from lemon.files.storage import refusals_told, write_json
 from lemon.machine import compute_device
 from lemon.progress import ProgressLine, say
 from lemon.provenance import file_digest
@@ -70,16 +70,15 @@ def evaluate(
         device: `auto` takes a GPU if there is one.
         heldout: packed text whose held-out part gives the perplexity; None for no perplexity.
         heldout_sequences: number of first sequences of each domain; None for all.
-        limits: limits of single tasks, which replace `limit`.
-        fewshot: `fixed`, the same examples before every question of a task, or `drawn`, lm-eval's
-            random examples for each question.
+        limits, fewshot: see `opened_tasks`.
 
     Raises:
         BadInput: an unknown task, missing rows, a damaged model folder, a value out of range.
         WorkFailed: the model gives numbers that aren't finite, or a write fails.
     """
     started = time.monotonic()
-    _check_settings(tasks, limit, batch_size, dtype, device, heldout_sequences)
+    sizes = {"limit": limit, "batch size": batch_size, "held-out sequences": heldout_sequences}
+    _check_settings(tasks, dtype, device, sizes)
     mirror = rows_folder(source)
     checkpoint = Checkpoint(model_dir)
     tokenizer = _tokenizer_digest(model_dir)
@@ -88,11 +87,9 @@ def evaluate(
         from lemon.data.text.packing import PackedText
 
         text = PackedText(heldout, ("heldout",))
-    try:
+    with refusals_told(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(error, out) from error
     _keep_quiet(offline=mirror is not None)
 
     weights = checkpoint.digest()
@@ -115,10 +112,9 @@ def evaluate(
 
     summaries: dict[str, dict[str, Any]] = {}
     window = Window.of_model(model_dir)
-    rows = opened_tasks(
+    with opened_tasks(
         tasks, source, limit, limits=limits, window=window, fewshot=fewshot, scratch=out
-    )
-    with rows as opened:
+    ) as opened:
         for task in opened:
             task_key = {
                 **key,
@@ -133,16 +129,16 @@ def evaluate(
     perplexity = None
     inputs = {"weights": weights, "tokenizer": tokenizer}
     inputs |= {f"rows/{name}": summary["rows_sha256"] for name, summary in summaries.items()}
+    written = {out / f"{name}.parquet" for name in summaries}
     if text is not None:
         inputs["heldout"] = _heldout_digest(text)
         text_key = {**key, "heldout": inputs["heldout"], "sequences": heldout_sequences}
         perplexity = _perplexity(model, text, heldout_sequences, out / PERPLEXITY, text_key)
-    written = {f"{name}.parquet" for name in summaries}
-    written |= {PERPLEXITY} if text is not None else set()
+        written.add(out / PERPLEXITY)
     write_manifest(
         out / MANIFEST,
         "evaluate",
-        files=[out / name for name in sorted(written)],
+        files=sorted(written),
         owner=owner_of_outcomes(model_dir, out),
         settings={
             "model": str(model_dir),
@@ -154,7 +150,7 @@ def evaluate(
             "batch_size": batch_size,
             "dtype": dtype,
             "device": device,
-            "heldout": None if heldout is None else str(heldout),
+            "heldout": heldout,
             "heldout_sequences": heldout_sequences,
             "rule_version": RULE_VERSION,
         },
@@ -162,8 +158,8 @@ def evaluate(
         seed=FEWSHOT_SEED,
         started=started,
         tasks=summaries,
-        mean_score=sum(summary["score"] for summary in summaries.values()) / len(summaries),
-        perplexity=None if perplexity is None else perplexity["perplexity"],
+        mean_score=_mean([summary["score"] for summary in summaries.values()]),
+        perplexity=perplexity,
     )
 
 
@@ -186,12 +182,14 @@ def _score(
     outcomes = list(unfinished.outcomes.values())
     write_outcomes(path, outcomes, key)
     unfinished.remove()
-    score = sum(outcome.correct for outcome in outcomes) / len(outcomes)
-    say(
-        f"{task.name}: {score:.1%} {task.metric} of {len(outcomes)} questions, "
-        f"{progress.seconds:.1f} s"
-    )
+    score = _mean([outcome.correct for outcome in outcomes])
+    of = f"{task.metric} of {len(outcomes)} questions"
+    say(f"{task.name}: {score:.1%} {of}, {progress.seconds:.1f} s")
     return outcomes
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
@@ -207,19 +205,15 @@ def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
         "rows": len(outcomes),
         "rows_available": task.available,
         "rows_sha256": task.rows_digest,
-        "score": sum(outcome.correct for outcome in outcomes) / len(outcomes),
-        "acc": sum(outcome.acc for outcome in outcomes) / len(outcomes),
-        "acc_norm": sum(normalised) / len(normalised) if normalised else None,
+        "score": _mean([outcome.correct for outcome in outcomes]),
+        "acc": _mean([outcome.acc for outcome in outcomes]),
+        "acc_norm": _mean(normalised) if normalised else None,
     }
 
 
 def _perplexity(
-    model: Callable[[], PrefixLM],
-    text: Any,
-    sequences: int | None,
-    path: Path,
-    key: dict[str, Any],
-) -> dict[str, Any]:
+    model: Callable[[], PrefixLM], text: Any, sequences: int | None, path: Path, key: dict[str, Any]
+) -> float:
     """The held-out perplexity, read from a file of the same key or measured."""
     from lemon.evaluation.perplexity import heldout_perplexity
 
@@ -227,32 +221,23 @@ def _perplexity(
         kept = read_json(path, dict[str, Any], "it is measured again")
         require_sealed(kept, path, "it is measured again")
         if kept.get("key") == key:
-            return kept
+            return kept["perplexity"]
     except BadInput:
         pass  # missing or damaged
     result = {**heldout_perplexity(model().model, text, sequences), "key": key}
     write_json(path, sealed(result))
     say(f"held-out perplexity {result['perplexity']:.2f}")
-    return result
+    return result["perplexity"]
 
 
 def _check_settings(
-    tasks: Sequence[str],
-    limit: int | None,
-    batch_size: int,
-    dtype: str,
-    device: str,
-    heldout_sequences: int | None,
+    tasks: Sequence[str], dtype: str, device: str, sizes: dict[str, int | None]
 ) -> None:
     if not tasks:
         raise BadInput("no task is named")
     for mistake in task_mistakes(tasks):
         raise BadInput(mistake)
-    for name, value in (
-        ("limit", limit),
-        ("batch size", batch_size),
-        ("held-out sequences", heldout_sequences),
-    ):
+    for name, value in sizes.items():
         if value is not None and value < 1:
             raise BadInput(f"the {name} is {value}; it must be at least 1")
     if dtype not in DTYPES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lemon.errors import BadInput
-from lemon.files.storage import atomic_file, storage_error, write_text
+from lemon.files.storage import atomic_file, refusals_told, write_text
 
 if TYPE_CHECKING:
     from lemon.evaluation.questions import Question, Task
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),  # row of the scored split
-        pa.field(
-            "prediction", pa.int64(), nullable=False
-        ),  # the answer chosen by the metric, -1: none
+        pa.field("prediction", pa.int64(), nullable=False),  # chosen by the metric; -1: none
         pa.field("correct", pa.bool_(), nullable=False),  # by the paper's metric for the task
         pa.field("acc", pa.bool_(), nullable=False),  # exact match if generated
         pa.field("acc_norm", pa.bool_()),  # null if the task lacks this metric
@@ -59,24 +58,19 @@ class Outcome:
 def judge(
     task: Task, question: Question, answers: Sequence[tuple[float, bool]] | Sequence[str]
 ) -> Outcome:
-    """Let lm-eval judge the answers to a question.
+    """Let lm-eval judge the answers to a question of a task.
 
-    Args:
-        task: the question's task.
-        question: the question with its requests.
-        answers: a (log-likelihood in nats, is greedy) pair for each request, or the generated text.
-
-    Returns:
-        The outcome. Its prediction is the choice with the largest score by the metric; 0 if a
-        single given answer is the greedy continuation; or the index of the first accepted answer
-        that a generated one matches. It is -1 if there is none.
+    `answers` is a (log-likelihood in nats, is greedy) pair for each request, or the generated text.
+    The prediction is the choice with the largest score by the metric; 0 if a single given answer is
+    the greedy continuation; or the index of the first accepted answer that a generated one matches.
+    It is -1 if there is none.
     """
     if question.requests[0].request_type == "generate_until":
         [text] = answers
         assert isinstance(text, str)
         return _judge_text(task, question, text)
     scores = [pair for pair in answers if not isinstance(pair, str)]
-    rules = question.rules
+    rules = task.lm_eval_task
     metrics = rules.process_results(question.row, scores)
     loglikelihoods = [value for value, _ in scores]
     if rules.OUTPUT_TYPE == "multiple_choice":
@@ -99,7 +93,7 @@ def judge(
 
 
 def _judge_text(task: Task, question: Question, text: str) -> Outcome:
-    rules = question.rules
+    rules = task.lm_eval_task
     [request] = question.requests
     answered = replace(request, resps=[text], filtered_resps={})
     for filters in rules._filters:
@@ -137,22 +131,14 @@ def read_outcomes(path: Path, key: dict[str, Any]) -> list[Outcome] | None:
     """The outcomes of a sealed file; None if it is missing, damaged or has another key."""
     try:
         rows, metadata = read_sealed(path)
-    except BadInput:
-        return None
-    if metadata.get(KEY) != _canonical(key):
-        return None
-    try:
-        return [Outcome(**row) for row in rows]
-    except TypeError:  # other columns
+        same_key = metadata.get(KEY) == _canonical(key)
+        return [Outcome(**row) for row in rows] if same_key else None
+    except (BadInput, TypeError):  # TypeError: other columns
         return None
 
 
 def read_sealed(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
-    """The rows of a sealed file, with the columns of SCHEMA, and its metadata.
-
-    Raises:
-        BadInput: the file is missing or damaged.
-    """
+    """The rows of a sealed file and its metadata; BadInput if it is missing or damaged."""
     fix = "remove it and run `lemon evaluate` with this task again"
     if not path.is_file():
         raise BadInput(f"{path}: the outcomes are missing; run `lemon evaluate` with this task")
@@ -160,25 +146,19 @@ def read_sealed(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
         table = pq.read_table(path, page_checksum_verification=True)
         rows = table.to_pylist()
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not readable as outcomes ({_line(error)}); {fix}") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise BadInput(f"{path}: not readable as outcomes ({reason}); {fix}") from None
     metadata = dict(table.schema.metadata or {})
-    if (_type_of(table, "id"), _type_of(table, "correct")) != (pa.int64(), pa.bool_()):
+    types = dict(zip(table.schema.names, table.schema.types, strict=True))
+    if (types.get("id"), types.get("correct")) != (pa.int64(), pa.bool_()):
         raise BadInput(f"{path}: has no whole-number `id` and true-or-false `correct`; {fix}")
     if metadata.get(DIGEST, b"") not in (b"", _digest(rows).encode()):
         raise BadInput(f"{path}: is damaged, the digest of its rows is not the one in it; {fix}")
     return rows, metadata
 
 
-def _type_of(table: pa.Table, column: str) -> pa.DataType | None:
-    return table.schema.field(column).type if column in table.column_names else None
-
-
 def _digest(rows: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
 
 
 class UnfinishedOutcomes:
@@ -188,38 +168,21 @@ class UnfinishedOutcomes:
     """
 
     def __init__(self, sealed: Path, key: dict[str, Any]) -> None:
-        """Read the outcomes of an earlier process with the same key.
-
-        Args:
-            sealed: path of the later sealed file; the unfinished one is hidden next to it.
-            key: the inputs that determine the outcomes.
-        """
+        """Read what an earlier process with this key left next to the later `sealed` file."""
         self._path = sealed.with_name(f".{sealed.stem}.unfinished.jsonl")
-        self.outcomes: dict[int, Outcome] = {}
-        header = _canonical(key).decode()
-        try:
-            lines = (
-                self._path.read_text(encoding="utf-8").split("\n") if self._path.exists() else []
-            )
-            if lines and lines[0] == header:
-                for line in lines[1:-1]:  # the last is empty or incomplete
-                    outcome = _outcome_in(line)
-                    if outcome is not None:
-                        self.outcomes[outcome.id] = outcome
-        except UnicodeDecodeError:
-            pass  # damaged: every question is scored again
-        except OSError as error:
-            raise storage_error(error, self._path) from error
+        header, lines = _canonical(key).decode(), [""]
+        # If it is missing or damaged, every question is scored again.
+        with refusals_told(self._path), suppress(FileNotFoundError, UnicodeDecodeError):
+            lines = self._path.read_text(encoding="utf-8").split("\n")
+        kept = lines[1:-1] if lines[0] == header else []  # the last is empty or incomplete
+        self.outcomes = {one.id: one for one in map(_outcome_in, kept) if one is not None}
         write_text(self._path, "\n".join([header, *map(_line_of, self.outcomes.values())]) + "\n")
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
         """Append the outcomes of one chunk to the file."""
         text = "".join(_line_of(outcome) + "\n" for outcome in outcomes)
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise storage_error(error, self._path) from error
+        with refusals_told(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(text)
         self.outcomes.update({outcome.id: outcome for outcome in outcomes})
 
     def remove(self) -> None:

@@ -33,13 +33,9 @@ def heldout_perplexity(
 ) -> dict[str, Any]:
     """Score a model on the first `sequences` held-out sequences of each domain; None for all.
 
-    Returns:
-        {"perplexity", "loss" (nats a token), "domains": {name: {"perplexity", "loss", "tokens",
-        "weight"}}}.
-
-    Raises:
-        BadInput: the text was tokenised for another vocabulary, or a domain has no sequences.
-        WorkFailed: a loss isn't finite.
+    Returns {"perplexity", "loss" (nats a token), "domains": {name: {"perplexity", "loss", "tokens",
+    "weight"}}}. BadInput if the text was tokenised for another vocabulary or a domain has no
+    sequences, WorkFailed if a loss isn't finite.
     """
     if text.vocab_size > model.config.vocab_size:
         raise BadInput(
@@ -73,9 +69,8 @@ def _domain_loss(model: PreTrainedModel, text: PackedText, domain: str, rows: in
     total = 0.0
     for first in range(0, rows, rows_a_pass):
         several = range(first, min(first + rows_a_pass, rows))
-        tokens = torch.from_numpy(
-            np.stack([text.sequence("heldout", domain, row) for row in several])
-        ).to(model.device)
+        sequences = np.stack([text.sequence("heldout", domain, row) for row in several])
+        tokens = torch.from_numpy(sequences).to(model.device)
         hidden = model.base_model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
         values, _ = token_log_likelihoods(
             model.get_output_embeddings(), hidden.flatten(0, 1), tokens[:, 1:].flatten()

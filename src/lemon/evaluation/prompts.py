@@ -26,17 +26,11 @@ SEAM = 8  # tokens by which a text's tokenised length may change with the text b
 
 @dataclass(frozen=True)
 class Window:
-    """A model's context window.
+    """A model's context window."""
 
-    Attributes:
-        tokens: counts the tokens of a text.
-        size: maximum tokens of a context and its answer.
-        reserve_for_generation: tokens kept free for a generated answer, lm-eval's `max_gen_toks`.
-    """
-
-    tokens: Callable[[str], int]
-    size: int
-    reserve_for_generation: int = 256
+    tokens: Callable[[str], int]  # counts the tokens of a text
+    size: int  # maximum tokens of a context and its answer
+    reserve_for_generation: int = 256  # tokens for a generated answer, lm-eval's `max_gen_toks`
 
     @classmethod
     def of_model(cls, model_dir: Path) -> Window:
@@ -70,13 +64,6 @@ def requests_of(
     return requests if isinstance(requests, list) else [requests]
 
 
-def drawn_contexts(
-    rules: ConfigurableTask, rows: Sequence[dict[str, Any]], shots: int
-) -> list[str | list[str]]:
-    """Each row's context after few-shot examples that lm-eval draws for this row."""
-    return [rules.fewshot_context(row, shots) for row in rows]
-
-
 def shared_prefix(rules: ConfigurableTask, row: dict[str, Any], shots: int) -> str:
     """The text before every question: the description and the first `shots` examples."""
     context, question = rules.fewshot_context(row, shots), rules.doc_to_text(row)
@@ -93,12 +80,16 @@ def fixed_contexts(
     task has a separate few-shot split.
     """
     if not asked:
-        return drawn_contexts(rules, rows, 0), 0
+        return [rules.fewshot_context(row, 0) for row in rows], 0
     questions = [rules.doc_to_text(row) for row in rows]
     shots, examples = asked, rules.sampler.df[:asked]
     any_row = next((row for row in rows if row not in examples), rows[0])
     if window is not None:
-        longest = _longest(rules, rows, questions, window)
+        texts = zip(rows, questions, strict=True)
+        requests = [one for row, text in texts for one in requests_of(rules, 0, row, text)]
+        lengths = [window.length(request) for request in requests]
+        bound = max(lengths) - SEAM  # only these may be the longest after a prefix
+        longest = [one for one, own in zip(requests, lengths, strict=True) if own >= bound]
 
         def length(count: int) -> int:
             prefix = shared_prefix(rules, any_row, count)
@@ -116,26 +107,6 @@ def fixed_contexts(
 def fitting_shots(asked: int, length: Callable[[int], int], size: int) -> int:
     """The largest number of examples, at most `asked`, whose prompt fits in `size` tokens.
 
-    Args:
-        asked: examples in the paper.
-        length: tokens of the longest prompt by number of examples; increasing.
-        size: tokens of the model's window.
+    `length` gives the tokens of the longest prompt by the number of examples, and increases.
     """
     return bisect_right(range(1, asked + 1), size, key=length)
-
-
-def _longest(
-    rules: ConfigurableTask,
-    rows: Sequence[dict[str, Any]],
-    questions: Sequence[str],
-    window: Window,
-) -> list[Instance]:
-    """The requests, without a prefix, that may be the longest with it."""
-    requests = [
-        request
-        for row, question in zip(rows, questions, strict=True)
-        for request in requests_of(rules, 0, row, question)
-    ]
-    lengths = [window.length(request) for request in requests]
-    bound = max(lengths) - SEAM
-    return [request for request, length in zip(requests, lengths, strict=True) if length >= bound]

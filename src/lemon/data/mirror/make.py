@@ -5,20 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, HubAsset, PypiAsset
 from lemon.data.benchmarks.card import Configs
 from lemon.data.fetch.assets import LockedAsset, declared_asset, fetch_asset
-from lemon.data.fetch.hub import (
-    COMMIT,
-    HUB_STATE,
-    Snapshot,
-    download,
-    find_snapshot,
-    wanted_asset,
-)
+from lemon.data.fetch.hub import COMMIT, HUB_STATE, Snapshot, download, find_snapshot, wanted_asset
 from lemon.data.fetch.hub_retry import NotThere, Wanted
 from lemon.data.mirror.hub_rows import (
     CONVERTED,
@@ -54,16 +48,10 @@ log = logging.getLogger(__name__)
 def make_mirror(
     assets: Mapping[str, Asset], needed: Iterable[str], tasks: Iterable[str], folder: Path
 ) -> MirrorListing:
-    """Write assets and the data sets of tasks into `folder`, and `mirror.json` last.
+    """Write the needed assets and the data sets of tasks into `folder`, and `mirror.json` last.
 
     Unchanged files are kept without asking the Hub, so an interrupted call continues where it
     stopped and a repeated one downloads nothing. The needs of several presets can be added.
-
-    Args:
-        assets: the assets declared in the configuration.
-        needed: keys of the assets to mirror.
-        tasks: tasks whose data sets are mirrored.
-        folder: the mirror, new or existing.
 
     Raises:
         BadInput: `folder` is no mirror, something is not found, or a licence must be accepted.
@@ -119,14 +107,10 @@ class _MirrorMaker:
         for configs in (declared(main.card, main.names), named(main.names)):
             if files := chosen(configs, needed):
                 return main, files, main.card
-        try:
+        with suppress(NotThere):
             other = self._find(replace(main.wanted, revision=CONVERTED))
-        except NotThere:
-            files = None
-        else:
-            files = chosen(converted(other.names), needed)
-        if files:
-            return other, files, main.card
+            if files := chosen(converted(other.names), needed):
+                return other, files, main.card
         raise BadInput(
             f"{subject}: {repository} has no parquet files of these configs and splits ({needed}), "
             f"neither at main nor at {CONVERTED}; {fix}"
@@ -167,8 +151,8 @@ class _MirrorMaker:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
         rows, assets = self.listing.rows, self.listing.assets
         entries: list[MirroredRows | MirroredAsset] = [*rows.values(), *assets.values()]
-        size = sum(stamp.size for entry in entries for stamp in entry.files.values())
-        held = f"{len(rows)} data sets and {len(assets)} assets, {size / 1e6:.0f} MB"
+        size = sum(stamp.size for entry in entries for stamp in entry.files.values()) / 1e6
+        held = f"{len(rows)} data sets and {len(assets)} assets, {size:.0f} MB"
         log.info("%s: %s", self.folder, held)
 
     def _write_progress(self) -> None:

@@ -20,14 +20,7 @@ from lemon.configuration.preset import DomainSettings, TextSettings
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_documents
 from lemon.data.text.order import keyed_permutation
-from lemon.data.text.packing import (
-    FORMAT,
-    PackedDomain,
-    PackedSplit,
-    pack,
-    token_dtype,
-    write_rows,
-)
+from lemon.data.text.packing import FORMAT, PackedDomain, pack, token_dtype, write_rows
 from lemon.data.text.readers import READERS
 from lemon.data.text.tokenization import TextTokenizer
 from lemon.errors import BadInput
@@ -50,16 +43,14 @@ def prepare_text(
     seed: int,
     owner: str = "text",
 ) -> None:
-    """Write packed training and held-out text of every domain under `out`.
+    """Write packed training and held-out text of every domain, for `PackedText` to open.
 
     Args:
         settings: domains, sequence length and limits.
-        lock: the fetched assets.
-        cache: folder that holds them.
+        lock, cache: the fetched assets and their folder.
         source: model folder whose tokenizer is used.
-        out: folder to replace; `lemon.data.text.packing.PackedText` opens it.
+        out, owner: folder to replace and its owner.
         seed: of the split and of the choice of held-out rows.
-        owner: owner of the folder.
 
     Raises:
         BadInput: a domain has no text, or too little for its held-out sequences.
@@ -70,20 +61,19 @@ def prepare_text(
     domains: dict[str, PackedDomain] = {}
     with replaced_folder(out, owner) as temporary:
         for name, domain in settings.domains.items():
-            documents = unique_documents(read_documents(name, domain, lock, cache, seed))
-            splits: dict[str, PackedSplit] = {}
+            documents = unique_documents(_documents(name, domain, lock, cache, seed))
+            domains[name] = {"weight": domain.weight, "splits": {}}
             for split, texts in split_documents(documents, seed).items():
                 rows = _rows(name, split, texts, tokenizer, settings, seed)
                 path = inside(temporary / split, f"{name}.bin")
                 write_rows(path, rows, dtype)
-                splits[split] = {
+                domains[name]["splits"][split] = {
                     "documents": len(texts),
                     "sequences": len(rows),
                     "tokens": len(rows) * settings.sequence_length,
                     "sha256": file_digest(path),
                 }
                 log.info("%s/%s: %d documents, %d sequences", split, name, len(texts), len(rows))
-            domains[name] = {"weight": domain.weight, "splits": splits}
         assets = [domain.asset for domain in settings.domains.values() if domain.asset]
         write_manifest(
             temporary / "manifest.json",
@@ -105,14 +95,10 @@ def prepare_text(
         )
 
 
-def read_documents(
+def _documents(
     name: str, domain: DomainSettings, lock: Lock, cache: Path, seed: int
 ) -> Iterable[str]:
-    """The documents of a domain, in the order of its asset.
-
-    Raises:
-        BadInput: the asset is missing, or none is named for a reader that needs one.
-    """
+    """The documents of a domain, in the order of its asset."""
     if domain.reader == "generated":
         return generated_documents(name, seed)
     if domain.asset is None:
@@ -150,7 +136,7 @@ def _rows(
     """
     length = settings.sequence_length
     if split == "train":
-        limit = settings.train_sequences
+        limit, needed = settings.train_sequences, 1
         tokens, total = [], 0
         for document in tokenizer.encode(texts):
             tokens.append(document)
@@ -158,7 +144,6 @@ def _rows(
             if total > limit * length:
                 break
         rows = pack(tokens, tokenizer.separator, length)[:limit]
-        needed = 1
     else:
         rows = pack(tokenizer.encode(texts), tokenizer.separator, length)
         needed = limit = settings.heldout_sequences

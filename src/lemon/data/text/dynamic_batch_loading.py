@@ -30,20 +30,17 @@ def updated_weights(
 ) -> dict[str, float]:
     """The mixture after one update: w exp(delta), normalised, then (1 - c) w + c / k.
 
-    Computed in logarithms, so that a loss far above its reference does not overflow.
+    The result sums to one. It is computed in logarithms, so that a loss far above its reference
+    does not overflow.
 
     Args:
         weights: of the k domains, up to a common factor.
-        losses: held-out loss by domain, in nats.
-        references: reference loss by domain, in nats.
+        losses, references: held-out and reference loss by domain, in nats.
         clip: delta = max(loss - reference, 0) as in the paper, so that a domain already below its
             reference does not lose weight twice; else delta = loss - reference, as in the public
             code.
         smoothing: c, the share spread evenly; 1e-4 in the public code and 0 in the paper. With 0 a
             weight may vanish.
-
-    Returns:
-        Weights that sum to one, in the order of `weights`.
 
     Raises:
         BadInput: a domain lacks a value, a loss is not finite, a weight is not positive, or the
@@ -53,9 +50,8 @@ def updated_weights(
         raise BadInput(f"smoothing of the mixture: {smoothing} is not between 0 and 1")
     domains = list(weights)
     before = mixture_shares(weights, domains)
-    delta = _nats("held-out losses", losses, domains) - _nats(
-        "reference losses", references, domains
-    )
+    delta = _nats("held-out losses", losses, domains)
+    delta -= _nats("reference losses", references, domains)
     if clip:
         delta = np.maximum(delta, 0.0)
     after = (1 - smoothing) * softmax(np.log(before) + delta) + smoothing / len(domains)
@@ -87,17 +83,9 @@ class DynamicBatchLoader(RandomRows):
         clip: bool,
         smoothing: float,
     ) -> None:
-        """Start the order.
+        """An order as `SequenceOrder`, starting at `weights`, updated as by `updated_weights`.
 
-        Args:
-            num_sequences: training rows by domain.
-            weights: initial share of rows by domain, up to a common factor.
-            seed: of the order.
-            references, clip, smoothing: of the updates, see `updated_weights`.
-
-        Raises:
-            BadInput: a domain has no rows, no positive and finite weight or no reference, or the
-                smoothing is not between 0 and 1.
+        Raises as both do.
         """
         super().__init__(num_sequences, seed)
         self._block_uniforms = lru_cache(maxsize=1)(self.uniforms)
@@ -122,16 +110,14 @@ class DynamicBatchLoader(RandomRows):
     def update(self, losses: Mapping[str, float]) -> None:
         """Update the mixture from the held-out losses by domain, in nats.
 
-        Raises:
-            BadInput: a loss is missing or not finite; the old weights stay.
+        BadInput if one is missing or not finite; the old weights stay.
         """
         self.reweigh(self._rule(self.weights, losses))
 
     def reweigh(self, weights: Mapping[str, float]) -> None:
         """Use these weights, given up to a common factor, for all following rows.
 
-        Raises:
-            BadInput: a domain has no positive and finite weight; the old weights stay.
+        BadInput if a domain has no positive and finite weight; the old weights stay.
         """
         self._shares = mixture_shares(weights, self.domains)
         self._bounds = np.cumsum(self._shares)[:-1]
@@ -155,11 +141,7 @@ class DynamicBatchLoader(RandomRows):
         return {"drawn": self.drawn, "weights": dict(self._given)}
 
     def load_state(self, state: OrderState) -> None:
-        """Continue from `state`, with the same seed and text.
-
-        Raises:
-            BadInput: the state is of other domains; nothing changes.
-        """
+        """Continue from `state`, with the same seed and text; BadInput if of other domains."""
         require_domains("rows drawn before the checkpoint", state["drawn"], self.domains)
         # The weights as given, not the shares: normalising twice may change the last bit.
         self.reweigh(state["weights"])

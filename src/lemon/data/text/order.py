@@ -20,7 +20,7 @@ BLOCK = 4096  # places assigned at once
 Tokens = NDArray[np.int64]
 
 
-def keyed_words(count: int, *key: object) -> NDArray[np.uint64]:
+def _keyed_words(count: int, *key: object) -> NDArray[np.uint64]:
     """`count` random 64-bit words that depend only on `key`, not on platform or version."""
     words = np.frombuffer(sha256("/".join(map(str, key)).encode()).digest()[:16], dtype="<u8")
     return np.random.Philox(key=words.astype(np.uint64)).random_raw(count)
@@ -28,21 +28,16 @@ def keyed_words(count: int, *key: object) -> NDArray[np.uint64]:
 
 def keyed_uniform(count: int, *key: object) -> NDArray[np.float64]:
     """`count` random numbers in [0, 1) that depend only on `key`."""
-    words = keyed_words(count, *key) >> np.uint64(11)
-    return words.astype(np.float64) * 2.0**-53
+    return (_keyed_words(count, *key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def keyed_permutation(count: int, *key: object) -> Tokens:
     """A permutation of range(count) that depends only on `key`."""
-    return np.argsort(keyed_words(count, *key), kind="stable")
+    return np.argsort(_keyed_words(count, *key), kind="stable")
 
 
 def require_domains(what: str, values: Mapping[str, object], domains: Sequence[str]) -> None:
-    """Check that there is exactly one value per domain.
-
-    Raises:
-        BadInput: a domain has no value, or a value has no domain; the message begins with `what`.
-    """
+    """Refuse values unless there is exactly one per domain; the message begins with `what`."""
     for domain in domains:
         if domain not in values:
             raise BadInput(f"{what}: none for the domain {domain}; give every domain one")
@@ -55,8 +50,7 @@ def require_domains(what: str, values: Mapping[str, object], domains: Sequence[s
 def mixture_shares(weights: Mapping[str, float], domains: Sequence[str]) -> NDArray[np.float64]:
     """The weights of the domains as shares that sum to one, [num_domains].
 
-    Raises:
-        BadInput: a domain has no weight, or one that is not positive and finite.
+    BadInput if a domain has no weight, or one that is not positive and finite.
     """
     require_domains("mixture weights", weights, domains)
     for domain in domains:
@@ -73,15 +67,7 @@ class RandomRows:
     """The random numbers of an order: uniforms that assign places to domains, and epochs."""
 
     def __init__(self, num_sequences: Mapping[str, int], seed: int) -> None:
-        """Set up the random numbers.
-
-        Args:
-            num_sequences: training rows by domain.
-            seed: of the order.
-
-        Raises:
-            BadInput: a domain has no rows.
-        """
+        """An order over `num_sequences` training rows by domain; BadInput if one has none."""
         for domain, count in num_sequences.items():
             if count < 1:
                 raise BadInput(f"domain {domain}: no training sequences")
@@ -113,15 +99,10 @@ class SequenceOrder(RandomRows):
     def __init__(
         self, num_sequences: Mapping[str, int], weights: Mapping[str, float], seed: int
     ) -> None:
-        """Set up the order.
+        """An order over `num_sequences` training rows by domain.
 
-        Args:
-            num_sequences: training rows by domain.
-            weights: share of the places by domain, up to a common factor.
-            seed: of the order.
-
-        Raises:
-            BadInput: a domain has no rows, or no positive and finite weight.
+        `weights` are shares of the places, up to a common factor. BadInput if a domain has no rows,
+        or no positive and finite weight.
         """
         super().__init__(num_sequences, seed)
         self._bounds = np.cumsum(mixture_shares(weights, self.domains))[:-1]

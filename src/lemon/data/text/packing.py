@@ -65,20 +65,18 @@ def pack(documents: Iterable[NDArray[Any]], separator: int, sequence_length: int
         [num_rows, sequence_length + 1]. A row's last token is also the next row's first, so every
         token but the very first is predicted exactly once. An incomplete last row is dropped.
     """
-    end = np.array([separator])
-    parts = [part for document in documents for part in (document, end)]
-    stream = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    end, empty = np.array([separator]), np.empty(0, dtype=np.int64)
+    stream = np.concatenate([empty, *(part for one in documents for part in (one, end))])
     num_rows = max(0, (len(stream) - 1) // sequence_length)
     starts = np.arange(num_rows)[:, None] * sequence_length
-    return stream[starts + np.arange(sequence_length + 1)[None, :]]
+    return stream[starts + np.arange(sequence_length + 1)]
 
 
 def write_rows(path: Path, rows: NDArray[Any], dtype: np.dtype[Any]) -> None:
     """Write rows as a raw little-endian array."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(
-        rows.astype(dtype.newbyteorder("<")).tobytes()
-    )  # tofile does not report a full disk
+    # Not tofile, which does not report a full disk.
+    path.write_bytes(rows.astype(dtype.newbyteorder("<")).tobytes())
 
 
 class PackedText:
@@ -93,14 +91,9 @@ class PackedText:
     """
 
     def __init__(self, path: Path, splits: Sequence[str] = SPLITS) -> None:
-        """Open what `prepare_text` wrote.
+        """Open the folder that `prepare_text` wrote, to read `splits`, whose files are checked.
 
-        Args:
-            path: the folder.
-            splits: the splits to read; the digests of their files are checked.
-
-        Raises:
-            BadInput: there is none, it has another format, or a file is damaged.
+        BadInput if there is none, it has another format, or a file is damaged.
         """
         self.path = path
         file = path / MANIFEST
@@ -115,10 +108,9 @@ class PackedText:
         ):
             raise BadInput(f"{file}: its domains are not all there; {PREPARE}")
         declared = {name: manifest.domains[name] for name in manifest.domain_order}
-        self.sequence_length = manifest.sequence_length
-        self.vocab_size = manifest.vocab_size
-        dtype = np.dtype(manifest.dtype).newbyteorder("<")
         self.domains = list(declared)
+        self.sequence_length, self.vocab_size = manifest.sequence_length, manifest.vocab_size
+        dtype = np.dtype(manifest.dtype).newbyteorder("<")
         total = sum(domain["weight"] for domain in declared.values())
         self.weights = {name: domain["weight"] / total for name, domain in declared.items()}
         self._rows = {
@@ -156,10 +148,6 @@ class PackedText:
 
 
 def training_batch(text: PackedText, order: SequenceOrder, first_index: int, count: int) -> Tokens:
-    """The training rows at places first_index, ..., first_index + count - 1.
-
-    Returns:
-        int64 [count, sequence_length + 1].
-    """
+    """The rows at places first_index, ..., first_index + count - 1: int64 [count, length + 1]."""
     places = (order.locate(index) for index in range(first_index, first_index + count))
     return np.stack([text.sequence("train", domain, row) for domain, row in places])

@@ -34,11 +34,7 @@ class ScalingLaw:
     exponent: float
 
     def loss(self, num_parameters: float) -> float:
-        """The loss of a model of this size.
-
-        Raises:
-            BadInput: the size is not positive.
-        """
+        """The loss of a model of this size; BadInput if it is not positive."""
         if not num_parameters > 0:
             raise BadInput(f"scaling law: no model has {num_parameters} parameters")
         return self.asymptote + self.factor * num_parameters**-self.exponent
@@ -50,12 +46,8 @@ def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float]) -> ScalingL
     The ratio of the two decreases does not depend on asymptote and factor,
     (L1 - L2) / (L2 - L3) = (N1^-a - N2^-a) / (N2^-a - N3^-a), and its right side grows with a.
 
-    Args:
-        sizes: three parameter counts, increasing.
-        losses: of these models, in nats, decreasing.
-
-    Raises:
-        BadInput: not three increasing sizes with decreasing losses, or no exponent fits.
+    BadInput unless the three `sizes`, in parameters, increase, the `losses`, in nats, decrease, and
+    an exponent fits.
     """
     given = f"sizes {_listed(sizes)} and losses {_listed(losses)}"
     if len(sizes) != 3 or len(losses) != 3:
@@ -89,14 +81,9 @@ def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float]) -> ScalingL
 
 
 def scaling_law_references(num_parameters: float, family: str) -> dict[str, float]:
-    """Reference losses in nats by domain, from the published losses of a family.
+    """Reference losses in nats by domain of a model with this many parameters.
 
-    Args:
-        num_parameters: of the trained model.
-        family: a family in `published/reference_losses.csv`.
-
-    Raises:
-        BadInput: no such family, or the size is not positive.
+    BadInput if `published/reference_losses.csv` has no such family, or the size is not positive.
     """
     with (files("lemon") / "published" / "reference_losses.csv").open(encoding="utf-8") as lines:
         cells = [cell for cell in csv.DictReader(lines) if cell["is_extrapolated"] == "0"]

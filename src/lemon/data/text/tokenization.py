@@ -42,10 +42,9 @@ class _ModelConfig(TypedDict):
 
 
 def require_tokenizer(folder: Path) -> int:
-    """The number of embedding rows of a model, after checking that every token has a row.
+    """The number of embedding rows of a model.
 
-    Raises:
-        BadInput: there is no fast tokenizer, or one of its ids is beyond the embedding.
+    BadInput if there is no fast tokenizer, or one of its ids is beyond the embedding.
     """
     vocab_size = read_json(folder / "config.json", _ModelConfig, FIX)["vocab_size"]
     file = folder / "tokenizer.json"
@@ -72,30 +71,24 @@ class TextTokenizer:
     """
 
     def __init__(self, source: Path) -> None:
-        """Read the tokenizer and its configuration.
-
-        Raises:
-            BadInput: the folder holds no fast tokenizer, or no token that ends a document.
-        """
+        """BadInput if the folder holds no fast tokenizer, or no token that ends a document."""
         file = source / "tokenizer.json"
         self.vocab_size = require_tokenizer(source)
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the tokenizers library raises bare Exception
             raise BadInput(f"{file}: not a fast tokenizer ({error}); {FIX}") from None
-        config = read_json(source / "tokenizer_config.json", dict[str, Any], FIX)
         self.digest = file_digest(file)
-        self.separator = self._separator(source, config)
-
-    def _separator(self, source: Path, config: dict[str, Any]) -> int:
-        eos = config.get("eos_token")
-        for token in (DOCUMENT_END, eos.get("content") if isinstance(eos, dict) else eos):
-            if isinstance(token, str) and (found := self._tokenizer.token_to_id(token)) is not None:
-                return found
-        raise BadInput(
-            f"{source}: the tokenizer has neither {DOCUMENT_END} nor an eos_token to end a "
-            "document with"
-        )
+        eos = read_json(source / "tokenizer_config.json", dict[str, Any], FIX).get("eos_token")
+        ends = (DOCUMENT_END, eos.get("content") if isinstance(eos, dict) else eos)
+        ids = [self._tokenizer.token_to_id(end) for end in ends if isinstance(end, str)]
+        known = [id for id in ids if id is not None]
+        if not known:
+            raise BadInput(
+                f"{source}: the tokenizer has neither {DOCUMENT_END} nor an eos_token to end a "
+                "document with"
+            )
+        self.separator = known[0]
 
     def encode(self, documents: Sequence[str]) -> Iterator[NDArray[Any]]:
         """The token ids of each document, int64 [num_tokens], without special tokens."""
