@@ -26,7 +26,7 @@ from lemon.architecture import LlamaShape, layer_tensor_name, tensor_specs
 from lemon.checkpoint import INDEX, Checkpoint
 from lemon.files.tensor_file import Entry
 from lemon.similarity.cka import COMPONENTS
-from lemon.similarity.gram_plan import gram_plan
+from lemon.similarity.gram import gram_plan
 
 PROMISE = 1.5e9
 SHARDS = 8

@@ -36,5 +36,4 @@ def forget_digests() -> None:
 
     Here a file changes several times between two ticks of the clock that files are dated by.
     """
-    manifest._digest_in_state.cache_clear()
-    manifest._read_once.cache_clear()
+    manifest._in_state.cache_clear()

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,19 @@ class Workspace:
         values = yaml.load(file)
         change(values)
         yaml.dump(values, file)
+
+
+def keep_runs(config: Path, table: str, runs: Sequence[str]) -> None:
+    """Leave a table of a copied `paper.yaml` only these runs, and the comparisons between them."""
+    yaml = YAML(typ="safe")
+    file = config / "paper.yaml"
+    entries = yaml.load(file)
+    for row in entries[table]["rows"]:
+        row["runs"] = [run for run in row["runs"] if run in runs]
+    entries[table]["comparisons"] = [
+        pair for pair in entries[table]["comparisons"] if {pair["first"], pair["second"]} <= {*runs}
+    ]
+    yaml.dump(entries, file)
 
 
 def copy_workflow(path: Path) -> Workspace:

@@ -7,8 +7,9 @@ tensors. No torch is imported here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from math import prod
 from typing import Any
 
 from lemon.errors import BadInput
@@ -52,20 +53,16 @@ FOREIGN_KEYS = ("quantization_config", "transformers_weights")
 
 @dataclass(frozen=True)
 class LlamaShape:
-    """The sizes that fix the shape of every tensor of a LLaMA-family model.
-
-    With grouped-query attention `num_key_value_heads < num_attention_heads`. With
-    `tie_word_embeddings` the head is the embedding and has no tensor of its own.
-    """
+    """The sizes that fix the shape of every tensor of a LLaMA-family model."""
 
     num_hidden_layers: int
     hidden_size: int
     intermediate_size: int
     num_attention_heads: int
-    num_key_value_heads: int
+    num_key_value_heads: int  # fewer than query heads with grouped-query attention
     head_dim: int
     vocab_size: int
-    tie_word_embeddings: bool = False
+    tie_word_embeddings: bool = False  # the head is the embedding and has no tensor of its own
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -115,11 +112,7 @@ class LlamaShape:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LlamaShape:
-        """Read the sizes from a Hugging Face `config.json`.
-
-        Raises:
-            BadInput: the config is of another model family or lacks a size.
-        """
+        """The sizes in a `config.json`; BadInput if one is missing, or of another model family."""
         if config.get("model_type") not in MODEL_TYPES:
             raise BadInput(
                 f"model_type is {str(config.get('model_type'))[:40]!r}; only models of the types "
@@ -135,33 +128,26 @@ class LlamaShape:
                     f"{key} is set, which changes the weights that are loaded; save the plain "
                     "model, without quantisation or adapters"
                 )
+        heads, width, head_dim = map(config.get, ("num_attention_heads", "hidden_size", "head_dim"))
+        if head_dim is None and isinstance(heads, int) and isinstance(width, int) and heads > 0:
+            head_dim = width // heads
+        groups = config.get("num_key_value_heads")
+        sizes = {
+            "tie_word_embeddings": False,
+            **config,
+            "num_key_value_heads": heads if groups is None else groups,
+            "head_dim": head_dim,
+        }
         try:
-            heads, width = config["num_attention_heads"], config["hidden_size"]
-            head_dim: Any = config.get("head_dim")
-            if head_dim is None and isinstance(heads, int) and isinstance(width, int) and heads > 0:
-                head_dim = width // heads
-            groups = config.get("num_key_value_heads")
-            return cls(
-                num_hidden_layers=config["num_hidden_layers"],
-                hidden_size=width,
-                intermediate_size=config["intermediate_size"],
-                num_attention_heads=heads,
-                num_key_value_heads=heads if groups is None else groups,
-                head_dim=head_dim,
-                vocab_size=config["vocab_size"],
-                tie_word_embeddings=config.get("tie_word_embeddings", False),
-            )
+            return cls(**{field.name: sizes[field.name] for field in fields(cls)})
         except KeyError as missing:
             raise BadInput(f"the model's config.json has no {missing}") from None
 
     def difference(self, other: LlamaShape) -> str:
         """List the sizes in which another shape differs: `hidden_size 64, not 96; ...`."""
-        mine, others = asdict(self), asdict(other)
-        return "; ".join(
-            f"{size} {mine[size]}, not {others[size]}"
-            for size in mine
-            if mine[size] != others[size]
-        )
+        others = asdict(other)
+        differing = ((size, mine) for size, mine in asdict(self).items() if mine != others[size])
+        return "; ".join(f"{size} {mine}, not {others[size]}" for size, mine in differing)
 
     def to_config(self, config: dict[str, Any]) -> dict[str, Any]:
         """A copy of a Hugging Face `config.json` with the sizes of this shape."""
@@ -171,8 +157,7 @@ class LlamaShape:
 def sliding_window(config: dict[str, Any]) -> int | None:
     """The most tokens that a token attends to, from a `config.json`; None if unlimited.
 
-    Raises:
-        BadInput: the value is not a whole number above 0.
+    BadInput if the value is not a whole number above 0.
     """
     window = config.get("sliding_window")
     if window is None or config.get("model_type") != "mistral":
@@ -184,24 +169,18 @@ def sliding_window(config: dict[str, Any]) -> int | None:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor: its Hugging Face name, its shape and the role of each axis.
-
-    `layer` and `type` are None for the tensors outside the layers (embedding, final norm, head).
-    """
+    """One tensor: its Hugging Face name, its shape and the role of each axis."""
 
     name: str
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
-    layer: int | None = None
-    type: str | None = None
+    layer: int | None = None  # None for embedding, final norm and head
+    type: str | None = None  # key of LAYER_TYPES; None with `layer`
 
     @property
     def num_elements(self) -> int:
         """Entries of the tensor."""
-        product = 1
-        for size in self.shape:
-            product *= size
-        return product
+        return prod(self.shape)
 
 
 def layer_tensor_name(type: str, layer: int) -> str:

@@ -53,7 +53,6 @@ class Checkpoint:
     """A LLaMA-family model folder, single-file or sharded.
 
     Attributes:
-        path: the folder.
         config: its `config.json`.
         shape: the sizes in the config; the tensors were checked against them.
         specs: every tensor of the model by name, in stored order.
@@ -104,16 +103,10 @@ class Checkpoint:
     def digest(self) -> str:
         """SHA-256 over name, format, shape and bytes of each tensor in the order of `specs`.
 
-        The digest does not depend on sharding.
-
-        Raises:
-            BadInput: a weight is not finite, or the digest differs from the folder's manifest.
+        It does not depend on sharding. BadInput if a weight is not finite, or the digest differs
+        from that in the folder's manifest.
         """
-        digest = hashlib.sha256()
-        for name in self.specs:
-            for piece in self._pieces(name):
-                digest.update(piece)
-        found = digest.hexdigest()
+        found = self._digest(self.specs)
         if (expected := self._recorded.get("weights")) not in (None, found):
             raise BadInput(
                 f"{self.path / WEIGHTS}: is damaged; the weights have the digest {found}, but "
@@ -122,31 +115,24 @@ class Checkpoint:
         return found
 
     def verify(self, names: Iterable[str]) -> None:
-        """Check tensors against the digests in the folder's manifest, if it has one.
-
-        Raises:
-            BadInput: a digest differs.
-        """
+        """Refuse tensors that differ from the digests in the folder's manifest, if it has one."""
         recorded = self._recorded.get("tensors", {})
         for name in names:
-            if recorded and self._tensor_digest(name) != recorded.get(name):
+            if recorded and self._digest([name]) != recorded.get(name):
                 raise BadInput(
                     f"{self._files[name].path}: is damaged, {name} is not the tensor whose digest "
                     f"is in {MANIFEST}; {COPY_AGAIN}"
                 )
 
-    def _tensor_digest(self, name: str) -> str:
+    def _digest(self, names: Iterable[str]) -> str:
         digest = hashlib.sha256()
-        for piece in self._pieces(name):
-            digest.update(piece)
+        for name in names:
+            for piece in self._pieces(name):
+                digest.update(piece)
         return digest.hexdigest()
 
     def _pieces(self, name: str) -> Iterator[bytes]:
-        """The bytes that are hashed for a tensor: name, format and shape, then the values.
-
-        Raises:
-            BadInput: a value is not finite.
-        """
+        """The bytes that are hashed for a tensor: name, format, shape, values; all are finite."""
         file = self._files[name]
         entry = file.entries[name]
         yield f"{name} {entry.format} {entry.shape}\n".encode()
@@ -161,7 +147,7 @@ class Checkpoint:
     def _check_files(self) -> None:
         """Refuse adapters, and files other than those that the folder's manifest lists."""
         manifest = self.path / MANIFEST
-        listed = listed_files(manifest)
+        listed = listed_files(manifest) or {}
         self._recorded: dict[str, Any] = read_manifest(manifest) if manifest.is_file() else {}
         for name in ADAPTERS:
             if (self.path / name).exists():
@@ -169,9 +155,7 @@ class Checkpoint:
                     f"{self.path / name}: an adapter would be added to the weights; merge it into "
                     "the model and save that, or take the file away"
                 )
-        if listed is None:
-            return
-        for path in sorted(self.path.iterdir()):
+        for path in sorted(self.path.iterdir()) if listed else ():
             if path.suffix in LOADED_SUFFIXES and path.name not in (MANIFEST, *listed):
                 raise BadInput(f"{path}: is not among the files of {manifest}; take it away")
         for name, digest in listed.items():
@@ -224,8 +208,7 @@ def write_checkpoint(
     """Write a model folder for `AutoModelForCausalLM.from_pretrained`, tensor by tensor.
 
     Args:
-        out: an empty folder.
-        shape: sizes of the model.
+        out, shape: an empty folder, and the sizes of the model.
         tensors: every tensor of the model, in any order and float format; each whole, or in
             successive slices of rows.
         like: model folder from which other config keys, tokenizer and generation files are copied.
@@ -254,13 +237,9 @@ def write_checkpoint(
 
 
 def weights_in(folder: Path) -> dict[str, Any]:
-    """Digests of a model folder's weights, for its manifest.
+    """Digests for the manifest of a model folder: `weights` of all tensors, `tensors` of each.
 
-    Returns:
-        `weights`, the digest of all tensors, and `tensors`, the digest of each.
-
-    Raises:
-        BadInput: the folder holds no complete model, or a weight is not finite.
+    BadInput if the folder holds no complete model, or a weight is not finite.
     """
     checkpoint, whole, tensors = Checkpoint(folder), hashlib.sha256(), {}
     for name in checkpoint.specs:

@@ -9,8 +9,8 @@ from pathlib import Path
 from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.given_models import default_cache
 from lemon.configuration.project import Project
-from lemon.machine import chosen_device, free_bytes, matmul_rate, usable_cores
-from lemon.provenance import library_versions, without_private_parts
+from lemon.machine import chosen_device, free_bytes, matmul_rate
+from lemon.provenance import library_versions, usable_cores, without_private_parts
 
 LIBRARIES = ("torch", "transformers", "datasets", "lm_eval", "mlflow", "snakemake", "safetensors")
 MISSING = "not installed; `make` installs it"

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from lemon.errors import BadInput
 from lemon.files.json_file import parse_json
 from lemon.files.manifest import checked_file
-from lemon.files.storage import storage_error, write_text
+from lemon.files.storage import refusals_told, write_text
 
 LEARN_AGAIN = "remove the run's folder and run it again"
 
@@ -36,15 +36,7 @@ class Metrics:
     """
 
     def __init__(self, path: Path, text: str = "") -> None:
-        """Replace the file.
-
-        Args:
-            path: the file.
-            text: the events of earlier steps.
-
-        Raises:
-            BadInput, WorkFailed: the file can't be written.
-        """
+        """Replace the file by the events of earlier steps; raises as `write_text`."""
         self._lines = [text]
         self._path = path
         write_text(path, text)
@@ -56,41 +48,25 @@ class Metrics:
         return "".join(self._lines)
 
     def write(self, step: int, tokens: int, wall_s: float, values: dict[str, float]) -> None:
-        """Append one event for each name in `values`, measured after `step` steps.
-
-        Raises:
-            WorkFailed: the disk is full.
-        """
-        lines = ""
-        for name, value in values.items():
-            event = Event(step=step, tokens=tokens, wall_s=round(wall_s, 3), name=name, value=value)
-            lines += json.dumps(event) + "\n"
+        """Append an event for each name in `values`; WorkFailed if the disk is full."""
+        at = {"step": step, "tokens": tokens, "wall_s": round(wall_s, 3)}
+        events = ({**at, "name": name, "value": value} for name, value in values.items())
+        lines = "".join(json.dumps(event) + "\n" for event in events)
         self._lines.append(lines)
-        try:
+        with refusals_told(self._path):
             self._file.write(lines)
-        except OSError as error:
-            raise storage_error(error, self._path) from error
 
     def close(self) -> None:
-        """Flush the file to the disk and close it.
-
-        Raises:
-            WorkFailed: the disk is full.
-        """
-        try:
-            with self._file:
-                os.fsync(self._file.fileno())
-        except OSError as error:
-            raise storage_error(error, self._path) from error
+        """Flush the file to the disk and close it; WorkFailed if the disk is full."""
+        with refusals_told(self._path), self._file:
+            os.fsync(self._file.fileno())
 
 
 def read_events(path: Path) -> list[Event]:
     """The events in the order of the file; none if there is no file.
 
-    An incomplete last line, left by a killed process, is ignored.
-
-    Raises:
-        BadInput: another line is not an event, or the digest differs from the one in the manifest.
+    An incomplete last line, left by a killed process, is ignored. BadInput if another line is not
+    an event, or the digest differs from the one in the manifest.
     """
     if not path.is_file():
         return []
@@ -108,10 +84,8 @@ def read_events(path: Path) -> list[Event]:
 def events_until(path: Path, step: int) -> str:
     """The lines of the events up to a step, each event once.
 
-    Needed for checkpoints of earlier versions, which do not store the events.
-
-    Raises:
-        BadInput: a step has no event, which would leave a gap in the curve of a resumed run.
+    Needed for checkpoints of earlier versions, which do not store the events. BadInput if a step
+    has no event, which would leave a gap in the curve of a resumed run.
     """
     kept = {(e["step"], e["name"]): e for e in read_events(path) if e["step"] <= step}
     missing = sorted(set(range(1, step + 1)) - {at for at, _ in kept})

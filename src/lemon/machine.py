@@ -22,14 +22,7 @@ def chosen_device(wanted: str) -> str:
 
 
 def compute_device(wanted: str) -> str:
-    """The device to compute on, as torch names it.
-
-    Args:
-        wanted: "auto", "cpu", "cuda" or "cuda:N".
-
-    Raises:
-        BadInput: a GPU is requested and none is usable.
-    """
+    """As `chosen_device`; BadInput if "cuda" or "cuda:N" is wanted and no GPU is usable."""
     import torch
 
     if wanted.startswith("cuda") and not torch.cuda.is_available():
@@ -38,10 +31,7 @@ def compute_device(wanted: str) -> str:
 
 
 def make_deterministic() -> None:
-    """Make torch deterministic for the rest of the process.
-
-    A resumed run then equals an uninterrupted one bit for bit.
-    """
+    """Make torch deterministic, so that a resumed run equals an uninterrupted one bit for bit."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -51,12 +41,7 @@ def make_deterministic() -> None:
 
 
 def matmul_rate(dtype: str, device: str) -> float | None:
-    """FLOP/s of a product of two 2048 x 2048 matrices, best of five; None without the device.
-
-    Args:
-        dtype: "bfloat16" or "float32".
-        device: "cpu" or "cuda".
-    """
+    """FLOP/s of a product of two 2048 x 2048 matrices, best of five; None without the device."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -71,13 +56,6 @@ def matmul_rate(dtype: str, device: str) -> float | None:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
     return 2 * SIDE**3 / best
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def free_bytes(path: Path) -> int:

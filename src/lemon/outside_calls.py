@@ -7,35 +7,30 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
 
 def within(seconds: float, call: Callable[[], Answer]) -> Answer:
-    """Return or raise what `call` does, if it ends within `seconds`.
+    """Return or raise what `call` does; TimeoutError if it has not ended within `seconds`.
 
-    Raises:
-        TimeoutError: it has not ended; its daemon thread keeps running until the process ends.
+    Its daemon thread then keeps running until the process ends.
     """
-    answers: SimpleQueue[tuple[Answer, None] | tuple[None, Exception]] = SimpleQueue()
+    future: futures.Future[Answer] = futures.Future()
 
     def wait() -> None:
         try:
-            answers.put((call(), None))
+            future.set_result(call())
         except Exception as error:
-            answers.put((None, error))
+            future.set_exception(error)
 
     threading.Thread(target=wait, daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
-    if error:
-        raise error
-    return answer  # type: ignore[return-value]
+    if not futures.wait([future], timeout=seconds).done:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return future.result()
 
 
 @contextmanager

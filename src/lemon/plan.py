@@ -29,14 +29,14 @@ BYTES = {"bfloat16": 2, "float32": 4}
 
 @dataclass(frozen=True)
 class RunCost:
-    """Work left for a run: jobs, steps, training tokens, operations, bytes to write; 0 if done."""
+    """Work left for a run; all 0 if it is done."""
 
     run: PlannedRun
     jobs: int
     steps: int
-    tokens: int
+    tokens: int  # of training
     flops: float
-    written: int
+    written: int  # bytes
 
     def seconds(self, rate: float) -> float:
         """Estimated time at this rate of matrix products, in FLOP/s."""
@@ -48,7 +48,7 @@ def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
     weights = sum(spec.num_elements for spec in tensor_specs(shape) if len(spec.shape) == 2)
     if not shape.tie_word_embeddings:
         weights -= shape.vocab_size * shape.hidden_size  # the lookup is no product
-    query = shape.num_attention_heads * shape.head_dim
+    query = shape.axis_size(Axis.QUERY)
     return 2 * weights + 2 * shape.num_hidden_layers * sequence_length * query
 
 
@@ -60,14 +60,13 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
     """
     method, settings, text = run.method, run.learning, project.preset.text
     source, target, length = run.fused_shape, run.target_shape, text.sequence_length
-    again = 1 if settings.recompute else 0
     student = forward_flops(source if method.prunes else target, length)
     taught_by = project.source_shape() if run.taught_by_source else source
     teacher = forward_flops(taught_by, length) if method.teaches else 0.0
-    per_token = teacher + (3 + again) * student
+    per_token = teacher + (3 + settings.recompute) * student
     learns = method.learns_operators
     mapped = learns or (run.changes_widths and not method.prunes)
-    passes = (1 + again + learns + method.trains_weights) if mapped else 0
+    passes = (1 + settings.recompute + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
     heldout = settings.heldout_sequences * len(text.domains) * length
     evaluations = run.steps // settings.evaluate_every + 1
@@ -106,18 +105,16 @@ def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[str
     Few-shot examples count once if all questions share them, which holds unless they are drawn;
     MMLU has one set for each of its 57 subjects.
     """
-    preset = project.preset
-    tokens = 0
+    text, drawn, tokens = project.preset.text, project.preset.evaluation.fewshot == "drawn", 0
     for suite in map(project.suite, suites):
-        for task in suite.tasks:
-            rows = min(TASKS[task].rows, suite.limit_of(task) or TASKS[task].rows)
-            apart = rows if preset.evaluation.fewshot == "drawn" else 1
-            contexts = min(57, rows) if task == "mmlu" else apart
-            tokens += (rows + TASKS[task].shots * contexts) * TASKS[task].tokens
+        for name in suite.tasks:
+            task = TASKS[name]
+            rows = min(task.rows, suite.limit_of(name) or task.rows)
+            contexts = min(57, rows) if name == "mmlu" else rows if drawn else 1
+            tokens += (rows + task.shots * contexts) * task.tokens
         if suite.has_heldout:
-            text = preset.text
             tokens += text.heldout_sequences * len(text.domains) * text.sequence_length
-    return tokens * forward_flops(shape, preset.text.sequence_length)
+    return tokens * forward_flops(shape, text.sequence_length)
 
 
 def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[RunCost]:
@@ -130,14 +127,14 @@ def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[Run
     for table in tables:
         for run_id in project.table_runs(table):
             suites.setdefault(run_id, {}).update(dict.fromkeys(project.table_suites(table)))
-    runs = lineage(map(project.run, suites))
-    own = folder / "runs" / project.preset_name
+    runs, own = lineage(map(project.run, suites)), folder / "runs" / project.preset_name
     made = {run.id for run in runs if _is_made(project, run, own / run.id)}
-    costs = []
-    for run in runs:
-        is_made = all(earlier.id in made for earlier in lineage([run]))
-        costs.append(_run_cost(project, run, suites.get(run.id, {}), own / run.id, is_made=is_made))
-    return costs
+
+    def cost(run: PlannedRun) -> RunCost:
+        is_made = made.issuperset(earlier.id for earlier in lineage([run]))
+        return _run_cost(project, run, suites.get(run.id, {}), own / run.id, is_made=is_made)
+
+    return [cost(run) for run in runs]
 
 
 def _is_made(project: Project, run: PlannedRun, own: Path) -> bool:
@@ -154,23 +151,21 @@ def _is_made(project: Project, run: PlannedRun, own: Path) -> bool:
 def _run_cost(
     project: Project, run: PlannedRun, suites: Collection[str], own: Path, *, is_made: bool
 ) -> RunCost:
-    text, width = project.preset.text, BYTES[project.preset.source.dtype]
-    makes = not is_made
     fuses = run.method.needs_target and not (is_made and (own / "model" / MANIFEST).is_file())
     left = [name for name in suites if fuses or not (own / FOLDERS[name] / MANIFEST).is_file()]
-    learns = makes and run.method.learned
+    learns = run.method.learned and not is_made
     steps = run.steps if learns else 0
     weights = fuses * run.target_shape.num_parameters
-    if makes and run.method.trains_weights:
+    if run.method.trains_weights and not is_made:
         weights += run.fused_shape.num_parameters
+    learning = learning_flops(project, run) if learns else 0.0
     return RunCost(
         run,
-        jobs=makes + fuses + len(left),
+        jobs=(not is_made) + fuses + len(left),
         steps=steps,
-        tokens=steps * run.learning.batch_sequences * text.sequence_length,
-        flops=(learning_flops(project, run) if learns else 0.0)
-        + evaluation_flops(project, run.target_shape, left),
-        written=weights * width,
+        tokens=steps * run.learning.batch_sequences * project.preset.text.sequence_length,
+        flops=learning + evaluation_flops(project, run.target_shape, left),
+        written=weights * BYTES[project.preset.source.dtype],
     )
 
 
@@ -195,19 +190,16 @@ def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
     left = [cost for cost in costs if cost.jobs]
     finished = [cost.run.id for cost in costs if not cost.jobs]
     minutes = sum(cost.seconds(rate) for cost in left) / 60 if rate else 0
-    prepared = (folder / "data" / project.preset_name / "text" / MANIFEST).is_file()
-    written = sum(cost.written for cost in left) + (0 if prepared else prepared_bytes(project))
+    written = sum(cost.written for cost in left)
+    if not (folder / "data" / project.preset_name / "text" / MANIFEST).is_file():
+        written += prepared_bytes(project)
     lines = [
         heading,
         "",
         f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes",
         *(_line(cost, width, rate) for cost in costs),
         "",
-        *dict.fromkeys(
-            f"{cost.run.row.target:<13}{_sizes(cost.run.target_shape)}"
-            for cost in costs
-            if cost.run.row.target
-        ),
+        *dict.fromkeys(_target(cost.run) for cost in costs if cost.run.row.target),
         "",
         f"{len(left)} runs to do, {sum(cost.steps > 0 for cost in left)} of them learned; "
         f"{sum(cost.steps for cost in left):,} steps, {sum(cost.tokens for cost in left):,} "
@@ -238,9 +230,10 @@ def _line(cost: RunCost, width: int, rate: float | None) -> str:
     )
 
 
-def _sizes(shape: LlamaShape) -> str:
+def _target(run: PlannedRun) -> str:
+    shape = run.target_shape
     return (
-        f"{shape.num_hidden_layers} layers, width {shape.hidden_size}, FFN "
+        f"{run.row.target:<13}{shape.num_hidden_layers} layers, width {shape.hidden_size}, FFN "
         f"{shape.intermediate_size}, {shape.num_attention_heads} query and "
         f"{shape.num_key_value_heads} key/value heads of {shape.head_dim}"
     )
@@ -250,9 +243,9 @@ def _download(project: Project, folder: Path) -> str:
     if (folder / "data" / project.preset_name / "assets.lock.json").is_file():
         return "nothing, all assets are fetched"
     sizes = [project.assets[name].megabytes for name in project.needed_assets()]
-    unstated = sum(size is None for size in sizes)
+    unstated = sizes.count(None)
     more = f" and {unstated} assets of unstated size" if unstated else ""
-    return f"{sum(size or 0 for size in sizes):,} MB{more}"
+    return f"{sum(filter(None, sizes)):,} MB{more}"
 
 
 def _empty_rows(project: Project, table: str) -> Iterator[str]:

@@ -24,11 +24,8 @@ class ProgressLine:
     def __init__(self, label: str, unit: str, total: int, done: int = 0) -> None:
         """Start the clock.
 
-        Args:
-            label: first words of every line.
-            unit: what is counted, e.g. "document".
-            total: units of the whole job.
-            done: units done by an earlier process; they do not count for the speed.
+        A line reads "`label`: `unit` 3/`total`, ...". The units `done` by an earlier process do not
+        count for the speed.
         """
         self._label, self._unit, self._total, self._first = label, unit, total, done
         self._started = self._printed = time.monotonic()
@@ -39,25 +36,18 @@ class ProgressLine:
         return time.monotonic() - self._started
 
     def show(self, done: int, *facts: str, always: bool = False) -> None:
-        """Print a line if 30 seconds have passed since the last one.
+        """Print a line if `always`, or if 30 seconds have passed since the last one.
 
-        Args:
-            done: units done so far, including those of an earlier process.
-            facts: shown between the count and the time left, e.g. "loss 2.345".
-            always: print the line regardless of the time.
+        `done` includes the units of an earlier process; `facts` are shown behind, as "loss 2.345".
         """
         now = time.monotonic()
         if done <= self._first or (not always and now - self._printed < LINE_EVERY_S):
             return
         self._printed = now
         left = round(self.seconds / (done - self._first) * (self._total - done))
-        parts = [
-            f"{self._label}: {self._unit} {done}/{self._total}",
-            *facts,
-            f"{left // 60}:{left % 60:02d} left",
-            f"peak memory {peak_memory_bytes() / 2**30:.1f} GiB",
-        ]
-        say(", ".join(parts))
+        count = f"{self._label}: {self._unit} {done}/{self._total}"
+        memory = f"peak memory {peak_memory_bytes() / 2**30:.1f} GiB"
+        say(", ".join([count, *facts, f"{left // 60}:{left % 60:02d} left", memory]))
 
 
 class Watchdog:

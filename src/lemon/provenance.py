@@ -13,6 +13,7 @@ import re
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,10 +49,9 @@ def without_private_parts(value: Any) -> Any:
     folders = [(os.getcwd(), "."), (str(checkout() or ""), "."), (str(Path.home()), "~")]
     for folder, short in folders:
         if len(folder) > 1:
-            end = r"(?![\w.-])"
             if short == ".":
                 text = re.sub(re.escape(folder) + r"/(?=[^/\s])", "", text)
-            text = re.sub(re.escape(folder) + end, short, text)
+            text = re.sub(re.escape(folder) + r"(?![\w.-])", short, text)
     return text
 
 
@@ -112,24 +112,28 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def host() -> dict[str, Any]:
     """Platform, processor, cores that this process may use, bytes of memory; no host name."""
+    model = _found_in("/proc/cpuinfo", r"^model name\s*:\s*(.+)$")
     return {
         "platform": f"{platform.system()} {platform.release().partition('-')[0]}",
         "machine": platform.machine(),
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpu": model or platform.processor() or platform.machine(),
+        "cores": usable_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
 
 
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(errors="replace"), re.M)
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()
+def usable_cores() -> int | None:
+    """The cores that this process may use; None if unknown."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count()
+
+
+def _found_in(file: str, pattern: str) -> str | None:
+    """What a pattern captures in a file of the Linux kernel; None on other systems."""
+    path = Path(file)
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    found = re.search(pattern, text, re.M)
+    return found[1].strip() if found else None
 
 
 def threads() -> dict[str, Any]:
@@ -152,12 +156,10 @@ def device() -> str:
 @cache
 def library_versions() -> dict[str, str | None]:
     """Versions of the libraries that can affect results; None if not installed."""
-    found: dict[str, str | None] = {}
+    found: dict[str, str | None] = dict.fromkeys(LIBRARIES)
     for name in LIBRARIES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
     return found
 
 
@@ -167,12 +169,8 @@ def peak_memory_bytes() -> int:
     On Linux `ru_maxrss` keeps the parent's peak across fork and exec; `VmHWM` starts at zero and is
     preferred if it exists.
     """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.M)
-        if found:
-            return int(found[1]) * 1024
-    return resident_peak(resource.RUSAGE_SELF)
+    peak = _found_in("/proc/self/status", r"^VmHWM:\s*(\d+) kB$")
+    return int(peak) * 1024 if peak else resident_peak(resource.RUSAGE_SELF)
 
 
 def resident_peak(who: int) -> int:

@@ -12,17 +12,11 @@ from lemon.errors import BadInput
 
 @dataclass(frozen=True)
 class Radii:
-    """Channels tied in one block (the paper's r), for each family of operators.
+    """Channels tied in one block (the paper's r), for each family of operators."""
 
-    Attributes:
-        hidden: r_h, of B on the residual stream.
-        attention: r_a, of A_attn on the key/value axis; `head_dim` mixes whole heads.
-        ffn: r_i, of A_ffn on the FFN neurons.
-    """
-
-    hidden: int = 1
-    attention: int = 1
-    ffn: int = 1
+    hidden: int = 1  # r_h, of B on the residual stream
+    attention: int = 1  # r_a, of A_attn on the key/value axis; `head_dim` mixes whole heads
+    ffn: int = 1  # r_i, of A_ffn on the FFN neurons
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -39,18 +33,14 @@ class Radii:
 
     def of(self, axis: Axis) -> int:
         """The radius on an axis of this role."""
-        return {
-            Axis.HIDDEN: self.hidden,
-            Axis.KEY_VALUE: self.attention,
-            Axis.FFN: self.ffn,
-        }[axis]
+        by_axis = {Axis.HIDDEN: self.hidden, Axis.KEY_VALUE: self.attention, Axis.FFN: self.ffn}
+        return by_axis[axis]
 
     def factor_shape(self, axis: Axis, source: LlamaShape, target: LlamaShape) -> tuple[int, int]:
         """The shape [out / r, in / r] of the small factor on an axis.
 
-        Raises:
-            BadInput: r does not divide both sizes (method.md, open point 15), or an attention
-                radius does not fit the head size; the message names the axis and the legal radii.
+        BadInput if r does not divide both sizes (method.md, open point 15), or an attention radius
+        does not fit the head size.
         """
         radius, large, small = self.of(axis), source.axis_size(axis), target.axis_size(axis)
         if radius in legal_radii(axis, source, target):
@@ -77,8 +67,7 @@ class Radii:
 
 def named_radii(name: str | None) -> Radii | None:
     """Radii of a name in the paper's notation, as `128-2`, with r_h = r_i; None for other names."""
-    found = re.fullmatch(r"(\d+)-(\d+)", name or "")
-    if not found:
+    if not (found := re.fullmatch(r"(\d+)-(\d+)", name or "")):
         return None
     attention, ffn = map(int, found.groups())
     return Radii(hidden=ffn, attention=attention, ffn=ffn)

@@ -60,10 +60,8 @@ TOKEN_ALONE = 8  # a user name without a password is a token from this length on
 def without_secrets(text: str, about: str = "") -> str:
     """The text with `***` for every secret, and addresses without user and password.
 
-    Args:
-        text: the text to show.
-        about: an address that the text is about. Each piece of it that `public_address` removes is
-            hidden too, and so are secrets in the environment that are ordinary words or numbers.
+    If the text is `about` an address, each piece of it that `public_address` removes is hidden too,
+    and so are secrets in the environment that are ordinary words or numbers.
     """
     if about:
         text = text.replace(about, public_address(about))

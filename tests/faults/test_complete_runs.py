@@ -110,7 +110,7 @@ def test_a_kill_before_the_manifest_loses_no_step(
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(learning, "write_manifest", cut)
+        patch.setattr("lemon.methods.build.write_manifest", cut)
         learn(project, RUN, learning_world.source, learning_world.text, out)
     capsys.readouterr()
     learn(project, RUN, learning_world.source, learning_world.text, out)

@@ -246,7 +246,8 @@ def test_the_manifest_of_a_table(rendered: Path, tmp_path: Path, seal: bool) -> 
 
     def read() -> None:
         write_report(project, rendered / "results", tmp_path / "report.html")
-        records._summary(project, "table3", rendered / "results")
+        names = {"preset": "laptop", "table": "table3"}
+        records._summary(project.entry("table3"), names, project.digest(), rendered / "results")
 
     try:
         require_refusals(path, read, seal=seal)

@@ -103,7 +103,7 @@ def test_a_store_that_cannot_work_costs_one_warning_without_secrets(
     assert (left["status"], left["store"]) == ("pending", shown)
     out, warning = capfd.readouterr()
     assert out == ""
-    assert warning.startswith(f"lemon: warning: MLflow at {shown} did not take table3 (")
+    assert warning.startswith(f"lemon: warning: MLflow at {shown} could not record table3 (")
     assert warning.count("\n") == 1
     said = warning + json.dumps(left)
     assert not [part for part in ("hunter2", "ter2", "hun/", "hun:", "hun#") if part in said]

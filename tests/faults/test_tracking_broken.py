@@ -74,7 +74,7 @@ def test_a_full_disk_while_the_database_is_made(files: Path) -> None:
     child = started(files, before=SMALL_FILES)
     _, error = child.communicate(timeout=120)
     assert child.returncode == 0, error
-    assert error.count("\n") == 1 and "did not take table3" in error
+    assert error.count("\n") == 1 and "could not record table3" in error
     assert state()["status"] == "pending"
     assert databases() == []
     assert replay(files)["status"] == "tracked"

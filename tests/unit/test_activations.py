@@ -70,7 +70,7 @@ def test_every_layer_has_the_same_tokens_and_no_more_than_there_are(
 
 
 def test_constant_outputs_are_refused() -> None:
-    with pytest.raises(BadInput, match="layer 1 puts out the same for every token"):
+    with pytest.raises(BadInput, match="layer 1 has the same output for every token"):
         activation_cka([torch.eye(9, 3), torch.ones(9, 3)])
 
 

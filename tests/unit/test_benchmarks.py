@@ -53,16 +53,16 @@ def test_packaged_fewshot_rows_keep_away_from_the_scored_ones():
     assert [row["question"] for row in splits["train"]] == [f"question {n}?" for n in range(10, 14)]
 
 
-def preset(source: str, *tasks: str, kind: str = "gguf") -> Preset:
-    """A preset of which only the tasks and the source's kind matter."""
+def preset(source: str, *tasks: str) -> Preset:
+    """A preset of which only the tasks and where their rows come from matter."""
     shape = dict.fromkeys(ShapeSettings.model_fields, 1)
     return Preset.model_validate(
         {
             "description": "tasks",
             "source": {
                 "label": "x",
-                "kind": kind,
-                "asset": None if kind == "random" else "model",
+                "kind": "gguf",
+                "asset": "model",
                 "shape": {**shape, "tie_word_embeddings": True},
             },
             "text": {
@@ -212,9 +212,9 @@ def test_the_tasks_of_table_2_are_written_in_the_columns_of_the_hub(tmp_path):
 GENERATED = ("sciq", "piqa", "winogrande", "arc_challenge", "lambada_openai", "nq_open", "mmlu")
 
 
-def test_a_random_source_gets_generated_rows_in_the_columns_of_the_hub(tmp_path):
+def test_generated_rows_are_in_the_columns_of_the_hub(tmp_path):
     out = tmp_path / "tasks"
-    wanted = preset("packaged", *GENERATED, kind="random")
+    wanted = preset("generated", *GENERATED)
     prepare_tasks(wanted, lock={}, cache=tmp_path, out=out)
     tasks = json.loads((out / "manifest.json").read_text())["tasks"]
     assert {task: entry["origin"] for task, entry in tasks.items()} == dict.fromkeys(
@@ -229,7 +229,7 @@ def test_a_random_source_gets_generated_rows_in_the_columns_of_the_hub(tmp_path)
 
 
 def test_generated_rows_give_every_type_of_request(tmp_path):
-    wanted = preset("packaged", *GENERATED, kind="random")
+    wanted = preset("generated", *GENERATED)
     prepare_tasks(wanted, lock={}, cache=tmp_path, out=tmp_path / "tasks")
     with opened_tasks(GENERATED, str(tmp_path / "tasks"), 8) as opened:
         tasks = {task.name: task for task in opened}
@@ -240,8 +240,8 @@ def test_generated_rows_give_every_type_of_request(tmp_path):
     assert {one.group for one in tasks["mmlu"].questions} == set(MMLU_SUBJECTS)
 
 
-def test_a_random_source_has_no_other_tasks(tmp_path):
-    wanted = preset("packaged", "logiqa", kind="random")
+def test_no_rows_of_other_tasks_are_generated(tmp_path):
+    wanted = preset("generated", "logiqa")
     with pytest.raises(BadInput, match="rows of logiqa can't be generated"):
         prepare_tasks(wanted, lock={}, cache=tmp_path, out=tmp_path / "tasks")
     assert not (tmp_path / "tasks").exists()

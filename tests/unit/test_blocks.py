@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from roundoff import FLOAT64, sum_off
 
-from lemon.similarity.block_stability import (
+from lemon.similarity.blocks import (
     adjusted_rand_index,
     block_stability,
+    blocks,
     partition_stability,
 )
-from lemon.similarity.blocks import blocks
-from lemon.similarity.layer_pairs import residuals_by_distance
+from lemon.similarity.layer_pairs import spread_by_distance
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -69,7 +69,6 @@ def test_two_blocks_by_hand():
     """Layers 1-2 at 0.9 and 3-5 at 0.7 of seven; one pair and three pairs, 17 others."""
     found = blocks(planted(7, [(1, 2, 0.9), (3, 5, 0.7)]))
     assert found.blocks == ((1, 2), (3, 5))
-    assert found.boundaries == (1, 3, 6)
     np.testing.assert_array_equal(found.labels, [0, 1, 1, 2, 2, 2, 3])
     assert found.within == pytest.approx((0.9 + 3 * 0.7) / 4)
     assert found.between == pytest.approx(0.3)
@@ -125,7 +124,7 @@ def test_a_map_without_structure_has_no_blocks():
     for values in (planted(9, []), planted(24, [], noise=0.05)):
         found = blocks(values)
         assert found.blocks == ()
-        assert found.boundaries == tuple(range(1, len(values)))
+        np.testing.assert_array_equal(found.labels, range(len(values)))
         assert found.bic_gain == 0
         assert np.isnan(found.within)
         assert np.isnan(found.excess)
@@ -198,7 +197,7 @@ def test_clear_parts_stay_and_doubtful_ones_do_not():
     """Equal similarity at equal distance, so no noise is added; then noise as large as a block."""
     index = np.arange(12)
     declining = 0.2 + 0.5 * np.exp(-np.abs(index[:, None] - index) / 2)
-    assert residuals_by_distance(declining)[1] == pytest.approx(0, abs=1e-12)
+    assert spread_by_distance(declining) == pytest.approx(0, abs=1e-12)
     assert partition_stability(declining, replicates=5) == 1
     clear = planted(24, [(2, 12, 0.8), (13, 21, 0.8)], noise=0.01)
     found = partition_stability(clear, replicates=40)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
-from lemon.similarity import gram_plan
+from lemon.similarity import gram
 from lemon.similarity.cka import COMPONENTS, cka_matrices, cka_matrix, write_cka
 
 
@@ -45,9 +45,9 @@ def test_by_hand_on_two_points():
 def test_equals_the_formula(
     source, monkeypatch, slab_bytes, piece_bytes, component, is_debiased, measure
 ):
-    monkeypatch.setattr(gram_plan, "SLAB_BYTES", slab_bytes)
-    monkeypatch.setattr(gram_plan, "PIECE_BYTES", piece_bytes)
-    monkeypatch.setattr(gram_plan, "BLOCK_ROWS", (16, 16))
+    monkeypatch.setattr(gram, "SLAB_BYTES", slab_bytes)
+    monkeypatch.setattr(gram, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(gram, "BLOCK_ROWS", (16, 16))
     maps, allowed = [], []
     for type in COMPONENTS[component]:
         layers = representations(source, type)

@@ -19,9 +19,9 @@ from roundoff import FLOAT64
 import lemon.progress
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
-from lemon.similarity import gram_plan, progress
+from lemon.similarity import cka, gram
 from lemon.similarity.cka import cka_matrices, cka_matrix
-from lemon.similarity.progress import memory_bound
+from lemon.similarity.gram import memory_bound
 
 
 def maps_of(layers: np.ndarray, type: str = "up") -> dict[str, np.ndarray]:
@@ -67,9 +67,9 @@ def test_symmetric_with_ones_on_the_diagonal_and_within_its_bounds(sizes, seed, 
 def test_equals_the_formula_at_any_sizes(sizes, seed, rows, type):
     layers = np.random.default_rng(seed).normal(size=sizes).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gram_plan, "SLAB_BYTES", 4 * sizes[0] * sizes[1] * rows)
-        patch.setattr(gram_plan, "PIECE_BYTES", 4 * sizes[1] * rows)
-        patch.setattr(gram_plan, "BLOCK_ROWS", (7, 7))
+        patch.setattr(gram, "SLAB_BYTES", 4 * sizes[0] * sizes[1] * rows)
+        patch.setattr(gram, "PIECE_BYTES", 4 * sizes[1] * rows)
+        patch.setattr(gram, "BLOCK_ROWS", (7, 7))
         maps = maps_of(layers, type)
     exact = layers.astype(float)
     for estimator, measure in (("plain", plain), ("debiased", debiased)):
@@ -103,9 +103,9 @@ def source_of_three(tmp_path) -> Checkpoint:
 
 
 def test_every_entry_on_or_right_of_the_diagonal_is_in_one_slab(source_of_three, monkeypatch):
-    monkeypatch.setattr(gram_plan, "SLAB_BYTES", 4 * 3 * 24 * 7)
-    monkeypatch.setattr(gram_plan, "BLOCK_ROWS", (5, 5))
-    plan = gram_plan.gram_plan(source_of_three, "up")
+    monkeypatch.setattr(gram, "SLAB_BYTES", 4 * 3 * 24 * 7)
+    monkeypatch.setattr(gram, "BLOCK_ROWS", (5, 5))
+    plan = gram.gram_plan(source_of_three, "up")
     rows = [row for slab in plan.slabs for block in slab.blocks for row in range(*block)]
     assert rows == list(range(24))
     assert all(4 * 3 * slab.entries <= 4 * 3 * 24 * 7 for slab in plan.slabs)
@@ -116,15 +116,15 @@ def test_every_entry_on_or_right_of_the_diagonal_is_in_one_slab(source_of_three,
 
 def test_the_plan_of_llama_7b_stays_within_its_memory():
     """n = p = 4096, L = 32: 16 blocks of 256 rows, in float32 1.14 GB, so two slabs."""
-    slabs = gram_plan._slabs(4096, 32)
+    slabs = gram._slabs(4096, 32)
     assert len(slabs) == 2
     assert sum(slab.entries for slab in slabs) == 256 * 256 * (16 * 17 // 2)
-    assert max(4 * 32 * slab.entries for slab in slabs) <= gram_plan.SLAB_BYTES
+    assert max(4 * 32 * slab.entries for slab in slabs) <= gram.SLAB_BYTES
 
 
 WRITE_CKA = (
-    "import sys; from pathlib import Path; from lemon.similarity import cka, gram_plan; "
-    "gram_plan.SLAB_BYTES = int(sys.argv[4]); "
+    "import sys; from pathlib import Path; from lemon.similarity import cka, gram; "
+    "gram.SLAB_BYTES = int(sys.argv[4]); "
     "cka.write_cka(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])); "
     "status = dict(line.split(':', 1) for line in open('/proc/self/status')); "
     "print(int(status['VmHWM'].split()[0]) * 1024)"
@@ -153,11 +153,11 @@ def test_memory_stays_under_the_bound_that_is_announced(tmp_path, component):
     bound = int(re.search(r"at most (\d+) MB of memory", first)[1]) * 1e6
     peak = int(done.stdout)
     assert peak < bound
-    assert bound < peak + gram_plan.ALLOWANCE_BYTES + 20e6  # and it is no idle one
+    assert bound < peak + gram.ALLOWANCE_BYTES + 20e6  # and it is no idle one
 
 
 def test_the_bound_counts_what_is_held(source_of_three):
-    plan = gram_plan.gram_plan(source_of_three, "down")
+    plan = gram.gram_plan(source_of_three, "down")
     # Gram entries of 3 layers, a stored matrix, its float32 copy.
     assert plan.held_bytes == 4 * (3 * 24 * 24 + 24 * 16 + 24 * 16)
     assert memory_bound([plan]) > plan.held_bytes
@@ -165,7 +165,7 @@ def test_the_bound_counts_what_is_held(source_of_three):
 
 def test_progress_is_told_when_it_is_time(source_of_three, monkeypatch, capsys):
     monkeypatch.setattr(lemon.progress, "LINE_EVERY_S", 0.0)
-    monkeypatch.setattr(progress, "MEGA", 1)
+    monkeypatch.setattr(cka, "MEGA", 1)
     cka_matrix(source_of_three, "up_proj")
     first, *lines, last = capsys.readouterr().err.splitlines()
     assert first.startswith("cka up_proj: 3 layers of up, 6.57e-05 GFLOP, weights read in 1 pass (")

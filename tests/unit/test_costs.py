@@ -113,7 +113,7 @@ def test_the_manifest_and_the_renderings_tell_what_learning_took(rendered: Path)
     assert prune["total"]["seconds"] == prune["own"]["seconds"] + 2.0 * PRUNING_STEPS
     for suffix in ("md", "html", "tex"):
         text = (tables / f"table3.{suffix}").read_text()
-        section = text[text.index("What learning took") :]
+        section = text[text.index("Training cost") :]
         assert f"{prune['total']['steps']:,.0f}" in section
         assert f"(own {prune['own']['tokens']:,.0f})" in section
         assert duration(prune["total"]["seconds"]) in section

@@ -168,7 +168,7 @@ def test_version_1_is_read_and_fuses_to_the_same_model(tmp_path):
     stored = load_file(run / "operators.safetensors")
     for name, factor in operators.named_factors():
         assert factor.dense().equal(stored[name]), name
-    started = operators_of(run)(BuildContext(source, operators.target, operators.radii))
+    started = operators_of(run, BuildContext(source, operators.target, operators.radii))
     save_operators(tmp_path / "2", started, source_digest=source.digest(), method="lemon")
     for number, file in enumerate((run / "operators.safetensors", tmp_path / "2")):
         fuse(source.path, file, tmp_path / f"model{number}")

@@ -198,7 +198,7 @@ def test_lines_say_whose_ordering_it_is_and_which_way_the_paper_has_it() -> None
     published, ours = ordering_sections(found, ["SciQ"])[0].groups
     first, second = published.rows
     assert (first[0].text, first[3].text) == ("C09", "+4.8")
-    assert (second[0].text, second[3].text) == ("–", "−0.3 (not this way)")
+    assert (second[0].text, second[3].text) == ("–", "−0.3 (opposite order)")
     [line] = ours.rows
     assert [line[n].text for n in (0, 3, 5)] == ["ours", "", "< 0.001"]
     assert [line[n].text for n in (8, 9)] == ["", ""]

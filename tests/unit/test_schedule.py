@@ -2,7 +2,7 @@
 
 import pytest
 
-from lemon.training.schedule import rate_factor
+from lemon.training.loop import rate_factor
 
 
 def factor(step, steps=20, warmup_ratio=0.2, final_ratio=0.1):

@@ -23,11 +23,10 @@ from lemon.data.text.dynamic_batch_loading import updated_weights
 from lemon.data.text.packing import PackedText
 from lemon.errors import WorkFailed
 from lemon.events import Metrics, read_events
-from lemon.training.batches import Batches, DynamicBatches, FixedBatches, batches_of
+from lemon.training.batches import Batches, DynamicBatches, batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
-from lemon.training.loop import Trainer
-from lemon.training.schedule import rate_factor
+from lemon.training.loop import Trainer, rate_factor
 from lemon.training.trainee import ParameterGroup
 
 VOCABULARY, LENGTH, SEED, STEPS = 11, 6, 4, 5
@@ -131,7 +130,7 @@ def trainer(text: PackedText, tmp_path: Path) -> Make:
         parts: dict[str, Any] = {
             "settings": SETTINGS,
             "steps": STEPS,
-            "batches": FixedBatches(text, SEED),
+            "batches": Batches(text, SEED),
             "divergence": Divergence(2.0),
         }
         return Trainer(
@@ -161,7 +160,7 @@ def values(trainer: Trainer, name: str) -> list[float]:
 
 def by_hand(text: PackedText, trainee: PlainTrainee) -> dict[str, list[float]]:
     """The same training, each step on its whole batch, in plain PyTorch."""
-    batches = FixedBatches(text, SEED)
+    batches = Batches(text, SEED)
     groups = [
         {"params": list(group.parameters.values()), "maximize": group.ascends}
         for group in trainee.groups
@@ -364,7 +363,7 @@ def test_which_mixture_a_run_reads(text: PackedText) -> None:
         return batches_of(text, SEED, loading, num_parameters=10**9, source_losses=source_losses)
 
     still = of(None), of(LoadingSettings(update_every=None))
-    assert all(isinstance(one, FixedBatches) and one.update_every is None for one in still)
+    assert all(type(one) is Batches and one.update_every is None for one in still)
     assert not asked
     moving = of(LoadingSettings(update_every=7))
     assert moving.update_every == 7

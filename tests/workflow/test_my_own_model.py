@@ -10,27 +10,12 @@ from pathlib import Path
 
 import pytest
 from own_models import FAMILIES, LLAMA3_ROPE, OTHERS, save_model, write_preset
-from ruamel.yaml import YAML
 from transformers import AutoModelForCausalLM
-from workspaces import REPOSITORY, Workspace, copy_workflow
+from workspaces import REPOSITORY, Workspace, copy_workflow, keep_runs
 
 from lemon.cli import main
 
 RUNS = ("source", "cut-75", "lemon-cut-75")
-
-
-def keep_two_rows(config: Path) -> None:
-    """Table 3 of the source, Cut and LEMON-Cut alone, so that the test is short."""
-    yaml = YAML(typ="safe")
-    file = config / "paper.yaml"
-    entries = yaml.load(file)
-    table = entries["table3"]
-    for row in table["rows"]:
-        row["runs"] = [run for run in row["runs"] if run in RUNS]
-    table["comparisons"] = [
-        pair for pair in table["comparisons"] if {pair["first"], pair["second"]} <= {*RUNS}
-    ]
-    yaml.dump(entries, file)
 
 
 @dataclass
@@ -86,7 +71,7 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """Table 3 of a model of each family."""
     path = tmp_path_factory.mktemp(request.param)
     shutil.copytree(REPOSITORY / "config", path / "config")
-    keep_two_rows(path / "config")
+    keep_runs(path / "config", "table3", RUNS)
     preset = write_preset(path / "mine.yaml", save_model(path / "model", request.param))
     assert len(preset.read_text().splitlines()) <= 10
     model = OwnModel(path, request.param)
@@ -121,7 +106,7 @@ def test_the_fused_model_is_of_the_sources_family(own: OwnModel) -> None:
 @pytest.mark.slow
 def test_the_workflow_makes_table3_of_a_model_of_ones_own(tmp_path: Path) -> None:
     space: Workspace = copy_workflow(tmp_path)
-    keep_two_rows(space.path / "config")
+    keep_runs(space.path / "config", "table3", RUNS)
     write_preset(space.path / "mine.yaml", save_model(space.path / "model", "mistral"))
     space.preset = "mine.yaml"
     done = space.snakemake("table3", timeout=900)

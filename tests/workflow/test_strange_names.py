@@ -108,7 +108,7 @@ def test_a_folder_of_rows_reaches_the_command_as_it_is(workspace):
 
 def test_a_folder_of_rows_that_is_not_there_is_known_at_the_start(workspace):
     workspace.change_preset(lambda values: values["evaluation"].update(source="nowhere"))
-    assert "evaluation.source: 'nowhere' is not packaged, hub or a folder" in refused(
+    assert "evaluation.source: 'nowhere' is not packaged, generated, hub or a folder" in refused(
         workspace, "table3"
     )
 

@@ -5,8 +5,7 @@ import json
 import os
 
 import pytest
-from ruamel.yaml import YAML
-from workspaces import copy_workflow
+from workspaces import copy_workflow, keep_runs
 
 from lemon.operators.file import load_operators
 
@@ -27,17 +26,7 @@ def shorten(space) -> None:
         values["learning"]["heldout_sequences"] = 1
 
     space.change_preset(fewer)
-    yaml = YAML(typ="safe")
-    file = space.path / "config" / "paper.yaml"
-    tables = yaml.load(file)
-    for row in tables["table3"]["rows"]:
-        row["runs"] = [run for run in row["runs"] if run in RUNS]
-    tables["table3"]["comparisons"] = [
-        pair
-        for pair in tables["table3"]["comparisons"]
-        if {pair["first"], pair["second"]} <= {*RUNS}
-    ]
-    yaml.dump(tables, file)
+    keep_runs(space.path / "config", "table3", RUNS)
 
 
 @pytest.fixture(scope="module")

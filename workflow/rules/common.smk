@@ -170,10 +170,10 @@ def evaluation_options(suite):
 
     def options(wildcards, input):
         evaluation, compute = PROJECT.preset.evaluation, PROJECT.preset.compute
-        packaged = evaluation.source == "packaged"
+        prepared = os.path.dirname(input.tasks)
         named = [
             ("tasks", ",".join(suite.tasks)),
-            ("source", os.path.dirname(input.tasks) if packaged else evaluation.source),
+            ("source", prepared if evaluation.prepares_rows else evaluation.source),
             ("limit", suite.limit),
             *(
                 ("task-limit", f"{task}={limit}")

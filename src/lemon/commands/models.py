@@ -69,7 +69,7 @@ def add(commands: Commands) -> None:
 
 def _build(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    run = _run_of(project, arguments, "build")
+    run = _run_of(project, arguments)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.methods.build import build
 
@@ -78,7 +78,7 @@ def _build(arguments: argparse.Namespace) -> None:
 
 def _learn(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    run = _run_of(project, arguments, "learn")
+    run = _run_of(project, arguments)
     _require_teacher(run, arguments.teacher, project.source_shape())
     require_packed_text(arguments.text)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
@@ -101,30 +101,23 @@ def _fuse(arguments: argparse.Namespace) -> None:
     fuse(arguments.source, arguments.operators, arguments.out)
 
 
-def _run_of(project: Project, arguments: argparse.Namespace, command: str) -> PlannedRun:
-    """The requested run, after checks of its source, start and output folder.
-
-    Raises:
-        BadInput: another command makes it, a folder is no model or can't be written, or its start
-            is missing or superfluous.
-    """
-    run = project.run(arguments.run)
+def _run_of(project: Project, arguments: argparse.Namespace) -> PlannedRun:
+    """The requested run, after checks of the command, its source, start and output folder."""
+    run, start = project.run(arguments.run), arguments.start
     if not run.method.needs_target:
         raise BadInput(f"run {run.id} is a model as it is; nothing is made for it")
     own = _command_of(run)
-    if own != command:
+    if own != arguments.command:
         verb = "learned" if own == "learn" else "built"
         raise BadInput(f"run {run.id} ({run.method.name}) is {verb}; use `lemon {own}`")
-    if run.start is None:
-        if arguments.start is not None:
-            raise BadInput(f"run {run.id} starts from no earlier run; leave --start out")
-    elif arguments.start is None:
-        raise BadInput(
-            f"run {run.id} starts from run {run.start.id}; name that run's folder by --start"
-        )
-    else:
+    if run.start is None and start is not None:
+        raise BadInput(f"run {run.id} starts from no earlier run; leave --start out")
+    if run.start is not None:
+        if start is None:
+            fix = "name that run's folder by --start"
+            raise BadInput(f"run {run.id} starts from run {run.start.id}; {fix}")
         made_by = f"`lemon {_command_of(run.start)} --run {run.start.id}` writes it"
-        require_file(arguments.start / "operators.safetensors", "operators file", made_by)
+        require_file(start / "operators.safetensors", "operators file", made_by)
     require_model(arguments.source)
     require_writable(arguments.out)
     return run
@@ -135,11 +128,7 @@ def _command_of(run: PlannedRun) -> str:
 
 
 def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape) -> None:
-    """Check that a teacher is given exactly if the run is a second stage taught by the source.
-
-    Raises:
-        BadInput: it is missing, superfluous, or of other sizes than the source.
-    """
+    """Check that a teacher is given exactly if the run is a second stage taught by the source."""
     if not run.taught_by_source:
         if teacher is not None:
             raise BadInput(

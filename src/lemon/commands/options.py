@@ -15,11 +15,15 @@ from lemon.errors import BadInput
 
 MARKED_CHARACTERS = 1 << 16
 Commands = Any  # what argparse's add_subparsers returns; its type is private
-Runner = Callable[[argparse.Namespace], None]
 
 
 def add_command(
-    commands: Commands, name: str, run: Runner, summary: str, example: str, epilogue: str = ""
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    summary: str,
+    example: str,
+    epilogue: str = "",
 ) -> argparse.ArgumentParser:
     """Add a subcommand with a one-line summary and an example."""
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -36,12 +40,8 @@ def add_command(
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
     """Add the option `--preset`."""
-    parser.add_argument(
-        "--preset",
-        default="laptop",
-        metavar="NAME",
-        help="name of a file in CONFIG/presets, or a path to one (default: laptop)",
-    )
+    words = "name of a file in CONFIG/presets, or a path to one (default: laptop)"
+    parser.add_argument("--preset", default="laptop", metavar="NAME", help=words)
 
 
 def add_path(
@@ -60,8 +60,8 @@ def project_of(arguments: argparse.Namespace, to_fetch: bool = False) -> Project
     return load_project(arguments.preset, arguments.config, to_fetch)
 
 
-def require_model(folder: Path) -> Path:
-    """Check by its headers that a folder holds a complete model; returns the folder.
+def require_model(folder: Path) -> None:
+    """Check by its headers that a folder holds a complete model.
 
     Raises:
         BadInput: it holds none, or a tensor is missing, misshapen or truncated.
@@ -72,13 +72,10 @@ def require_model(folder: Path) -> Path:
             "`lemon prepare source` makes one"
         )
     Checkpoint(folder)
-    return folder
 
 
-def require_model_with_tokenizer(folder: Path) -> Path:
-    """As `require_model`, and check that every token of the tokenizer has an embedding row.
-
-    A folder without `tokenizer.json` passes.
+def require_model_with_tokenizer(folder: Path) -> None:
+    """As `require_model`; and every token of `tokenizer.json`, if there is one, has its embedding.
 
     Raises:
         BadInput: as `require_model`, or a token id exceeds the embedding.
@@ -88,33 +85,30 @@ def require_model_with_tokenizer(folder: Path) -> Path:
     require_model(folder)
     if (folder / "tokenizer.json").is_file():
         require_tokenizer(folder)
-    return folder
 
 
-def require_file(path: Path, what: str, made_by: str) -> Path:
-    """Check that a path is a file; returns the path.
+def require_file(path: Path, what: str, made_by: str) -> None:
+    """Check that a file exists.
 
     Raises:
         BadInput: there is no such file; says what it should be and which command makes it.
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such {what}; {made_by}")
-    return path
 
 
-def require_packed_text(folder: Path) -> Path:
-    """Check that a folder holds packed text; returns the folder.
+def require_packed_text(folder: Path) -> None:
+    """Check that a folder holds packed text.
 
     Raises:
         BadInput: its manifest is missing.
     """
     made_by = "`lemon prepare text` writes it"
     require_file(folder / "manifest.json", "manifest of packed text", made_by)
-    return folder
 
 
-def require_output(path: Path, suffix: str, mark: str) -> Path:
-    """Check that writing a file would not replace a file of another kind; returns its path.
+def require_output(path: Path, suffix: str, mark: str) -> None:
+    """Check that a file can be written without replacing one of another kind.
 
     Args:
         path: the file.
@@ -133,11 +127,11 @@ def require_output(path: Path, suffix: str, mark: str) -> Path:
                     f"{path}: holds something else than this command writes; nothing was changed. "
                     "Move it away, or name another file"
                 )
-    return require_writable(path)
+    require_writable(path)
 
 
-def require_writable(path: Path) -> Path:
-    """Check that the nearest existing parent of a path is a writable folder; returns the path.
+def require_writable(path: Path) -> None:
+    """Check that the nearest existing parent of a path is a writable folder.
 
     Raises:
         BadInput: the parent is a file, or no permission to write there.
@@ -151,4 +145,3 @@ def require_writable(path: Path) -> Path:
         raise BadInput(
             f"{path}: no permission to write in {parent}; choose another place or change its owner"
         )
-    return path

@@ -10,13 +10,8 @@ from lemon.errors import BadInput
 
 def add(commands: Commands) -> None:
     """Add the commands to the parser."""
-    plan = add_command(
-        commands,
-        "plan",
-        _plan,
-        "estimate the jobs and the cost of a table",
-        "lemon plan --preset laptop --table table3",
-    )
+    words = "estimate the jobs and the cost of a table"
+    plan = add_command(commands, "plan", _plan, words, "lemon plan --preset laptop --table table3")
     add_preset(plan)
     plan.add_argument("--table", metavar="NAME", help="table in paper.yaml (default: all tables)")
     doctor = add_command(
@@ -25,16 +20,10 @@ def add(commands: Commands) -> None:
     add_preset(doctor)
     config = commands.add_parser("config", help="the files that are generated from the types")
     steps = config.add_subparsers(required=True, metavar="STEP")
-    add_command(
-        steps,
-        "write",
-        _write,
-        "write the JSON schemas and the configuration guide",
-        "lemon config write",
-    )
-    add_command(
-        steps, "check", _check, "fail if a generated file is outdated", "lemon config check"
-    )
+    words = "write the JSON schemas and the configuration guide"
+    add_command(steps, "write", _write, words, "lemon config write")
+    words = "fail if a generated file is outdated"
+    add_command(steps, "check", _check, words, "lemon config check")
 
 
 def _plan(arguments: argparse.Namespace) -> None:

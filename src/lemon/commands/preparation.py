@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from lemon.commands.options import (
     Commands,
@@ -15,8 +16,7 @@ from lemon.commands.options import (
     require_output,
     require_writable,
 )
-from lemon.configuration.preset import SourceSettings
-from lemon.configuration.project import Project
+from lemon.configuration.given_models import default_cache
 from lemon.errors import BadInput
 from lemon.files.ownership import owner_of_prepared, require_replaceable
 
@@ -35,39 +35,33 @@ def add(commands: Commands) -> None:
         "where there is one.",
     )
     add_preset(parser)
-    for name, metavar, words in (
-        ("--out", "FILE", "lock file with the hash of everything fetched"),
-        (
-            *("--mirror", "DIR"),
-            "write model, text and task rows to a folder for another machine instead",
-        ),
-        ("--source", "DIR", "take everything from such a folder; no network is touched"),
-        (
-            *("--cache", "DIR"),
-            "where downloads are kept for all presets (default: $LEMON_CACHE or ~/.cache/lemon)",
-        ),
-    ):
-        add_path(parser, name, words, metavar, required=False)
+    optional = partial(add_path, parser, required=False)
+    optional("--out", "lock file with the hash of everything fetched", "FILE")
+    optional("--mirror", "write model, text and task rows to a folder for another machine instead")
+    optional("--source", "take everything from such a folder; no network is touched")
+    words = "where downloads are kept for all presets (default: $LEMON_CACHE or ~/.cache/lemon)"
+    optional("--cache", words)
     prepare = commands.add_parser(
         "prepare", help="turn fetched assets into model, text and benchmark rows"
     )
     steps = prepare.add_subparsers(required=True, metavar="STEP")
-    for name, run, summary in (
-        ("source", _source, "write the source model as a Hugging Face folder"),
-        ("second-size", _second_size, "the same for a second size, where the preset has one"),
-        ("text", _text, "tokenise and pack the text, training and held-out"),
-        ("tasks", _tasks, "write the benchmark rows in the layout of the Hub"),
+    for step, summary in (
+        ("source", "write the source model as a Hugging Face folder"),
+        ("second-size", "the same for a second size, where the preset has one"),
+        ("text", "tokenise and pack the text, training and held-out"),
+        ("tasks", "write the benchmark rows in the layout of the Hub"),
     ):
-        source = " --source data/laptop/source" if name == "text" else ""
-        preset = "gpu" if name == "second-size" else "laptop"
+        source = " --source data/laptop/source" if step == "text" else ""
+        preset = "gpu" if step == "second-size" else "laptop"
         example = (
-            f"lemon prepare {name} --preset {preset} --assets data/{preset}/assets.lock.json"
-            f"{source} --out data/{preset}/{name}"
+            f"lemon prepare {step} --preset {preset} --assets data/{preset}/assets.lock.json"
+            f"{source} --out data/{preset}/{step}"
         )
-        parser = add_command(steps, name, run, summary, example)
+        parser = add_command(steps, step, _prepare, summary, example)
+        parser.set_defaults(step=step)
         add_preset(parser)
         add_path(parser, "--assets", "lock file that `lemon fetch` wrote", "FILE")
-        if name == "text":
+        if step == "text":
             add_path(parser, "--source", "model folder whose tokenizer is used")
         add_path(parser, "--out", "folder to write")
 
@@ -81,9 +75,8 @@ def _fetch(arguments: argparse.Namespace) -> None:
     project = project_of(arguments, to_fetch=True)
     require_writable(mirror) if out is None else require_output(out, ".json", '"assets"')
     needed = project.needed_assets()
-    # Packaged rows come from an asset; for a random source rows are generated.
-    rows, random = project.preset.evaluation.source, project.preset.source.kind == "random"
-    tasks = () if rows == "packaged" or random else project.preset.evaluation.tasks
+    evaluation = project.preset.evaluation
+    tasks = () if evaluation.prepares_rows else evaluation.tasks
     if mirror is not None:
         from lemon.data.mirror.make import make_mirror
 
@@ -98,79 +91,41 @@ def _fetch(arguments: argparse.Namespace) -> None:
         fetch(project.assets, needed, out, arguments.cache)
 
 
-def _source(arguments: argparse.Namespace) -> None:
-    project = project_of(arguments)
-    owner = owner_of_prepared("source", project.preset_name)
-    _model(arguments, project, project.preset.source, owner)
-
-
-def _second_size(arguments: argparse.Namespace) -> None:
-    project = project_of(arguments)
-    second_size = project.preset.second_size
-    if second_size is None:
-        raise BadInput(
-            f"preset {project.preset_name} has no second size; describe one in second_size"
-        )
-    owner = owner_of_prepared("source", f"{project.preset_name}, second size")
-    _model(arguments, project, second_size, owner)
-
-
-def _model(
-    arguments: argparse.Namespace, project: Project, settings: SourceSettings, owner: str
-) -> None:
-    _require_inputs(arguments, owner)
-    from lemon.configuration.given_models import default_cache
-    from lemon.data.fetch.assets import read_lock
-    from lemon.data.source_model import prepare_source
-
-    prepare_source(
-        settings,
-        lock=read_lock(arguments.assets),
-        cache=default_cache(),
-        out=arguments.out,
-        seed=project.preset.seed,
-        owner=owner,
-    )
-
-
-def _text(arguments: argparse.Namespace) -> None:
-    project = project_of(arguments)
-    owner = owner_of_prepared("text", project.preset_name)
-    _require_inputs(arguments, owner)
-    require_model_with_tokenizer(arguments.source)
-    from lemon.configuration.given_models import default_cache
-    from lemon.data.fetch.assets import read_lock
-    from lemon.data.text.domains import prepare_text
-
-    prepare_text(
-        project.preset.text,
-        lock=read_lock(arguments.assets),
-        cache=default_cache(),
-        source=arguments.source,
-        out=arguments.out,
-        seed=project.preset.seed,
-        owner=owner,
-    )
-
-
-def _tasks(arguments: argparse.Namespace) -> None:
-    project = project_of(arguments)
-    owner = owner_of_prepared("tasks", project.preset_name)
-    _require_inputs(arguments, owner)
-    from lemon.configuration.given_models import default_cache
-    from lemon.data.benchmarks.prepare import prepare_tasks
-    from lemon.data.fetch.assets import read_lock
-
-    prepare_tasks(
-        project.preset,
-        lock=read_lock(arguments.assets),
-        cache=default_cache(),
-        out=arguments.out,
-        owner=owner,
-    )
-
-
-def _require_inputs(arguments: argparse.Namespace, owner: str) -> None:
+def _prepare(arguments: argparse.Namespace) -> None:
+    """Make one of the inputs, after checks of what is read and of the folder to write."""
+    project, step = project_of(arguments), arguments.step
+    preset, model, owner = project.preset, None, owner_of_prepared(step, project.preset_name)
+    if step == "source":
+        model = preset.source
+    elif step == "second-size":
+        model = preset.second_size
+        if model is None:
+            raise BadInput(
+                f"preset {project.preset_name} has no second size; describe one in second_size"
+            )
+        owner = owner_of_prepared("source", f"{project.preset_name}, second size")
     require_file(arguments.assets, "lock file", "`lemon fetch` writes it")
     require_writable(arguments.out)
     require_replaceable(arguments.out, owner)
+    if step == "text":
+        require_model_with_tokenizer(arguments.source)
+    from lemon.data.fetch.assets import read_lock
+
+    shared = {
+        "lock": read_lock(arguments.assets),
+        "cache": default_cache(),
+        "out": arguments.out,
+        "owner": owner,
+    }
+    if model is not None:
+        from lemon.data.source_model import prepare_source
+
+        prepare_source(model, seed=preset.seed, **shared)
+    elif step == "text":
+        from lemon.data.text.domains import prepare_text
+
+        prepare_text(preset.text, source=arguments.source, seed=preset.seed, **shared)
+    else:
+        from lemon.data.benchmarks.prepare import prepare_tasks
+
+        prepare_tasks(preset, **shared)

@@ -57,11 +57,8 @@ def add(commands: Commands) -> None:
     add_path(table, "--out", "folder for the table's files")
     add_path(figure, "--out", "folder for the figure's files")
     add_path(track, "--out", "file that says what was recorded", "FILE")
-    figure.add_argument(
-        "--numbers",
-        action="store_true",
-        help="the numbers alone, which the figure's notebook draws from",
-    )
+    words = "the numbers alone, which the figure's notebook draws from"
+    figure.add_argument("--numbers", action="store_true", help=words)
     report = add_command(
         commands,
         "report",
@@ -145,17 +142,16 @@ def _require_free(port: int) -> None:
 
 def _require_rendered(out: Path, table: str) -> None:
     """Refuse to replace files with a table's name but without that table's manifest."""
-    files = sorted(out.glob(f"{table}.*"))
-    if files and not (out / f"{table}.manifest.json").is_file():
+    files, manifest = sorted(out.glob(f"{table}.*")), out / f"{table}.manifest.json"
+    if files and not manifest.is_file():
         raise BadInput(
-            f"{files[0]}: would be replaced, and has no {table}.manifest.json beside it; nothing "
-            "was changed. Move it away, or name another folder"
+            f"{files[0]}: would be replaced, and has no {manifest.name} beside it; nothing was "
+            "changed. Move it away, or name another folder"
         )
 
 
 def _require_runs(project: Project, arguments: argparse.Namespace) -> None:
     """Check that the folder of runs exists; a table of sizes needs none."""
-    if project.table_runs(arguments.table) and not arguments.runs.is_dir():
-        raise BadInput(
-            f"{arguments.runs}: no such folder of runs; `make {arguments.table}` fills one"
-        )
+    runs, table = arguments.runs, arguments.table
+    if project.table_runs(table) and not runs.is_dir():
+        raise BadInput(f"{runs}: no such folder of runs; `make {table}` fills one")

@@ -113,10 +113,9 @@ def guide() -> str:
 def _schema_file(name: str, kind: Any) -> str:
     """The text of a JSON schema. In a preset every key is optional, since it may have a base."""
     schema = TypeAdapter(kind).json_schema()
-    if name == "preset":
-        schema = _of_a_part(schema)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
+    whole = head | (_of_a_part(schema) if name == "preset" else schema)
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 def _of_a_part(schema: Any) -> Any:
@@ -154,23 +153,15 @@ def _block(annotation: Any) -> tuple[type[BaseModel] | None, str]:
     for argument in getattr(annotation, "__args__", ()):
         below, _ = _block(argument)
         if below is not None:
-            return below, _MANY.get(get_origin(annotation), "")
+            return below, {dict: ".NAME", tuple: "[]"}.get(get_origin(annotation), "")
     return None, ""
 
 
-_MANY = {dict: ".NAME", tuple: "[]"}
-"""The suffix that addresses an entry of a dict or list of blocks."""
-
-
 def _default(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return f"`{json.dumps(value)}`" if value and not _is_nested(value) else ""
+    in_own_rows = isinstance(value, dict) and len(value) > 1
+    if in_own_rows or value in ({}, []):
+        return ""
     return "none" if value is None else f"`{json.dumps(value)}`"
-
-
-def _is_nested(value: Any) -> bool:
-    """Whether a block's defaults are shown in its own rows."""
-    return isinstance(value, dict) and len(value) > 1
 
 
 def _words(schema: dict[str, Any]) -> str:

@@ -60,11 +60,11 @@ def with_shapes(
     for section, model in given_models(preset):
         try:
             config = _config(model, assets)
-            found = LlamaShape.from_config(config) if config else None
+            if config is None:
+                continue
+            found = LlamaShape.from_config(config)
         except BadInput as error:
             problems.append(document.problem((section, "path"), str(error)))
-            continue
-        if config is None or found is None:
             continue
         for size, value in model.shape.model_dump().items() if model.shape else ():
             if value != getattr(found, size):
@@ -85,16 +85,15 @@ def with_shapes(
 def _config(model: SourceSettings, assets: Mapping[str, Asset]) -> dict[str, Any] | None:
     """The config.json of a model; None if it is not on this machine."""
     if model.kind == "folder" and model.path is not None:
-        fault = path_fault(model.path)
-        if fault is not None:
+        if fault := path_fault(model.path):
             raise BadInput(fault)
         path = Path(model.path) / CONFIG
         return read_json(path, dict[str, Any], "name a Hugging Face model folder")
-    asset = assets.get(model.asset or "") if isinstance(assets, dict) else None
+    asset = assets.get(model.asset or "")
     if model.kind != "hub" or not isinstance(asset, HubAsset):
         return None
     commits = default_cache() / "hub" / asset.repo_type / asset.repo
-    found = [path for path in commits.glob(f"*/{CONFIG}")]
+    found = list(commits.glob(f"*/{CONFIG}"))
     pinned = [path for path in found if path.parent.name == asset.revision] or found
     try:
         (path,) = pinned  # of several commits, only `lemon fetch` knows the right one

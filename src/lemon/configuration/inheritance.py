@@ -61,8 +61,7 @@ def preset_path(preset: str | Path, config_dir: Path) -> Path:
     given = str(preset)
     if given.endswith((".yaml", ".yml")):
         path = Path(preset)
-        fault = path_fault(given)
-        if fault is not None:
+        if fault := path_fault(given):
             raise BadInput(f"the preset's path {fault}")
         _require_name(path.stem)
         if not path.is_file():
@@ -79,8 +78,7 @@ def preset_path(preset: str | Path, config_dir: Path) -> Path:
 
 
 def _require_name(preset: str) -> None:
-    fault = name_fault(preset)
-    if fault is not None:
+    if fault := name_fault(preset):
         raise BadInput(f"the preset's name {fault}")
 
 

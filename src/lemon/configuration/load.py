@@ -8,24 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, Assets
-from lemon.configuration.figure_checks import check_figures
-from lemon.configuration.given_models import given_models, with_shapes
+from lemon.configuration.given_models import given_models, given_shape, with_shapes
 from lemon.configuration.inheritance import preset_document, preset_path
 from lemon.configuration.methods import SECOND_SIZE
-from lemon.configuration.paper import (
-    FigureSpec,
-    Paper,
-    PaperEntry,
-    TableSpec,
-)
+from lemon.configuration.paper import FigureSpec, Paper, PaperEntry, TableSpec
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
-from lemon.configuration.preset_checks import check_preset, source_shape
+from lemon.configuration.preset_checks import preset_mistakes
 from lemon.configuration.project import Project
 from lemon.configuration.ratios import in_numbers
 from lemon.configuration.run_checks import check_runs
-from lemon.configuration.runs import read_runs
-from lemon.configuration.table_checks import check_tables
+from lemon.configuration.runs import Run, read_runs
+from lemon.configuration.table_checks import paper_mistakes
 from lemon.configuration.yaml_files import (
     Document,
     Problem,
@@ -57,35 +51,36 @@ def load_project(
     asset_file = read_yaml(config_dir / "assets.yaml", problems)
     table_file = read_yaml(config_dir / "paper.yaml", problems)
     runs, line_of = read_runs(config_dir / "runs.tsv", problems)
-    assets = validate(asset_file, Assets, problems) if asset_file else None
-    tables = validate(table_file, Paper, problems) if table_file else None
-    known_assets = assets if assets is not None else (asset_file.value if asset_file else {})
+    assets = validate(asset_file, Assets, problems)
+    tables = validate(table_file, Paper, problems)
     read = _read(path, config_dir, assets or {}, problems)
-    settings = read[0] if read else None
     if read:
         settings, document = read
-        problems += first_of(check_preset(settings, document, line_of, known_assets))
+        known = assets if assets is not None else asset_file.value if asset_file else {}
+        problems += document.problems(preset_mistakes(settings, document, line_of, known))
         problems += first_of(check_runs(settings, runs, config_dir / "runs.tsv", line_of))
-    if tables is not None and table_file:
-        targets = settings.targets if settings else []
-        problems += first_of(check_tables(tables, table_file, runs, line_of, targets))
-        problems += first_of(check_figures(tables, table_file, runs, line_of))
+    if table_file and tables is not None:
+        targets = read[0].targets if read else ()
+        problems += table_file.problems(paper_mistakes(tables, runs, line_of, targets))
     raise_problems(problems)
-    assert settings is not None and tables is not None and assets is not None
-    evaluated = settings.evaluation.tasks
+    assert read and tables is not None and assets is not None
+    settings, _ = read
     if settings.second_size is None:
         runs = {name: run for name, run in runs.items() if run.method != SECOND_SIZE}
-    shown: dict[str, PaperEntry] = {}
-    for name, table in tables.items():
-        if isinstance(table, TableSpec):
-            tasks = tuple(task for task in table.tasks if task in evaluated)
-            table = table.model_copy(update={"tasks": tasks})
-        elif isinstance(table, FigureSpec):
-            table = table.among(runs)
-        shown[name] = table
     unknown = any(model.shape is None for _, model in given_models(settings))
     planned = {} if to_fetch and unknown else plan_runs(settings, runs)
+    shown = {name: _shown(entry, settings, runs) for name, entry in tables.items()}
     return Project(path.stem, settings, planned, shown, assets, config_dir)
+
+
+def _shown(entry: PaperEntry, preset: Preset, runs: Mapping[str, Run]) -> PaperEntry:
+    """A table with the tasks that the preset scores, or a figure of the runs that it has."""
+    if isinstance(entry, FigureSpec):
+        return entry.among(runs)
+    if isinstance(entry, TableSpec):
+        tasks = tuple(task for task in entry.tasks if task in preset.evaluation.tasks)
+        return entry.model_copy(update={"tasks": tasks})
+    return entry
 
 
 def _read(
@@ -93,13 +88,13 @@ def _read(
 ) -> tuple[Preset, Document] | None:
     """The preset with its base and with ratios resolved, and the document with its lines."""
     document = preset_document(path, config_dir, problems)
-    preset = validate(document, Preset, problems) if document else None
+    preset = validate(document, Preset, problems)
     if document is None or preset is None:
         return None
     preset = with_shapes(preset, document, assets, problems)
     # The checks report inconsistent sizes; unknown sizes are reported when they are needed.
     with suppress(BadInput):
-        preset = in_numbers(preset, source_shape(preset))
+        preset = in_numbers(preset, given_shape(preset.source))
     return preset, document
 
 
@@ -118,7 +113,8 @@ def siblings(project: Project) -> list[Project]:
             continue
         if read := _read(path, project.config_dir, project.assets, problems):
             preset, document = read
-            problems += check_preset(preset, document, project.runs, project.assets)
+            mistakes = preset_mistakes(preset, document, project.runs, project.assets)
+            problems += document.problems(mistakes)
             found[path.stem] = replace(project, preset_name=path.stem, preset=preset)
     raise_problems(problems)
     return [found[name] for name in sorted(found)]

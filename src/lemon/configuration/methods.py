@@ -91,7 +91,7 @@ class Method:
         return self.averages or self.learns_operators
 
 
-_ROWS = (
+_METHODS = (
     Method("source", "the source model, unchanged", prepared="source"),
     Method(
         SECOND_SIZE,
@@ -130,4 +130,4 @@ _ROWS = (
         starts=("run",),
     ),
 )
-METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
+METHODS: dict[str, Method] = {method.name: method for method in _METHODS}

@@ -32,19 +32,8 @@ PAIRED = ("C26", "C27")  # claims that compare the second panel with the first
 BLOCKS = "C23"  # claim about blocks, on which several matrix types must agree
 SIZES = "C27"  # claim about two sizes of a model
 
-Component = Literal[
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-    "mha",
-    "ffn",
-    "ln1",
-    "ln2",
-]
+MatrixType = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+Component = Literal[MatrixType, "mha", "ffn", "ln1", "ln2"]
 
 
 @dataclass(frozen=True)
@@ -108,8 +97,7 @@ class FigureSpec(Section):
         "layer_operators: the learned gamma"
     )
     panels: List[FigurePanel] = Field(
-        min_length=1,
-        description="in the order in which they are drawn",
+        min_length=1, description="in the order in which they are drawn"
     )
     claims: Names = Field(
         default=(), description="the paper's claims that it tests, ids in claims.csv"
@@ -143,18 +131,11 @@ class FigureSpec(Section):
         For weights there is one map per matrix type; `mha` and `ffn` are means over types. For
         activations, the output of attention or the FFN has one map.
         """
+        of: Literal["weights", "activations"] = "activations"
+        parts: list[str] = [panel.component] if self.renderer == "activation_similarity" else []
         if self.renderer == "weight_similarity":
-            return [
-                SimilarityMap(panel.run, "weights", measure, f"{part}_proj")
-                for measure in MEASURES
-                for part in COMPONENTS.get(panel.component, ())
-            ]
-        if self.renderer == "activation_similarity":
-            return [
-                SimilarityMap(panel.run, "activations", measure, panel.component)
-                for measure in MEASURES
-            ]
-        return []
+            of, parts = "weights", [f"{part}_proj" for part in COMPONENTS.get(panel.component, ())]
+        return [SimilarityMap(panel.run, of, kind, part) for kind in MEASURES for part in parts]
 
 
 class TableRow(Section):

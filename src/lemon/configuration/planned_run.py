@@ -15,13 +15,7 @@ from lemon.configuration.given_models import given_shape
 from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
 from lemon.configuration.preset import Preset, SourceSettings
-from lemon.configuration.preset_checks import (
-    merged_learning,
-    merged_pruning,
-    radii_in_numbers,
-    source_shape,
-    target_shape,
-)
+from lemon.configuration.preset_checks import radii_in_numbers, settings_of
 from lemon.configuration.runs import Run
 from lemon.radii import Radii
 
@@ -101,15 +95,14 @@ class PlannedRun:
 
 def plan_runs(preset: Preset, rows: Mapping[str, Run]) -> dict[str, PlannedRun]:
     """Resolve every row, in the order of the file. The rows must have passed all checks."""
-    needed = {row.id: _needed(rows, row) for row in rows.values()}
+    needed = {
+        row.id: {earlier for earlier in (start_run(rows, row), row.source) if earlier}
+        for row in rows.values()
+    }
     planned: dict[str, PlannedRun] = {}
     for run_id in TopologicalSorter(needed).static_order():
         planned[run_id] = _planned(preset, rows, rows[run_id], planned)
     return {run_id: planned[run_id] for run_id in rows}
-
-
-def _needed(rows: Mapping[str, Run], row: Run) -> set[str]:
-    return {name for name in (start_run(rows, row), row.source) if name is not None}
 
 
 def _planned(
@@ -132,8 +125,8 @@ def _planned(
         target_shape=given_shape(given) if given else named_shape(preset, row.target),
         radii=radii_of(preset, row),
         steps=preset.budgets[row.steps],
-        learning=LearningSettings.model_validate(merged_learning(preset, row.id)),
-        pruning=PruningSettings.model_validate(merged_pruning(preset, row.id)),
+        learning=LearningSettings.model_validate(settings_of(preset, "learning", row.id)),
+        pruning=PruningSettings.model_validate(settings_of(preset, "pruning", row.id)),
         taught_by_source=(
             method.teaches and second_stage and preset.fusion.stage_teacher == "source"
         ),
@@ -141,14 +134,15 @@ def _planned(
 
 
 def named_shape(preset: Preset, target: str | None) -> LlamaShape:
-    """The sizes of a symbolic target, or of the source model if None.
+    """The sizes of a symbolic target, those left out being the source's; the source's if None.
 
     Raises:
         KeyError: the preset has no such target.
         BadInput: the sizes are inconsistent.
     """
-    source = source_shape(preset)
-    return source if target is None else target_shape(source, preset.targets[target])
+    source = given_shape(preset.source)
+    sizes = preset.targets[target].model_dump(exclude_none=True) if target else {}
+    return LlamaShape(**{**vars(source), **sizes})
 
 
 def fused_shape(preset: Preset, rows: Mapping[str, Run], row: Run) -> LlamaShape:
@@ -171,11 +165,9 @@ def start_run(rows: Mapping[str, Run], row: Run) -> str | None:
     """The id of the run with the operators that a run starts from; None if there is none."""
     if row.start in rows:
         return row.start
-    same = ("target", "seed", "source")
-    for other in rows.values():
-        if other.method == row.start and all(getattr(other, k) == getattr(row, k) for k in same):
-            return other.id
-    return None
+    wanted = (row.start, row.target, row.seed, row.source)
+    same = (o for o in rows.values() if (o.method, o.target, o.seed, o.source) == wanted)
+    return next((other.id for other in same), None)
 
 
 def lineage(runs: Iterable[PlannedRun]) -> list[PlannedRun]:

@@ -134,8 +134,8 @@ class EvaluationSettings(Section):
     tasks: Names = Field(min_length=1, description="lm-eval task names")
     source: str = Field(
         default="packaged",
-        description="where the rows come from: packaged (assets; generated if the source is "
-        "random or all text is generated), hub, or a mirror folder",
+        description="where the rows come from: packaged (assets), generated (without meaning, made "
+        "on the spot), hub, or a mirror folder",
     )
     limit: Count | None = Field(
         default=None, description="rows a task, the first ones; none takes all"
@@ -153,6 +153,11 @@ class EvaluationSettings(Section):
     dense: DenseSettings = Field(
         default=DenseSettings(), description="the source model on more rows of every task"
     )
+
+    @property
+    def prepares_rows(self) -> bool:
+        """Whether `lemon prepare tasks` writes the rows."""
+        return self.source in ("packaged", "generated")
 
 
 class ComputeSettings(Section):
@@ -196,16 +201,13 @@ class Preset(Section):
     )
     text: TextSettings = Field(description="training and held-out text")
     targets: Entries[TargetSettings] = Field(
-        min_length=1,
-        description="the symbolic targets of runs.tsv in numbers",
+        min_length=1, description="the symbolic targets of runs.tsv in numbers"
     )
     radii: Entries[RadiiSettings] = Field(
-        default={},
-        description="the symbolic receptive fields of runs.tsv in numbers",
+        default={}, description="the symbolic receptive fields of runs.tsv in numbers"
     )
     budgets: Entries[Steps] = Field(
-        min_length=1,
-        description="the symbolic steps of runs.tsv in optimiser steps",
+        min_length=1, description="the symbolic steps of runs.tsv in optimiser steps"
     )
     learning: LearningSettings = Field(
         default=LearningSettings(), description="how operators learn"
@@ -218,13 +220,5 @@ class Preset(Section):
     )
     evaluation: EvaluationSettings = Field(description="tasks and limits")
     runs: Entries[RunOverrides] = Field(
-        default={},
-        description="settings of single runs, by the id in runs.tsv",
+        default={}, description="settings of single runs, by the id in runs.tsv"
     )
-
-    @property
-    def generates_rows(self) -> bool:
-        """Whether benchmark rows are generated: with a random source or only generated text."""
-        readers = {domain.reader for domain in self.text.domains.values()}
-        made = self.source.kind == "random" or readers == {"generated"}
-        return made and self.evaluation.source == "packaged"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.bounds import MOST_PARAMETERS, MOST_RANDOM_PARAMETERS
 from lemon.configuration.given_models import given_models, given_shape
 from lemon.configuration.learning_settings import LearningSettings, PruningSettings
-from lemon.configuration.preset import Preset, RadiiSettings, TargetSettings
+from lemon.configuration.preset import Preset, RadiiSettings
 from lemon.configuration.tasks import TASKS
-from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mean, problems_of
+from lemon.configuration.yaml_files import Document, Mistake, Place, did_you_mean, mistakes_of
 from lemon.errors import BadInput
 from lemon.files.names import path_fault
+from lemon.published.tables import published_table
 from lemon.radii import Radii
 
 # Limits of `lemon.data.synthetic`.
@@ -30,18 +30,6 @@ GENERATED_TASKS = (
 )
 # Key of a given model -> kinds that need it.
 NEEDED_BY = {"asset": ("hub", "gguf"), "path": ("folder",), "shape": ("gguf", "random")}
-REFERENCE_LOSSES = Path(__file__).parents[1] / "published" / "reference_losses.csv"
-
-
-def source_shape(preset: Preset) -> LlamaShape:
-    """The sizes of the source model."""
-    return given_shape(preset.source)
-
-
-def target_shape(source: LlamaShape, target: TargetSettings) -> LlamaShape:
-    """The sizes of a target; sizes left out are the source's."""
-    sizes = {name: size for name, size in target.model_dump().items() if size is not None}
-    return LlamaShape(**{**vars(source), **sizes})
 
 
 def radii_in_numbers(settings: RadiiSettings) -> Radii:
@@ -50,16 +38,10 @@ def radii_in_numbers(settings: RadiiSettings) -> Radii:
     return Radii(settings.hidden or settings.ffn, attention, settings.ffn)
 
 
-def merged_learning(preset: Preset, run_id: str) -> dict[str, Any]:
-    """The preset's learning settings with the overrides of one run."""
-    own = preset.runs[run_id].learning if run_id in preset.runs else {}
-    return {**preset.learning.model_dump(), **own}
-
-
-def merged_pruning(preset: Preset, run_id: str) -> dict[str, Any]:
-    """The preset's pruning settings with the overrides of one run."""
-    own = preset.runs[run_id].pruning if run_id in preset.runs else {}
-    return {**preset.pruning.model_dump(), **own}
+def settings_of(preset: Preset, section: str, run_id: str) -> dict[str, Any]:
+    """The settings `learning` or `pruning` of one run, with its overrides, not yet validated."""
+    own = getattr(preset.runs.get(run_id), section, {})
+    return {**getattr(preset, section).model_dump(), **own}
 
 
 def needed_assets(preset: Preset) -> dict[str, Place]:
@@ -71,39 +53,31 @@ def needed_assets(preset: Preset) -> dict[str, Place]:
     for name, domain in preset.text.domains.items():
         if domain.asset is not None:
             needed.setdefault(domain.asset, ("text", "domains", name, "asset"))
-    if preset.evaluation.source == "packaged" and not preset.generates_rows:
+    if preset.evaluation.source == "packaged":
         for task in preset.evaluation.tasks:
             if task in TASKS:
                 needed.setdefault(TASKS[task].asset, ("evaluation", "tasks"))
     return needed
 
 
-def check_preset(
-    preset: Preset, document: Document, run_ids: Iterable[str], assets: dict[str, Asset]
-) -> Iterator[Problem]:
+def preset_mistakes(
+    preset: Preset, document: Document, run_ids: Collection[str], assets: Mapping[str, Asset]
+) -> Iterator[Mistake]:
     """Every inconsistency within a preset, and between it and the runs and assets."""
-    yield from _check_shapes(preset, document)
-    yield from _check_sources(preset, document, assets)
+    yield from _shape_mistakes(preset)
+    yield from _source_mistakes(preset, assets)
     for message in task_mistakes(preset.evaluation.tasks):
-        yield document.problem(("evaluation", "tasks"), message)
-    yield from _check_limits(preset, document)
-    yield from _check_loading(preset, document)
+        yield ("evaluation", "tasks"), message
+    yield from _limit_mistakes(preset)
+    yield from _loading_mistakes(preset)
     fault = path_fault(preset.evaluation.source)
     if fault is not None:
-        yield document.problem(("evaluation", "source"), fault)
-    yield from _check_learning(preset, document, ("learning",), preset.learning.model_dump())
-    known = list(run_ids)
+        yield ("evaluation", "source"), fault
+    yield from _learning_mistakes(preset, preset.learning, ("learning",))
     for run_id in preset.runs:
-        if known and run_id not in known:
-            message = f"no run has this id, {did_you_mean(run_id, known)}"
-            yield document.problem(("runs", run_id), message)
-        place: Place = ("runs", run_id, "learning")
-        yield from _check_learning(preset, document, place, merged_learning(preset, run_id))
-        try:
-            PruningSettings.model_validate(merged_pruning(preset, run_id))
-        except ValidationError as error:
-            place = ("runs", run_id, "pruning")
-            yield from problems_of(error, document, PruningSettings, place)
+        if run_ids and run_id not in run_ids:
+            yield ("runs", run_id), f"no run has this id, {did_you_mean(run_id, run_ids)}"
+        yield from _override_mistakes(preset, document, run_id)
 
 
 def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:
@@ -119,16 +93,17 @@ def require_rows(preset: Preset) -> None:
     """Check that a folder of rows exists; kept apart from the checks of files, as machines differ.
 
     Raises:
-        BadInput: `evaluation.source` is neither packaged, hub nor a folder.
+        BadInput: `evaluation.source` is neither packaged, generated, hub nor a folder.
     """
     where = preset.evaluation.source
-    if where not in ("packaged", "hub") and not Path(where).is_dir():
+    if where not in ("packaged", "generated", "hub") and not Path(where).is_dir():
         raise BadInput(
-            f"evaluation.source: {where!r} is not packaged, hub or a folder that is there"
+            f"evaluation.source: {where!r} is not packaged, generated, hub or a folder that is "
+            "there"
         )
 
 
-def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
+def _shape_mistakes(preset: Preset) -> Iterator[Mistake]:
     """The sizes of the given models, and each target against the source's."""
     for section, model in given_models(preset):
         if model.shape is None:
@@ -136,20 +111,19 @@ def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
         try:
             shape = given_shape(model)
         except BadInput as error:
-            yield document.problem((section, "shape", "num_attention_heads"), str(error))
+            yield (section, "shape", "num_attention_heads"), str(error)
             return
-        for key, message in _shape_mistakes(shape, model.kind):
-            yield document.problem((section, "shape", key), message)
+        for key, message in _impossible_sizes(shape, model.kind):
+            yield (section, "shape", key), message
     if preset.source.shape is None:
         return
-    source = source_shape(preset)
+    source = given_shape(preset.source)
     for name, target in preset.targets.items():
-        place: Place = ("targets", name)
-        for key, size in target.model_dump().items():
+        for key, size in target.model_dump(exclude_none=True).items():
             most = getattr(source, key)
-            if size is not None and size > most:
+            if size > most:
                 message = f"is {size}, more than the source's {most}; give at most {most}"
-                yield document.problem((*place, key), message)
+                yield ("targets", name, key), message
         key = "num_attention_heads" if target.num_attention_heads else "num_key_value_heads"
         heads = target.num_attention_heads or source.num_attention_heads
         groups = target.num_key_value_heads or source.num_key_value_heads
@@ -159,10 +133,10 @@ def _check_shapes(preset: Preset, document: Document) -> Iterator[Problem]:
                 f"{source.group_size} query heads per key/value head and groups are kept "
                 f"whole, so give {groups * source.group_size} query heads"
             )
-            yield document.problem((*place, key), message)
+            yield ("targets", name, key), message
 
 
-def _shape_mistakes(shape: LlamaShape, kind: str) -> Iterator[tuple[str, str]]:
+def _impossible_sizes(shape: LlamaShape, kind: str) -> Iterator[tuple[str, str]]:
     """Impossible sizes of a given model, as (key, message)."""
     if shape.head_dim % 2:
         yield "head_dim", f"is {shape.head_dim}; rotary embeddings need an even number"
@@ -178,87 +152,82 @@ def _shape_mistakes(shape: LlamaShape, kind: str) -> Iterator[tuple[str, str]]:
         yield "vocab_size", f"is {shape.vocab_size}; a random model needs at least {FEWEST_TOKENS}"
 
 
-def _check_sources(
-    preset: Preset, document: Document, assets: dict[str, Asset]
-) -> Iterator[Problem]:
-    """Each asset, path and shape is given exactly where needed, and each asset is known."""
+def _source_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mistake]:
+    """Assets, paths and shapes that are missing, superfluous or unknown."""
     for section, model in given_models(preset):
-        for key in ("asset", "path", "shape"):
-            needed, given = model.kind in NEEDED_BY[key], getattr(model, key) is not None
+        for key, kinds in NEEDED_BY.items():
+            needed, given = model.kind in kinds, getattr(model, key) is not None
             if needed and not given:
-                message = f"must be given for kind {model.kind}"
-                yield document.problem((section, key), message)
+                yield (section, key), f"must be given for kind {model.kind}"
             elif given and not needed and key != "shape":
-                message = f"must not be given for kind {model.kind}"
-                yield document.problem((section, key), message)
+                yield (section, key), f"must not be given for kind {model.kind}"
         if model.kind == "hub" and isinstance(assets.get(model.asset or ""), PypiAsset):
             message = f"{model.asset} is a package; a model of kind hub needs an asset of kind hub"
-            yield document.problem((section, "asset"), message)
+            yield (section, "asset"), message
     for name, domain in preset.text.domains.items():
-        if (domain.asset is None) != (domain.reader == "generated"):
-            message = "must not be given" if domain.reader == "generated" else "must be given"
-            place: Place = ("text", "domains", name, "asset")
-            yield document.problem(place, f"{message} for reader {domain.reader}")
-        if domain.reader == "generated" and name not in GENERATED_DOMAINS:
+        generated = domain.reader == "generated"
+        if (domain.asset is None) != generated:
+            message = f"must {'not ' if generated else ''}be given for reader {domain.reader}"
+            yield ("text", "domains", name, "asset"), message
+        if generated and name not in GENERATED_DOMAINS:
             message = f"only {', '.join(GENERATED_DOMAINS)} can be generated; name it so"
-            yield document.problem(("text", "domains", name), message)
-    if preset.generates_rows:
+            yield ("text", "domains", name), message
+    if preset.evaluation.source == "generated":
         for task in preset.evaluation.tasks:
             if task in TASKS and task not in GENERATED_TASKS:
                 known = ", ".join(GENERATED_TASKS)
                 message = f"rows of {task} can't be generated, only of {known}"
-                yield document.problem(("evaluation", "tasks"), message)
+                yield ("evaluation", "tasks"), message
     for asset, place in needed_assets(preset).items():
         if asset not in assets:
-            message = f"assets.yaml has no {asset}, {did_you_mean(asset, assets)}"
-            yield document.problem(place, message)
+            yield place, f"assets.yaml has no {asset}, {did_you_mean(asset, assets)}"
 
 
-def _check_learning(
-    preset: Preset, document: Document, place: Place, values: dict[str, Any]
-) -> Iterator[Problem]:
-    """The values of a learning section, including overrides, and their dependencies."""
-    try:
-        learning = LearningSettings.model_validate(values)
-    except ValidationError as error:
-        yield from problems_of(error, document, LearningSettings, place)
-        return
+def _override_mistakes(preset: Preset, document: Document, run_id: str) -> Iterator[Mistake]:
+    """Mistakes in the settings of one run that differ from the preset's."""
+    for section, kind in (("learning", LearningSettings), ("pruning", PruningSettings)):
+        place = ("runs", run_id, section)
+        try:
+            settings = kind.model_validate(settings_of(preset, section, run_id))
+        except ValidationError as error:
+            yield from mistakes_of(error, document, kind, place)
+            continue
+        if isinstance(settings, LearningSettings):
+            yield from _learning_mistakes(preset, settings, place)
+
+
+def _learning_mistakes(
+    preset: Preset, learning: LearningSettings, place: Place
+) -> Iterator[Mistake]:
     whole, part = learning.batch_sequences, learning.microbatch_sequences
     if whole % part:
         message = f"{part} does not divide batch_sequences ({whole})"
-        yield document.problem((*place, "microbatch_sequences"), message)
-    if learning.heldout_sequences > preset.text.heldout_sequences:
-        message = (
-            f"{learning.heldout_sequences} is more than the text.heldout_sequences "
-            f"({preset.text.heldout_sequences}) that are prepared"
-        )
-        yield document.problem((*place, "heldout_sequences"), message)
+        yield (*place, "microbatch_sequences"), message
+    prepared = preset.text.heldout_sequences
+    if learning.heldout_sequences > prepared:
+        message = f"is more than the text.heldout_sequences ({prepared}) that are prepared"
+        yield (*place, "heldout_sequences"), f"{learning.heldout_sequences} {message}"
 
 
-def _check_limits(preset: Preset, document: Document) -> Iterator[Problem]:
-    """Limits of single tasks name known tasks."""
+def _limit_mistakes(preset: Preset) -> Iterator[Mistake]:
+    """Limits of single tasks that are unknown."""
     evaluation = preset.evaluation
-    sections: list[tuple[Place, dict[str, int]]] = [
+    for place, limits in (
         (("evaluation", "limits"), evaluation.limits),
         (("evaluation", "dense", "limits"), evaluation.dense.limits),
-    ]
-    for place, limits in sections:
+    ):
         for task in limits:
             if task not in TASKS:
-                message = f"unknown task {task}, {did_you_mean(task, TASKS)}"
-                yield document.problem((*place, task), message)
+                yield (*place, task), f"unknown task {task}, {did_you_mean(task, TASKS)}"
 
 
-def _check_loading(preset: Preset, document: Document) -> Iterator[Problem]:
-    """The scaling law has only the domains of RedPajama."""
+def _loading_mistakes(preset: Preset) -> Iterator[Mistake]:
+    """Domains that the scaling law lacks; it has only those of RedPajama."""
     if preset.pruning.loading.reference != "scaling-law":
         return
-    with REFERENCE_LOSSES.open(encoding="utf-8", newline="") as file:
-        lawful = {row["domain"] for row in csv.DictReader(file)}
+    lawful = {row["domain"] for row in published_table("reference_losses")}
     for domain in preset.text.domains:
         if domain not in lawful:
             known = ", ".join(sorted(lawful))
-            message = (
-                f"the scaling law has no domain {domain} (it has {known}); set reference to source"
-            )
-            yield document.problem(("pruning", "loading", "reference"), message)
+            message = f"the scaling law has no domain {domain} (it has {known}); "
+            yield ("pruning", "loading", "reference"), message + "set reference to source"

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
 from lemon.configuration.paper import FigureSpec, PaperEntry, TableSpec
-from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.planned_run import PlannedRun, named_shape
 from lemon.configuration.preset import Preset
-from lemon.configuration.preset_checks import needed_assets, source_shape, target_shape
+from lemon.configuration.preset_checks import needed_assets
 from lemon.configuration.tasks import Suite, suites, table_suites
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
@@ -66,7 +68,7 @@ class Project:
 
     def source_shape(self) -> LlamaShape:
         """The sizes of the source model."""
-        return source_shape(self.preset)
+        return named_shape(self.preset, None)
 
     def shape_of(self, target: str) -> LlamaShape:
         """The sizes of a symbolic target.
@@ -77,7 +79,7 @@ class Project:
         if target not in self.preset.targets:
             known = did_you_mean(target, self.preset.targets)
             raise BadInput(f"preset {self.preset_name} has no target {target}, {known}")
-        return target_shape(self.source_shape(), self.preset.targets[target])
+        return named_shape(self.preset, target)
 
     def table_runs(self, table: str) -> list[str]:
         """The runs of a table or figure; for scores the source first; none for sizes."""
@@ -123,9 +125,9 @@ class Project:
     def resolved(self, run_id: str) -> dict[str, Any]:
         """All settings of a run as plain values, for its config.yaml and manifest."""
         run, preset = self.run(run_id), self.preset
-        parts = {"compute", "source", "text", "evaluation"}
+        sections = {"compute", "source", "text", "evaluation"}
         if run.row.radii or run.first_stage:
-            parts.add("fusion")
+            sections.add("fusion")
         return {
             "preset": self.preset_name,
             "run": run.row.model_dump(mode="json"),
@@ -135,23 +137,19 @@ class Project:
             "seed": preset.seed,
             "learning": run.learning.model_dump(mode="json"),
             **({"pruning": run.pruning.model_dump(mode="json")} if run.method.prunes else {}),
-            **preset.model_dump(mode="json", include=parts),
+            **preset.model_dump(mode="json", include=sections),
         }
 
     def digest(self) -> str:
         """sha256 of the whole configuration, independent of comments and order."""
         parts = {
-            "preset": self.preset.model_dump(mode="json"),
-            **{
-                name: {key: row.model_dump(mode="json") for key, row in rows.items()}
-                for name, rows in (
-                    ("runs", {key: run.row for key, run in self.runs.items()}),
-                    ("tables", self.tables),
-                    ("assets", {key: self.assets[key] for key in self.needed_assets()}),
-                )
-            },
+            "preset": self.preset,
+            "runs": {name: run.row for name, run in self.runs.items()},
+            "tables": self.tables,
+            "assets": {name: self.assets[name] for name in self.needed_assets()},
         }
-        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+        text = canonical_json(to_jsonable_python(parts))
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:
@@ -168,11 +166,7 @@ def dimension_cases(project: Project) -> list[tuple[str, str]]:
     Raises:
         BadInput: `paper.yaml` has no such table.
     """
-    runs = [project.run(run_id) for run_id in project.table_runs(DIMENSION_TABLE)]
-    return list(
-        dict.fromkeys(
-            (run.row.target, run.row.radii)
-            for run in runs
-            if run.row.target and run.row.radii and run.method.learns_operators
-        )
-    )
+    runs = map(project.run, project.table_runs(DIMENSION_TABLE))
+    learned = [run.row for run in runs if run.method.learns_operators]
+    cases = [(row.target, row.radii) for row in learned if row.target and row.radii]
+    return list(dict.fromkeys(cases))

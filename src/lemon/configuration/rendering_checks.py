@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, TableSpec
+from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, PaperEntry, TableSpec
 from lemon.configuration.project import Project
-from lemon.configuration.table_checks import Mistake
-from lemon.configuration.yaml_files import Place, raise_problems, read_yaml
+from lemon.configuration.yaml_files import Mistake, Place, Problem, raise_problems, read_yaml
 
 FEWEST_LAYERS = 3  # of a map of layer pairs, and of a layer operator
 FEWEST_IN_THIRDS = 6  # so that each third has a pair
@@ -25,25 +24,23 @@ def require_renderable(project: Project, name: str) -> None:
     Raises:
         BadInput: one message with every reason, each with its line in `paper.yaml`.
     """
-    entry = project.entry(name)
-    mistakes: list[Mistake] = []
-    if isinstance(entry, FigureSpec):
-        mistakes += _figure_mistakes(project, entry)
-    elif isinstance(entry, TableSpec):
-        mistakes += _table_mistakes(project, entry)
+    mistakes = list(_mistakes(project, project.entry(name)))
     if mistakes:
-        document = read_yaml(project.config_dir / "paper.yaml", problems := [])
+        problems: list[Problem] = []
+        document = read_yaml(project.config_dir / "paper.yaml", problems)
         if document is not None:
-            problems += [document.problem((name, *place), words) for place, words in mistakes]
+            problems += document.problems(((name, *place), words) for place, words in mistakes)
         raise_problems(problems)
 
 
-def _table_mistakes(project: Project, table: TableSpec) -> Iterator[Mistake]:
-    if not table.tasks:
+def _mistakes(project: Project, entry: PaperEntry) -> Iterator[Mistake]:
+    if isinstance(entry, FigureSpec):
+        yield from _figure_mistakes(project, entry)
+    if isinstance(entry, TableSpec) and not entry.tasks:
         scored = ", ".join(project.preset.evaluation.tasks)
         yield ("tasks",), f"the preset scores none of them (its evaluation.tasks are {scored})"
-    if table.renderer == "receptive_field_grid":
-        yield from _grid_mistakes(project, table)
+    if isinstance(entry, TableSpec) and entry.renderer == "receptive_field_grid":
+        yield from _grid_mistakes(project, entry)
 
 
 def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
@@ -69,10 +66,8 @@ def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
         text = project.preset.text
         tokens = text.heldout_sequences * len(text.domains) * (text.sequence_length - 1)
         if tokens < FEWEST_ROWS:
-            yield (
-                ("panels",),
-                f"the held-out text gives {tokens} tokens; at least {FEWEST_ROWS} are needed",
-            )
+            message = f"the held-out text gives {tokens} tokens; at least {FEWEST_ROWS} are needed"
+            yield ("panels",), message
 
 
 def _grid_mistakes(project: Project, figure: TableSpec) -> Iterator[Mistake]:
@@ -82,10 +77,10 @@ def _grid_mistakes(project: Project, figure: TableSpec) -> Iterator[Mistake]:
         for run in map(project.run, row.runs[:1]):
             if run.row.radii is None or not run.method.learns_operators:
                 continue
-            place = (run.radii.attention, run.radii.ffn)
-            if place in places:
-                same = f"r_a {place[0]} and r_i {place[1]}"
-                yield ("rows", index), f"{run.id} has {same} in this preset, as {places[place]} has"
-            places.setdefault(place, run.id)
+            attention, ffn = run.radii.attention, run.radii.ffn
+            first = places.setdefault((attention, ffn), run.id)
+            if first != run.id:
+                same = f"r_a {attention} and r_i {ffn}"
+                yield ("rows", index), f"{run.id} has {same} in this preset, as {first} has"
     if not places:
         yield ("rows",), "none of them learns dimension operators, and the grid is over their radii"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
@@ -25,30 +25,40 @@ def check_runs(
 ) -> Iterator[Problem]:
     """Every cell of `runs.tsv` that does not fit the preset or the other rows."""
     for run in runs.values():
-        mistakes = [
-            *_budget_mistakes(preset, run),
-            *_given_mistakes(run, runs),
+        for column, message in (
             *_name_mistakes(preset, run),
+            *_given_mistakes(run, runs),
             *_start_mistakes(run, runs),
             *_source_mistakes(run, runs),
             *_size_mistakes(preset, runs, run),
-        ]
-        for column, message in mistakes:
+        ):
             yield Problem(path, line_of[run.id], column, message)
 
 
-def _budget_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
-    """A budget that the preset lacks, or that does not fit what the method learns."""
+def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
+    """A budget, target or radii that the preset lacks, or that do not fit the method."""
     method = METHODS[run.method]
-    if run.steps not in preset.budgets:
-        yield "steps", f"unknown budget {run.steps}, {did_you_mean(run.steps, preset.budgets)}"
-    elif method.learned != (preset.budgets[run.steps] > 0):
+    named: dict[str, tuple[str, Collection[str]]] = {
+        "steps": ("budget", preset.budgets),
+        "target": ("target", preset.targets),
+        "radii": ("radii", preset.radii),
+    }
+    if method.prunes and run.radii is not None:
+        del named["radii"]
+        message = "masks keep single channels; write - and give radii to what starts from it"
+        yield "radii", message
+    for column, (what, known) in named.items():
+        name = getattr(run, column)
+        if name is not None and name not in known:
+            yield column, f"unknown {what} {name}, {did_you_mean(name, known)}"
+    steps = preset.budgets.get(run.steps)
+    if steps is not None and method.learned != (steps > 0):
         verb = (
             "needs a budget of at least 1 step"
             if method.learned
             else "learns nothing; give it a budget of 0 steps"
         )
-        yield "steps", f"{run.method} {verb} ({run.steps} is {preset.budgets[run.steps]})"
+        yield "steps", f"{run.method} {verb} ({run.steps} is {steps})"
 
 
 def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
@@ -58,19 +68,6 @@ def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
     first = next(other.id for other in runs.values() if other.method == run.method)
     if first != run.id:
         yield "method", f"{first} is this model already; name that run instead of a second one"
-
-
-def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
-    """A target or radii that the preset lacks, or that the method can't use."""
-    if run.target is not None and run.target not in preset.targets:
-        yield "target", f"unknown target {run.target}, {did_you_mean(run.target, preset.targets)}"
-    if run.radii is None:
-        return
-    if METHODS[run.method].prunes:
-        message = "masks keep single channels; write - and give radii to what starts from it"
-        yield "radii", message
-    elif run.radii not in preset.radii:
-        yield "radii", f"unknown radii {run.radii}, {did_you_mean(run.radii, preset.radii)}"
 
 
 def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
@@ -130,11 +127,15 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         return
     if large.axis_size(Axis.QUERY) > LARGEST_SIZE:
         return  # the checks of the preset report it
-    grown = [n for n in _SIZES if getattr(small, n) > getattr(large, n)]
+    sizes = {name: (getattr(large, name), getattr(small, name)) for name in _SIZES}
+    grown = {name: pair for name, pair in sizes.items() if pair[1] > pair[0]}
     if grown:
         # A target larger than the source model itself is reported by the checks of the preset.
         if run.source in runs and runs[run.source].target is not None:
-            yield from (("source", _growth(run, large, small, name)) for name in grown)
+            for name, (most, size) in grown.items():
+                message = f"{run.source} has {name} {most}, less than the {size} of {run.target}; "
+                fix = f"a stage makes models smaller, so name a run of at least {size}"
+                yield "source", message + fix
         return
     if method.prunes and large == small:
         message = "is as large as the source; masks need a target that drops something"
@@ -142,11 +143,11 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
     deep = large.num_hidden_layers != small.num_hidden_layers
     wide = changes_widths(large, small)
     if wide and method.depth_only:
+        kept = (t for t in preset.targets if not changes_widths(large, named_shape(preset, t)))
         yield (
             "target",
             f"{run.method} removes layers only, and {run.target} changes widths; take a target "
-            f"that does not ({', '.join(_depth_targets(preset, large)) or 'none here'}), or the "
-            "method cut",
+            f"that does not ({', '.join(kept) or 'none here'}), or the method cut",
         )
     if deep and wide and method.teaches:
         yield (
@@ -178,20 +179,6 @@ def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
     return start in METHODS and METHODS[start].mixes
 
 
-def _growth(run: Run, large: LlamaShape, small: LlamaShape, name: str) -> str:
-    """The message for a size of the first stage that is smaller than the target's."""
-    most, size = getattr(large, name), getattr(small, name)
-    return (
-        f"{run.source} has {name} {most}, less than the {size} of {run.target}; a stage makes "
-        f"models smaller, so name a run of at least {size}"
-    )
-
-
-def _depth_targets(preset: Preset, large: LlamaShape) -> list[str]:
-    """The targets that keep all widths of a model."""
-    return [name for name in preset.targets if not changes_widths(large, named_shape(preset, name))]
-
-
 def _radii_mistakes(
     preset: Preset, run: Run, large: LlamaShape, small: LlamaShape
 ) -> Iterator[str]:
@@ -207,7 +194,6 @@ def _radii_mistakes(
         tied = preset.fusion.rotary_halves == "tied" and axis is Axis.KEY_VALUE
         if tied and radii.attention < head and half % radii.attention:
             legal = [r for r in legal_radii(axis, large, small) if r >= head or half % r == 0]
-            fault = (
-                f"does not divide half a head ({half} channels), and fusion.rotary_halves is tied"
-            )
-            yield refusal(radii.attention, axis, fault, legal)
+            fault = f"does not divide half a head ({half} channels), and "
+            tie = "fusion.rotary_halves is tied"
+            yield refusal(radii.attention, axis, fault + tie, legal)

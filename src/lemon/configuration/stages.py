@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lemon.configuration.assets import Asset
 from lemon.configuration.load import siblings
 from lemon.configuration.methods import SECOND_SIZE
 from lemon.configuration.paper import FigureSpec, SizesSpec
@@ -37,8 +36,6 @@ RULE_VERSIONS: dict[str, int] = {
     "report": 1,
     "track": 4,
 }
-
-
 # Version of `learn` for runs that train weights; raising it reruns only these.
 WEIGHTS_VERSION = 2
 
@@ -46,7 +43,7 @@ WEIGHTS_VERSION = 2
 def stage_params(
     project: Project, stage: str, key: str | None = None, suite: str | None = None
 ) -> str:
-    """The `params` of a stage's Snakemake rule: its `stage_fields` as canonical JSON.
+    """The `params` of a stage's Snakemake rule, as canonical JSON: its fields and rule version.
 
     Args:
         project: the configuration.
@@ -57,47 +54,48 @@ def stage_params(
     Raises:
         BadInput: there is no such stage, run or table, or the preset has no such suite.
     """
-    return canonical_json(stage_fields(project, stage, key, suite))
-
-
-def stage_fields(
-    project: Project, stage: str, key: str | None, suite: str | None = None
-) -> dict[str, Any]:
-    """The fields that determine a stage's output, with its rule version.
-
-    Raises:
-        BadInput: there is no such stage, run or table, or the preset has no such suite.
-    """
     if stage not in RULE_VERSIONS:
         raise BadInput(f"no stage {stage}; known: {', '.join(RULE_VERSIONS)}")
-    if stage == "evaluate":
-        fields = _evaluate(project, suite or ABLATION)
-    else:
-        fields = _FIELDS[stage](project, key or "")
-    return {"rule_version": RULE_VERSIONS[stage], **fields}
+    fields = _fields(project, stage, key or "", suite or ABLATION)
+    return canonical_json({"rule_version": RULE_VERSIONS[stage], **fields})
 
 
-def _content(asset: Asset) -> dict[str, Any]:
-    """The fields that determine an asset's bytes."""
-    return asset.model_dump(mode="json", exclude={"licence", "what", "megabytes"})
+def _fields(project: Project, stage: str, key: str, suite: str) -> dict[str, Any]:
+    """The fields that determine a stage's output; none where its input files alone do."""
+    preset = project.preset
+    match stage:
+        case "fetch":
+            return {"assets": {name: _asset(project, name) for name in project.needed_assets()}}
+        case "source":
+            return _given_model(project, preset.source)
+        case "second_size" if preset.second_size is not None:
+            return _given_model(project, preset.second_size)
+        case "text":
+            return {**_text(project), "tokenizer": _given_model(project, preset.source)}
+        case "tasks":
+            return _tasks(project)
+        case "build":
+            return _chosen(project, project.run(key))
+        case "learn":
+            return _learned(project, project.run(key))
+        case "fuse":
+            return {"target_shape": vars(project.run(key).target_shape)}
+        case "evaluate":
+            return _evaluate(project, suite)
+        case "table" | "track":
+            return _table(project, key)
+        case "figure_numbers" | "figure":
+            return _figure(project, key)
+        case "report":
+            return {"entries": list(project.tables), "preset": project.preset_name}
+    return {}
 
 
 def _asset(project: Project, name: str | None) -> dict[str, Any] | None:
-    return None if name is None else _content(project.assets[name])
-
-
-def _fetch(project: Project, key: str) -> dict[str, Any]:
-    return {"assets": {name: _content(project.assets[name]) for name in project.needed_assets()}}
-
-
-def _source(project: Project, key: str) -> dict[str, Any]:
-    return _given_model(project, project.preset.source)
-
-
-def _second_size(project: Project, key: str) -> dict[str, Any]:
-    """Empty if the preset has no second size; then no job needs it."""
-    model = project.preset.second_size
-    return {} if model is None else _given_model(project, model)
+    """The fields that determine an asset's bytes."""
+    if name is None:
+        return None
+    return project.assets[name].model_dump(mode="json", exclude={"licence", "what", "megabytes"})
 
 
 def _given_model(project: Project, model: SourceSettings) -> dict[str, Any]:
@@ -107,29 +105,28 @@ def _given_model(project: Project, model: SourceSettings) -> dict[str, Any]:
     return {**fields, "asset": _asset(project, model.asset)}
 
 
-def _text(project: Project, key: str) -> dict[str, Any]:
+def _text(project: Project) -> dict[str, Any]:
     text = project.preset.text.model_dump(mode="json")
     for domain in text["domains"].values():
         domain["asset"] = _asset(project, domain["asset"])
-    return {**text, "seed": project.preset.seed, "tokenizer": _source(project, key)}
+    return {**text, "seed": project.preset.seed}
 
 
-def _tasks(project: Project, key: str) -> dict[str, Any]:
+def _tasks(project: Project) -> dict[str, Any]:
     evaluation = project.preset.evaluation
-    fields = {"tasks": list(evaluation.tasks), "source": evaluation.source}
-    if project.preset.generates_rows:
+    fields = {"tasks": list(evaluation.tasks), "source": _rows_source(project)}
+    if evaluation.source == "generated":
         return {**fields, "seed": project.preset.seed}
-    if evaluation.source != "packaged":
-        return fields
-    return {**fields, "tasks": {t: _asset(project, TASKS[t].asset) for t in evaluation.tasks}}
+    if evaluation.source == "packaged":
+        assets = {task: _asset(project, TASKS[task].asset) for task in evaluation.tasks}
+        return {**fields, "tasks": assets}
+    return fields
 
 
-def _build(project: Project, key: str) -> dict[str, Any]:
-    return _chosen(project, project.run(key))
-
-
-def _learn(project: Project, key: str) -> dict[str, Any]:
-    return _learned(project, project.run(key))
+def _rows_source(project: Project) -> str:
+    """`evaluation.source`; prepared rows have one name, whether packaged or generated."""
+    evaluation = project.preset.evaluation
+    return "packaged" if evaluation.prepares_rows else evaluation.source
 
 
 def _operators(project: Project, run: PlannedRun) -> dict[str, Any]:
@@ -142,7 +139,7 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "run": run.row.model_dump(mode="json", exclude={"id", "steps"}),
         "target_shape": vars(run.target_shape),
-        "source": _source(project, ""),
+        "source": _given_model(project, project.preset.source),
     }
     fusion = project.preset.fusion
     if run.start is not None:
@@ -157,7 +154,7 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
 
 def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
     """As `_chosen`, with the learning settings that the method uses."""
-    preset, method = project.preset, run.method
+    method = run.method
     unused = {"checkpoint_every"}
     if not method.trains_weights:
         unused.add("weight_rate")
@@ -167,24 +164,17 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
         unused.add("dimension_rate")
     if method.prunes:
         unused |= {"lm_weight", "recompute", "layers_per_segment"}
-    text = _text(project, "")
-    own: dict[str, Any] = {}
-    if method.trains_weights:
-        own["weights_version"] = WEIGHTS_VERSION
-    if method.prunes:
-        own["pruning"] = run.pruning.model_dump(mode="json")
-    return {
-        **_chosen(project, run),
-        **own,
+    fields = _chosen(project, run) | {
         "steps": run.steps,
         "learning": run.learning.model_dump(mode="json", exclude=unused),
-        "compute": preset.compute.model_dump(mode="json"),
-        "text": {name: value for name, value in text.items() if name != "tokenizer"},
+        "compute": project.preset.compute.model_dump(mode="json"),
+        "text": _text(project),
     }
-
-
-def _fuse(project: Project, key: str) -> dict[str, Any]:
-    return {"target_shape": vars(project.run(key).target_shape)}
+    if method.trains_weights:
+        fields["weights_version"] = WEIGHTS_VERSION
+    if method.prunes:
+        fields["pruning"] = run.pruning.model_dump(mode="json")
+    return fields
 
 
 def _evaluate(project: Project, name: str) -> dict[str, Any]:
@@ -192,7 +182,7 @@ def _evaluate(project: Project, name: str) -> dict[str, Any]:
     preset, suite = project.preset, project.suite(name)
     fields: dict[str, Any] = {
         "tasks": {task: [TASKS[task].shots, suite.limit_of(task)] for task in suite.tasks},
-        "source": preset.evaluation.source,
+        "source": _rows_source(project),
         "batch_size": preset.evaluation.batch_size,
         "compute": preset.compute.model_dump(mode="json"),
     }
@@ -207,31 +197,26 @@ def _evaluate(project: Project, name: str) -> dict[str, Any]:
     return fields
 
 
-def _cka(project: Project, key: str) -> dict[str, Any]:
-    """Empty: a map depends only on model and text, which are inputs of the rule."""
-    return {}
-
-
 def _table(project: Project, key: str) -> dict[str, Any]:
-    if isinstance(project.entry(key), SizesSpec):
-        return _sizes_table(project, key)
-    fields: dict[str, Any] = {}
+    entry = project.entry(key)
+    if isinstance(entry, SizesSpec):
+        return _sizes_table(project, entry)
     runs = [project.run(run) for run in project.table_runs(key)]
-    second = project.preset.second_size
-    if second is not None and any(run.row.method == SECOND_SIZE for run in runs):
-        fields["second_size_label"] = second.label
-    return {
-        **fields,
-        "table": project.entry(key).model_dump(mode="json"),
+    fields: dict[str, Any] = {
+        "table": entry.model_dump(mode="json"),
         "source_label": project.preset.source.label,
         "runs": {run.id: run.row.model_dump(mode="json") for run in runs},
     }
+    second = project.preset.second_size
+    if second is not None and any(run.row.method == SECOND_SIZE for run in runs):
+        fields["second_size_label"] = second.label
+    return fields
 
 
-def _sizes_table(project: Project, key: str) -> dict[str, Any]:
+def _sizes_table(project: Project, entry: SizesSpec) -> dict[str, Any]:
     """Every preset's sizes and radii, and the cases of Table 4; no runs."""
     return {
-        "table": project.entry(key).model_dump(mode="json"),
+        "table": entry.model_dump(mode="json"),
         "preset": project.preset_name,
         "dimension_cases": dimension_cases(project),
         "presets": {
@@ -250,35 +235,10 @@ def _sizes_table(project: Project, key: str) -> dict[str, Any]:
 
 
 def _figure(project: Project, key: str) -> dict[str, Any]:
-    if isinstance(project.entry(key), FigureSpec):
-        return _table(project, key)
-    runs = [run for run in map(project.run, project.table_runs(key)) if run.method.needs_target]
-    return {
-        **_table(project, key),
-        "radii": {run.id: vars(run.radii) for run in runs},
-        "fused_shapes": {run.id: vars(run.fused_shape) for run in runs},
-        "target_shapes": {run.id: vars(run.target_shape) for run in runs},
-    }
-
-
-def _report(project: Project, key: str) -> dict[str, Any]:
-    """The names of the tables and figures; their content comes from input files."""
-    return {"entries": list(project.tables), "preset": project.preset_name}
-
-
-_FIELDS = {
-    "fetch": _fetch,
-    "source": _source,
-    "second_size": _second_size,
-    "text": _text,
-    "tasks": _tasks,
-    "build": _build,
-    "learn": _learn,
-    "fuse": _fuse,
-    "cka": _cka,
-    "table": _table,
-    "figure_numbers": _figure,
-    "figure": _figure,
-    "report": _report,
-    "track": _table,
-}
+    fields = _table(project, key)
+    if not isinstance(project.entry(key), FigureSpec):
+        runs = [run for run in map(project.run, project.table_runs(key)) if run.method.needs_target]
+        fields["radii"] = {run.id: vars(run.radii) for run in runs}
+        fields["fused_shapes"] = {run.id: vars(run.fused_shape) for run in runs}
+        fields["target_shapes"] = {run.id: vars(run.target_shape) for run in runs}
+    return fields

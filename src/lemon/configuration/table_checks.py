@@ -1,20 +1,18 @@
-"""Checks of the tables of `paper.yaml` against the runs, the targets and the paper."""
+"""Checks of the tables and figures of `paper.yaml` against the runs, the targets and the paper."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
 
+from lemon.configuration.figure_checks import figure_mistakes
 from lemon.configuration.methods import METHODS, SECOND_SIZE
-from lemon.configuration.paper import Comparison, PaperEntry, TableRow, TableSpec
+from lemon.configuration.paper import Comparison, FigureSpec, PaperEntry, TableRow, TableSpec
 from lemon.configuration.preset_checks import task_mistakes
 from lemon.configuration.runs import Run
-from lemon.configuration.yaml_files import Document, Place, Problem, did_you_mean
+from lemon.configuration.yaml_files import Mistake, did_you_mean
 from lemon.published.tables import published_claims, published_rows, published_table
-
-Mistake = tuple[Place, str]
-"""A place inside an entry of `paper.yaml`, and the message about it."""
 
 Averages = dict[tuple[str | None, int | None], float | None]
 """The printed average of each (method, layers) of a published table; None if it prints none."""
@@ -36,35 +34,37 @@ COLUMNS = {
 """Renderer -> columns that it reads of the published file."""
 
 
-def check_tables(
-    tables: dict[str, PaperEntry],
-    document: Document,
+def paper_mistakes(
+    entries: Mapping[str, PaperEntry],
     runs: Mapping[str, Run],
     run_ids: Collection[str],
     targets: Collection[str],
-) -> Iterator[Problem]:
-    """Unknown names in tables, and rows that do not fit together.
+) -> Iterator[Mistake]:
+    """Unknown names in tables and figures, and rows or panels that do not fit together.
 
     Args:
-        tables: entries of `paper.yaml`.
-        document: the file, for the lines.
+        entries: of `paper.yaml`.
         runs: the runs without mistakes.
         run_ids: every id in `runs.tsv`; empty if it can't be read.
         targets: of the preset; empty if it can't be read.
     """
-    for name, table in tables.items():
-        fault = _published_fault(table)
-        mistakes: list[Mistake] = [(("published",), fault)] if fault else []
+    for name, entry in entries.items():
+        fault = _published_fault(entry)
+        if fault:
+            yield (name, "published"), fault
         if name in RULES:
-            message = "is the name of a rule or of a target of make; name it otherwise"
-            mistakes.append(((), message))
-        if isinstance(table, TableSpec):
-            mistakes += [(("tasks",), message) for message in task_mistakes(table.tasks)]
-            published = {} if fault else _averages(table)
-            mistakes += _paper_mistakes(table, published)
-            mistakes += _run_mistakes(table, runs, run_ids, targets)
+            yield (name,), "is the name of a rule or of a target of make; name it otherwise"
+        mistakes: Iterable[Mistake] = ()
+        if isinstance(entry, FigureSpec):
+            mistakes = figure_mistakes(entry, runs, run_ids)
+        elif isinstance(entry, TableSpec):
+            mistakes = (
+                *((("tasks",), message) for message in task_mistakes(entry.tasks)),
+                *_paper_mistakes(entry, {} if fault else _averages(entry)),
+                *_run_mistakes(entry, runs, run_ids, targets),
+            )
         for place, message in mistakes:
-            yield document.problem((name, *place), message)
+            yield (name, *place), message
 
 
 def _published_fault(table: PaperEntry) -> str | None:
@@ -72,12 +72,12 @@ def _published_fault(table: PaperEntry) -> str | None:
     file = getattr(table, "published", None)
     if file is None:
         return None
-    known = sorted(path.name for path in (files("lemon") / "published").iterdir())
-    known = [name for name in known if name.endswith(".csv")]
+    names = sorted(path.name for path in (files("lemon") / "published").iterdir())
+    known = [name for name in names if name.endswith(".csv")]
     if file not in known:
         return f"no file {file}, {did_you_mean(file, known)}"
     columns = COLUMNS.get(table.renderer, set())
-    if not columns <= published_table(file.removesuffix(".csv"))[0].keys():
+    if not columns <= published_table(file)[0].keys():
         return f"{file} lacks columns that {table.renderer} reads: {', '.join(sorted(columns))}"
     return None
 
@@ -85,7 +85,7 @@ def _published_fault(table: PaperEntry) -> str | None:
 def _averages(table: TableSpec) -> Averages:
     if table.published is None or COLUMNS[table.renderer] is not SCORES:
         return {}
-    rows = published_rows(table.published.removesuffix(".csv"))
+    rows = published_rows(table.published)
     return {(row.method, row.layers): row.average for row in rows}
 
 
@@ -99,14 +99,14 @@ def _paper_mistakes(table: TableSpec, published: Averages) -> Iterator[Mistake]:
     row_of = {run: number for number, row in enumerate(table.rows) for run in row.runs}
     tested: dict[tuple[int, int], int] = {}
     for index, pair in enumerate(table.comparisons):
+        place = ("comparisons", index)
         for key, message in _comparison_mistakes(pair, table, row_of, published):
-            yield ("comparisons", index, key), message
+            yield (*place, key), message
         if pair.first in row_of and pair.second in row_of:
-            rows = (row_of[pair.first], row_of[pair.second])
-            if rows in tested:
-                message = f"compares the same rows as comparison {tested[rows]}; test them once"
-                yield ("comparisons", index, "second"), message
-            tested.setdefault(rows, index + 1)
+            first = tested.setdefault((row_of[pair.first], row_of[pair.second]), index)
+            if first != index:
+                message = f"compares the same rows as comparison {first + 1}; test them once"
+                yield (*place, "second"), message
 
 
 def _comparison_mistakes(
@@ -126,11 +126,8 @@ def _comparison_mistakes(
         yield "second", f"{pair.first} and {pair.second} fill the same row"
     first, second = (published.get(_printed(row)) for row in rows)
     if first is not None and second is not None and first < second:
-        yield (
-            "first",
-            f"the paper has it below the second ({first} against {second}); a comparison says "
-            "what the paper says, so swap them",
-        )
+        message = f"the paper has it below the second ({first} against {second}); a comparison "
+        yield "first", message + "says what the paper says, so swap them"
 
 
 def _printed(row: TableRow) -> tuple[str | None, int | None]:

@@ -106,15 +106,14 @@ class Suite:
 
 def suites(evaluation: EvaluationSettings) -> dict[str, Suite]:
     """The suites of a preset by name, without empty ones."""
-    found = {name: _suite(name, evaluation) for name in FOLDERS}
-    return {name: suite for name, suite in found.items() if suite.tasks}
-
-
-def _suite(name: str, evaluation: EvaluationSettings) -> Suite:
-    settings = evaluation.dense if name == DENSE else evaluation
-    tasks = tuple(task for task in evaluation.tasks if name in (DENSE, TASKS[task].suite))
-    limits = {task: limit for task, limit in settings.limits.items() if task in tasks}
-    return Suite(name, tasks, settings.limit, limits)
+    found = {}
+    for name in FOLDERS:
+        settings = evaluation.dense if name == DENSE else evaluation
+        tasks = tuple(task for task in evaluation.tasks if name in (DENSE, TASKS[task].suite))
+        limits = {task: limit for task, limit in settings.limits.items() if task in tasks}
+        if tasks:
+            found[name] = Suite(name, tasks, settings.limit, limits)
+    return found
 
 
 def table_suites(table: TableSpec) -> tuple[str, ...]:

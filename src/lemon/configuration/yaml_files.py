@@ -28,6 +28,10 @@ MOST_NAMED = 60  # known words listed in a message
 LONGEST_PLACE = 100  # characters of a place in a message
 
 
+Mistake = tuple[Place, str]
+"""A place in a document and the message about it."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake at one place in a file."""
@@ -59,6 +63,10 @@ class Document:
             nearest = nearest[:-1]
         path, line = self.origins.get(nearest, (self.path, 1))
         return Problem(path, line, dotted(place), message)
+
+    def problems(self, mistakes: Iterable[Mistake]) -> Iterator[Problem]:
+        """The first mistakes with their lines, and a note if there are more."""
+        return first_of(self.problem(place, message) for place, message in mistakes)
 
 
 def first_of(problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -99,57 +107,49 @@ def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
 
 def preset_files(config_dir: Path, problems: list[Problem]) -> list[Path]:
     """The preset files, sorted by name; an illegal name becomes a problem."""
-    found = []
-    for path in sorted((config_dir / "presets").glob("[!.]*.yaml")):
-        fault = name_fault(path.stem)
-        if fault is None:
-            found.append(path)
-        else:
-            problems.append(Problem(path, 1, "", f"the preset's name {fault}"))
-    return found
+    found = {path: name_fault(path.stem) for path in (config_dir / "presets").glob("[!.]*.yaml")}
+    faulty = {path: fault for path, fault in sorted(found.items()) if fault}
+    problems += [Problem(path, 1, "", f"the preset's name {faulty[path]}") for path in faulty]
+    return sorted(found.keys() - faulty.keys())
 
 
-def validate(document: Document, kind: Any, problems: list[Problem]) -> Any:
+def validate(document: Document | None, kind: Any, problems: list[Problem]) -> Any:
     """Convert a document to the type `kind`; None, with every mistake in `problems`, if invalid."""
+    if document is None:
+        return None
     try:
         return TypeAdapter(kind).validate_python(document.value)
     except ValidationError as error:
-        problems += problems_of(error, document, kind)
+        problems += [document.problem(*mistake) for mistake in mistakes_of(error, document, kind)]
         return None
 
 
-def problems_of(
+def mistakes_of(
     error: ValidationError, document: Document, kind: Any, base: Place = ()
-) -> Iterator[Problem]:
-    """The mistakes found by pydantic, with lines; `base` is the place of the validated value.
+) -> Iterator[Mistake]:
+    """The mistakes found by pydantic in a value of the type `kind` at the place `base`.
 
     A misspelt required key is one mistake, not one unknown and one missing key.
     """
     details = error.errors(include_url=False)
-    left = len(details) - MOST_PROBLEMS
-    del details[MOST_PROBLEMS:]
-    places = [
-        _existing(document.value, base + tuple(detail["loc"]), detail["type"])
-        + (("kind",) if detail["type"] == "union_tag_invalid" else ())
-        for detail in details
-    ]
-    missing = {
-        place for place, detail in zip(places, details, strict=True) if detail["type"] == "missing"
-    }
-    messages = [
-        _in_words(detail, place, kind, base) for place, detail in zip(places, details, strict=True)
-    ]
+    found: list[Mistake] = []
+    missing: list[Place] = []
+    for detail in details[:MOST_PROBLEMS]:
+        place = _existing(document.value, base + tuple(detail["loc"]), detail["type"])
+        if detail["type"] == "union_tag_invalid":
+            place += ("kind",)
+        if detail["type"] == "missing":
+            missing.append(place)
+        found.append((place, _in_words(detail, place, kind, base)))
     misspelt = {
         absent
-        for place, message in zip(places, messages, strict=True)
+        for place, message in found
         for absent in missing
         if place[:-1] == absent[:-1] and message == f"unknown key, did you mean {absent[-1]}?"
     }
-    for place, message in zip(places, messages, strict=True):
-        if place not in misspelt:
-            yield document.problem(place, message)
-    if left > 0:
-        yield document.problem((), f"and {left} more mistakes; correct these first")
+    yield from (mistake for mistake in found if mistake[0] not in misspelt)
+    if len(details) > MOST_PROBLEMS:
+        yield (), f"and {len(details) - MOST_PROBLEMS} more mistakes; correct these first"
 
 
 def _existing(value: Any, place: Place, kind: str) -> Place:
@@ -166,6 +166,34 @@ def _existing(value: Any, place: Place, kind: str) -> Place:
     return tuple(kept)
 
 
+# Messages for the user in place of pydantic's, by its error type.
+WORDS = {
+    **dict.fromkeys(
+        ("int_type", "int_from_float", "int_parsing"), "must be a whole number, not {given}"
+    ),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number, not {given}"),
+    "bool_type": "must be true or false, not {given}",
+    "string_type": "must be text, not {given}; put it in quotes",
+    "greater_than_equal": "must be at least {ge}, not {given}",
+    "greater_than": "must be greater than {gt}, not {given}",
+    "less_than_equal": "must be at most {le}, not {given}",
+    **dict.fromkeys(
+        ("model_type", "model_attributes_type", "dict_type"),
+        "must be a block of `key: value` lines, not {given}",
+    ),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list such as [a, b], not {given}"),
+    "too_short": "must not be empty",
+    "too_long": "must hold at most {max_length} entries",
+    "string_too_long": "must be text of at most {max_length} characters",
+    "finite_number": "must be a finite number",
+}
+# The same for text that does not match a pattern.
+PATTERNS = {
+    LINE: "must not hold $, which figures read as a formula",
+    RATIO: "must be a ratio of at least 1% and at most 100%, such as 62.5%, not {given}",
+}
+
+
 def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
     """The message for the user, in place of pydantic's."""
     context, given = detail.get("ctx", {}), _given(detail["input"])
@@ -177,20 +205,6 @@ def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
             absent = fields_at(kind, place[len(base) : -1]).get(str(place[-1]))
             about = absent.description if absent else None
             return "missing; add it" + (f" ({about})" if about else "")
-        case "int_type" | "int_from_float" | "int_parsing":
-            return f"must be a whole number, not {given}"
-        case "float_type" | "float_parsing":
-            return f"must be a number, not {given}"
-        case "bool_type":
-            return f"must be true or false, not {given}"
-        case "string_type":
-            return f"must be text, not {given}; put it in quotes"
-        case "greater_than_equal":
-            return f"must be at least {_number(context['ge'])}, not {given}"
-        case "greater_than":
-            return f"must be greater than {_number(context['gt'])}, not {given}"
-        case "less_than_equal":
-            return f"must be at most {_number(context['le'])}, not {given}"
         case "literal_error":
             known = quoted(context["expected"])
             return f"{given} is not known, {did_you_mean(str(detail['input']), known)}"
@@ -199,27 +213,20 @@ def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
         case "union_tag_invalid":
             tags = quoted(context["expected_tags"])
             return f"{context['tag']!r} is not known, {did_you_mean(context['tag'], tags)}"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return f"must be a block of `key: value` lines, not {given}"
-        case "tuple_type" | "list_type":
-            return f"must be a list such as [a, b], not {given}"
-        case "too_short":
-            return "must not be empty"
-        case "too_long":
-            return f"must hold at most {context['max_length']} entries"
-        case "string_too_long":
-            return f"must be text of at most {context['max_length']} characters"
         case "string_pattern_mismatch" if context["pattern"] == NAME:
             return str(name_fault(detail["input"]))
-        case "string_pattern_mismatch" if context["pattern"] == LINE:
-            return "must not hold $, which figures read as a formula"
-        case "string_pattern_mismatch" if context["pattern"] == RATIO:
-            return f"must be a ratio of at least 1% and at most 100%, such as 62.5%, not {given}"
         case "string_pattern_mismatch":
-            return f"{given} must match {context['pattern']}"
-        case "finite_number":
-            return "must be a finite number"
-    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {given}"
+            words = PATTERNS.get(context["pattern"], "{given} must match {pattern}")
+        case known_type if known_type in WORDS:
+            words = WORDS[known_type]
+        case _:
+            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {given}"
+    numbers = {
+        name: f"{value:,}" if isinstance(value, int) else f"{value:g}"
+        for name, value in context.items()
+        if isinstance(value, int | float)
+    }
+    return words.format(given=given, **{**context, **numbers})
 
 
 def quoted(message: str) -> list[str]:
@@ -237,10 +244,6 @@ def _given(value: Any) -> str:
     return shown(value)
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
 def fields_at(kind: Any, place: Place) -> dict[str, FieldInfo]:
     """The fields of the block at a place inside the type `kind`."""
     models = list(_models(kind))
@@ -255,12 +258,9 @@ def fields_at(kind: Any, place: Place) -> dict[str, FieldInfo]:
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:
     """The models among the branches of a type."""
-    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
-        if issubclass(kind, BaseModel):
-            yield kind
-    elif typing.get_origin(kind) is typing.Annotated:
-        yield from _models(typing.get_args(kind)[0])
-    elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    elif typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
         for branch in typing.get_args(kind):
             yield from _models(branch)
 

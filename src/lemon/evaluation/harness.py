@@ -150,7 +150,7 @@ def evaluate(
             "batch_size": batch_size,
             "dtype": dtype,
             "device": device,
-            "heldout": None if heldout is None else str(heldout),
+            "heldout": heldout,
             "heldout_sequences": heldout_sequences,
             "rule_version": RULE_VERSION,
         },

@@ -6,8 +6,9 @@ same prompts.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,8 @@ SPLITS = ("test", "dev")
 def subject_files(folder: Path) -> dict[str, list[str]]:
     """The files of a data set in a folder, by split, in the order of the subjects.
 
-    The set has one config for each subject, or a single one named "all". Only generated rows
-    (`generated: true` in the front matter) may lack subjects.
-
-    Raises:
-        BadInput: the front matter is missing or malformed, or subjects are missing.
+    The set has one config for each subject, or a single one named "all". BadInput if its front
+    matter is malformed, or subjects are missing, as only generated rows (`generated: true`) may.
     """
     from huggingface_hub import metadata_load
 
@@ -46,19 +44,18 @@ def subject_files(folder: Path) -> dict[str, list[str]]:
             f"{card}: {len(missing)} of MMLU's {len(SUBJECTS)} subjects are missing "
             f"({', '.join(missing[:3])}, ...); mirror the whole data set"
         )
-    files: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for subject in subjects:
-        for split in SPLITS:
-            files[split] += _files(folder, subject, split, configs[subject])
-    return files
+    return {
+        split: [file for one in subjects for file in _files(folder, one, split, configs[one])]
+        for split in SPLITS
+    }
 
 
 def _files(folder: Path, config: str, split: str, data_files: Any) -> list[str]:
     """The files of one split of one config; its paths may be patterns."""
     listed = data_files if isinstance(data_files, list) else []
     entries = [entry for entry in listed if isinstance(entry, dict) and entry["split"] == split]
-    patterns = [entry["path"] for entry in entries]
-    names = [name for one in patterns for name in (one if isinstance(one, list) else [one])]
+    paths = [entry["path"] for entry in entries]
+    names = [name for one in paths for name in (one if isinstance(one, list) else [one])]
     found = sorted({path.resolve() for name in names for path in folder.glob(name)})
     if not found:
         raise BadInput(
@@ -68,14 +65,10 @@ def _files(folder: Path, config: str, split: str, data_files: Any) -> list[str]:
 
 
 def in_turn(subjects: Sequence[str | None]) -> list[int]:
-    """Row indices in round-robin order over the subjects, which are sorted by name.
+    """Indices of rows with these subjects in round-robin order over the subjects, sorted by name.
 
-    Args:
-        subjects: the subject of each row; if all are None the rows keep their order.
+    Rows without subjects keep their order.
     """
-    seen: Counter[str | None] = Counter()
-    turns = []
-    for number, subject in enumerate(subjects):
-        turns.append((seen[subject], subject or "", number))
-        seen[subject] += 1
-    return [number for _, _, number in sorted(turns)]
+    turns: defaultdict[str | None, Iterator[int]] = defaultdict(count)
+    keys = [(next(turns[subject]), subject or "") for subject in subjects]
+    return sorted(range(len(keys)), key=keys.__getitem__)

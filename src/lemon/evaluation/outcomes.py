@@ -150,10 +150,7 @@ def read_outcomes(path: Path, key: dict[str, Any]) -> list[Outcome] | None:
 
 
 def read_sealed(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
-    """The rows of a sealed file, with the columns of SCHEMA, and its metadata.
-
-    BadInput if the file is missing or damaged.
-    """
+    """The rows of a sealed file and its metadata; BadInput if it is missing or damaged."""
     fix = "remove it and run `lemon evaluate` with this task again"
     if not path.is_file():
         raise BadInput(f"{path}: the outcomes are missing; run `lemon evaluate` with this task")
@@ -183,10 +180,7 @@ class UnfinishedOutcomes:
     """
 
     def __init__(self, sealed: Path, key: dict[str, Any]) -> None:
-        """Read the outcomes of an earlier process with the same key.
-
-        The file is hidden next to the later `sealed` one.
-        """
+        """Read what an earlier process with this key left next to the later `sealed` file."""
         self._path = sealed.with_name(f".{sealed.stem}.unfinished.jsonl")
         header, lines = _canonical(key).decode(), [""]
         # If it is missing or damaged, every question is scored again.

@@ -46,14 +46,8 @@ def heldout_perplexity(
 ) -> dict[str, Any]:
     """Score a model on the first `sequences` held-out sequences of each domain; None for all.
 
-    Returns:
-        {"perplexity", "loss" (nats a token), "temperature", "calibrated_perplexity",
-        "calibrated_loss", "domains": {name: {"perplexity", "loss", "calibrated_loss", "tokens",
-        "weight", "losses" and "calibrated_losses" by sequence, "documents" (of each sequence)}}}.
-
-    Raises:
-        BadInput: the text was tokenised for another vocabulary, or a domain has no sequences.
-        WorkFailed: a loss isn't finite.
+sequences = np.stack([text.sequence(split, domain, row) for row in several])
+        tokens = torch.from_numpy(sequences).to(model.device)
     """
     if text.vocab_size > model.config.vocab_size:
         raise BadInput(
@@ -159,8 +153,13 @@ def _passes(
     rows_a_pass = max(1, TOKENS_A_PASS // text.sequence_length)
     for first in range(0, rows, rows_a_pass):
         several = range(first, min(first + rows_a_pass, rows))
+<<<<<<< HEAD
         tokens = torch.from_numpy(
             np.stack([text.sequence(split, domain, row) for row in several])
         ).to(model.device)
+=======
+        sequences = np.stack([text.sequence("heldout", domain, row) for row in several])
+        tokens = torch.from_numpy(sequences).to(model.device)
+>>>>>>> main
         hidden = model.base_model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
         yield several, tokens[:, 1:], hidden.flatten(0, 1)

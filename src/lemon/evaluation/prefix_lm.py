@@ -66,9 +66,9 @@ class PrefixLM(HFLM):
     def sharing(self, requests: Sequence[Instance]) -> Iterator[None]:
         """Inside the block, compute the common prefix of all these requests only once.
 
-        A single context is computed this way too: causal attention without an explicit mask skips
-        the masked half. The prefix depends only on `requests`, not on which of them are asked, so
-        that scores do not change if some were known before.
+        The prefix depends only on `requests`, not on which of them are asked, so that scores do not
+        change if some were known before. A single context counts as a prefix too: causal attention
+        without an explicit mask skips the masked half.
         """
         contexts = list(dict.fromkeys(str(request.args[0]) for request in requests))
         encoded = [self.tok_encode(context.rstrip()) for context in contexts if context.strip()]
@@ -99,10 +99,7 @@ class PrefixLM(HFLM):
         return context_length > length > 0 and tuple(sequence[:length]) == self._prefix
 
     def _loglikelihood_tokens(
-        self,
-        requests: list[Request],
-        disable_tqdm: bool = False,
-        override_bs: int | None = None,
+        self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Score]:
         room = self.max_length + 1  # the last token is predicted, not read
         if long := sum(len(context) + len(answer) > room for _, context, answer in requests):
@@ -166,9 +163,8 @@ class PrefixLM(HFLM):
             torch.tensor([t for number in part for t in answers[number]], device=self.device),
         )
         lengths = [len(answers[number]) for number in part]
-        for number, value, hit in zip(
-            part, values.cpu().split(lengths), greedy.cpu().split(lengths), strict=True
-        ):
+        answered = zip(values.cpu().split(lengths), greedy.cpu().split(lengths), strict=True)
+        for number, (value, hit) in zip(part, answered, strict=True):
             yield number, (float(value.sum()), bool(hit.all()))
 
     def _hidden(self, tree: TokenTree, states: DynamicCache | None, first: int = 0) -> Tensor:
@@ -190,8 +186,7 @@ class PrefixLM(HFLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Decode each context greedily up to a stop string, the end token or the length limit.
 
-        Raises:
-            BadInput: a request asks for sampling.
+        BadInput if a request asks for sampling.
         """
         size, texts = int(self.batch_size), list[str]()
         for first in range(0, len(requests), size):
@@ -255,15 +250,10 @@ class _Decoding:
 def token_log_likelihoods(
     head: nn.Module, hidden: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Score tokens from the hidden states that predict them, `HEAD_ROWS` rows at a time.
+    """Score `targets`, token ids [rows], from hidden states [rows, hidden_size] that predict them.
 
-    Args:
-        head: maps hidden states to logits over the vocabulary.
-        hidden: [rows, hidden_size].
-        targets: [rows], token ids.
-
-    Returns:
-        [rows] float32 log-likelihoods in nats, and [rows] bool: whether the target is the argmax.
+    `head` maps hidden states to logits over the vocabulary, `HEAD_ROWS` rows at a time. Returns
+    [rows] float32 log-likelihoods in nats, and [rows] bool: whether the target is the argmax.
     """
     values, greedy = [], []
     for rows, wanted in zip(hidden.split(HEAD_ROWS), targets.split(HEAD_ROWS), strict=True):
@@ -281,10 +271,7 @@ def token_log_likelihoods(
 def load_language_model(model_dir: Path, dtype: str, device: str, batch_size: int) -> PrefixLM:
     """Load a model folder for evaluation; raises as `load_model` and `load_tokenizer`."""
     model = load_model(
-        model_dir,
-        dtype=getattr(torch, dtype),
-        attn_implementation="sdpa",
-        device_map=device,
+        model_dir, dtype=getattr(torch, dtype), attn_implementation="sdpa", device_map=device
     )
     tokenizer = load_tokenizer(model_dir, model.config.vocab_size)
     return PrefixLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)

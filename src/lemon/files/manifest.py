@@ -13,11 +13,11 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 from typing_extensions import TypedDict
@@ -41,6 +41,7 @@ MANIFEST = "manifest.json"
 FORMAT_VERSION = 2  # version 1 had no `digest`
 LARGEST_MANIFEST = 4 * 2**20  # bytes; the manifest of a 7B model has 60 KB
 REMAKE = "remove it and run the step that writes it again"
+T = TypeVar("T")
 
 
 def _is_a_time(text: str) -> str:
@@ -58,9 +59,7 @@ class FindingEntry(TypedDict):
     verdict: str | None
 
 
-class VerdictEntry(TypedDict):
-    """The verdict on a part of an ordering."""
-
+class _Verdict(TypedDict):
     verdict: str
 
 
@@ -72,7 +71,7 @@ class OrderingEntry(TypedDict):
     published_difference: float | None
     first_runs: Annotated[list[str], Field(min_length=1)]
     second_runs: Annotated[list[str], Field(min_length=1)]
-    perplexity: VerdictEntry | None
+    perplexity: _Verdict | None
 
 
 class ManifestFields(BaseModel):
@@ -197,12 +196,13 @@ def _digest_of(content: dict[str, Any]) -> str:
 
 def files_below(folder: Path) -> list[Path]:
     """Every file below a folder except its manifest and hidden files, sorted."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden and path != folder / MANIFEST:
-            found.append(path)
-    return found
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path != folder / MANIFEST
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def checked_file(path: Path, manifest: Path | None = None) -> Path:
@@ -217,14 +217,12 @@ def checked_file(path: Path, manifest: Path | None = None) -> Path:
     Raises:
         BadInput: it is missing, damaged, or not listed in a manifest that lists files.
     """
-    manifest = path.with_name(MANIFEST) if manifest is None else manifest
-    listed = listed_files(manifest)
-    if listed is None:
-        return path
-    name = path.relative_to(manifest.parent).as_posix()
-    if name not in listed:
-        raise BadInput(f"{path}: is not among the files of {manifest}; remove it")
-    require_digest(path, listed[name], str(manifest))
+    manifest = manifest or path.with_name(MANIFEST)
+    if listed := listed_files(manifest):
+        name = path.relative_to(manifest.parent).as_posix()
+        if name not in listed:
+            raise BadInput(f"{path}: is not among the files of {manifest}; remove it")
+        require_digest(path, listed[name], str(manifest))
     return path
 
 
@@ -236,7 +234,7 @@ def listed_files(manifest: Path) -> dict[str, str] | None:
     """
     if not manifest.is_file():
         return None
-    files: dict[str, str] = _read_once(manifest, *_state(manifest)).get("files", {})
+    files: dict[str, str] = _once(read_manifest, manifest).get("files", {})
     for name in files:
         inside(manifest.parent, name)
     return files or None
@@ -260,20 +258,16 @@ def require_digest(path: Path, expected: str, listed_in: str) -> None:
 
 def digest_once(path: Path) -> str:
     """The sha256 of a file, computed once per process unless the file changes."""
-    return _digest_in_state(path, *_state(path))
+    return _once(file_digest, path)
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    """The cache key of a file: inode, size, modification time."""
+def _once(read: Callable[[Path], T], path: Path) -> T:
+    """What `read` gives for a file, computed once per process unless the file changes."""
     state = path.stat()
-    return state.st_ino, state.st_size, state.st_mtime_ns
+    found: T = _in_state(read, path, state.st_ino, state.st_size, state.st_mtime_ns)
+    return found
 
 
 @cache
-def _read_once(path: Path, *state: int) -> dict[str, Any]:
-    return read_manifest(path)
-
-
-@cache
-def _digest_in_state(path: Path, *state: int) -> str:
-    return file_digest(path)
+def _in_state(read: Callable[[Path], Any], path: Path, *state: int) -> Any:
+    return read(path)

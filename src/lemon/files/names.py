@@ -33,18 +33,13 @@ def path_fault(path: str) -> str | None:
         return "is empty; name a file or folder"
     if path.startswith("-"):
         return f"{shown(path)} begins with -, like an option; write ./{path[:40]}"
-    bad = next((character for character in path if not is_plain(character)), None)
+    bad = next((c for c in path if c in UNSAFE or not c.isprintable()), None)
     if bad is not None:
         return (
             f"{shown(path)} holds {shown(bad)}, which shells or Snakemake read as more than a "
             "character; rename that file or folder"
         )
     return None
-
-
-def is_plain(character: str) -> bool:
-    """Whether a character of a path is printable and has no special meaning."""
-    return character.isprintable() and character not in UNSAFE
 
 
 def shown(value: object, longest: int = 60) -> str:

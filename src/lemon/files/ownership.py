@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from lemon.errors import BadInput
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, read_manifest
-from lemon.files.storage import LOCK, atomic_folder, real_path, sole_writer, storage_error
+from lemon.files.storage import LOCK, atomic_folder, real_path, refusals_told, sole_writer
 
 OF_THE_SYSTEM = (".DS_Store",)  # left by a file browser
 NAME_ANOTHER = "nothing was changed; name a new or empty folder"
@@ -59,8 +59,10 @@ def own_folder(folder: Path, owner: str) -> Iterator[None]:
     _require(folder, owner)
     with sole_writer(folder):
         _require(folder, owner)  # another process may have been first
-        if _owner_in_lock(folder / LOCK) != owner:
-            _write_owner(folder / LOCK, owner)
+        lock = folder / LOCK
+        if _owner_in_lock(lock) != owner:
+            with refusals_told(lock):  # written in place, since replacing it would lose the lock
+                lock.write_text(json.dumps({"owner": owner}) + "\n", encoding="utf-8")
         yield
 
 
@@ -87,11 +89,10 @@ def require_replaceable(folder: Path, owner: str) -> None:
         BadInput: as `replaced_folder`.
     """
     manifest, place = _require(folder, owner) or {}, real_path(folder)
-    listed = manifest.get("files", {})
-    for path in sorted(place.rglob("*")):
+    ours = {MANIFEST, *manifest.get("files", {})}
+    for path in sorted(_files_in(place)):
         name = path.relative_to(place).as_posix()
-        is_file = path.is_symlink() or not path.is_dir()
-        if is_file and name not in (MANIFEST, *listed) and path.name not in OF_THE_SYSTEM:
+        if name not in ours and path.name not in OF_THE_SYSTEM:
             raise BadInput(
                 f"{folder}: would be replaced, but holds {name}, which is not among the files that "
                 f"its {MANIFEST} lists; nothing was changed. Move it away, or name another folder"
@@ -107,8 +108,7 @@ def _require(folder: Path, owner: str) -> dict[str, Any] | None:
         return None
     if not place.is_dir():
         raise BadInput(f"{folder}: a file stands where a folder is needed; name another place")
-    found = (path for path in place.rglob("*") if path.is_symlink() or not path.is_dir())
-    first = next((path for path in found if path != place / LOCK), None)
+    first = next((path for path in _files_in(place) if path != place / LOCK), None)
     if first is None:  # only empty folders, which Snakemake makes for declared files
         return None
     manifest = read_manifest(place / MANIFEST) if (place / MANIFEST).is_file() else None
@@ -122,12 +122,8 @@ def _require(folder: Path, owner: str) -> dict[str, Any] | None:
     return manifest
 
 
-def _write_owner(lock: Path, owner: str) -> None:
-    """Record the owner in the locked file, in place, since replacing it would lose the lock."""
-    try:
-        lock.write_text(json.dumps({"owner": owner}) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise storage_error(error, lock) from error
+def _files_in(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
 class _LockContent(TypedDict):

@@ -40,6 +40,7 @@ CONSTANTS = {
 }
 INTEGER = re.compile(r"[-+]?[0-9]+")
 NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+UNUSUAL_SPACES = "\u00a0\u2009\u202f"  # in text, though Python calls them unprintable
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -53,16 +54,12 @@ def parse(text: str) -> tuple[Any, dict[Place, int]]:
     return reader.document(), reader.lines
 
 
-def _events(text: str) -> Iterator[Any]:
-    return iter(YAML(typ="safe", pure=True).parse(text))
-
-
 class _Reader:
     """Builds the value from the parser's events and stops at the first error."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}
-        self._events = _events(text)
+        self._events: Iterator[Any] = iter(YAML(typ="safe", pure=True).parse(text))
         self._line = 1
 
     def document(self) -> Any:
@@ -97,9 +94,7 @@ class _Reader:
             return self._scalar(event)
         if len(place) == DEEPEST:
             raise NotPlain(self._line, f"blocks are nested more than {DEEPEST} deep")
-        if isinstance(event, MappingStartEvent):
-            return self._block(place)
-        return self._list(place)
+        return (self._block if isinstance(event, MappingStartEvent) else self._list)(place)
 
     def _block(self, place: Place) -> dict[str, Any]:
         block: dict[str, Any] = {}
@@ -159,12 +154,8 @@ class _Reader:
                 return float(text)
             if NOT_FINITE.fullmatch(text):
                 return float(text.replace(".", ""))
-        bad = next((character for character in text if not _is_printed(character)), None)
+        bad = next((c for c in text if not c.isprintable() and c not in UNUSUAL_SPACES), None)
         if bad is not None:
             message = f"the text {shown(text)} holds {shown(bad)}; write one line of plain text"
             raise NotPlain(self._line, message)
         return text
-
-
-def _is_printed(character: str) -> bool:
-    return character.isprintable() or character in "\u00a0\u2009\u202f"  # unusual spaces

@@ -65,20 +65,19 @@ class TensorFile:
 
     def __init__(self, path: Path, *, indices: bool = False) -> None:
         self.path = path
-        header, data_start = _read_header(path)
-        self.metadata: dict[str, str] = header.metadata
+        self.metadata, places, data_start = _read_header(path)
         self.entries: dict[str, Entry] = {}
         end = 0
-        for name, place in sorted(header.tensors.items(), key=lambda item: item[1].data_offsets):
+        for name, place in sorted(places.items(), key=lambda item: item[1].data_offsets):
             if place.dtype not in FORMATS and not (indices and place.dtype == INDEX):
-                legal = f"{', '.join(FORMATS)} weights"
-                legal += (
-                    f" and {INDEX} indices are read"
+                legal = (
+                    f"and {INDEX} indices are read"
                     if indices
-                    else (" are supported, so save the model unquantised")
+                    else "are supported, so save the model unquantised"
                 )
                 raise BadInput(
-                    f"{path}: tensor {name} has number format {place.dtype[:20]}; only {legal}"
+                    f"{path}: tensor {name} has number format {place.dtype[:20]}; only "
+                    f"{', '.join(FORMATS)} weights {legal}"
                 )
             start, stop = place.data_offsets
             entry = Entry(place.dtype, place.shape, data_start + start)
@@ -86,10 +85,9 @@ class TensorFile:
                 raise BadInput(f"{path}: the header has a wrong place for tensor {name}; {_FIX}")
             self.entries[name] = entry
             end = stop
-        size = path.stat().st_size
-        if size != data_start + end:
-            raise BadInput(f"{path}: holds {size} bytes, its header promises "
-                           f"{data_start + end}; {_FIX}")  # fmt: skip
+        size, promised = path.stat().st_size, data_start + end
+        if size != promised:
+            raise BadInput(f"{path}: holds {size} bytes, its header promises {promised}; {_FIX}")
 
     def read(self, name: str, first: int = 0, last: int | None = None) -> torch.Tensor:
         """A copy of rows first to last - 1 of a tensor; by default all."""
@@ -121,14 +119,8 @@ class _Place(BaseModel):
     data_offsets: Annotated[tuple[int, int], Field(strict=False)]
 
 
-@dataclass(frozen=True)
-class _Header:
-    metadata: dict[str, str]
-    tensors: dict[str, _Place]
-
-
-def _read_header(path: Path) -> tuple[_Header, int]:
-    """The parsed JSON header, and the offset at which the tensors start."""
+def _read_header(path: Path) -> tuple[dict[str, str], dict[str, _Place], int]:
+    """The metadata, the place of each tensor, and the offset at which the tensors start."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -147,7 +139,7 @@ def _read_header(path: Path) -> tuple[_Header, int]:
     where = f"{path}: is not a safetensors file, its header can't be parsed"
     header = parse_json(text, dict[str, Any], where, _FIX)
     metadata = checked(header.pop("__metadata__", {}), dict[str, str], where, _FIX)
-    return _Header(metadata, checked(header, dict[str, _Place], where, _FIX)), 8 + length
+    return metadata, checked(header, dict[str, _Place], where, _FIX), 8 + length
 
 
 def write_tensor_file(
@@ -179,12 +171,8 @@ def write_tensor_file(
     end, ends, positions = 0, {}, {}
     for name, shape in shapes.items():
         positions[name], end = end, end + Entry(formats[name], shape, end).num_bytes
-        ends[name] = end
-        header[name] = {
-            "dtype": formats[name],
-            "shape": shape,
-            "data_offsets": [positions[name], end],
-        }
+        ends[name], offsets = end, [positions[name], end]
+        header[name] = {"dtype": formats[name], "shape": shape, "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8
     with path.open("wb") as file:

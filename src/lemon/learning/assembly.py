@@ -49,8 +49,7 @@ def assemble(
     """Assemble the trainee of a run.
 
     Args:
-        run: a run whose method trains.
-        preset: the project's preset.
+        run, preset: a run whose method trains, and the project's preset.
         source: the large model.
         device: device of all weights.
         start: the initial operators; None if masks train.
@@ -63,15 +62,14 @@ def assemble(
     method, settings, pruning = run.method, run.learning, run.pruning
     tied = preset.fusion.rotary_halves == "tied"
     decoder = Decoder((start.target if start else source.shape).to_config(source.config), device)
-    fusion = _fusion(run, source, decoder, device, start, tied=tied)
-    load = partial(_form(fusion), dtype=getattr(torch, preset.compute.dtype), device=device)
+    fusion, storage = _fusion(run, source, decoder, device, start, tied=tied)
+    load = partial(storage, dtype=getattr(torch, preset.compute.dtype), device=device)
     weights = load(source, trains=method.trains_weights)
 
     groups, constraint = [], None
-    if isinstance(fusion, DepthFusion):
-        groups.append(_group("layer", settings, dict(fusion.named_parameters())))
-    elif isinstance(fusion, DimensionFusion) and fusion.trains:
-        groups.append(_group("dimension", settings, dict(fusion.named_parameters())))
+    if method.learns_operators:
+        kind = "layer" if isinstance(fusion, DepthFusion) else "dimension"
+        groups.append(_group(kind, settings, dict(fusion.named_parameters())))
     if method.trains_weights:
         groups.append(_group("weight", settings, _named("weight", weights)))
     if isinstance(fusion, MaskedFusion):
@@ -109,25 +107,19 @@ def _fusion(
     start: Operators | None,
     *,
     tied: bool,
-) -> Fusion:
+) -> tuple[Fusion, Callable[..., SourceWeights]]:
+    """The fusion of a run, and the storage of the source's weights that it reads."""
+    learns = run.method.learns_operators
     if start is None:
         masks = Masks(source.shape, run.target_shape, seed=run.seed, device=device)
-        return MaskedFusion(masks, decoder.norm_eps)
+        return MaskedFusion(masks, decoder.norm_eps), SourceLayers
     if _maps_widths(start, run.id):
-        return DimensionFusion(start, device, tied=tied, trains=run.method.learns_operators)
-    if run.method.learns_operators:
-        return DepthFusion(start, device)
-    return LayerSelection(start, _kept_layers(start, run.id))
-
-
-def _form(fusion: Fusion) -> Callable[..., SourceWeights]:
-    """The storage of the source's weights that a fusion reads."""
-    if isinstance(fusion, DepthFusion):
-        return SourceStack
-    if isinstance(fusion, DimensionFusion):
-        start = fusion.start
-        return partial(ResidualLayers, radius=start.radii.hidden if start.hidden is not None else 1)
-    return SourceLayers
+        radius = start.radii.hidden if start.hidden is not None else 1
+        fusion = DimensionFusion(start, device, tied=tied, trains=learns)
+        return fusion, partial(ResidualLayers, radius=radius)
+    if learns:
+        return DepthFusion(start, device), SourceStack
+    return LayerSelection(start, _kept_layers(start, run.id)), SourceLayers
 
 
 def _maps_widths(start: Operators, run_id: str) -> bool:

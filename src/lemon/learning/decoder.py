@@ -35,10 +35,7 @@ class Decoder:
     """
 
     def __init__(self, config: dict[str, Any], device: torch.device) -> None:
-        """Args:
-        config: the model's `config.json`.
-        device: device of the hidden states.
-        """
+        """`config` is the model's `config.json`, `device` that of the hidden states."""
         self._window = sliding_window(config)
         # Within its window Mistral computes the same as LLaMA, and its config has the same keys.
         llama = LlamaConfig.from_dict({**config, "model_type": "llama"})

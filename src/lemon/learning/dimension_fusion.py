@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from lemon.architecture import LAYER_TYPES, Axis
 from lemon.learning.decoder import LayerWeights
-from lemon.learning.fusion import Fusion
+from lemon.learning.fusion import Fusion, float32_master
 from lemon.learning.residual_layers import ResidualLayers, as_layer
 from lemon.learning.source_weights import SourceWeights
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import Dense, Factor
+from lemon.operators.factor import Dense
 from lemon.operators.receptive_field import AxisMap
 from lemon.operators.rotary import both_halves, one_half
 
@@ -30,18 +30,18 @@ INNER_AXES = {
 
 
 class DimensionFusion(Fusion):
-    """B for the whole model, A_attn and A_ffn for each layer: float32 masters, cast where they are
-    used. Operators that the start lacks are the identity and do not train.
+    """B for the whole model, A_attn and A_ffn for each layer.
+
+    Operators that the start lacks are the identity and do not train.
     """
 
     def __init__(
         self, start: Operators, device: torch.device, *, tied: bool, trains: bool = True
     ) -> None:
-        """Args:
-        start: the initial operators, without gamma.
-        device: device of the parameters.
-        tied: use one map for the two rotary halves of a head, if the radius is below the head size.
-        trains: whether the operators take gradients.
+        """`start` are the initial operators, without gamma.
+
+        If `tied`, the two rotary halves of a head have one map, where the radius is below the head
+        size. If it `trains`, the operators take gradients.
 
         Raises:
             BadInput: the halves are tied but differ in the start.
@@ -55,19 +55,15 @@ class DimensionFusion(Fusion):
         self._halves = 2 if self.tied else 1
         self._blocks = max(1, shape.head_dim // (self._halves * radius))
 
-        def parameter(matrix: Tensor) -> nn.Parameter:
-            held = matrix.to(device, torch.float32, copy=True)
-            return nn.Parameter(held, requires_grad=trains)
+        def master(matrix: Tensor) -> nn.Parameter:
+            return float32_master(matrix, device, trains=trains)
 
-        def on_heads(factor: Factor) -> Tensor:
-            matrix = factor.dense()
-            return one_half(matrix, self._blocks) if self.tied else matrix
-
-        self.hidden = None if start.hidden is None else parameter(start.hidden.dense())
-        self.attn = nn.ParameterDict(
-            {str(j): parameter(on_heads(factor)) for j, factor in start.attn.items()}
-        )
-        self.ffn = nn.ParameterDict({str(j): parameter(f.dense()) for j, f in start.ffn.items()})
+        heads = {str(j): factor.dense() for j, factor in start.attn.items()}
+        if self.tied:
+            heads = {j: one_half(matrix, self._blocks) for j, matrix in heads.items()}
+        self.hidden = None if start.hidden is None else master(start.hidden.dense())
+        self.attn = nn.ParameterDict({j: master(matrix) for j, matrix in heads.items()})
+        self.ffn = nn.ParameterDict({str(j): master(f.dense()) for j, f in start.ffn.items()})
 
     def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:
         """The first hidden states [B, T, D2]."""
@@ -94,10 +90,10 @@ class DimensionFusion(Fusion):
         if not self.trains:
             return self.start
         hidden = None if self.hidden is None else Dense(self.hidden.detach().cpu())
-        attn = {
-            int(j): Dense(both_halves(factor, self._blocks) if self.tied else factor)
-            for j, factor in ((j, p.detach().cpu()) for j, p in self.attn.items())
-        }
+        heads = {int(j): factor.detach().cpu() for j, factor in self.attn.items()}
+        if self.tied:
+            heads = {j: both_halves(half, self._blocks) for j, half in heads.items()}
+        attn = {j: Dense(matrix) for j, matrix in heads.items()}
         ffn = {int(j): Dense(factor.detach().cpu()) for j, factor in self.ffn.items()}
         return replace(self.start, hidden=hidden, attn=attn, ffn=ffn)
 
@@ -126,12 +122,7 @@ class DimensionFusion(Fusion):
         if axis is Axis.FFN and key in self.ffn:
             return AxisMap(Dense(self.ffn[key]), radii.ffn)
         if axis in (Axis.QUERY, Axis.KEY_VALUE) and key in self.attn:
-            copies = self.start.source.group_size if axis is Axis.QUERY else 1
-            # A tied factor is used for both halves of a head.
-            return AxisMap(
-                Dense(self.attn[key]),
-                radii.attention,
-                copies=copies * self._halves,
-                blocks_per_head=self._blocks,
-            )
+            group = self.start.source.group_size if axis is Axis.QUERY else 1
+            copies = group * self._halves  # a tied factor is used for both halves of a head
+            return AxisMap(Dense(self.attn[key]), radii.attention, copies, self._blocks)
         return None

@@ -32,10 +32,9 @@ class Fusion(nn.Module, ABC):
     def begin_pass(self, draw: tuple[int, int] | None, *, at_target: bool = True) -> None:
         """Set the gates for the next pass; does nothing in a fusion without gates.
 
-        Args:
-            draw: (step, microbatch) to sample the gates for; None for deterministic gates.
-            at_target: open as many deterministic gates as the target has units (the exported
-                model); if False, as many as are currently expected to be open.
+        They are sampled for `draw`, a (step, microbatch); None for deterministic gates, of which as
+        many are open as the target has units (the exported model), or if not `at_target` as many
+        as are currently expected to be open.
         """
 
     def embed(self, source: SourceWeights, tokens_BT: Tensor) -> Tensor:
@@ -63,25 +62,21 @@ class Fusion(nn.Module, ABC):
         yield from source.named_weights().items()
 
 
-class DepthFusion(Fusion):
-    """The layer operator as parameters: W_small[i] = sum_j gamma[i, j] W[j] for each type.
+def float32_master(matrix: Tensor, device: torch.device, *, trains: bool = True) -> nn.Parameter:
+    """A copy of an operator as a parameter, cast to the compute format where it is used."""
+    return nn.Parameter(matrix.to(device, torch.float32, copy=True), requires_grad=trains)
 
-    `gamma` holds float32 masters, which are cast to the compute format where they are used.
-    """
+
+class DepthFusion(Fusion):
+    """The layer operator as parameters: W_small[i] = sum_j gamma[i, j] W[j] for each type."""
 
     def __init__(self, start: Operators, device: torch.device) -> None:
-        """Args:
-        start: the initial operators; all nine types must have a gamma.
-        device: device of the parameters.
-        """
+        """`start` are the initial operators; all nine types must have a gamma."""
         super().__init__()
         self.start = start
         self.num_hidden_layers = start.target.num_hidden_layers
         self.gamma = nn.ParameterDict(
-            {
-                type: nn.Parameter(start.gamma[type].dense().to(device, torch.float32, copy=True))
-                for type in LAYER_TYPES
-            }
+            {type: float32_master(start.gamma[type].dense(), device) for type in LAYER_TYPES}
         )
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
@@ -102,19 +97,15 @@ class DepthFusion(Fusion):
 
     def operators(self) -> Operators:
         """The current operators."""
-        return replace(
-            self.start, gamma={t: Dense(g.detach().cpu()) for t, g in self.gamma.items()}
-        )
+        gamma = {type: Dense(value.detach().cpu()) for type, value in self.gamma.items()}
+        return replace(self.start, gamma=gamma)
 
 
 class LayerSelection(Fusion):
     """One source layer for each target layer; it has no parameters."""
 
     def __init__(self, start: Operators, kept: Sequence[int]) -> None:
-        """Args:
-        start: the selection as operators.
-        kept: the source layer of each target layer.
-        """
+        """`start` is the selection as operators, `kept` the source layer of each target layer."""
         super().__init__()
         self.start = start
         self.kept = list(kept)

@@ -25,21 +25,14 @@ class Lagrangian(nn.Module):
     """The multipliers of all gated structures."""
 
     def __init__(self, masks: Masks, *, steps: int, warmup_ratio: float) -> None:
-        """Args:
-        masks: the constrained masks.
-        steps: steps of the whole run.
-        warmup_ratio: share of the steps over which the target sparsity rises.
-        """
+        """The target sparsity rises over the share `warmup_ratio` of the run's `steps`."""
         super().__init__()
         self._masks = [masks]  # in a list, so that its parameters are not registered here
         self._warmup = math.ceil(warmup_ratio * steps)
 
         def zeros() -> nn.ParameterDict:
             return nn.ParameterDict(
-                {
-                    name: nn.Parameter(log_alpha.new_zeros(log_alpha.shape[:-1]))
-                    for name, log_alpha in masks.log_alpha.items()
-                }
+                {name: a.new_zeros(a.shape[:-1]) for name, a in masks.log_alpha.items()}
             )
 
         self.linear, self.quadratic = zeros(), zeros()

@@ -34,10 +34,7 @@ class MaskedFusion(Fusion):
     """All layers of the source, each unit times its gate; layers with gate 0 are skipped."""
 
     def __init__(self, masks: Masks, norm_eps: Tensor) -> None:
-        """Args:
-        masks: the gates.
-        norm_eps: eps of the source's norms, a scalar.
-        """
+        """`norm_eps` is the eps of the source's norms, a scalar."""
         super().__init__()
         self.masks = masks
         self.num_hidden_layers = masks.source.num_hidden_layers
@@ -70,9 +67,9 @@ class MaskedFusion(Fusion):
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
         """The masked weights of source layers first, ..., last - 1, without those with gate 0."""
         assert isinstance(source, SourceLayers)
-        return [
-            self._layer(source, layer) for layer in range(first, last) if not self._is_off(layer)
-        ]
+        gates = self._layer_gates
+        is_on = [layer for layer in range(first, last) if gates is None or gates[layer] != 0.0]
+        return [self._layer(source, layer) for layer in is_on]
 
     def final_norm(self, source: SourceWeights) -> Tensor:
         """The gain [D] of the last norm."""
@@ -92,12 +89,11 @@ class MaskedFusion(Fusion):
         so the last norm must not carry it too.
         """
         self.begin_pass(None)
-        scales = {layer: self._row_scales(layer) for layer in range(self.num_hidden_layers)}
         hidden = self._gates.get("hidden")
         folds = {
             layer_tensor_name(type, layer): scale
-            for layer, by_type in scales.items()
-            for type, scale in by_type.items()
+            for layer in range(self.num_hidden_layers)
+            for type, scale in self._row_scales(layer).items()
         }
         with torch.no_grad():
             for name, weight in source.named_weights().items():
@@ -111,9 +107,6 @@ class MaskedFusion(Fusion):
         if name == "model.norm.weight":
             return source.head is not None
         return name == "model.embed_tokens.weight" or "layernorm" in name
-
-    def _is_off(self, layer: int) -> bool:
-        return self._layer_gates is not None and self._layer_gates[layer] == 0.0
 
     def _layer(self, source: SourceLayers, layer: int) -> LayerWeights:
         weights = source.held_layer(layer)

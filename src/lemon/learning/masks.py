@@ -35,8 +35,7 @@ class Structure:
     """A kind of unit that is kept or dropped.
 
     Attributes:
-        size: units of the source in a row of gates.
-        kept: units of the target in a row of gates.
+        size, kept: units of the source and of the target in a row of gates.
         rows: the number of layers; None if the whole model has one row of gates.
     """
 
@@ -68,20 +67,12 @@ class Masks(nn.Module):
     def __init__(
         self, source: LlamaShape, target: LlamaShape, *, seed: int, device: torch.device
     ) -> None:
-        """Args:
-        source: sizes of the large model.
-        target: sizes of the selection.
-        seed: seed of the noise.
-        device: device of the parameters.
-        """
+        """`source` and `target` are the sizes before and after pruning, `seed` is of the noise."""
         super().__init__()
         self.source, self.target, self.seed = source, target, seed
         self.structures = gated_structures(source, target)
         self.log_alpha = nn.ParameterDict(
-            {
-                name: nn.Parameter(torch.full(structure.shape, START, device=device))
-                for name, structure in self.structures.items()
-            }
+            {n: torch.full(s.shape, START, device=device) for n, s in self.structures.items()}
         )
 
     def sampled(self, step: int, part: int) -> Gates:
@@ -100,25 +91,23 @@ class Masks(nn.Module):
 
     @torch.no_grad()
     def deterministic(self, *, at_target: bool) -> Gates:
-        """Deterministic gates.
+        """Deterministic gates, of which as many are open as the target has units.
 
-        Args:
-            at_target: open as many gates as the target has units; if False, as many as are
-                currently expected to be open, on average over the layers.
+        If not `at_target`, as many as are now expected to be open, on average over the layers.
         """
-        return {
-            name: hard_concrete.deterministic(
-                log_alpha, self.structures[name].kept if at_target else self._expected(name)
-            )
-            for name, log_alpha in self.log_alpha.items()
-        }
+        gates = {}
+        for name, log_alpha in self.log_alpha.items():
+            structure = self.structures[name]
+            num_open = structure.kept
+            if not at_target:
+                share = hard_concrete.keep_probability(log_alpha).mean().item()
+                num_open = max(1, round(share * structure.size))
+            gates[name] = hard_concrete.deterministic(log_alpha, num_open)
+        return gates
 
     def keep_probabilities(self) -> Gates:
         """The probability that each gate is open; differentiable."""
-        return {
-            name: hard_concrete.keep_probability(log_alpha)
-            for name, log_alpha in self.log_alpha.items()
-        }
+        return {name: hard_concrete.keep_probability(a) for name, a in self.log_alpha.items()}
 
     @torch.no_grad()
     def selection(self) -> Selection:
@@ -128,11 +117,6 @@ class Masks(nn.Module):
             for name, log_alpha in self.log_alpha.items()
         }
         return Selection(**kept)
-
-    def _expected(self, name: str) -> int:
-        structure = self.structures[name]
-        share = hard_concrete.keep_probability(self.log_alpha[name]).mean().item()
-        return max(1, round(share * structure.size))
 
 
 COLUMNS = ("structure", "layer", "unit", "log_alpha", "keep_probability", "gate", "kept")

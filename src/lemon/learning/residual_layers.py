@@ -31,10 +31,7 @@ class ResidualLayers(SourceWeights):
         radius: int,
         trains: bool = False,
     ) -> None:
-        """Args:
-        source, dtype, device, trains: as `SourceWeights`.
-        radius: r, the radius of the hidden operator.
-        """
+        """`radius` is r, that of the hidden operator; the rest is as for `SourceWeights`."""
         self.radius = radius
         super().__init__(source, dtype=dtype, device=device, trains=trains)
 
@@ -45,24 +42,16 @@ class ResidualLayers(SourceWeights):
             inner = [self.shape.axis_size(axis) for axis in axes if axis is not Axis.HIDDEN]
             self.rows[type] = slice(first, first + (inner[0] if inner else 1))
             first = self.rows[type].stop
-        self.layers = nn.ParameterList(
-            self._parameter(self._layer_matrix(layer, first))
-            for layer in range(self.shape.num_hidden_layers)
-        )
-
-    def _layer_matrix(self, layer: int, num_rows: int) -> Tensor:
-        matrix = self.final_norm.new_empty(num_rows, self.shape.hidden_size)
-        for type, rows in self.rows.items():
-            weight = self._read(layer_tensor_name(type, layer))
-            matrix[rows] = weight.T if _writes(type) else weight
-        return matrix
+        self.layers = nn.ParameterList()
+        for layer in range(self.shape.num_hidden_layers):
+            matrix = self.final_norm.new_empty(first, self.shape.hidden_size)
+            for type, rows in self.rows.items():
+                weight = self._read(layer_tensor_name(type, layer))
+                matrix[rows] = weight.T if _writes(type) else weight
+            self.layers.append(self._parameter(matrix))
 
     def _read(self, name: str) -> Tensor:
-        weight = super()._read(name)
-        dim = self._source.specs[name].axes.index(Axis.HIDDEN)
-        return (
-            weight.unflatten(dim, (-1, self.radius)).transpose(dim, dim + 1).flatten(dim, dim + 1)
-        )
+        return self._transposed(name, super()._read(name), (-1, self.radius))
 
     def held_layer(self, index: int) -> LayerWeights:
         """The stored weights of one source layer, each a view of the layer's matrix."""
@@ -70,12 +59,15 @@ class ResidualLayers(SourceWeights):
 
     def named_weights(self) -> dict[str, Tensor]:
         """All tensors by Hugging Face name, with the residual stream in the source's order."""
-        named = super().named_weights()
-        for name, weight in named.items():
-            dim = self._source.specs[name].axes.index(Axis.HIDDEN)
-            blocks = weight.unflatten(dim, (self.radius, -1)).transpose(dim, dim + 1)
-            named[name] = blocks.flatten(dim, dim + 1).contiguous()
-        return named
+        return {
+            name: self._transposed(name, weight, (self.radius, -1)).contiguous()
+            for name, weight in super().named_weights().items()
+        }
+
+    def _transposed(self, name: str, weight: Tensor, view: tuple[int, int]) -> Tensor:
+        """A weight whose residual axis, seen as a matrix of this shape, is transposed."""
+        dim = self._source.specs[name].axes.index(Axis.HIDDEN)
+        return weight.unflatten(dim, view).transpose(dim, dim + 1).flatten(dim, dim + 1)
 
 
 def as_layer(rows: dict[str, Tensor]) -> LayerWeights:

@@ -6,8 +6,8 @@ import math
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,9 +17,7 @@ from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
-from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest, write_manifest
-from lemon.files.ownership import owner_of_run
-from lemon.files.storage import write_yaml
+from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest
 from lemon.learning.assembly import assemble
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import write_masks
@@ -32,16 +30,12 @@ from lemon.methods.build import (
     start_input,
     start_operators,
     write_own_weights,
+    write_run,
 )
-from lemon.operators.file import save_operators
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
-from lemon.training.heldout import heldout_losses
-from lemon.training.loop import Trainer
-
-# Files that `learn` writes for later stages, besides the folder of the run's own weights.
-OUTPUTS = ("operators.safetensors", "config.yaml", "metrics.jsonl", "masks.csv")
+from lemon.training.loop import Trainer, heldout_losses
 
 
 def learn(
@@ -61,10 +55,8 @@ def learn(
     source. A run that trains masks also writes `masks.csv`.
 
     Args:
-        project: the configuration.
-        run_id: a run whose method trains.
-        source: the large model's folder.
-        text: packed text of the same tokenizer.
+        project, run_id: the configuration, and a run whose method trains.
+        source, text: folders of the large model, and of packed text of the same tokenizer.
         out: the run's folder.
         start: folder of the run that this one starts from, if its row names one.
         teacher: model folder of the teacher, if that is not the source.
@@ -88,12 +80,9 @@ def learn(
         )
     device = torch.device(compute_device(project.preset.compute.device))
     taught_by = Checkpoint(teacher) if teacher else None
-    inputs = {
-        "source": large.digest(),
-        "text": packed.digest,
-        **start_input(start),
-        **({"teacher": taught_by.digest()} if taught_by else {}),
-    }
+    inputs = {"source": large.digest(), "text": packed.digest, **start_input(start)}
+    if taught_by:
+        inputs["teacher"] = taught_by.digest()
     if is_complete(out, key, inputs, run.own_weights):
         print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
         (out / MANIFEST).touch()
@@ -109,8 +98,7 @@ def learn(
     trainer_of(run, trainee, packed, out, key).run()
 
     fusion, weights = trainee.student.fusion, trainee.student.source
-    fused = large
-    files = [out / name for name in OUTPUTS]
+    fused, files = large, [out / "metrics.jsonl"]
     if run.own_weights is not None:
         own = out / run.own_weights
         if run.method.trains_weights:
@@ -119,21 +107,11 @@ def learn(
         files.append(own / MANIFEST)
     if isinstance(fusion, MaskedFusion):
         write_masks(out / "masks.csv", fusion.masks)
-    save_operators(
-        out / "operators.safetensors",
-        fusion.operators(),
-        source_digest=fused.digest(),
-        method=run.method.name,
-    )
-    write_yaml(out / "config.yaml", project.resolved(run_id))
-    write_manifest(
-        out / MANIFEST,
-        "learn",
-        files=[path for path in files if path.is_file()],
-        owner=owner_of_run(project.preset_name, run_id),
-        settings=project.resolved(run_id),
+        files.append(out / "masks.csv")
+    write_run(
+        *(project, run, "learn", out, fused, fusion.operators()),
+        files=files,
         inputs=inputs,
-        seed=run.seed,
         started=started,
         device=str(device),
         steps=run.steps,
@@ -152,16 +130,7 @@ def trainer_of(
     """
     settings, prunes = run.learning, run.method.prunes
     source = Teacher(trainee.student.source, trainee.student.decoder)
-
-    def source_losses() -> dict[str, float]:
-        return heldout_losses(
-            lambda tokens: next_token_loss(source, tokens, settings.loss_chunk_tokens),
-            text,
-            sequences=settings.heldout_sequences,
-            batch_sequences=settings.microbatch_sequences,
-            device=trainee.device,
-        )
-
+    loss_of = partial(next_token_loss, source, chunk_tokens=settings.loss_chunk_tokens)
     # Closing masks may raise the loss up to that of a uniform distribution.
     most = math.log(text.vocab_size) if prunes else None
     return Trainer(
@@ -175,7 +144,7 @@ def trainer_of(
             run.seed,
             run.pruning.loading if prunes else None,
             num_parameters=run.target_shape.num_parameters,
-            source_losses=source_losses,
+            source_losses=partial(heldout_losses, loss_of, text, settings, trainee.device),
         ),
         divergence=Divergence(settings.divergence_factor, reference=most),
         checkpoints=TrainingCheckpoints(out / "checkpoints", key),
@@ -193,19 +162,19 @@ def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | 
     """
     if not (out / MANIFEST).is_file():
         return False
-    manifest: dict[str, Any] = read_manifest(out / MANIFEST)
+    manifest = read_manifest(out / MANIFEST)
     if (manifest.get("key"), manifest.get("inputs")) != (key, inputs):
         return False
-    needed = [out / name for name in manifest["files"]]
-    if own_weights is not None:
-        own = out / own_weights
+    files = [out / name for name in manifest["files"]]
+    needed, own = list(files), None if own_weights is None else out / own_weights
+    if own is not None:
         needed += [own / name for name in (MANIFEST, *(listed_files(own / MANIFEST) or {}))]
-    gone = [path for path in needed if not path.is_file()]
-    if gone:
-        print(f"{gone[0]}: is missing, so the run is learned again", file=sys.stderr)
-        return False
-    for name in manifest["files"]:
-        checked_file(out / name, out / MANIFEST)
-    if own_weights is not None:
-        Checkpoint(out / own_weights).digest()
+    for path in needed:
+        if not path.is_file():
+            print(f"{path}: is missing, so the run is learned again", file=sys.stderr)
+            return False
+    for path in files:
+        checked_file(path, out / MANIFEST)
+    if own is not None:
+        Checkpoint(own).digest()
     return True

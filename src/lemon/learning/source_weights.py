@@ -27,11 +27,9 @@ class SourceWeights(nn.Module, ABC):
     def __init__(
         self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, trains: bool = False
     ) -> None:
-        """Args:
-        source: the checkpoint to read.
-        dtype: the compute format.
-        device: device of the weights.
-        trains: whether the weights take gradients.
+        """Read the source onto `device`; `dtype` is the compute format.
+
+        If it `trains`, the weights take gradients.
         """
         super().__init__()
         self.shape: LlamaShape = source.shape
@@ -99,10 +97,9 @@ class SourceStack(SourceWeights):
         depth = self.shape.num_hidden_layers
         self.layers = nn.ParameterDict()
         for type in LAYER_TYPES:
-            first = self._read(layer_tensor_name(type, 0))
-            stack = first.new_empty((depth, *first.shape))
-            stack[0] = first
-            for layer in range(1, depth):
+            shape = self._source.specs[layer_tensor_name(type, 0)].shape
+            stack = self.embedding.new_empty((depth, *shape))
+            for layer in range(depth):
                 stack[layer] = self._read(layer_tensor_name(type, layer))
             self.layers[type] = self._parameter(stack)
 
@@ -117,15 +114,11 @@ class SourceLayers(SourceWeights):
     layers: nn.ModuleList
 
     def _read_layers(self) -> None:
-        self.layers = nn.ModuleList(
-            nn.ParameterDict(
-                {
-                    type: self._parameter(self._read(layer_tensor_name(type, layer)))
-                    for type in LAYER_TYPES
-                }
-            )
-            for layer in range(self.shape.num_hidden_layers)
-        )
+        self.layers = nn.ModuleList()
+        for layer in range(self.shape.num_hidden_layers):
+            weights = {type: self._read(layer_tensor_name(type, layer)) for type in LAYER_TYPES}
+            parameters = {type: self._parameter(weight) for type, weight in weights.items()}
+            self.layers.append(nn.ParameterDict(parameters))
 
     def held_layer(self, index: int) -> LayerWeights:
         """The weights of one source layer in the stored format."""

@@ -32,12 +32,9 @@ class FusedStudent(nn.Module):
         layers_per_segment: int,
         recompute: bool,
     ) -> None:
-        """Args:
-        source: the source model's weights.
-        fusion: computes the student's weights.
-        decoder: a decoder of the student's widths.
-        layers_per_segment: S, layers fused together.
-        recompute: recompute each segment in the backward pass instead of storing it.
+        """`decoder` has the student's widths; `layers_per_segment` is S.
+
+        If `recompute`, each segment runs again in the backward pass instead of being stored.
         """
         super().__init__()
         self.source = source
@@ -53,7 +50,7 @@ class FusedStudent(nn.Module):
         depth = self.fusion.num_hidden_layers
         for first in range(0, depth, self.layers_per_segment):
             last = min(first + self.layers_per_segment, depth)
-            arguments = (hidden, positions[0], positions[1], first, last)
+            arguments = (hidden, *positions, first, last)
             if self.recompute and torch.is_grad_enabled():
                 hidden = checkpoint(
                     self._segment, *arguments, use_reentrant=False, preserve_rng_state=False
@@ -78,10 +75,7 @@ class Teacher(nn.Module):
     """An unchanged large model whose predictions are the student's targets."""
 
     def __init__(self, weights: SourceWeights, decoder: Decoder) -> None:
-        """Args:
-        weights: the model's weights; the student may share them.
-        decoder: a decoder of the model's widths.
-        """
+        """The student may share `weights`; `decoder` has the widths of this model."""
         super().__init__()
         self.weights = weights
         self.decoder = decoder

@@ -54,8 +54,7 @@ class FusedTrainee:
             lm_weight=1.0 if self.teacher is None else self.lm_weight,
             chunk_tokens=self.chunk_tokens,
         )
-        terms = {"loss": total, "lm_loss": lm}
-        return terms if self.teacher is None else {**terms, "kl": kl}
+        return {"loss": total, "lm_loss": lm} | ({} if self.teacher is None else {"kl": kl})
 
     def heldout_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
         """The next-token loss of the student in nats, with deterministic gates."""

@@ -14,7 +14,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from lemon.architecture import LAYER_TYPES
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense
@@ -35,23 +34,14 @@ def build(context: BuildContext) -> Operators:
     gamma = torch.zeros(len(clusters), len(similarity))
     for row, layers in enumerate(clusters):
         gamma[row, layers] = 1.0 / len(layers)
-    return Operators(
-        context.source.shape,
-        context.target,
-        context.radii,
-        gamma=dict.fromkeys(LAYER_TYPES, Dense(gamma)),
-    )
+    return context.layer_operators(Dense(gamma))
 
 
 def contiguous_clusters(similarity: np.ndarray, num_clusters: int) -> list[list[int]]:
-    """Join neighbouring clusters by average linkage until `num_clusters` are left.
+    """The layers of each cluster, in order, after joining neighbours by average linkage.
 
-    Args:
-        similarity: [L, L]; larger is more similar.
-        num_clusters: 1 to L.
-
-    Returns:
-        The layers of each cluster, in order. Of equally similar pairs the first is joined first.
+    `similarity` is [L, L], larger for more similar layers; `num_clusters` is 1 to L. Of equally
+    similar pairs the first is joined first.
     """
     clusters = [[layer] for layer in range(len(similarity))]
     while len(clusters) > num_clusters:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.configuration.methods import METHODS
@@ -15,9 +15,9 @@ from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.files.ownership import owner_of_run
 from lemon.files.storage import atomic_folder, write_yaml
-from lemon.methods.context import BuildContext, Builder
+from lemon.methods.context import BuildContext
 from lemon.methods.permutation import leading_permutation, truncation
-from lemon.methods.start import operators_of
+from lemon.methods.start import OPERATORS, operators_of
 from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse_tensors
@@ -33,30 +33,20 @@ if TYPE_CHECKING:
 def start_operators(run: PlannedRun, source: Checkpoint, start: Path | None = None) -> Operators:
     """The operators of a run before any learning: those of its method, or of its start.
 
-    Args:
-        run: of a method that builds operators.
-        source: the large model.
-        start: folder of the run that this one starts from, if any.
+    `start` is the folder of the run that this one starts from, if any.
 
     Raises:
         BadInput: the source's sizes are not the preset's, the method can't build this target, or
             a start is missing.
     """
     require_source(run, source)
-    context = BuildContext(
-        source=source,
-        target=run.target_shape,
-        radii=run.radii,
-        seed=run.seed,
-    )
+    context = BuildContext(source, run.target_shape, run.radii, run.seed)
     if run.start is not None:
         if start is None:
-            raise BadInput(
-                f"run {run.id}: the folder of run {run.start.id}, its start, is not given"
-            )
-        context = replace(context, start=operators_of(start))
+            raise BadInput(f"run {run.id}: the folder of its start {run.start.id} is not given")
+        context = replace(context, start=operators_of(start, context))
     elif run.row.start:
-        context = replace(context, start=builder_of(run.row.start))
+        context = replace(context, start=builder_of(run.row.start)(context))
     return builder_of(run.method.name)(context)
 
 
@@ -77,10 +67,7 @@ def require_source(run: PlannedRun, source: Checkpoint) -> None:
 def build(
     project: Project, run_id: str, source: Path, out: Path, start: Path | None = None
 ) -> None:
-    """Write a run's operators, its resolved config and, last, its manifest.
-
-    For a selection with receptive fields above 1, `permuted_source/` is written too (see
-    `leading_blocks`); the operators are then fused with that model, not with the source.
+    """Write the folder of a run that learns nothing: see `write_run` and `leading_blocks`.
 
     Raises:
         BadInput: the source is damaged, the run can't be built, or `out` may not be written.
@@ -93,22 +80,39 @@ def build(
     operators = start_operators(run, checkpoint, start)
     (out / MANIFEST).unlink(missing_ok=True)
     fused, operators = leading_blocks(run, checkpoint, operators, out)
-    save_operators(
-        out / "operators.safetensors",
-        operators,
-        source_digest=fused.digest(),
-        method=run.method.name,
-    )
-    write_yaml(out / "config.yaml", project.resolved(run_id))
+    inputs = {"source": source_digest} | start_input(start)
+    write_run(project, run, "build", out, fused, operators, inputs=inputs, started=started)
+
+
+def write_run(
+    project: Project,
+    run: PlannedRun,
+    stage: str,
+    out: Path,
+    fused: Checkpoint,
+    operators: Operators,
+    *,
+    files: Iterable[Path] = (),
+    **manifest: Any,
+) -> None:
+    """Write a run's operators, its resolved config and, last, its manifest.
+
+    `fused` is the model that the operators apply to; `files` are the run's other outputs.
+
+    Raises:
+        BadInput: the model is damaged, or `out` may not be written.
+        WorkFailed: the disk is full, or a factor is not finite.
+    """
+    file, config, settings = out / OPERATORS, out / "config.yaml", project.resolved(run.id)
+    save_operators(file, operators, source_digest=fused.digest(), method=run.method.name)
+    write_yaml(config, settings)
     write_manifest(
-        out / MANIFEST,
-        "build",
-        files=[out / "operators.safetensors", out / "config.yaml"],
-        owner=owner_of_run(project.preset_name, run_id),
-        settings=project.resolved(run_id),
-        inputs={"source": source_digest} | start_input(start),
+        *(out / MANIFEST, stage),
+        files=[file, config, *files],
+        owner=owner_of_run(project.preset_name, run.id),
+        settings=settings,
         seed=run.seed,
-        started=started,
+        **manifest,
     )
 
 
@@ -117,8 +121,8 @@ def leading_blocks(
 ) -> tuple[Checkpoint, Operators]:
     """The model that a run fuses, and its operators in blocks.
 
-    For a selection with receptive fields above 1, write `permuted_source/` into `out`, with the
-    kept units first, and return it with the truncating operators. Otherwise both are unchanged.
+    For a selection with receptive fields above 1, these are `permuted_source/`, written into `out`
+    with the kept units first, and a truncation. Otherwise both are unchanged.
     """
     if not (run.row.radii and run.starts_from_masks):
         return source, operators
@@ -153,10 +157,10 @@ def write_own_weights(
 
 def start_input(start: Path | None) -> dict[str, str]:
     """For a run's manifest: the digest of the operators that it starts from, if any."""
-    return {} if start is None else {"start": file_digest(start / "operators.safetensors")}
+    return {} if start is None else {"start": file_digest(start / OPERATORS)}
 
 
-def builder_of(method: str) -> Builder:
+def builder_of(method: str) -> Callable[[BuildContext], Operators]:
     """The `build` function of a method's module.
 
     Raises:
@@ -166,5 +170,4 @@ def builder_of(method: str) -> Builder:
     if method not in modules:
         known = ", ".join(modules)
         raise BadInput(f"method {method!r} builds no operators; those that do: {known}")
-    builder: Builder = import_module(f"lemon.methods.{modules[method]}").build
-    return builder
+    return import_module(f"lemon.methods.{modules[method]}").build

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lemon.architecture import LlamaShape
+from lemon.architecture import LAYER_TYPES, LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Factor
 from lemon.radii import Radii
 
 
@@ -21,21 +21,22 @@ class BuildContext:
         target: sizes of the small model.
         radii: receptive fields of the dimension operators, if widths shrink.
         seed: of the builder's random numbers.
-        start: builder of the operators that a learned method starts from; None for other methods.
+        start: the operators that a learned method starts from; None for other methods.
     """
 
     source: Checkpoint
     target: LlamaShape
     radii: Radii = field(default_factory=Radii)
     seed: int = 0
-    start: Builder | None = None
+    start: Operators | None = None
+
+    def layer_operators(self, gamma: Factor) -> Operators:
+        """The operators that apply one gamma to all nine types and keep all widths."""
+        all_types = dict.fromkeys(LAYER_TYPES, gamma)
+        return Operators(self.source.shape, self.target, self.radii, gamma=all_types)
 
     def require_depth_only(self, method: str) -> None:
-        """Refuse a target with other widths or with more layers.
-
-        Raises:
-            BadInput: a size other than the number of layers differs, or the target is deeper.
-        """
+        """Raise BadInput for a target with other widths or with more layers."""
         same_widths = self.source.shape.with_depth(self.target.num_hidden_layers)
         if self.target != same_widths:
             raise BadInput(
@@ -45,11 +46,7 @@ class BuildContext:
         self.require_no_growth(method)
 
     def require_no_growth(self, method: str) -> None:
-        """Refuse a target larger than the source in any size.
-
-        Raises:
-            BadInput: naming the size.
-        """
+        """Raise BadInput for a target that is larger than the source in any size."""
         for name in (
             "num_hidden_layers",
             "hidden_size",
@@ -63,6 +60,3 @@ class BuildContext:
                     f"method {method}: the target has {name} {small}, the source only {large}; "
                     f"take at most {large}"
                 )
-
-
-Builder = Callable[[BuildContext], Operators]

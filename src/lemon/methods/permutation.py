@@ -2,9 +2,8 @@
 
 With a receptive field r > 1, blocks of r neighbouring channels are kept or dropped, so scattered
 units can't be selected. The source is therefore permuted first: hidden coordinates in the whole
-model, heads and neurons within their layer. This leaves the model's function unchanged, and the
-selection becomes a truncation (method.md, open point 32). Layers are not permuted: gamma is never
-tied.
+model, heads and neurons within their layer. The model's function stays the same, and the selection
+becomes a truncation (method.md, open point 32). Layers stay in place: gamma is never tied.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ from lemon.radii import Radii
 
 
 def leading_permutation(selection: Operators) -> Operators:
-    """The permutation of the source that puts the kept units first.
-
-    Kept and dropped units each keep their order.
+    """The permutation of the source that puts the kept units first; both kinds keep their order.
 
     Raises:
         BadInput: a width operator is not a selection of distinct single channels.
@@ -48,11 +45,11 @@ def truncation(selection: Operators, radii: Radii) -> Operators:
         outputs, inputs = factor.shape
         return keeping(range(outputs // radius), inputs // radius)
 
-    hidden = None if selection.hidden is None else leading(radii.hidden, selection.hidden)
+    hidden = selection.hidden
     return replace(
         selection,
         radii=radii,
-        hidden=hidden,
+        hidden=None if hidden is None else leading(radii.hidden, hidden),
         attn={j: leading(radii.attention, factor) for j, factor in selection.attn.items()},
         ffn={j: leading(radii.ffn, factor) for j, factor in selection.ffn.items()},
     )

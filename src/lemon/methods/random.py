@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from random import Random
 
-from lemon.architecture import LAYER_TYPES
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import keeping
@@ -23,9 +22,4 @@ def build(context: BuildContext) -> Operators:
     context.require_depth_only("random")
     depth = context.source.shape.num_hidden_layers
     kept = sorted(Random(context.seed).sample(range(depth), context.target.num_hidden_layers))
-    return Operators(
-        context.source.shape,
-        context.target,
-        context.radii,
-        gamma=dict.fromkeys(LAYER_TYPES, keeping(kept, depth)),
-    )
+    return context.layer_operators(keeping(kept, depth))

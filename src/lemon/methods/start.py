@@ -11,41 +11,42 @@ from __future__ import annotations
 from pathlib import Path
 
 from lemon.errors import BadInput
-from lemon.methods.context import BuildContext, Builder
+from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.file import load_operators
+
+OPERATORS = "operators.safetensors"
 
 
 def build(context: BuildContext) -> Operators:
     """The operators of the start, unchanged.
 
     Raises:
-        BadInput: the run names no start, or the start can't be built.
+        BadInput: the run names no start.
     """
     if context.start is None:
         raise BadInput(
             "this run needs a start; name a method such as cut, or an earlier run, in its start "
             "column"
         )
-    return context.start(context)
+    return context.start
 
 
-def operators_of(folder: Path) -> Builder:
-    """A builder that returns the operators in a run's folder.
+def operators_of(folder: Path, context: BuildContext) -> Operators:
+    """The operators in the folder of an earlier run.
 
     Operators depend only on sizes, so they can be applied to other weights than those that they
     were learned with: LEMON-Prune applies Shear's selection of layers to the source's weights
     (method.md, open point 20).
+
+    Raises:
+        BadInput: the file is damaged, or is for models of other sizes.
     """
-
-    def read(context: BuildContext) -> Operators:
-        file = folder / "operators.safetensors"
-        operators, _ = load_operators(file)
-        if operators.source != context.source.shape or operators.target != context.target:
-            raise BadInput(
-                f"{file}: joins {operators.source} to {operators.target}, this run joins "
-                f"{context.source.shape} to {context.target}; name a start of the same target"
-            )
-        return operators
-
-    return read
+    file = folder / OPERATORS
+    operators, _ = load_operators(file)
+    if operators.source != context.source.shape or operators.target != context.target:
+        raise BadInput(
+            f"{file}: maps {operators.source} to {operators.target}, this run maps "
+            f"{context.source.shape} to {context.target}; name a start of the same target"
+        )
+    return operators

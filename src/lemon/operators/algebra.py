@@ -52,28 +52,18 @@ class Operators:
 
     @classmethod
     def from_named(
-        cls,
-        factors: Mapping[str, Factor],
-        source: LlamaShape,
-        target: LlamaShape,
-        radii: Radii,
+        cls, factors: Mapping[str, Factor], source: LlamaShape, target: LlamaShape, radii: Radii
     ) -> Operators:
         """Operators from factors by their names in the file format; inverse of `named_factors`."""
         shapes = {name: factor.shape for name, factor in factors.items()}
         check_factors(shapes, source, target, radii)
-        families: dict[str, dict[str, Factor]] = {"gamma": {}, "attn": {}, "ffn": {}}
-        for name, factor in factors.items():
-            if name != "hidden":
-                family, key = name.split(".")
-                families[family][key] = factor
+        layers = range(source.num_hidden_layers)
         return cls(
-            source,
-            target,
-            radii,
-            gamma=families["gamma"],
+            *(source, target, radii),
+            gamma={t: factors[f"gamma.{t}"] for t in LAYER_TYPES if f"gamma.{t}" in factors},
             hidden=factors.get("hidden"),
-            attn={int(layer): factor for layer, factor in families["attn"].items()},
-            ffn={int(layer): factor for layer, factor in families["ffn"].items()},
+            attn={j: factors[f"attn.{j}"] for j in layers if f"attn.{j}" in factors},
+            ffn={j: factors[f"ffn.{j}"] for j in layers if f"ffn.{j}" in factors},
         )
 
     def named_factors(self) -> Iterator[tuple[str, Factor]]:
@@ -96,13 +86,10 @@ class Operators:
         if axis is Axis.FFN and layer in self.ffn:
             return AxisMap(self.ffn[layer], self.radii.ffn)
         if axis in (Axis.KEY_VALUE, Axis.QUERY) and layer in self.attn:
-            radius, copies = self.radii.attention, self.source.group_size
-            return AxisMap(
-                self.attn[layer],
-                radius,
-                copies=copies if axis is Axis.QUERY else 1,
-                blocks_per_head=max(1, self.source.head_dim // radius),
-            )
+            radius = self.radii.attention
+            copies = self.source.group_size if axis is Axis.QUERY else 1
+            blocks_per_head = max(1, self.source.head_dim // radius)
+            return AxisMap(self.attn[layer], radius, copies, blocks_per_head)
         return None
 
 
@@ -121,6 +108,7 @@ def check_factors(
                 f"{name} is {large} in the source and {small} in the target; fusing keeps it"
             )
     legal = factor_shapes(source, target, radii)
+    between = f"from {_sizes(source)} to {_sizes(target)}"
     for name, shape in shapes.items():
         if name not in legal:
             raise BadInput(
@@ -130,14 +118,14 @@ def check_factors(
             )
         if shape != legal[name]:
             raise BadInput(
-                f"operator {name} is {list(shape)}; from {_sizes(source)} to {_sizes(target)} "
-                f"with receptive fields {radii} it must be {list(legal[name])}"
+                f"operator {name} is {list(shape)}; {between} with receptive fields {radii} it "
+                f"must be {list(legal[name])}"
             )
     for name, shape in legal.items():
         if name not in shapes and shape[0] != shape[1]:
             raise BadInput(
-                f"operator {name} is missing; from {_sizes(source)} to {_sizes(target)} it must be "
-                f"{list(shape)}, and only a square operator may be left out"
+                f"operator {name} is missing; {between} it must be {list(shape)}, and only a "
+                "square operator may be left out"
             )
 
 
@@ -150,14 +138,16 @@ def factor_shapes(
         BadInput: a radius does not divide the sizes of its axis.
     """
     depth = (target.num_hidden_layers, source.num_hidden_layers)
-    shapes = {f"gamma.{type}": depth for type in LAYER_TYPES}
-    shapes["hidden"] = radii.factor_shape(Axis.HIDDEN, source, target)
-    attn = radii.factor_shape(Axis.KEY_VALUE, source, target)
-    ffn = radii.factor_shape(Axis.FFN, source, target)
-    for layer in range(source.num_hidden_layers):
-        shapes[f"attn.{layer}"] = attn
-        shapes[f"ffn.{layer}"] = ffn
-    return shapes
+    hidden, attn, ffn = (
+        radii.factor_shape(axis, source, target) for axis in (Axis.HIDDEN, Axis.KEY_VALUE, Axis.FFN)
+    )
+    layers = range(source.num_hidden_layers)
+    return {
+        **{f"gamma.{type}": depth for type in LAYER_TYPES},
+        "hidden": hidden,
+        **{f"attn.{layer}": attn for layer in layers},
+        **{f"ffn.{layer}": ffn for layer in layers},
+    }
 
 
 def _sizes(shape: LlamaShape) -> str:

@@ -23,19 +23,16 @@ from lemon.radii import Radii
 
 FORMAT_VERSION = "2"
 READABLE_VERSIONS = ("1", FORMAT_VERSION)
+SIZES = ("source", "target", "radii")  # stored as JSON
 BUILD_AGAIN = "build or learn the operators again"
 
 
 @dataclass(frozen=True)
 class OperatorsMetadata:
-    """The metadata of an operators file.
+    """The metadata of an operators file: sizes and receptive fields, as in `Operators`.
 
-    Attributes:
-        source_digest: `Checkpoint.digest` of the model that the operators were made for.
-        source: sizes of that model.
-        target: sizes of the fused model.
-        radii: receptive fields.
-        method: name of the method that made them.
+    `source_digest` is the `Checkpoint.digest` of the model that the operators were made for,
+    `method` the name of the method that made them.
     """
 
     source_digest: str
@@ -56,23 +53,16 @@ def save_operators(path: Path, operators: Operators, *, source_digest: str, meth
         "format": "pt",
         "format_version": FORMAT_VERSION,
         "source_digest": source_digest,
-        "source": json.dumps(asdict(operators.source)),
-        "target": json.dumps(asdict(operators.target)),
-        "radii": json.dumps(asdict(operators.radii)),
+        **{name: json.dumps(asdict(getattr(operators, name))) for name in SIZES},
         "method": method,
     }
-    tensors = {
-        name: factor.chosen if isinstance(factor, OneHot) else factor.matrix
-        for name, factor in operators.named_factors()
-    }
+    factors = dict(operators.named_factors())
+    indices = {name for name, factor in factors.items() if isinstance(factor, OneHot)}
+    tensors = {n: f.chosen if isinstance(f, OneHot) else f.matrix for n, f in factors.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     with atomic_file(path) as temporary:
         write_tensor_file(
-            temporary,
-            {name: tuple(tensor.shape) for name, tensor in tensors.items()},
-            tensors.items(),
-            format="F32",
-            metadata=metadata,
-            indices={n for n, factor in operators.named_factors() if isinstance(factor, OneHot)},
+            *(temporary, shapes, tensors.items()), format="F32", metadata=metadata, indices=indices
         )
 
 
@@ -129,13 +119,11 @@ def _open(path: Path) -> tuple[TensorFile, OperatorsMetadata]:
         )
     try:
         text = file.metadata
-        metadata = OperatorsMetadata(
-            source_digest=text["source_digest"],
-            source=LlamaShape(**parse_json(text["source"], dict[str, Any], "source", BUILD_AGAIN)),
-            target=LlamaShape(**parse_json(text["target"], dict[str, Any], "target", BUILD_AGAIN)),
-            radii=Radii(**parse_json(text["radii"], dict[str, Any], "radii", BUILD_AGAIN)),
-            method=text["method"],
+        source, target, radii = (
+            parse_json(text[name], dict[str, Any], name, BUILD_AGAIN) for name in SIZES
         )
+        shapes = LlamaShape(**source), LlamaShape(**target)
+        metadata = OperatorsMetadata(text["source_digest"], *shapes, Radii(**radii), text["method"])
     except (KeyError, TypeError, BadInput) as error:
         raise BadInput(f"{path}: its metadata is damaged ({error}); {BUILD_AGAIN}") from None
     try:

@@ -61,13 +61,8 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
         )
     operators, _ = load_operators(operators_file)
     with replaced_folder(out_dir, owner) as folder:
-        write_checkpoint(
-            folder,
-            operators.target,
-            fuse_slices(source, operators),
-            like=source_dir,
-            dtype=source.dtype,
-        )
+        tensors = fuse_slices(source, operators)
+        write_checkpoint(folder, operators.target, tensors, like=source_dir, dtype=source.dtype)
         write_manifest(
             folder / "manifest.json",
             "fuse",
@@ -88,11 +83,11 @@ def fuse_tensors(source: Checkpoint, operators: Operators) -> Iterator[tuple[str
     """
     import torch
 
-    slices: dict[str, list[torch.Tensor]] = {}
-    shapes = {spec.name: spec.shape for spec in tensor_specs(operators.target)}
+    num_rows = {spec.name: spec.shape[0] for spec in tensor_specs(operators.target)}
+    slices: dict[str, list[torch.Tensor]] = {name: [] for name in num_rows}
     for name, rows in fuse_slices(source, operators):
-        slices.setdefault(name, []).append(rows)
-        if sum(map(len, slices[name])) == shapes[name][0]:
+        slices[name].append(rows)
+        if sum(map(len, slices[name])) == num_rows[name]:
             yield name, torch.cat(slices.pop(name))
 
 
@@ -112,14 +107,13 @@ def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str,
     for spec in targets:
         if spec.layer is None:
             yield from _slabs(source, operators, [source.specs[spec.name]], [spec], torch.eye(1))
+    identity = torch.eye(source.shape.num_hidden_layers)
     for type in LAYER_TYPES:
-        yield from _slabs(
-            source,
-            operators,
-            [spec for spec in source.specs.values() if spec.type == type],
-            [spec for spec in targets if spec.type == type],
-            _gamma(operators, type),
-        )
+        large = [spec for spec in source.specs.values() if spec.type == type]
+        small = [spec for spec in targets if spec.type == type]
+        gamma = operators.gamma.get(type)
+        mix = identity if gamma is None else gamma.dense()
+        yield from _slabs(source, operators, large, small, mix)
 
 
 def _slabs(
@@ -139,6 +133,15 @@ def _slabs(
     for first in range(0, num_rows, slab):
         last = min(first + slab, num_rows)
         yield from _slab(source, operators, used, small, gamma, first, last)
+
+
+def _memory_allowed(source: Checkpoint) -> int:
+    """Bytes for slabs: twice the two largest tensors as stored.
+
+    While a slab is filled, one layer's weight is also held in both number formats; the total never
+    exceeds four times the two largest tensors.
+    """
+    return 2 * sum(sorted(map(source.num_bytes, source.specs))[-2:])
 
 
 def _slab(
@@ -171,15 +174,6 @@ def _slab(
         yield small[i].name, weight
 
 
-def _memory_allowed(source: Checkpoint) -> int:
-    """Bytes for slabs: twice the two largest tensors as stored.
-
-    While a slab is filled, one layer's weight is also held in both number formats; the total never
-    exceeds four times the two largest tensors.
-    """
-    return 2 * sum(sorted(map(source.num_bytes, source.specs))[-2:])
-
-
 def _mapped_rows(
     source: Checkpoint, operators: Operators, spec: TensorSpec, first: int, last: int
 ) -> torch.Tensor:
@@ -200,14 +194,5 @@ def _mapped_rows(
         column_map = operators.axis_map(spec.axes[-1], spec.layer) if len(spec.axes) > 1 else None
         if column_map is None:
             return weight
-        return column_map.columns(
-            weight if isinstance(column_map.factor, OneHot) else weight.float()
-        )
-
-
-def _gamma(operators: Operators, type: str) -> torch.Tensor:
-    """The gamma of a type, [L2, L1]; the identity if absent."""
-    import torch
-
-    gamma = operators.gamma.get(type)
-    return torch.eye(operators.source.num_hidden_layers) if gamma is None else gamma.dense()
+        copied = isinstance(column_map.factor, OneHot)
+        return column_map.columns(weight if copied else weight.float())

@@ -31,8 +31,7 @@ class AxisMap:
         radius: channels of one block.
         copies: query heads of a group; 1 on other axes.
         blocks_per_head: blocks in one head. Above 1 the map mixes channels inside a head, which
-            does not commute with the rotary embedding. Tying the two rotary halves is a constraint
-            on the factor's entries, left to the code that builds it (`rotary.py`).
+            does not commute with the rotary embedding (`rotary.py`).
     """
 
     factor: Factor

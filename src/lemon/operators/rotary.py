@@ -21,14 +21,8 @@ if TYPE_CHECKING:
 
 def both_halves(half: torch.Tensor, blocks: int) -> torch.Tensor:
     """The factor [2kP, 2KP] that maps each half of the heads by `half` [kP, KP]."""
-    import torch
-
     by_head = half.unflatten(1, (-1, blocks)).unflatten(0, (-1, blocks))  # k P K P
-    whole = torch.zeros(
-        (by_head.shape[0], 2, blocks, by_head.shape[2], 2, blocks),
-        dtype=half.dtype,
-        device=half.device,
-    )
+    whole = half.new_zeros(by_head.shape[0], 2, blocks, by_head.shape[2], 2, blocks)
     whole[:, 0, :, :, 0] = by_head
     whole[:, 1, :, :, 1] = by_head
     return whole.flatten(3).flatten(0, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from lemon.architecture import LlamaShape
@@ -92,13 +92,10 @@ def narrowed(source: LlamaShape, eighths: int = 5, multiple: int = 128) -> Llama
     def cut(size: int, whole: int) -> int:
         return -(-size * eighths // (8 * whole)) * whole
 
-    return LlamaShape(
-        num_hidden_layers=source.num_hidden_layers,
+    return replace(
+        source,
         hidden_size=cut(source.hidden_size, multiple),
         intermediate_size=cut(source.intermediate_size, multiple),
         num_attention_heads=cut(source.num_attention_heads, 1),
         num_key_value_heads=cut(source.num_key_value_heads, 1),
-        head_dim=source.head_dim,
-        vocab_size=source.vocab_size,
-        tie_word_embeddings=source.tie_word_embeddings,
     )

@@ -71,8 +71,11 @@ def published_rows(table: str) -> list[PublishedRow]:
     Raises:
         BadInput: there is no such file, or it holds no scores.
     """
+    cells = published_table(table)
+    if not cells or "task" not in cells[0]:
+        raise BadInput(f"published/{table.removesuffix('.csv')}.csv: holds no scores of tasks")
     scores: dict[tuple[str, int], dict[str, float]] = {}
-    for cell in _score_cells(table):
+    for cell in cells:
         row = scores.setdefault((cell["method"], int(cell["layers"])), {})
         row[cell["task"]] = float(cell["value"])
     return [
@@ -85,12 +88,12 @@ def published_rows(table: str) -> list[PublishedRow]:
 
 def published_claims() -> dict[str, dict[str, str]]:
     """The paper's quantified claims by id: where, claim, relation, published_margin, ..."""
-    return {line["id"]: line for line in _read_csv("claims")}
+    return {line["id"]: line for line in published_table("claims")}
 
 
 def published_setup() -> dict[str, str]:
     """The settings of the paper's experiments with one kind of operator: name to value."""
-    return {line["setting"]: line["value"] for line in _read_csv("setup")}
+    return {line["setting"]: line["value"] for line in published_table("setup")}
 
 
 def published_row(table: str, method: str, layers: int) -> PublishedRow:
@@ -114,7 +117,12 @@ def published_table(name: str) -> list[dict[str, str]]:
     Raises:
         BadInput: there is no such file.
     """
-    return _read_csv(name)
+    name = name.removesuffix(".csv")
+    file = files("lemon") / "published" / f"{name}.csv"
+    if not file.is_file():
+        raise BadInput(f"published/{name}.csv: no such published table")
+    with file.open(encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
 
 
 def published_scores(file: str, label: str, tasks: tuple[str, ...]) -> list[PublishedScore]:
@@ -134,19 +142,3 @@ def published_scores(file: str, label: str, tasks: tuple[str, ...]) -> list[Publ
     if label not in {score.model for score in found}:
         return []
     return [score for score in found if set(score.tasks) <= set(tasks)]
-
-
-def _score_cells(table: str) -> list[dict[str, str]]:
-    cells = _read_csv(table)
-    if not cells or "task" not in cells[0]:
-        raise BadInput(f"published/{table.removesuffix('.csv')}.csv: holds no scores of tasks")
-    return cells
-
-
-def _read_csv(name: str) -> list[dict[str, str]]:
-    name = name.removesuffix(".csv")
-    file = files("lemon") / "published" / f"{name}.csv"
-    if not file.is_file():
-        raise BadInput(f"published/{name}.csv: no such published table")
-    with file.open(encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))

@@ -19,14 +19,14 @@ from lemon.reporting.tables.rendering import filled
 
 @dataclass(frozen=True)
 class ReportEntry:
-    """A table or figure on the page.
+    """A table or figure on the page; `made` is None if it is not made yet.
 
     Attributes:
         name: as in `paper.yaml`; the anchor of its section.
         body: HTML of a table; None for a figure.
         picture: a figure's PNG as a data URI; None for a table.
         findings: a figure's findings, as in its manifest.
-        made: commit and date of its manifest; None if it is not made yet.
+        made: commit and date of its manifest.
     """
 
     name: str
@@ -41,8 +41,7 @@ class ReportEntry:
 class ClaimLine:
     """A claim of the paper and its verdict by one table or figure.
 
-    `compared` names the runs of an ordering, the one claimed to be better first; it is empty for
-    findings of figures.
+    `compared` has the runs of an ordering, the one claimed to be better first; empty for figures.
     """
 
     claim: str
@@ -56,7 +55,7 @@ def write_report(project: Project, results: Path, out: Path) -> None:
     """Write the page; entries that are not made yet are marked.
 
     Args:
-        project: the preset with its registry of tables and figures.
+        project: the preset with its tables and figures.
         results: the folder that contains `tables/` and `figures/`.
         out: the HTML file.
 
@@ -81,38 +80,33 @@ def write_report(project: Project, results: Path, out: Path) -> None:
 
 
 def _entry(project: Project, name: str, results: Path) -> ReportEntry:
-    spec = project.entry(name)
-    folder = results / ("figures" if spec.is_figure else "tables")
-    manifest = _manifest(folder, name)
-    if manifest is None:
+    spec, made_by = project.entry(name), _manifest_path(project, name, results)
+    folder = made_by.parent
+    if not made_by.is_file():
         return ReportEntry(name, spec.title)
-    made_by = folder / f"{name}.manifest.json"
+    manifest = read_manifest(made_by)
     commit = (manifest.get("code") or {}).get("commit") or "outside of a checkout"
     made = f"{commit[:10]}, {(manifest.get('finished') or 'no date')[:10]}"
     if spec.is_figure:
-        picture_file = checked_file(folder / f"{name}.png", made_by)
-        png = base64.b64encode(picture_file.read_bytes()).decode()
+        png = checked_file(folder / f"{name}.png", made_by).read_bytes()
+        picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         findings = tuple(manifest.get("findings", ()))
-        picture = f"data:image/png;base64,{png}"
         return ReportEntry(name, spec.title, picture=picture, findings=findings, made=made)
     text = checked_file(folder / f"{name}.html", made_by).read_text(encoding="utf-8")
     found = re.search(r"<body[^>]*>(.*)</body>", text, re.S)
     if found is None:
         raise BadInput(f"{folder / name}.html: is not a rendered table; remove it, rerun")
-    return ReportEntry(name, spec.title, body=_section(found[1]), made=made)
-
-
-def _section(body: str) -> str:
-    """The body of a table's page as a section, with headings one level lower."""
-    return re.sub(r"<(/?)h([12])>", lambda m: f"<{m[1]}h{int(m[2]) + 1}>", body)
+    lowered = re.sub(r"<(/?)h([12])>", lambda m: f"<{m[1]}h{int(m[2]) + 1}>", found[1])
+    return ReportEntry(name, spec.title, body=lowered, made=made)
 
 
 def _claims(project: Project, results: Path) -> list[ClaimLine]:
     """All claims tested by the tables and figures made so far, sorted by id."""
     known = published_claims()
     found: list[tuple[str, str, str, str]] = []
-    for name, spec in project.tables.items():
-        manifest = _manifest(results / ("figures" if spec.is_figure else "tables"), name) or {}
+    for name in project.tables:
+        path = _manifest_path(project, name, results)
+        manifest = read_manifest(path) if path.is_file() else {}
         for finding in manifest.get("findings", ()):
             if finding["claim"] in known:
                 found.append((finding["claim"], name, "", str(finding["verdict"])))
@@ -124,6 +118,6 @@ def _claims(project: Project, results: Path) -> list[ClaimLine]:
     return sorted(lines, key=lambda line: line.claim)
 
 
-def _manifest(folder: Path, name: str) -> dict[str, Any] | None:
-    path = folder / f"{name}.manifest.json"
-    return read_manifest(path) if path.is_file() else None
+def _manifest_path(project: Project, name: str, results: Path) -> Path:
+    folder = "figures" if project.entry(name).is_figure else "tables"
+    return results / folder / f"{name}.manifest.json"

@@ -45,6 +45,7 @@ LINES: tuple[dict[str, Any], ...] = (
 )
 SIMILARITY = "cividis"  # monotonic lightness: readable in grey
 SIGNED = "PuOr"  # diverging, safe for colour-blind readers; white is 0
+TITLE_INCHES = 0.5
 LINE_INCHES = 0.165  # line height of the caption
 CHARACTERS_PER_INCH = 17.5
 MARGIN = 0.15  # inches
@@ -60,14 +61,8 @@ class Frame:
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
         """Axes whose upper left corner is at (x, y)."""
-        bottom = self.height - y - height
-        place = (
-            x / self.width,
-            bottom / self.height,
-            width / self.width,
-            height / self.height,
-        )
-        return self.figure.add_axes(place)
+        left, bottom = x / self.width, (self.height - y - height) / self.height
+        return self.figure.add_axes((left, bottom, width / self.width, height / self.height))
 
     def words(self, x: float, y: float, text: str, **options: Any) -> None:
         """Text whose upper left corner is at (x, y)."""
@@ -82,27 +77,21 @@ class Frame:
 
 
 def framed(title: str, caption: str, width: float, content: float) -> Frame:
-    """A frame of this width for content of this height, in inches.
-
-    The content begins `TITLE_INCHES` below the top.
-    """
+    """A frame for content of this size in inches, which begins `TITLE_INCHES` below the top."""
     lines = textwrap.wrap(caption, int((width - 2 * MARGIN) * CHARACTERS_PER_INCH))
-    below = 0.2 + LINE_INCHES * len(lines) + MARGIN
-    height = TITLE_INCHES + content + below
+    height = TITLE_INCHES + content + (0.2 + LINE_INCHES * len(lines) + MARGIN)
     frame = Frame(Figure(figsize=(width, height)), width, height)
     frame.words(MARGIN, 0.14, title, fontsize=11, fontweight="bold")
-    frame.words(
-        MARGIN,
-        TITLE_INCHES + content + 0.2,
-        "\n".join(lines),
-        fontsize=7.5,
-        color=SOFT,
-        linespacing=1.35,
-    )
+    small: dict[str, Any] = {"fontsize": 7.5, "color": SOFT, "linespacing": 1.35}
+    frame.words(MARGIN, TITLE_INCHES + content + 0.2, "\n".join(lines), **small)
     return frame
 
 
-TITLE_INCHES = 0.5
+def open_axes(*panels: Axes) -> None:
+    """Short ticks, and no line above and on the right."""
+    for axes in panels:
+        axes.tick_params(length=2)
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 def layer_ticks(count: int) -> list[int]:

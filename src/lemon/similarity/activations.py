@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,10 @@ SUBLAYERS = {"mha": "self_attn", "ffn": "mlp"}
 def write_activation_cka(
     source_dir: Path, text_dir: Path, component: str, out: Path, debiased: bool = False
 ) -> None:
-    """Write the similarity of all pairs of layers as CSV, as `lemon.similarity.cka.write_cka` does.
+    """Write the similarity of all pairs of layers, as `lemon.similarity.cka.write_map` does.
 
     Args:
-        source_dir: Hugging Face model folder.
-        text_dir: packed text; its first held-out sequences are used.
+        source_dir, text_dir: folders of the model and of packed text with held-out sequences.
         component: `mha` or `ffn`.
         out: the file.
         debiased: use the debiased estimator.
@@ -48,7 +48,7 @@ def write_activation_cka(
             for every token.
     """
     if component not in SUBLAYERS:
-        raise BadInput(f"{component!r} puts nothing out by itself; take {' or '.join(SUBLAYERS)}")
+        raise BadInput(f"{component!r} has no output of its own; take {' or '.join(SUBLAYERS)}")
     started = time.monotonic()
     Checkpoint(source_dir).digest()  # verifies the weights, which transformers does not
     outputs = sublayer_outputs(source_dir, PackedText(text_dir, ("heldout",)), component)
@@ -59,17 +59,14 @@ def write_activation_cka(
 def activation_cka(outputs: list[torch.Tensor], debiased: bool = False) -> np.ndarray:
     """CKA of every pair of layers, [L, L] float64.
 
-    Args:
-        outputs: the output of each layer, [token, coordinate], for the same tokens.
-        debiased: use the debiased estimator.
+    `outputs` are those of each layer, [token, coordinate], for the same tokens.
 
     Raises:
         BadInput: a layer has the same output for every token.
     """
     values = hsic(_products(outputs), "debiased" if debiased else "plain")
-    if not (values.diagonal() > 0).all():
-        layer = int(np.flatnonzero(~(values.diagonal() > 0))[0])
-        raise BadInput(f"layer {layer} puts out the same for every token")
+    for layer in np.flatnonzero(~(values.diagonal() > 0)):
+        raise BadInput(f"layer {layer} has the same output for every token")
     return normalised(values)
 
 
@@ -109,19 +106,15 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
             f"{text.path}: has token ids up to {text.vocab_size - 1}, the model "
             f"{model.config.vocab_size} words; prepare the text with the model's tokenizer"
         )
-    layers = model.base_model.layers
-    found: list[list[torch.Tensor]] = [[] for _ in layers]
+    found: list[list[torch.Tensor]] = [[] for _ in model.base_model.layers]
     keep = torch.empty(0, dtype=torch.long)
 
-    def catch(kept: list[torch.Tensor]) -> Any:
-        def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output
-            kept.append(hidden[0, keep].float())
+    def catch(kept: list[torch.Tensor], module: Any, inputs: Any, output: Any) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        kept.append(hidden[0, keep].float())
 
-        return hook
-
-    for layer, kept in zip(layers, found, strict=True):
-        getattr(layer, SUBLAYERS[component]).register_forward_hook(catch(kept))
+    for layer, kept in zip(model.base_model.layers, found, strict=True):
+        getattr(layer, SUBLAYERS[component]).register_forward_hook(partial(catch, kept))
     sequences = list(_sequences(text))
     each = -(-TOKENS // len(sequences))
     with torch.inference_mode():
@@ -133,8 +126,9 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
 
 
 def _sequences(text: PackedText) -> Iterator[np.ndarray]:
-    """The first held-out sequences of all domains, with about 4 * `TOKENS` tokens in total. The
-    last token of each is dropped, because no token follows it.
+    """The first held-out sequences of all domains, with about 4 * `TOKENS` tokens in total.
+
+    The last token of each is dropped, because no token follows it.
     """
     a_domain = -(-4 * TOKENS // (text.sequence_length * len(text.domains)))
     for domain in text.domains:

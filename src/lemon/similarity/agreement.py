@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from lemon.similarity.layer_pairs import (
     PERMUTATIONS,
-    SEED,
     Floats,
     checked_index,
     checked_map,
@@ -23,12 +22,9 @@ from lemon.similarity.layer_pairs import (
 
 @dataclass(frozen=True)
 class MapCorrelation:
-    """Agreement of two maps over their pairs of layers.
+    """Rank correlation of two maps over `num_pairs` pairs of layers.
 
-    Attributes:
-        spearman: rank correlation.
-        spearman_p_value: one-sided, of a correlation at least as high with shuffled layers.
-        num_pairs: number of compared pairs.
+    `spearman_p_value` is one-sided, of a correlation at least as high with shuffled layers.
     """
 
     spearman: float
@@ -43,8 +39,8 @@ class RelativeProfiles:
     Attributes:
         depths: distance / (L - 1): the smaller map's values within the range of the other map.
         first, second: mean similarity of each map there, linearly interpolated.
-        correlation: Pearson correlation of `first` and `second`.
-        largest_difference: largest absolute difference of `first` and `second`.
+        correlation, largest_difference: Pearson correlation and largest absolute difference of
+            `first` and `second`.
     """
 
     depths: Floats
@@ -60,18 +56,15 @@ def map_correlation(
     index: Sequence[int] | None = None,
     *,
     permutations: int = PERMUTATIONS,
-    seed: int = SEED,
 ) -> MapCorrelation:
     """Rank correlation of two maps over pairs of layers, with Mantel's test shuffling `a`.
 
     Args:
-        a: [L, L].
-        b: [M, M].
-        index: for each layer of `a` the layer of `b` that it is compared to (the dominant source
-            layer of a target layer), in any order; pairs of `a` with the same layer of `b` are
-            excluded. By default layer i is compared to layer i.
-        permutations: number of permutations of the test.
-        seed: seed of the test.
+        a, b: [L, L] and [M, M].
+        index: [L], for each layer of `a` the layer of `b` that it is compared to, in any order
+            (for a target layer its dominant source layer); by default that of the same number.
+            Pairs of `a` with one layer of `b` are excluded.
+        permutations: of the test.
 
     Raises:
         ValueError: an invalid map, an index that does not fit them, or fewer than three pairs.
@@ -92,7 +85,6 @@ def map_correlation(
         lambda shuffled: spearman(shuffled[rows, columns], expected),
         positive=True,
         permutations=permutations,
-        seed=seed,
     )
     return MapCorrelation(correlation, p_value, len(rows))
 
@@ -106,17 +98,12 @@ def relative_depth_profiles(a: ArrayLike, b: ArrayLike) -> RelativeProfiles:
         ValueError: an invalid map, fewer than three common distances, or a constant profile.
     """
     maps = [checked_map(a), checked_map(b)]
-    profiles = [mean_by_distance(map)[0] for map in maps]
+    profiles = [mean_by_distance(map) for map in maps]
     depths = [np.arange(1, len(map)) / (len(map) - 1) for map in maps]
     grid = min(depths, key=len)
     grid = grid[grid >= max(depth[0] for depth in depths) - 1e-12]
     if len(grid) < 3:
         raise ValueError(f"{len(grid)} distances in common; at least 3 are needed")
     first, second = (np.interp(grid, x, y) for x, y in zip(depths, profiles, strict=True))
-    return RelativeProfiles(
-        depths=grid,
-        first=first,
-        second=second,
-        correlation=pearson(first, second),
-        largest_difference=float(np.abs(first - second).max()),
-    )
+    difference = float(np.abs(first - second).max())
+    return RelativeProfiles(grid, first, second, pearson(first, second), difference)

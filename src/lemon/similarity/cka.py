@@ -19,6 +19,7 @@ the diagonal. Plain HSIC is <K, M> + d.e. Rows of K sum to 0, so rows without th
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,22 @@ from lemon.configuration.paper import COMPONENTS, MEASURES
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import write_text
-from lemon.similarity.gram import GramProducts, gram_products
-from lemon.similarity.gram_plan import gram_plan
-from lemon.similarity.progress import MapProgress
+from lemon.progress import ProgressLine, say
+from lemon.provenance import peak_memory_bytes
+from lemon.similarity.gram import GramPlan, GramProducts, gram_plan, gram_products, memory_bound
 
+MEGA = 10**6
 FEWEST_COORDINATES = 4  # for the debiased estimator: it divides by n - 2, and n - 3 in its scale
 
 
 def check_component(component: str) -> None:
-    """Raise for an unknown component; does not import torch.
-
-    Raises:
-        BadInput: the component is unknown; names the known ones.
-    """
+    """Raise BadInput for an unknown component, naming the known ones. Imports no torch."""
     if component not in COMPONENTS:
         raise BadInput(f"component {component!r} is unknown; take one of {', '.join(COMPONENTS)}")
 
 
 def write_cka(source_dir: Path, component: str, out: Path, debiased: bool = False) -> None:
-    """Write the similarity of all pairs of layers as CSV, layer indices as header and index.
+    """Write the similarity of all pairs of layers, as `write_map` does.
 
     Raises:
         BadInput: the model or the component is not valid, or `out` can't be written.
@@ -67,41 +65,32 @@ def write_map(matrix: np.ndarray, out: Path, settings: dict[str, Any], started: 
     Raises:
         BadInput, WorkFailed: `out` can't be written.
     """
-    lines = [",".join(["layer", *map(str, range(len(matrix)))])]
-    lines += [
-        ",".join([str(i), *(f"{value:.8f}" for value in row)]) for i, row in enumerate(matrix)
-    ]
-    write_text(out, "\n".join(lines) + "\n")
-    write_manifest(
-        out.with_suffix(".manifest.json"), "cka", files=[out], settings=settings, started=started
-    )
+    import pandas as pd
+
+    table = pd.DataFrame(matrix)
+    write_text(out, table.to_csv(index_label="layer", float_format="%.8f", lineterminator="\n"))
+    manifest = out.with_suffix(".manifest.json")
+    write_manifest(manifest, "cka", files=[out], settings=settings, started=started)
 
 
 def cka_matrix(source: Checkpoint, component: str, debiased: bool = False) -> np.ndarray:
-    """CKA of every pair of layers, [L, L] float64, symmetric, ones on the diagonal.
-
-    `mha` and `ffn` are the mean of the maps of their matrices. Plan, progress and speed are
-    printed to standard error.
-
-    Raises:
-        BadInput: an unknown component, or a layer whose rows are all equal.
-    """
+    """One map of `cka_matrices`; raises as it does."""
     estimator = "debiased" if debiased else "plain"
-    return _matrices(source, component, (estimator,))[estimator]
+    return cka_matrices(source, component, (estimator,))[estimator]
 
 
-def cka_matrices(source: Checkpoint, component: str) -> dict[str, np.ndarray]:
-    """The maps of `cka_matrix` by both estimators, `plain` and `debiased`, from the same products.
+def cka_matrices(
+    source: Checkpoint, component: str, estimators: Sequence[str] = MEASURES
+) -> dict[str, np.ndarray]:
+    """CKA of every pair of layers by each estimator, from the same products.
+
+    Each map is [L, L] float64, symmetric, with ones on the diagonal. `mha` and `ffn` are the mean
+    of the maps of their matrices. Plan, progress and speed are printed to standard error.
 
     Raises:
-        BadInput: as `cka_matrix`.
+        BadInput: an unknown component, a model too narrow for the debiased estimator, or a layer
+            whose rows are all equal.
     """
-    return _matrices(source, component, MEASURES)
-
-
-def _matrices(
-    source: Checkpoint, component: str, estimators: tuple[str, ...]
-) -> dict[str, np.ndarray]:
     check_component(component)
     width = source.shape.hidden_size
     if "debiased" in estimators and width < FEWEST_COORDINATES:
@@ -120,6 +109,43 @@ def _matrices(
             maps[estimator].append(normalised(values))
     progress.finished()
     return {estimator: np.mean(of_types, axis=0) for estimator, of_types in maps.items()}
+
+
+class MapProgress:
+    """The output of one computation: its plan, then progress lines, then its time and speed."""
+
+    def __init__(self, label: str, plans: Sequence[GramPlan]) -> None:
+        """Print the plan and start the clock; `label` starts every line."""
+        self._label = label
+        self._flop, self._done = sum(plan.flop for plan in plans), 0
+        passes = max(len(plan.slabs) for plan in plans)
+        read = sum(plan.stored_bytes * len(plan.slabs) for plan in plans)
+        say(
+            f"{label}: {plans[0].num_layers} layers of {', '.join(plan.type for plan in plans)}, "
+            f"{_giga(self._flop)} GFLOP, weights read in {passes} "
+            f"{'passes' if passes > 1 else 'pass'} ({_giga(read)} GB), at most "
+            f"{memory_bound(plans) / MEGA:.0f} MB of memory"
+        )
+        self._line = ProgressLine(label, "MFLOP", self._flop // MEGA)
+
+    def layer_done(self, flop: int) -> None:
+        """Count the operations of one layer in one pass, and print a progress line if due."""
+        self._done += flop
+        self._line.show(self._done // MEGA, f"{_giga(self._done / self._line.seconds)} GFLOP/s")
+
+    def finished(self) -> None:
+        """Print total time and speed."""
+        seconds = self._line.seconds
+        say(
+            f"{self._label}: {seconds:.1f} s, {_giga(self._flop / seconds)} GFLOP/s, "
+            f"peak memory {peak_memory_bytes() / MEGA:.0f} MB"
+        )
+
+
+def _giga(number: float) -> str:
+    """In units of 1e9, to about three digits: 0.123, 12.3, 2,349."""
+    value = number / 1e9
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def hsic(products: GramProducts, estimator: str) -> np.ndarray:

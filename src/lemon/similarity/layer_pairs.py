@@ -53,31 +53,40 @@ def checked_index(index: Sequence[int], num_layers: int) -> NDArray[np.intp]:
     return numbers.astype(np.intp)
 
 
-def distances(num_layers: int) -> NDArray[np.intp]:
-    """|i - j| of every pair of layers, [L, L]."""
-    index = np.arange(num_layers)
-    return np.abs(index[:, None] - index)
+def pairs_above(map: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """The entries of all pairs i < j, and their distances j - i, in the order of `triu_indices`."""
+    rows, columns = np.triu_indices(len(map), 1)
+    return map[rows, columns], columns - rows
 
 
-def mean_by_distance(map: Floats) -> tuple[Floats, NDArray[np.intp]]:
-    """Mean similarity and number of pairs at |i - j| = 1, ..., L - 1, [L - 1] each."""
-    num_layers = len(map)
-    means = [map.diagonal(distance).mean() for distance in range(1, num_layers)]
-    return np.array(means), np.arange(num_layers - 1, 0, -1)
+def mean_by_distance(map: Floats) -> Floats:
+    """Mean similarity at |i - j| = 1, ..., L - 1, [L - 1]."""
+    return np.array([map.diagonal(distance).mean() for distance in range(1, len(map))])
 
 
-def residuals_by_distance(map: Floats) -> tuple[Floats, float]:
-    """Residuals from the mean at each distance, [L, L], and their standard deviation.
+def spread_by_distance(map: Floats) -> float:
+    """Standard deviation of the pairs around the mean at their distance.
 
-    The diagonal is 0. The L - 1 subtracted means reduce the degrees of freedom.
+    The L - 1 subtracted means reduce the degrees of freedom.
     """
-    num_layers = len(map)
-    means, _ = mean_by_distance(map)
-    residuals = map - np.concatenate(([0.0], means))[distances(num_layers)]
-    np.fill_diagonal(residuals, 0.0)
-    above = residuals[np.triu_indices(num_layers, 1)]
-    freedom = len(above) - (num_layers - 1)
-    return residuals, float(np.sqrt(np.square(above).sum() / freedom))
+    pairs, apart = pairs_above(map)
+    residuals = pairs - mean_by_distance(map)[apart - 1]
+    return float(np.sqrt(np.square(residuals).sum() / (len(pairs) - (len(map) - 1))))
+
+
+def excess_over_distance(map: Floats, chosen: NDArray[np.bool_]) -> float:
+    """Mean over the chosen pairs of similarity minus the mean of the others at the same distance.
+
+    `chosen` is in the order of `pairs_above`. Pairs without others at their distance do not count;
+    NaN if none is left.
+    """
+    pairs, apart = pairs_above(map)
+    excess = [
+        pair - pairs[others].mean()
+        for pair, distance in zip(pairs[chosen], apart[chosen], strict=True)
+        if (others := ~chosen & (apart == distance)).any()
+    ]
+    return float(np.mean(excess)) if excess else float("nan")
 
 
 def pearson(first: Floats, second: Floats) -> float:
@@ -108,8 +117,7 @@ def mantel(
     correlate: Callable[[Floats], float],
     *,
     positive: bool,
-    permutations: int,
-    seed: int,
+    permutations: int = PERMUTATIONS,
 ) -> tuple[float, float]:
     """Mantel's permutation test of a correlation of a map.
 
@@ -118,7 +126,6 @@ def mantel(
         correlate: computes the correlation from a map.
         positive: whether the alternative is a positive correlation; negative otherwise.
         permutations: N, the number of shuffles.
-        seed: seed of the shuffles.
 
     Returns:
         The correlation, and the one-sided p-value (1 + count) / (1 + N), where count is the number
@@ -129,11 +136,10 @@ def mantel(
     """
     if permutations < 1:
         raise ValueError(f"{permutations} permutations; at least 1 is needed")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     observed = correlate(map)
     sign = 1 if positive else -1
-    count = 0
-    for _ in range(permutations):
-        order = rng.permutation(len(map))
-        count += sign * correlate(map[np.ix_(order, order)]) >= sign * observed - TIE
+    orders = (rng.permutation(len(map)) for _ in range(permutations))
+    shuffled = (correlate(map[np.ix_(order, order)]) for order in orders)
+    count = sum(sign * correlation >= sign * observed - TIE for correlation in shuffled)
     return observed, (1 + count) / (1 + permutations)

@@ -16,13 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from lemon.similarity.layer_pairs import (
     FLAT,
     PERMUTATIONS,
-    SEED,
     Floats,
     checked_index,
     checked_map,
-    distances,
+    excess_over_distance,
     mantel,
     mean_by_distance,
+    pairs_above,
     spearman,
 )
 
@@ -48,13 +48,7 @@ class DistanceProfile:
 
 @dataclass(frozen=True)
 class NeighbourCurve:
-    """Similarity of layers l and l + 1.
-
-    Attributes:
-        values: [L - 1], entry l for the pair (l, l + 1).
-        maximum: the largest value.
-        layer: the first l with the largest value.
-    """
+    """Similarity of layers l and l + 1: `values` [L - 1], and the first `maximum` at `layer`."""
 
     values: Floats
     maximum: float
@@ -73,9 +67,8 @@ class Thirds:
         first, middle, deep: mean within each third.
         first_layer, last_layer: mean of layer 0, or L - 1, with every other layer.
         ends: mean over the pairs of both end layers.
-        ends_excess: mean over the end layers' pairs of similarity minus the mean of the other pairs
-            at the same distance, where there are any; this corrects for the larger distance of
-            end layers to the rest.
+        ends_excess: `excess_over_distance` of the end layers' pairs; their distances to the rest
+            are larger.
     """
 
     edges: tuple[int, int]
@@ -108,11 +101,7 @@ class OffsetProfile:
 
 
 def random_floor(p: int, n: int) -> float:
-    """Expected plain CKA of independent random n x p matrices, about p / (p + n).
-
-    Args:
-        p: columns (units).
-        n: rows (residual coordinates).
+    """Expected plain CKA of independent random matrices of n rows and p columns: p / (p + n).
 
     Raises:
         ValueError: a size is not positive.
@@ -122,34 +111,25 @@ def random_floor(p: int, n: int) -> float:
     return p / (p + n)
 
 
-def distance_profile(
-    map: ArrayLike, *, permutations: int = PERMUTATIONS, seed: int = SEED
-) -> DistanceProfile:
+def distance_profile(map: ArrayLike, *, permutations: int = PERMUTATIONS) -> DistanceProfile:
     """Similarity over distance, with Mantel's test of a decrease.
 
     Raises:
         ValueError: an invalid map, or all its pairs are equally similar.
     """
     values = checked_map(map)
-    num_layers = len(values)
-    means, counts = mean_by_distance(values)
-    above = np.triu_indices(num_layers, 1)
-    apart = distances(num_layers)[above].astype(np.float64)
+    means = mean_by_distance(values)
+    distances = np.arange(1, len(values))
+    counts = distances[::-1]
+    apart = pairs_above(values)[1].astype(np.float64)
     correlation, p_value = mantel(
         values,
-        lambda shuffled: spearman(shuffled[above], apart),
+        lambda shuffled: spearman(pairs_above(shuffled)[0], apart),
         positive=False,
         permutations=permutations,
-        seed=seed,
     )
     farther = float(means[1:] @ counts[1:] / counts[1:].sum())
-    return DistanceProfile(
-        distances=np.arange(1, num_layers),
-        means=means,
-        rank_correlation=correlation,
-        p_value=p_value,
-        nearest_minus_farther=float(means[0]) - farther,
-    )
+    return DistanceProfile(distances, means, correlation, p_value, float(means[0]) - farther)
 
 
 def neighbour_curve(map: ArrayLike) -> NeighbourCurve:
@@ -170,34 +150,19 @@ def thirds(map: ArrayLike) -> Thirds:
     edges = (round(num_layers / 3), round(2 * num_layers / 3))
     third = np.searchsorted(edges, np.arange(num_layers), side="right")
     rows, columns = np.triu_indices(num_layers, 1)
-    pairs, apart = values[rows, columns], columns - rows
     inside = third[rows] == third[columns]
     with_first, with_last = rows == 0, columns == num_layers - 1
     with_end = with_first | with_last
-
-    excess = [
-        pair - pairs[~with_end & (apart == distance)].mean()
-        for pair, distance in zip(pairs[with_end], apart[with_end], strict=True)
-        if distance <= num_layers - 3  # the largest distance without end layers
-    ]
-    return Thirds(
-        edges=edges,
-        first=float(pairs[inside & (third[rows] == 0)].mean()),
-        middle=float(pairs[inside & (third[rows] == 1)].mean()),
-        deep=float(pairs[inside & (third[rows] == 2)].mean()),
-        first_layer=float(pairs[with_first].mean()),
-        last_layer=float(pairs[with_last].mean()),
-        ends=float(pairs[with_end].mean()),
-        ends_excess=float(np.mean(excess)),
-    )
+    groups = [*(inside & (third[rows] == i) for i in range(3)), with_first, with_last, with_end]
+    means = [float(values[rows[group], columns[group]].mean()) for group in groups]
+    return Thirds(edges, *[*means, excess_over_distance(values, with_end)])
 
 
 def offset_profile(gamma: ArrayLike, start_index: Sequence[int]) -> OffsetProfile:
     """Entries of a depth operator over the offset from the start layers of its rows.
 
     Args:
-        gamma: [L2, L1], weights of source layers in target layers; subtract the start first to
-            profile the learned change.
+        gamma: [L2, L1]; subtract the start first to profile the learned change.
         start_index: [L2], the source layer that each target layer started from.
 
     Raises:
@@ -212,16 +177,10 @@ def offset_profile(gamma: ArrayLike, start_index: Sequence[int]) -> OffsetProfil
     if len(starts) != len(values):
         raise ValueError(f"{len(starts)} start indices for {len(values)} rows of gamma")
     by_entry = np.arange(values.shape[1]) - starts[:, None]
-    offsets, place = np.unique(by_entry, return_inverse=True)
-    place = place.ravel()
+    offsets, place = np.unique(by_entry.ravel(), return_inverse=True)
     counts = np.bincount(place)
     means = np.bincount(place, weights=values.ravel()) / counts
-    return OffsetProfile(
-        offsets=offsets,
-        means=means,
-        negative=np.bincount(place, weights=(values < 0).ravel()) / counts,
-        counts=counts,
-        rank_correlation=spearman(np.abs(offsets).astype(np.float64), means)
-        if np.ptp(means) > FLAT * np.abs(means).max()
-        else float("nan"),
-    )
+    negative = np.bincount(place, weights=(values < 0).ravel()) / counts
+    flat = np.ptp(means) <= FLAT * np.abs(means).max()
+    correlation = np.nan if flat else spearman(np.abs(offsets).astype(np.float64), means)
+    return OffsetProfile(offsets, means, negative, counts, correlation)

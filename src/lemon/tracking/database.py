@@ -37,11 +37,8 @@ def database_ready(database: Path, opening: Opening, *, schema: str, ours: bool)
     processes wait while this may be needed, also during the block; for our own database they always
     wait, since two replays of one table would delete each other's runs.
 
-    Args:
-        database: the file.
-        opening: lets MLflow open a file.
-        schema: the table version that MLflow requires.
-        ours: this program chose the path, so the file is MLflow's or broken.
+    `opening` lets MLflow open a file, `schema` is the table version that it requires. If `ours`,
+    this program chose the path, so the file is MLflow's or broken.
 
     Raises:
         BadInput: another process holds the lock for too long.
@@ -74,8 +71,10 @@ def set_aside(path: Path) -> Path:
 
 
 def _is_whole(database: Path, schema: str, ours: bool) -> bool:
-    """Whether the database can be used as it is. Ours without a run may be broken despite the right
-    schema. A user's file without MLflow's tables is accepted unless it is empty.
+    """Whether the database can be used as it is.
+
+    Ours without a run may be broken despite the right schema. A user's file without MLflow's tables
+    is accepted unless it is empty.
     """
     if not database.exists():
         return False

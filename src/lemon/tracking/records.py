@@ -14,11 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lemon.configuration.paper import TableSpec
+from lemon.configuration.paper import PaperEntry, TableSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.preset import Preset
 from lemon.configuration.project import Project
-from lemon.configuration.tasks import DENSE
+from lemon.configuration.tasks import DENSE, Suite
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.files.manifest import checked_file, read_manifest
@@ -49,10 +49,8 @@ class Record:
 
     Attributes:
         key: identifies the run; the same in every replay.
-        name: the displayed name.
         started_ms, ended_ms: milliseconds since 1970, from the manifests; not in the digest.
         metrics: all values, step metrics in order.
-        files: uploaded with the run.
         description: Markdown for the run's page.
     """
 
@@ -82,23 +80,28 @@ class Record:
 
 
 def table_records(project: Project, table: str, runs: Path, results: Path) -> list[Record]:
-    """All records of a table: one for each row and seed, each published row, and the table.
+    """All records of a table: the table itself, each published row, and one for each row and seed.
 
-    Tables and figures without scores have only the last one.
+    Tables and figures without scores have only the first.
 
     Raises:
         BadInput: a run is not evaluated or the table is not rendered.
     """
-    summary = _summary(project, table, results)
-    if not isinstance(project.entry(table), TableSpec):
+    entry, common = project.entry(table), {"preset": project.preset_name, "table": table}
+    summary = _summary(entry, common, project.digest(), results)
+    if not isinstance(entry, TableSpec):
         return [summary]
-    spec, suites = project.table(table), project.table_suites(table)
+    suites = project.table_suites(table)
     suite = DENSE if suites == (DENSE,) else None
-    found = read_runs(runs, project.table_runs(table), spec.tasks, suite)
+    found = read_runs(runs, project.table_runs(table), entry.tasks, suite)
     rows = scored_rows(project, table, found)
-    settings = _evaluation_settings(project, suites)
+    evaluation = _evaluation_settings(project.preset, [project.suite(name) for name in suites])
     reproduced = [
-        _reproduced(project, table, row, run, result, settings, runs / run.id)
+        _reproduced(
+            *(row, run, result, common, runs / run.id),
+            params=_run_parameters(project.preset, run, evaluation),
+            config_digest=_digest(project.resolved(run.id)),
+        )
         for row in rows
         for run, result in zip(row.runs, row.results, strict=True)
     ]
@@ -106,13 +109,14 @@ def table_records(project: Project, table: str, runs: Path, results: Path) -> li
 
 
 def _reproduced(
-    project: Project,
-    table: str,
     row: ScoredRow,
     run: PlannedRun,
     result: RunResult,
-    evaluation: dict[str, Any],
+    common: dict[str, str],
     folder: Path,
+    *,
+    params: dict[str, str],
+    config_digest: str,
 ) -> Record:
     """One reproduced run: settings, learning curve, scores, and cost including its starts."""
     work = read_manifest(path) if (path := folder / "manifest.json").is_file() else {}
@@ -128,26 +132,24 @@ def _reproduced(
         scores |= {f"learn/{name}": float(work[name]) for name in took}
     cost = total_cost(run, folder.parent)
     name = f"{row.label}, {row.layers} layers"
+    tags = {
+        "source": REPRODUCED,
+        **common,
+        "run": run.id,
+        "method": row.label,
+        "layers": row.layers,
+        "seed": run.seed,
+        **_code(first),
+        "config_digest": config_digest,
+        "attempts": work.get("attempts"),
+    }
     return Record(
-        key=f"{project.preset_name}/{table}/{run.id}",
+        key=f"{common['preset']}/{common['table']}/{run.id}",
         name=f"{name}, seed {run.seed}" if len(row.results) > 1 else name,
         started_ms=_started_ms(first, folder),
         ended_ms=_finished_ms(result.manifest, folder),
-        params=run_parameters(project.preset, run, evaluation),
-        tags=texts(
-            {
-                "source": REPRODUCED,
-                "preset": project.preset_name,
-                "table": table,
-                "run": run.id,
-                "method": row.label,
-                "layers": row.layers,
-                "seed": run.seed,
-                **_code(first),
-                "config_digest": _digest(project.resolved(run.id)),
-                "attempts": work.get("attempts"),
-            }
-        ),
+        params=params,
+        tags=texts(tags),
         metrics=[
             *step_metrics(folder / "metrics.jsonl"),
             *(Metric(key, float(f"{value:.6g}")) for key, value in scores.items()),
@@ -161,7 +163,7 @@ def _code(manifest: dict[str, Any]) -> dict[str, str | None]:
     return {"git_commit": code.get("commit"), "git_dirty": code.get("dirty")}
 
 
-def run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any]) -> dict[str, str]:
+def _run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any]) -> dict[str, str]:
     """The settings that determine a run, flat, without those that its method doesn't use."""
     settings: dict[str, Any] = run.row.model_dump(mode="json", exclude={"id"})
     settings |= {
@@ -180,14 +182,13 @@ def run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any]) 
     return texts(dict(_flat(settings)))
 
 
-def _evaluation_settings(project: Project, names: tuple[str, ...]) -> dict[str, Any]:
-    settings = project.preset.evaluation.model_dump(
+def _evaluation_settings(preset: Preset, suites: list[Suite]) -> dict[str, Any]:
+    settings = preset.evaluation.model_dump(
         mode="json", exclude={"tasks", "limit", "limits", "dense"}
     )
-    chosen = [project.suite(name) for name in names]
-    tasks = [task for suite in chosen for task in suite.tasks]
-    limits = {task: rows for suite in chosen for task, rows in suite.limits.items()}
-    return {**settings, "tasks": tasks, "limit": chosen[0].limit, "limits": limits}
+    tasks = [task for suite in suites for task in suite.tasks]
+    limits = {task: rows for suite in suites for task, rows in suite.limits.items()}
+    return {**settings, "tasks": tasks, "limit": suites[0].limit, "limits": limits}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -224,35 +225,33 @@ def _published(table: str, rows: list[ScoredRow]) -> Iterator[Record]:
         )
 
 
-def _summary(project: Project, table: str, results: Path) -> Record:
+def _summary(entry: PaperEntry, common: dict[str, str], digest: str, results: Path) -> Record:
     """The rendered table or figure as one record with its files."""
-    kind = "figure" if project.entry(table).is_figure else "table"
-    files = sorted((results / f"{kind}s").glob(f"{table}.*"))
-    path = results / f"{kind}s" / f"{table}.manifest.json"
+    kind, name = "figure" if entry.is_figure else "table", common["table"]
+    files = sorted((results / f"{kind}s").glob(f"{name}.*"))
+    path = results / f"{kind}s" / f"{name}.manifest.json"
     if path not in files:
-        raise BadInput(f"{path}: the {kind} is not rendered; run `lemon {kind} --{kind} {table}`")
+        raise BadInput(f"{path}: the {kind} is not rendered; run `lemon {kind} --{kind} {name}`")
     manifest = read_manifest(path)
-    for name in manifest.get("files", {}):
-        checked_file(path.with_name(name), path)
-    words = read_numbers(path.parent, table).words if kind == "figure" else None
+    for file in manifest.get("files", {}):
+        checked_file(path.with_name(file), path)
+    words = read_numbers(path.parent, name).words if kind == "figure" else None
+    tags = {
+        "source": SUMMARY,
+        **common,
+        **_code(manifest),
+        "config_digest": digest,
+        **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
+        **{f.claim: f.verdict for f in (words.findings if words else []) if f.claim},
+    }
     return Record(
-        key=f"{project.preset_name}/{table}",
-        name=f"{table}: files and pictures",
+        key=f"{common['preset']}/{name}",
+        name=f"{name}: files and pictures",
         started_ms=_started_ms(manifest, path),
         ended_ms=_finished_ms(manifest, path),
-        tags=texts(
-            {
-                "source": SUMMARY,
-                "preset": project.preset_name,
-                "table": table,
-                **_code(manifest),
-                "config_digest": project.digest(),
-                **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
-                **{f.claim: f.verdict for f in (words.findings if words else []) if f.claim},
-            }
-        ),
-        description=words.as_markdown() if words else project.entry(table).title,
-        files=sorted({*files, *(results / "figures").glob(f"{table}.*")}),
+        tags=texts(tags),
+        description=words.as_markdown() if words else entry.title,
+        files=sorted({*files, *(results / "figures").glob(f"{name}.*")}),
     )
 
 

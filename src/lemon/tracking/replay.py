@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -23,7 +24,7 @@ from lemon.errors import WorkFailed
 from lemon.files.storage import write_json
 from lemon.outside_calls import silence
 from lemon.tracking.database import set_aside
-from lemon.tracking.records import Metric, Record, table_records
+from lemon.tracking.records import Record, table_records
 from lemon.tracking.store import (
     ARTIFACTS,
     answering_client,
@@ -35,7 +36,7 @@ from lemon.tracking.store import (
 )
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 KEY, DIGEST = "lemon.key", "lemon.digest"  # tags that identify a replay's runs
@@ -47,6 +48,15 @@ TAG_PREFIX = "mlflow.sharedViewState."
 ROWS_FILTER = "tags.source != 'table'"  # the reproduced and the paper's rows
 RUN_NAME = "attributes.`Run Name`"
 WIDTHS = {RUN_NAME: 285, "tags.`source`": 110, "tags.`layers`": 70}
+# What else MLflow stores of a view, with its own defaults.
+OTHER_STATE = """{
+  "startTime": "ALL", "lifecycleFilter": "Active", "modelVersionFilter": "All Runs",
+  "datasetsFilter": [], "runsExpanded": {}, "runsPinned": [], "runsHidden": [],
+  "runsVisibilityMap": {}, "runsHiddenMode": "FIRST_10_RUNS", "viewMaximized": false,
+  "runListHidden": false, "isAccordionReordered": false, "useGroupedValuesInCharts": true,
+  "hideEmptyCharts": true, "groupBy": null, "groupsExpanded": {}, "autoRefreshEnabled": true,
+  "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""}
+}"""
 FIRST_WRITTEN_MS = 1_722_470_400_000  # views have a date; a fixed one keeps replays equal
 
 
@@ -58,10 +68,8 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     MLFLOW_TRACKING_URI is wrong. The latter prints one line on stderr and is no failure.
 
     Args:
-        project: the preset with its registry of tables.
-        table: a table of `paper.yaml`.
-        runs: the folder of the runs' folders.
-        results: the folder that contains `tables/`.
+        project, table: the preset, and a table of `paper.yaml`.
+        runs, results: the folders of the runs' folders, and of `tables/` and `figures/`.
         out: the file to write.
 
     Raises:
@@ -81,7 +89,7 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     except Exception as error:  # parsers, drivers and servers have no common class of errors
         reason = reason_of(error)
         print(
-            f"lemon: warning: MLflow at {public_store()} did not take {table} ({reason}); the "
+            f"lemon: warning: MLflow at {public_store()} could not record {table} ({reason}); the "
             "files are complete, run `lemon track` again when it works",
             file=sys.stderr,
         )
@@ -103,7 +111,7 @@ def ui(*, port: int = 5000) -> None:
     try:
         client = answering_client()
         with silence():
-            experiments = _tracked_experiments(client)
+            experiments = [one for one in client.search_experiments() if KEY in one.tags]
     except Exception as error:  # parsers, drivers and servers have no common class of errors
         raise WorkFailed(
             f"{public_store()}: MLflow can't read this store ({reason_of(error)})"
@@ -113,8 +121,9 @@ def ui(*, port: int = 5000) -> None:
     for experiment in experiments:
         for tag in experiment.tags:
             if tag.startswith(TAG_PREFIX):
-                link = view_link(address, experiment.experiment_id, tag.removeprefix(TAG_PREFIX))
-                print(f"{experiment.name}: {link}")
+                query = urlencode({"viewStateShareKey": tag.removeprefix(TAG_PREFIX)})
+                page = f"{address}/#/experiments/{experiment.experiment_id}/runs?{query}"
+                print(f"{experiment.name}: {page}")
     print(f"The rows of a table, ours and the paper's, are the runs with  {ROWS_FILTER}")
     if is_server():
         return
@@ -136,24 +145,17 @@ def _replay(
         known.setdefault(run.data.tags.get(KEY, ""), []).append(run)
     ids: dict[str, str] = {}
     for record in records:
-        same, others = _split(known.pop(record.key, []), record.digest)
-        for run in others:
-            client.delete_run(run.info.run_id)
-        ids[record.key] = same.info.run_id if same else _write(client, experiment, record)
-    for key, stale in known.items():
-        if key:  # no longer in the table; runs without our tag are the user's
-            for run in stale:
+        earlier = known.pop(record.key, [])
+        finished = [run for run in earlier if run.info.status == "FINISHED"]
+        same = [run for run in finished if run.data.tags.get(DIGEST) == record.digest][:1]
+        for run in earlier:
+            if run not in same:
                 client.delete_run(run.info.run_id)
+        ids[record.key] = same[0].info.run_id if same else _write(client, experiment, record)
+    known.pop("", None)  # runs without our tag are the user's
+    for run in chain(*known.values()):  # no longer in the table
+        client.delete_run(run.info.run_id)
     return {"experiment_id": experiment, "runs": ids}
-
-
-def _split(runs: list[Run], digest: str) -> tuple[Run | None, list[Run]]:
-    """The finished run with this content or None, and all other runs."""
-    same = [
-        run for run in runs if run.data.tags.get(DIGEST) == digest and run.info.status == "FINISHED"
-    ]
-    kept = same[0] if same else None
-    return kept, [run for run in runs if run is not kept]
 
 
 def _write(client: MlflowClient, experiment: str, record: Record) -> str:
@@ -170,7 +172,11 @@ def _write(client: MlflowClient, experiment: str, record: Record) -> str:
     params = [Param(key, value) for key, value in record.params.items()]
     for first in range(0, len(params), PARAMS_A_REQUEST):
         client.log_batch(run_id, params=params[first : first + PARAMS_A_REQUEST])
-    metrics = [MlflowMetric(m.name, m.value, _logged_ms(record, m), m.step) for m in record.metrics]
+    metrics = []
+    for metric in record.metrics:
+        elapsed = metric.elapsed_ms
+        logged_ms = record.ended_ms if elapsed is None else record.started_ms + elapsed
+        metrics.append(MlflowMetric(metric.name, metric.value, logged_ms, metric.step))
     for first in range(0, len(metrics), METRICS_A_REQUEST):
         client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_REQUEST])
     for path in record.files:
@@ -180,10 +186,6 @@ def _write(client: MlflowClient, experiment: str, record: Record) -> str:
     client.log_batch(run_id, tags=[*tags, RunTag(DIGEST, record.digest)])
     client.set_terminated(run_id, end_time=record.ended_ms)
     return run_id
-
-
-def _logged_ms(record: Record, metric: Metric) -> int:
-    return record.ended_ms if metric.elapsed_ms is None else record.started_ms + metric.elapsed_ms
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
@@ -200,19 +202,12 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def _all_runs(client: MlflowClient, experiment: str) -> list[Run]:
-    runs: list[Run] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
+    page = client.search_runs([experiment], max_results=1000)
+    runs = list(page)
+    while page.token:
+        page = client.search_runs([experiment], max_results=1000, page_token=page.token)
         runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
-def _tracked_experiments(client: MlflowClient) -> list[Experiment]:
-    """The experiments that `track` made."""
-    return [experiment for experiment in client.search_experiments() if KEY in experiment.tags]
+    return runs
 
 
 def saved_view(table: str, tasks: tuple[str, ...]) -> tuple[str, str]:
@@ -222,46 +217,14 @@ def saved_view(table: str, tasks: tuple[str, ...]) -> tuple[str, str]:
     """
     metrics = ["mean", "perplexity", *(f"acc/{task}" for task in tasks)]
     columns = ["tags.`source`", "tags.`layers`", *(f"metrics.`{name}`" for name in metrics)]
-    state: dict[str, Any] = {
+    state = {
         "searchFilter": ROWS_FILTER,
         "orderByKey": "metrics.`mean`",
         "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "modelVersionFilter": "All Runs",
-        "datasetsFilter": [],
         "selectedColumns": columns,
         "columnOrder": [RUN_NAME, *columns],
         "columnWidths": {name: WIDTHS.get(name, 95) for name in [RUN_NAME, *columns]},
-        "runsExpanded": {},
-        "runsPinned": [],
-        "runsHidden": [],
-        "runsVisibilityMap": {},
-        "runsHiddenMode": "FIRST_10_RUNS",
-        "viewMaximized": False,
-        "runListHidden": False,
-        "isAccordionReordered": False,
-        "useGroupedValuesInCharts": True,
-        "hideEmptyCharts": True,
-        "groupBy": None,
-        "groupsExpanded": {},
-        "autoRefreshEnabled": True,
-        "globalLineChartConfig": {
-            "xAxisKey": "step",
-            "lineSmoothness": 0,
-            "selectedXAxisMetricKey": "",
-        },
+        **json.loads(OTHER_STATE),
     }
-    view = {
-        "name": table,
-        "createdAt": FIRST_WRITTEN_MS,
-        "updatedAt": FIRST_WRITTEN_MS,
-        "state": json.dumps(state),
-    }
-    return TAG_PREFIX + table, json.dumps(view)
-
-
-def view_link(address: str, experiment: str, table: str) -> str:
-    """The address of a table's view."""
-    query = urlencode({"viewStateShareKey": table})
-    return f"{address}/#/experiments/{experiment}/runs?{query}"
+    dates = {"createdAt": FIRST_WRITTEN_MS, "updatedAt": FIRST_WRITTEN_MS}
+    return TAG_PREFIX + table, json.dumps({"name": table, **dates, "state": json.dumps(state)})

@@ -90,7 +90,7 @@ def _local_database(store: str) -> AbstractContextManager[None]:
     if url.host or url.username or str(name).startswith("file:"):
         return nullcontext()  # wrong, or SQLite's own URI form: left to MLflow
     if name in (None, "", ":memory:"):
-        raise WorkFailed("a database in memory ends with this command; name a file")
+        raise WorkFailed("a database in memory is lost when this command ends; name a file")
     path = Path(name).absolute()
     ours = path == Path(DEFAULT_STORE).absolute()
     return database_ready(path, _open_and_leave, schema=_newest_schema(), ours=ours)

@@ -6,7 +6,6 @@ fixed (method.md, section 6).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,14 +20,26 @@ from lemon.data.text.reference_losses import scaling_law_references
 SCALING_LAW_FAMILY = "LLaMA2"
 
 
-class Batches(ABC):
-    """The training rows of a run."""
+class Batches:
+    """The training rows of a run, by a fixed mixture.
+
+    Rows are a function of seed and index: runs with the same text and seed get the same rows.
+    """
 
     update_every: int | None = None  # steps between updates of the mixture; None: no updates
 
-    @abstractmethod
+    def __init__(self, text: PackedText, seed: int) -> None:
+        """`seed` is that of the order; `text` has the packed sequences and the mixture.
+
+        Raises:
+            BadInput: a domain has no rows.
+        """
+        self._text = text
+        self._order = SequenceOrder(_training_sequences(text), text.weights, seed)
+
     def take(self, first: int, count: int) -> Tokens:
         """The rows first, ..., first + count - 1: int64 [count, sequence_length + 1]."""
+        return training_batch(self._text, self._order, first, count)
 
     def update(self, losses: Mapping[str, float]) -> dict[str, float]:
         """Update the mixture from held-out losses in nats by domain; returns the new weights."""
@@ -38,28 +49,12 @@ class Batches(ABC):
         """The state for a checkpoint; empty if rows depend only on their index."""
         return {}
 
-    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - empty by default
+    def load_state(self, state: dict[str, Any]) -> None:
         """Restore a stored state."""
 
 
-class FixedBatches(Batches):
-    """Rows as a function of seed and index: runs with the same text and seed get the same rows."""
-
-    def __init__(self, text: PackedText, seed: int) -> None:
-        """Args:
-        text: packed sequences and the weights of the mixture.
-        seed: seed of the order.
-        """
-        self._text = text
-        self._order = SequenceOrder(_training_sequences(text), text.weights, seed)
-
-    def take(self, first: int, count: int) -> Tokens:
-        """The rows first, ..., first + count - 1: int64 [count, sequence_length + 1]."""
-        return training_batch(self._text, self._order, first, count)
-
-
 class DynamicBatches(Batches):
-    """Rows sampled by weights that change every `update_every` steps."""
+    """Rows drawn by weights that change every `update_every` steps."""
 
     def __init__(
         self,
@@ -68,11 +63,7 @@ class DynamicBatches(Batches):
         loading: LoadingSettings,
         references: Mapping[str, float],
     ) -> None:
-        """Args:
-        text: packed sequences and the initial weights.
-        seed: seed of the order.
-        loading: settings of the updates.
-        references: the target loss of each domain in nats.
+        """`loading` says how to update, `references` the target loss of each domain in nats.
 
         Raises:
             BadInput: a domain has no rows or no reference.
@@ -122,14 +113,15 @@ def batches_of(
         text: packed sequences.
         seed: seed of the order.
         loading: settings of the updates; None for a fixed mixture.
-        num_parameters: parameters of the run's final model, for the scaling law.
-        source_losses: measures the source model's held-out losses by domain; called if needed.
+        num_parameters: of the run's final model, for the scaling law.
+        source_losses: measures the source model's held-out losses; called only if they are the
+            references.
 
     Raises:
         BadInput: a domain has no rows, or is unknown to the scaling law.
     """
     if loading is None or loading.update_every is None:
-        return FixedBatches(text, seed)
+        return Batches(text, seed)
     if loading.reference == "scaling-law":
         references: Mapping[str, float] = scaling_law_references(num_parameters, SCALING_LAW_FAMILY)
     else:

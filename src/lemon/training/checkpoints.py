@@ -30,10 +30,7 @@ class TrainingCheckpoints:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        """Args:
-        folder: created when the first checkpoint is written.
-        key: canonical settings of the run.
-        """
+        """`folder` is created with the first checkpoint; `key` is the run's canonical settings."""
         self._folder = folder
         self._key = key
         self._own: list[Path] = []  # oldest first

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lemon.configuration.learning_settings import LearningSettings
 from lemon.data.text.packing import PackedText
 from lemon.errors import WorkFailed
 from lemon.events import Metrics, events_until
@@ -26,9 +27,23 @@ from lemon.progress import ProgressLine, Watchdog
 from lemon.training.batches import Batches
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
-from lemon.training.heldout import heldout_losses
-from lemon.training.schedule import rate_factor
 from lemon.training.trainee import Trainee
+
+
+class TrainerSettings(Protocol):
+    """The settings that a trainer reads; `LearningSettings` has them and describes each."""
+
+    batch_sequences: int
+    microbatch_sequences: int
+    warmup_ratio: float
+    final_rate_ratio: float
+    beta1: float
+    beta2: float
+    weight_decay: float
+    max_gradient_norm: float
+    checkpoint_every: int
+    evaluate_every: int
+    heldout_sequences: int
 
 
 @dataclass
@@ -37,14 +52,13 @@ class Trainer:
 
     Attributes:
         label: the run's id, for messages.
-        settings: optimiser, schedule, batches, and how often to evaluate and save.
         steps: optimiser steps of the whole run.
         text: packed sequences, for held-out losses.
         metrics_path: the file of events.
     """
 
     label: str
-    settings: LearningSettings
+    settings: TrainerSettings
     steps: int
     trainee: Trainee
     text: PackedText
@@ -58,11 +72,12 @@ class Trainer:
         self.parameters = {
             name: value for group in self.groups for name, value in group.parameters.items()
         }
+        groups = [
+            {"params": [*group.parameters.values()], "maximize": group.ascends}
+            for group in self.groups
+        ]
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [*group.parameters.values()], "maximize": group.ascends}
-                for group in self.groups
-            ],
+            groups,
             betas=(self.settings.beta1, self.settings.beta2),
             weight_decay=self.settings.weight_decay,
             fused=True,
@@ -96,9 +111,8 @@ class Trainer:
                 if self.batches.update_every and done % self.batches.update_every == 0:
                     log(done, self._update_mixture(done))
                 if done % settings.checkpoint_every == 0 or done == self.steps:
-                    wall_s = time.monotonic() - started
-                    state = {**self._state(), "wall_s": wall_s, "events": metrics.text}
-                    self.checkpoints.save(done, state)
+                    clock = {"wall_s": time.monotonic() - started, "events": metrics.text}
+                    self.checkpoints.save(done, self._state() | clock)
                 rate = (done - first) * self.tokens_per_step / line.seconds
                 line.show(
                     done,
@@ -123,9 +137,8 @@ class Trainer:
             optimized["lr"] = rate
         losses = self._accumulate_gradients(step)
         constraint = self.trainee.constrain(step)
-        norm = nn.utils.clip_grad_norm_(
-            self.parameters.values(), self.settings.max_gradient_norm
-        ).item()
+        limit = self.settings.max_gradient_norm
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit).item()
         problem = self.divergence.found(losses["loss"], norm)
         if problem is not None:
             self._fail(step + 1, problem)
@@ -154,13 +167,8 @@ class Trainer:
         return {name: mean.item() for name, mean in means.items()}
 
     def _losses_by_domain(self, *, exported: bool) -> dict[str, float]:
-        return heldout_losses(
-            partial(self.trainee.heldout_loss, exported=exported),
-            self.text,
-            sequences=self.settings.heldout_sequences,
-            batch_sequences=self.settings.microbatch_sequences,
-            device=self.trainee.device,
-        )
+        loss_of = partial(self.trainee.heldout_loss, exported=exported)
+        return heldout_losses(loss_of, self.text, self.settings, self.trainee.device)
 
     def _heldout(self) -> dict[str, float]:
         """The held-out losses and the perplexity, under their logged names."""
@@ -196,7 +204,7 @@ class Trainer:
         }
 
     def _resume(self) -> tuple[int, float, str]:
-        """Load the newest checkpoint; returns its steps, their seconds, and their events."""
+        """Load the newest checkpoint; returns its steps, their seconds and their events."""
         state = self.checkpoints.newest()
         if state is None:
             return 0, 0.0, ""
@@ -211,3 +219,40 @@ class Trainer:
         if events is None:  # a checkpoint of an earlier version
             events = events_until(self.metrics_path, state["step"])
         return state["step"], state["wall_s"], events
+
+
+@torch.no_grad()
+def heldout_losses(
+    loss_of: Callable[[Tensor], float],
+    text: PackedText,
+    settings: TrainerSettings,
+    device: torch.device,
+) -> dict[str, float]:
+    """Mean next-token loss in nats by domain, over the first held-out sequences.
+
+    `loss_of` returns the mean loss of tokens [B, T + 1] on `device`, for B up to a microbatch.
+    """
+    losses = {}
+    for domain in text.domains:
+        count = min(settings.heldout_sequences, text.num_sequences("heldout", domain))
+        total = 0.0
+        for first in range(0, count, settings.microbatch_sequences):
+            rows = range(first, min(first + settings.microbatch_sequences, count))
+            batch = np.stack([text.sequence("heldout", domain, row) for row in rows])
+            total += loss_of(torch.from_numpy(batch).to(device)) * len(rows)
+        losses[domain] = total / count
+    return losses
+
+
+def rate_factor(step: int, steps: int, *, warmup_ratio: float, final_ratio: float) -> float:
+    """The learning rate at a step, from 0 to `steps` - 1, as a share of the peak.
+
+    It rises linearly over the first `ceil(warmup_ratio * steps)` steps and is 1 at the last of
+    them. A cosine then falls to `final_ratio` at step `steps - 1`.
+    """
+    warmup = math.ceil(warmup_ratio * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    span = max(1, steps - 1 - warmup)
+    progress = min(1.0, (step - warmup) / span)
+    return final_ratio + (1.0 - final_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))

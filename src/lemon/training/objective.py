@@ -56,17 +56,8 @@ def distillation_loss(
         lm_weight: lambda, the share of the language-modelling loss.
         chunk_tokens: rows whose logits exist at once.
     """
-    return Losses(
-        *_DistillationLoss.apply(
-            hidden_ND,
-            head_VD,
-            teacher_hidden_NE,
-            teacher_head_VE,
-            labels_N,
-            lm_weight,
-            chunk_tokens,
-        )
-    )
+    tensors = (hidden_ND, head_VD, teacher_hidden_NE, teacher_head_VE, labels_N)
+    return Losses(*_DistillationLoss.apply(*tensors, lm_weight, chunk_tokens))
 
 
 @torch.no_grad()
@@ -128,10 +119,8 @@ class _DistillationLoss(Function):
                 torch.mm(grad_logits, head_VD, out=grad_hidden[part])
             if head_gradient is not None:
                 head_gradient.add(part, grad_logits)
-        ctx.gradients = (  # type: ignore[attr-defined]
-            grad_hidden,
-            None if head_gradient is None else head_gradient.total(),
-        )
+        grad_head = None if head_gradient is None else head_gradient.total()
+        ctx.gradients = (grad_hidden, grad_head)  # type: ignore[attr-defined]
         lm, kl = (lm / count).float(), (kl / count).float()
         ctx.mark_non_differentiable(lm, kl)
         return lm_weight * lm + (1.0 - lm_weight) * kl, lm, kl

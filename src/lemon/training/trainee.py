@@ -52,34 +52,24 @@ class Trainee(Protocol):
         ...
 
     def losses(self, tokens_BT1: Tensor, step: int, microbatch: int) -> dict[str, Tensor]:
-        """The training losses of one microbatch.
+        """The training losses of a microbatch [B, T + 1], whose tokens but the first are predicted.
 
-        Args:
-            tokens_BT1: int64 [B, T + 1]; each token but the first is predicted.
-            step: optimiser steps taken before, from 0.
-            microbatch: index within the step, from 0.
-
-        Returns:
-            Scalars by name, always the same names, logged as `train/<name>`. `loss` is minimised.
+        `step` counts from 0, and so does `microbatch` within the step. The scalars always have the
+        same names and are logged as `train/<name>`; `loss` is minimised.
         """
         ...
 
     def heldout_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
         """The mean next-token loss of held-out sequences in nats, without noise or a gradient.
 
-        Args:
-            tokens_BT1: int64 [B, T + 1].
-            exported: evaluate the model that would be exported now; if False, the model in
-                training, which is larger while masks are still closing.
+        It is that of the model that would be exported now; if not `exported`, that of the model in
+        training, which is larger while masks are still closing.
         """
         ...
 
     def constrain(self, step: int) -> dict[str, float]:
-        """Add the gradient of a constraint on the parameters, if there is one.
+        """Add the gradient of a constraint, if there is one; returns the values to log, by name.
 
         Called once a step, after the backward pass of the last microbatch.
-
-        Returns:
-            The values to log, by full name; empty without a constraint.
         """
         ...

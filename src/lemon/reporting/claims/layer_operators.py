@@ -6,7 +6,7 @@ import numpy as np
 
 from lemon.reporting.claims.verdict import FAILS, HOLDS
 from lemon.reporting.facts.layer_operators import LayerOperatorFacts, gamma_of, start_layers
-from lemon.similarity.profile import OffsetProfile, offset_profile
+from lemon.similarity.profile import offset_profile
 
 
 def shrinks_with_distance(facts: LayerOperatorFacts) -> tuple[str, str]:
@@ -20,7 +20,11 @@ def shrinks_with_distance(facts: LayerOperatorFacts) -> tuple[str, str]:
         start = gamma_of(facts.frame, int(panel), "start")
         change = gamma_of(facts.frame, int(panel)) - start
         profile = offset_profile(change, start_layers(start))
-        near, far = _means(profile, change.shape[1])
+        distance, layers = np.abs(profile.offsets), change.shape[1]
+        near, far = (
+            float(np.average(profile.means[within], weights=profile.counts[within]))
+            for within in ((distance > 0) & (distance <= layers / 4), distance > layers / 2)
+        )
         words.append(
             f"{lines['label'].iloc[0]}: mean change {near:+.4f} near, {far:+.4f} far, rank "
             f"correlation with distance {profile.rank_correlation:.2f}"
@@ -33,14 +37,3 @@ def shrinks_with_distance(facts: LayerOperatorFacts) -> tuple[str, str]:
 
 
 MEASURED = {"C25": shrinks_with_distance}
-
-
-def _means(profile: OffsetProfile, num_source_layers: int) -> tuple[float, float]:
-    distance = np.abs(profile.offsets)
-    near = (distance > 0) & (distance <= num_source_layers / 4)
-    far = distance > num_source_layers / 2
-    means, counts = profile.means, profile.counts
-    return (
-        float(np.average(means[near], weights=counts[near])),
-        float(np.average(means[far], weights=counts[far])),
-    )

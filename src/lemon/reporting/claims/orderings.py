@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -24,12 +23,10 @@ SAME_ORDER, OPPOSITE_ORDER, TIED = "same order as paper", "opposite order", "tie
 
 @dataclass(frozen=True)
 class TaskTest:
-    """Two rows on one task: their difference in points and its test.
+    """Two rows on one task: their difference in points and its p-value, also after Holm over tasks.
 
-    Attributes:
-        only_first, only_second: documents that only one row answers correctly, for the exact
-            McNemar test of two single runs; None for the sign-flip test with several seeds.
-        p_value, p_adjusted: as computed, and after Holm over the tasks of the comparison.
+    `only_first` and `only_second` count the documents that only one row answers correctly, for the
+    exact McNemar test of two single runs; they are None for the sign-flip test of several seeds.
     """
 
     task: str
@@ -48,7 +45,6 @@ class PerplexityOrder:
         loss_first, loss_second: nats per token, means over the seeds.
         right, pairs: the number of seed pairs in which the first has the lower loss, and of all
             pairs: equal seeds if both rows have the same seeds, otherwise all combinations.
-        verdict: on the mean losses, `HOLDS` or `FAILS`.
     """
 
     loss_first: float
@@ -71,9 +67,8 @@ class OrderingTest:
         published_difference: the same from the paper's numbers; None if the paper lacks a row.
         p_value, p_adjusted: of the sign-flip test of the difference, as computed and after Holm
             over all orderings of the table.
-        verdict: on the mean, by the adjusted p-value: `HOLDS`, `FAILS` or `UNRESOLVED`.
-        perplexity: the order in held-out perplexity; None if it was not measured.
-        tasks: the tests by task.
+        verdict: on the mean, by the adjusted p-value.
+        perplexity: None if it was not measured.
     """
 
     claim: str | None
@@ -124,10 +119,10 @@ def _ordering_test(
     comparison: Comparison, first: ScoredRow, second: ScoredRow, p_value: float, p_adjusted: float
 ) -> OrderingTest:
     difference, interval = paired_difference(first.answers, second.answers)
-    claim = published_claims()[comparison.claim]["claim"] if comparison.claim else None
+    statement = published_claims()[comparison.claim]["claim"] if comparison.claim else None
     return OrderingTest(
         claim=comparison.claim,
-        statement=claim,
+        statement=statement,
         first=first.label,
         second=second.label,
         first_runs=list(first.spec.runs),
@@ -199,21 +194,13 @@ def orders_as_in_paper(facts: AccuracyFacts) -> list[dict[str, str]]:
 
     A score is missing if the paper has no order, or the row or the reference was not run.
     """
-    return [_orders(row, _reference(row, facts.rows, facts.spec.reference)) for row in facts.rows]
-
-
-def _reference(
-    row: ScoredRow, rows: Sequence[ScoredRow], labels: Sequence[str]
-) -> ScoredRow | None:
-    """The reference row of the same sizes; None for the reference itself and the source."""
-    for other in rows:
-        if other.spec.target == row.spec.target and other.spec.label in labels:
-            return None if other is row else other
-    return None
+    references = [row for row in reversed(facts.rows) if row.spec.label in facts.spec.reference]
+    reference_of = {row.spec.target: row for row in references}  # the first of each target
+    return [_orders(row, reference_of.get(row.spec.target)) for row in facts.rows]
 
 
 def _orders(row: ScoredRow, reference: ScoredRow | None) -> dict[str, str]:
-    if reference is None or not reference.results or not row.results:
+    if reference is None or reference is row or not reference.results or not row.results:
         return {}
     found = {}
     for name in row.scores:

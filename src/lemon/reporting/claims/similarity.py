@@ -14,7 +14,7 @@ from lemon.reporting.claims.verdict import FAILS, HOLDS, UNRESOLVED, agreed
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
 from lemon.reporting.facts.statistics import LEVEL
 from lemon.similarity.agreement import map_correlation, relative_depth_profiles
-from lemon.similarity.block_stability import block_stability, partition_stability
+from lemon.similarity.blocks import block_stability, partition_stability
 from lemon.similarity.profile import distance_profile, neighbour_curve, thirds
 
 BOUND = 0.8  # the paper's "below 80 %" (C24)
@@ -49,10 +49,8 @@ def blocks_in_the_middle(maps: SimilarityFacts) -> tuple[str, str]:
         )
         apart = min(split.middle, split.deep) > split.ends and split.ends_excess < 0
         verdicts.append(HOLDS if apart else FAILS)
-    partition = maps.partitions[0]
-    stability = block_stability(
-        [maps.map(0, "debiased", f"{type}_proj") for type in COMPONENTS[maps.panels[0].component]]
-    )
+    partition, types = maps.partitions[0], COMPONENTS[maps.panels[0].component]
+    stability = block_stability([maps.map(0, "debiased", f"{type}_proj") for type in types])
     steady = partition_stability(maps.map(0, "debiased"))
     spans = ", ".join(f"{first} to {last}" for first, last in partition.blocks) or "none"
     words.append(
@@ -66,8 +64,7 @@ def blocks_in_the_middle(maps: SimilarityFacts) -> tuple[str, str]:
 
 def neighbours_stay_below(maps: SimilarityFacts) -> tuple[str, str]:
     """C24: even the most similar neighbours stay below 0.8."""
-    curve = neighbour_curve(maps.map(0, "plain"))
-    debiased = neighbour_curve(maps.map(0, "debiased"))
+    curve, debiased = (neighbour_curve(maps.map(0, measure)) for measure in MEASURES)
     floor = maps.panels[0].floor
     beside = f", random floor {floor:.2f}" if floor is not None else ""
     words = (
@@ -84,14 +81,14 @@ def pattern_is_kept(maps: SimilarityFacts) -> tuple[str, str]:
         source = maps.map(0, measure)
         for number, panel in enumerate(maps.panels[1:], start=1):
             likeness = map_correlation(maps.map(number, measure), source, panel.kept)
+            correlation, p_value = likeness.spearman, likeness.spearman_p_value
             control = "" if number == 1 else " (control)"
             words.append(
                 f"{measure}, {panel.label}{control}: rank correlation with the source's map "
-                f"{likeness.spearman:.3f} (Mantel p = {likeness.spearman_p_value:.3f})"
+                f"{correlation:.3f} (Mantel p = {p_value:.3f})"
             )
             if number == 1:
-                alike = likeness.spearman >= ALIKE and likeness.spearman_p_value < LEVEL
-                verdicts.append(HOLDS if alike else FAILS)
+                verdicts.append(HOLDS if correlation >= ALIKE and p_value < LEVEL else FAILS)
     return "; ".join(words), agreed(verdicts)
 
 

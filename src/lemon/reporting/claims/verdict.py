@@ -16,13 +16,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Finding:
-    """One measured statement of a figure.
+    """One measured statement of a figure, in words.
 
-    Attributes:
-        claim: id of the paper's claim; None for our statement.
-        statement: the claim in words.
-        measured: the measurement in words, with its numbers.
-        verdict: `holds`, `does not hold` or `not resolved`; None without a claim.
+    `claim` is the id of the paper's claim; it and `verdict` are None for a statement of ours.
     """
 
     claim: str | None

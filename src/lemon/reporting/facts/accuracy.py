@@ -10,8 +10,7 @@ from lemon.configuration.project import Project
 from lemon.published.tables import published_rows
 from lemon.reporting.facts.costs import RowCost, row_costs
 from lemon.reporting.facts.departures import Departure, departures
-from lemon.reporting.facts.outcomes import outcomes_digest, read_runs
-from lemon.reporting.facts.protocol import Protocol, protocols
+from lemon.reporting.facts.outcomes import Protocol, outcomes_digest, protocols, read_runs
 from lemon.reporting.facts.radii import RadiiFacts, radii_facts
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.facts.setup import Setup, Sizes, setup_of, source_sizes, target_sizes
@@ -25,10 +24,7 @@ class AccuracyFacts:
         name, spec: its entry in `paper.yaml`.
         source: sizes of the source model, here and in the paper.
         targets: sizes of the small models by symbolic target, in the order of the rows.
-        rows: rows with scores and published values.
         costs: training costs of the rows in which something is learned.
-        protocols: evaluation protocol of each task.
-        departures: settings that differ from the paper's.
         radii: the receptive fields; None if no row learns widths.
         tasks_in_paper: the tasks of the published table.
         inputs: digest of the outcomes of each run.
@@ -47,19 +43,9 @@ class AccuracyFacts:
     tasks_in_paper: frozenset[str]
     inputs: dict[str, str]
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks of the table, in the order of its columns."""
-        return tuple(self.spec.tasks)
-
 
 def accuracy_facts(project: Project, table: str, runs: Path) -> AccuracyFacts:
-    """Gather an accuracy table.
-
-    Args:
-        project: the preset with its registry of tables.
-        table: its name in `paper.yaml`.
-        runs: the folder of the runs' folders.
+    """Gather an accuracy table from the folder of the runs' folders.
 
     Raises:
         BadInput: a run is not evaluated or its training is incomplete, or two runs can't be

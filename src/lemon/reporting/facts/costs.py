@@ -30,7 +30,6 @@ class RowCost:
     """The training cost of a row; means over its seeds.
 
     Attributes:
-        runs: the run ids.
         start: the start of the runs: the label of a row, or a method; for the second of two stages
             also the first.
         own: the cost of the runs themselves; zero if only their start was learned.
@@ -47,10 +46,6 @@ class RowCost:
 
 def own_cost(run: PlannedRun, runs: Path) -> Cost:
     """The cost of a run itself, from the last event of its metrics.jsonl; zero without training.
-
-    Args:
-        run: a planned run.
-        runs: the folder of the runs' folders.
 
     Raises:
         BadInput: the run trains and has no metrics, or they do not reach its last step.
@@ -86,23 +81,18 @@ def row_costs(rows: list[ScoredRow], runs: Path) -> list[RowCost]:
         BadInput: as `own_cost`.
     """
     label_of = {run: row.label for row in rows for run in row.spec.runs}
-    found = []
-    for row in rows:
-        total = _mean([total_cost(run, runs) for run in row.runs])
-        if not total.steps:
-            continue
-        starts = [_start_in_words(run, label_of) for run in row.runs]
-        found.append(
-            RowCost(
-                label=row.label,
-                layers=row.layers,
-                runs=tuple(row.spec.runs),
-                start=", ".join(dict.fromkeys(starts)),
-                own=_mean([own_cost(run, runs) for run in row.runs]),
-                total=total,
-            )
+    costs = [
+        RowCost(
+            label=row.label,
+            layers=row.layers,
+            runs=tuple(row.spec.runs),
+            start=", ".join(dict.fromkeys(_start_in_words(run, label_of) for run in row.runs)),
+            own=_mean([own_cost(run, runs) for run in row.runs]),
+            total=_mean([total_cost(run, runs) for run in row.runs]),
         )
-    return found
+        for row in rows
+    ]
+    return [cost for cost in costs if cost.total.steps]
 
 
 def _start_in_words(run: PlannedRun, label_of: dict[str, str]) -> str:

@@ -10,8 +10,7 @@ from lemon.configuration.project import Project
 from lemon.configuration.tasks import DENSE
 from lemon.published.tables import PublishedScore, published_scores
 from lemon.reporting.facts.departures import Departure, packaged_rows
-from lemon.reporting.facts.outcomes import outcomes_digest, read_run
-from lemon.reporting.facts.protocol import Protocol, protocols
+from lemon.reporting.facts.outcomes import Protocol, outcomes_digest, protocols, read_run
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.setup import Setup, setup_of
 
@@ -24,7 +23,6 @@ class DenseFacts:
         name, spec: its entry in `paper.yaml`.
         row: the source model on all tasks.
         published: published scores, each with the source model on the same tasks.
-        protocols: evaluation protocol of each task.
         packaged: the differences of each task's rows from the Hub's.
         dequantised: description of the quantised weights; None if the weights were not quantised.
         inputs: digest of the outcomes.

@@ -13,10 +13,29 @@ from lemon.configuration.project import Project
 from lemon.configuration.tasks import TASKS, table_suites
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.published.tables import published_setup, published_table
-from lemon.reporting.facts.protocol import Protocol
-from lemon.reporting.facts.setup import Sizes, source_sizes, target_sizes
+from lemon.reporting.facts.outcomes import Protocol
+from lemon.reporting.facts.setup import source_sizes, target_sizes
 from lemon.reporting.numbers import widths_in_words
 
+# Settings that are compared with published/setup.csv, by their key there.
+SETTINGS = {
+    "source": "source model",
+    "source_layers": "layers of the source",
+    "target_layers": "layers of the small models",
+    "source_widths": "widths of the source",
+    "target_widths": "widths of the small models",
+    "text": "training text",
+    "rows": "rows of each task",
+    "fewshot": "examples before a question",
+    "sequence_length": "tokens of a sequence",
+    "batch_sequences": "sequences a step",
+    "lm_weight": "weight of the LM loss",
+    "layer_rate": "rate of the layer operator",
+    "dimension_rate": "rate of the dimension operators",
+    "weight_rate": "rate of the weights, where they learn",
+    "mask_rate": "rate of the masks",
+    "update_every": "steps between updates of the mixture, under masks",
+}
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
 
 # Kinds of training with a separate length in the paper: the steps of `fusion` are `fusion_steps` in
@@ -43,25 +62,26 @@ class Departure:
 def departures(
     project: Project, table: str, shown: Mapping[str, Protocol] | None = None
 ) -> list[Departure]:
-    """All settings of a table that differ from the paper's or that the paper does not state.
+    """All settings of a table or figure of runs that differ from the paper's.
 
-    Args:
-        project: the preset.
-        table: a table or figure of runs.
-        shown: evaluation protocol of each task, if evaluated.
+    `shown` has the evaluation protocol of each task, if evaluated.
     """
     spec = project.table(table)
     behind = lineage(map(project.run, spec.runs))
-    source, targets = source_sizes(project), list(target_sizes(project, spec).values())
-    paper = {**published_setup(), **_sizes_in_paper(source, targets)}
-    settings = [
-        *_model_settings(project, spec, source, targets),
-        *_learning_settings(project, [run for run in behind if run.method.learned]),
-    ]
+    source, targets = source_sizes(project), target_sizes(project, spec).values()
+    in_paper = [sizes.paper for sizes in targets if sizes.paper]
+    here = {
+        **_sizes(source.here, [sizes.here for sizes in targets]),
+        **_preset_settings(project, spec),
+        **_learning_settings(project, [run for run in behind if run.method.learned]),
+    }
+    paper = published_setup()
+    if source.paper and in_paper:
+        paper = {**paper, **_sizes(source.paper, in_paper)}
     found = [
-        Departure(words, here, paper[key])
-        for key, words, here in settings
-        if here and key in paper and not _same(here, paper[key])
+        Departure(words, here[key], paper[key])
+        for key, words in SETTINGS.items()
+        if here.get(key) and key in paper and not _same(here[key], paper[key])
     ]
     return [
         *found,
@@ -72,48 +92,54 @@ def departures(
     ]
 
 
-def _model_settings(
-    project: Project, spec: TableSpec, source: Sizes, targets: list[Sizes]
-) -> list[tuple[str, str, str]]:
-    """Key of the paper's value, its name in words, and the value here or ""."""
-    preset = project.preset
-    return [
-        ("source", "source model", preset.source.label),
-        ("source_layers", "layers of the source", str(source.here.num_hidden_layers)),
-        *_sizes(source, targets, lambda sizes: sizes.here),
-        ("text", "training text", _text(preset.text.domains)),
-        ("rows", "rows of each task", _rows(project, spec)),
-        ("fewshot", "examples before a question", _fewshot(project, spec)),
-    ]
+def _sizes(source: LlamaShape, small: list[LlamaShape]) -> dict[str, str]:
+    """The sizes that a table changes; empty text for those that it does not."""
+    wide = any(changes_widths(source, shape) for shape in small)
+    deep = any(_changes_depth(source, shape) for shape in small)
+    depths = dict.fromkeys(str(shape.num_hidden_layers) for shape in small)
+    widths = dict.fromkeys(map(widths_in_words, small))
+    return {
+        "target_layers": " / ".join(depths) if deep else "",
+        "source_widths": widths_in_words(source) if wide else "",
+        "target_widths": " / ".join(widths) if wide else "",
+    }
 
 
-def _learning_settings(
-    project: Project, learned: list[PlannedRun]
-) -> Iterator[tuple[str, str, str]]:
-    """As `_model_settings`, for the trained runs."""
+def _changes_depth(source: LlamaShape, target: LlamaShape) -> bool:
+    return source.num_hidden_layers != target.num_hidden_layers
+
+
+def _preset_settings(project: Project, spec: TableSpec) -> dict[str, str]:
+    domains = project.preset.text.domains
+    return {
+        "source": project.preset.source.label,
+        "source_layers": str(project.source_shape().num_hidden_layers),
+        "text": "RedPajama, seven domains" if set(domains) == REDPAJAMA else ", ".join(domains),
+        "rows": _rows(project, spec),
+        "fewshot": _fewshot(project, spec),
+    }
+
+
+def _learning_settings(project: Project, learned: list[PlannedRun]) -> dict[str, str]:
+    """The settings of the trained runs; empty text for those that no run uses."""
     if not learned:
-        return
+        return {}
     operators = [run for run in learned if run.method.learns_operators]
     pruned = [run for run in learned if run.method.prunes]
-
-    def values(name: str, runs: Iterable[PlannedRun]) -> str:
-        return _each(getattr(run.learning, name) for run in runs)
-
-    length = project.preset.text.sequence_length
-    yield "sequence_length", "tokens of a sequence", str(length)
-    yield "batch_sequences", "sequences a step", values("batch_sequences", learned)
-    taught = (run for run in learned if run.method.teaches)
-    yield "lm_weight", "weight of the LM loss", values("lm_weight", taught)
-    deep = (run for run in operators if _changes_depth(run.fused_shape, run.target_shape))
-    yield "layer_rate", "rate of the layer operator", values("layer_rate", deep)
-    wide = (run for run in operators if run.changes_widths)
-    yield "dimension_rate", "rate of the dimension operators", values("dimension_rate", wide)
-    trained = (run for run in learned if run.method.trains_weights)
-    yield "weight_rate", "rate of the weights, where they learn", values("weight_rate", trained)
-    if pruned:
-        yield "mask_rate", "rate of the masks", _each(run.pruning.mask_rate for run in pruned)
-        every = str(project.preset.pruning.loading.update_every or "never")
-        yield "update_every", "steps between updates of the mixture, under masks", every
+    users = {
+        "batch_sequences": learned,
+        "lm_weight": [run for run in learned if run.method.teaches],
+        "layer_rate": [x for x in operators if _changes_depth(x.fused_shape, x.target_shape)],
+        "dimension_rate": [run for run in operators if run.changes_widths],
+        "weight_rate": [run for run in learned if run.method.trains_weights],
+    }
+    every = project.preset.pruning.loading.update_every
+    return {
+        "sequence_length": str(project.preset.text.sequence_length),
+        **{key: _each(getattr(run.learning, key) for run in runs) for key, runs in users.items()},
+        "mask_rate": _each(run.pruning.mask_rate for run in pruned),
+        "update_every": str(every or "never") if pruned else "",
+    }
 
 
 def _lengths(
@@ -121,6 +147,7 @@ def _lengths(
 ) -> Iterator[Departure]:
     """Steps and tokens of every kind of training that differ from the paper's."""
     batch_in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
+    length = project.preset.text.sequence_length
     kinds: dict[str, list[PlannedRun]] = {}
     for run in behind:
         kind = next((name for name, accepts in KINDS if accepts(run.method)), None)
@@ -128,7 +155,6 @@ def _lengths(
             kinds.setdefault(kind, []).append(run)
     for kind, runs in kinds.items():
         steps = [run.steps for run in runs]
-        length = project.preset.text.sequence_length
         tokens = [run.steps * run.learning.batch_sequences * length for run in runs]
         in_paper = int(paper[f"{kind}_steps"])
         for words, values, published in (
@@ -169,9 +195,10 @@ def _shots(shown: Mapping[str, Protocol]) -> Iterator[Departure]:
 
 def packaged_rows(project: Project, table: str) -> list[Departure]:
     """The differences of each task's rows from the Hub's; empty for the Hub's rows."""
-    if project.preset.evaluation.source != "packaged":
+    evaluation = project.preset.evaluation
+    if not evaluation.prepares_rows:
         return []
-    generated = project.preset.generates_rows
+    generated = evaluation.source == "generated"
     return [
         Departure(
             f"rows of {TASKS[task].label}",
@@ -180,41 +207,6 @@ def packaged_rows(project: Project, table: str) -> list[Departure]:
         )
         for task in project.table(table).tasks
     ]
-
-
-def _changes_depth(source: LlamaShape, target: LlamaShape) -> bool:
-    return source.num_hidden_layers != target.num_hidden_layers
-
-
-def _sizes(
-    source: Sizes, targets: list[Sizes], of: Callable[[Sizes], LlamaShape | None]
-) -> list[tuple[str, str, str]]:
-    """The sizes that the table changes; `of` selects those here or in the paper."""
-    large = of(source)
-    small = [shape for shape in map(of, targets) if shape is not None]
-    if large is None:
-        return []
-    wide = any(changes_widths(large, shape) for shape in small)
-    deep = any(_changes_depth(large, shape) for shape in small)
-    depths = " / ".join(dict.fromkeys(str(shape.num_hidden_layers) for shape in small))
-    widths = " / ".join(dict.fromkeys(map(widths_in_words, small)))
-    return [
-        ("target_layers", "layers of the small models", depths if deep else ""),
-        ("source_widths", "widths of the source", widths_in_words(large) if wide else ""),
-        ("target_widths", "widths of the small models", widths if wide else ""),
-    ]
-
-
-def _sizes_in_paper(source: Sizes, targets: list[Sizes]) -> dict[str, str]:
-    """The paper's values of `_sizes`; empty if it has no such small model."""
-    if not any(sizes.paper for sizes in targets):
-        return {}
-    return {key: value for key, _, value in _sizes(source, targets, lambda sizes: sizes.paper)}
-
-
-def _text(domains: Iterable[str]) -> str:
-    names = list(domains)
-    return "RedPajama, seven domains" if set(names) == REDPAJAMA else ", ".join(names)
 
 
 def _rows(project: Project, spec: TableSpec) -> str:
@@ -263,23 +255,19 @@ def figure_departures(project: Project, spec: FigureSpec) -> list[Departure]:
         name = panel.run if given is None else given.label
         if panel.shows_second_size and name != paper["second_size"]:
             found.append(Departure("second size", name, paper["second_size"]))
+    length, length_in_paper = project.preset.text.sequence_length, int(paper["sequence_length"])
     for run in map(project.run, spec.runs):
-        if run.method.learned:
-            found += _learning(run, project.preset.text.sequence_length, paper)
+        if not run.method.learned:
+            continue
+        rate = "dimension_rate" if run.changes_widths else "layer_rate"
+        batch, batch_in_paper = run.learning.batch_sequences, int(paper["batch_sequences"])
+        found += [
+            Departure(f"{words} of {run.id}", f"{here:,}", f"{there:,}")
+            for words, here, there in (
+                ("steps", run.steps, int(paper["fusion_steps"])),
+                ("tokens a step", batch * length, batch_in_paper * length_in_paper),
+                ("peak rate", getattr(run.learning, rate), float(paper[rate])),
+            )
+            if here != there
+        ]
     return found
-
-
-def _learning(run: PlannedRun, sequence_length: int, paper: dict[str, str]) -> list[Departure]:
-    """Steps, tokens and rate of one run that learns operators."""
-    in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
-    rate = "dimension_rate" if run.changes_widths else "layer_rate"
-    pairs = (
-        ("steps", run.steps, int(paper["fusion_steps"])),
-        ("tokens a step", run.learning.batch_sequences * sequence_length, in_paper),
-        ("peak rate", getattr(run.learning, rate), float(paper[rate])),
-    )
-    return [
-        Departure(f"{words} of {run.id}", f"{here:,}", f"{there:,}")
-        for words, here, there in pairs
-        if here != there
-    ]

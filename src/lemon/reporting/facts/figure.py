@@ -18,9 +18,7 @@ class FigureFacts:
 
     Attributes:
         name, spec: its entry in `paper.yaml`.
-        runs: the runs shown.
         frame: the numbers in tidy form.
-        departures: settings that differ from the paper's.
         inputs: digests of the input files by name.
     """
 

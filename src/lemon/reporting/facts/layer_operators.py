@@ -5,6 +5,7 @@ gamma.<type> [L2, L1]: row = target layer, column = source layer; paper, equatio
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,11 @@ from lemon.configuration.paper import COMPONENTS, FigureSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.operators.algebra import Operators
 from lemon.operators.file import load_operators
 from lemon.provenance import file_digest
 from lemon.reporting.facts.departures import figure_departures
 from lemon.reporting.facts.figure import FigureFacts
 from lemon.reporting.facts.setup import setup_of
-
-COLUMNS = ["panel", "label", "run", "component", "target", "source", "gamma", "start"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,7 @@ class LayerOperatorFacts(FigureFacts):
 
 
 def layer_operator_facts(project: Project, figure: str, runs: Path) -> LayerOperatorFacts:
-    """Gather a figure of layer operators.
-
-    Args:
-        project: the preset.
-        figure: its name in `paper.yaml`.
-        runs: the folder of the runs' folders.
+    """Gather a figure of layer operators from the folder of the runs' folders.
 
     Raises:
         BadInput: a run's operators, or those of its start, are missing or damaged.
@@ -62,7 +55,7 @@ def layer_operator_facts(project: Project, figure: str, runs: Path) -> LayerOper
 
 
 def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFrame:
-    """The gamma of a figure, columns `COLUMNS`: one line for each entry, with its start.
+    """The gamma of a figure in tidy form: one line for each entry, with its start.
 
     `panel` counts from 0. A panel of `mha` or `ffn` holds the mean over its matrix types.
 
@@ -71,44 +64,36 @@ def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFra
     """
     parts = []
     for number, panel in enumerate(spec.panels):
-        learned = run_gamma(runs, panel.run, panel.component)
+        types = COMPONENTS.get(panel.component, (panel.component,))
         start = project.run(panel.run).start_run
         if start is None:
             raise BadInput(f"runs.tsv: no run has the operators that {panel.run} starts from")
-        initial = run_gamma(runs, start.id, panel.component)
-        target, source = np.indices(learned.shape)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "panel": number,
-                    "label": panel.label,
-                    "run": panel.run,
-                    "component": panel.component,
-                    "target": target.ravel(),
-                    "source": source.ravel(),
-                    "gamma": learned.ravel().round(6),
-                    "start": initial.ravel().round(6),
-                }
-            )
+        learned, initial = (
+            np.mean(_gammas(runs, run, types), axis=0) for run in (panel.run, start.id)
         )
-    return pd.concat(parts, ignore_index=True)[COLUMNS]
+        target, source = np.indices(learned.shape)
+        lines = {
+            "panel": number,
+            "label": panel.label,
+            "run": panel.run,
+            "component": panel.component,
+            "target": target.ravel(),
+            "source": source.ravel(),
+            "gamma": learned.ravel().round(6),
+            "start": initial.ravel().round(6),
+        }
+        parts.append(pd.DataFrame(lines))
+    return pd.concat(parts, ignore_index=True)
 
 
-def run_gamma(runs: Path, run: str, component: str) -> np.ndarray:
-    """The gamma of a run, [L2, L1] float64; for `mha` and `ffn` the mean over their types.
-
-    Raises:
-        BadInput: the run has no operators, or they are damaged.
-    """
+def _gammas(runs: Path, run: str, types: Iterable[str]) -> list[np.ndarray]:
+    """The gamma of each type in a run's operators, [L2, L1] float64."""
     operators, _ = load_operators(runs / run / "operators.safetensors")
-    types = COMPONENTS.get(component, (component,))
-    return np.mean([_gamma(operators, type) for type in types], axis=0)
-
-
-def _gamma(operators: Operators, type: str) -> np.ndarray:
-    if type in operators.gamma:
-        return operators.gamma[type].dense().double().numpy()
-    return np.eye(operators.source.num_hidden_layers)  # absent means identity
+    identity = np.eye(operators.source.num_hidden_layers)  # where a type is absent
+    return [
+        operators.gamma[type].dense().double().numpy() if type in operators.gamma else identity
+        for type in types
+    ]
 
 
 def gamma_of(frame: pd.DataFrame, panel: int, column: str = "gamma") -> np.ndarray:
@@ -123,15 +108,14 @@ def start_layers(start: np.ndarray) -> list[int]:
 
 
 def leading_layers(run: PlannedRun, runs: Path) -> list[int] | None:
-    """The dominant source layer of each layer of a fused model; None for the source itself.
+    """The source layer with the largest mean |gamma| for each layer of a fused model.
 
-    It has the largest mean |gamma| over the types.
+    None for the source itself.
 
     Raises:
         BadInput: the run has no operators, or they are damaged.
     """
     if run.row.target is None:
         return None
-    operators, _ = load_operators(runs / run.id / "operators.safetensors")
-    size = np.mean([np.abs(_gamma(operators, type)) for type in LAYER_TYPES], axis=0)
+    size = np.mean([np.abs(gamma) for gamma in _gammas(runs, run.id, LAYER_TYPES)], axis=0)
     return [int(layer) for layer in size.argmax(axis=1)]

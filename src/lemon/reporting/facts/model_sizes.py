@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.load import siblings
@@ -31,8 +32,7 @@ class ModelLine:
         preset: its preset; empty for a model of no preset.
         group: the source model's name.
         target: symbolic shape in the preset; empty for a source and if no target has this shape.
-        shape: its sizes.
-        source: the sizes of its source model.
+        shape, source: its sizes, and those of its source model.
         published: the paper's row for comparison: the same model, or, in other presets, the
             paper's model of the same target.
     """
@@ -57,26 +57,12 @@ class ModelLine:
 
 
 @dataclass(frozen=True)
-class SizesEntry:
-    """A table of sizes in `paper.yaml`, and the configuration that determines it.
-
-    Attributes:
-        name, title: as in `paper.yaml`.
-        preset: the preset for which it is made.
-        presets: configuration digests of all presets in its folder.
-    """
-
-    name: str
-    title: str
-    preset: str
-    presets: dict[str, str]
-
-
-@dataclass(frozen=True)
 class ModelSizesFacts:
     """The facts of Table 5: its models, and the counted parameters of each."""
 
-    entry: SizesEntry
+    name: str
+    title: str
+    settings: dict[str, Any]
     lines: list[ModelLine]
     counted: list[int]
 
@@ -90,24 +76,25 @@ def model_sizes_facts(project: Project, table: str, runs: Path) -> ModelSizesFac
     """
     lines = model_lines(project)
     counted = [counted_parameters(line.shape) for line in lines]
-    return ModelSizesFacts(sizes_entry(project, table), lines, counted)
+    title, settings = project.entry(table).title, sizes_settings(project, table)
+    return ModelSizesFacts(table, title, settings, lines, counted)
 
 
-def sizes_entry(project: Project, table: str) -> SizesEntry:
-    """The entry of a table of sizes, with the configuration digests of all presets."""
+def sizes_settings(project: Project, table: str) -> dict[str, Any]:
+    """The `settings` in a manifest, with the configuration digests of all presets."""
     presets = {sibling.preset_name: sibling.digest() for sibling in siblings(project)}
-    return SizesEntry(table, project.entry(table).title, project.preset_name, presets)
+    return {"preset": project.preset_name, "table": table, "presets": presets}
 
 
-def paper_project(project: Project) -> Project:
-    """The paper's preset, from the folder of this one.
+def all_presets(project: Project) -> list[Project]:
+    """All presets of the folder, the paper's first.
 
     Raises:
-        BadInput: it is missing.
+        BadInput: the paper's is missing, or one of them is wrong.
     """
-    for sibling in siblings(project):
-        if sibling.preset_name == PAPER_PRESET:
-            return sibling
+    paper, *others = sorted(siblings(project), key=lambda one: one.preset_name != PAPER_PRESET)
+    if paper.preset_name == PAPER_PRESET:
+        return [paper, *others]
     raise BadInput(
         f"{project.config_dir / 'presets'}: no {PAPER_PRESET}.yaml, whose source is what the "
         "paper's own numbers are compared with; put it back"
@@ -118,15 +105,15 @@ def model_lines(project: Project) -> list[ModelLine]:
     """All models of the table: the paper's first, then those of the other presets.
 
     Raises:
-        BadInput: the folder has no preset of the paper, or one of its presets is wrong.
+        BadInput: as `all_presets`.
     """
-    paper = paper_project(project)
-    lines = [*_paper_lines(paper), *_larger_lines()]
+    paper, *others = all_presets(project)
+    lines = list(_paper_lines(paper))
+    for name, shape in (("", LLAMA2_13B), (", widths 62.5 %", narrowed(LLAMA2_13B))):
+        model = f"{LLAMA2_13B_LABEL}{name}"
+        lines.append(ModelLine("", LLAMA2_13B_LABEL, model, "", shape, LLAMA2_13B))
     beside = {line.target: line.published for line in reversed(lines) if line.target}
-    for sibling in siblings(project):
-        if sibling.preset_name != paper.preset_name:
-            lines += _preset_lines(sibling, beside)
-    return lines
+    return [*lines, *(line for preset in others for line in _preset_lines(preset, beside))]
 
 
 def _paper_lines(paper: Project) -> Iterator[ModelLine]:
@@ -136,22 +123,11 @@ def _paper_lines(paper: Project) -> Iterator[ModelLine]:
     models = published_models().values()
     for model in models:
         name = label if model.name == SOURCE_MODEL else model.name
-        same = [target for target, shape in targets.items() if shape == model.shape]
-        yield ModelLine(
-            paper.preset_name, label, name, same[0] if same else "", model.shape, source, model
-        )
+        same = next((target for target, shape in targets.items() if shape == model.shape), "")
+        yield ModelLine(paper.preset_name, label, name, same, model.shape, source, model)
     for target, shape in targets.items():
         if all(shape != model.shape for model in models):
             yield ModelLine(paper.preset_name, label, f"{label}, {target}", target, shape, source)
-
-
-def _larger_lines() -> Iterator[ModelLine]:
-    """LLaMA-2 13B, and its target by the paper's width rule."""
-    for model, shape in (
-        (LLAMA2_13B_LABEL, LLAMA2_13B),
-        (f"{LLAMA2_13B_LABEL}, widths 62.5 %", narrowed(LLAMA2_13B)),
-    ):
-        yield ModelLine("", LLAMA2_13B_LABEL, model, "", shape, LLAMA2_13B)
 
 
 def _preset_lines(
@@ -160,10 +136,8 @@ def _preset_lines(
     source, label, name = project.source_shape(), project.preset.source.label, project.preset_name
     yield ModelLine(name, label, label, "", source, source)
     for target in project.preset.targets:
-        shape = project.shape_of(target)
-        yield ModelLine(
-            name, label, f"{label}, {target}", target, shape, source, beside.get(target)
-        )
+        model, shape = f"{label}, {target}", project.shape_of(target)
+        yield ModelLine(name, label, model, target, shape, source, beside.get(target))
 
 
 @cache

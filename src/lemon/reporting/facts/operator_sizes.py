@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
-from lemon.configuration.load import siblings
 from lemon.configuration.preset_checks import radii_in_numbers
 from lemon.configuration.project import Project, dimension_cases
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
-from lemon.operators.algebra import factor_shapes
 from lemon.published.models import (
     LLAMA2_13B,
     LLAMA2_13B_LABEL,
@@ -22,15 +21,13 @@ from lemon.published.models import (
 )
 from lemon.published.tables import published_table
 from lemon.radii import Radii
-from lemon.reporting.facts.model_sizes import (
-    SizesEntry,
-    paper_project,
-    sizes_entry,
-)
+from lemon.reporting.facts.model_sizes import all_presets, sizes_settings
 
 PAPER_SMALL = "LEMON-2.7B"  # in published/table5.csv; table1.csv has its counts
 PAPER_RADII = Radii(hidden=2, attention=2, ffn=2)
-FAMILIES = {"layer": "gamma", "hidden": "hidden", "attention": "attn", "intermediate": "ffn"}
+# The families in the order of published/table1.csv; the layer operator is the first.
+LAYER = "layer"
+WIDTHS = {"hidden": Axis.HIDDEN, "attention": Axis.KEY_VALUE, "intermediate": Axis.FFN}
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,12 @@ class OperatorLine:
     """One family of operators between two models.
 
     Attributes:
-        operator: layer, hidden, attention or intermediate, as in published/table1.csv.
+        operator: `LAYER` or a key of `WIDTHS`.
         radius: r, channels tied in one block.
         rows, columns: of its small factor, [out / r, in / r].
         factors: the number of factors: nine gammas, one B, an A for every source layer.
         learned: False for a layer operator between equal depths, which is the identity.
-        printed: its count by Table 1's formula: the first power of r, and one gamma for all types.
-        query_count: its count by the paper's formula, whose attention axis is the query heads.
+        group: query heads for each key/value head; 1 on other axes than attention's.
     """
 
     operator: str
@@ -52,14 +48,23 @@ class OperatorLine:
     rows: int
     columns: int
     factors: int
-    learned: bool
-    printed: int
-    query_count: int
+    learned: bool = True
+    group: int = 1
 
     @property
     def count(self) -> int:
         """Entries of all factors: r squared in the denominator (equation 3, footnote 2)."""
         return self.factors * self.rows * self.columns
+
+    @property
+    def printed(self) -> int:
+        """The count by Table 1's formula: the first power of r, and one gamma for all types."""
+        return self.rows * self.columns if self.operator == LAYER else self.count * self.radius
+
+    @property
+    def query_count(self) -> int:
+        """The count by the paper's formula, whose attention axis is the query heads."""
+        return self.count * self.group**2
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,7 @@ class ModelPair:
 
     Attributes:
         preset: their preset; empty for models of no preset.
-        label: the source's name.
-        target_name: the target's name.
+        label, target_name: the names of source and target.
         radii_name: the paper's name of the radii.
     """
 
@@ -88,23 +92,25 @@ class ModelPair:
         Raises:
             BadInput: a radius does not divide the sizes of its axis.
         """
-        shapes = factor_shapes(self.source, self.target, self.radii)
-        return [self._line(operator, shapes) for operator in FAMILIES]
-
-    @property
-    def learned(self) -> list[OperatorLine]:
-        """The trained families."""
-        return [line for line in self.lines if line.learned]
+        depth, layers = self.target.num_hidden_layers, self.source.num_hidden_layers
+        lines = [OperatorLine(LAYER, 1, depth, layers, len(LAYER_TYPES), depth != layers)]
+        for operator, axis in WIDTHS.items():
+            rows, columns = self.radii.factor_shape(axis, self.source, self.target)
+            factors = 1 if axis is Axis.HIDDEN else layers
+            group = self.source.group_size if axis is Axis.KEY_VALUE else 1
+            radius = self.radii.of(axis)
+            lines.append(OperatorLine(operator, radius, rows, columns, factors, group=group))
+        return lines
 
     @property
     def count(self) -> int:
         """Entries of all trained operators."""
-        return sum(line.count for line in self.learned)
+        return sum(line.count for line in self.lines if line.learned)
 
     @property
     def printed(self) -> int:
         """Entries of all trained operators by Table 1's formula, with the first power of r."""
-        return sum(line.printed for line in self.learned)
+        return sum(line.printed for line in self.lines if line.learned)
 
     def line(self, operator: str) -> OperatorLine:
         """One family by its name."""
@@ -120,31 +126,14 @@ class ModelPair:
         printed = published_shape(SOURCE_MODEL), published_shape(PAPER_SMALL), PAPER_RADII
         return (self.source, self.target, self.radii) == printed
 
-    def _line(self, operator: str, shapes: dict[str, tuple[int, int]]) -> OperatorLine:
-        family = FAMILIES[operator]
-        own = [shape for name, shape in shapes.items() if name.split(".")[0] == family]
-        rows, columns = own[0]
-        count = len(own) * rows * columns
-        if operator == "layer":
-            printed = count // len(LAYER_TYPES)
-            return OperatorLine(
-                operator, 1, rows, columns, len(own), rows != columns, printed, count
-            )
-        axis = {"hidden": Axis.HIDDEN, "attention": Axis.KEY_VALUE, "intermediate": Axis.FFN}
-        radius = self.radii.of(axis[operator])
-        groups = self.source.group_size if operator == "attention" else 1
-        return OperatorLine(
-            *(operator, radius, rows, columns, len(own), True),
-            printed=count * radius,
-            query_count=count * groups**2,
-        )
-
 
 @dataclass(frozen=True)
 class OperatorSizesFacts:
     """The facts of Table 1: the published values by operator, and all pairs of models."""
 
-    entry: SizesEntry
+    name: str
+    title: str
+    settings: dict[str, Any]
     printed: dict[str, dict[str, str]]
     pairs: list[ModelPair]
 
@@ -153,39 +142,45 @@ def operator_sizes_facts(project: Project, table: str, runs: Path) -> OperatorSi
     """Gather Table 1; no run is read.
 
     Raises:
-        BadInput: a preset lacks a target or radii of Table 4, or they do not fit its sizes.
+        BadInput: as `model_pairs`.
     """
     printed = {line["operator"]: line for line in published_table("table1")}
-    return OperatorSizesFacts(sizes_entry(project, table), printed, model_pairs(project))
+    title, settings = project.entry(table).title, sizes_settings(project, table)
+    return OperatorSizesFacts(table, title, settings, printed, model_pairs(project))
 
 
 def model_pairs(project: Project) -> list[ModelPair]:
     """Sources and Table 4 targets at all radii: the paper's, 13B, then those of other presets.
 
     Raises:
-        BadInput: a preset lacks a target or radii of Table 4, or they do not fit its sizes.
+        BadInput: a preset is missing or wrong, or lacks a target or radii of Table 4.
     """
-    paper, cases = paper_project(project), dimension_cases(project)
-    source, label = paper.source_shape(), paper.preset.source.label
+    (paper, *others), cases = all_presets(project), dimension_cases(project)
     found = [_pair(paper, target, name) for target, name in cases]
+    found += [
+        replace(
+            pair,
+            preset="",
+            label=LLAMA2_13B_LABEL,
+            target_name="widths 62.5 %",
+            source=LLAMA2_13B,
+            target=narrowed(LLAMA2_13B),
+        )
+        for pair in found
+    ]
     if not any(pair.published for pair in found):
+        source, label = paper.source_shape(), paper.preset.source.label
         small = published_shape(PAPER_SMALL)
         found.insert(0, ModelPair("", label, PAPER_SMALL, source, small, "2-2", PAPER_RADII))
-    found += [
-        ModelPair(
-            *("", LLAMA2_13B_LABEL, "widths 62.5 %", LLAMA2_13B, narrowed(LLAMA2_13B)),
-            name,
-            numeric_radii(paper, name),
-        )
-        for _, name in cases
-    ]
-    for sibling in siblings(project):
-        if sibling.preset_name != paper.preset_name:
-            found += [_pair(sibling, target, name) for target, name in cases]
-    return found
+    return [*found, *(_pair(other, *case) for other in others for case in cases)]
 
 
 def _pair(project: Project, target: str, name: str) -> ModelPair:
+    known = project.preset.radii
+    if name not in known:
+        raise BadInput(
+            f"preset {project.preset_name} has no radii {name}, {did_you_mean(name, known)}"
+        )
     return ModelPair(
         project.preset_name,
         project.preset.source.label,
@@ -193,19 +188,5 @@ def _pair(project: Project, target: str, name: str) -> ModelPair:
         project.source_shape(),
         project.shape_of(target),
         name,
-        numeric_radii(project, name),
+        radii_in_numbers(known[name]),
     )
-
-
-def numeric_radii(project: Project, name: str) -> Radii:
-    """Named radii of a preset as numbers.
-
-    Raises:
-        BadInput: the preset has no radii of this name.
-    """
-    known = project.preset.radii
-    if name not in known:
-        raise BadInput(
-            f"preset {project.preset_name} has no radii {name}, {did_you_mean(name, known)}"
-        )
-    return radii_in_numbers(known[name])

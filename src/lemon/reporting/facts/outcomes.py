@@ -1,4 +1,4 @@
-"""Reads the evaluation outcomes of runs, and checks that they are comparable."""
+"""Reads the outcomes and protocols of evaluations, and checks that runs are comparable."""
 
 from __future__ import annotations
 
@@ -42,10 +42,9 @@ class RunResult:
     """The scores of one run.
 
     Attributes:
-        run: the run id.
         correct: by task, whether each document was answered correctly; bool [documents], sorted
             by document id.
-        ids: by task, the ids of the documents; int [documents].
+        ids: by task, the document ids; int [documents].
         loss: held-out loss over the mixture of domains, nats per token; None if not measured.
         domains: held-out perplexity by domain.
         heldout_tokens: predicted tokens of the held-out text.
@@ -88,13 +87,7 @@ class RunResult:
 
 
 def read_run(runs: Path, run: str, tasks: Iterable[str], suite: str | None = None) -> RunResult:
-    """Read the outcomes of one run.
-
-    Args:
-        runs: the folder of the runs' folders.
-        run: the run id.
-        tasks: the tasks to read.
-        suite: the suite of the outcomes; None for each task's default suite.
+    """Read the outcomes of one run, of a suite or of each task's default suite.
 
     Raises:
         BadInput: the evaluation is incomplete, or a file is missing or damaged.
@@ -131,14 +124,11 @@ def _merged(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     """One manifest for all suites of a run."""
     tasks = {name: task for one in manifests for name, task in one.get("tasks", {}).items()}
     inputs = {name: digest for one in manifests for name, digest in one.get("inputs", {}).items()}
-    finished = [one["finished"] for one in manifests if one.get("finished")]
-    return {
-        **manifests[0],
-        "tasks": tasks,
-        "inputs": inputs,
-        **({"finished": max(finished, key=datetime.fromisoformat)} if finished else {}),
-        "wall_s": sum(float(one.get("wall_s", 0)) for one in manifests),
-    }
+    wall_s = sum(float(one.get("wall_s", 0)) for one in manifests)
+    merged = {**manifests[0], "tasks": tasks, "inputs": inputs, "wall_s": wall_s}
+    if finished := [one["finished"] for one in manifests if one.get("finished")]:
+        merged["finished"] = max(finished, key=datetime.fromisoformat)
+    return merged
 
 
 def read_runs(
@@ -205,18 +195,64 @@ def _read_perplexity(path: Path) -> Perplexity | None:
 
 
 def outcomes_digest(run: Path, suites: Iterable[str]) -> str:
-    """A sha256 over the outcomes of a run in these suites, independent of times and machines.
+    """A sha256 over the outcomes in a run's folder in these suites; times and machines don't count.
 
-    Args:
-        run: the folder of the run.
-        suites: names as in `lemon.configuration.tasks`.
+    The suites are named as in `lemon.configuration.tasks`.
     """
     digest = hashlib.sha256()
     folders = [run / FOLDERS[name] for name in suites]
-    for path in sorted(
-        path
-        for folder in folders
-        for path in [*folder.glob("*.parquet"), *folder.glob("perplexity.json")]
-    ):
+    kinds = ("*.parquet", "perplexity.json")
+    for path in sorted(path for folder in folders for kind in kinds for path in folder.glob(kind)):
         digest.update(f"{path.name} {file_digest(path)}\n".encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Few-shot examples and rows of a task.
+
+    Attributes:
+        shots, asked: number of examples before each question, here and in the paper.
+        chosen: `drawn` for each question, or `fixed`.
+        rows: scored documents.
+        available: documents of the split; None if the manifest lacks it.
+    """
+
+    shots: int
+    asked: int
+    chosen: str
+    rows: int
+    available: int | None
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether there are fewer examples than in the paper."""
+        return self.shots < self.asked
+
+
+def protocols(results: Mapping[str, RunResult], tasks: Iterable[str]) -> dict[str, Protocol]:
+    """The protocols by task, from the first result: those of one table share their protocol."""
+    if not results:
+        return {}
+    first = next(iter(results.values()))
+    found = {}
+    for task in tasks:
+        said = first.manifest.get("tasks", {}).get(task, {})
+        asked = said.get("shots_asked", TASKS[task].shots)
+        found[task] = Protocol(
+            shots=said.get("shots", asked),
+            asked=asked,
+            chosen="drawn" if said.get("fewshot") == "drawn" else "fixed",
+            rows=first.correct[task].size,
+            available=said.get("rows_available"),
+        )
+    return found
+
+
+def shots_in_words(found: Mapping[str, Protocol]) -> str:
+    """`ARC-C 25, BoolQ 11 of 32`; empty if no task has examples."""
+    return ", ".join(
+        f"{TASKS[task].label} {one.shots}" + (f" of {one.asked}" if one.cut_short else "")
+        for task, one in found.items()
+        if one.asked
+    )

@@ -40,38 +40,31 @@ class RadiiFacts:
     paper_head_dim: int | None
 
 
-def learns_widths(run: PlannedRun) -> bool:
-    """Whether a run learns dimension operators with named radii."""
-    return bool(run.row.radii) and run.method.learns_operators and run.changes_widths
-
-
 def radii_facts(project: Project, table: str) -> RadiiFacts | None:
     """The settings of a table's runs and their starts that learn widths; None without any."""
     behind = lineage(map(project.run, project.table(table).runs))
     runs: dict[str, PlannedRun] = {}
-    for run in filter(learns_widths, behind):
-        runs.setdefault(str(run.row.radii), run)
-    paper = published_target(None)
+    for run in behind:
+        if run.row.radii and run.method.learns_operators and run.changes_widths:
+            runs.setdefault(run.row.radii, run)
     if not runs:
         return None
-    return RadiiFacts(
-        settings=tuple(_setting(name, run) for name, run in runs.items()),
-        head_dim=project.source_shape().head_dim,
-        paper_head_dim=paper.head_dim if paper else None,
-    )
+    settings = [
+        RadiiSetting(
+            name=name,
+            here=run.radii,
+            paper=named_radii(name),
+            share=run.radii.ffn_share(run.fused_shape, run.target_shape),
+            paper_share=_paper_ffn_share(run),
+        )
+        for name, run in runs.items()
+    ]
+    paper = published_target(None)
+    paper_head_dim = paper.head_dim if paper else None
+    return RadiiFacts(tuple(settings), project.source_shape().head_dim, paper_head_dim)
 
 
-def _setting(name: str, run: PlannedRun) -> RadiiSetting:
-    return RadiiSetting(
-        name=name,
-        here=run.radii,
-        paper=named_radii(name),
-        share=run.radii.ffn_share(run.fused_shape, run.target_shape),
-        paper_share=paper_ffn_share(run),
-    )
-
-
-def paper_ffn_share(run: PlannedRun) -> float | None:
+def _paper_ffn_share(run: PlannedRun) -> float | None:
     """`ffn_share` of the setting in the paper's models; None if the paper has no such model."""
     source, target = published_target(None), published_target(run.row.target)
     radii = named_radii(run.row.radii)

@@ -24,8 +24,7 @@ from lemon.published.tables import AVERAGE
 from lemon.radii import named_radii
 from lemon.reporting.facts.departures import departures
 from lemon.reporting.facts.figure import FigureFacts
-from lemon.reporting.facts.outcomes import outcomes_digest, read_runs
-from lemon.reporting.facts.protocol import protocols
+from lemon.reporting.facts.outcomes import outcomes_digest, protocols, read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.facts.setup import Sizes, setup_of, target_sizes
 
@@ -40,12 +39,7 @@ WHOLE = ("r_a", "r_i", "r_h", "operator_parameters", "seeds")
 
 @dataclass(frozen=True)
 class GridFacts(FigureFacts):
-    """The figure; `frame` is that of `grid_lines`.
-
-    Attributes:
-        targets: sizes of its small models.
-        documents: the largest number of rows of a task.
-    """
+    """The figure; `frame` is that of `_lines`, `documents` the largest number of rows of a task."""
 
     spec: TableSpec
     targets: dict[str, Sizes]
@@ -69,7 +63,7 @@ def grid_facts(project: Project, figure: str, runs: Path) -> GridFacts:
         setup=setup_of(project),
         targets=target_sizes(project, spec),
         runs=[project.run(run) for run in spec.runs],
-        frame=grid_lines(figure, scored_rows(project, figure, results), runs, length),
+        frame=_lines(figure, scored_rows(project, figure, results), runs, length),
         documents=max(result.correct[task].size for result in results.values() for task in tasks),
         departures=departures(project, figure, protocols(results, tasks)),
         inputs={run: outcomes_digest(runs / run, suites) for run in results},
@@ -88,21 +82,13 @@ def paper_names(runs: Iterable[PlannedRun]) -> dict[str, dict[str, str]]:
     return names
 
 
-def grid_lines(
-    figure: str, rows: list[ScoredRow], runs: Path, sequence_length: int
-) -> pd.DataFrame:
-    """The figure in tidy form, columns `COLUMNS`: one line for each row of the registry.
+def _lines(figure: str, rows: list[ScoredRow], runs: Path, sequence_length: int) -> pd.DataFrame:
+    """The figure in tidy form, columns `COLUMNS`: one line for each row of `paper.yaml`.
 
     `run` has the run ids of all seeds. `mean` and its 95 % interval, `published` and
     `operator_share` are percent, the latter of the small model's parameters. `seconds_low`,
     `seconds_per_step` and `seconds_high` are the quartiles of the step time. Lines of runs that
     learn no dimension operators have no radii: they are baselines.
-
-    Args:
-        figure: its name in `paper.yaml`.
-        rows: the rows of the figure.
-        runs: the folder of the runs' folders.
-        sequence_length: tokens of a training sequence.
 
     Raises:
         BadInput: two rows have the same radii, or a trained run has no step times.
@@ -130,9 +116,7 @@ def _line(row: ScoredRow, runs: Path, sequence_length: int) -> dict[str, Any]:
         "method": row.label,
         "published": row.published.average_over(row.tasks) if row.published else None,
         "seeds": len(row.results),
-        "mean": mean.value,
-        "ci_low": mean.ci_low,
-        "ci_high": mean.ci_high,
+        **{"mean": mean.value, "ci_low": mean.ci_low, "ci_high": mean.ci_high},
     }
     if row.loss is not None:
         line["perplexity"] = float(f"{perplexity_of(row.loss):.6g}")

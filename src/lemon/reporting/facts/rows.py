@@ -31,7 +31,6 @@ class Score:
         ci_low, ci_high: the 95 % interval over documents.
         n: documents, or predicted tokens of the held-out text.
         seed_sd: the sample standard deviation over seeds; None for a single seed.
-        published: the paper's printed value.
         published_recomputed: for the average, the mean of the printed cells.
         delta: value minus published.
     """
@@ -55,7 +54,6 @@ class ScoredRow:
     Attributes:
         spec: the row of `paper.yaml`.
         label: its name; for the source's row the model's name.
-        layers: decoder layers of its model.
         runs: one for each seed; empty if the row was not run.
         published: the paper's row.
     """
@@ -130,10 +128,8 @@ class ScoredRow:
         answers = {task: self.answers[task] for task in tasks}
         value = 100 * float(np.mean([values.mean() for values in answers.values()]))
         interval = mean_interval(answers) if name == AVERAGE else accuracy_interval(answers[name])
-        by_seed = [
-            100 * float(np.mean([result.accuracy(task) for task in tasks]))
-            for result in self.results
-        ]
+        shares = [[result.accuracy(task) for task in tasks] for result in self.results]
+        by_seed = [100 * float(np.mean(seed)) for seed in shares]
         return replace(
             score,
             value=round(value, 4),
@@ -154,21 +150,16 @@ def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> 
     spec = project.table(table)
     rows = []
     for row in spec.rows:
-        shape = project.shape_of(row.target) if row.target else project.source_shape()
+        label, shape = project.preset.source.label, project.source_shape()
+        if row.target:
+            label, shape = row.label, project.shape_of(row.target)
         published = None
         if spec.published and row.published_method and row.published_layers:
             published = published_row(spec.published, row.published_method, row.published_layers)
-        rows.append(
-            ScoredRow(
-                spec=row,
-                label=row.label if row.target else project.preset.source.label,
-                layers=shape.num_hidden_layers,
-                tasks=tuple(spec.tasks),
-                runs=tuple(project.run(run) for run in row.runs),
-                results=tuple(results[run] for run in row.runs),
-                published=published,
-            )
-        )
+        runs = tuple(project.run(run) for run in row.runs)
+        found = tuple(results[run] for run in row.runs)
+        layers, tasks = shape.num_hidden_layers, tuple(spec.tasks)
+        rows.append(ScoredRow(row, label, layers, tasks, runs, found, published))
     return rows
 
 

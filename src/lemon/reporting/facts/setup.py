@@ -6,29 +6,18 @@ from dataclasses import dataclass
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.paper import TableSpec
-from lemon.configuration.preset import Preset
 from lemon.configuration.project import Project
 from lemon.published.models import published_target
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A preset.
-
-    Attributes:
-        source: sizes of the source model.
-        digest: sha256 of the whole configuration.
-    """
+    """A preset, the sizes of its source model, and the sha256 of the whole configuration."""
 
     name: str
-    settings: Preset
+    label: str  # of the source model
     source: LlamaShape
     digest: str
-
-    @property
-    def label(self) -> str:
-        """The name of the source model."""
-        return self.settings.source.label
 
     def in_manifest(self, **entry: str) -> dict[str, str]:
         """The `settings` in the manifest of a table or figure, which `entry` names."""
@@ -45,7 +34,8 @@ class Sizes:
 
 def setup_of(project: Project) -> Setup:
     """The preset of a project."""
-    return Setup(project.preset_name, project.preset, project.source_shape(), project.digest())
+    label = project.preset.source.label
+    return Setup(project.preset_name, label, project.source_shape(), project.digest())
 
 
 def source_sizes(project: Project) -> Sizes:

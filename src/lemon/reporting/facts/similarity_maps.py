@@ -22,16 +22,12 @@ from lemon.reporting.facts.setup import setup_of
 from lemon.similarity.blocks import Blocks, blocks
 from lemon.similarity.profile import random_floor
 
-COLUMNS = ["panel", "label", "run", "component", "measure", "layer", "other", "similarity"]
-
 
 @dataclass(frozen=True)
 class MapPanel:
     """One panel of a figure of similarity.
 
     Attributes:
-        label: its title.
-        component: the component of its map.
         floor: plain CKA of independent random matrices of these sizes; None if unknown.
         kept: the dominant source layer of each layer of a fused model; None for the source.
     """
@@ -63,12 +59,7 @@ class SimilarityFacts(FigureFacts):
 
 
 def similarity_facts(project: Project, figure: str, runs: Path) -> SimilarityFacts:
-    """Gather a figure of similarity.
-
-    Args:
-        project: the preset.
-        figure: its name in `paper.yaml`.
-        runs: the folder of the runs' folders.
+    """Gather a figure of similarity from the folder of the runs' folders.
 
     Raises:
         BadInput: a map, or the operators of a fused model, is missing or damaged.
@@ -81,7 +72,7 @@ def similarity_facts(project: Project, figure: str, runs: Path) -> SimilarityFac
         run, floor = project.run(panel.run), None  # unknown for activations
         if spec.renderer == "weight_similarity":
             floor = weights_floor(run.target_shape, panel.component)
-        label, kept = panel_label(project, panel), leading_layers(run, runs)
+        label, kept = _label(project, panel), leading_layers(run, runs)
         panels.append(MapPanel(label, panel.component, floor, kept))
     return SimilarityFacts(
         name=figure,
@@ -96,15 +87,10 @@ def similarity_facts(project: Project, figure: str, runs: Path) -> SimilarityFac
 
 
 def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFrame:
-    """The maps of a figure, columns `COLUMNS`: one line for each pair of layers, layer <= other.
+    """The maps of a figure in tidy form: one line for each pair of layers, layer <= other.
 
     `panel` counts from 0. A panel of `mha` or `ffn` weights has the mean of the maps of its
     matrices and each of these maps.
-
-    Args:
-        project: the preset.
-        spec: the figure.
-        runs: the folder of the runs' folders.
 
     Raises:
         BadInput: a map is missing or damaged.
@@ -120,24 +106,21 @@ def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataF
                 found.insert(0, (panel.component, mean))
             for component, matrix in found:
                 layer, other = np.triu_indices(len(matrix))
-                parts.append(
-                    pd.DataFrame(
-                        {
-                            "panel": number,
-                            "label": panel_label(project, panel),
-                            "run": panel.run,
-                            "component": component,
-                            "measure": measure,
-                            "layer": layer,
-                            "other": other,
-                            "similarity": matrix[layer, other].round(6),
-                        }
-                    )
-                )
-    return pd.concat(parts, ignore_index=True)[COLUMNS]
+                lines = {
+                    "panel": number,
+                    "label": _label(project, panel),
+                    "run": panel.run,
+                    "component": component,
+                    "measure": measure,
+                    "layer": layer,
+                    "other": other,
+                    "similarity": matrix[layer, other].round(6),
+                }
+                parts.append(pd.DataFrame(lines))
+    return pd.concat(parts, ignore_index=True)
 
 
-def panel_label(project: Project, panel: FigurePanel) -> str:
+def _label(project: Project, panel: FigurePanel) -> str:
     """The title of a panel; for an unchanged model the model's name."""
     given = project.run(panel.run).given_model
     return panel.label if given is None else given.label
@@ -151,16 +134,14 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
     """
     path = runs / map.path
     manifest = path.with_suffix(".manifest.json")
-    if path.is_file() and not manifest.is_file():
+    if not path.is_file():
+        raise BadInput(f"{path}: no such map; `lemon cka` writes it")
+    if not manifest.is_file():
         raise BadInput(f"{manifest}: no such file; run `lemon cka` for {path} again")
-    if path.is_file():
-        checked_file(path, manifest)
+    checked_file(path, manifest)
     try:
-        table = pd.read_csv(path, index_col=0)
-        matrix = table.to_numpy(dtype=float)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such map; `lemon cka` writes it") from None
-    except (ValueError, pd.errors.ParserError) as error:
+        matrix = pd.read_csv(path, index_col=0).to_numpy(dtype=float)
+    except ValueError as error:
         raise BadInput(f"{path}: is not a map of `lemon cka` ({error}); remove it, rerun") from None
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
         raise BadInput(f"{path}: is not a square map of finite numbers; remove it, rerun")
@@ -169,11 +150,8 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
 
 def map_of(frame: pd.DataFrame, panel: int, component: str, measure: str) -> np.ndarray:
     """One map from the tidy lines, [L, L], symmetric."""
-    lines = frame[
-        (frame["panel"] == panel)
-        & (frame["component"] == component)
-        & (frame["measure"] == measure)
-    ]
+    shown = (frame["panel"] == panel) & (frame["component"] == component)
+    lines = frame[shown & (frame["measure"] == measure)]
     size = int(lines["other"].max()) + 1
     matrix = np.empty((size, size))
     layer, other = lines["layer"].to_numpy(), lines["other"].to_numpy()
@@ -188,7 +166,6 @@ def weights_floor(shape: LlamaShape, component: str) -> float:
     """
     floors = []
     for type in COMPONENTS[component]:
-        _, axes = LAYER_TYPES[type]
-        units = next(axis for axis in axes if axis is not Axis.HIDDEN)
+        units = next(axis for axis in LAYER_TYPES[type][1] if axis is not Axis.HIDDEN)
         floors.append(random_floor(shape.axis_size(units), shape.hidden_size))
     return float(np.mean(floors))

@@ -61,8 +61,7 @@ def wilson_interval(correct: int, documents: int) -> Interval:
 def accuracy_interval(scores: Scores) -> Interval:
     """The interval of a task's accuracy.
 
-    Wilson's for the 0/1 answers of one run; the bootstrap over documents for means over seeds,
-    which are not binomial counts.
+    Wilson's for 0/1 answers of one run; the bootstrap for means over seeds, which are no counts.
     """
     values = np.asarray(scores, dtype=np.float64)
     if np.isin(values, (0.0, 1.0)).all():
@@ -76,7 +75,8 @@ def mean_interval(scores: Mapping[str, Scores]) -> Interval:
     The tasks are fixed, not sampled: the interval is valid for these tasks only.
     """
     means = np.mean([_resampled_means(values, task) for task, values in scores.items()], axis=0)
-    return _percentile_interval(means)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2])
+    return Interval(float(low), float(high))
 
 
 def paired_difference(
@@ -97,16 +97,15 @@ def paired_difference(
 def sign_flip_test(first: Mapping[str, Scores], second: Mapping[str, Scores]) -> float:
     """The two-sided p-value of the difference of the means over tasks, by flipping signs.
 
-    Under the null hypothesis the two models are exchangeable: on each document the sign of their
-    difference is random. `FLIPS` times all signs are drawn and the unweighted mean over tasks of
-    the mean differences is computed; k times its absolute value is at least the observed one. The
-    p-value is (k + 1) / (FLIPS + 1), which is never zero and never too small (Phipson and Smyth,
-    2010, Statistical Applications in Genetics and Molecular Biology 9, 39). The test is Fisher's of
-    1935; for 0/1 answers to one task it approximates McNemar's exact test by sampling.
+    Under the null hypothesis the sign of the models' difference on each document is random (Fisher,
+    1935). Of `FLIPS` draws of all signs, k have a mean over tasks at least as far from zero as the
+    observed one; the p-value is (k + 1) / (FLIPS + 1), which is never zero and never too small
+    (Phipson and Smyth, 2010, Statistical Applications in Genetics and Molecular Biology 9, 39). For
+    0/1 answers to one task the test approximates McNemar's exact test by sampling.
 
-    Exchangeability is exact between two single runs. A mean over seeds and a single run are not
-    exchangeable document by document; then the test is valid for many documents, as the bootstrap
-    is (Romano, 1990, Journal of the American Statistical Association 85, 686).
+    The test is exact between two single runs. A mean over seeds and a single run are not
+    exchangeable document by document; then it is valid for many documents, as the bootstrap is
+    (Romano, 1990, Journal of the American Statistical Association 85, 686).
 
     Raises:
         ValueError: the tasks or their numbers of documents differ.
@@ -167,9 +166,9 @@ def _difference(first: Scores, second: Scores) -> NDArray[np.float64]:
 def _resampled_means(values: Scores, task: str) -> NDArray[np.float64]:
     """Means of `RESAMPLES` samples of the documents, drawn with replacement; [RESAMPLES].
 
-    Only the counts of distinct values matter, so they are drawn (multinomial): the same
-    distribution at a cost independent of the number of documents. The seed depends on the task, so
-    that tasks are resampled independently.
+    The counts of distinct values are drawn (multinomial): the same distribution at a cost
+    independent of the number of documents. Each task has its own seed, so that tasks are
+    independent.
     """
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
     rng = np.random.default_rng([SEED, *task.encode()])
@@ -180,16 +179,9 @@ def _resampled_means(values: Scores, task: str) -> NDArray[np.float64]:
 def _flipped_means(differences: NDArray[np.float64], task: str) -> NDArray[np.float64]:
     """Means of the differences under `FLIPS` draws of their signs; [FLIPS].
 
-    The number of plus signs for each magnitude is drawn (binomial), at a cost independent of the
-    number of documents. The seed depends on the task, as for the bootstrap.
+    The number of plus signs for each magnitude is drawn (binomial), with seeds as the bootstrap's.
     """
     magnitudes, counts = np.unique(np.abs(differences).round(ROUNDING), return_counts=True)
     rng = np.random.default_rng([FLIP_SEED, *task.encode()])
     plus = rng.binomial(counts, 0.5, size=(FLIPS, counts.size))
     return (2 * plus - counts) @ magnitudes / counts.sum()
-
-
-def _percentile_interval(means: NDArray[np.float64]) -> Interval:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(low), float(high))

@@ -6,7 +6,10 @@ import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import matplotlib
+from matplotlib.figure import Figure
 
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
@@ -16,9 +19,6 @@ from lemon.reporting.figures.layer_operators_picture import draw_operators
 from lemon.reporting.figures.receptive_fields_picture import draw_grid
 from lemon.reporting.figures.similarity_picture import draw_similarity
 from lemon.reporting.style import STYLE
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PICTURES: dict[str, dict[str, Any]] = {
     "png": {"dpi": 160, "metadata": {"Software": None}},
@@ -60,33 +60,31 @@ def write_pictures(
         figure: its name in `paper.yaml`.
         numbers: the figure's numbers; their files must be in `out`.
         drawn: the picture.
-        out: folder of the files.
+        out: the folder.
         started: `time.monotonic()` at the start of the work, for the manifest.
         notebook: the notebook that drew it, which the manifest names instead of the command.
 
     Raises:
         WorkFailed: a file can't be written.
     """
-    begun = time.monotonic() if started is None else started
     words = asdict(numbers.words)
     drawn_by: dict[str, Any] = {"command": [notebook]} if notebook else {}
-    for suffix, options in PICTURES.items():
+    started = time.monotonic() if started is None else started
+    for suffix in PICTURES:
         with atomic_file(out / f"{figure}.{suffix}") as path, path.open("wb") as file:
-            save_picture(drawn, file, suffix, options)
+            save_picture(drawn, file, suffix)
     write_manifest(
         out / f"{figure}.manifest.json",
         "figure",
         **{name: words[name] for name in ("settings", "inputs", "departures", "findings")},
-        started=begun,
+        started=started,
         **drawn_by,
         files=[out / f"{figure}.{kind}" for kind in KINDS],
     )
 
 
-def save_picture(drawn: Figure, file: IO[bytes], suffix: str, options: dict[str, Any]) -> None:
-    """Save a picture in one format; the same numbers give the same bytes."""
-    import matplotlib
-
+def save_picture(drawn: Figure, file: IO[bytes], suffix: str) -> None:
+    """Save a picture in a format of `PICTURES`; the same numbers give the same bytes."""
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # silences a message for each font
     with matplotlib.rc_context(STYLE):
-        drawn.savefig(file, format=suffix, **options)
+        drawn.savefig(file, format=suffix, **PICTURES[suffix])

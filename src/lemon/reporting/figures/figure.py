@@ -15,11 +15,13 @@ from lemon.errors import BadInput
 from lemon.reporting.facts.layer_operators import layer_operator_facts
 from lemon.reporting.facts.receptive_fields import grid_facts
 from lemon.reporting.facts.similarity_maps import similarity_facts
+from lemon.reporting.figures.captions import (
+    grid_numbers,
+    layer_operator_numbers,
+    similarity_numbers,
+)
 from lemon.reporting.figures.drawing import draw_figure, write_pictures
 from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers, write_numbers
-from lemon.reporting.figures.layer_operators import layer_operator_numbers
-from lemon.reporting.figures.receptive_fields import grid_numbers
-from lemon.reporting.figures.similarity import similarity_numbers
 
 # Renderer -> (gathers the facts from the project and the folder of runs, makes numbers and text).
 RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], FigureNumbers]]] = {
@@ -31,11 +33,11 @@ RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], 
 
 
 def write_figure(project: Project, figure: str, runs: Path, out: Path) -> None:
-    """Write a figure: its numbers, the pictures and, last, the manifest.
+    """Write a figure of `paper.yaml`: its numbers, the pictures and, last, the manifest.
 
     Args:
-        project: the preset with its registry of tables and figures.
-        figure: a figure of `paper.yaml`.
+        project: the preset with its tables and figures.
+        figure: its name.
         runs: the folder of the runs' folders.
         out: folder of the files; created if missing.
 

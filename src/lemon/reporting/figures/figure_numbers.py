@@ -29,8 +29,6 @@ class Panel:
     """One panel of a figure of similarity.
 
     Attributes:
-        label: its title.
-        component: the component of its map.
         floor: plain CKA of independent random matrices of these sizes; None if unknown.
         blocks: first and last layer of each block to outline.
     """
@@ -46,12 +44,9 @@ class FigureWords:
     """The content of `facts.json`: what picture and manifest need besides the numbers.
 
     Attributes:
-        title, caption: text above and below the picture.
         renderer: the kind of picture, as in `paper.yaml`.
         settings, inputs: as in the manifest.
-        findings: verdicts on the paper's claims.
-        departures: settings that differ from the paper's.
-        panels: the panels of a figure of similarity.
+        panels: those of a figure of similarity.
         bound: a level to draw across the neighbour curve, if the paper states one.
         radius_names: for `r_a` and `r_i`, the paper's radius by ours, if they differ.
     """
@@ -89,11 +84,8 @@ def figure_numbers(
 ) -> FigureNumbers:
     """The numbers and text of a figure.
 
-    Args:
-        facts: the facts of the figure.
-        caption: the sentences of its caption.
-        measures: by claim, the function that measures it.
-        picture: further attributes of `FigureWords` for its picture.
+    `caption` has its sentences, `measures` the function that measures each claim, `picture` further
+    attributes of `FigureWords`.
     """
     spec = facts.spec
     claims = spec.claims if isinstance(spec, FigureSpec) else ()
@@ -108,13 +100,6 @@ def figure_numbers(
         **picture,
     )
     return FigureNumbers(facts.frame, words)
-
-
-def departures_in_words(departures: list[Departure]) -> str:
-    """The departures as the last sentence of a caption."""
-    if not departures:
-        return "No departure from the paper."
-    return f"Departures: {'; '.join(departure.in_words() for departure in departures)}."
 
 
 def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:

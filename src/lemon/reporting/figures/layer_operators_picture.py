@@ -22,6 +22,7 @@ from lemon.reporting.style import (
     Frame,
     framed,
     layer_ticks,
+    open_axes,
 )
 from lemon.similarity.profile import offset_profile
 
@@ -33,7 +34,7 @@ COLUMNS = 5  # maximum of maps side by side
 
 
 def draw_operators(numbers: FigureNumbers) -> Figure:
-    """Draw the heat maps of gamma and the profiles over the offset from the start layer.
+    """Draw the heat maps of gamma, then profiles over the offset from the start layer.
 
     First the learned gamma, then gamma minus its start, all on one symmetric scale; dashes mark
     strongly negative entries, since the two halves of the scale look alike in grey. Last, the mean
@@ -49,22 +50,19 @@ def draw_operators(numbers: FigureNumbers) -> Figure:
     rows = ceil(len(labels) / columns)
     cell = CELL * (1.6 if len(labels) <= 2 else 1.0)
     size = (cell * gammas[0].shape[1], cell * gammas[0].shape[0])
-    block = HEADING + rows * (size[1] + BETWEEN)
     maps_width = columns * size[0] + (columns - 1) * GAP + BAR_ROOM
+    maps_height = rows * (size[1] + BETWEEN) - BETWEEN
+    block = HEADING + rows * (size[1] + BETWEEN)
     width = LEFT + max(maps_width, 2 * CURVE_WIDTH + GAP + LEGEND) + RIGHT
+    halves = (
+        ("γ as learned (entries beyond the scale, such as the start's ones, saturate)", gammas),
+        ("γ minus its start: what was learned", changes),
+    )
     with matplotlib.rc_context(STYLE):
         content = 2 * block + HEADING + CURVE_HEIGHT + 0.4
         picture = framed(numbers.words.title, numbers.words.caption, width, content)
         norm = Normalize(-reach, reach)
-        for number, (heading, matrices) in enumerate(
-            (
-                (
-                    "γ as learned (entries beyond the scale, such as the start's ones, saturate)",
-                    gammas,
-                ),
-                ("γ minus its start: what was learned", changes),
-            )
-        ):
+        for number, (heading, matrices) in enumerate(halves):
             top = TITLE_INCHES + number * block
             picture.words(LEFT, top + 0.02, heading, fontsize=9.5, fontweight="bold")
             for index, (label, matrix) in enumerate(zip(labels, matrices, strict=True)):
@@ -73,9 +71,8 @@ def draw_operators(numbers: FigureNumbers) -> Figure:
                 y = top + HEADING + row * (size[1] + BETWEEN)
                 axes = picture.axes(x, y, *size)
                 _draw_gamma(axes, matrix, label, norm, first=not column, last=row == rows - 1)
-            height = rows * (size[1] + BETWEEN) - BETWEEN
             x = LEFT + columns * size[0] + (columns - 1) * GAP + 0.12
-            bar = picture.axes(x, top + HEADING, BAR, height)
+            bar = picture.axes(x, top + HEADING, BAR, maps_height)
             picture.bar(bar, SIGNED, norm, "γ" if not number else "change of γ", extend="both")
         _draw_offsets(picture, TITLE_INCHES + 2 * block + HEADING, labels, changes, starts)
     return picture.figure
@@ -109,26 +106,22 @@ def _draw_offsets(
     """Mean change and share of negative changes by offset; for many panels also their mean."""
     means = picture.axes(LEFT, top, CURVE_WIDTH, CURVE_HEIGHT)
     shares = picture.axes(LEFT + CURVE_WIDTH + GAP + 0.2, top, CURVE_WIDTH, CURVE_HEIGHT)
-    many = len(labels) > len(LINES)
-    shown = list(zip(labels, changes, starts, strict=True))
-    if many:
-        shown.append(("mean of all", np.mean(changes, axis=0), starts[0]))
-    for index, (label, change, start) in enumerate(shown):
+    styles = [{**line, "markersize": 2.4, "linewidth": 1.1} for line in LINES]
+    shown = list(zip(labels, changes, starts, styles, strict=False))
+    if len(labels) > len(LINES):
+        grey = {"color": "#b0b0b0", "linewidth": 0.7}
+        names = ["each type", *(f"_{label}" for label in labels[1:])]  # only one in the legend
+        shown = [(*one, grey) for one in zip(names, changes, starts, strict=True)]
+        black = {**styles[2], "linestyle": "-", "linewidth": 1.4}
+        shown.append(("mean of all", np.mean(changes, axis=0), starts[0], black))
+    for name, change, start, style in shown:
         profile = offset_profile(change, start_layers(start))
-        style = {**LINES[index % len(LINES)], "markersize": 2.4, "linewidth": 1.1}
-        if many and label != "mean of all":
-            style = {"color": "#b0b0b0", "linewidth": 0.7}
-        elif many:
-            style = {**LINES[2], "linestyle": "-", "markersize": 2.4, "linewidth": 1.4}
-        name = "each type" if many and not index else label
-        name = f"_{name}" if many and 0 < index < len(labels) else name
         means.plot(profile.offsets, profile.means, label=name, **style)
         shares.plot(profile.offsets, 100 * profile.negative, label=name, **style)
+    open_axes(means, shares)
     for axes in (means, shares):
         axes.axvline(0, color=SOFT, linewidth=0.6)
         axes.set_xlabel("source layer minus start layer", labelpad=2)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(length=2)
     means.axhline(0, color=SOFT, linewidth=0.6)
     shares.axhline(50, color=SOFT, linewidth=0.6)
     shares.set_ylim(0, 100)

@@ -10,16 +10,14 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from lemon.errors import BadInput
-from lemon.reporting.figures.drawing import PICTURES, draw_figure, save_picture, write_pictures
+from lemon.reporting.figures.drawing import draw_figure, save_picture, write_pictures
 from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Picture:
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
-        save_picture(self.figure, buffer, "png", PICTURES["png"])
+        save_picture(self.figure, buffer, "png")
         return buffer.getvalue()
 
 
@@ -39,7 +37,6 @@ class OpenFigure:
     """A figure of a preset, opened for drawing.
 
     Attributes:
-        name: as in `paper.yaml`.
         folder: the folder of its numbers.
         managed: whether the workflow runs this notebook.
     """
@@ -62,20 +59,15 @@ class OpenFigure:
         ).set_index("claim")
 
     def draw(self) -> Picture:
-        """The picture drawn by the figure's renderer."""
+        """The picture of the numbers."""
         return Picture(draw_figure(self.numbers))
 
     def write(self, picture: Picture) -> str:
         """Write the pictures and, last, the manifest, only in the workflow; returns a message."""
         if not self.managed:
             return f"not written: `make {self.name}` draws {self.folder / self.name}.png again"
-        write_pictures(
-            self.name,
-            self.numbers,
-            picture.figure,
-            self.folder,
-            notebook=f"analysis/{self.name}.ipynb",
-        )
+        source = f"analysis/{self.name}.ipynb"
+        write_pictures(self.name, self.numbers, picture.figure, self.folder, notebook=source)
         return f"{self.folder / self.name}.png"
 
 
@@ -94,10 +86,8 @@ def open_figure(name: str, job: Any = None, *, preset: str | None = None) -> Ope
     if job is not None:
         folder = Path(job.input["numbers"]).parent
         return OpenFigure(name, folder, read_numbers(folder, name), managed=True)
-    top = next(
-        (folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "config").is_dir()),
-        None,
-    )
+    here = (Path.cwd(), *Path.cwd().parents)
+    top = next((folder for folder in here if (folder / "config").is_dir()), None)
     if top is None:
         raise BadInput(f"{Path.cwd()}: not inside the project; open the notebook in its checkout")
     shown = Path(preset or os.environ.get("LEMON_PRESET", "laptop")).stem

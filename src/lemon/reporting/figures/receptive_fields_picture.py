@@ -18,21 +18,29 @@ from matplotlib.patches import Rectangle
 from lemon.reporting.facts.receptive_fields import WHOLE
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.numbers import DASH, interval, rounded_perplexity, three_digits
-from lemon.reporting.style import INK, SOFT, STYLE, TITLE_INCHES, framed
+from lemon.reporting.style import INK, SIMILARITY, SOFT, STYLE, TITLE_INCHES, framed
 
 CELL_WIDTH, CELL_HEIGHT = 1.15, 0.72  # inches
 LEFT, BETWEEN, BAR, RIGHT = 1.05, 1.25, 0.13, 0.95  # inches; BAR is the width of a colour bar
 TITLE, MIDDLE, AXIS = 0.6, 0.25, 0.45  # inches; TITLE is the space above a panel
 
+LARGEST = 1e300  # what infinity is drawn as
+EMPTY: dict[str, Any] = {
+    **{"facecolor": "white", "edgecolor": "#cccccc", "hatch": "////", "linewidth": 0}
+}
+PENDING: dict[str, Any] = {
+    **{"fontsize": 7.5, "fontstyle": "italic"},
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 2},
+}
+
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity over the grid.
+    """One quantity over the grid; lighter cells are better.
 
     Attributes:
-        title: title with the unit.
-        column: column of the tidy lines.
-        more_is_better: whether high values are light; light cells are better.
+        title: with the unit.
+        column: of the tidy lines.
         logarithmic: colour by the logarithm.
         number: formats a value.
         detail: the small lines under the value, from a tidy line.
@@ -48,11 +56,11 @@ class Quantity:
     @property
     def colours(self) -> str:
         """Name of the colour map."""
-        return "cividis" if self.more_is_better else "cividis_r"
+        return SIMILARITY if self.more_is_better else f"{SIMILARITY}_r"
 
     def values(self, grid: pd.DataFrame) -> list[float]:
         """The known values, with infinity capped."""
-        return [_finite(float(value)) for value in grid[self.column].dropna()]
+        return [min(float(value), LARGEST) for value in grid[self.column].dropna()]
 
     def norm(self, values: list[float]) -> Normalize:
         """The colour scale from the lowest to the highest value."""
@@ -129,20 +137,12 @@ def _draw_cells(
         line = lines.get((r_a, r_i))
         middle: dict[str, Any] = {"ha": "center", "va": "center"}
         if line is None or pd.isna(line[quantity.column]):
-            empty: dict[str, Any] = {
-                "facecolor": "white",
-                "edgecolor": "#cccccc",
-                "hatch": "////",
-                "linewidth": 0,
-            }
-            axes.add_patch(Rectangle((x, y), 1, 1, **empty))
+            axes.add_patch(Rectangle((x, y), 1, 1, **EMPTY))
             if line is not None:
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-                style: dict[str, Any] = {"fontsize": 7.5, "fontstyle": "italic", "bbox": box}
-                axes.text(x + 0.5, y + 0.5, "not yet run", **middle, **style)
+                axes.text(x + 0.5, y + 0.5, "not yet run", **middle, **PENDING)
             continue
         value, detail = float(line[quantity.column]), quantity.detail(line)
-        red, green, blue, _ = colours(norm(_finite(value)))
+        red, green, blue, _ = colours(norm(min(value, LARGEST)))
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=(red, green, blue), edgecolor="white"))
         light = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # approximate luminance, from sRGB
         middle["color"] = INK if light > 0.45 else "white"
@@ -172,17 +172,11 @@ def _named(radius: int, names: dict[str, str]) -> str:
 
 
 def _draw_bar(axes: Axes, quantity: Quantity, values: list[float]) -> None:
-    low, high = min(values), max(values)
-    middle = (low * high) ** 0.5 if quantity.logarithmic else (low + high) / 2
-    norm = quantity.norm(values)
+    low, high, norm = min(values), max(values), quantity.norm(values)
+    ticks = [low, (low * high) ** 0.5 if quantity.logarithmic else (low + high) / 2, high]
     shades = np.linspace(0, 1, 256)[:, None]
     axes.imshow(shades, aspect="auto", origin="lower", cmap=quantity.colours, extent=(0, 1, 0, 1))
     axes.set_xticks([])
     axes.yaxis.tick_right()
     axes.tick_params(length=2, labelsize=7.5)
-    ticks = [low, middle, high]
     axes.set_yticks([float(norm(tick)) for tick in ticks], [quantity.number(t) for t in ticks])
-
-
-def _finite(value: float) -> float:
-    return min(value, 1e300)

@@ -27,6 +27,7 @@ from lemon.reporting.style import (
     Frame,
     framed,
     layer_ticks,
+    open_axes,
 )
 from lemon.similarity.profile import distance_profile, neighbour_curve
 
@@ -41,20 +42,17 @@ SCALE = Normalize(0.0, 1.0)  # fixed, so that all maps are comparable
 
 def draw_similarity(numbers: FigureNumbers) -> Figure:
     """Draw the heat maps and curves; detected blocks are outlined on the debiased maps."""
-    panels = numbers.words.panels
-    count = len(panels)
-    maps_end = LEFT + count * MAP + (count - 1) * GAP
+    frame, words, panels = numbers.frame, numbers.words, numbers.words.panels
+    maps_end = LEFT + len(panels) * MAP + (len(panels) - 1) * GAP
     curves_at = maps_end + BAR_ROOM + GAP
     width = curves_at + 2 * CURVE + GAP + RIGHT
     row_height = HEADING + MAP + BETWEEN
     with matplotlib.rc_context(STYLE):
         content = len(MEASURES) * row_height - BETWEEN + 0.35
-        picture = framed(numbers.words.title, numbers.words.caption, width, content)
+        picture = framed(words.title, words.caption, width, content)
         for row, measure in enumerate(MEASURES):
             top = TITLE_INCHES + row * row_height + HEADING
-            matrices = [
-                map_of(numbers.frame, i, p.component, measure) for i, p in enumerate(panels)
-            ]
+            matrices = [map_of(frame, i, p.component, measure) for i, p in enumerate(panels)]
             for column, (panel, matrix) in enumerate(zip(panels, matrices, strict=True)):
                 axes = picture.axes(LEFT + column * (MAP + GAP), top, MAP, MAP)
                 _draw_map(axes, matrix, f"{panel.label}, {panel.component}")
@@ -63,7 +61,7 @@ def draw_similarity(numbers: FigureNumbers) -> Figure:
             bar = picture.axes(maps_end + 0.12, top, BAR, MAP)
             picture.bar(bar, SIMILARITY, SCALE, NAMES[measure])
             floors = [panel.floor if measure == "plain" else 0.0 for panel in panels]
-            bound = numbers.words.bound if measure == "plain" else None
+            bound = words.bound if measure == "plain" else None
             _draw_curves(picture, (curves_at, top), panels, matrices, floors, NAMES[measure], bound)
     return picture.figure
 
@@ -80,10 +78,10 @@ def _draw_map(axes: Axes, matrix: np.ndarray, title: str) -> None:
 
 
 def _outline(axes: Axes, found: list[tuple[int, int]]) -> None:
+    style: dict[str, Any] = {"fill": False, "edgecolor": "white", "linewidth": 1.1}
     for first, last in found:
-        place = (first - 0.5, first - 0.5)
         size = last - first + 1
-        axes.add_patch(Rectangle(place, size, size, fill=False, edgecolor="white", linewidth=1.1))
+        axes.add_patch(Rectangle((first - 0.5, first - 0.5), size, size, **style))
 
 
 def _draw_curves(
@@ -122,15 +120,14 @@ def _draw_curves(
         words, place = f"{bound:.2f}, the paper's bound", neighbours.get_yaxis_transform()
         neighbours.text(0.02, bound, words, transform=place, **LEFT_NOTE)
     low = min(0.0, *(float(np.min(matrix)) for matrix in matrices))
+    open_axes(neighbours, distances)
     for axes in (neighbours, distances):
         axes.set_ylim(low - 0.02, 1.0)
-        axes.tick_params(length=2)
-        axes.spines[["top", "right"]].set_visible(False)
-    depth = "depth of the pair, share of the model" if relative else "layer l"
+    depth, distance = "layer l", "distance in layers"
+    if relative:
+        depth, distance = "depth of the pair, share of the model", "distance, share of the depth"
     neighbours.set_xlabel(depth, labelpad=2)
-    distances.set_xlabel(
-        "distance, share of the depth" if relative else "distance in layers", labelpad=2
-    )
+    distances.set_xlabel(distance, labelpad=2)
     neighbours.set_title("Neighbours l and l + 1", loc="left", fontsize=8.5)
     distances.set_title("Mean over pairs at a distance", loc="left", fontsize=8.5)
     neighbours.set_ylabel(estimator, labelpad=2)

@@ -49,17 +49,13 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     tests, orders = ordering_tests(facts), orders_as_in_paper(facts)
     staged = any(run.first_stage for row in facts.rows for run in row.runs)
     sections = [
-        *ordering_sections(tests, [TASKS[task].label for task in facts.tasks]),
+        *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
         *([learning_section(facts.costs, staged=staged)] if facts.costs else []),
         *([departures_section(facts.departures)] if facts.departures else []),
         *([radii_section(facts.radii)] if facts.radii else []),
     ]
-    counts = [
-        score.n
-        for row in facts.rows
-        for score in row.scores.values()
-        if score.n and score.task != AVERAGE
-    ]
+    scores = [score for row in facts.rows for score in row.scores.values()]
+    counts = [score.n for score in scores if score.n and score.task != AVERAGE]
     per_task = " to ".join(dict.fromkeys([str(min(counts)), str(max(counts))])) if counts else "no"
     setup = facts.setup
     page = TablePage(
@@ -102,18 +98,21 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
         for score in [*row.scores.values(), *row.heldout]:
             verdict = order.get(score.task, "") if row.results else NOT_RUN
             lines.append({**shared, **vars(score), "verdict": verdict})
-        cost = cost_of.get(tuple(row.spec.runs))
-        for metric in ("steps", "tokens") if cost else ():
-            value = getattr(cost, metric)
-            lines.append({**shared, "task": "learning", "metric": metric, "value": value})
+        if cost := cost_of.get(tuple(row.spec.runs)):
+            for metric, value in (("steps", cost.steps), ("tokens", cost.tokens)):
+                lines.append({**shared, "task": "learning", "metric": metric, "value": value})
     frame = pd.DataFrame(lines, columns=COLUMNS)
     return frame.astype({name: "Int64" for name in ("layers", "n", "seeds", "published_layers")})
 
 
 def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
     """The grid of methods by scores, each score with its interval and the paper's value."""
-    chances = [*(TASKS[task].chance for task in facts.tasks), mean_chance(facts.tasks), None]
-    columns = [*(TASKS[task].label for task in facts.tasks), "Mean", "Perplexity"]
+    chances = [
+        *(TASKS[task].chance for task in facts.spec.tasks),
+        mean_chance(facts.spec.tasks),
+        None,
+    ]
+    columns = [*(TASKS[task].label for task in facts.spec.tasks), "Mean", "Perplexity"]
     pairs = list(zip(facts.rows, orders, strict=True))
     blocks = []
     for target, found in groupby(pairs, key=lambda pair: pair[0].spec.target):
@@ -133,11 +132,8 @@ def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
 
 def column_parts(count: int) -> list[list[int]]:
     """The column indices, in two halves if there are too many for the width of a page."""
-    numbers = list(range(count))
-    if count <= COLUMNS_A_PAGE:
-        return [numbers]
-    half = (count + 1) // 2
-    return [numbers[:half], numbers[half:]]
+    half = count if count <= COLUMNS_A_PAGE else (count + 1) // 2
+    return [list(part) for part in (range(half), range(half, count)) if part]
 
 
 def _method_rows(
@@ -193,23 +189,20 @@ def _perplexity_cell(loss: Score, lowest: float | None) -> ScoreCell:
 
 
 def _block_heading(facts: AccuracyFacts, target: str | None, rows: list[ScoredRow]) -> str:
-    layers = rows[0].layers
-    published = [row.spec.published_layers for row in rows if row.spec.published_layers]
-    printed, source = max(published, default=0), facts.source
+    layers, source = rows[0].layers, facts.source
+    printed = max((row.spec.published_layers or 0 for row in rows), default=0)
+    sizes = facts.targets[target] if target else source
     if target is None:
         heading, in_paper = f"Source model, {layers} layers", f"{printed}"
+    elif changes_widths(source.here, sizes.here):
+        heading, in_paper = f"Hidden{_widths(sizes.here, source.here)}", ""
+        if sizes.paper and source.paper:
+            in_paper = f"hidden{_widths(sizes.paper, source.paper)}"
     else:
-        sizes = facts.targets[target]
-        if changes_widths(source.here, sizes.here):
-            heading = f"Hidden{_widths(sizes.here, source.here)}"
-            in_paper = ""
-            if sizes.paper and source.paper:
-                in_paper = f"hidden{_widths(sizes.paper, source.paper)}"
-        else:
-            heading = f"{layers} of {source.here.num_hidden_layers} layers"
-            of = f" of {source.paper.num_hidden_layers}" if source.paper else ""
-            in_paper = f"{printed}{of}"
-    return f"{heading} (paper: {in_paper})" if published and in_paper else heading
+        heading = f"{layers} of {source.here.num_hidden_layers} layers"
+        of = f" of {source.paper.num_hidden_layers}" if source.paper else ""
+        in_paper = f"{printed}{of}"
+    return f"{heading} (paper: {in_paper})" if printed and in_paper else heading
 
 
 def _widths(shape: LlamaShape, source: LlamaShape) -> str:

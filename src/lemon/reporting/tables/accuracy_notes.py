@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lemon.configuration.planned_run import changes_widths
 from lemon.published.tables import AVERAGE
 from lemon.reporting.facts.accuracy import AccuracyFacts
-from lemon.reporting.facts.protocol import shots_in_words
+from lemon.reporting.facts.outcomes import shots_in_words
 from lemon.reporting.facts.rows import ScoredRow
 
 
@@ -52,13 +52,12 @@ def accuracy_notes(facts: AccuracyFacts, *, ordered: bool) -> Iterator[str]:
         )
     if not all(row.results for row in facts.rows):
         yield "Rows in italics were not yet run here: no number is given for them."
-    misprints = list(_misprinted_averages(facts.rows))
-    if misprints:
+    if misprints := list(_misprinted_averages(facts.rows)):
         yield (
             "Printed averages of the paper that are not the mean of their cells: "
             f"{'; '.join(misprints)}. Differences here are from the printed value."
         )
-    if spec.published and set(facts.tasks) != facts.tasks_in_paper:
+    if spec.published and set(facts.spec.tasks) != facts.tasks_in_paper:
         yield "The preset has other tasks than the paper, whose mean is taken over these."
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from lemon.configuration.tasks import TASKS, mean_chance
 from lemon.published.tables import AVERAGE
 from lemon.reporting.facts.dense_scores import DenseFacts
-from lemon.reporting.facts.protocol import Protocol
+from lemon.reporting.facts.outcomes import Protocol
 from lemon.reporting.facts.rows import Score, ScoredRow
 from lemon.reporting.numbers import count, interval
 from lemon.reporting.tables.document import (
@@ -39,8 +39,8 @@ NOT_THE_SAME = (
 def dense_table(facts: DenseFacts) -> WordedTable:
     """The table as tidy lines, page, and entries of the manifest."""
     setup = facts.setup
-    rows = sorted({one.rows for one in facts.protocols.values()})
-    per_task = " to ".join(dict.fromkeys([count(rows[0]), count(rows[-1])]))
+    rows = [one.rows for one in facts.protocols.values()]
+    per_task = " to ".join(dict.fromkeys([count(min(rows)), count(max(rows))]))
     page = TablePage(
         title=table_title(facts.name, facts.spec.title),
         subtitle=f"{setup.label}, preset {setup.name}, {per_task} rows a task",
@@ -58,16 +58,21 @@ def dense_table(facts: DenseFacts) -> WordedTable:
 def tidy_lines(facts: DenseFacts) -> pd.DataFrame:
     """The tidy form, columns `COLUMNS`: one line for each score, then each published score."""
     row = facts.row
+    line = {"run": row.runs[0].id, "method": row.label, "layers": row.layers, "seeds": 1}
     lines: list[dict[str, Any]] = []
     for score in _scores(row):
-        line = {"run": row.runs[0].id, "method": row.label, "layers": row.layers, "seeds": 1}
-        single = score.task in row.tasks
-        protocol = _protocol_columns(facts.protocols[score.task]) if single else {}
-        lines.append({**line, **vars(score), "guessing": _chance(row, score), **protocol})
+        lines.append({**line, **vars(score), "guessing": _chance(row, score)})
+        if shown := facts.protocols.get(score.task):
+            lines[-1] |= {
+                "shots": shown.shots,
+                "shots_asked": shown.asked,
+                "rows_available": shown.available,
+                "protocol": "lm-eval" + (f", {shown.chosen}" if shown.asked else ""),
+            }
     for known, _ in facts.published:
-        line = {"method": known.model, "task": " ".join(known.tasks), "metric": known.name}
+        model = {"method": known.model, "task": " ".join(known.tasks), "metric": known.name}
         source = {"shots": known.shots, "protocol": known.protocol, "source": known.source}
-        lines.append({**line, "published": known.value, **source})
+        lines.append({**model, "published": known.value, **source})
     frame = pd.DataFrame(lines, columns=COLUMNS)
     whole = ("layers", "n", "seeds", "shots", "shots_asked", "rows_available")
     return frame.astype({name: "Int64" for name in whole})
@@ -82,15 +87,6 @@ def _scores(row: ScoredRow) -> list[Score]:
 def _chance(row: ScoredRow, score: Score) -> float | None:
     """The score of guessing; None if a task has no choices."""
     return mean_chance([score.task] if score.task in row.tasks else row.tasks)
-
-
-def _protocol_columns(shown: Protocol) -> dict[str, Any]:
-    return {
-        "shots": shown.shots,
-        "shots_asked": shown.asked,
-        "rows_available": shown.available,
-        "protocol": "lm-eval" + (f", {shown.chosen}" if shown.asked else ""),
-    }
 
 
 def _scores_section(facts: DenseFacts) -> Section:

@@ -117,7 +117,7 @@ class MethodRow:
 
     @property
     def note(self) -> str:
-        """The number of seeds if several, or that it was not run."""
+        """The number of seeds if several, or `NOT_RUN`."""
         seeds = len(self.row.results)
         return f"{seeds} seeds" if seeds > 1 else "" if seeds else NOT_RUN
 

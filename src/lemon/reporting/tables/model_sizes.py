@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lemon.architecture import LlamaShape
-from lemon.reporting.facts.model_sizes import ModelLine, ModelSizesFacts, SizesEntry
+from lemon.reporting.facts.model_sizes import ModelLine, ModelSizesFacts
 from lemon.reporting.numbers import count, percent, signed, signed_count
 from lemon.reporting.tables.document import (
     Group,
@@ -37,29 +37,19 @@ def model_sizes_table(facts: ModelSizesFacts) -> WordedTable:
         for (preset, group), own in groupby(facts.lines, lambda x: (x.preset, x.group))
     ]
     page = TablePage(
-        title=table_title(facts.entry.name, facts.entry.title),
+        title=table_title(facts.name, facts.title),
         subtitle="Computed from the shapes and counted on Hugging Face's models; the two agree for "
         f"all {len(facts.lines)} lines",
         sections=[Section("Models", COLUMNS, groups, drawn=True)],
         notes=_notes(facts.lines),
     )
-    return WordedTable(frame, page, sizes_manifest(facts.entry))
-
-
-def sizes_manifest(entry: SizesEntry) -> dict[str, Any]:
-    """The manifest entries of a table of sizes."""
-    return {"settings": {"preset": entry.preset, "table": entry.name, "presets": entry.presets}}
-
-
-def vocabulary_share(shape: LlamaShape) -> float:
-    """The share of embedding and head in all parameters."""
-    return 1 - shape.parameters_without_vocabulary / shape.num_parameters
+    return WordedTable(frame, page, {"settings": facts.settings})
 
 
 def _tidy(line: ModelLine, counted: int) -> dict[str, Any]:
-    """A line of the CSV; shares are fractions."""
+    """A line of the CSV; shares are fractions, and columns of the paper's row may be missing."""
     shape, paper = line.shape, line.published
-    return {
+    tidy = {
         "preset": line.preset or None,
         "model": line.model,
         "target": line.target or None,
@@ -67,17 +57,20 @@ def _tidy(line: ModelLine, counted: int) -> dict[str, Any]:
         "parameters": shape.num_parameters,
         "parameters_counted": counted,
         "share_of_source": round(line.share, 6),
-        "published_model": paper.name if paper else None,
-        "published_hidden_size": paper.shape.hidden_size if paper else None,
-        "published_intermediate_size": paper.shape.intermediate_size if paper else None,
-        "published_attention_heads": paper.shape.num_attention_heads if paper else None,
-        "published_hidden_layers": paper.shape.num_hidden_layers if paper else None,
-        "published_parameters": paper.parameters if paper else None,
-        "parameters_difference": shape.num_parameters - paper.parameters
-        if paper and line.same_as_published
-        else None,
-        "published_share": paper.share if paper else None,
-        "share_difference": round(line.share - paper.share, 4) if paper else None,
+    }
+    if paper is None:
+        return tidy
+    difference = shape.num_parameters - paper.parameters
+    return tidy | {
+        "published_model": paper.name,
+        "published_hidden_size": paper.shape.hidden_size,
+        "published_intermediate_size": paper.shape.intermediate_size,
+        "published_attention_heads": paper.shape.num_attention_heads,
+        "published_hidden_layers": paper.shape.num_hidden_layers,
+        "published_parameters": paper.parameters,
+        "parameters_difference": difference if line.same_as_published else None,
+        "published_share": paper.share,
+        "share_difference": round(line.share - paper.share, 4),
     }
 
 
@@ -134,8 +127,13 @@ def _notes(lines: list[ModelLine]) -> list[str]:
         "A head that is the embedding is counted once. What holds the vocabulary keeps its length "
         "in every target, so that sources in which it weighs more keep a larger share: "
         + ", ".join(
-            f"{percent(vocabulary_share(line.source))} of {line.group}"
+            f"{percent(_vocabulary_share(line.source))} of {line.group}"
             for line in {line.group: line for line in lines}.values()
         )
         + ".",
     ]
+
+
+def _vocabulary_share(shape: LlamaShape) -> float:
+    """The share of embedding and head in all parameters."""
+    return 1 - shape.parameters_without_vocabulary / shape.num_parameters

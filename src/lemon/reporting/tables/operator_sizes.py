@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -28,10 +27,6 @@ from lemon.reporting.tables.document import (
     table_title,
     words,
 )
-from lemon.reporting.tables.model_sizes import sizes_manifest
-
-# Columns of published/table1.csv: counts for 7B to 2.7B, r = 2, squared and to the first power.
-SQUARED, FIRST_POWER = "count_7b_to_2p7b_all_r2", "count_if_printed_power_all_r2"
 
 
 def operator_sizes_table(facts: OperatorSizesFacts) -> WordedTable:
@@ -39,52 +34,53 @@ def operator_sizes_table(facts: OperatorSizesFacts) -> WordedTable:
     pairs = facts.pairs
     beside_paper = next(pair for pair in pairs if pair.published)
     page = TablePage(
-        title=table_title(facts.entry.name, facts.entry.title),
+        title=table_title(facts.name, facts.title),
         subtitle=f"Computed from the shapes of {len(pairs)} pairs of models and radii; Table 4 "
         "says how the paper's radii are mapped",
         sections=[_beside_paper(beside_paper, facts.printed), _totals(pairs), _families(pairs)],
         notes=_notes(pairs),
     )
-    return WordedTable(operator_frame(facts), page, sizes_manifest(facts.entry))
+    return WordedTable(operator_frame(facts), page, {"settings": facts.settings})
 
 
 def operator_frame(facts: OperatorSizesFacts) -> pd.DataFrame:
     """The tidy form, one line for each pair of models and family; shares are fractions."""
-    lines = [line for pair in facts.pairs for line in _tidy(pair, facts.printed)]
+    pairs = [(pair, line) for pair in facts.pairs for line in pair.lines]
+    lines = [_tidy(pair, line, facts.printed[line.operator]) for pair, line in pairs]
     return pd.DataFrame(lines).convert_dtypes()
 
 
-def _tidy(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Iterator[dict[str, Any]]:
-    for line in pair.lines:
-        paper = printed[line.operator]
-        squared = int(paper[SQUARED]) if pair.published else None
-        first = int(paper[FIRST_POWER]) if pair.published else None
-        yield {
-            "preset": pair.preset or None,
-            "source": pair.label,
-            "target": pair.target_name,
-            "radii": pair.radii_name,
-            "radius_hidden": pair.radii.hidden,
-            "radius_attention": pair.radii.attention,
-            "radius_ffn": pair.radii.ffn,
-            "operator": line.operator,
-            "factor_rows": line.rows,
-            "factor_columns": line.columns,
-            "factors": line.factors,
-            "learned": str(line.learned).lower(),
-            "count": line.count,
-            "count_first_power": line.printed,
-            "first_power_over_count": round(line.printed / line.count, 6),
-            "count_on_query_axis": line.query_count,
-            "small_model_parameters": pair.target.num_parameters,
-            "share_of_small_model": round(pair.share(line.count), 6),
-            "published_symbol": paper["symbol"],
-            "published_shape": paper["shape_as_printed"],
-            "published_count": squared,
-            "count_difference": None if squared is None else line.count - squared,
-            "published_count_first_power": first,
-            "first_power_difference": None if first is None else line.printed - first,
-        }
+def _tidy(pair: ModelPair, line: OperatorLine, paper: dict[str, str]) -> dict[str, Any]:
+    squared, first = _published_counts(paper) if pair.published else (None, None)
+    return {
+        "preset": pair.preset or None,
+        "source": pair.label,
+        "target": pair.target_name,
+        "radii": pair.radii_name,
+        **{f"radius_{name}": radius for name, radius in vars(pair.radii).items()},
+        "operator": line.operator,
+        "factor_rows": line.rows,
+        "factor_columns": line.columns,
+        "factors": line.factors,
+        "learned": str(line.learned).lower(),
+        "count": line.count,
+        "count_first_power": line.printed,
+        "first_power_over_count": round(line.printed / line.count, 6),
+        "count_on_query_axis": line.query_count,
+        "small_model_parameters": pair.target.num_parameters,
+        "share_of_small_model": round(pair.share(line.count), 6),
+        "published_symbol": paper["symbol"],
+        "published_shape": paper["shape_as_printed"],
+        "published_count": squared,
+        "count_difference": None if squared is None else line.count - squared,
+        "published_count_first_power": first,
+        "first_power_difference": None if first is None else line.printed - first,
+    }
+
+
+def _published_counts(paper: dict[str, str]) -> tuple[int, int]:
+    """The counts for 7B to 2.7B with r = 2, divided by r squared and by r."""
+    return int(paper["count_7b_to_2p7b_all_r2"]), int(paper["count_if_printed_power_all_r2"])
 
 
 def _beside_paper(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Section:
@@ -92,7 +88,7 @@ def _beside_paper(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Sectio
     lines = []
     for line in pair.lines:
         paper = printed[line.operator]
-        squared, first = int(paper[SQUARED]), int(paper[FIRST_POWER])
+        squared, first = _published_counts(paper)
         lines.append(
             [
                 line.operator,
@@ -105,8 +101,7 @@ def _beside_paper(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Sectio
                 count(line.printed),
                 count(first),
                 signed_count(line.printed - first),
-                f"{line.printed / line.count:.3g}",
-                percent(pair.share(line.count), 2),
+                *_ratio_and_share(pair, line),
             ]
         )
     return Section(
@@ -132,10 +127,7 @@ def _totals(pairs: list[ModelPair]) -> Section:
             *numbers("B", "A_attn", "A_ffn", "All, r²", "All, first power", "Ratio"),
             *numbers("Small model", "Share of it, r²", "Share, first power"),
         ],
-        [
-            Group(heading, [_total(pair) for pair in own])
-            for heading, own in groupby(pairs, _heading)
-        ],
+        [Group(heading, [*map(_total, own)]) for heading, own in groupby(pairs, _heading)],
         "All: what is trained, without the identity between equal depths. Counts from a million "
         "on are rounded; the CSV has them exactly.",
         drawn=True,
@@ -185,22 +177,21 @@ def _family(pair: ModelPair, line: OperatorLine) -> list[str]:
         "yes" if line.learned else "no, the identity",
         count(line.count),
         count(line.printed),
-        f"{line.printed / line.count:.3g}",
-        percent(pair.share(line.count), 2),
+        *_ratio_and_share(pair, line),
     ]
+
+
+def _ratio_and_share(pair: ModelPair, line: OperatorLine) -> tuple[str, str]:
+    return f"{line.printed / line.count:.3g}", percent(pair.share(line.count), 2)
 
 
 def _factor(line: OperatorLine) -> str:
     return f"{line.factors} × [{line.rows}, {line.columns}]"
 
 
-def _models(pair: ModelPair) -> str:
-    return f"{pair.label} to {pair.target_name}"
-
-
 def _heading(pair: ModelPair) -> str:
     preset = f", preset {pair.preset}" if pair.preset else ""
-    return f"{_models(pair)}{preset}"
+    return f"{pair.label} to {pair.target_name}{preset}"
 
 
 def _notes(pairs: list[ModelPair]) -> list[str]:
@@ -220,31 +211,27 @@ def _notes(pairs: list[ModelPair]) -> list[str]:
         "Attention and FFN operators are counted over all source layers, since widths are fused "
         "before depth; B is one for the whole model.",
     ]
-    wider = next((f for f in pairs if f.radii.hidden != PAPER_RADII.hidden), None)
+    wider = next((pair for pair in pairs if pair.radii.hidden != PAPER_RADII.hidden), None)
     if wider is not None:
         hidden = replace(wider, radii=replace(wider.radii, hidden=PAPER_RADII.hidden))
         notes.append(
             "The paper names r_a and r_i; r_h is taken to be r_i. "
             f"With r_h = {hidden.radii.hidden} instead of {wider.radii.hidden}, "
-            f"{wider.radii_name} of {_models(wider)} would have {millions(hidden.count)} entries "
-            f"instead of {millions(wider.count)}."
+            f"{wider.radii_name} of {wider.label} to {wider.target_name} would have "
+            f"{millions(hidden.count)} entries instead of {millions(wider.count)}."
         )
-    grouped = [f for f in pairs if f.source.group_size > 1]
-    seen: dict[str, str] = {}
-    for pair in grouped:
+    grouped: dict[str, str] = {}
+    for pair in pairs:
         line = pair.line("attention")
-        seen.setdefault(
-            pair.preset,
-            f"{pair.label} {count(line.count)} instead of {count(line.query_count)} "
-            f"({pair.radii_name})",
-        )
-    if seen:
+        if line.group > 1:
+            smaller = f"{pair.label} {count(line.count)} instead of {count(line.query_count)}"
+            grouped.setdefault(pair.preset, f"{smaller} ({pair.radii_name})")
+    if grouped:
         notes.append(
             "With grouped-query attention the attention operator acts on the key/value axis, and "
             "the query heads of a group are mixed as their key/value head is; its count is smaller "
             "than the paper's formula, which has the query axis, by the square of the group: "
-            + "; ".join(seen.values())
-            + "."
+            f"{'; '.join(grouped.values())}."
         )
     larger = next(pair for pair in pairs if pair.label == LLAMA2_13B_LABEL)
     exact = larger.source.intermediate_size * 5 / 8

@@ -22,9 +22,7 @@ TASK_NOTE = (
 def ordering_sections(tests: list[OrderingTest], task_names: list[str]) -> list[Section]:
     """The tests of a table on the mean, then by task; the paper's orderings come first.
 
-    Args:
-        tests: the table's tests; without any there is no section.
-        task_names: the printed task names, in the order of the columns.
+    Without tests there is no section. `task_names` are the printed names, in the order of columns.
     """
     if not tests:
         return []
@@ -55,18 +53,21 @@ def ordering_sections(tests: list[OrderingTest], task_names: list[str]) -> list[
 def _grouped(
     tests: list[OrderingTest], line: Callable[[OrderingTest], list[str | Cell]]
 ) -> list[Group]:
-    groups = {
-        "Orderings of the paper": [test for test in tests if test.is_of_paper],
-        "Ours, not in the paper": [test for test in tests if not test.is_of_paper],
-    }
-    return [Group(heading, [*map(line, found)]) for heading, found in groups.items() if found]
+    groups = [
+        Group(heading, [line(test) for test in tests if test.is_of_paper is of_paper])
+        for heading, of_paper in (
+            ("Orderings of the paper", True),
+            ("Ours, not in the paper", False),
+        )
+    ]
+    return [group for group in groups if group.lines]
 
 
 def _line(test: OrderingTest) -> list[str | Cell]:
     published = "no number" if test.claim else ""
     if test.published_difference is not None:
         published = signed(test.published_difference)
-        published += "" if test.is_published else " (not this way)"
+        published += "" if test.is_published else " (opposite order)"
     order = test.perplexity
     claim = test.claim or ("ours" if test.published_difference is None else DASH)
     return [
@@ -101,12 +102,10 @@ def _perplexities(test: OrderingTest, order: PerplexityOrder) -> Cell:
     first, second = (
         rounded_perplexity(perplexity_of(loss)) for loss in (order.loss_first, order.loss_second)
     )
-    seeds = ""
-    if order.pairs > 1:
-        most = max(len(test.first_runs), len(test.second_runs))
-        seeds = "seeds" if order.pairs == most else "pairs of seeds"
-        seeds = f"({order.right} of {order.pairs} {seeds})"
-    return Cell(f"{first} against {second}", seeds)
+    most = max(len(test.first_runs), len(test.second_runs))
+    seeds = f"{order.pairs} {'seeds' if order.pairs == most else 'pairs of seeds'}"
+    aside = f"({order.right} of {seeds})" if order.pairs > 1 else ""
+    return Cell(f"{first} against {second}", aside)
 
 
 def counts(tests: list[OrderingTest]) -> list[str]:
@@ -120,12 +119,9 @@ def counts(tests: list[OrderingTest]) -> list[str]:
             plural = kind.replace("ordering", "orderings") if len(found) > 1 else kind
             mean = _tally((test.verdict for test in found), (HOLDS, FAILS, UNRESOLVED))
             losses = [test.perplexity.verdict for test in found if test.perplexity]
-            sentence = f"Of {len(found)} {plural} tested: on the task mean {mean}"
-            if losses:
-                sentence += f"; in held-out perplexity {_tally(losses, (HOLDS, FAILS))}"
-            sentences.append(sentence + ".")
-    other = len(published) - len(tested)
-    if other:
+            order = f"; in held-out perplexity {_tally(losses, (HOLDS, FAILS))}" if losses else ""
+            sentences.append(f"Of {len(found)} {plural} tested: on the task mean {mean}{order}.")
+    if other := len(published) - len(tested):
         verb = "ordering is" if other == 1 else "orderings are"
         sentences.append(
             f"{other} more {verb} not so in the paper on these tasks and not counted as published."

@@ -41,17 +41,11 @@ def draw_scores(page: TablePage, scores: ScoreGrid, path: Path) -> None:
             TOP + (part_height + BETWEEN) * len(scores.parts) - BETWEEN + BOTTOM,
         )
         figure = Figure(figsize=size)
+        sides = {"left": label_width / size[0], "right": 1 - MARGIN / size[0], "wspace": 0.1}
         for number, part in enumerate(scores.parts):
             top = TOP + (part_height + BETWEEN) * number
-            grid = figure.add_gridspec(
-                1,
-                most,
-                left=label_width / size[0],
-                right=1 - MARGIN / size[0],
-                top=1 - top / size[1],
-                bottom=1 - (top + part_height) / size[1],
-                wspace=0.1,
-            )
+            ends = {"top": 1 - top / size[1], "bottom": 1 - (top + part_height) / size[1]}
+            grid = figure.add_gridspec(1, most, **sides, **ends)
             panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
             for panel, index in zip(panels, part, strict=True):
                 _frame_panel(panel, scores.columns[index], lines, height)
@@ -95,12 +89,9 @@ def _label_width(scores: ScoreGrid) -> float:
     """Width of the longest label or note, in inches, including margins."""
     rows = [row for block in scores.blocks for row in block.rows]
     texts = [(row.label, LABEL_SIZE) for row in rows] + [(_note(row), NOTE_SIZE) for row in rows]
-
-    def points(text: str, size: float) -> float:
-        font = FontProperties(family=TABLE_STYLE["font.sans-serif"], size=size)
-        return TextPath((0, 0), text, prop=font).get_extents().width if text else 0.0
-
-    return max(points(*one) for one in texts) / 72 + 2 * MARGIN
+    family = TABLE_STYLE["font.sans-serif"]
+    paths = [TextPath((0, 0), *one, prop=FontProperties(family=family)) for one in texts if one[0]]
+    return max(path.get_extents().width for path in paths) / 72 + 2 * MARGIN
 
 
 def _note(row: MethodRow) -> str:
@@ -113,8 +104,7 @@ def _frame_panel(panel: Axes, title: str, lines: list[PictureLine], height: floa
     panel.set_ylim(height, 0)
     panel.patch.set_visible(False)
     panel.yaxis.set_major_locator(NullLocator())
-    for side in ("left", "right", "top"):
-        panel.spines[side].set_visible(False)
+    panel.spines[["left", "right", "top"]].set_visible(False)
     panel.set_title(title, fontsize=9.5, fontweight="bold", pad=8, loc="left")
     for line in lines:
         if line.row is not None:
@@ -147,31 +137,27 @@ def _draw_perplexity(panel: Axes, lines: list[PictureLine], column: int) -> None
     if not losses:
         panel.set_visible(False)
         return
-    low, high = min(losses) / math.log(10), max(losses) / math.log(10)
-    first, last = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
-    room = 1.15 * (last - first)
-    panel.set_xlim(first - 0.05 * (last - first), last + room)
-    ticks = range(first, last + 1, max(1, math.ceil((last - first) / 2)))  # at most three labels
+    nats = math.log(10)  # of a decade
+    first, highest = math.floor(min(losses) / nats), math.ceil(max(losses) / nats)
+    span = max(highest - first, 1)
+    panel.set_xlim(first - 0.05 * span, first + span + 1.15 * span)
+    ticks = range(first, first + span + 1, max(1, math.ceil(span / 2)))  # at most three labels
     panel.set_xticks(list(ticks), [f"$10^{{{tick}}}$" for tick in ticks])
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.spines["bottom"].set_bounds(first - 0.05 * (last - first), last)
+    panel.spines["bottom"].set_bounds(first - 0.05 * span, first + span)
     for y, score, row in scored:
         if score.value is not None:
-            value = score.value / math.log(10)
+            value, spread = score.value / nats, (score.seed_sd or 0.0) / nats
             if score.seed_sd is not None:
-                spread = score.seed_sd / math.log(10)
                 panel.plot([value - spread, value + spread], [y, y], color=OURS, linewidth=1.6)
             panel.plot(value, y, **_OURS)
         _write_number(panel, y, row, column)
 
 
+# Not clipped, so that a point at 0 is drawn completely.
 _OURS: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 5.2,
-    "color": OURS,
-    "linestyle": "none",
-    "zorder": 4,
-    "clip_on": False,  # draws a point at 0 completely
+    **{"marker": "o", "markersize": 5.2, "color": OURS, "linestyle": "none"},
+    **{"zorder": 4, "clip_on": False},
 }
 _GUESSING: dict[str, Any] = {
     **{"color": SOFT, "linewidth": 0.8, "linestyle": (0, (1, 2)), "zorder": 1}
@@ -190,15 +176,9 @@ def _scored(lines: list[PictureLine], column: int) -> Iterator[tuple[float, Scor
 
 
 def _write_number(panel: Axes, y: float, row: MethodRow, column: int) -> None:
-    cell = row.cells[column]
-    panel.text(
-        *(0.985, y, cell.value),
-        transform=panel.get_yaxis_transform(),
-        ha="right",
-        va="center",
-        fontsize=8.5,
-        fontweight="bold" if cell.best else "normal",
-    )
+    cell, place = row.cells[column], panel.get_yaxis_transform()
+    style: dict[str, Any] = {"fontsize": 8.5, "fontweight": "bold" if cell.best else "normal"}
+    panel.text(0.985, y, cell.value, transform=place, ha="right", va="center", **style)
 
 
 def _write_labels(figure: Figure, first: Axes, lines: list[PictureLine]) -> None:
@@ -231,19 +211,11 @@ def _write_title_and_key(
     figure.text(left, 1 - 0.3 / height, page.title, **title)
     figure.text(left, 1 - 0.55 / height, page.subtitle, color=SOFT, va="center")
     renamed = any(row.published_name for block in scores.blocks[1:] for row in block.rows)
-    words = "paper, its own models" if renamed else "paper (LLaMA2-7B)"
-    paper = Line2D([], [], **_PAPER, label=words)
-    key = [
-        Line2D([], [], **{**_OURS, "linestyle": "-"}, label="here, with 95 % interval"),
-        *([paper] if scores.in_paper else []),
-        Line2D([], [], **_GUESSING, label="guessing"),
-    ]
-    figure.legend(
-        handles=key,
-        loc="lower left",
-        bbox_to_anchor=(label_width / width, 0.12 / height),
-        ncols=3,
-        frameon=False,
-        fontsize=8.5,
-        borderpad=0,
-    )
+    key = {"here, with 95 % interval": {**_OURS, "linestyle": "-"}}
+    if scores.in_paper:
+        key["paper, its own models" if renamed else "paper (LLaMA2-7B)"] = _PAPER
+    key["guessing"] = _GUESSING
+    handles = [Line2D([], [], **style, label=label) for label, style in key.items()]
+    place: dict[str, Any] = {"loc": "lower left", "borderpad": 0}
+    place["bbox_to_anchor"] = (label_width / width, 0.12 / height)
+    figure.legend(handles=handles, ncols=3, frameon=False, fontsize=8.5, **place)

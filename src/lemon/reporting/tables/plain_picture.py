@@ -37,10 +37,8 @@ def draw_sections(page: TablePage, path: Path) -> None:
             axes.set_axis_off()
             axes.text(0, 1 + 0.12 / own, section.heading, fontsize=10, fontweight="bold")
             _draw_section(axes, section)
-        metadata = {"Software": None}
-        figure.savefig(
-            path, format="png", dpi=160, bbox_inches="tight", pad_inches=0.15, metadata=metadata
-        )
+        options: dict[str, Any] = {"dpi": 160, "metadata": {"Software": None}}
+        figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.15, **options)
 
 
 def _rows(section: Section) -> list[list[str] | str]:
@@ -77,13 +75,8 @@ def _draw_section(axes: Axes, section: Section) -> None:
             cell.set(linewidth=0.6 if number else 0.9, edgecolor=FAINT if number else INK)
             cell.PAD = 0.12
         if isinstance(row, str):
-            place: dict[str, Any] = {
-                "fontsize": SIZE,
-                "fontweight": "bold",
-                "color": SOFT,
-                "va": "bottom",
-            }
-            axes.text(0, top + 0.25 * height, row, **place)
+            style: dict[str, Any] = {"fontsize": SIZE, "fontweight": "bold", "color": SOFT}
+            axes.text(0, top + 0.25 * height, row, va="bottom", **style)
     table.auto_set_column_width(range(len(headings)))
     axes.add_table(table)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lemon.reporting.numbers import SUPERSCRIPTS
 from lemon.reporting.tables.document import TablePage
 
 FORMATS = ("md", "tex", "html")
@@ -63,11 +64,5 @@ _TEX = {
 def tex_escaped(text: str) -> str:
     """Text as LaTeX source: special characters escaped, signs and powers in math mode."""
     escaped = "".join(_TEX.get(character, character) for character in text)
-    return re.sub(
-        "[⁰¹²³⁴⁵⁶⁷⁸⁹]+",
-        lambda match: f"$^{{{match[0].translate(_PLAIN_DIGITS)}}}$",
-        escaped,
-    )
-
-
-_PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+    digits = {superscript: digit for digit, superscript in SUPERSCRIPTS.items()}
+    return re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: f"$^{{{match[0].translate(digits)}}}$", escaped)

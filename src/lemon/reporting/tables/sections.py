@@ -29,7 +29,7 @@ def learning_section(costs: list[RowCost], *, staged: bool) -> Section:
         rows = list(found)
         groups.append(Group("", [_cost_line(row, rows[0].total) for row in rows]))
     return Section(
-        "What learning took",
+        "Training cost",
         [
             Column("Layers"),
             *words("Row", "Starts from", wrap=True),
@@ -66,9 +66,7 @@ def radii_section(facts: RadiiFacts) -> Section:
     lines = [
         [
             setting.name,
-            str(setting.here.attention),
-            str(setting.here.ffn),
-            str(setting.here.hidden),
+            *map(str, (setting.here.attention, setting.here.ffn, setting.here.hidden)),
             f"{setting.share:.1f} %",
             "" if setting.paper_share is None else f"{setting.paper_share:.1f} %",
         ]

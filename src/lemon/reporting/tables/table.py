@@ -41,7 +41,7 @@ def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
     """Write `table`.{csv,md,tex,html,png} and, last, `table`.manifest.json into `out`.
 
     Args:
-        project: the preset with its registry of tables.
+        project: the preset with its tables.
         table: a table of `paper.yaml`.
         runs: the folder of the runs' folders, each with `outcomes/`; not read for tables of sizes.
         out: folder of the files; created if missing.

@@ -1,0 +1,113 @@
+"""The captions of the figures, with their numbers and findings."""
+
+from __future__ import annotations
+
+from lemon.configuration.paper import COMPONENTS
+from lemon.reporting.claims import layer_operators, similarity
+from lemon.reporting.facts.departures import Departure
+from lemon.reporting.facts.layer_operators import LayerOperatorFacts
+from lemon.reporting.facts.receptive_fields import GridFacts, paper_names
+from lemon.reporting.facts.similarity_maps import SimilarityFacts
+from lemon.reporting.figures.figure_numbers import FigureNumbers, Panel, figure_numbers
+from lemon.reporting.numbers import widths_in_words
+
+OF_WEIGHTS = (
+    "Linear CKA of weights; rows are the residual coordinates, columns the units, centred. Random "
+    "floor: plain CKA of independent random matrices, p / (p + n) for p units and n residual "
+    "coordinates; debiased CKA of those is 0."
+)
+OF_ACTIVATIONS = (
+    "Linear CKA of outputs before they are added to the residual stream; rows are 2,048 held-out "
+    "tokens, the first of a sequence left out, columns the coordinates, centred."
+)
+
+
+def similarity_numbers(facts: SimilarityFacts) -> FigureNumbers:
+    """The maps of a figure's panels, with caption and findings."""
+    caption = [f"Preset {facts.setup.name}, {facts.setup.label}."]
+    for run in facts.runs:
+        layers, widths = run.target_shape.num_hidden_layers, widths_in_words(run.target_shape)
+        caption.append(f"Run {run.id}: {layers} layers, hidden {widths}.")
+    of_weights = facts.spec.renderer == "weight_similarity"
+    for component in dict.fromkeys(panel.component for panel in facts.panels):
+        parts = COMPONENTS[component]
+        if of_weights and len(parts) > 1:
+            caption.append(f"{component}: mean of the maps of {', '.join(parts)}.")
+    caption += [OF_WEIGHTS if of_weights else OF_ACTIVATIONS, *facts.spec.notes]
+    caption.append(_departures(facts.departures))
+    outlined = [list(partition.blocks) for partition in facts.partitions]
+    panels = [
+        Panel(panel.label, panel.component, panel.floor, blocks)
+        for panel, blocks in zip(facts.panels, outlined or [[]] * len(facts.panels), strict=True)
+    ]
+    bound = similarity.BOUND if "C24" in facts.spec.claims else None
+    return figure_numbers(facts, caption, similarity.MEASURED, panels=panels, bound=bound)
+
+
+def layer_operator_numbers(facts: LayerOperatorFacts) -> FigureNumbers:
+    """The gamma of a figure's panels, learned and initial, with caption and findings."""
+    caption = [f"Preset {facts.setup.name}, {facts.setup.label}."]
+    for run in facts.runs:
+        source, target = run.fused_shape.num_hidden_layers, run.target_shape.num_hidden_layers
+        caption.append(
+            f"Run {run.id}: {source} layers fused to {target}, gamma learned from "
+            f"{run.row.start}; weights frozen."
+        )
+    for component in dict.fromkeys(panel.component for panel in facts.spec.panels):
+        parts = COMPONENTS.get(component, ())
+        if len(parts) > 1:
+            caption.append(f"{component}: mean of gamma over {', '.join(parts)}.")
+    caption += [
+        "Row: target layer; column: source layer. One scale, that of the largest change, in all "
+        "panels; a dash marks entries below a quarter of its negative end. Start layer: where the "
+        "start of a row is largest.",
+        *facts.spec.notes,
+        _departures(facts.departures),
+    ]
+    return figure_numbers(facts, caption, layer_operators.MEASURED)
+
+
+def grid_numbers(facts: GridFacts) -> FigureNumbers:
+    """Scores, operator sizes and step times of the figure's runs, with the caption."""
+    frame, setup = facts.frame, facts.setup
+    small = " and ".join(
+        f"hidden {widths_in_words(sizes.here)}, {sizes.here.num_hidden_layers} layers"
+        for sizes in facts.targets.values()
+    )
+    seeds = int(frame["seeds"].max())
+    starts = {run.row.start for run in facts.runs if run.changes_widths and run.row.radii}
+    caption = [
+        f"{setup.label}, preset {setup.name}: hidden {widths_in_words(setup.source)}, "
+        f"{setup.source.num_hidden_layers} layers, fused to {small}.",
+        f"Dimension operators alone are learned, from {' or '.join(sorted(filter(None, starts)))}.",
+        "One seed a cell." if seeds <= 1 else f"Means over up to {seeds} seeds.",
+        f"Mean of {len(facts.spec.tasks)} tasks with {facts.documents} rows each at most, "
+        "zero-shot, with the 95 % bootstrap interval over documents, tasks held fixed; perplexity "
+        "on held-out text of the training domains.",
+        "Operator size: entries of the small factors of B, A_attn and A_ffn, before rotary halves "
+        "are tied; % of the small model's parameters. Step time: median and quartiles, on the "
+        "machine that ran it, with what else ran there at the time.",
+    ]
+    grid = frame[frame["r_a"].notna()]
+    if (grid["r_h"] == grid["r_i"]).all():
+        caption.append("r_h, of the hidden axis, is r_i.")
+    else:
+        pairs = ", ".join(f"{line.method}: {line.r_h}" for line in grid.itertuples())
+        caption.append(f"r_h, of the hidden axis: {pairs}.")
+    absent = frame.loc[frame["seeds"] == 0, "method"]
+    if len(absent):
+        caption.append(f"Not yet run: {', '.join(absent)}.")
+    keys = ("steps of fusion", "tokens of fusion", "rate of the dimension operators")
+    listed = {departure.setting: departure for departure in facts.departures}
+    changed = [listed[key].in_words() for key in keys if key in listed]
+    if changed:
+        caption.append(f"Departures: {'; '.join(changed)}; all are in the manifest.")
+    caption.append("Paper: LLaMA2-7B. Lighter is better in every panel.")
+    return figure_numbers(facts, caption, radius_names=paper_names(facts.runs))
+
+
+def _departures(departures: list[Departure]) -> str:
+    """The departures as the last sentence of a caption."""
+    if not departures:
+        return "No departure from the paper."
+    return f"Departures: {'; '.join(departure.in_words() for departure in departures)}."
