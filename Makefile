@@ -16,7 +16,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 
 ifeq ($(origin CORES),undefined)
-CORES  := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+# Where OMP_NUM_THREADS is set, nproc prints it in place of the cores.
+CORES  := $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 endif
 
 # What a user gives is one word and no more: `value` keeps make from expanding it, `quote` the shell.
