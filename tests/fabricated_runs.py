@@ -101,7 +101,7 @@ def write_metrics(
                 "tokens": tokens_per_step * step,
                 "wall_s": seconds_per_step * step,
             }
-            names = values if step else {"heldout/perplexity": math.exp(10)}
+            names = values if step else {"tune/perplexity": math.exp(10)}
             events += [{**at, "name": name, "value": value} for name, value in names.items()]
     run_folder.mkdir(parents=True, exist_ok=True)
     metrics = run_folder / "metrics.jsonl"

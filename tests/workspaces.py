@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from lemon.configuration.load import load_project
+from lemon.data.text.packing import SPLITS
 
 REPOSITORY = Path(__file__).parents[1]
 STAND_IN = Path(__file__).parent / "workflow" / "stand_in"
@@ -97,7 +98,7 @@ class DrivenWorkspace(Workspace):
         path = f"{STAND_IN}{os.pathsep}{self.variables()['PATH']}"
         preset = self.path / self.preset if self.preset.endswith(".yaml") else self.preset
         domains = load_project(preset, self.path / "config").preset.text.domains
-        files = [f"{split}/{domain}.bin" for split in ("train", "heldout") for domain in domains]
+        files = [f"{split}/{domain}.bin" for split in SPLITS for domain in domains]
         return {"PATH": path, "CALLS": str(self.calls), "TEXT_FILES": " ".join(files)}
 
     def jobs(self, target: str = "table3", **environment: str) -> list[str]:

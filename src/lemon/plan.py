@@ -68,14 +68,14 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
     mapped = learns or (run.changes_widths and not method.prunes)
     passes = (1 + settings.recompute + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
-    heldout = settings.heldout_sequences * len(text.domains) * length
+    tune = settings.tune_sequences * len(text.domains) * length
     evaluations = run.steps // settings.evaluate_every + 1
     every = project.preset.pruning.loading.update_every
     updates = run.steps // every + 1 if method.prunes and every else 0
     fuse = fusing_flops(source, target, run.radii)
     return run.steps * (
         settings.batch_sequences * length * per_token + microbatches * passes * fuse
-    ) + heldout * (evaluations * forward_flops(target, length) + updates * student)
+    ) + tune * (evaluations * forward_flops(target, length) + updates * student)
 
 
 def fusing_flops(source: LlamaShape, target: LlamaShape, radii: Radii) -> float:
@@ -172,7 +172,7 @@ def _run_cost(
 def prepared_bytes(project: Project) -> int:
     """Disk space of the source model and the packed text."""
     text = project.preset.text
-    rows = (text.train_sequences + text.heldout_sequences) * len(text.domains)
+    rows = (text.train_sequences + 2 * text.heldout_sequences) * len(text.domains)
     model = project.source_shape().num_parameters * BYTES[project.preset.source.dtype]
     return model + rows * (text.sequence_length + 1) * 2
 

@@ -144,7 +144,7 @@ def test_packed_text(learning_world: LearningWorld, tmp_path: Path) -> None:
         text = PackedText(folder)
         rows = [
             text.sequence(split, domain, row).tolist()
-            for split in ("train", "heldout")
+            for split in ("train", "tune", "heldout")
             for domain in text.domains
             for row in range(text.num_sequences(split, domain))
         ]

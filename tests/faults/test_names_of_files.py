@@ -211,7 +211,7 @@ def test_a_manifest_of_text_names_nothing_outside(
     text = Path(shutil.copytree(learning_world.text, tmp_path / "text"))
     content = json.loads((text / "manifest.json").read_text())
     domain, *_ = content["domains"].values()
-    for split in ("train", "heldout"):
+    for split in ("train", "tune", "heldout"):
         shutil.copyfile(next((text / split).iterdir()), tmp_path / "outside.bin")
     name = "../../outside"
     seal_again(text / "manifest.json", domains={name: domain}, domain_order=[name])

@@ -39,7 +39,7 @@ def test_learning_lowers_the_training_loss_and_the_heldout_perplexity(learned):
     loss = values_of(out, "train/loss")
     assert len(loss) == 30
     assert sum(loss[-5:]) < sum(loss[:5])
-    perplexity = values_of(out, "heldout/perplexity")
+    perplexity = values_of(out, "tune/perplexity")
     assert perplexity[-1] < perplexity[0]
 
 

@@ -121,7 +121,7 @@ def test_the_losses_are_those_of_student_and_teacher(assembled: Assemble) -> Non
     expected = [0.3 * lm + 0.7 * kl, lm, kl]
     # log-probabilities of about 6 are off by a few of their roundings in float32, 4e-7 each
     assert [value.item() for value in found.values()] == pytest.approx(expected, abs=4e-6)
-    assert trainee.heldout_loss(tokens, exported=True) == pytest.approx(lm, abs=4e-6)
+    assert trainee.tune_loss(tokens, exported=True) == pytest.approx(lm, abs=4e-6)
 
 
 def test_the_teacher_is_the_source_model_or_the_one_that_is_given(
@@ -163,8 +163,8 @@ def test_gates_are_sampled_for_each_microbatch_and_deterministic_for_heldout_los
 
     monkeypatch.setattr(trainee.student.fusion, "begin_pass", recorded)
     trainee.losses(some_tokens(), 5, 2)
-    trainee.heldout_loss(some_tokens(), exported=True)
-    trainee.heldout_loss(some_tokens(), exported=False)
+    trainee.tune_loss(some_tokens(), exported=True)
+    trainee.tune_loss(some_tokens(), exported=False)
     assert asked == [((5, 2), True), (None, True), (None, False)]
 
 

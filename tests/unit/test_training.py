@@ -42,7 +42,7 @@ SETTINGS = LearningSettings(
     max_gradient_norm=0.05,  # every gradient here is larger
     checkpoint_every=2,
     evaluate_every=3,
-    heldout_sequences=5,
+    tune_sequences=5,
 )
 WEIGHTS = {"prose": 3.0, "code": 1.0}
 EXACT = {"rtol": 1e-12, "atol": 1e-14}
@@ -91,8 +91,8 @@ class PlainTrainee:
         return {"loss": loss, "squared": loss.detach() ** 2}
 
     @torch.no_grad()
-    def heldout_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
-        self.asked.append(("heldout", exported, len(tokens_BT1)))
+    def tune_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
+        self.asked.append(("tune", exported, len(tokens_BT1)))
         return loss_of(self.model, tokens_BT1).item() + (0.0 if exported else 0.25)
 
     def penalty(self) -> Tensor:
@@ -207,7 +207,7 @@ def test_training_is_that_of_a_plain_loop(text: PackedText, trainer: Make, pull:
 def test_a_microbatch_is_told_its_step_and_number_and_each_loss_is_a_mean(trainer: Make) -> None:
     run = trainer()
     run.run()
-    asked = [one for one in run.trainee.asked if one[0] != "heldout"]
+    asked = [one for one in run.trainee.asked if one[0] != "tune"]
     shape = (2, LENGTH + 1)
     assert asked == [(step, part, shape) for step in range(STEPS) for part in range(3)]
     first = PlainTrainee()
@@ -221,7 +221,7 @@ def test_what_is_logged_when(trainer: Make) -> None:
     run.run()
     step = ["loss", "squared", "gradient_norm", "rate_embedding", "rate_head"]
     every = [f"train/{name}" for name in step]
-    heldout = ["heldout/loss/prose", "heldout/loss/code", "heldout/perplexity"]
+    heldout = ["tune/loss/prose", "tune/loss/code", "tune/perplexity"]
     expected = {0: heldout, 1: every, 2: every, 3: every + heldout, 4: every, 5: every + heldout}
     found: dict[int, list[str]] = {}
     for at, tokens, name, _ in events(run):
@@ -241,13 +241,13 @@ def test_the_heldout_losses_are_means_over_the_first_sequences(
     run.run()
     losses = {}
     for domain, count in (("prose", 5), ("code", 3)):
-        rows = np.stack([text.sequence("heldout", domain, row) for row in range(count)])
+        rows = np.stack([text.sequence("tune", domain, row) for row in range(count)])
         losses[domain] = loss_of(start, torch.from_numpy(rows)).item()
-        found = values(run, f"heldout/loss/{domain}")[0]
+        found = values(run, f"tune/loss/{domain}")[0]
         assert found == pytest.approx(losses[domain], rel=1e-12)
     mean = 0.75 * losses["prose"] + 0.25 * losses["code"]
-    assert values(run, "heldout/perplexity")[0] == pytest.approx(math.exp(mean), rel=1e-12)
-    passes = [one[1:] for one in run.trainee.asked if one[0] == "heldout"]
+    assert values(run, "tune/perplexity")[0] == pytest.approx(math.exp(mean), rel=1e-12)
+    passes = [one[1:] for one in run.trainee.asked if one[0] == "tune"]
     assert passes[:5] == [(True, 2), (True, 2), (True, 1), (True, 2), (True, 1)]
 
 
@@ -279,7 +279,7 @@ def test_a_run_cut_short_at_any_step_ends_as_the_whole_one(
     for group, other in zip(resumed.groups, whole.groups, strict=True):
         for name, parameter in group.parameters.items():
             assert torch.equal(parameter, other.parameters[name])
-    steps = [one[0] for one in resumed.trainee.asked if one[0] != "heldout"]
+    steps = [one[0] for one in resumed.trainee.asked if one[0] != "tune"]
     assert min(steps) == (until - 1) // 2 * 2  # from the newest checkpoint on, and not again
 
 
@@ -392,8 +392,8 @@ def test_a_mixture_without_finite_losses_stops_the_run(text: PackedText, trainer
     loading = LoadingSettings(update_every=2)
     batches = DynamicBatches(text, SEED, loading, {"prose": 2.0, "code": 2.5})
     run = trainer(batches=batches)
-    loss = run.trainee.heldout_loss
-    run.trainee.heldout_loss = lambda tokens, exported: (
+    loss = run.trainee.tune_loss
+    run.trainee.tune_loss = lambda tokens, exported: (
         loss(tokens, exported=True) if exported else math.nan
     )
     with pytest.raises(WorkFailed, match="diverged at step 2 of 5: the held-out losses by domain"):

@@ -50,7 +50,7 @@ def learned(learning_world, tmp_path_factory):
 def test_learning_lowers_loss_and_perplexity_and_moves_every_family(learned, learning_world):
     project, folder = learned
     out = folder / WIDE
-    loss, perplexity = (values_of(out, n) for n in ("train/loss", "heldout/perplexity"))
+    loss, perplexity = (values_of(out, n) for n in ("train/loss", "tune/perplexity"))
     assert sum(loss[-5:]) < sum(loss[:5])
     assert perplexity[-1] < perplexity[0]
     operators, _ = load_operators(out / "operators.safetensors")
@@ -94,7 +94,7 @@ def test_two_stages_in_either_order_end_at_the_same_shape(
     inputs = json.loads((tmp_path / run / "manifest.json").read_text())["inputs"]
     assert inputs["source"] == Checkpoint(middle).digest()
     assert inputs["teacher"] == Checkpoint(learning_world.source).digest()
-    perplexity = values_of(tmp_path / run, "heldout/perplexity")
+    perplexity = values_of(tmp_path / run, "tune/perplexity")
     assert perplexity[-1] < perplexity[0]
 
 

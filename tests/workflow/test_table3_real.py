@@ -23,7 +23,7 @@ def shorten(space) -> None:
         values["pruning"]["loading"]["update_every"] = 2
         values["evaluation"]["limit"] = ROWS
         values["text"].update(train_sequences=40, heldout_sequences=2)
-        values["learning"]["heldout_sequences"] = 1
+        values["learning"]["tune_sequences"] = 1
 
     space.change_preset(fewer)
     keep_runs(space.path / "config", "table3", RUNS)

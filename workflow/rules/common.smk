@@ -80,9 +80,9 @@ BUILT_FILES = ["operators.safetensors", "config.yaml"]
 LEARNED_FILES = [*BUILT_FILES, "metrics.jsonl"]
 TEXT_FILES = expand(
     "{split}/{domain}.bin",
-    split=["train", "heldout"],
+    split=["train", "tune", "heldout"],
     domain=PROJECT.preset.text.domains,
-)
+) + ["floors.json"]
 SUITES = suites(PROJECT.preset.evaluation)
 
 

@@ -48,11 +48,9 @@ class LearningSettings(Section):
     max_gradient_norm: Share = Field(default=1.0, description="gradients are clipped to this norm")
     checkpoint_every: Count = Field(default=100, description="steps between checkpoints")
     evaluate_every: Count = Field(
-        default=40, description="steps between held-out losses (m of the paper's Table 6)"
+        default=40, description="steps between losses on the tune text (m of the paper's Table 6)"
     )
-    heldout_sequences: Count = Field(
-        default=8, description="held-out sequences a domain in those losses"
-    )
+    tune_sequences: Count = Field(default=8, description="tune sequences a domain in those losses")
     layers_per_segment: Count = Field(
         default=1,
         description="target layers that are fused together inside one checkpointed block: more "

@@ -204,9 +204,9 @@ def _learning_mistakes(
         message = f"{part} does not divide batch_sequences ({whole})"
         yield (*place, "microbatch_sequences"), message
     prepared = preset.text.heldout_sequences
-    if learning.heldout_sequences > prepared:
+    if learning.tune_sequences > prepared:
         message = f"is more than the text.heldout_sequences ({prepared}) that are prepared"
-        yield (*place, "heldout_sequences"), f"{learning.heldout_sequences} {message}"
+        yield (*place, "tune_sequences"), f"{learning.tune_sequences} {message}"
 
 
 def _limit_mistakes(preset: Preset) -> Iterator[Mistake]:

@@ -46,8 +46,8 @@ def heldout_perplexity(
 ) -> dict[str, Any]:
     """Score a model on the first `sequences` held-out sequences of each domain; None for all.
 
-sequences = np.stack([text.sequence(split, domain, row) for row in several])
-        tokens = torch.from_numpy(sequences).to(model.device)
+    sequences = np.stack([text.sequence(split, domain, row) for row in several])
+            tokens = torch.from_numpy(sequences).to(model.device)
     """
     if text.vocab_size > model.config.vocab_size:
         raise BadInput(
@@ -153,13 +153,7 @@ def _passes(
     rows_a_pass = max(1, TOKENS_A_PASS // text.sequence_length)
     for first in range(0, rows, rows_a_pass):
         several = range(first, min(first + rows_a_pass, rows))
-<<<<<<< HEAD
-        tokens = torch.from_numpy(
-            np.stack([text.sequence(split, domain, row) for row in several])
-        ).to(model.device)
-=======
-        sequences = np.stack([text.sequence("heldout", domain, row) for row in several])
-        tokens = torch.from_numpy(sequences).to(model.device)
->>>>>>> main
+        packed = np.stack([text.sequence(split, domain, row) for row in several])
+        tokens = torch.from_numpy(packed).to(model.device)
         hidden = model.base_model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
         yield several, tokens[:, 1:], hidden.flatten(0, 1)

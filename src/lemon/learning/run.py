@@ -35,7 +35,7 @@ from lemon.methods.build import (
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
-from lemon.training.loop import Trainer, heldout_losses
+from lemon.training.loop import Trainer, tune_losses
 
 
 def learn(
@@ -72,7 +72,7 @@ def learn(
         raise BadInput(f"run {run_id}: method {run.method.name} learns nothing; use `lemon build`")
     large = Checkpoint(source)
     require_source(run, large)
-    packed = PackedText(text)
+    packed = PackedText(text, ("train", "tune"))
     if packed.vocab_size != large.shape.vocab_size:
         raise BadInput(
             f"{text}: packed with a vocabulary of {packed.vocab_size} tokens, the model in "
@@ -144,7 +144,7 @@ def trainer_of(
             run.seed,
             run.pruning.loading if prunes else None,
             num_parameters=run.target_shape.num_parameters,
-            source_losses=partial(heldout_losses, loss_of, text, settings, trainee.device),
+            source_losses=partial(tune_losses, loss_of, text, settings, trainee.device),
         ),
         divergence=Divergence(settings.divergence_factor, reference=most),
         checkpoints=TrainingCheckpoints(out / "checkpoints", key),

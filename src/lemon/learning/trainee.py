@@ -56,7 +56,7 @@ class FusedTrainee:
         )
         return {"loss": total, "lm_loss": lm} | ({} if self.teacher is None else {"kl": kl})
 
-    def heldout_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
+    def tune_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
         """The next-token loss of the student in nats, with deterministic gates."""
         self.student.fusion.begin_pass(None, at_target=exported)
         return next_token_loss(self.student, tokens_BT1, self.chunk_tokens)

@@ -42,7 +42,7 @@ class Batches:
         return training_batch(self._text, self._order, first, count)
 
     def update(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Update the mixture from held-out losses in nats by domain; returns the new weights."""
+        """Update the mixture from tune losses in nats by domain; returns the new weights."""
         return {}
 
     def state(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class DynamicBatches(Batches):
         return np.stack([self._text.sequence("train", domain, row) for domain, row in rows])
 
     def update(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Update the mixture from held-out losses in nats by domain; returns the new weights."""
+        """Update the mixture from tune losses in nats by domain; returns the new weights."""
         self._loader.update(losses)
         return self._loader.weights
 
@@ -114,7 +114,7 @@ def batches_of(
         seed: seed of the order.
         loading: settings of the updates; None for a fixed mixture.
         num_parameters: of the run's final model, for the scaling law.
-        source_losses: measures the source model's held-out losses; called only if they are the
+        source_losses: measures the source model's tune losses; called only if they are the
             references.
 
     Raises:

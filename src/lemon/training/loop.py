@@ -43,7 +43,7 @@ class TrainerSettings(Protocol):
     max_gradient_norm: float
     checkpoint_every: int
     evaluate_every: int
-    heldout_sequences: int
+    tune_sequences: int
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Trainer:
     Attributes:
         label: the run's id, for messages.
         steps: optimiser steps of the whole run.
-        text: packed sequences, for held-out losses.
+        text: packed sequences, for tune losses.
         metrics_path: the file of events.
     """
 
@@ -101,13 +101,13 @@ class Trainer:
             metrics.write(done, done * self.tokens_per_step, wall_s, values)
 
         if first == 0:
-            log(0, self._heldout())
+            log(0, self._tune())
         with Watchdog() as watchdog:
             for done in range(first + 1, self.steps + 1):
                 values = self._step(done - 1)
                 log(done, values)
                 if done % settings.evaluate_every == 0 or done == self.steps:
-                    log(done, self._heldout())
+                    log(done, self._tune())
                 if self.batches.update_every and done % self.batches.update_every == 0:
                     log(done, self._update_mixture(done))
                 if done % settings.checkpoint_every == 0 or done == self.steps:
@@ -167,22 +167,22 @@ class Trainer:
         return {name: mean.item() for name, mean in means.items()}
 
     def _losses_by_domain(self, *, exported: bool) -> dict[str, float]:
-        loss_of = partial(self.trainee.heldout_loss, exported=exported)
-        return heldout_losses(loss_of, self.text, self.settings, self.trainee.device)
+        loss_of = partial(self.trainee.tune_loss, exported=exported)
+        return tune_losses(loss_of, self.text, self.settings, self.trainee.device)
 
-    def _heldout(self) -> dict[str, float]:
-        """The held-out losses and the perplexity, under their logged names."""
+    def _tune(self) -> dict[str, float]:
+        """The tune losses and the perplexity, under their logged names."""
         losses = self._losses_by_domain(exported=True)
         # Capped, because JSON and MLflow can't store infinity.
         perplexity = perplexity_of(min(mixture_loss(losses, self.text.weights), 700.0))
-        by_domain = {f"heldout/loss/{domain}": loss for domain, loss in losses.items()}
-        return {**by_domain, "heldout/perplexity": perplexity}
+        by_domain = {f"tune/loss/{domain}": loss for domain, loss in losses.items()}
+        return {**by_domain, "tune/perplexity": perplexity}
 
     def _update_mixture(self, done: int) -> dict[str, float]:
-        """Update the mixture from the held-out losses; returns its weights under logged names."""
+        """Update the mixture from the tune losses; returns its weights under logged names."""
         losses = self._losses_by_domain(exported=False)
         if not all(map(math.isfinite, losses.values())):
-            self._fail(done, f"the held-out losses by domain are {losses}")
+            self._fail(done, f"the tune losses by domain are {losses}")
         weights = self.batches.update(losses)
         return {f"mixture/{domain}": weight for domain, weight in weights.items()}
 
@@ -222,23 +222,23 @@ class Trainer:
 
 
 @torch.no_grad()
-def heldout_losses(
+def tune_losses(
     loss_of: Callable[[Tensor], float],
     text: PackedText,
     settings: TrainerSettings,
     device: torch.device,
 ) -> dict[str, float]:
-    """Mean next-token loss in nats by domain, over the first held-out sequences.
+    """Mean next-token loss in nats by domain, over the first tune sequences.
 
     `loss_of` returns the mean loss of tokens [B, T + 1] on `device`, for B up to a microbatch.
     """
     losses = {}
     for domain in text.domains:
-        count = min(settings.heldout_sequences, text.num_sequences("heldout", domain))
+        count = min(settings.tune_sequences, text.num_sequences("tune", domain))
         total = 0.0
         for first in range(0, count, settings.microbatch_sequences):
             rows = range(first, min(first + settings.microbatch_sequences, count))
-            batch = np.stack([text.sequence("heldout", domain, row) for row in rows])
+            batch = np.stack([text.sequence("tune", domain, row) for row in rows])
             total += loss_of(torch.from_numpy(batch).to(device)) * len(rows)
         losses[domain] = total / count
     return losses

@@ -59,8 +59,8 @@ class Trainee(Protocol):
         """
         ...
 
-    def heldout_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
-        """The mean next-token loss of held-out sequences in nats, without noise or a gradient.
+    def tune_loss(self, tokens_BT1: Tensor, *, exported: bool) -> float:
+        """The mean next-token loss of tune sequences in nats, without noise or a gradient.
 
         It is that of the model that would be exported now; if not `exported`, that of the model in
         training, which is larger while masks are still closing.
