@@ -19,9 +19,13 @@ from lemon.evaluation import outcomes
 from lemon.evaluation.outcomes import Outcome
 from lemon.files.manifest import MANIFEST, sealed, write_manifest
 from lemon.files.storage import write_json
+from lemon.reporting.tables.table import write_table
 
 CHOICES = {"piqa": 2, "winogrande": 2, "boolq": 2, "lambada_openai": 50, "nq_open": 50}  # else 4
 SKILL = {"source": 0.55, "lemon": 0.3, "lemon-trained": 0.35}  # above guessing, as a share
+FLOORS = {"uniform": 10.8, "unigram": 7.4, "bigram": 6.1}  # nats per token
+DOCUMENTS = [0, 0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7]  # of the held-out sequences
+CALIBRATION, TEMPERATURE = 0.25, 1.6  # nats that the best temperature takes off a loss
 LOSS = {"source": 3.1, "lemon": 6.3, "lemon-trained": 5.4, "average": 10.2, "random": 11.5}
 
 
@@ -36,7 +40,9 @@ def write_outcomes(
     """The outcomes of one run in one suite.
 
     `shots` holds the examples shown of a task where they are not as many as the paper has; without
-    a `loss` there is no held-out text.
+    a `loss` there is no held-out text. The right answer has log-likelihood -1 where it is chosen
+    and -3 where not, the other one -2, of 4 bytes each. The losses of the held-out sequences
+    scatter around `loss`, in each run on its own.
     """
     folder = run_folder / FOLDERS[suite]
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,13 +50,12 @@ def write_outcomes(
     for task, answers in correct.items():
         files.append(folder / f"{task}.parquet")
         rows = [
-            Outcome(id, 0, answer, answer, answer, [-1.0, -2.0], [3, 4], 0)
+            Outcome(id, 0, answer, answer, answer, [-1.0 if answer else -3.0, -2.0], [4, 4], 0)
             for id, answer in enumerate(answers)
         ]
         outcomes.write_outcomes(files[-1], rows, key={"task": task})
     if loss is not None:
-        domain = {"loss": loss, "perplexity": math.exp(loss), "tokens": 4096, "weight": 1.0}
-        heldout = {"loss": loss, "perplexity": math.exp(loss), "domains": {"wikipedia": domain}}
+        heldout = _heldout(loss, crc32(run_folder.name.encode()))
         files.append(folder / "perplexity.json")
         write_json(files[-1], sealed(heldout))
     tasks = {
@@ -73,6 +78,55 @@ def write_outcomes(
         finished="2026-01-01T00:10:00+00:00",
         wall_s=60.0,
         tasks=tasks,
+    )
+
+
+def _heldout(loss: float, seed: int) -> dict:
+    """The content of perplexity.json, one domain whose sequences have the mean `loss`."""
+    scatter = np.random.default_rng(seed).normal(0, 0.3, len(DOCUMENTS))
+    losses = loss + scatter - scatter.mean()
+    calibrated = {"calibrated_loss": loss - CALIBRATION}
+    domain = {
+        **{"loss": loss, "perplexity": math.exp(loss), **calibrated},
+        **{"tokens": 4096, "weight": 1.0, "documents": DOCUMENTS},
+        "losses": losses.tolist(),
+        "calibrated_losses": (losses - CALIBRATION).tolist(),
+    }
+    return {
+        **{"loss": loss, "perplexity": math.exp(loss), **calibrated},
+        **{"temperature": TEMPERATURE, "domains": {"wikipedia": domain}},
+    }
+
+
+def scored_text(runs: Path) -> Path:
+    """The folder of the packed text that runs were scored on, beside theirs; only its floors."""
+    return runs.parent / "text"
+
+
+def write_scored(project: Project, table: str, runs: Path, out: Path) -> None:
+    """Render a table of fabricated runs into `out`."""
+    write_table(project, table, runs, out, scored_text(runs))
+
+
+def write_text(runs: Path) -> None:
+    """The manifest and the floors of the text that the runs of a folder were scored on."""
+    text = scored_text(runs)
+    text.mkdir(parents=True, exist_ok=True)
+    floors = {
+        name: {"tune_loss": loss, "heldout_loss": loss, "smoothing": None}
+        for name, loss in FLOORS.items()
+    }
+    write_json(text / "floors.json", floors)
+    split = {"documents": 8, "sequences": len(DOCUMENTS), "tokens": 4096, "sha256": "0"}
+    splits = {name: {**split, "row_documents": DOCUMENTS} for name in ("train", "tune", "heldout")}
+    write_manifest(
+        text / MANIFEST,
+        "text",
+        files=[text / "floors.json"],
+        started=0.0,
+        **{"text_format": 2, "sequence_length": 256, "vocab_size": 49152, "dtype": "uint16"},
+        domains={"wikipedia": {"weight": 1.0, "splits": splits}},
+        domain_order=["wikipedia"],
     )
 
 
@@ -119,7 +173,8 @@ def write_metrics(
 
 
 def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -> Path:
-    """Every run that a table needs."""
+    """Every run that a table needs, and the text that they were scored on."""
+    write_text(runs)
     tasks = project.table(table).tasks
     for run in project.table_runs(table):
         method = project.run(run).row.method

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fabricated_runs import write_runs
+from fabricated_runs import write_runs, write_scored
 
 from lemon.configuration.load import load_project
-from lemon.reporting.tables.table import write_table
 from lemon.tracking.replay import track
 
 REPOSITORY = Path(__file__).parents[1]
@@ -21,7 +20,7 @@ PROJECT = load_project("smoke", REPOSITORY / "config")
 def write_rendered(folder: Path) -> Path:
     """Runs and results of table3 of the smoke preset, in `runs` and `results`."""
     write_runs(PROJECT, "table3", folder / "runs", documents=8)
-    write_table(PROJECT, "table3", folder / "runs", folder / "results" / "tables")
+    write_scored(PROJECT, "table3", folder / "runs", folder / "results" / "tables")
     return folder
 
 

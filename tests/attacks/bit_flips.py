@@ -119,7 +119,11 @@ def _outcomes(folder: Path) -> Any:
     told = read_manifest(folder / "manifest.json")
     result = read_run(folder.parents[1], folder.parent.name, told["tasks"], SUITES[folder.name])
     values = [result.correct, result.ids]
-    return [{k: v.tolist() for k, v in one.items()} for one in values], result.loss, told
+    return (
+        [{k: v.tolist() for k, v in one.items()} for one in values],
+        result.heldout and result.heldout.loss,
+        told,
+    )
 
 
 def _run(folder: Path) -> Any:

@@ -6,7 +6,13 @@ import re
 from pathlib import Path
 
 RULES = Path(__file__).parents[2] / "workflow" / "rules"
-OPTIONS = {"params.options", "params.start", "params.teacher", "params.heldout"}  # quoted inside
+OPTIONS = {  # quoted inside
+    "params.text",
+    "params.options",
+    "params.start",
+    "params.teacher",
+    "params.heldout",
+}
 
 
 def test_every_value_in_a_command_is_quoted() -> None:

@@ -64,6 +64,26 @@ MISTAKES: dict[str, Mistake] = {
         ),
         "second: compares the same rows as comparison ",
     ),
+    "equivalence without a margin": (
+        (PAPER, r"relation: equivalent\n      margin: .*\n", "relation: equivalent\n"),
+        "relation: needs a margin, within which the rows count as equally good",
+    ),
+    "margin of an order": (
+        (PAPER, r"      relation: equivalent\n", ""),
+        "margin: goes with relation: equivalent alone",
+    ),
+    "two sizes without a margin": (
+        (PAPER, r"claims: \[C27\]\n  margin: 0.1\n", "claims: [C27]\n"),
+        "figure8.claims: C27 needs a margin, within which two sizes count as alike",
+    ),
+    "claim that is not of the figure": (
+        (PAPER, r'          C27: "no second size', '          C26: "no second size'),
+        "not_tested.C26: is not among the claims of the figure",
+    ),
+    "kept pattern without a control": (
+        (PAPER, r"    - {label: Cut, run: cut-75, component: q_proj}\n", ""),
+        "claims: C26 needs a control, plain Cut at the same sizes; add it as third panel",
+    ),
     "published file of another form": (
         (PAPER, r"published: table3.csv", "published: table5.csv"),
         "table3.published: table5.csv lacks columns that accuracy_table reads: layers",

@@ -184,7 +184,8 @@ def test_outcomes_metrics_and_perplexity_of_a_run(tmp_path: Path) -> None:
     def read() -> list[Any]:
         found = read_run(tmp_path, "cut", list(answers))
         correct = {task: found.correct[task].tolist() for task in answers}
-        return [correct, found.loss, found.domains, found.manifest]
+        assert found.heldout is not None
+        return [correct, found.heldout.loss, found.heldout.domains, found.manifest]
 
     for path in (folder / "sciq.parquet", folder / "perplexity.json"):
         assert require_refused_or_harmless(path, read) == len(places(path, 40))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from damage import forget_digests
-from fabricated_runs import write_outcomes, write_runs
+from fabricated_runs import write_outcomes, write_runs, write_scored
 from learning_world import CONFIG, LearningWorld
 from odd_json import TEXTS, changed, require_refusals, text_of
 
@@ -42,7 +42,6 @@ from lemon.reporting.figures.figure_numbers import (
     write_numbers,
 )
 from lemon.reporting.report import write_report
-from lemon.reporting.tables.table import write_table
 from lemon.tracking import records
 
 
@@ -226,7 +225,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rendered")
     project = load_project("laptop", CONFIG)
     write_runs(project, "table3", folder / "runs", documents=4)
-    write_table(project, "table3", folder / "runs", folder / "results" / "tables")
+    write_scored(project, "table3", folder / "runs", folder / "results" / "tables")
     return folder
 
 

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from roundoff import FLOAT64, sum_off
 from similarity_maps import NONSENSE, by_distance, random_map
 
-from lemon.similarity.agreement import map_correlation, relative_depth_profiles
+from lemon.similarity.agreement import (
+    likeness_gain,
+    map_correlation,
+    profile_gaps,
+    relative_depth_profiles,
+)
 
 
 def test_map_correlation_by_hand():
@@ -44,6 +49,41 @@ def test_unrelated_maps_do_not_agree():
     result = map_correlation(random_map(16, 0), random_map(16, 1))
     assert abs(result.spearman) < 0.2
     assert result.spearman_p_value > 0.05
+
+
+def test_the_gain_over_a_control_is_the_difference_of_the_correlations():
+    a, control, b = random_map(8, 0), random_map(8, 1), random_map(10, 2)
+    index, other = list(range(8)), list(range(1, 9))
+    gain = likeness_gain(a, control, b, index, other)
+    one, two = map_correlation(a, b, index), map_correlation(control, b, other)
+    assert gain.value == pytest.approx(one.spearman - two.spearman)
+    # the jackknife, layer by layer
+    left_out = []
+    for layer in range(8):
+        kept = [other for other in range(8) if other != layer]
+        block = np.ix_(kept, kept)
+        ours = map_correlation(a[block], b, kept, permutations=1)
+        theirs = map_correlation(control[block], b, [k + 1 for k in kept], permutations=1)
+        left_out.append(ours.spearman - theirs.spearman)
+    assert gain.standard_error == pytest.approx(np.sqrt(7) * np.std(left_out))
+    with pytest.raises(ValueError, match="the depths must be equal"):
+        likeness_gain(a, random_map(7, 1), b, index, index[:7])
+    assert likeness_gain(*[random_map(3, 0)] * 3, range(3), range(3)).standard_error == np.inf
+
+
+def test_profile_gaps_by_hand():
+    """Seven layers: distances 1 and 2, 3 and 4, 5 and 6, of 6 and 5, 4 and 3, 2 and 1 pairs."""
+    one = by_distance([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    two = by_distance([1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
+    near, halfway, far = profile_gaps(one, two)
+    assert near.value == pytest.approx((6 * 0.9 + 5 * 0.8) / 11 - 0.5)
+    assert halfway.value == pytest.approx((4 * 0.7 + 3 * 0.6) / 7 - 0.5)
+    assert far.value == pytest.approx((2 * 0.5 + 0.4) / 3 - 0.5)
+    # far without layer 0: pair 16 alone, 0.5; without 6: 05; without 1 or 5: two pairs, 0.45
+    left_out = np.array([0.5, 0.45, *[1.4 / 3] * 3, 0.45, 0.5])
+    assert far.standard_error == pytest.approx(np.sqrt(6) * left_out.std())
+    # of six layers one pair is far apart: without one of its layers there is none
+    assert profile_gaps(random_map(6, 0), random_map(6, 1))[2].standard_error == np.inf
 
 
 def test_relative_depth_profiles_by_hand():

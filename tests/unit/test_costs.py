@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from chained_table import PRUNING_STEPS, chained
-from fabricated_runs import write_metrics, write_runs
+from fabricated_runs import write_metrics, write_runs, write_scored
 from replanned import replanned
 
 from lemon.configuration.load import load_project
@@ -18,7 +18,6 @@ from lemon.errors import BadInput
 from lemon.reporting.facts.costs import Cost, RowCost, own_cost, total_cost
 from lemon.reporting.numbers import duration
 from lemon.reporting.tables.sections import learning_section
-from lemon.reporting.tables.table import write_table
 from lemon.tracking.records import table_records
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -33,7 +32,7 @@ def project() -> Project:
 def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("costs")
     write_runs(project, "table3", folder / "runs", documents=12)
-    write_table(project, "table3", folder / "runs", folder / "tables")
+    write_scored(project, "table3", folder / "runs", folder / "tables")
     return folder
 
 
@@ -82,7 +81,7 @@ def test_a_table_without_the_metrics_of_a_start_is_not_written(
     runs = write_runs(project, "table3", tmp_path / "runs", documents=4)
     (runs / "shear-75" / "metrics.jsonl").unlink()
     with pytest.raises(BadInput, match="shear-75"):
-        write_table(project, "table3", runs, tmp_path / "tables")
+        write_scored(project, "table3", runs, tmp_path / "tables")
     assert not (tmp_path / "tables").exists()
 
 
@@ -146,7 +145,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_records_hold_the_cost_of_a_run_with_its_start(project: Project, rendered: Path) -> None:
     folder = rendered / "results"
-    write_table(project, "table3", rendered / "runs", folder / "tables")
+    write_scored(project, "table3", rendered / "runs", folder / "tables")
     records = table_records(project, "table3", rendered / "runs", folder)
     metrics = {
         record.tags["run"]: {m.name: m.value for m in record.metrics if m.name.startswith("cost/")}
@@ -172,7 +171,7 @@ def test_a_start_in_no_row_is_named_by_its_run(project: Project, tmp_path: Path)
     table = spec.model_copy(update={"rows": rows, "comparisons": pairs})
     smaller = replace(project, tables={"table3": table})
     runs = write_runs(smaller, "table3", tmp_path / "runs", documents=4)
-    write_table(smaller, "table3", runs, tmp_path / "tables")
+    write_scored(smaller, "table3", runs, tmp_path / "tables")
     manifest = json.loads((tmp_path / "tables" / "table3.manifest.json").read_text())
     assert {line["label"]: line["start"] for line in manifest["learning"]} == {
         "LEMON-Prune": "shear-75",
@@ -184,7 +183,7 @@ def test_a_start_in_no_row_is_named_by_its_run(project: Project, tmp_path: Path)
 def test_the_second_of_two_stages_carries_the_first(tmp_path: Path) -> None:
     laptop = load_project("laptop", CONFIG)
     runs = write_runs(laptop, "small", tmp_path / "runs", documents=4)
-    write_table(laptop, "small", runs, tmp_path / "tables")
+    write_scored(laptop, "small", runs, tmp_path / "tables")
     manifest = json.loads((tmp_path / "tables" / "small.manifest.json").read_text())
     rows = {line["label"]: line for line in manifest["learning"]}
     stages = ("lemon-width-small", "lemon-small-width-first")

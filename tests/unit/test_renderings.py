@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 from chained_table import chained
-from fabricated_runs import write_runs
+from fabricated_runs import write_runs, write_scored
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.reporting.tables.rendering import tex_escaped
-from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -30,7 +29,7 @@ def chained_table(chained_project: Project, tmp_path_factory: pytest.TempPathFac
     """The files of a table with a row that was not run and rows that the paper does not have."""
     folder = tmp_path_factory.mktemp("chained")
     write_runs(chained_project, "table3", folder / "runs", documents=20)
-    write_table(chained_project, "table3", folder / "runs", folder / "tables")
+    write_scored(chained_project, "table3", folder / "runs", folder / "tables")
     return folder / "tables"
 
 
@@ -119,7 +118,7 @@ def test_the_picture_makes_room_for_a_longer_label(
     longer = spec.rows[-1].model_copy(update={"label": "a label much longer than any other one"})
     table = spec.model_copy(update={"rows": (*spec.rows[:-1], longer)})
     project = replace(chained_project, tables={"table3": table})
-    write_table(project, "table3", chained_table.parent / "runs", tmp_path)
+    write_scored(project, "table3", chained_table.parent / "runs", tmp_path)
     width, height = png_size(chained_table / "table3.png")
     wider, same = png_size(tmp_path / "table3.png")
     assert wider > width + 50

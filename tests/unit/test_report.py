@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from drawn_figures import falling_map, write_maps
-from fabricated_runs import write_runs
+from fabricated_runs import write_runs, write_scored
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
@@ -30,7 +30,7 @@ def project() -> Project:
 def page(project: Project, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
     write_runs(project, "table3", folder / "runs", documents=20)
-    write_table(project, "table3", folder / "runs", folder / "results" / "tables")
+    write_scored(project, "table3", folder / "runs", folder / "results" / "tables")
     write_table(project, "table5", folder / "runs", folder / "results" / "tables")
     write_maps(project, "figure2", folder / "runs", {"source": falling_map(30)})
     write_figure(project, "figure2", folder / "runs", folder / "results" / "figures")
@@ -55,8 +55,24 @@ def test_each_tested_claim_has_its_verdict_and_a_way_to_its_test(page: str) -> N
     found = {(claim, entry): verdict for claim, entry, verdict in lines}
     assert found["C22", "figure2"] == "holds"
     assert "<td>lemon-cut-75 over cut-75</td>" in page
-    assert "in perplexity" in found["C09", "table3"]
+    assert found["C09", "table3"].endswith("held-out loss")
     assert [claim for claim, *_ in lines] == sorted(claim for claim, *_ in lines)
+
+
+def test_a_table_of_an_earlier_version_is_to_be_rendered_again(
+    project: Project, tmp_path: Path
+) -> None:
+    old = {"claim": "C09", "verdict": "holds", "published_difference": 4.8, "perplexity": None}
+    runs = {"first_runs": ["lemon-cut-75"], "second_runs": ["cut-75"]}
+    write_manifest(
+        tmp_path / "tables" / "table3.manifest.json",
+        "table",
+        started=time.monotonic(),
+        comparisons=[{**old, **runs}],
+    )
+    words = r"table3\.manifest\.json: comparisons\.0.*required; remove it and run the step"
+    with pytest.raises(BadInput, match=words):
+        write_report(project, tmp_path, tmp_path / "report.html")
 
 
 def test_nothing_made_yet_is_said(project: Project, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fabricated_runs import write_outcomes
+from fabricated_runs import DOCUMENTS, write_outcomes
 from manifests import seal_again
 
 from lemon.errors import BadInput
@@ -22,9 +22,13 @@ def test_reads_scores_and_perplexity(tmp_path: Path) -> None:
     result = read_run(tmp_path, "cut", ["sciq", "piqa"])
     assert result.accuracy("sciq") == pytest.approx(2 / 3)
     assert result.accuracy("piqa") == 0.0
-    assert result.perplexity == pytest.approx(math.exp(2))
-    assert result.domains == {"wikipedia": pytest.approx(math.exp(2))}
-    assert result.heldout_tokens == 4096
+    heldout = result.heldout
+    assert heldout is not None
+    assert heldout.perplexity == pytest.approx(math.exp(2))
+    assert heldout.domains == {"wikipedia": pytest.approx(math.exp(2))}
+    assert (heldout.tokens, heldout.temperature, heldout.calibrated_loss) == (4096, 1.6, 1.75)
+    assert heldout.sequences["wikipedia"].mean() == pytest.approx(2.0)
+    assert heldout.design.documents == {"wikipedia": DOCUMENTS}
 
 
 def test_documents_are_put_in_the_order_of_their_ids(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_the_suites_of_a_run_are_read_together(tmp_path: Path) -> None:
     result = read_run(tmp_path, "cut", ["sciq", "boolq", "piqa"])
     assert list(result.correct) == ["sciq", "boolq", "piqa"]
     assert result.accuracy("boolq") == pytest.approx(2 / 3)
-    assert result.perplexity == pytest.approx(math.exp(2))
+    assert result.heldout and result.heldout.perplexity == pytest.approx(math.exp(2))
     assert result.row_hash("boolq") == "rows-boolq" and result.heldout_hash == "text"
     assert result.manifest["wall_s"] == 120.0
     with pytest.raises(BadInput, match=r"cut/outcomes-dense/manifest\.json"):

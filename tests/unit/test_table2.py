@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fabricated_runs import write_runs
+from fabricated_runs import write_runs, write_scored
 from manifests import seal_again
 
 from lemon.configuration.load import load_project
@@ -17,9 +18,9 @@ from lemon.configuration.project import Project
 from lemon.configuration.tasks import TASKS
 from lemon.published.tables import published_scores
 from lemon.reporting.facts.departures import departures
+from lemon.reporting.facts.scores import BITS, SHARE
 from lemon.reporting.facts.statistics import wilson_interval
 from lemon.reporting.tables.accuracy import column_parts
-from lemon.reporting.tables.table import write_table
 from lemon.tracking.records import table_records
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -36,13 +37,19 @@ def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("table2")
     for table in ("table2", "dense"):
         write_runs(project, table, folder / "runs", documents=40)
-        write_table(project, table, folder / "runs", folder / "results" / "tables")
+        write_scored(project, table, folder / "runs", folder / "results" / "tables")
     return folder
 
 
 @pytest.fixture(scope="module")
 def lines(rendered: Path) -> pd.DataFrame:
-    return pd.read_csv(rendered / "results" / "tables" / "table2.csv")
+    """The lines of Table 2, of accuracies alone."""
+    return accuracies(pd.read_csv(rendered / "results" / "tables" / "table2.csv"))
+
+
+def accuracies(lines: pd.DataFrame) -> pd.DataFrame:
+    ours = ~lines["metric"].isin((BITS, SHARE)) & ~lines["method"].str.endswith(" floor", na=False)
+    return lines[ours]
 
 
 def text_of(rendered: Path, table: str, suffix: str) -> str:
@@ -86,8 +93,8 @@ def test_runs_that_answer_alike_are_tied(project: Project, tmp_path: Path) -> No
         for file in (runs / "shear-width" / folder).glob("*.parquet"):
             shutil.copy(file, runs / "lemon-width-2-2" / folder)
         seal_again(runs / "lemon-width-2-2" / folder / "manifest.json")
-    write_table(project, "table2", runs, tmp_path)
-    lines = pd.read_csv(tmp_path / "table2.csv")
+    write_scored(project, "table2", runs, tmp_path)
+    lines = accuracies(pd.read_csv(tmp_path / "table2.csv"))
     verdicts = lines[(lines["run"] == "lemon-width-2-2") & (lines["task"] != "heldout")]
     assert set(verdicts.loc[verdicts["task"] != "learning", "verdict"]) == {"tied"}
     for suffix in TEXTS:
@@ -95,7 +102,7 @@ def test_runs_that_answer_alike_are_tied(project: Project, tmp_path: Path) -> No
         assert "not resolved" in (tmp_path / f"table2.{suffix}").read_text()
 
 
-def test_thirteen_columns_are_set_in_two_parts(rendered: Path) -> None:
+def test_fifteen_columns_are_set_in_two_parts(rendered: Path) -> None:
     assert column_parts(7) == [[0, 1, 2, 3, 4, 5, 6]]
     assert column_parts(13) == [[0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
     widths = {
@@ -103,9 +110,9 @@ def test_thirteen_columns_are_set_in_two_parts(rendered: Path) -> None:
         for line in text_of(rendered, "table2", "md").splitlines()
         if line.startswith("| LEMON 2-2 |")
     }
-    assert widths == {9}
+    assert widths == {10}  # eight columns, and seven with the order
     tex = text_of(rendered, "table2", "tex")
-    assert re.findall(r"longtable\}\{l\*\{(\d)\}\{r\}(l?)\}", tex) == [("7", ""), ("6", "l")]
+    assert re.findall(r"longtable\}\{l\*\{(\d)\}\{r\}(l?)\}", tex) == [("8", ""), ("7", "l")]
     for body in re.findall(r"\\toprule(.*?)\\bottomrule", tex, flags=re.DOTALL):
         rows = [row for row in re.split(r"\\\\\n", body)[:-1] if "multicolumn" not in row]
         assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
@@ -142,13 +149,16 @@ def test_the_records_carry_all_eleven_scores(project: Project, rendered: Path) -
     assert params["evaluation.fewshot"] == "fixed"
     dense = table_records(project, "dense", rendered / "runs", rendered / "results")
     source = next(record for record in dense if record.key == "laptop/dense/source")
-    assert {f"acc/{task}" for task in TASKS} <= {metric.name for metric in source.metrics}
+    names = {metric.name for metric in source.metrics}
+    assert {f"{kind}/{task}" for kind in ("acc", BITS) for task in TASKS} <= names
     assert source.params["evaluation.limits.mmlu"] == "1140"
 
 
 def test_the_dense_source_has_wilsons_interval_shots_and_guessing(rendered: Path) -> None:
     lines = pd.read_csv(rendered / "results" / "tables" / "dense.csv")
-    ours = lines[lines["run"] == "source"].set_index("task")
+    bits = lines[lines["metric"] == BITS].set_index("task")
+    share = lines[lines["metric"] == SHARE].set_index("task")
+    ours = accuracies(lines[lines["run"] == "source"]).set_index("task")
     outcomes = rendered / "runs" / "source" / "outcomes-dense" / "boolq.parquet"
     right = int(pd.read_parquet(outcomes)["correct"].sum())
     interval = wilson_interval(right, 40)
@@ -158,7 +168,13 @@ def test_the_dense_source_has_wilsons_interval_shots_and_guessing(rendered: Path
     assert boolq["ci_high"] == pytest.approx(100 * interval.high, abs=1e-3)
     assert (boolq["shots"], boolq["shots_asked"], boolq["guessing"]) == (11, 32, 50.0)
     assert pd.isna(ours.loc["nq_open", "guessing"])
-    assert len(ours) == 12  # and the mean
+    assert len(ours) == len(bits) == 12  # and the mean
+    # 1 nat of 4 bytes where the answer is right, 3 nats where it is wrong; the other choice 2 nats
+    rate = right / 40
+    assert bits.loc["boolq", "value"] == pytest.approx((3 - 2 * rate) / (4 * math.log(2)), abs=1e-4)
+    expected = 100 * (rate * math.e + (1 - rate)) / (1 + math.e)
+    assert share.loc["boolq", "value"] == pytest.approx(expected, abs=1e-4)
+    assert not {"nq_open", "lambada_openai"} & set(share.index)
     for suffix in TEXTS:
         text = text_of(rendered, "dense", suffix)
         assert "11 of 32" in text and "66.3" in text and "lighteval" in text
@@ -178,7 +194,7 @@ def test_a_preset_with_fewer_tasks_has_both_tables(tmp_path: Path) -> None:
     smoke = load_project("smoke", CONFIG)
     for table in ("table2", "dense"):
         runs = write_runs(smoke, table, tmp_path / "runs", documents=8)
-        write_table(smoke, table, runs, tmp_path / "tables")
+        write_scored(smoke, table, runs, tmp_path / "tables")
     lines = pd.read_csv(tmp_path / "tables" / "table2.csv")
     tasks = set(smoke.table("table2").tasks)
     assert set(lines["task"]) == {*tasks, "average", "heldout", "learning"}

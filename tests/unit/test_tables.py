@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from chained_table import chained
-from fabricated_runs import write_runs
+from fabricated_runs import scored_text, write_runs, write_scored
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
@@ -19,10 +19,10 @@ from lemon.published.tables import published_row, published_rows
 from lemon.reporting.claims.orderings import OPPOSITE_ORDER, SAME_ORDER, TIED, order_verdict
 from lemon.reporting.facts.accuracy import AccuracyFacts, accuracy_facts
 from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.scores import BITS, SHARE
 from lemon.reporting.facts.statistics import Interval
 from lemon.reporting.numbers import rounded_perplexity, signed
 from lemon.reporting.tables.accuracy import score_grid
-from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
 TASKS = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
@@ -38,7 +38,7 @@ def project() -> Project:
 def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     write_runs(project, "table3", folder / "runs")
-    write_table(project, "table3", folder / "runs", folder / "tables")
+    write_scored(project, "table3", folder / "runs", folder / "tables")
     return folder
 
 
@@ -52,7 +52,7 @@ def chained_table(chained_project: Project, tmp_path_factory: pytest.TempPathFac
     """The files of a table with a row that was not run and rows that the paper does not have."""
     folder = tmp_path_factory.mktemp("chained")
     write_runs(chained_project, "table3", folder / "runs", documents=20)
-    write_table(chained_project, "table3", folder / "runs", folder / "tables")
+    write_scored(chained_project, "table3", folder / "runs", folder / "tables")
     return folder / "tables"
 
 
@@ -61,8 +61,11 @@ def lines(rendered: Path) -> pd.DataFrame:
     return pd.read_csv(rendered / "tables" / "table3.csv")
 
 
-def cell(lines: pd.DataFrame, run: str, task: str) -> pd.Series:
-    (found,) = lines.index[lines["run"].fillna("").str.startswith(run) & (lines["task"] == task)]
+def cell(lines: pd.DataFrame, run: str, task: str, metric: str | None = None) -> pd.Series:
+    """The line of a run, by default of the accuracy."""
+    shown = lines["run"].fillna("").str.startswith(run) & (lines["task"] == task)
+    of_metric = lines["metric"] == metric if metric else ~lines["metric"].isin((BITS, SHARE))
+    (found,) = lines.index[shown & of_metric]
     return lines.loc[found]
 
 
@@ -108,10 +111,11 @@ def test_several_seeds_give_their_mean_and_spread(
 def test_rows_without_runs_hold_no_number_of_ours(chained_table: Path) -> None:
     lines = pd.read_csv(chained_table / "table3.csv")
     absent = lines[lines["method"] == "LEMON-Cut"]
-    assert len(absent) == 8
+    # 5 tasks and their mean in three measures, and 4 numbers of held-out text
+    assert len(absent) == 3 * 6 + 4
     assert absent[["value", "ci_low", "delta", "run"]].isna().all().all()
     assert set(absent["verdict"]) == {"not yet run"}
-    assert absent.loc[absent["task"] == "average", "published"].tolist() == [62.0]
+    assert absent.loc[absent["metric"] == "mean", "published"].tolist() == [62.0]
     for suffix in ("md", "html", "tex"):
         assert "not yet run" in (chained_table / f"table3.{suffix}").read_text()
 
@@ -122,6 +126,7 @@ def test_the_csv_says_which_rows_are_in_the_paper(chained_table: Path) -> None:
     assert {line.rpartition(",")[2] for line in text.splitlines()[1:]} == {"true", "false"}
     lines = pd.read_csv(chained_table / "table3.csv")
     ours = {"LEMON-Random", "Shear (selection, source weights)"}
+    ours |= {"uniform floor", "unigram floor", "bigram floor"}
     assert set(lines.loc[~lines["in_paper"], "method"]) == ours
     assert not ours & set(lines.loc[lines["in_paper"], "method"])
 
@@ -156,16 +161,27 @@ def test_every_rendering_shows_the_same_numbers(rendered: Path, lines: pd.DataFr
         "html": re.sub("<[^>]+>", " ", (rendered / "tables" / "table3.html").read_text()),
         "tex": (rendered / "tables" / "table3.tex").read_text(),
     }
-    for value in lines.loc[lines["task"].isin(TASKS), "value"].dropna():
+    bits = lines["metric"] == BITS
+    accuracy = lines["task"].isin(TASKS) & ~bits & (lines["metric"] != SHARE)
+    printed = [f"{value:.1f}" for value in lines.loc[accuracy, "value"].dropna()]
+    means = lines.loc[bits & (lines["task"] == "average"), "value"].dropna()
+    printed += [f"{value:.2f}" for value in means]
+    perplexities = lines.loc[lines["metric"] == "calibrated_perplexity", "value"].dropna()
+    printed += [rounded_perplexity(value).partition("×")[0] for value in perplexities]
+    floors = lines[lines["method"].str.endswith("floor") & (lines["metric"] == "perplexity")]
+    printed += [rounded_perplexity(value) for value in floors["value"]]
+    assert len(means) == len(perplexities) == len(lines["run"].dropna().unique())
+    assert len(floors) == 3
+    for number in printed:
         for text in plain.values():
-            assert f"{value:.1f}" in text
+            assert number in text
     for text in plain.values():
         assert "RedPajama" in text  # the departures
         assert "39.94" in text  # the misprinted average
 
 
 def test_only_a_lead_is_bold(project: Project, rendered: Path) -> None:
-    facts = accuracy_facts(project, "table3", rendered / "runs")
+    facts = accuracy_facts(project, "table3", rendered / "runs", scored_text(rendered / "runs"))
     column = [*TASKS, "average"].index("piqa")
 
     def bold(facts: AccuracyFacts) -> list[int]:
@@ -189,7 +205,7 @@ def test_only_a_lead_is_bold(project: Project, rendered: Path) -> None:
 def test_the_same_outcomes_give_the_same_files(
     project: Project, rendered: Path, tmp_path: Path
 ) -> None:
-    write_table(project, "table3", rendered / "runs", tmp_path)
+    write_scored(project, "table3", rendered / "runs", tmp_path)
     for suffix in ("csv", "md", "tex", "html", "png"):
         again = (tmp_path / f"table3.{suffix}").read_bytes()
         assert again == (rendered / "tables" / f"table3.{suffix}").read_bytes(), suffix
@@ -198,7 +214,7 @@ def test_the_same_outcomes_give_the_same_files(
 def test_a_preset_with_fewer_tasks_compares_means_over_these(tmp_path: Path) -> None:
     smoke = load_project("smoke", CONFIG)
     runs = write_runs(smoke, "table3", tmp_path / "runs", documents=8)
-    write_table(smoke, "table3", runs, tmp_path / "tables")
+    write_scored(smoke, "table3", runs, tmp_path / "tables")
     lines = pd.read_csv(tmp_path / "tables" / "table3.csv")
     tasks = smoke.table("table3").tasks
     assert set(lines["task"]) == {*tasks, "average", "heldout", "learning"}
@@ -211,7 +227,7 @@ def test_a_run_that_is_not_evaluated_stops_the_table(project: Project, tmp_path:
     runs = write_runs(project, "table3", tmp_path / "runs", documents=4)
     (runs / "cut-50" / "outcomes" / "manifest.json").unlink()
     with pytest.raises(BadInput, match="cut-50"):
-        write_table(project, "table3", runs, tmp_path / "tables")
+        write_scored(project, "table3", runs, tmp_path / "tables")
     assert not (tmp_path / "tables").exists()
 
 
@@ -256,7 +272,7 @@ def test_signs() -> None:
 
 def test_a_table_of_widths_says_so(project: Project, tmp_path: Path) -> None:
     runs = write_runs(project, "table4", tmp_path / "runs", documents=20)
-    write_table(project, "table4", runs, tmp_path)
+    write_scored(project, "table4", runs, tmp_path)
     heading = (
         "Hidden size 384 of 576, FFN 1024 of 1536, 6 of 9 heads, 30 of 30 layers (paper: hidden "
         "size 2560 of 4096, FFN 6912 of 11008, 20 of 32 heads, 32 of 32 layers)"
@@ -275,7 +291,7 @@ def test_a_table_of_widths_says_so(project: Project, tmp_path: Path) -> None:
 
 def test_a_table_that_the_paper_has_not(project: Project, tmp_path: Path) -> None:
     runs = write_runs(project, "small", tmp_path / "runs", documents=20)
-    write_table(project, "small", runs, tmp_path)
+    write_scored(project, "small", runs, tmp_path)
     lines = pd.read_csv(tmp_path / "small.csv")
     assert lines[["published", "delta"]].isna().all().all()
     texts = {s: (tmp_path / f"small.{s}").read_text() for s in ("md", "tex", "html")}
@@ -286,11 +302,11 @@ def test_a_table_that_the_paper_has_not(project: Project, tmp_path: Path) -> Non
         assert "The paper prints no such table." in text
         assert "C28" in text.partition("Orderings of the paper")[2].partition("Ours, not")[0]
     columns = re.search(r"\\begin\{longtable\}\{l\*\{(\d+)\}\{r\}\}", texts["tex"])
-    assert columns and int(columns[1]) == len(TASKS) + 2
+    assert columns and int(columns[1]) == len(TASKS) + 4
     widths = {
         line.count("|")
         for block in texts["md"].split("\n\n")
         if block.startswith("| | SciQ")
         for line in block.splitlines()
     }
-    assert widths == {len(TASKS) + 4}
+    assert widths == {len(TASKS) + 6}

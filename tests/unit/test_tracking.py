@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 from drawn_figures import falling_map, write_maps
-from fabricated_runs import write_metrics, write_outcomes, write_runs
+from fabricated_runs import write_metrics, write_outcomes, write_runs, write_scored
 from mlflow.tracking import MlflowClient
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.figures.figure import write_figure
-from lemon.reporting.tables.table import write_table
 from lemon.tracking.records import step_metrics, table_records
 from lemon.tracking.replay import TAG_PREFIX, track
 
@@ -33,7 +32,7 @@ def tracked(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with runs, a table and a store that holds them."""
     folder = tmp_path_factory.mktemp("tracked")
     write_runs(project, "table3", folder / "runs", documents=20)
-    write_table(project, "table3", folder / "runs", folder / "results" / "tables")
+    write_scored(project, "table3", folder / "runs", folder / "results" / "tables")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(folder)

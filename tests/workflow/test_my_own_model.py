@@ -60,7 +60,10 @@ class OwnModel:
                 )
             )
         steps.append(
-            ("table", *preset, "--table", "table3", "--runs", "@runs", "--out", "@results")
+            (
+                *("table", *preset, "--table", "table3", "--runs", "@runs", "--text", text),
+                *("--out", "@results"),
+            )
         )
         for step in steps:
             assert self.lemon(*step) == 0, step

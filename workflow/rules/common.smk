@@ -217,6 +217,13 @@ def figure_files(wildcards):
     return shown_files(wildcards.figure)
 
 
+def scored_text(wildcards):
+    """The manifest of the text that the runs of a table were scored on; nothing if on none."""
+    suites = PROJECT.table_suites(wildcards.table)
+    scored = any(SUITES[name].has_heldout for name in suites)
+    return "<data>/text/manifest.json" if scored else []
+
+
 def activation_text(wildcards):
     """The manifest of the text on which activations are compared; nothing for weights."""
     return "<data>/text/manifest.json" if wildcards.of == "activations" else []

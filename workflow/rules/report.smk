@@ -4,6 +4,7 @@
 rule table:
     input:
         files=table_files,
+        text=scored_text,
     output:
         manifest="<results>/tables/{table}.manifest.json",
         page=report(
@@ -28,13 +29,14 @@ rule table:
     params:
         preset=PRESET,
         runs=RUNS,
+        text=folder_option("text", "text"),
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("table"),
     message:
         "Rendering {wildcards.table}"
     shell:
         "lemon table --table {wildcards.table:q} --preset {params.preset:q} --runs {params.runs:q} "
-        "--out {params.out:q} > {log:q} 2>&1"
+        "{params.text} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule figure_numbers:

@@ -26,7 +26,8 @@ def add(commands: Commands) -> None:
         "table",
         _table,
         "render a table of the paper from the outcomes of its runs",
-        "lemon table --table table3 --preset laptop --runs runs/laptop --out results/laptop/tables",
+        "lemon table --table table3 --preset laptop --runs runs/laptop --text data/laptop/text "
+        "--out results/laptop/tables",
     )
     figure = add_command(
         commands,
@@ -54,6 +55,8 @@ def add(commands: Commands) -> None:
         add_preset(parser)
         add_path(parser, "--runs", "folder with one folder a run")
     add_path(track, "--results", "folder with the rendered tables/ and figures/")
+    words = "the text that the runs were scored on, for its floors; none if on none"
+    add_path(table, "--text", words, required=False)
     add_path(table, "--out", "folder for the table's files")
     add_path(figure, "--out", "folder for the figure's files")
     add_path(track, "--out", "file that says what was recorded", "FILE")
@@ -80,7 +83,7 @@ def _table(arguments: argparse.Namespace) -> None:
     _require_rendered(arguments.out, arguments.table)
     from lemon.reporting.tables.table import write_table
 
-    write_table(project, arguments.table, arguments.runs, arguments.out)
+    write_table(project, arguments.table, arguments.runs, arguments.out, arguments.text)
 
 
 def _figure(arguments: argparse.Namespace) -> None:

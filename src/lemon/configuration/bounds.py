@@ -64,6 +64,7 @@ MOST = 10**9  # of any count: steps, sequences, rows
 HIGHEST_RATE = 1000
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Margin = Annotated[float, Field(gt=0.0, le=100.0)]
 Rate = Annotated[float, Field(gt=0.0, le=HIGHEST_RATE)]
 Decay = Annotated[float, Field(ge=0.0, le=HIGHEST_RATE)]
 Share = Annotated[float, Field(gt=0.0, le=1e12)]

@@ -10,6 +10,7 @@ from lemon.configuration.paper import (
     BLOCKS,
     CLAIMS,
     COMPONENTS,
+    CONTROLLED,
     NORMS,
     PAIRED,
     SIZES,
@@ -28,6 +29,14 @@ def figure_mistakes(
     """The mistakes in a figure of weights or operators; arguments as `paper_mistakes`."""
     for message in _claim_mistakes(figure, runs):
         yield ("claims",), message
+    if SIZES in figure.claims and figure.margin is None:
+        yield ("claims",), f"{SIZES} needs a margin, within which two sizes count as alike"
+    if SIZES not in figure.claims and figure.margin is not None:
+        yield ("margin",), f"goes with the claim {SIZES} alone"
+    for place, claims in _not_tested(figure).items():
+        for claim in claims:
+            if claim not in figure.claims:
+                yield (*place, claim), "is not among the claims of the figure"
     shown: dict[tuple[str, str], int] = {}
     for index, panel in enumerate(figure.panels):
         for keys, message in (
@@ -39,6 +48,16 @@ def figure_mistakes(
         if first != index:
             message = f"shows what panel {first + 1} shows; leave one of them out"
             yield ("panels", index), message
+
+
+def _not_tested(figure: FigureSpec) -> dict[Place, Collection[str]]:
+    """The claims without a verdict, by the place that says so."""
+    stand_ins: dict[Place, Collection[str]] = {
+        ("panels", index, "otherwise", "not_tested"): panel.otherwise.not_tested
+        for index, panel in enumerate(figure.panels)
+        if panel.otherwise is not None
+    }
+    return {("not_tested",): figure.not_tested, **stand_ins}
 
 
 def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str]:
@@ -59,6 +78,8 @@ def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str
             given = [p.run for p in panels[1:] if p.run in runs and runs[p.run].target is None]
             if given:
                 yield f"{claim} compares fused models with the source; {given[0]} is not fused"
+            elif claim == CONTROLLED and len(panels) < 3:
+                yield f"{claim} needs a control, plain Cut at the same sizes; add it as third panel"
 
 
 def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[Mistake]:

@@ -12,7 +12,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lemon.configuration.bounds import Block, Layers, Line, Lines, List, Name, Names, Section
+from lemon.configuration.bounds import (
+    Block,
+    Fraction,
+    Layers,
+    Line,
+    Lines,
+    List,
+    Margin,
+    Name,
+    Names,
+    Section,
+)
 
 # Component of a layer -> the layer types whose maps are averaged (method, open point 31).
 COMPONENTS: dict[str, tuple[str, ...]] = {
@@ -31,6 +42,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
 PAIRED = ("C26", "C27")  # claims that compare the second panel with the first
 BLOCKS = "C23"  # claim about blocks, on which several matrix types must agree
 SIZES = "C27"  # claim about two sizes of a model
+CONTROLLED = "C26"  # claim that the second panel is closer to the first than the third, a control
 
 MatrixType = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 Component = Literal[MatrixType, "mha", "ffn", "ln1", "ln2"]
@@ -64,6 +76,9 @@ class StandIn(Section):
     label: Line = Field(description="title of the panel")
     run: Name = Field(description="id in runs.tsv")
     note: Line = Field(description="what a reader must know of it, a sentence")
+    not_tested: Block[Line] = Field(
+        default={}, description="claims that get no verdict on it, each with the reason"
+    )
 
 
 class FigurePanel(Section):
@@ -102,6 +117,14 @@ class FigureSpec(Section):
     claims: Names = Field(
         default=(), description="the paper's claims that it tests, ids in claims.csv"
     )
+    margin: Fraction | None = Field(
+        default=None,
+        description="how far apart two mean similarities may be and still count as alike; of "
+        "C27 alone",
+    )
+    not_tested: Block[Line] = Field(
+        default={}, description="claims without a verdict here, each with the reason"
+    )
     notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
 
     @property
@@ -116,14 +139,16 @@ class FigureSpec(Section):
 
     def among(self, runs: Collection[str]) -> FigureSpec:
         """The figure for a preset with these runs, with stand-ins for missing runs."""
-        panels, notes = [], list(self.notes)
+        panels, notes, not_tested = [], list(self.notes), dict(self.not_tested)
         for panel in self.panels:
             instead = panel.otherwise
             if panel.run not in runs and instead is not None:
                 panel = panel.model_copy(update={"label": instead.label, "run": instead.run})
                 notes.append(instead.note)
+                not_tested |= instead.not_tested
             panels.append(panel)
-        return self.model_copy(update={"panels": tuple(panels), "notes": tuple(notes)})
+        shown = {"panels": tuple(panels), "notes": tuple(notes), "not_tested": not_tested}
+        return self.model_copy(update=shown)
 
     def maps_of(self, panel: FigurePanel) -> list[SimilarityMap]:
         """The similarity maps of one panel.
@@ -157,8 +182,16 @@ class TableRow(Section):
         return self.published_method is None
 
 
+class Margins(Section):
+    """How far apart two rows may be and still count as equally good, by measure."""
+
+    accuracy: Margin = Field(description="points of the mean over tasks")
+    answer_bits_per_byte: Margin = Field(description="bits per byte of the right answer")
+    loss: Margin = Field(description="nats per token of held-out text")
+
+
 class Comparison(Section):
-    """A paired test of "first beats second" between two rows, on the same documents.
+    """A paired test of two rows on the same documents: the first beats the second, or equals it.
 
     A row is named by one of its runs and enters with all of them.
     """
@@ -169,6 +202,17 @@ class Comparison(Section):
     )
     first: Name = Field(description="a run of the row that is expected to be better")
     second: Name = Field(description="a run of the row that it is compared with")
+    relation: Literal["better", "equivalent"] = Field(
+        default="better",
+        description="better: the first beats the second; equivalent: they differ by less than the "
+        "margin",
+    )
+    margin: Margins | None = Field(default=None, description="of equivalent, and only of that")
+    not_tested: Line | None = Field(
+        default=None,
+        description="why the rows are not what the claim is about: their difference is shown "
+        "without a verdict",
+    )
 
 
 class TableSpec(Section):

@@ -119,13 +119,18 @@ def _comparison_mistakes(
     for key, run in (("first", pair.first), ("second", pair.second)):
         if run not in row_of:
             yield key, f"{run} fills no row of the table, {did_you_mean(run, row_of)}"
+    if pair.relation == "equivalent" and pair.margin is None:
+        yield "relation", "needs a margin, within which the rows count as equally good"
+    if pair.relation != "equivalent" and pair.margin is not None:
+        yield "margin", "goes with relation: equivalent alone"
     rows = [table.rows[row_of[run]] for run in (pair.first, pair.second) if run in row_of]
     if len(rows) < 2:
         return
     if rows[0] is rows[1]:
         yield "second", f"{pair.first} and {pair.second} fill the same row"
     first, second = (published.get(_printed(row)) for row in rows)
-    if first is not None and second is not None and first < second:
+    better = pair.relation == "better"
+    if better and first is not None and second is not None and first < second:
         message = f"the paper has it below the second ({first} against {second}); a comparison "
         yield "first", message + "says what the paper says, so swap them"
 

@@ -67,11 +67,12 @@ class OrderingEntry(TypedDict):
     """The fields read of a tested ordering in the manifest of a table."""
 
     claim: str | None
-    verdict: str
     published_difference: float | None
     first_runs: Annotated[list[str], Field(min_length=1)]
     second_runs: Annotated[list[str], Field(min_length=1)]
-    perplexity: _Verdict | None
+    not_tested: str | None
+    below_floor: bool
+    measures: dict[str, _Verdict]
 
 
 class ManifestFields(BaseModel):

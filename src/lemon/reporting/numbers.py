@@ -35,9 +35,9 @@ def signed(value: float, digits: int = 1) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
-def interval(low: float, high: float) -> str:
+def interval(low: float, high: float, digits: int = 1) -> str:
     """A 95 % interval: `41.2–45.0`."""
-    return f"{low:.1f}{DASH}{high:.1f}"
+    return f"{low:.{digits}f}{DASH}{high:.{digits}f}"
 
 
 def p_value(value: float) -> str:

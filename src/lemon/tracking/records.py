@@ -28,6 +28,7 @@ from lemon.reporting.facts.costs import total_cost
 from lemon.reporting.facts.outcomes import RunResult, read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.figures.figure_numbers import read_numbers
+from lemon.tracking.run_scores import run_scores
 
 REPRODUCED, PAPER, SUMMARY = "reproduced", "paper", "table"
 PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: the date of the paper's rows
@@ -121,12 +122,7 @@ def _reproduced(
     """One reproduced run: settings, learning curve, scores, and cost including its starts."""
     work = read_manifest(path) if (path := folder / "manifest.json").is_file() else {}
     first = work or result.manifest
-    accuracies = {task: 100 * result.accuracy(task) for task in result.correct}
-    scores = {f"acc/{task}": value for task, value in accuracies.items()}
-    scores["mean"] = sum(accuracies.values()) / len(accuracies)
-    if result.perplexity is not None:
-        scores["perplexity"] = result.perplexity
-        scores |= {f"perplexity/{name}": value for name, value in result.domains.items()}
+    scores = run_scores(result)
     if run.method.learned:
         took = [name for name in ("wall_s", "peak_memory_bytes") if name in work]
         scores |= {f"learn/{name}": float(work[name]) for name in took}

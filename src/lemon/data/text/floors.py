@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.sparse import coo_array
+from typing_extensions import TypedDict
 
 from lemon.perplexity import mixture_loss
 
@@ -80,7 +80,8 @@ def floors(
 
     def unigram(smoothing: float, split: str, domain: str) -> NDArray[np.float64]:
         _, v = asked[split][domain]
-        return (count[v] + smoothing) / (total + smoothing * vocab_size)
+        frequency: NDArray[np.float64] = (count[v] + smoothing) / (total + smoothing * vocab_size)
+        return frequency
 
     frequencies = fitted(unigram)
     a = frequencies["smoothing"]

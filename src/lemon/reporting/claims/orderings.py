@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import product
 
 from lemon.configuration.paper import Comparison
 from lemon.published.tables import published_claims
-from lemon.reporting.claims.verdict import FAILS, HOLDS, mean_verdict
+from lemon.reporting.claims.measures import MEASURES, MeasureTest, measure_test, p_value_of
+from lemon.reporting.claims.verdict import BELOW_FLOOR, NOT_TESTED
 from lemon.reporting.facts.accuracy import AccuracyFacts
+from lemon.reporting.facts.heldout import UNIGRAM
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.statistics import (
     Interval,
@@ -38,37 +40,20 @@ class TaskTest:
 
 
 @dataclass(frozen=True)
-class PerplexityOrder:
-    """Two rows in held-out perplexity, compared without an interval.
-
-    Attributes:
-        loss_first, loss_second: nats per token, means over the seeds.
-        right, pairs: the number of seed pairs in which the first has the lower loss, and of all
-            pairs: equal seeds if both rows have the same seeds, otherwise all combinations.
-    """
-
-    loss_first: float
-    loss_second: float
-    right: int
-    pairs: int
-    verdict: str
-
-
-@dataclass(frozen=True)
 class OrderingTest:
-    """The test of an ordering "first beats second".
+    """The test of a comparison: "first beats second", or "first equals second" within margins.
 
     Attributes:
         claim, statement: id and text of the paper's claim; None for other orderings.
         first, second: labels of the rows; `first_runs`, `second_runs` their run ids.
         layers, published_layers: depth of the first model, here and in the paper.
-        difference, low, high: first minus second of the mean over tasks, in points, with the
-            95 % interval of the paired bootstrap.
-        published_difference: the same from the paper's numbers; None if the paper lacks a row.
-        p_value, p_adjusted: of the sign-flip test of the difference, as computed and after Holm
-            over all orderings of the table.
-        verdict: on the mean, by the adjusted p-value.
-        perplexity: None if it was not measured.
+        published_difference: of the mean accuracies, from the paper's numbers; None if it lacks a
+            row.
+        equivalent: whether it is tested that both are equally good.
+        not_tested: why the rows are not what the claim is about; None if they are.
+        below_floor: whether neither row is below the unigram floor, see `is_below_floor`.
+        measures: the tests by measure; without those on which a row has no scores.
+        tasks: accuracy task by task.
     """
 
     claim: str | None
@@ -79,15 +64,17 @@ class OrderingTest:
     second_runs: list[str]
     layers: int
     published_layers: int | None
-    difference: float
-    low: float
-    high: float
     published_difference: float | None
-    p_value: float
-    p_adjusted: float
-    verdict: str
-    perplexity: PerplexityOrder | None
+    equivalent: bool
+    not_tested: str | None
+    below_floor: bool
+    measures: dict[str, MeasureTest]
     tasks: list[TaskTest]
+
+    @property
+    def untested(self) -> str | None:
+        """The verdict of an ordering that is not tested; None if it is."""
+        return NOT_TESTED if self.not_tested else BELOW_FLOOR if self.below_floor else None
 
     @property
     def is_of_paper(self) -> bool:
@@ -96,29 +83,55 @@ class OrderingTest:
 
     @property
     def is_published(self) -> bool:
-        """Whether the paper orders the first above the second, the tested direction."""
-        if self.published_difference is None:
+        """Whether the paper has what is tested."""
+        if self.published_difference is None or self.equivalent:
             return self.claim is not None
         return self.published_difference > 0
 
 
 def ordering_tests(facts: AccuracyFacts) -> list[OrderingTest]:
-    """Test all comparisons of the table's entry in `paper.yaml`."""
+    """Test all comparisons of the table's entry in `paper.yaml`, on each measure as one family."""
     row_of = {run: row for row in facts.rows for run in row.spec.runs}
-    pairs = [(row_of[pair.first], row_of[pair.second]) for pair in facts.spec.comparisons]
-    p_values = [sign_flip_test(first.answers, second.answers) for first, second in pairs]
-    return [
-        _ordering_test(comparison, *pair, p_value, p_adjusted)
-        for comparison, pair, p_value, p_adjusted in zip(
-            facts.spec.comparisons, pairs, p_values, holm(p_values), strict=True
-        )
-    ]
+    tests = []
+    for comparison in facts.spec.comparisons:
+        first, second = row_of[comparison.first], row_of[comparison.second]
+        tests.append(_untested(comparison, first, second, facts.floors))
+    for measure in MEASURES:
+        rows = [
+            (row_of[comparison.first], row_of[comparison.second], comparison.margin)
+            for comparison in facts.spec.comparisons
+        ]
+        scored = [
+            index
+            for index, (first, second, _) in enumerate(rows)
+            if measure.scores(first) and measure.scores(second)
+        ]
+        family = [index for index in scored if tests[index].untested is None]
+        p_values = [p_value_of(measure, *rows[index]) for index in family]
+        tested = dict(zip(family, zip(p_values, holm(p_values), strict=True), strict=True))
+        for index in scored:
+            test = tests[index]
+            test.measures[measure.name] = measure_test(
+                measure, *rows[index], tested.get(index), test.untested
+            )
+    return tests
 
 
-def _ordering_test(
-    comparison: Comparison, first: ScoredRow, second: ScoredRow, p_value: float, p_adjusted: float
+def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bool:
+    """Whether no row predicts held-out text better than token frequencies do.
+
+    That is, the lowest held-out loss at the best temperature is not below the unigram floor. Rows
+    without held-out losses count as above.
+    """
+    losses = [row.calibrated_loss for row in rows]
+    floor = floors.get(UNIGRAM)
+    return floor is not None and all(loss is not None and loss >= floor for loss in losses)
+
+
+def _untested(
+    comparison: Comparison, first: ScoredRow, second: ScoredRow, floors: Mapping[str, float]
 ) -> OrderingTest:
-    difference, interval = paired_difference(first.answers, second.answers)
+    """A comparison without its tests on measures."""
     statement = published_claims()[comparison.claim]["claim"] if comparison.claim else None
     return OrderingTest(
         claim=comparison.claim,
@@ -129,14 +142,11 @@ def _ordering_test(
         second_runs=list(second.spec.runs),
         layers=first.layers,
         published_layers=first.spec.published_layers,
-        difference=round(100 * difference, 4),
-        low=round(100 * interval.low, 4),
-        high=round(100 * interval.high, 4),
         published_difference=_published_difference(first, second),
-        p_value=p_value,
-        p_adjusted=p_adjusted,
-        verdict=mean_verdict(difference, p_adjusted),
-        perplexity=_perplexity_order(first, second),
+        equivalent=comparison.relation == "equivalent",
+        not_tested=comparison.not_tested,
+        below_floor=is_below_floor((first, second), floors),
+        measures={},
         tasks=_task_tests(first, second),
     )
 
@@ -161,25 +171,6 @@ def _task_tests(first: ScoredRow, second: ScoredRow) -> list[TaskTest]:
         )
         for task, p_value, p_adjusted in zip(ones, p_values, holm(p_values), strict=True)
     ]
-
-
-def _perplexity_order(first: ScoredRow, second: ScoredRow) -> PerplexityOrder | None:
-    if first.loss is None or second.loss is None:
-        return None
-    one, two = _loss_by_seed(first), _loss_by_seed(second)
-    seeds = [(seed, seed) for seed in one] if one.keys() == two.keys() else [*product(one, two)]
-    return PerplexityOrder(
-        loss_first=first.loss,
-        loss_second=second.loss,
-        right=sum(one[a] < two[b] for a, b in seeds),
-        pairs=len(seeds),
-        verdict=HOLDS if first.loss < second.loss else FAILS,
-    )
-
-
-def _loss_by_seed(row: ScoredRow) -> dict[int, float]:
-    pairs = zip(row.runs, row.results, strict=True)
-    return {run.seed: result.loss for run, result in pairs if result.loss is not None}
 
 
 def _published_difference(first: ScoredRow, second: ScoredRow) -> float | None:
@@ -208,10 +199,9 @@ def _orders(row: ScoredRow, reference: ScoredRow | None) -> dict[str, str]:
         if ours is None or theirs is None or ours == theirs:
             continue
         tasks = (name,) if name in row.tasks else row.tasks
-        difference, interval = paired_difference(
-            *({task: one.answers[task] for task in tasks} for one in (row, reference))
-        )
-        found[name] = order_verdict(ours - theirs, difference, interval)
+        ones, twos = ({task: one.answers[task] for task in tasks} for one in (row, reference))
+        difference = paired_difference(ones, twos)
+        found[name] = order_verdict(ours - theirs, difference.estimate, difference.interval)
     return found
 
 

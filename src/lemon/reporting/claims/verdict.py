@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lemon.published.tables import published_claims
-from lemon.reporting.facts.statistics import LEVEL
 
 HOLDS, FAILS, UNRESOLVED = "holds", "does not hold", "not resolved"
+# Of comparisons without a verdict: neither model predicts text better than token frequencies do;
+# or the models are not what the claim is about.
+BELOW_FLOOR, NOT_TESTED = "below the floor", "not tested at this preset"
+MEASURES_IN_WORDS = {
+    "accuracy": "accuracy",
+    "answer_bits_per_byte": "answer bits per byte",
+    "loss": "held-out loss",
+}
 
 T = TypeVar("T")
 
@@ -33,26 +40,44 @@ class Finding:
 
 
 def findings(
-    facts: T, claims: Iterable[str], measures: Mapping[str, Callable[[T], tuple[str, str]]]
+    facts: T,
+    claims: Iterable[str],
+    measures: Mapping[str, Callable[[T], tuple[str, str]]],
+    not_tested: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """A finding for each claim; `measures` has the functions that return words and verdict."""
-    known = published_claims()
-    return [Finding(claim, known[claim]["claim"], *measures[claim](facts)) for claim in claims]
+    """A finding for each claim.
 
-
-def mean_verdict(difference: float, p_adjusted: float) -> str:
-    """The verdict on "first minus second is positive", by its adjusted p-value."""
-    if p_adjusted >= LEVEL:
-        return UNRESOLVED
-    return HOLDS if difference > 0 else FAILS
+    `measures` has the functions that return words and verdict; `not_tested` has the claims without
+    a verdict here, each with the reason.
+    """
+    known, reasons = published_claims(), not_tested or {}
+    return [
+        Finding(
+            claim,
+            known[claim]["claim"],
+            *((reasons[claim], NOT_TESTED) if claim in reasons else measures[claim](facts)),
+        )
+        for claim in claims
+    ]
 
 
 def ordering_in_words(test: dict[str, Any]) -> str:
-    """The verdicts on an ordering, from the manifest of its table."""
-    words = f"{test['verdict']} on the mean"
-    return words + (
-        f", {test['perplexity']['verdict']} in perplexity" if test["perplexity"] else ""
+    """The verdicts on a comparison, from the manifest of its table.
+
+    For example `holds on answer bits per byte and held-out loss, not resolved on accuracy`.
+    """
+    if test["not_tested"]:
+        return f"{NOT_TESTED}: {test['not_tested']}"
+    if test["below_floor"]:
+        return BELOW_FLOOR
+    measures: dict[str, list[str]] = {}
+    for name, one in test["measures"].items():
+        measures.setdefault(one["verdict"], []).append(MEASURES_IN_WORDS[name])
+    words = (
+        f"{verdict} on {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
+        for verdict, names in measures.items()
     )
+    return "; ".join(words)
 
 
 def agreed(verdicts: list[str]) -> str:

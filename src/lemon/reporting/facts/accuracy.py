@@ -7,9 +7,11 @@ from pathlib import Path
 
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
+from lemon.errors import BadInput
 from lemon.published.tables import published_rows
 from lemon.reporting.facts.costs import RowCost, row_costs
 from lemon.reporting.facts.departures import Departure, departures
+from lemon.reporting.facts.heldout import read_floors
 from lemon.reporting.facts.outcomes import Protocol, outcomes_digest, protocols, read_runs
 from lemon.reporting.facts.radii import RadiiFacts, radii_facts
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
@@ -24,6 +26,8 @@ class AccuracyFacts:
         name, spec: its entry in `paper.yaml`.
         source: sizes of the source model, here and in the paper.
         targets: sizes of the small models by symbolic target, in the order of the rows.
+        floors: held-out losses of `uniform`, `unigram` and `bigram` models, nats per token; empty
+            if no run was scored on held-out text.
         costs: training costs of the rows in which something is learned.
         radii: the receptive fields; None if no row learns widths.
         tasks_in_paper: the tasks of the published table.
@@ -36,6 +40,7 @@ class AccuracyFacts:
     source: Sizes
     targets: dict[str, Sizes]
     rows: list[ScoredRow]
+    floors: dict[str, float]
     costs: list[RowCost]
     protocols: dict[str, Protocol]
     departures: list[Departure]
@@ -44,12 +49,20 @@ class AccuracyFacts:
     inputs: dict[str, str]
 
 
-def accuracy_facts(project: Project, table: str, runs: Path) -> AccuracyFacts:
-    """Gather an accuracy table from the folder of the runs' folders.
+def accuracy_facts(
+    project: Project, table: str, runs: Path, text: Path | None = None
+) -> AccuracyFacts:
+    """Gather an accuracy table.
+
+    Args:
+        project: the preset with its tables.
+        table: its name.
+        runs: the folder of the runs' folders.
+        text: the packed text that the runs were scored on, for its floors.
 
     Raises:
-        BadInput: a run is not evaluated or its training is incomplete, or two runs can't be
-            compared.
+        BadInput: a run is not evaluated or its training is incomplete, two runs can't be compared,
+            or the runs were scored on held-out text and `text` is not that text.
     """
     spec = project.table(table)
     results = read_runs(runs, project.table_runs(table), spec.tasks)
@@ -64,6 +77,7 @@ def accuracy_facts(project: Project, table: str, runs: Path) -> AccuracyFacts:
         source=source_sizes(project),
         targets=target_sizes(project, spec),
         rows=rows,
+        floors=_floors(rows, text),
         costs=row_costs(rows, runs),
         protocols=shown,
         departures=departures(project, table, shown),
@@ -71,3 +85,15 @@ def accuracy_facts(project: Project, table: str, runs: Path) -> AccuracyFacts:
         tasks_in_paper=frozenset(task for row in in_paper for task in row.scores),
         inputs={run: outcomes_digest(runs / run, suites) for run in results},
     )
+
+
+def _floors(rows: list[ScoredRow], text: Path | None) -> dict[str, float]:
+    heldouts = [heldout for row in rows for heldout in row.heldouts]
+    if not heldouts:
+        return {}
+    if text is None:
+        raise BadInput(
+            "the runs were scored on held-out text, whose floors belong to the table; name its "
+            "folder with --text"
+        )
+    return read_floors(text, heldouts[0])

@@ -67,8 +67,10 @@ class ModelSizesFacts:
     counted: list[int]
 
 
-def model_sizes_facts(project: Project, table: str, runs: Path) -> ModelSizesFacts:
-    """Gather Table 5; no run is read.
+def model_sizes_facts(
+    project: Project, table: str, runs: Path, text: Path | None = None
+) -> ModelSizesFacts:
+    """Gather Table 5; no run and no text is read.
 
     Raises:
         BadInput: the folder has no preset of the paper, or one of its presets is wrong.

@@ -138,8 +138,10 @@ class OperatorSizesFacts:
     pairs: list[ModelPair]
 
 
-def operator_sizes_facts(project: Project, table: str, runs: Path) -> OperatorSizesFacts:
-    """Gather Table 1; no run is read.
+def operator_sizes_facts(
+    project: Project, table: str, runs: Path, text: Path | None = None
+) -> OperatorSizesFacts:
+    """Gather Table 1; no run and no text is read.
 
     Raises:
         BadInput: as `model_pairs`.

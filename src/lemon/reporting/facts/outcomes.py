@@ -10,31 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from typing_extensions import TypedDict
 
 from lemon.configuration.tasks import FOLDERS, TASKS
 from lemon.errors import BadInput
-from lemon.evaluation.outcomes import read_sealed
-from lemon.files.json_file import read_json
-from lemon.files.manifest import checked_file, read_manifest
-from lemon.perplexity import perplexity_of
+from lemon.files.manifest import read_manifest
 from lemon.provenance import file_digest
-
-
-class DomainPerplexity(TypedDict):
-    """The entry of one domain in `perplexity.json`."""
-
-    perplexity: float
-    tokens: int
-
-
-class Perplexity(TypedDict):
-    """The fields read from `perplexity.json`: the loss in nats per token, and the domains."""
-
-    loss: float
-    domains: dict[str, DomainPerplexity]
+from lemon.reporting.facts.answers import Answers, read_answers
+from lemon.reporting.facts.heldout import HeldoutLosses, read_heldout
 
 
 @dataclass(frozen=True)
@@ -45,9 +28,10 @@ class RunResult:
         correct: by task, whether each document was answered correctly; bool [documents], sorted
             by document id.
         ids: by task, the document ids; int [documents].
-        loss: held-out loss over the mixture of domains, nats per token; None if not measured.
-        domains: held-out perplexity by domain.
-        heldout_tokens: predicted tokens of the held-out text.
+        bits_per_byte: by task, -log2 p of the right answer over its bytes; [documents with one].
+        answer_share: by task with several choices, the right answer's probability among the
+            choices; [documents with one].
+        heldout: losses on held-out text; None if not measured.
         manifest: the evaluation's manifest; for several suites the first one's, with the tasks,
             inputs and total time of all.
     """
@@ -55,19 +39,14 @@ class RunResult:
     run: str
     correct: dict[str, NDArray[np.bool_]]
     ids: dict[str, NDArray[np.int64]]
-    loss: float | None
-    domains: dict[str, float]
-    heldout_tokens: int | None
+    bits_per_byte: dict[str, NDArray[np.float64]]
+    answer_share: dict[str, NDArray[np.float64]]
+    heldout: HeldoutLosses | None
     manifest: dict[str, Any]
 
     def accuracy(self, task: str) -> float:
         """Share of the task's documents answered correctly."""
         return float(self.correct[task].mean())
-
-    @property
-    def perplexity(self) -> float | None:
-        """exp of the loss; infinity on overflow."""
-        return None if self.loss is None else perplexity_of(self.loss)
 
     def row_hash(self, task: str) -> str | None:
         """The digest of a task's documents, including options and labels."""
@@ -95,27 +74,22 @@ def read_run(runs: Path, run: str, tasks: Iterable[str], suite: str | None = Non
     folder_of = {task: runs / run / FOLDERS[suite or TASKS[task].suite] for task in tasks}
     folders = list(dict.fromkeys(folder_of.values()))
     manifests = {folder: read_manifest(folder / "manifest.json") for folder in folders}
-    correct: dict[str, NDArray[np.bool_]] = {}
-    ids: dict[str, NDArray[np.int64]] = {}
+    answers: dict[str, Answers] = {}
     for task, folder in folder_of.items():
         if task not in manifests[folder].get("tasks", {}):
             raise BadInput(
                 f"{folder / 'manifest.json'}: task {task} was not evaluated; "
                 "rerun `lemon evaluate` with it"
             )
-        outcomes = _read_outcomes(folder / f"{task}.parquet")
-        correct[task] = outcomes["correct"].to_numpy(dtype=bool)
-        ids[task] = outcomes["id"].to_numpy(dtype=np.int64)
-    measured = [_read_perplexity(folder / "perplexity.json") for folder in folders]
-    heldout = next(filter(None, reversed(measured)), None)
-    domains = heldout["domains"] if heldout else {}
+        answers[task] = read_answers(folder / f"{task}.parquet")
+    measured = [read_heldout(folder / "perplexity.json") for folder in folders]
     return RunResult(
         run=run,
-        correct=correct,
-        ids=ids,
-        loss=heldout["loss"] if heldout else None,
-        domains={name: domain["perplexity"] for name, domain in domains.items()},
-        heldout_tokens=sum(domain["tokens"] for domain in domains.values()) or None,
+        correct={task: one.correct for task, one in answers.items()},
+        ids={task: one.ids for task, one in answers.items()},
+        bits_per_byte={task: one.bits_per_byte for task, one in answers.items()},
+        answer_share={task: one.share for task, one in answers.items() if one.share is not None},
+        heldout=next(filter(None, reversed(measured)), None),
         manifest=_merged(list(manifests.values())),
     )
 
@@ -176,22 +150,6 @@ def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str
                 f"perplexity: runs {first.run!r} and {other.run!r} were scored on different "
                 "held-out text, " + fix
             )
-
-
-def _read_outcomes(path: Path) -> pd.DataFrame:
-    rows, _ = read_sealed(checked_file(path))
-    outcomes = pd.DataFrame(rows, columns=["id", "correct"])
-    if outcomes.empty or outcomes["id"].duplicated().any() or outcomes["correct"].isna().any():
-        raise BadInput(
-            f"{path}: holds no documents, or one twice or without an answer; remove it and rerun"
-        )
-    return outcomes.sort_values("id")
-
-
-def _read_perplexity(path: Path) -> Perplexity | None:
-    if not path.is_file():
-        return None
-    return read_json(checked_file(path), Perplexity, "remove it and rerun")
 
 
 def outcomes_digest(run: Path, suites: Iterable[str]) -> str:

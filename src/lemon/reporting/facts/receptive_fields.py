@@ -19,17 +19,18 @@ from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.events import read_events
-from lemon.perplexity import perplexity_of
 from lemon.published.tables import AVERAGE
 from lemon.radii import named_radii
 from lemon.reporting.facts.departures import departures
 from lemon.reporting.facts.figure import FigureFacts
 from lemon.reporting.facts.outcomes import outcomes_digest, protocols, read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
+from lemon.reporting.facts.scores import BITS
 from lemon.reporting.facts.setup import Sizes, setup_of, target_sizes
 
 COLUMNS = [
     *("run", "method", "r_a", "r_i", "r_h", "mean", "ci_low", "ci_high", "perplexity"),
+    *("calibrated_perplexity", BITS),
     *("operator_parameters", "operator_share"),
     *("seconds_per_step", "seconds_low", "seconds_high", "published", "seeds"),
 ]
@@ -118,8 +119,8 @@ def _line(row: ScoredRow, runs: Path, sequence_length: int) -> dict[str, Any]:
         "seeds": len(row.results),
         **{"mean": mean.value, "ci_low": mean.ci_low, "ci_high": mean.ci_high},
     }
-    if row.loss is not None:
-        line["perplexity"] = float(f"{perplexity_of(row.loss):.6g}")
+    line |= {score.metric: score.value for score in row.heldout if score.metric in COLUMNS}
+    line[BITS] = row.mean_bits.value
     if row.runs:
         line |= _operators(row.runs[0])
         times = [time for run in row.runs for time in step_seconds(run, runs, sequence_length)]

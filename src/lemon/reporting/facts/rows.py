@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lemon.configuration.paper import TableRow
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import TASKS
-from lemon.perplexity import perplexity_of
 from lemon.published.tables import AVERAGE, PublishedRow, published_row
+from lemon.reporting.facts.heldout import HeldoutLosses
 from lemon.reporting.facts.outcomes import RunResult
-from lemon.reporting.facts.statistics import accuracy_interval, mean_interval, seed_spread
-
-HELDOUT = "heldout"
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score of a row, with the CSV's column names; accuracies are percent.
-
-    Attributes:
-        task: the lm-eval task, `average` for the unweighted mean over tasks, or `heldout`.
-        metric: a task's metric; `mean`; or `loss` in nats per token and `perplexity`.
-        value: None if the row was not run.
-        ci_low, ci_high: the 95 % interval over documents.
-        n: documents, or predicted tokens of the held-out text.
-        seed_sd: the sample standard deviation over seeds; None for a single seed.
-        published_recomputed: for the average, the mean of the printed cells.
-        delta: value minus published.
-    """
-
-    task: str
-    metric: str
-    value: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    n: int | None = None
-    seed_sd: float | None = None
-    published: float | None = None
-    published_recomputed: float | None = None
-    delta: float | None = None
+from lemon.reporting.facts.scores import (
+    BITS,
+    CALIBRATED_LOSS,
+    HELDOUT,
+    HELDOUT_METRICS,
+    LOSS,
+    SHARE,
+    ByTask,
+    Score,
+    as_perplexity,
+    continuous_score,
+    ends,
+    mean_of,
+    mean_over_tasks,
+    rounded,
+    six_digits,
+)
+from lemon.reporting.facts.statistics import Design, accuracy_interval, mean_interval, seed_spread
 
 
 @dataclass(frozen=True)
@@ -67,22 +57,44 @@ class ScoredRow:
     published: PublishedRow | None
 
     @cached_property
-    def answers(self) -> dict[str, NDArray[np.float64]]:
+    def answers(self) -> ByTask:
         """By task, the score of each document averaged over the seeds, [documents]."""
-        return {
-            task: np.mean([result.correct[task] for result in self.results], axis=0)
-            for task in (self.tasks if self.results else ())
-        }
+        return self._over_seeds(lambda result: result.correct)
+
+    @cached_property
+    def bits_per_byte(self) -> ByTask:
+        """By task, answer bits per byte averaged over the seeds, [documents]."""
+        return self._over_seeds(lambda result: result.bits_per_byte)
+
+    @cached_property
+    def answer_shares(self) -> ByTask:
+        """By task with several choices, answer shares averaged over the seeds, [documents]."""
+        return self._over_seeds(lambda result: result.answer_share)
 
     @property
-    def losses(self) -> list[float]:
-        """The held-out losses of the seeds, nats per token; empty if not measured."""
-        return [result.loss for result in self.results if result.loss is not None]
+    def heldouts(self) -> list[HeldoutLosses]:
+        """The held-out losses of the seeds; empty if not measured."""
+        return [result.heldout for result in self.results if result.heldout is not None]
+
+    @cached_property
+    def sequence_losses(self) -> ByTask:
+        """By domain, the loss of each held-out sequence averaged over the seeds, [sequences]."""
+        return _mean_by_stratum([heldout.sequences for heldout in self.heldouts])
+
+    @property
+    def heldout_design(self) -> Design:
+        """The shares of the domains, and the documents of the held-out sequences."""
+        return self.heldouts[0].design if self.heldouts else Design()
 
     @property
     def loss(self) -> float | None:
         """The mean loss. Its exp is the geometric mean perplexity, robust to a bad seed."""
-        return sum(self.losses) / len(self.losses) if self.losses else None
+        return mean_of([heldout.loss for heldout in self.heldouts])
+
+    @property
+    def calibrated_loss(self) -> float | None:
+        """The mean loss at each seed's best temperature."""
+        return mean_of([heldout.calibrated_loss for heldout in self.heldouts])
 
     @cached_property
     def scores(self) -> dict[str, Score]:
@@ -90,21 +102,75 @@ class ScoredRow:
         chosen = {**{task: (task,) for task in self.tasks}, AVERAGE: self.tasks}
         return {name: self._score(name, tasks) for name, tasks in chosen.items()}
 
-    @property
-    def heldout(self) -> list[Score]:
-        """Loss and perplexity on held-out text; empty if the runs did not measure them."""
-        if self.loss is None:
-            return [] if self.results else [Score(HELDOUT, m) for m in ("loss", "perplexity")]
-        n, seed_sd = self.results[0].heldout_tokens, _rounded(seed_spread(self.losses))
-        exp = float(f"{perplexity_of(self.loss):.6g}")
-        loss = Score(HELDOUT, "loss", round(self.loss, 6), n=n, seed_sd=seed_sd)
-        return [loss, Score(HELDOUT, "perplexity", exp, n=n)]
+    @cached_property
+    def continuous_scores(self) -> list[Score]:
+        """Answer bits per byte and answer share, by task and as means over tasks."""
+        found = []
+        for metric, documents, tasks in (
+            (BITS, self.bits_per_byte, self.tasks),
+            (SHARE, self.answer_shares, [t for t in self.tasks if TASKS[t].chance is not None]),
+        ):
+            scale = 100 if metric == SHARE else 1
+            by_seed = [
+                result.bits_per_byte if metric == BITS else result.answer_share
+                for result in self.results
+            ]
+            for name, chosen in {**{task: [task] for task in tasks}, AVERAGE: tasks}.items():
+                if chosen and not self.results:
+                    found.append(Score(name, metric))
+                elif chosen:
+                    found.append(continuous_score(name, metric, chosen, documents, by_seed, scale))
+        return found
 
     @property
+    def mean_bits(self) -> Score:
+        """Answer bits per byte as the mean over tasks."""
+        found = {(score.task, score.metric): score for score in self.continuous_scores}
+        return found[AVERAGE, BITS]
+
+    @cached_property
+    def heldout(self) -> list[Score]:
+        """The scores on held-out text, `HELDOUT_METRICS`; empty if the runs did not measure them.
+
+        A temperature is the geometric mean over the seeds.
+        """
+        if not self.heldouts:
+            return [] if self.results else [Score(HELDOUT, metric) for metric in HELDOUT_METRICS]
+        loss, calibrated = self._loss(LOSS), self._loss(CALIBRATED_LOSS)
+        logarithms = [math.log(heldout.temperature) for heldout in self.heldouts]
+        temperature = math.exp(sum(logarithms) / len(logarithms))
+        return [
+            loss,
+            as_perplexity(loss, "perplexity"),
+            as_perplexity(calibrated, "calibrated_perplexity"),
+            Score(HELDOUT, "temperature", six_digits(temperature), n=loss.n),
+        ]
+
+    @cached_property
     def columns(self) -> list[Score]:
-        """The scores of a table's columns: tasks, mean, and the held-out loss."""
-        loss = self.heldout[0] if self.heldout else Score(HELDOUT, "loss")
-        return [*self.scores.values(), loss]
+        """The scores of a table's columns: tasks, means, and the held-out losses."""
+        losses = (self._loss(metric) for metric in (LOSS, CALIBRATED_LOSS))
+        return [*self.scores.values(), self.mean_bits, *losses]
+
+    def _loss(self, metric: str) -> Score:
+        """`LOSS` or `CALIBRATED_LOSS`."""
+        if not self.heldouts:
+            return Score(HELDOUT, metric)
+        by_seed = [getattr(heldout, metric) for heldout in self.heldouts]
+        sequences = self.sequence_losses
+        if metric == CALIBRATED_LOSS:
+            calibrated = [heldout.calibrated_sequences for heldout in self.heldouts]
+            sequences = _mean_by_stratum(calibrated)
+        low, high = ends(mean_interval(sequences, self.heldout_design))
+        return Score(
+            *(HELDOUT, metric, round(sum(by_seed) / len(by_seed), 6), low, high),
+            n=self.heldouts[0].tokens,
+            seed_sd=rounded(seed_spread(by_seed)),
+        )
+
+    def _over_seeds(self, of: Callable[[RunResult], Mapping[str, Any]]) -> ByTask:
+        by_seed = [of(result) for result in self.results]
+        return _mean_by_stratum(by_seed, self.tasks)
 
     def published_value(self, name: str) -> float | None:
         """The printed score of a task, or the printed mean.
@@ -115,28 +181,31 @@ class ScoredRow:
             return None
         if name != AVERAGE:
             return self.published.scores.get(name)
-        return _rounded(self.published.average_over(self.tasks))
+        return rounded(self.published.average_over(self.tasks))
 
     def _score(self, name: str, tasks: tuple[str, ...]) -> Score:
         metric = "mean" if name == AVERAGE else TASKS[name].metric
         published, recomputed = self.published_value(name), None
         if self.published is not None and name == AVERAGE:
-            recomputed = _rounded(self.published.mean_over(tasks))
+            recomputed = rounded(self.published.mean_over(tasks))
         score = Score(name, metric, published=published, published_recomputed=recomputed)
         if not self.results:
             return score
         answers = {task: self.answers[task] for task in tasks}
-        value = 100 * float(np.mean([values.mean() for values in answers.values()]))
+        value = 100 * mean_over_tasks(answers)
         interval = mean_interval(answers) if name == AVERAGE else accuracy_interval(answers[name])
-        shares = [[result.accuracy(task) for task in tasks] for result in self.results]
-        by_seed = [100 * float(np.mean(seed)) for seed in shares]
+        low, high = ends(interval, 100)
+        by_seed = [
+            100 * mean_over_tasks({task: result.correct[task] for task in tasks})
+            for result in self.results
+        ]
         return replace(
             score,
             value=round(value, 4),
-            ci_low=round(100 * interval.low, 4),
-            ci_high=round(100 * interval.high, 4),
+            ci_low=low,
+            ci_high=high,
             n=sum(values.size for values in answers.values()),
-            seed_sd=_rounded(seed_spread(by_seed)),
+            seed_sd=rounded(seed_spread(by_seed)),
             delta=None if published is None else round(value - published, 4),
         )
 
@@ -163,5 +232,10 @@ def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> 
     return rows
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _mean_by_stratum(
+    by_seed: Sequence[Mapping[str, Any]], among: tuple[str, ...] | None = None
+) -> ByTask:
+    """By task or domain, the mean over seeds; of those of `among` that the seeds have."""
+    known = by_seed[0] if by_seed else {}
+    names = [name for name in (known if among is None else among) if name in known]
+    return {name: np.mean([seed[name] for seed in by_seed], axis=0) for name in names}

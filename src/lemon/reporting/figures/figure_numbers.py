@@ -88,18 +88,26 @@ def figure_numbers(
     attributes of `FigureWords`.
     """
     spec = facts.spec
-    claims = spec.claims if isinstance(spec, FigureSpec) else ()
     words = FigureWords(
         title=spec.title,
         caption=" ".join(caption),
         renderer=spec.renderer,
         settings=facts.setup.in_manifest(figure=facts.name),
         inputs=facts.inputs,
-        findings=findings(facts, claims, measures or {}),
+        findings=_findings(facts, measures or {}),
         departures=facts.departures,
         **picture,
     )
     return FigureNumbers(facts.frame, words)
+
+
+def _findings(
+    facts: FigureFacts, measures: Mapping[str, Callable[[Any], tuple[str, str]]]
+) -> list[Finding]:
+    spec = facts.spec
+    if not isinstance(spec, FigureSpec):
+        return []
+    return findings(facts, spec.claims, measures, spec.not_tested)
 
 
 def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -14,13 +14,18 @@ from lemon.configuration.planned_run import changes_widths
 from lemon.configuration.tasks import TASKS, mean_chance
 from lemon.perplexity import perplexity_of
 from lemon.published.tables import AVERAGE
-from lemon.reporting.claims.orderings import ordering_tests, orders_as_in_paper
+from lemon.reporting.claims.orderings import is_below_floor, ordering_tests, orders_as_in_paper
+from lemon.reporting.claims.verdict import BELOW_FLOOR
 from lemon.reporting.facts.accuracy import AccuracyFacts
-from lemon.reporting.facts.rows import HELDOUT, Score, ScoredRow
-from lemon.reporting.numbers import interval, rounded_perplexity, signed
+from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, HELDOUT, LOSS, Score, six_digits
+from lemon.reporting.numbers import DASH, interval, rounded_perplexity, signed
 from lemon.reporting.tables.accuracy_notes import accuracy_notes
 from lemon.reporting.tables.document import (
+    ABOVE_FLOOR,
+    GUESSING,
     NOT_RUN,
+    FloorRow,
     MethodRow,
     RowBlock,
     ScoreCell,
@@ -33,6 +38,7 @@ from lemon.reporting.tables.orderings_section import ordering_sections
 from lemon.reporting.tables.sections import departures_section, learning_section, radii_section
 
 OURS = "ours, not in the paper"
+OTHER_COLUMNS = ("Bits per byte", "Perplexity", "Calibrated")  # beside accuracies
 COLUMNS_A_PAGE = 9  # score columns side by side
 COLUMNS = [
     *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),
@@ -78,9 +84,11 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
 def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
     """The tidy form, columns `COLUMNS`: one line per row of the table and score.
 
-    Accuracies are percent. Lines of a row: its tasks in the table's order, `average` (their
-    unweighted mean), `heldout` (`loss` in nats per token, and `perplexity`), and, for trained rows,
-    `learning` (`steps` and training `tokens`, including those of its start).
+    Accuracies and answer shares are percent. Lines of a row: accuracy by task in the table's order
+    and as `average` (their unweighted mean); the same of `answer_bits_per_byte`, and of
+    `answer_share` where there are choices; `heldout` (`HELDOUT_METRICS`, the loss in nats per
+    token); and, for trained rows, `learning` (`steps` and training `tokens`, including those of its
+    start). The floors of the held-out text come last.
     """
     cost_of = {cost.runs: cost.total for cost in facts.costs}
     lines: list[dict[str, Any]] = []
@@ -95,24 +103,28 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
             "target": row.spec.target,
             "in_paper": "false" if row.spec.ours else "true",
         }
-        for score in [*row.scores.values(), *row.heldout]:
+        for score in row.scores.values():
             verdict = order.get(score.task, "") if row.results else NOT_RUN
+            lines.append({**shared, **vars(score), "verdict": verdict})
+        for score in [*row.continuous_scores, *row.heldout]:
+            below = score.metric == "calibrated_perplexity" and is_below_floor([row], facts.floors)
+            verdict = (BELOW_FLOOR if below else "") if row.results else NOT_RUN
             lines.append({**shared, **vars(score), "verdict": verdict})
         if cost := cost_of.get(tuple(row.spec.runs)):
             for metric, value in (("steps", cost.steps), ("tokens", cost.tokens)):
                 lines.append({**shared, "task": "learning", "metric": metric, "value": value})
+    for name, loss in facts.floors.items():
+        floor = {"method": f"{name} floor", "task": HELDOUT, "in_paper": "false"}
+        lines.append({**floor, "metric": LOSS, "value": round(loss, 6)})
+        perplexity = six_digits(perplexity_of(loss))
+        lines.append({**floor, "metric": "perplexity", "value": perplexity})
     frame = pd.DataFrame(lines, columns=COLUMNS)
     return frame.astype({name: "Int64" for name in ("layers", "n", "seeds", "published_layers")})
 
 
 def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
     """The grid of methods by scores, each score with its interval and the paper's value."""
-    chances = [
-        *(TASKS[task].chance for task in facts.spec.tasks),
-        mean_chance(facts.spec.tasks),
-        None,
-    ]
-    columns = [*(TASKS[task].label for task in facts.spec.tasks), "Mean", "Perplexity"]
+    columns = [*(TASKS[task].label for task in facts.spec.tasks), "Mean", *OTHER_COLUMNS]
     pairs = list(zip(facts.rows, orders, strict=True))
     blocks = []
     for target, found in groupby(pairs, key=lambda pair: pair[0].spec.target):
@@ -124,7 +136,7 @@ def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
         columns=columns,
         parts=column_parts(len(columns)),
         reference=facts.spec.reference[0],
-        chance=chances,
+        floors=_floor_rows(facts),
         blocks=blocks,
         ours=OURS,
     )
@@ -140,52 +152,68 @@ def _method_rows(
     facts: AccuracyFacts, block: list[tuple[ScoredRow, dict[str, str]]], *, best: bool
 ) -> Iterator[MethodRow]:
     columns = zip(*(row.columns for row, _ in block), strict=True)
-    *highest, lowest = [
-        _leading(column, min if column[0].task == HELDOUT else max) if best else None
-        for column in columns
-    ]
+    leading = [_leading(column) if best else None for column in columns]
     previous_in_paper = True
     for row, order in block:
-        *scores, loss = row.columns
         in_paper = not row.spec.ours
+        above = is_below_floor([row], facts.floors)
         yield MethodRow(
             row=row,
             opens_ours=bool(facts.spec.published) and previous_in_paper and not in_paper,
             order=order.get(AVERAGE, ""),
-            cells=[*map(_accuracy_cell, scores, highest), _perplexity_cell(loss, lowest)],
+            cells=[
+                _cell(score, best, above=above)
+                for score, best in zip(row.columns, leading, strict=True)
+            ],
         )
         previous_in_paper = in_paper
 
 
-def _leading(scores: Iterable[Score], best: Callable[[list[float]], float]) -> float | None:
-    """The best value; None if all rows are equal."""
+def _leading(scores: Sequence[Score]) -> float | None:
+    """The best value of a column; None if all rows are equal."""
     values = [score.value for score in scores if score.value is not None]
+    lower_is_better = scores[0].metric in (BITS, LOSS, CALIBRATED_LOSS)
+    best = min if lower_is_better else max
     return best(values) if len(set(values)) > 1 else None
 
 
-def _accuracy_cell(score: Score, highest: float | None) -> ScoreCell:
+def _cell(score: Score, best: float | None, *, above: bool) -> ScoreCell:
+    """A score as text; `above` if the row is not below the unigram floor."""
     published = "" if score.published is None else f"{score.published:.1f}"
     if score.value is None or score.ci_low is None or score.ci_high is None:
         return ScoreCell(published=published)
+    lead = score.value == best
+    if score.metric in (LOSS, CALIBRATED_LOSS):
+        value, low, high = (
+            rounded_perplexity(perplexity_of(loss))
+            for loss in (score.value, score.ci_low, score.ci_high)
+        )
+        mark = f" {ABOVE_FLOOR}" if above and score.metric == CALIBRATED_LOSS else ""
+        # The spread of a loss over seeds is a factor of the perplexity.
+        spread = "" if score.seed_sd is None else f"×÷{perplexity_of(score.seed_sd):.2g}"
+        return ScoreCell(value + mark, f"{low}{DASH}{high}", spread, best=lead)
+    decimals = 2 if score.metric == BITS else 1
     return ScoreCell(
-        value=f"{score.value:.1f}",
-        interval=interval(score.ci_low, score.ci_high),
-        spread="" if score.seed_sd is None else f"±{score.seed_sd:.1f}",
+        value=f"{score.value:.{decimals}f}",
+        interval=interval(score.ci_low, score.ci_high, decimals),
+        spread="" if score.seed_sd is None else f"±{score.seed_sd:.{decimals}f}",
         published=published,
         delta="" if score.delta is None else signed(score.delta),
-        best=score.value == highest,
+        best=lead,
     )
 
 
-def _perplexity_cell(loss: Score, lowest: float | None) -> ScoreCell:
-    """The held-out perplexity; its spread over seeds is a factor, exp of the loss's spread."""
-    if loss.value is None:
-        return ScoreCell()
-    return ScoreCell(
-        value=rounded_perplexity(perplexity_of(loss.value)),
-        spread="" if loss.seed_sd is None else f"×÷{perplexity_of(loss.seed_sd):.2g}",
-        best=loss.value == lowest,
-    )
+def _floor_rows(facts: AccuracyFacts) -> list[FloorRow]:
+    """Guessing on the tasks, then the perplexities of models that know token frequencies alone."""
+    tasks, others = facts.spec.tasks, [None] * len(OTHER_COLUMNS)
+    chances = [*(TASKS[task].chance for task in tasks), mean_chance(tasks), *others]
+    cells = ["" if chance is None else f"{chance:.1f}" for chance in chances]
+    rows = [FloorRow(GUESSING, chances, cells)]
+    for name, loss in facts.floors.items():
+        values = [*[None] * (len(chances) - 1), loss]
+        texts = ["" if v is None else rounded_perplexity(perplexity_of(v)) for v in values]
+        rows.append(FloorRow(f"{name.capitalize()} floor", values, texts))
+    return rows
 
 
 def _block_heading(facts: AccuracyFacts, target: str | None, rows: list[ScoredRow]) -> str:

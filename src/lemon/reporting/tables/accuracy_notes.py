@@ -10,6 +10,7 @@ from lemon.published.tables import AVERAGE
 from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.outcomes import shots_in_words
 from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.tables.document import ABOVE_FLOOR
 
 
 def accuracy_notes(facts: AccuracyFacts, *, ordered: bool) -> Iterator[str]:
@@ -36,8 +37,19 @@ def accuracy_notes(facts: AccuracyFacts, *, ordered: bool) -> Iterator[str]:
             f"Rows of several seeds (up to {seeds}) show the mean; ± is the standard deviation "
             "over seeds, for perplexity ×÷ its factor around the geometric mean."
         )
-    tail = "; the paper prints none." if spec.published else "."
-    yield f"Perplexity is on held-out text of the training domains{tail}"
+    tail = " The paper prints neither." if spec.published else ""
+    yield (
+        "Bits per byte are those of the right answer, the mean over tasks; less is better. They "
+        f"use every answer's likelihood, and tell apart models that all guess.{tail}"
+    )
+    if facts.floors:
+        yield (
+            "Perplexity is on held-out text of the training domains; calibrated, at the softmax "
+            "temperature that suits the model best on the tune text. Intervals are the bootstrap's "
+            "over documents within each domain. The uniform, unigram and bigram floors are models "
+            f"of token frequencies, counted on the training text; {ABOVE_FLOOR} marks models that "
+            "do no better than the unigram floor."
+        )
     yield (
         f"Bold: best of its {size} among the rows run here, where they differ, whether or not the "
         "lead is resolved."

@@ -11,7 +11,8 @@ from lemon.configuration.tasks import TASKS, mean_chance
 from lemon.published.tables import AVERAGE
 from lemon.reporting.facts.dense_scores import DenseFacts
 from lemon.reporting.facts.outcomes import Protocol
-from lemon.reporting.facts.rows import Score, ScoredRow
+from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.scores import BITS, SHARE, Score
 from lemon.reporting.numbers import count, interval
 from lemon.reporting.tables.document import (
     Group,
@@ -60,8 +61,9 @@ def tidy_lines(facts: DenseFacts) -> pd.DataFrame:
     row = facts.row
     line = {"run": row.runs[0].id, "method": row.label, "layers": row.layers, "seeds": 1}
     lines: list[dict[str, Any]] = []
-    for score in _scores(row):
-        lines.append({**line, **vars(score), "guessing": _chance(row, score)})
+    for score in [*_scores(row), *_continuous(row)]:
+        guessing = None if score.metric in (BITS, SHARE) else _chance(row, score)
+        lines.append({**line, **vars(score), "guessing": guessing})
         if shown := facts.protocols.get(score.task):
             lines[-1] |= {
                 "shots": shown.shots,
@@ -84,6 +86,12 @@ def _scores(row: ScoredRow) -> list[Score]:
     return scores if len(row.tasks) > 1 else scores[:1]
 
 
+def _continuous(row: ScoredRow) -> list[Score]:
+    """Answer bits per byte and answer shares, of the tasks and their means."""
+    found = row.continuous_scores
+    return found if len(row.tasks) > 1 else [score for score in found if score.task != AVERAGE]
+
+
 def _chance(row: ScoredRow, score: Score) -> float | None:
     """The score of guessing; None if a task has no choices."""
     return mean_chance([score.task] if score.task in row.tasks else row.tasks)
@@ -98,9 +106,11 @@ def _scores_section(facts: DenseFacts) -> Section:
             shown = facts.protocols[score.task]
             own = [TASKS[score.task].label, score.metric, _shots(shown), _rows(shown)]
         lines.append([*own, *_score(score), _percent(_chance(facts.row, score))])
+        lines[-1] += _answers(facts.row, score.task)
     columns = [
         *words("Task", "Metric"),
         *numbers("Shots", "Rows", "Score", "95 % interval", "Guessing"),
+        *numbers("Bits per byte", "95 % interval", "Share of the right answer, percent"),
     ]
     return Section("Scores, percent", columns, [Group("", lines)], drawn=True)
 
@@ -148,6 +158,10 @@ def _notes(facts: DenseFacts) -> Iterator[str]:
         "the paper has, both are given. Rows are the first ones of their split, of how many."
     )
     yield "Guessing is the expected score of a random choice; tasks without choices have none."
+    yield (
+        "Bits per byte are those of the right answer as a continuation, less is better; its share "
+        "is its probability among the choices. Both use the likelihoods that accuracy only ranks."
+    )
     if facts.dequantised:
         yield f"The weights here are dequantised ({facts.dequantised}); the published are not."
     if facts.published:
@@ -168,6 +182,15 @@ def _rows(shown: Protocol) -> str:
 
 def _score(score: Score) -> list[str]:
     return [_percent(score.value), interval(score.ci_low or 0.0, score.ci_high or 0.0)]
+
+
+def _answers(row: ScoredRow, task: str) -> list[str]:
+    """Bits per byte of the right answer with their interval, and its share of the choices."""
+    found = {score.metric: score for score in row.continuous_scores if score.task == task}
+    bits, share = found[BITS], found.get(SHARE)
+    low, high = bits.ci_low or 0.0, bits.ci_high or 0.0
+    value = "" if bits.value is None else f"{bits.value:.2f}"
+    return [value, interval(low, high, 2), _percent(share.value if share else None)]
 
 
 def _percent(value: float | None) -> str:

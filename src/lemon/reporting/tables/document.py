@@ -14,6 +14,8 @@ import pandas as pd
 from lemon.reporting.facts.rows import ScoredRow
 
 NOT_RUN = "not yet run"
+GUESSING, UNIGRAM_FLOOR = "Guessing", "Unigram floor"  # rows of floors
+ABOVE_FLOOR = "\N{DAGGER}"  # beside a calibrated perplexity that is not below the unigram floor
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,20 @@ class RowBlock:
 
 
 @dataclass(frozen=True)
+class FloorRow:
+    """What a model scores that knows nothing, or no more than how often tokens occur.
+
+    Attributes:
+        values: percent for tasks, nats per token for perplexities; None where it says nothing.
+        cells: the same as text; empty for None.
+    """
+
+    label: str
+    values: list[float | None]
+    cells: list[str]
+
+
+@dataclass(frozen=True)
 class ScoreGrid:
     """Methods by scores.
 
@@ -149,7 +165,7 @@ class ScoreGrid:
         in_paper: whether the table has published values.
         parts: column indices, split to fit the width of a page.
         reference: the row to which the others of the same sizes are compared.
-        chance: the score of guessing for each column; None without choices.
+        floors: guessing, then the floors of perplexity.
         ours: heading of the rows that are not in the paper.
     """
 
@@ -157,9 +173,20 @@ class ScoreGrid:
     columns: list[str]
     parts: list[list[int]]
     reference: str
-    chance: list[float | None]
+    floors: list[FloorRow]
     blocks: list[RowBlock]
     ours: str
+
+    def marked(self, column: int) -> float | None:
+        """The floor to mark in a column's picture: guessing, or the unigram floor."""
+        return next(
+            (
+                floor.values[column]
+                for floor in self.floors
+                if floor.label in (GUESSING, UNIGRAM_FLOOR) and floor.values[column] is not None
+            ),
+            None,
+        )
 
 
 @dataclass(frozen=True)

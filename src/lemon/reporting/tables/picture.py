@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from lemon.reporting.facts.rows import Score
+from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, LOSS, Score
 from lemon.reporting.style import FAINT, OURS, SOFT, TABLE_STYLE
 from lemon.reporting.tables.document import MethodRow, ScoreGrid, TablePage
 
@@ -49,10 +49,8 @@ def draw_scores(page: TablePage, scores: ScoreGrid, path: Path) -> None:
             panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
             for panel, index in zip(panels, part, strict=True):
                 _frame_panel(panel, scores.columns[index], lines, height)
-                if index == len(scores.columns) - 1:
-                    _draw_perplexity(panel, lines, index)
-                else:
-                    _draw_accuracy(panel, lines, index, scores.chance[index])
+                draw = _DRAWN_AS.get(_metric(scores, index), _draw_accuracy)
+                draw(panel, lines, index, scores.marked(index))
             _write_labels(figure, panels[0], lines)
         _write_title_and_key(figure, page, scores, label_width)
         figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
@@ -130,8 +128,28 @@ def _draw_accuracy(
         _write_number(panel, y, row, column)
 
 
-def _draw_perplexity(panel: Axes, lines: list[PictureLine], column: int) -> None:
-    """Draw perplexity on a logarithmic axis, with a bar of one standard deviation over seeds."""
+def _draw_bits(panel: Axes, lines: list[PictureLine], column: int, floor: float | None) -> None:
+    """Draw answer bits per byte from 0, with intervals."""
+    scored = list(_scored(lines, column))
+    values = [score.ci_high for _, score, _ in scored if score.ci_high is not None]
+    if not values:
+        panel.set_visible(False)
+        return
+    highest = math.ceil(max(values))
+    panel.set_xlim(0, NUMBERS / HIGHEST * highest)
+    panel.xaxis.set_major_locator(FixedLocator([0, highest / 2, highest]))
+    panel.spines["bottom"].set_bounds(0, highest)
+    for y, score, row in scored:
+        if score.value is not None and score.ci_low is not None and score.ci_high is not None:
+            panel.plot([score.ci_low, score.ci_high], [y, y], color=OURS, linewidth=1.6)
+            panel.plot(score.value, y, **_OURS)
+        _write_number(panel, y, row, column)
+
+
+def _draw_perplexity(
+    panel: Axes, lines: list[PictureLine], column: int, floor: float | None
+) -> None:
+    """Draw perplexity on a logarithmic axis, with intervals and the unigram floor."""
     scored = list(_scored(lines, column))
     losses = [score.value for _, score, _ in scored if score.value is not None]
     if not losses:
@@ -146,12 +164,29 @@ def _draw_perplexity(panel: Axes, lines: list[PictureLine], column: int) -> None
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.spines["bottom"].set_bounds(first - 0.05 * span, first + span)
     for y, score, row in scored:
-        if score.value is not None:
-            value, spread = score.value / nats, (score.seed_sd or 0.0) / nats
-            if score.seed_sd is not None:
-                panel.plot([value - spread, value + spread], [y, y], color=OURS, linewidth=1.6)
-            panel.plot(value, y, **_OURS)
+        if floor is not None and first <= floor / nats <= first + span:
+            panel.plot([floor / nats] * 2, [y - 0.5, y + 0.5], **_GUESSING)
+        if score.value is not None and score.ci_low is not None and score.ci_high is not None:
+            ends = [score.ci_low / nats, score.ci_high / nats]
+            panel.plot(ends, [y, y], color=OURS, linewidth=1.6)
+            panel.plot(score.value / nats, y, **_OURS)
         _write_number(panel, y, row, column)
+
+
+_DRAWN_AS: dict[str, Callable[[Axes, list[PictureLine], int, float | None], None]] = {
+    BITS: _draw_bits,
+    LOSS: _draw_perplexity,
+    CALIBRATED_LOSS: _draw_perplexity,
+}
+
+
+def _metric(scores: ScoreGrid, column: int) -> str:
+    """The metric of a column."""
+    return scores.blocks[0].rows[0].row.columns[column].metric
+
+
+def _has_floor(scores: ScoreGrid) -> bool:
+    return len(scores.floors) > 1
 
 
 # Not clipped, so that a point at 0 is drawn completely.
@@ -214,7 +249,7 @@ def _write_title_and_key(
     key = {"here, with 95 % interval": {**_OURS, "linestyle": "-"}}
     if scores.in_paper:
         key["paper, its own models" if renamed else "paper (LLaMA2-7B)"] = _PAPER
-    key["guessing"] = _GUESSING
+    key["guessing; unigram floor" if _has_floor(scores) else "guessing"] = _GUESSING
     handles = [Line2D([], [], **style, label=label) for label, style in key.items()]
     place: dict[str, Any] = {"loc": "lower left", "borderpad": 0}
     place["bbox_to_anchor"] = (label_width / width, 0.12 / height)

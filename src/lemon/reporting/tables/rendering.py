@@ -58,6 +58,7 @@ _TEX = {
     "·": r"$\cdot$",
     "γ": r"$\gamma$",
     "∞": r"$\infty$",
+    "†": r"$\dagger$",
 }
 
 

@@ -28,8 +28,10 @@ from lemon.reporting.tables.plain_picture import draw_sections
 from lemon.reporting.tables.rendering import FORMATS, render
 
 KINDS = ("csv", *FORMATS, "png")
-# Renderer -> (gathers the facts from the project and the folder of runs, makes numbers and text).
-RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], WordedTable]]] = {
+# Renderer -> (gathers the facts from the project, the runs and their text, makes numbers and text).
+RENDERERS: dict[
+    str, tuple[Callable[[Project, str, Path, Path | None], Any], Callable[[Any], WordedTable]]
+] = {
     "accuracy_table": (accuracy_facts, accuracy_table),
     "dense_scores": (dense_facts, dense_table),
     "operator_sizes": (operator_sizes_facts, operator_sizes_table),
@@ -37,7 +39,9 @@ RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], 
 }
 
 
-def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
+def write_table(
+    project: Project, table: str, runs: Path, out: Path, text: Path | None = None
+) -> None:
     """Write `table`.{csv,md,tex,html,png} and, last, `table`.manifest.json into `out`.
 
     Args:
@@ -45,10 +49,11 @@ def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
         table: a table of `paper.yaml`.
         runs: the folder of the runs' folders, each with `outcomes/`; not read for tables of sizes.
         out: folder of the files; created if missing.
+        text: the packed text that the runs were scored on; None if they were scored on none.
 
     Raises:
         BadInput: no such table or renderer, a run is not evaluated or its training is incomplete,
-            or two runs can't be compared.
+            two runs can't be compared, or `text` is not what they were scored on.
         WorkFailed: a file can't be written.
     """
     started = time.monotonic()
@@ -58,7 +63,7 @@ def write_table(project: Project, table: str, runs: Path, out: Path) -> None:
             f"paper.yaml, {table}: no renderer {renderer!r}; there is {', '.join(RENDERERS)}"
         )
     gather, word = RENDERERS[renderer]
-    worded = word(gather(project, table, runs))
+    worded = word(gather(project, table, runs, text))
     page = worded.page
     write_text(out / f"{table}.csv", worded.frame.to_csv(index=False))
     for suffix in FORMATS:

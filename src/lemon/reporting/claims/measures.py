@@ -1,0 +1,214 @@
+"""The measures on which two rows are ordered, and the paired test of a pair of rows on each.
+
+Every measure is a mean over strata (tasks, or domains of text) that have documents in common for
+both rows. Each has its own family of tests: one for each ordering of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemon.configuration.paper import Margins
+from lemon.reporting.claims.verdict import FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
+from lemon.reporting.facts.outcomes import RunResult
+from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.scores import BITS, LOSS
+from lemon.reporting.facts.statistics import (
+    DETECTABLE,
+    LEVEL,
+    SHOWN_EQUIVALENT,
+    TASKS_ALIKE,
+    Design,
+    equivalence_test,
+    paired_difference,
+    sign_flip_test,
+)
+
+ACCURACY = "accuracy"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of rows.
+
+    Attributes:
+        name: its key in manifests, and in a comparison's margins.
+        unit: of its differences.
+        higher_is_better: whether the better row has the higher value.
+        scale, decimals: of its printed values.
+        scores: of a row, by stratum the score of each document or sequence, averaged over seeds.
+        of_run: the same of one run, for counting seeds.
+        design: how the strata of a row add up.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    scale: float
+    decimals: int
+    scores: Callable[[ScoredRow], Mapping[str, NDArray[np.float64]]]
+    of_run: Callable[[RunResult], Mapping[str, NDArray[np.floating] | NDArray[np.bool_]]]
+    design: Callable[[ScoredRow], Design]
+
+    @property
+    def words(self) -> str:
+        """Its printed name."""
+        return MEASURES_IN_WORDS[self.name]
+
+    @property
+    def heading(self) -> str:
+        """The heading of its differences, with the unit where the name does not have it."""
+        name = self.words[0].upper() + self.words[1:]
+        return name if self.unit in name else f"{name}, {self.unit}"
+
+
+MEASURES = (
+    Measure(
+        *(ACCURACY, "points", True, 100.0, 1),
+        scores=lambda row: row.answers,
+        of_run=lambda result: result.correct,
+        design=lambda row: TASKS_ALIKE,
+    ),
+    Measure(
+        *(BITS, "bits per byte", False, 1.0, 3),
+        scores=lambda row: row.bits_per_byte,
+        of_run=lambda result: result.bits_per_byte,
+        design=lambda row: TASKS_ALIKE,
+    ),
+    Measure(
+        *(LOSS, "nats per token", False, 1.0, 3),
+        scores=lambda row: row.sequence_losses,
+        of_run=lambda result: result.heldout.sequences if result.heldout else {},
+        design=lambda row: row.heldout_design,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class MeasureTest:
+    """Two rows on one measure; values are in its unit.
+
+    Attributes:
+        measure: its name.
+        first, second: the means over strata.
+        difference, low, high: first minus second, with the 95 % interval of the paired bootstrap.
+        detectable: the smallest true difference that these documents show with 80 % power at 5 %,
+            in a single test; for an equivalence the smallest margin.
+        margin: of an equivalence; None for an order.
+        right, pairs: the number of seed pairs in which the first is better, and of all pairs: equal
+            seeds if both rows have the same seeds, otherwise all combinations.
+        p_value, p_adjusted: as computed, and after Holm over the tested orderings of the table on
+            this measure; None without a test.
+        verdict: by the adjusted p-value, or why there is none.
+    """
+
+    measure: str
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    detectable: float
+    margin: float | None
+    right: int
+    pairs: int
+    p_value: float | None
+    p_adjusted: float | None
+    verdict: str
+
+
+def p_value_of(
+    measure: Measure, first: ScoredRow, second: ScoredRow, margins: Margins | None
+) -> float:
+    """The p-value of two rows on a measure: of an order, or with margins of an equivalence."""
+    ones, twos, design = measure.scores(first), measure.scores(second), measure.design(first)
+    if margins is None:
+        return sign_flip_test(ones, twos, design)
+    return equivalence_test(ones, twos, _margin(measure, margins) / measure.scale, design)
+
+
+def measure_test(
+    measure: Measure,
+    first: ScoredRow,
+    second: ScoredRow,
+    margins: Margins | None,
+    p_values: tuple[float, float] | None,
+    untested: str | None,
+) -> MeasureTest:
+    """The differences of two rows on a measure, with the verdict.
+
+    Args:
+        measure: on which both rows have scores.
+        first, second: the rows.
+        margins: of an equivalence; None for an order.
+        p_values: as computed, and adjusted; None if not tested.
+        untested: the verdict if not tested.
+    """
+    ones, twos, design = measure.scores(first), measure.scores(second), measure.design(first)
+    found = paired_difference(ones, twos, design)
+    margin = None if margins is None else _margin(measure, margins)
+    pairs = _seed_pairs(measure, first, second)
+    scale = measure.scale
+    p_value, p_adjusted = p_values or (None, None)
+    verdict = untested or ""
+    if p_adjusted is not None:
+        verdict = measure_verdict(measure, scale * found.estimate, margin, p_adjusted)
+    errors = DETECTABLE if margin is None else SHOWN_EQUIVALENT
+    return MeasureTest(
+        measure=measure.name,
+        first=round(scale * _mean(ones, design), 4),
+        second=round(scale * _mean(twos, design), 4),
+        difference=round(scale * found.estimate, 4),
+        low=round(scale * found.interval.low, 4),
+        high=round(scale * found.interval.high, 4),
+        detectable=round(scale * errors * found.standard_error, 4),
+        margin=margin,
+        right=sum(pairs),
+        pairs=len(pairs),
+        p_value=p_value,
+        p_adjusted=p_adjusted,
+        verdict=verdict,
+    )
+
+
+def measure_verdict(
+    measure: Measure, difference: float, margin: float | None, p_adjusted: float
+) -> str:
+    """The verdict on "the first is better", or with a margin on "both are equally good".
+
+    `difference`, first minus second, and `margin` are in the measure's unit.
+    """
+    if p_adjusted >= LEVEL:
+        return UNRESOLVED
+    if margin is not None:
+        return HOLDS if abs(difference) < margin else FAILS
+    return HOLDS if (difference > 0) == measure.higher_is_better else FAILS
+
+
+def _margin(measure: Measure, margins: Margins) -> float:
+    return float(getattr(margins, measure.name))
+
+
+def _mean(scores: Mapping[str, NDArray[np.floating] | NDArray[np.bool_]], design: Design) -> float:
+    means = {name: float(values.mean()) for name, values in scores.items()}
+    return float(design.over_strata(means))
+
+
+def _seed_pairs(measure: Measure, first: ScoredRow, second: ScoredRow) -> list[bool]:
+    """For each pair of seeds, whether the first is better."""
+    design = measure.design(first)
+    one, two = (
+        {
+            run.seed: _mean(measure.of_run(result), design)
+            for run, result in zip(row.runs, row.results, strict=True)
+        }
+        for row in (first, second)
+    )
+    seeds = [(seed, seed) for seed in one] if one.keys() == two.keys() else [*product(one, two)]
+    sign = 1 if measure.higher_is_better else -1
+    return [sign * (one[a] - two[b]) > 0 for a, b in seeds]
