@@ -159,7 +159,7 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
     if not method.trains_weights:
         unused.add("weight_rate")
     if run.changes_widths or not method.learns_operators:
-        unused.add("layer_rate")
+        unused |= {"layer_rate", "norm_rate"}
     if method.prunes or not (run.changes_widths and method.learns_operators):
         unused.add("dimension_rate")
     if method.prunes:

@@ -68,8 +68,12 @@ def assemble(
 
     groups, constraint = [], None
     if method.learns_operators:
-        kind = "layer" if isinstance(fusion, DepthFusion) else "dimension"
-        groups.append(_group(kind, settings, dict(fusion.named_parameters())))
+        operators = dict(fusion.named_parameters())
+        if isinstance(fusion, DepthFusion):
+            norms = {name: operators.pop(name) for name in ("gamma.ln1", "gamma.ln2")}
+            groups += [_group("layer", settings, operators), _group("norm", settings, norms)]
+        else:
+            groups.append(_group("dimension", settings, operators))
     if method.trains_weights:
         groups.append(_group("weight", settings, _named("weight", weights)))
     if isinstance(fusion, MaskedFusion):
