@@ -111,6 +111,18 @@ def test_tuning_starts_from_whole_layers_only(learning_world, tmp_path):
         learn(project, "cut-tuned-75", learning_world.source, learning_world.text, tmp_path)
 
 
+def test_norms_learn_at_a_rate_of_their_own(learning_world, tmp_path):
+    """The first step of Adam moves an entry by its rate, or less where its gradient is tiny."""
+    project = learning_world.project(steps=1, layer_rate=0.02, norm_rate=0.002)
+    learn(project, "lemon-cut-75", learning_world.source, learning_world.text, tmp_path)
+    operators, _ = load_operators(tmp_path / "operators.safetensors")
+    start = torch.eye(6)[[0, 1, 2, 3]]
+    for type, gamma in operators.gamma.items():
+        rate = 0.002 if type in ("ln1", "ln2") else 0.02
+        moved = (gamma.dense() - start).abs().max().item()
+        assert moved == pytest.approx(rate, rel=1e-3), type
+
+
 def test_microbatches_give_the_gradient_of_the_whole_batch(learning_world, tmp_path):
     gammas = []
     for size in (1, 4):
