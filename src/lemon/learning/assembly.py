@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -32,6 +33,7 @@ from lemon.learning.masks import Masks
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
 from lemon.learning.student import FusedStudent, Teacher
+from lemon.learning.teacher_cache import CachedTeacher
 from lemon.learning.trainee import FusedTrainee
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import one_hot
@@ -45,6 +47,7 @@ def assemble(
     device: torch.device,
     start: Operators | None = None,
     teacher: Checkpoint | None = None,
+    teacher_cache: Path | None = None,
 ) -> FusedTrainee:
     """Assemble the trainee of a run.
 
@@ -54,6 +57,7 @@ def assemble(
         device: device of all weights.
         start: the initial operators; None if masks train.
         teacher: the teacher, if it is not the source.
+        teacher_cache: folder in which the teacher's hidden states are kept; None to keep none.
 
     Raises:
         BadInput: the start changes both layers and widths or neither, has different rotary halves
@@ -84,13 +88,15 @@ def assemble(
         groups.append(_group("multiplier", pruning, multipliers, ascends=True))
 
     taught_by = None
-    if teacher is not None:
-        others = SourceLayers(teacher, dtype=weights.dtype, device=device)
-        taught_by = Teacher(others, Decoder(teacher.config, device))
-    elif method.teaches:
-        # Frozen weights are shared with the teacher; trained weights need a separate copy.
-        frozen = load(source) if method.trains_weights else weights
-        taught_by = Teacher(frozen, Decoder(source.config, device))
+    if teacher is not None or method.teaches:
+        model = teacher or source
+        if teacher is not None:
+            frozen = SourceLayers(teacher, dtype=weights.dtype, device=device)
+        else:  # frozen weights are shared with the teacher; trained weights need a separate copy
+            frozen = load(source) if method.trains_weights else weights
+        taught_by = Teacher(frozen, Decoder(model.config, device))
+        if teacher_cache is not None:
+            taught_by = CachedTeacher(frozen, taught_by.decoder, teacher_cache, model.digest())
     student = FusedStudent(
         *(weights, fusion, decoder),
         layers_per_segment=settings.layers_per_segment,

@@ -48,6 +48,7 @@ def learn(
     out: Path,
     start: Path | None = None,
     teacher: Path | None = None,
+    teacher_cache: Path | None = None,
 ) -> None:
     """Train the operators of a run, or continue an interrupted training.
 
@@ -62,6 +63,7 @@ def learn(
         out: the run's folder.
         start: folder of the run that this one starts from, if its row names one.
         teacher: model folder of the teacher, if that is not the source.
+        teacher_cache: folder in which the teacher's hidden states are kept for other runs.
 
     Raises:
         BadInput: source and text don't match, the start is missing, or the preset's device is not
@@ -96,7 +98,7 @@ def learn(
     if not run.method.prunes:
         operators = start_operators(run, large, start)
         large, operators = leading_blocks(run, large, operators, out)
-    trainee = assemble(run, project.preset, large, device, operators, taught_by)
+    trainee = assemble(run, project.preset, large, device, operators, taught_by, teacher_cache)
     trainer = trainer_of(run, trainee, packed, out, key)
     trainer.run()
 
