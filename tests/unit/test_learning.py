@@ -15,7 +15,7 @@ from lemon.events import Metrics, read_events
 from lemon.learning.assembly import assemble
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.run import learn
-from lemon.methods.build import start_operators
+from lemon.methods.build import build, start_operators
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 
@@ -101,6 +101,24 @@ def test_tuning_changes_the_kept_layers_alone(learning_world, tmp_path):
     for name, spec in before.specs.items():
         same = torch.equal(before.tensor(name), after.tensor(name))
         assert same == (spec.layer in (4, 5)), name
+
+
+def test_all_weights_of_the_model_of_an_earlier_run_are_trained(learning_world, tmp_path):
+    """Such as that of Avg, whose operators mix layers."""
+    project = learning_world.project(steps=4)
+    build(project, "average-75", learning_world.source, tmp_path / "average")
+    fused = tmp_path / "average" / "model"
+    fuse(learning_world.source, tmp_path / "average" / "operators.safetensors", fused)
+    row = project.run("cut-tuned-75").row.model_copy(update={"source": "average-75"})
+    project, out = replanned(project, row), tmp_path / "run"
+    taught_by = {"teacher": learning_world.source}
+    learn(project, "cut-tuned-75", fused, learning_world.text, out, **taught_by)
+    before, after = Checkpoint(fused), Checkpoint(out / "trained_source")
+    assert before.shape == after.shape == project.run("cut-tuned-75").target_shape
+    assert not any(torch.equal(before.tensor(name), after.tensor(name)) for name in before.specs)
+    fuse(out / "trained_source", out / "operators.safetensors", tmp_path / "model")
+    model = Checkpoint(tmp_path / "model")
+    assert all(torch.equal(model.tensor(name), after.tensor(name)) for name in after.specs)
 
 
 def test_tuning_starts_from_whole_layers_only(learning_world, tmp_path):

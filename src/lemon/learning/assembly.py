@@ -123,6 +123,8 @@ def _fusion(
     if start is None:
         masks = Masks(source.shape, run.target_shape, seed=run.seed, device=device)
         return MaskedFusion(masks, decoder.norm_eps), SourceLayers
+    if not learns and not [*start.named_factors()]:  # all weights of a model of an earlier run
+        return LayerSelection(start, range(start.target.num_hidden_layers)), SourceLayers
     if _maps_widths(start, run.id):
         radius = start.radii.hidden if start.hidden is not None else 1
         fusion = DimensionFusion(start, device, tied=tied, trains=learns)
