@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from drawn_figures import falling_map, write_maps
 from finished_runs import write_finished
 from manifests import seal_again
 from replanned import replanned
@@ -19,11 +20,14 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below
+from lemon.reporting.facts.layer_operators import leading_layers
+from lemon.reporting.figures.figure import write_figure_numbers
 from lemon.reporting.tables.table import KINDS, write_table
 from lemon.tracking.records import table_records
 
 CONFIG = Path(__file__).parents[2] / "config"
 TABLE = "table3"
+SHOWN = ("source", "lemon-cut-75", "cut-75")  # in Figure 6
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,25 @@ def test_a_table_from_the_bundle_is_that_of_the_runs_byte_for_byte(
         assert (tmp_path / name).read_bytes() == (made / name).read_bytes(), kind
     # What MLflow gets of the runs; the first record is of the table's own files.
     assert [r.digest for r in records[tmp_path][1:]] == [r.digest for r in records[made][1:]]
+
+
+def test_figures_from_the_bundle_are_those_of_the_runs_and_need_no_width_factors(
+    project: Project, made: Path, tmp_path: Path
+) -> None:
+    folder, work = tmp_path / "made", tmp_path / "work"
+    shutil.copytree(made / "runs", folder / "runs")
+    runs = folder / "runs" / "smoke"
+    maps = {run: falling_map(project.run(run).target_shape.num_hidden_layers) for run in SHOWN}
+    write_maps(project, "figure6", runs, maps)
+    pack(project, folder, tmp_path / "runs.bundle")
+    unpack(project, tmp_path / "runs.bundle", "rest", work)
+    for figure in ("figure5", "figure6"):
+        for place in (folder, work):
+            write_figure_numbers(project, figure, place / "runs" / "smoke", place / "figures")
+    assert content(work / "figures") == content(folder / "figures")
+    # Figure 8 shows a run whose factors are in no bundle: it keeps all layers in their places.
+    layers = project.source_shape().num_hidden_layers
+    assert leading_layers(project.run("lemon-prune-width"), runs) == list(range(layers))
 
 
 def test_all_that_is_packed_comes_back_and_what_is_large_is_named(
@@ -148,6 +171,18 @@ def test_a_first_stage_without_weights_is_made_again_for_its_second(
     assert "runs/lemon-width-small" in taken(project, bundle, index, "bundle").files
     with pytest.raises(BadInput, match="small what it needs: runs/lemon-small-width-first is not"):
         require_enough(project, taken(project, bundle, index, "bundle"), "small")
+
+
+def test_a_start_with_width_factors_is_made_again_for_what_starts_from_it(
+    project: Project, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "runs.bundle"
+    pack(project, write_finished(project, "table4", tmp_path), bundle)
+    row = project.run("lemon-width-2-2").row
+    later = row.model_copy(update={"id": "later", "start": "lemon-width-2-2"})
+    found = taken(replanned(project, later), bundle, read_index(bundle), "rest")
+    assert "runs/lemon-width-2-2" not in found.files
+    assert {"runs/lemon-width-2-4", "runs/cut-width"} <= found.files.keys()
 
 
 def test_what_has_other_settings_is_neither_packed_nor_taken(

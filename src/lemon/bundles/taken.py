@@ -89,7 +89,7 @@ def taken(project: Project, bundle: Path, index: Index, scope: Scope) -> Taken:
     held = {name: part for name, part in planned.items() if name not in lacking}
     fused = {run.id for run in project.runs.values() if _can_be_fused(run, index, held)}
     if scope == "rest":
-        held = _without_needed_models(project, held, fused)
+        held = _without_needed(project, held, fused)
     files = {
         name: tuple(sorted(index.parts[name].files))
         for name, part in held.items()
@@ -118,21 +118,25 @@ def _can_be_fused(run: PlannedRun, index: Index, held: Mapping[str, PlannedPart]
     return operators and _can_be_fused(run.source, index, held)
 
 
-def _without_needed_models(
+def _without_needed(
     project: Project, held: Mapping[str, PlannedPart], fused: set[str]
 ) -> dict[str, PlannedPart]:
-    """What is held, without runs from whose models another one must be made, and that have none."""
+    """What is held, without runs that others must be made from and whose weights are not held.
+
+    These are first stages whose models can't be fused, and starts with dense width factors.
+    """
     kept, before = dict(held), -1
     while len(kept) != before:
         before = len(kept)
         for run in project.runs.values():
-            first = run.first_stage
-            if first is None or first.id in fused or part_of_run(run) in kept:
+            if part_of_run(run) in kept:
                 continue
+            again = {first.id for first in (run.first_stage,) if first and first.id not in fused}
+            again |= {start.id for start in (run.start,) if start and start.learns_widths}
             kept = {
                 name: part
                 for name, part in kept.items()
-                if part.run is None or part.run.id != first.id
+                if part.run is None or part.run.id not in again
             }
     return kept
 

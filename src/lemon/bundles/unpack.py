@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -53,45 +53,28 @@ def unpack(project: Project, bundle: Path, scope: Scope, folder: Path) -> Unpack
             raise BadInput(f"{bundle}: nothing was written; {error}") from None
     contents = read_contents(bundle, index)
     found, planned = taken(project, bundle, index, scope), planned_parts(project)
-    missing = {
-        name: _missing(project, bundle, folder, planned[name], files, contents)
-        for name, files in found.files.items()
+    places = {
+        path: place_of(project, folder, path) for files in found.files.values() for path in files
     }
+    there = {path for path, place in places.items() if place.exists()}
+    missing = {name: [*filterfalse(there.__contains__, found.files[name])] for name in found.files}
+    for name, files in found.files.items():
+        for path in there.intersection(files):
+            if not _same(planned[name], path, places[path], contents[path]):
+                raise BadInput(
+                    f"{places[path]}: differs from the one in {bundle}; nothing was written. Move "
+                    f"{places[path].parent} away, or leave FROM out to go on with what lies there"
+                )
+    for name, paths in missing.items():
+        if paths:
+            _require_own(project, folder, planned[name])
     for name, paths in missing.items():
         if paths:
             with _own(project, folder, planned[name]):
                 for path in sorted(paths, key=lambda path: path == planned[name].manifest):
-                    with atomic_file(place_of(project, folder, path)) as temporary:
+                    with atomic_file(places[path]) as temporary:
                         temporary.write_bytes(contents[path])
     return Unpacked(found, sum(map(len, missing.values())))
-
-
-def _missing(
-    project: Project,
-    bundle: Path,
-    folder: Path,
-    part: PlannedPart,
-    files: tuple[str, ...],
-    contents: Mapping[str, bytes],
-) -> list[str]:
-    """The files of a part that are to be written; BadInput where something else lies."""
-    missing = []
-    for path in files:
-        place = place_of(project, folder, path)
-        if not place.exists():
-            missing.append(path)
-        elif not _same(part, path, place, contents[path]):
-            raise BadInput(
-                f"{place}: differs from the one in {bundle}; nothing was written. Move "
-                f"{place.parent} away, or leave FROM out to go on with what lies there"
-            )
-    if missing:
-        own = place_of(project, folder, part.manifest).parent
-        if part.kind == "text":
-            require_replaceable(own, owner_of_prepared("text", project.preset_name))
-        elif owner := _owner(project, folder, part):
-            require_owned(own, owner)
-    return missing
 
 
 def _same(part: PlannedPart, path: str, place: Path, content: bytes) -> bool:
@@ -100,6 +83,15 @@ def _same(part: PlannedPart, path: str, place: Path, content: bytes) -> bool:
         theirs = parse_json(content, dict[str, Any], path, "get the bundle again")
         return bool(read_manifest(place).get("files") == theirs.get("files"))
     return place.is_file() and digest_once(place) == sha256(content).hexdigest()
+
+
+def _require_own(project: Project, folder: Path, part: PlannedPart) -> None:
+    """Refuse to write a part into a folder of another owner, or with foreign files."""
+    own = place_of(project, folder, part.manifest).parent
+    if part.kind == "text":
+        require_replaceable(own, owner_of_prepared("text", project.preset_name))
+    elif owner := _owner(project, folder, part):
+        require_owned(own, owner)
 
 
 def _owner(project: Project, folder: Path, part: PlannedPart) -> str | None:

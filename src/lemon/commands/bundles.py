@@ -61,7 +61,7 @@ def _bundle(arguments: argparse.Namespace) -> None:
 
     packed = pack(project, arguments.folder, arguments.out)
     size = arguments.out.stat().st_size / 1e6
-    print(f"{arguments.out}: {len(packed.parts)} parts of finished runs, {size:.1f} MB")
+    print(f"{arguments.out}: {len(packed.parts)} parts of finished runs, {size:.2f} MB")
     for name, why in packed.refused.items():
         print(f"not packed: {name} {why}")
 
