@@ -46,6 +46,8 @@ def test_from_the_bundle_only_table_and_track_are_left(driven):
     assert planned(driven) == {"unpack": 1, "table": 1, "track": 1, "table3": 1}
     assert driven.jobs() == ["unpack", "table table3", "track table3"]
     assert planned(driven) == {}
+    drawn = {"figure_numbers": 1, "figure": 1, "track": 1, "figure5": 1}
+    assert planned(driven, "figure5") == drawn
     (driven.path / "results/smoke/tables/table3.csv").unlink()
     assert planned(driven) == {"table": 1, "track": 1, "table3": 1}
     (driven.path / "runs/smoke/cut-75/outcomes/sciq.parquet").unlink()
@@ -87,6 +89,10 @@ def test_what_the_bundle_lacks_is_refused_by_name_or_made_as_the_rest(driven):
         assert done.returncode == 2
         words = "runs/lemon-cut-50 was made with other settings than the preset has now"
         assert words in done.stdout and "FROM=rest" in done.stdout
+    driven.taken = "bundle"
+    done = driven.snakemake("figure6", "--dry-run")
+    assert done.returncode == 2
+    assert "runs/source/similarity/weights/plain/q_proj is not in it (and 5 others)" in done.stdout
     driven.taken = "rest"
     made = [
         job for job in driven.jobs() if job.split()[0] in ("build", "learn", "fuse", "evaluate")
