@@ -35,6 +35,7 @@ RULE_VERSIONS: dict[str, int] = {
     "figure": 4,
     "report": 1,
     "track": 4,
+    "unpack": 1,
 }
 # Version of `learn` for runs that train weights; raising it reruns only these.
 WEIGHTS_VERSION = 2
