@@ -70,7 +70,7 @@ def judge(
     accepted answer that a generated one matches. It is -1 if there is none.
     """
     rules = task.lm_eval_task
-    scored = {
+    scored: dict[str, Any] = {
         "loglikelihoods": [value for value, _ in scores],
         "bytes": [len(request.args[1].encode()) for request in question.requests],
         "group": question.group,

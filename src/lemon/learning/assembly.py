@@ -91,7 +91,7 @@ def assemble(
     if teacher is not None or method.teaches:
         model = teacher or source
         if teacher is not None:
-            frozen = SourceLayers(teacher, dtype=weights.dtype, device=device)
+            frozen: SourceWeights = SourceLayers(teacher, dtype=weights.dtype, device=device)
         else:  # frozen weights are shared with the teacher; trained weights need a separate copy
             frozen = load(source) if method.trains_weights else weights
         taught_by = Teacher(frozen, Decoder(model.config, device))

@@ -103,7 +103,8 @@ def learn(
     trainer.run()
 
     fusion, weights = trainee.student.fusion, trainee.student.source
-    fused, files, facts = large, [out / "metrics.jsonl"], {}
+    fused, files = large, [out / "metrics.jsonl"]
+    facts: dict[str, Any] = {}
     if isinstance(fusion, MaskedFusion):
         facts = {"gates": settled(fusion.masks), "export": choose_gates(fusion, trainer)}
     if run.own_weights is not None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def floors(
         for split in ("tune", "heldout")
     }
 
-    def fitted(model: Callable[[float, str, str], NDArray[np.float64]]) -> Floor:
+    def fitted(model: Callable[[float, str, str], NDArray[np.floating[Any]]]) -> Floor:
         def loss(log_smoothing: float, split: str) -> float:
             probability = {name: model(math.exp(log_smoothing), split, name) for name in weights}
             by_domain = {name: -float(np.log(p).mean()) for name, p in probability.items()}
@@ -78,7 +78,7 @@ def floors(
             "smoothing": math.exp(best),
         }
 
-    def unigram(smoothing: float, split: str, domain: str) -> NDArray[np.float64]:
+    def unigram(smoothing: float, split: str, domain: str) -> NDArray[np.floating[Any]]:
         _, v = asked[split][domain]
         return (count[v] + smoothing) / (total + smoothing * vocab_size)
 
@@ -91,7 +91,7 @@ def floors(
         for name, (u, v) in domains.items()
     }
 
-    def bigram(smoothing: float, split: str, domain: str) -> NDArray[np.float64]:
+    def bigram(smoothing: float, split: str, domain: str) -> NDArray[np.floating[Any]]:
         both, alone, first = pairs[split, domain]
         return (both + smoothing * alone) / (first + smoothing)
 
