@@ -2,6 +2,9 @@
 # or later: the first target makes a virtual environment in .venv from requirements.lock.
 #
 #   make table3                 a table of the paper, or `all`; PRESET=smoke|laptop|gpu|paper|my.yaml
+#   make table3 FROM=bundle     render it from the finished runs in results/, without learning; also
+#                               FROM=operators (fuse and score anew), FROM=rest, FROM=path
+#   make bundle                 pack the finished runs into results/<preset>/runs.bundle
 #   make plan TABLE=table3      what is left to run, and what it costs; without TABLE, of them all
 #   make report                 every table and figure that is there, on one page
 #   make ui                     browse every run in MLflow
@@ -12,6 +15,7 @@
 
 PRESET ?= laptop
 TABLE  ?=
+FROM   ?=
 PYTHON ?= python3
 VENV   ?= .venv
 
@@ -23,6 +27,7 @@ endif
 # What a user gives is one word and no more: `value` keeps make from expanding it, `quote` the shell.
 override PRESET := $(value PRESET)
 override TABLE  := $(value TABLE)
+override FROM   := $(value FROM)
 override CORES  := $(value CORES)
 override PYTHON := $(value PYTHON)
 override VENV   := $(value VENV)
@@ -40,7 +45,7 @@ RUN := PATH=$(call quote,$(BIN)):"$$PATH"
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: environment help check test style types pytest ui report plan bench doctor lock
+.PHONY: environment help check test style types pytest ui report bundle plan bench doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,10 +59,16 @@ doctor: environment
 ui: environment
 	@$(RUN) lemon ui
 
-# What is there, on one page; no job is started. A preset that is a file is named by its stem.
+# A preset that is a file is named by its stem.
+NAMED = name=$$(basename -- $(call quote,$(PRESET))); name=$${name%.yaml}; name=$${name%.yml};
+
+# What is there, on one page; no job is started.
 report: environment
-	@name=$$(basename -- $(call quote,$(PRESET))); name=$${name%.yaml}; name=$${name%.yml}; \
+	@$(NAMED) \
 	$(RUN) lemon report --preset $(call quote,$(PRESET)) --results "results/$$name" --out "results/$$name/report.html"
+
+bundle: environment
+	@$(NAMED) $(RUN) lemon bundle --preset $(call quote,$(PRESET)) --out "results/$$name/runs.bundle"
 
 test: style types pytest
 
@@ -89,7 +100,7 @@ bench: environment
 
 # Every other word is a target of the workflow: table3, all, fetch, ...
 %: environment
-	@$(RUN) snakemake $(call quote,$@) --cores $(call quote,$(CORES)) --config $(call quote,preset=$(PRESET)) $(call quote,target=$@)
+	@$(RUN) snakemake $(call quote,$@) --cores $(call quote,$(CORES)) --config $(call quote,preset=$(PRESET)) $(call quote,target=$@) $(if $(FROM),$(call quote,from=$(FROM)))
 
 # Its stamp is no target: a folder's name may hold what make reads as more than a name.
 environment:

@@ -1,11 +1,13 @@
 """fetch -> prepare -> build or learn -> fuse -> evaluate, compare layers -> table, figure -> track.
-`snakemake table3 --cores 2` takes the preset `laptop`; `--config preset=NAME` takes another.
+`snakemake table3 --cores 2` takes the preset `laptop`; `--config preset=NAME` takes another, and
+`from=bundle` finished runs in place of learning.
 """
 
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/behind.smk"
 include: "workflow/rules/assets.smk"
+include: "workflow/rules/unpack.smk"
 include: "workflow/rules/learn.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/similarity.smk"

@@ -32,7 +32,8 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, so that no process starts one when the others are done."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    marks = ("slow", "workflow")
+    slow = {item.path for item in items if any(map(item.get_closest_marker, marks))}
     items.sort(key=lambda item: item.path not in slow)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from lemon.configuration.load import load_project
+from lemon.data.text.floors import FLOORS
 from lemon.data.text.packing import SPLITS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -26,11 +27,13 @@ class Workspace:
     environment: dict[str, str] = field(default_factory=dict)
     preset: str = "smoke"
     target: str = "all"
+    taken: str = ""  # what `from=` takes of a bundle
     python_path: list[str] = field(default_factory=list)
 
     def command(self, *arguments: str) -> list[str]:
         """A snakemake call as `make` writes it, for this folder's preset."""
         config = ["--config", f"preset={self.preset}", f"target={self.target}"]
+        config += [f"from={self.taken}"] if self.taken else []
         return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *config]
 
     def variables(self) -> dict[str, str]:
@@ -99,6 +102,7 @@ class DrivenWorkspace(Workspace):
         preset = self.path / self.preset if self.preset.endswith(".yaml") else self.preset
         domains = load_project(preset, self.path / "config").preset.text.domains
         files = [f"{split}/{domain}.bin" for split in SPLITS for domain in domains]
+        files.append(FLOORS)
         return {"PATH": path, "CALLS": str(self.calls), "TEXT_FILES": " ".join(files)}
 
     def jobs(self, target: str = "table3", **environment: str) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lemon import __version__
-from lemon.commands import measures, models, overview, preparation, results
+from lemon.commands import bundles, measures, models, overview, preparation, results
 from lemon.errors import LemonError
 from lemon.files.storage import storage_error
 from lemon.redaction import without_secrets
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         help="folder with presets, runs.tsv, paper.yaml and assets.yaml (default: config)",
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (preparation, models, measures, results, overview):
+    for group in (preparation, models, measures, results, bundles, overview):
         group.add(commands)
     return root
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 HIDDEN = "***"
@@ -65,9 +66,10 @@ def without_secrets(text: str, about: str = "") -> str:
     """
     if about:
         text = text.replace(about, public_address(about))
-    for user in sorted(_environment_users(), key=len, reverse=True):
+    environment = frozenset(os.environ.items())
+    for user in sorted(_users(environment), key=len, reverse=True):
         text = text.replace(f"{user}@", "")
-    values = _environment_secrets()
+    values = _secrets(environment)
     if not about:
         values = {value for value in values if not ORDINARY.fullmatch(value)}
     hidden = {form for value in values for form in _spellings(value)}
@@ -111,16 +113,18 @@ def _by_place(text: str) -> str:
     return text
 
 
-def _environment_users() -> set[str]:
+@lru_cache(maxsize=1)
+def _users(environment: frozenset[tuple[str, str]]) -> set[str]:
     """User and password of each address in the environment."""
-    values = (value for name, value in os.environ.items() if ADDRESS_VARIABLE.search(name))
+    values = (value for name, value in environment if ADDRESS_VARIABLE.search(name))
     return {user for value in values if "://" in value and (user := _user(value))}
 
 
-def _environment_secrets() -> set[str]:
+@lru_cache(maxsize=1)
+def _secrets(environment: frozenset[tuple[str, str]]) -> set[str]:
     """Environment values that are secrets by the variable's name, or by place in an address."""
-    found = {value for name, value in os.environ.items() if SECRET_VARIABLE.fullmatch(name)}
-    for user in _environment_users():
+    found = {value for name, value in environment if SECRET_VARIABLE.fullmatch(name)}
+    for user in _users(environment):
         name, colon, password = user.partition(":")
         found.add(password if colon else name if len(name) >= TOKEN_ALONE else "")
     return {value.strip() for value in found if value.strip()}

@@ -29,6 +29,8 @@ REQUIRED = {
     "report": {"--results", "--out"},
     "track": {"--table", "--runs", "--results", "--out"},
     "ui": set(),
+    "bundle": {"--out"},
+    "unpack": {"--bundle"},
     "plan": set(),
     "doctor": set(),
     "config write": set(),

@@ -20,7 +20,7 @@ MODULES = {
 LAYERS = (
     {"cli"},
     {"commands"},
-    {"plan", "doctor", "tracking"},
+    {"plan", "doctor", "tracking", "bundles"},
     {"reporting", "learning", "pretraining"},
     {"methods", "training", "evaluation"},
     {"similarity"},

@@ -56,6 +56,10 @@ def make(folder: Path, *words: str, **environment: str) -> str:
 def test_targets_work_in_a_folder_with_a_space(clone: Path) -> None:
     command = "<snakemake><table3><--cores><2><--config><preset=smoke><target=table3>\n"
     assert make(clone, "table3", "PRESET=smoke", "CORES=2") == command
+    taken = make(clone, "table3", "FROM=a b/runs.bundle", "CORES=2")
+    assert taken.endswith("<target=table3><from=a b/runs.bundle>\n")
+    packed = "<lemon><bundle><--preset><a b/mine.yaml><--out><results/mine/runs.bundle>\n"
+    assert make(clone, "bundle", "PRESET=a b/mine.yaml") == packed
     assert make(clone, "plan") == "<lemon><plan><--preset><laptop>\n"
     assert (
         make(clone, "plan", "TABLE=table3") == "<lemon><plan><--preset><laptop><--table><table3>\n"

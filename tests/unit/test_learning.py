@@ -15,7 +15,7 @@ from lemon.events import Metrics, read_events
 from lemon.learning.assembly import assemble
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.run import learn
-from lemon.methods.build import start_operators
+from lemon.methods.build import build, start_operators
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 
@@ -103,12 +103,42 @@ def test_tuning_changes_the_kept_layers_alone(learning_world, tmp_path):
         assert same == (spec.layer in (4, 5)), name
 
 
+def test_all_weights_of_the_model_of_an_earlier_run_are_trained(learning_world, tmp_path):
+    """Such as that of Avg, whose operators mix layers."""
+    project = learning_world.project(steps=4)
+    build(project, "average-75", learning_world.source, tmp_path / "average")
+    fused = tmp_path / "average" / "model"
+    fuse(learning_world.source, tmp_path / "average" / "operators.safetensors", fused)
+    row = project.run("cut-tuned-75").row.model_copy(update={"source": "average-75"})
+    project, out = replanned(project, row), tmp_path / "run"
+    taught_by = {"teacher": learning_world.source}
+    learn(project, "cut-tuned-75", fused, learning_world.text, out, **taught_by)
+    before, after = Checkpoint(fused), Checkpoint(out / "trained_source")
+    assert before.shape == after.shape == project.run("cut-tuned-75").target_shape
+    assert not any(torch.equal(before.tensor(name), after.tensor(name)) for name in before.specs)
+    fuse(out / "trained_source", out / "operators.safetensors", tmp_path / "model")
+    model = Checkpoint(tmp_path / "model")
+    assert all(torch.equal(model.tensor(name), after.tensor(name)) for name in after.specs)
+
+
 def test_tuning_starts_from_whole_layers_only(learning_world, tmp_path):
     project = learning_world.project(steps=4)
     row = project.run("cut-tuned-75").row.model_copy(update={"start": "average"})
     project = replanned(project, row)
     with pytest.raises(BadInput, match="its start mixes layers"):
         learn(project, "cut-tuned-75", learning_world.source, learning_world.text, tmp_path)
+
+
+def test_norms_learn_at_a_rate_of_their_own(learning_world, tmp_path):
+    """The first step of Adam moves an entry by its rate, or less where its gradient is tiny."""
+    project = learning_world.project(steps=1, layer_rate=0.02, norm_rate=0.002)
+    learn(project, "lemon-cut-75", learning_world.source, learning_world.text, tmp_path)
+    operators, _ = load_operators(tmp_path / "operators.safetensors")
+    start = torch.eye(6)[[0, 1, 2, 3]]
+    for type, gamma in operators.gamma.items():
+        rate = 0.002 if type in ("ln1", "ln2") else 0.02
+        moved = (gamma.dense() - start).abs().max().item()
+        assert moved == pytest.approx(rate, rel=1e-3), type
 
 
 def test_microbatches_give_the_gradient_of_the_whole_batch(learning_world, tmp_path):

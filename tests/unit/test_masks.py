@@ -18,7 +18,7 @@ from lemon.learning import hard_concrete
 from lemon.learning.decoder import Decoder
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.masked_fusion import MaskedFusion
-from lemon.learning.masks import Masks, write_masks
+from lemon.learning.masks import Masks, settled, write_masks
 from lemon.learning.source_weights import SourceLayers
 from lemon.learning.student import FusedStudent
 from lemon.methods.shear import selection_operators
@@ -135,10 +135,14 @@ def test_the_selection_has_exactly_the_targets_shape_and_equals_the_hand_sliced_
         assert torch.equal(fused[name], weight), name
 
 
-def test_the_exported_model_computes_what_the_masked_student_computes(source, target, tmp_path):
-    """With the gates without noise folded in; norms take their mean over what is open alone."""
+@pytest.mark.parametrize("opens", [False, True])
+def test_the_exported_model_computes_what_the_masked_student_computes(
+    source, target, tmp_path, opens
+):
+    """With the deterministic gates folded in; norms take their mean over what is open alone."""
     masks = learned_masks(source, target)
     student = masked_student(source, masks)
+    student.fusion.opens_kept_gates = opens
     student.fusion.begin_pass(None)
     with torch.no_grad():
         logits = student(some_tokens()) @ student.head_weight().T
@@ -153,6 +157,24 @@ def test_the_exported_model_computes_what_the_masked_student_computes(source, ta
     with torch.no_grad():
         expected = model(some_tokens()).logits
     torch.testing.assert_close(logits, expected, atol=logits_off(model, some_tokens()), rtol=0)
+    if opens:  # kept units keep the source's weights
+        for name, weight in hand_sliced(source, masks).items():
+            assert torch.equal(model.state_dict()[name], weight), name
+
+
+def test_how_far_the_gates_have_settled(source):
+    """Two layers of four are kept; sigmoid(0.8 * 1.5 * x) are the gates."""
+    target = replace(source.shape, num_hidden_layers=2)
+    masks = Masks(source.shape, target, seed=0, device=CPU)
+    values = torch.tensor([2.0, -1.0, 3.0, 0.5])
+    with torch.no_grad():
+        masks.log_alpha["layer"].copy_(values)
+    found = settled(masks)["layer"]
+    keep = [1 / (1 + math.exp(2 / 3 * math.log(1 / 11) - value)) for value in values.tolist()]
+    assert found["sparsity"] == pytest.approx(1 - sum(keep) / 4, abs=1e-6)
+    assert found["target_sparsity"] == pytest.approx(0.5)
+    assert found["smallest_kept_gate"] == pytest.approx(1 / (1 + math.exp(-2.4)), abs=1e-6)
+    assert found["largest_dropped_gate"] == pytest.approx(1 / (1 + math.exp(-0.6)), abs=1e-6)
 
 
 def test_open_gates_leave_the_source_model(source):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from math import prod
 
 import pytest
@@ -62,6 +63,23 @@ def test_a_run_leaves_its_selection_weights_and_masks(sheared):
     assert json.loads((out / "manifest.json").read_text())["settings"]["pruning"]
 
 
+def test_the_exported_gates_are_those_of_the_lower_loss_on_the_tune_text(sheared):
+    _, out = sheared
+    manifest = json.loads((out / "manifest.json").read_text())
+    losses = manifest["export"]["tune_loss"]
+    assert losses["folded"] != losses["open"]
+    assert manifest["export"]["gates"] == min(losses, key=losses.get)
+    last = values_of(out, "tune/perplexity")[-1]
+    assert losses["folded"] == pytest.approx(math.log(last), rel=1e-9)
+    with (out / "masks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    gates = manifest["gates"]["layer"]
+    kept = [float(row["gate"]) for row in rows if row["kept"] == "1"]
+    assert gates["smallest_kept_gate"] == pytest.approx(min(kept), rel=1e-5)
+    keep = [float(row["keep_probability"]) for row in rows]
+    assert gates["sparsity"] == pytest.approx(1 - sum(keep) / len(keep), abs=1e-5)
+
+
 def test_the_sparsity_rises_and_the_mixture_moves(sheared):
     _, out = sheared
     sparsity = values_of(out, "masks/layer/sparsity")
@@ -109,7 +127,7 @@ def test_the_selection_is_that_of_the_masks_with_the_sources_weights(
 
 def test_lemon_prune_starts_from_the_selection(sheared, learning_world, tmp_path):
     project, out = sheared
-    slow = project.preset.learning.model_copy(update={"layer_rate": 1e-9})
+    slow = project.preset.learning.model_copy(update={"layer_rate": 1e-9, "norm_rate": 1e-9})
     project = replanned(project, preset=project.preset.model_copy(update={"learning": slow}))
     own = tmp_path / "lemon-prune-75"
     source, text = learning_world.source, learning_world.text

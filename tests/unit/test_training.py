@@ -340,7 +340,7 @@ def test_the_mixture_follows_the_losses_of_the_model_as_it_trains(
     twin.steps = STEPS
     for step in range(2):
         twin._step(step)
-    losses = {name: loss + 0.25 for name, loss in twin._losses_by_domain(exported=True).items()}
+    losses = {name: loss + 0.25 for name, loss in twin.tune_losses(exported=True).items()}
     weights = updated_weights(text.weights, losses, references, clip=True, smoothing=1e-3)
     assert values(run, "mixture/prose")[0] == pytest.approx(weights["prose"], rel=1e-9)
     assert values(run, "mixture/code")[0] == pytest.approx(weights["code"], rel=1e-9)
@@ -396,5 +396,5 @@ def test_a_mixture_without_finite_losses_stops_the_run(text: PackedText, trainer
     run.trainee.tune_loss = lambda tokens, exported: (
         loss(tokens, exported=True) if exported else math.nan
     )
-    with pytest.raises(WorkFailed, match="diverged at step 2 of 5: the held-out losses by domain"):
+    with pytest.raises(WorkFailed, match="diverged at step 2 of 5: the tune losses by domain"):
         run.run()

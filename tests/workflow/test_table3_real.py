@@ -11,12 +11,12 @@ from lemon.operators.file import load_operators
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.assets]
 
-RUNS = ["source", "cut-75", "lemon-cut-75", "shear-75", "lemon-prune-75"]
+RUNS = ["source", "cut-75", "shear-75", "lemon-prune-75"]
 ROWS = 4
 
 
 def shorten(space) -> None:
-    """Few steps, few rows, five runs; the model and the assets stay those of the preset."""
+    """Few steps, few rows, four runs; the model and the assets stay those of the preset."""
 
     def fewer(values):
         values["budgets"].update(fusion=2, pruning=4)
@@ -67,12 +67,6 @@ def gamma(short, run):
     """The layer operators of a run as matrices, by layer type."""
     operators, _ = load_operators(short.path / f"runs/laptop/{run}/operators.safetensors")
     return {layer_type: factor.dense() for layer_type, factor in operators.gamma.items()}
-
-
-def test_the_learned_operators_left_their_start(short):
-    cut, learned = gamma(short, "cut-75"), gamma(short, "lemon-cut-75")
-    assert set(cut) == set(learned)
-    assert any((cut[name] != learned[name]).any() for name in cut)
 
 
 def test_shear_meets_its_target_and_lemon_prune_starts_there(short):

@@ -1,5 +1,6 @@
 """All files behind a table or figure. Its target asks for each: a missing one is made again."""
 
+from lemon.bundles.taken import shown_parts
 from lemon.configuration.planned_run import lineage
 
 
@@ -24,6 +25,11 @@ def below(folder, names):
     return [f"{folder}/{name}" for name in names]
 
 
+def taken_files(part):
+    """The files of a part of the runs that are taken from a bundle; none where it is not."""
+    return [f"<{file.replace('/', '>/', 1)}" for file in TAKEN.files.get(part, ())]
+
+
 def behind(table):
     """A table or figure with its record, and every declared file from which it was made."""
     shown, suites = PROJECT.table_runs(table), PROJECT.table_suites(table)
@@ -35,14 +41,17 @@ def behind(table):
     for run in runs:
         if run.method.needs_target:
             made = LEARNED_FILES if run.method.learned else BUILT_FILES
-            files += below(f"<runs>/{run.id}", ["manifest.json", *made])
+            whole = below(f"<runs>/{run.id}", ["manifest.json", *made])
+            files += taken_files(f"runs/{run.id}") or whole
     for run in shown if suites or shows_similarity(table) else []:
-        model = os.path.dirname(model_manifest(run))
-        files += below(model, ["manifest.json", *MODEL_FILES])
+        if not TAKEN.files.keys() >= {*shown_parts(PROJECT, table, run)}:
+            model = os.path.dirname(model_manifest(run))
+            files += below(model, ["manifest.json", *MODEL_FILES])
         for name in suites:
             files += below(f"<runs>/{run}/{FOLDERS[name]}", SUITES[name].files)
     if suites or learned:
-        files += below("<data>/text", ["manifest.json", *TEXT_FILES])
+        whole = below("<data>/text", ["manifest.json", *TEXT_FILES])
+        files += taken_files("data/text") or whole
     return list(dict.fromkeys(files))
 
 

@@ -13,6 +13,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+from lemon.bundles.taken import require_enough
 from lemon.configuration.paper import COMPONENTS, MEASURES
 from lemon.configuration.rendering_checks import require_renderable
 from lemon.configuration.stages import stage_params
@@ -66,8 +67,10 @@ wildcard_constraints:
 
 
 FUSED = run_pattern(lambda method: method.needs_target)
-BUILT = run_pattern(lambda method: method.needs_target and not method.learned)
-LEARNED = run_pattern(lambda method: method.learned)
+BUILT = run_pattern(
+    lambda method: TAKEN.learns and method.needs_target and not method.learned
+)
+LEARNED = run_pattern(lambda method: TAKEN.learns and method.learned)
 
 
 # What the jobs write beside their manifests. Snakemake asks for a missing one, and no longer
@@ -208,12 +211,14 @@ def shown_files(table):
 def table_files(wildcards):
     """What a table shows. Recording it needs them too: a committed table alone is not up to date."""
     checked(require_renderable, PROJECT, wildcards.table)
+    checked(require_enough, PROJECT, TAKEN, wildcards.table)
     return shown_files(wildcards.table)
 
 
 def figure_files(wildcards):
     """What a figure shows."""
     checked(require_renderable, PROJECT, wildcards.figure)
+    checked(require_enough, PROJECT, TAKEN, wildcards.figure)
     return shown_files(wildcards.figure)
 
 

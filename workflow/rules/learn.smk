@@ -58,6 +58,7 @@ rule learn:
         text=folder("text"),
         start=folder_option("start", "start"),
         teacher=folder_option("teacher", "teacher"),
+        cache=f"data/{PROJECT.preset_name}/teacher",
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("learn"),
     message:
@@ -65,7 +66,7 @@ rule learn:
     shell:
         "OMP_NUM_THREADS={threads} lemon learn --preset {params.preset:q} --run {wildcards.run:q} "
         "--source {params.source:q} --text {params.text:q} {params.start} {params.teacher} "
-        "--out {params.out:q} 2>&1 | tee {log:q}"
+        "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule fuse:

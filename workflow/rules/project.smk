@@ -3,6 +3,7 @@
 import os
 import sys
 
+from lemon.bundles.taken import taken_from
 from lemon.configuration.load import load_project
 from lemon.configuration.preset_checks import require_rows
 from lemon.errors import BadInput, LemonError
@@ -45,9 +46,15 @@ require_plain("the workflow's folder", workflow.basedir)
 for word in SETTINGS:
     # A single quote alone does no harm: Snakemake then takes double ones around the word.
     require_plain("--config:", word.replace("'", ""))
-for key in set(config) - {"preset", "target"}:
-    stop(BadInput(f"--config: no setting {key}; it takes preset=NAME and target=NAME"))
+for key in set(config) - {"preset", "target", "from"}:
+    stop(
+        BadInput(
+            f"--config: no setting {key}; it takes preset=NAME, target=NAME and from=WHAT"
+        )
+    )
 
 PRESET = given("preset", "laptop")
 PROJECT = checked(load_project, PRESET)
 checked(require_rows, PROJECT.preset)
+# What a bundle of finished runs gives, so that no job makes it.
+TAKEN = checked(taken_from, PROJECT, given("from", ""))

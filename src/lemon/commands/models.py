@@ -53,6 +53,8 @@ def add(commands: Commands) -> None:
         add_path(parser, "--out", "folder of the run")
     words = "model folder of the teacher, for the second of two stages (default: --source)"
     add_path(learn, "--teacher", words, required=False)
+    words = "folder that keeps the teacher's outputs for other runs on the same batches"
+    add_path(learn, "--teacher-cache", words, required=False)
     fuse = add_command(
         commands,
         "fuse",
@@ -88,6 +90,7 @@ def _learn(arguments: argparse.Namespace) -> None:
             *(project, run.id, arguments.source, arguments.text, arguments.out),
             start=arguments.start,
             teacher=arguments.teacher,
+            teacher_cache=arguments.teacher_cache,
         )
 
 

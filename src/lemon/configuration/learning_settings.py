@@ -29,7 +29,12 @@ class LearningSettings(Section):
     lm_weight: Fraction = Field(
         default=0.5, description="lambda of lambda * LM + (1 - lambda) * KL(teacher || student)"
     )
-    layer_rate: Rate = Field(default=5e-4, description="peak learning rate of gamma")
+    layer_rate: Rate = Field(default=5e-4, description="peak learning rate of gamma of matrices")
+    norm_rate: Rate = Field(
+        default=5e-4,
+        description="peak learning rate of gamma of norms, whose gains are so alike from layer to "
+        "layer that a step moves a fused gain several times as far as a fused matrix",
+    )
     dimension_rate: Rate = Field(default=5e-5, description="peak learning rate of B and A")
     weight_rate: Rate = Field(
         default=1e-4, description="peak learning rate of the source weights, where they learn"

@@ -77,6 +77,11 @@ class PlannedRun:
         return changes_widths(self.fused_shape, self.target_shape)
 
     @property
+    def learns_widths(self) -> bool:
+        """Whether it learns operators of widths, which are dense and as large as weights."""
+        return self.changes_widths and self.method.learns_operators
+
+    @property
     def starts_from_masks(self) -> bool:
         """Whether its operators start as the selection of an earlier run's masks."""
         return self.start is not None and self.start.method.prunes

@@ -82,9 +82,7 @@ class TextSettings(Section):
 
     sequence_length: Size = Field(description="tokens that one training sequence predicts")
     train_sequences: Count = Field(description="upper bound of training sequences a domain")
-    heldout_sequences: Count = Field(
-        description="held-out sequences a domain; as many tune"
-    )
+    heldout_sequences: Count = Field(description="held-out sequences a domain; as many tune")
     domains: Entries[DomainSettings] = Field(min_length=1, description="the mixture")
 
 

@@ -155,7 +155,7 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
             f"{run.target} changes both the widths and the layers of what is fused; operators "
             "learn one of the two a stage, so name the run of the first stage in source",
         )
-    if method.teaches and not (deep or wide):
+    if method.learns_operators and not (deep or wide):
         yield "target", f"{run.target} is as large as what is fused; there is nothing to learn"
     if deep and not method.mixes and method.teaches and _mixes_layers(runs, run.start):
         yield (

@@ -35,6 +35,7 @@ RULE_VERSIONS: dict[str, int] = {
     "figure": 5,
     "report": 1,
     "track": 5,
+    "unpack": 1,
 }
 # Version of `learn` for runs that train weights; raising it reruns only these.
 WEIGHTS_VERSION = 2
@@ -159,7 +160,7 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
     if not method.trains_weights:
         unused.add("weight_rate")
     if run.changes_widths or not method.learns_operators:
-        unused.add("layer_rate")
+        unused |= {"layer_rate", "norm_rate"}
     if method.prunes or not (run.changes_widths and method.learns_operators):
         unused.add("dimension_rate")
     if method.prunes:

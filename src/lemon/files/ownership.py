@@ -66,6 +66,15 @@ def own_folder(folder: Path, owner: str) -> Iterator[None]:
         yield
 
 
+def require_owned(folder: Path, owner: str) -> None:
+    """Check as `own_folder` does, before any work is done.
+
+    Raises:
+        BadInput: as `own_folder`.
+    """
+    _require(folder, owner)
+
+
 @contextmanager
 def replaced_folder(folder: Path, owner: str) -> Iterator[Path]:
     """Give an empty temporary folder that replaces `folder` when the block succeeds.

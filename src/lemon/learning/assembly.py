@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -32,6 +33,7 @@ from lemon.learning.masks import Masks
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
 from lemon.learning.student import FusedStudent, Teacher
+from lemon.learning.teacher_cache import CachedTeacher
 from lemon.learning.trainee import FusedTrainee
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import one_hot
@@ -45,6 +47,7 @@ def assemble(
     device: torch.device,
     start: Operators | None = None,
     teacher: Checkpoint | None = None,
+    teacher_cache: Path | None = None,
 ) -> FusedTrainee:
     """Assemble the trainee of a run.
 
@@ -54,6 +57,7 @@ def assemble(
         device: device of all weights.
         start: the initial operators; None if masks train.
         teacher: the teacher, if it is not the source.
+        teacher_cache: folder in which the teacher's hidden states are kept; None to keep none.
 
     Raises:
         BadInput: the start changes both layers and widths or neither, has different rotary halves
@@ -68,8 +72,12 @@ def assemble(
 
     groups, constraint = [], None
     if method.learns_operators:
-        kind = "layer" if isinstance(fusion, DepthFusion) else "dimension"
-        groups.append(_group(kind, settings, dict(fusion.named_parameters())))
+        operators = dict(fusion.named_parameters())
+        if isinstance(fusion, DepthFusion):
+            norms = {name: operators.pop(name) for name in ("gamma.ln1", "gamma.ln2")}
+            groups += [_group("layer", settings, operators), _group("norm", settings, norms)]
+        else:
+            groups.append(_group("dimension", settings, operators))
     if method.trains_weights:
         groups.append(_group("weight", settings, _named("weight", weights)))
     if isinstance(fusion, MaskedFusion):
@@ -80,13 +88,15 @@ def assemble(
         groups.append(_group("multiplier", pruning, multipliers, ascends=True))
 
     taught_by = None
-    if teacher is not None:
-        others = SourceLayers(teacher, dtype=weights.dtype, device=device)
-        taught_by = Teacher(others, Decoder(teacher.config, device))
-    elif method.teaches:
-        # Frozen weights are shared with the teacher; trained weights need a separate copy.
-        frozen = load(source) if method.trains_weights else weights
-        taught_by = Teacher(frozen, Decoder(source.config, device))
+    if teacher is not None or method.teaches:
+        model = teacher or source
+        if teacher is not None:
+            frozen: SourceWeights = SourceLayers(teacher, dtype=weights.dtype, device=device)
+        else:  # frozen weights are shared with the teacher; trained weights need a separate copy
+            frozen = load(source) if method.trains_weights else weights
+        taught_by = Teacher(frozen, Decoder(model.config, device))
+        if teacher_cache is not None:
+            taught_by = CachedTeacher(frozen, taught_by.decoder, teacher_cache, model.digest())
     student = FusedStudent(
         *(weights, fusion, decoder),
         layers_per_segment=settings.layers_per_segment,
@@ -113,6 +123,8 @@ def _fusion(
     if start is None:
         masks = Masks(source.shape, run.target_shape, seed=run.seed, device=device)
         return MaskedFusion(masks, decoder.norm_eps), SourceLayers
+    if not learns and not [*start.named_factors()]:  # all weights of a model of an earlier run
+        return LayerSelection(start, range(start.target.num_hidden_layers)), SourceLayers
     if _maps_widths(start, run.id):
         radius = start.radii.hidden if start.hidden is not None else 1
         fusion = DimensionFusion(start, device, tied=tied, trains=learns)

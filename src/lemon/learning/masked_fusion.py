@@ -37,15 +37,22 @@ class MaskedFusion(Fusion):
         """`norm_eps` is the eps of the source's norms, a scalar."""
         super().__init__()
         self.masks = masks
+        self.opens_kept_gates = False
         self.num_hidden_layers = masks.source.num_hidden_layers
         self._model_eps = norm_eps
         self._head_dim = masks.source.head_dim
         self.begin_pass(None)
 
     def begin_pass(self, draw: tuple[int, int] | None, *, at_target: bool = True) -> None:
-        """Set the gates for the next pass: sampled from `draw`, or deterministic if None."""
+        """Set the gates for the next pass: sampled from `draw`, or deterministic if None.
+
+        The deterministic gates of the exported model keep their soft values, unless
+        `opens_kept_gates` is set: then those of the kept units are 1.
+        """
         if draw is None:
             self._gates = self.masks.deterministic(at_target=at_target)
+            if at_target and self.opens_kept_gates:
+                self._gates = {name: gate.sign() for name, gate in self._gates.items()}
         else:
             self._gates = self.masks.sampled(*draw)
         self._norm_scale: Tensor | None = None

@@ -14,6 +14,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,32 @@ class Masks(nn.Module):
             for name, log_alpha in self.log_alpha.items()
         }
         return Selection(**kept)
+
+
+class Settled(TypedDict):
+    """How far the gates of a structure have settled, over all its rows."""
+
+    sparsity: float  # share of the units that are expected to be dropped
+    target_sparsity: float
+    smallest_kept_gate: float
+    largest_dropped_gate: float
+
+
+@torch.no_grad()
+def settled(masks: Masks) -> dict[str, Settled]:
+    """By structure, how far its gates have settled. The gates are deterministic, before the cut."""
+    found: dict[str, Settled] = {}
+    for name, keep in masks.keep_probabilities().items():
+        structure, log_alpha = masks.structures[name], masks.log_alpha[name]
+        gates = hard_concrete.deterministic(log_alpha, structure.size)
+        ordered = gates.sort(dim=-1, descending=True).values
+        found[name] = {
+            "sparsity": 1.0 - keep.mean().item(),
+            "target_sparsity": 1.0 - structure.kept / structure.size,
+            "smallest_kept_gate": ordered[..., structure.kept - 1].min().item(),
+            "largest_dropped_gate": ordered[..., structure.kept].max().item(),
+        }
+    return found
 
 
 COLUMNS = ("structure", "layer", "unit", "log_alpha", "keep_probability", "gate", "kept")

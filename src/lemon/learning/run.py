@@ -8,6 +8,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest
 from lemon.learning.assembly import assemble
 from lemon.learning.masked_fusion import MaskedFusion
-from lemon.learning.masks import write_masks
+from lemon.learning.masks import settled, write_masks
 from lemon.learning.student import Teacher
 from lemon.learning.trainee import FusedTrainee, next_token_loss
 from lemon.machine import compute_device, make_deterministic
@@ -32,6 +33,7 @@ from lemon.methods.build import (
     write_own_weights,
     write_run,
 )
+from lemon.perplexity import mixture_loss
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
@@ -46,6 +48,7 @@ def learn(
     out: Path,
     start: Path | None = None,
     teacher: Path | None = None,
+    teacher_cache: Path | None = None,
 ) -> None:
     """Train the operators of a run, or continue an interrupted training.
 
@@ -60,6 +63,7 @@ def learn(
         out: the run's folder.
         start: folder of the run that this one starts from, if its row names one.
         teacher: model folder of the teacher, if that is not the source.
+        teacher_cache: folder in which the teacher's hidden states are kept for other runs.
 
     Raises:
         BadInput: source and text don't match, the start is missing, or the preset's device is not
@@ -94,11 +98,15 @@ def learn(
     if not run.method.prunes:
         operators = start_operators(run, large, start)
         large, operators = leading_blocks(run, large, operators, out)
-    trainee = assemble(run, project.preset, large, device, operators, taught_by)
-    trainer_of(run, trainee, packed, out, key).run()
+    trainee = assemble(run, project.preset, large, device, operators, taught_by, teacher_cache)
+    trainer = trainer_of(run, trainee, packed, out, key)
+    trainer.run()
 
     fusion, weights = trainee.student.fusion, trainee.student.source
     fused, files = large, [out / "metrics.jsonl"]
+    facts: dict[str, Any] = {}
+    if isinstance(fusion, MaskedFusion):
+        facts = {"gates": settled(fusion.masks), "export": choose_gates(fusion, trainer)}
     if run.own_weights is not None:
         own = out / run.own_weights
         if run.method.trains_weights:
@@ -116,8 +124,27 @@ def learn(
         device=str(device),
         steps=run.steps,
         key=key,
+        **facts,
     )
     shutil.rmtree(out / "checkpoints")
+
+
+def choose_gates(fusion: MaskedFusion, trainer: Trainer) -> dict[str, Any]:
+    """Choose the gates of the exported model by its loss on the tune text.
+
+    They are folded into the weights as they are, or set to 1 for the units that are kept. Gates
+    that have settled are near 1, and the two are the same.
+
+    Returns:
+        {"gates": "folded" or "open", "tune_loss": {"folded", "open"} in nats a token}.
+    """
+    losses = {}
+    for name, opens in (("folded", False), ("open", True)):
+        fusion.opens_kept_gates = opens
+        losses[name] = mixture_loss(trainer.tune_losses(exported=True), trainer.text.weights)
+    best = min(losses, key=losses.__getitem__)
+    fusion.opens_kept_gates = best == "open"
+    return {"gates": best, "tune_loss": losses}
 
 
 def trainer_of(

@@ -92,11 +92,12 @@ def _best_partition(map: Floats, most_blocks: int) -> Partition:
     candidates: set[Partition] = {()}
     for background in np.unique(np.quantile(pairs, np.linspace(0, 1, START_QUANTILES))):
         candidates.update(_partitions(sums, counts, background, most_blocks))
-    best = min(candidates, key=lambda blocks: (_bic(map, blocks), len(blocks), blocks))
+    whole = _squares_left(map, ())
+    best = min(candidates, key=lambda blocks: (_bic(map, blocks, whole), len(blocks), blocks))
     for _ in range(SETTLED):
         background = pairs[~_inside(num_layers, best)].mean()
         same_size = _partitions(sums, counts, background, len(best))[len(best) :]
-        better = min((best, *same_size), key=lambda blocks: _bic(map, blocks))
+        better = min((best, *same_size), key=lambda blocks: _bic(map, blocks, whole))
         if better == best:
             break
         best = better
@@ -157,16 +158,20 @@ def _squares_left(map: Floats, partition: Partition) -> float:
     return float(sum(np.square(group - group.mean()).sum() for group in groups))
 
 
-def _bic(map: Floats, partition: Partition) -> float:
-    """Bayesian information criterion up to a constant; smaller is better."""
+def _bic(map: Floats, partition: Partition, whole: float) -> float:
+    """Bayesian information criterion up to a constant; smaller is better.
+
+    `whole` are the squares left without blocks.
+    """
     number = len(map) * (len(map) - 1) // 2
-    least = FLAT * _squares_left(map, ())  # so that among exact fits the simplest wins
+    least = FLAT * whole  # so that among exact fits the simplest wins
     left = max(_squares_left(map, partition), least)
     return number * np.log(left / number) + PARAMETERS_A_BLOCK * len(partition) * np.log(number)
 
 
 def _described(map: Floats, partition: Partition) -> Blocks:
     pairs, inside = pairs_above(map)[0], _inside(len(map), partition)
+    whole = _squares_left(map, ())
     continued = [layer for start, end in partition for layer in range(start + 1, end)]
     return Blocks(
         blocks=tuple((start, end - 1) for start, end in partition),
@@ -174,7 +179,7 @@ def _described(map: Floats, partition: Partition) -> Blocks:
         within=float(pairs[inside].mean()) if partition else float("nan"),
         between=float(pairs[~inside].mean()),
         excess=excess_over_distance(map, inside),
-        bic_gain=float(_bic(map, ()) - _bic(map, partition)) if partition else 0.0,
+        bic_gain=float(_bic(map, (), whole) - _bic(map, partition, whole)) if partition else 0.0,
     )
 
 

@@ -7,6 +7,7 @@ Pairs share layers, so they are not independent; p-values come from Mantel's per
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,8 +56,13 @@ def checked_index(index: Sequence[int], num_layers: int) -> NDArray[np.intp]:
 
 def pairs_above(map: Floats) -> tuple[Floats, NDArray[np.intp]]:
     """The entries of all pairs i < j, and their distances j - i, in the order of `triu_indices`."""
-    rows, columns = np.triu_indices(len(map), 1)
+    rows, columns = _above(len(map))
     return map[rows, columns], columns - rows
+
+
+@cache
+def _above(num_layers: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(num_layers, 1)
 
 
 def mean_by_distance(map: Floats) -> Floats:

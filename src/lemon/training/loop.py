@@ -166,13 +166,14 @@ class Trainer:
                 means[name] = means.get(name, 0.0) + loss.detach() / parts
         return {name: mean.item() for name, mean in means.items()}
 
-    def _losses_by_domain(self, *, exported: bool) -> dict[str, float]:
+    def tune_losses(self, *, exported: bool) -> dict[str, float]:
+        """The losses by domain of the model as it would be exported now, or as it trains."""
         loss_of = partial(self.trainee.tune_loss, exported=exported)
         return tune_losses(loss_of, self.text, self.settings, self.trainee.device)
 
     def _tune(self) -> dict[str, float]:
         """The tune losses and the perplexity, under their logged names."""
-        losses = self._losses_by_domain(exported=True)
+        losses = self.tune_losses(exported=True)
         # Capped, because JSON and MLflow can't store infinity.
         perplexity = perplexity_of(min(mixture_loss(losses, self.text.weights), 700.0))
         by_domain = {f"tune/loss/{domain}": loss for domain, loss in losses.items()}
@@ -180,7 +181,7 @@ class Trainer:
 
     def _update_mixture(self, done: int) -> dict[str, float]:
         """Update the mixture from the tune losses; returns its weights under logged names."""
-        losses = self._losses_by_domain(exported=False)
+        losses = self.tune_losses(exported=False)
         if not all(map(math.isfinite, losses.values())):
             self._fail(done, f"the tune losses by domain are {losses}")
         weights = self.batches.update(losses)

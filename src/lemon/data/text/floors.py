@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def floors(
         for split in ("tune", "heldout")
     }
 
-    def fitted(model: Callable[[float, str, str], NDArray[np.float64]]) -> Floor:
+    def fitted(model: Callable[[float, str, str], NDArray[np.floating[Any]]]) -> Floor:
         def loss(log_smoothing: float, split: str) -> float:
             probability = {name: model(math.exp(log_smoothing), split, name) for name in weights}
             by_domain = {name: -float(np.log(p).mean()) for name, p in probability.items()}
@@ -78,10 +79,9 @@ def floors(
             "smoothing": math.exp(best),
         }
 
-    def unigram(smoothing: float, split: str, domain: str) -> NDArray[np.float64]:
+    def unigram(smoothing: float, split: str, domain: str) -> NDArray[np.floating[Any]]:
         _, v = asked[split][domain]
-        frequency: NDArray[np.float64] = (count[v] + smoothing) / (total + smoothing * vocab_size)
-        return frequency
+        return (count[v] + smoothing) / (total + smoothing * vocab_size)
 
     frequencies = fitted(unigram)
     a = frequencies["smoothing"]
@@ -92,7 +92,7 @@ def floors(
         for name, (u, v) in domains.items()
     }
 
-    def bigram(smoothing: float, split: str, domain: str) -> NDArray[np.float64]:
+    def bigram(smoothing: float, split: str, domain: str) -> NDArray[np.floating[Any]]:
         both, alone, first = pairs[split, domain]
         return (both + smoothing * alone) / (first + smoothing)
 

@@ -31,6 +31,7 @@ SETTINGS = {
     "batch_sequences": "sequences a step",
     "lm_weight": "weight of the LM loss",
     "layer_rate": "rate of the layer operator",
+    "norm_rate": "rate of the layer operator on norms",
     "dimension_rate": "rate of the dimension operators",
     "weight_rate": "rate of the weights, where they learn",
     "mask_rate": "rate of the masks",
@@ -126,10 +127,12 @@ def _learning_settings(project: Project, learned: list[PlannedRun]) -> dict[str,
         return {}
     operators = [run for run in learned if run.method.learns_operators]
     pruned = [run for run in learned if run.method.prunes]
+    deep = [run for run in operators if _changes_depth(run.fused_shape, run.target_shape)]
     users = {
         "batch_sequences": learned,
         "lm_weight": [run for run in learned if run.method.teaches],
-        "layer_rate": [x for x in operators if _changes_depth(x.fused_shape, x.target_shape)],
+        "layer_rate": deep,
+        "norm_rate": deep,
         "dimension_rate": [run for run in operators if run.changes_widths],
         "weight_rate": [run for run in learned if run.method.trains_weights],
     }

@@ -110,12 +110,14 @@ def start_layers(start: np.ndarray) -> list[int]:
 def leading_layers(run: PlannedRun, runs: Path) -> list[int] | None:
     """The source layer with the largest mean |gamma| for each layer of a fused model.
 
-    None for the source itself.
+    None for the source itself. A run that keeps all layers keeps each in its place.
 
     Raises:
         BadInput: the run has no operators, or they are damaged.
     """
     if run.row.target is None:
         return None
+    if run.target_shape.num_hidden_layers == run.fused_shape.num_hidden_layers:
+        return list(range(run.target_shape.num_hidden_layers))
     size = np.mean([np.abs(gamma) for gamma in _gammas(runs, run.id, LAYER_TYPES)], axis=0)
     return [int(layer) for layer in size.argmax(axis=1)]

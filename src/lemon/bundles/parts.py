@@ -1,0 +1,112 @@
+"""The parts of a preset's finished work: what each job leaves, and the settings that it had.
+
+No torch is imported here, and no file is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lemon.configuration.paper import FigureSpec
+from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
+from lemon.configuration.tasks import Suite, suites
+from lemon.errors import BadInput
+from lemon.files.manifest import MANIFEST
+from lemon.files.storage import inside
+
+TEXT = "data/text"
+ROOMS = ("runs", "data")  # of the working folder; each has a folder for each preset
+OPERATORS_FILE = "operators.safetensors"
+TEXT_FILES = (MANIFEST, "floors.json")  # the packed text itself is prepared anew
+Kind = Literal["operators", "outcomes", "map", "text"]
+
+
+@dataclass(frozen=True)
+class PlannedPart:
+    """What one job leaves, under one preset.
+
+    Attributes:
+        kind: `operators` of a run with what its learning recorded, `outcomes` in one suite, one
+            `map` of similarity, or the prepared `text`.
+        name: its folder, or the path of its map without suffix; below `runs/` or `data/`, without
+            the preset's name.
+        run: the run that it belongs to; None for text.
+        suite: the suite of outcomes; None for others.
+        settings: sha256 of the parameters of its stage in the workflow.
+    """
+
+    kind: Kind
+    name: str
+    run: PlannedRun | None
+    suite: Suite | None
+    settings: str
+
+    @property
+    def manifest(self) -> str:
+        """The path of its manifest, named like the part."""
+        return f"{self.name}.{MANIFEST}" if self.kind == "map" else f"{self.name}/{MANIFEST}"
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The files or folders that are too large for a bundle, with the reason."""
+        run = self.run
+        if self.kind == "text":
+            return {f"{self.name}/*/*.bin": "prepared anew"}
+        if run is None or self.kind != "operators":
+            return {}
+        found = {f"{self.name}/model": "fused anew"}
+        if run.own_weights is not None:
+            found[f"{self.name}/{run.own_weights}"] = "weights of the source's size"
+        if run.learns_widths:
+            found[f"{self.name}/{OPERATORS_FILE}"] = "dense width factors"
+        return found
+
+
+def place_of(project: Project, folder: Path, path: str) -> Path:
+    """Where a file lies in a working folder, by its path in a bundle, which may be hostile.
+
+    Raises:
+        BadInput: the path leads out of the preset's folders.
+    """
+    room, _, inner = path.partition("/")
+    if room not in ROOMS:
+        raise BadInput(f"{path!r:.200}: a bundle holds files in {' and '.join(ROOMS)} alone")
+    return inside(folder / room / project.preset_name, inner)
+
+
+def part_of_run(run: PlannedRun) -> str:
+    """The name of the part that holds the operators of a run."""
+    return f"runs/{run.id}"
+
+
+def planned_parts(project: Project) -> dict[str, PlannedPart]:
+    """Every part that the preset's jobs can leave, by name."""
+    return {part.name: part for part in _parts(project)}
+
+
+def _parts(project: Project) -> Iterator[PlannedPart]:
+    def settings(stage: str, key: str | None = None, suite: str | None = None) -> str:
+        params = stage_params(project, stage, key, suite)
+        return hashlib.sha256(params.encode()).hexdigest()
+
+    yield PlannedPart("text", TEXT, None, None, settings("text"))
+    scored = suites(project.preset.evaluation).values()
+    evaluated = {suite.name: settings("evaluate", None, suite.name) for suite in scored}
+    for run in project.runs.values():
+        name = part_of_run(run)
+        if run.method.needs_target:
+            stage = "learn" if run.method.learned else "build"
+            yield PlannedPart("operators", name, run, None, settings(stage, run.id))
+        for suite in scored:
+            made = evaluated[suite.name]
+            yield PlannedPart("outcomes", f"{name}/{suite.folder}", run, suite, made)
+    figures = [entry for entry in project.tables.values() if isinstance(entry, FigureSpec)]
+    for map in dict.fromkeys(map for figure in figures for map in figure.maps):
+        path = f"runs/{map.path}".removesuffix(".csv")
+        yield PlannedPart("map", path, project.run(map.run), None, settings("cka"))

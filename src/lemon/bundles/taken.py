@@ -1,0 +1,190 @@
+"""What is taken from a bundle, so that the workflow does not make it: the meaning of `FROM=`.
+
+No torch is imported here; of the bundle only its index is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from lemon.bundles.archive import Index, read_index
+from lemon.bundles.parts import OPERATORS_FILE, TEXT, PlannedPart, part_of_run, planned_parts
+from lemon.configuration.planned_run import PlannedRun, lineage
+from lemon.configuration.project import Project
+from lemon.configuration.tasks import FOLDERS
+from lemon.errors import BadInput
+
+BUNDLE_FILE = "runs.bundle"  # in the preset's folder of results
+Scope = Literal["bundle", "operators", "rest"]
+"""`bundle`: everything, so that tables are only rendered. `operators`: models are fused and scored
+anew, except those whose weights the bundle lacks. `rest`: everything but the text, and the workflow
+makes what the bundle lacks."""
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What is taken from a bundle.
+
+    Attributes:
+        bundle: the file; None if nothing is taken.
+        scope: how much is taken.
+        files: the paths in the bundle of each part that is taken, by the part's name.
+        lacking: why the bundle can't give a part, by the part's name.
+        fused: the runs whose models can be fused from what is taken.
+    """
+
+    bundle: Path | None = None
+    scope: Scope = "rest"
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    fused: frozenset[str] = frozenset()
+
+    @property
+    def learns(self) -> bool:
+        """Whether the workflow may build and learn what is not taken."""
+        return self.scope == "rest"
+
+
+def taken_from(project: Project, word: str, folder: Path = Path()) -> Taken:
+    """What `FROM=word` takes.
+
+    Args:
+        project: the preset.
+        word: a scope, for the bundle among the preset's results; or the path of a bundle, of which
+            everything is taken; or empty, for nothing.
+        folder: the workflow's working folder.
+
+    Raises:
+        BadInput: there is no such bundle, or it is damaged or of another preset.
+    """
+    if not word:
+        return Taken()
+    scope: Scope = next((scope for scope in SCOPES if scope == word), "bundle")
+    own = Path("results", project.preset_name, BUNDLE_FILE)
+    bundle = own if word in SCOPES else Path(word)
+    return taken(project, bundle, index_of(project, folder / bundle), scope)
+
+
+def index_of(project: Project, bundle: Path) -> Index:
+    """The index of a bundle of this preset; BadInput if it is damaged or of another preset."""
+    index = read_index(bundle)
+    if index.preset != project.preset_name:
+        raise BadInput(
+            f"{bundle}: is a bundle of preset {index.preset!r:.80}, not of {project.preset_name}; "
+            "name that preset, or another bundle"
+        )
+    return index
+
+
+def taken(project: Project, bundle: Path, index: Index, scope: Scope) -> Taken:
+    """What is taken from a bundle with this index."""
+    planned, lacking = planned_parts(project), dict[str, str]()
+    for name, part in planned.items():
+        if why := _unusable(part, index, lacking):
+            lacking[name] = why
+    held = {name: part for name, part in planned.items() if name not in lacking}
+    fused = {run.id for run in project.runs.values() if _can_be_fused(run, index, held)}
+    if scope == "rest":
+        held = _without_needed(project, held, fused)
+    files = {
+        name: tuple(sorted(index.parts[name].files))
+        for name, part in held.items()
+        if _is_in(part, scope, fused)
+    }
+    return Taken(bundle, scope, files, lacking, frozenset(fused))
+
+
+def _unusable(part: PlannedPart, index: Index, lacking: Mapping[str, str]) -> str | None:
+    """Why a part of a bundle can't be used; None if it can."""
+    if part.name not in index.parts:
+        return "is not in it"
+    if index.parts[part.name].settings != part.settings:
+        return "was made with other settings than the preset has now"
+    return lacking.get(part_of_run(part.run)) if part.run else None
+
+
+def _can_be_fused(run: PlannedRun, index: Index, held: Mapping[str, PlannedPart]) -> bool:
+    """Whether a run's model follows from the source model and the bundle."""
+    if not run.method.needs_target:
+        return True
+    name = part_of_run(run)
+    if run.own_weights is not None or name not in held or run.source is None:
+        return False
+    operators = f"{name}/{OPERATORS_FILE}" in index.parts[name].files
+    return operators and _can_be_fused(run.source, index, held)
+
+
+def _without_needed(
+    project: Project, held: Mapping[str, PlannedPart], fused: set[str]
+) -> dict[str, PlannedPart]:
+    """What is held, without runs that others must be made from and whose weights are not held.
+
+    These are first stages whose models can't be fused, and starts with dense width factors.
+    """
+    kept, before = dict(held), -1
+    while len(kept) != before:
+        before = len(kept)
+        for run in project.runs.values():
+            if part_of_run(run) in kept:
+                continue
+            again = {first.id for first in (run.first_stage,) if first and first.id not in fused}
+            again |= {start.id for start in (run.start,) if start and start.learns_widths}
+            kept = {
+                name: part
+                for name, part in kept.items()
+                if part.run is None or part.run.id not in again
+            }
+    return kept
+
+
+def _is_in(part: PlannedPart, scope: Scope, fused: set[str]) -> bool:
+    match part.kind:
+        case "operators":
+            return True
+        case "text":
+            return scope == "bundle"
+    return scope != "operators" or (part.run is not None and part.run.id not in fused)
+
+
+def require_enough(project: Project, taken: Taken, entry: str) -> None:
+    """Refuse a table or figure for which something would have to be built or learned.
+
+    Raises:
+        BadInput: naming the first part that the bundle can't give, and why.
+    """
+    if taken.learns:
+        return
+    missing = [part for part in _needed(project, taken, entry) if part not in taken.files]
+    if missing:
+        more = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
+        raise BadInput(
+            f"{taken.bundle}: can't give {entry} what it needs: {missing[0]} "
+            f"{taken.lacking.get(missing[0], 'is not in it')}{more}; FROM=rest takes what the "
+            "bundle has and makes the rest, and without FROM everything is made"
+        )
+
+
+def _needed(project: Project, taken: Taken, entry: str) -> Iterator[str]:
+    """The parts behind a table or figure that are not fused and scored anew."""
+    shown = [project.run(run) for run in project.table_runs(entry)]
+    starts = [run.start_run for run in shown if run.start_run]
+    behind = lineage([*shown, *starts])
+    learned = any(run.method.learned for run in behind)
+    if taken.scope == "bundle" and (learned or project.table_suites(entry)):
+        yield TEXT
+    yield from (part_of_run(run) for run in behind if run.method.needs_target)
+    anew = taken.fused if taken.scope == "operators" else frozenset()
+    for run in shown:
+        if run.id not in anew:
+            yield from shown_parts(project, entry, run.id)
+
+
+def shown_parts(project: Project, entry: str, run: str) -> list[str]:
+    """The outcomes and maps of a run that a table or figure shows, by the names of their parts."""
+    scores = [f"runs/{run}/{FOLDERS[suite]}" for suite in project.table_suites(entry)]
+    files = [file for file in project.figure_files(entry) if file.startswith(f"{run}/similarity/")]
+    return scores + [f"runs/{file}".removesuffix(".csv") for file in files]

@@ -1,0 +1,74 @@
+"""`lemon bundle` and `unpack`: finished runs as one file, without weights."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lemon.bundles.taken import SCOPES
+from lemon.commands.options import (
+    Commands,
+    add_command,
+    add_path,
+    add_preset,
+    project_of,
+    require_writable,
+)
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    bundle = add_command(
+        commands,
+        "bundle",
+        _bundle,
+        "pack the finished runs of a preset into one file, without weights",
+        "lemon bundle --preset laptop --out results/laptop/runs.bundle",
+        "\nSelections, layer operators, losses, outcomes, maps and manifests are packed. The same "
+        "runs give the same bytes.",
+    )
+    add_preset(bundle)
+    add_path(bundle, "--out", "file to write", "FILE")
+    unpack = add_command(
+        commands,
+        "unpack",
+        _unpack,
+        "lay the runs of a bundle into runs/ and data/; what lies there is never replaced",
+        "lemon unpack --preset laptop --bundle results/laptop/runs.bundle --take bundle",
+        "\n`make table3 FROM=bundle` does this and renders the table.",
+    )
+    add_preset(unpack)
+    add_path(unpack, "--bundle", "file that `lemon bundle` wrote", "FILE")
+    words = (
+        "bundle: everything, to render tables from; operators: to fuse and score models anew; "
+        "rest: to make what the bundle lacks (default: bundle)"
+    )
+    unpack.add_argument("--take", choices=SCOPES, default="bundle", help=words)
+    for parser in (bundle, unpack):
+        parser.add_argument(
+            "--folder",
+            type=Path,
+            default=Path(),
+            metavar="DIR",
+            help="the folder with runs/ and data/ (default: here)",
+        )
+
+
+def _bundle(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    require_writable(arguments.out)
+    from lemon.bundles.pack import pack
+
+    packed = pack(project, arguments.folder, arguments.out)
+    size = arguments.out.stat().st_size / 1e6
+    print(f"{arguments.out}: {len(packed.parts)} parts of finished runs, {size:.2f} MB")
+    for name, why in packed.refused.items():
+        print(f"not packed: {name} {why}")
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    from lemon.bundles.unpack import unpack
+
+    done = unpack(project, arguments.bundle, arguments.take, arguments.folder)
+    print(f"{arguments.bundle}: {len(done.taken.files)} parts taken, {done.written} files written")

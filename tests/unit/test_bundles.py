@@ -1,0 +1,232 @@
+"""Finished runs as one file: packed, unpacked, and rendered without weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from drawn_figures import falling_map, write_maps
+from finished_runs import write_finished
+from manifests import seal_again
+from replanned import replanned
+
+from lemon.bundles.archive import read_contents, read_index
+from lemon.bundles.pack import pack
+from lemon.bundles.taken import require_enough, taken
+from lemon.bundles.unpack import unpack
+from lemon.cli import main
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
+from lemon.errors import BadInput
+from lemon.files.manifest import files_below
+from lemon.reporting.facts.layer_operators import leading_layers
+from lemon.reporting.figures.figure import write_figure_numbers
+from lemon.reporting.tables.table import KINDS, write_table
+from lemon.tracking.records import table_records
+
+CONFIG = Path(__file__).parents[2] / "config"
+TABLE = "table3"
+SHOWN = ("source", "lemon-cut-75", "cut-75")  # in Figure 6
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project("smoke", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def made(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which every run of the table is finished."""
+    return write_finished(project, TABLE, tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def bundle(project: Project, made: Path) -> Path:
+    pack(project, made, made / "runs.bundle")
+    return made / "runs.bundle"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path, without locks."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".in-use"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_a_table_from_the_bundle_is_that_of_the_runs_byte_for_byte(
+    project: Project, made: Path, bundle: Path, tmp_path: Path
+) -> None:
+    unpack(project, bundle, "bundle", tmp_path)
+    assert not list(tmp_path.rglob("model*")) and not list(tmp_path.rglob("*.bin"))
+    records = {}
+    for folder in (made, tmp_path):
+        runs = folder / "runs" / "smoke"
+        write_table(project, TABLE, runs, folder / "results" / "tables")
+        records[folder] = table_records(project, TABLE, runs, folder / "results")
+    for kind in KINDS:
+        name = f"results/tables/{TABLE}.{kind}"
+        assert (tmp_path / name).read_bytes() == (made / name).read_bytes(), kind
+    # What MLflow gets of the runs; the first record is of the table's own files.
+    assert [r.digest for r in records[tmp_path][1:]] == [r.digest for r in records[made][1:]]
+
+
+def test_figures_from_the_bundle_are_those_of_the_runs_and_need_no_width_factors(
+    project: Project, made: Path, tmp_path: Path
+) -> None:
+    folder, work = tmp_path / "made", tmp_path / "work"
+    shutil.copytree(made / "runs", folder / "runs")
+    runs = folder / "runs" / "smoke"
+    maps = {run: falling_map(project.run(run).target_shape.num_hidden_layers) for run in SHOWN}
+    write_maps(project, "figure6", runs, maps)
+    pack(project, folder, tmp_path / "runs.bundle")
+    unpack(project, tmp_path / "runs.bundle", "rest", work)
+    for figure in ("figure5", "figure6"):
+        for place in (folder, work):
+            write_figure_numbers(project, figure, place / "runs" / "smoke", place / "figures")
+    assert content(work / "figures") == content(folder / "figures")
+    # Figure 8 shows a run whose factors are in no bundle: it keeps all layers in their places.
+    layers = project.source_shape().num_hidden_layers
+    assert leading_layers(project.run("lemon-prune-width"), runs) == list(range(layers))
+
+
+def test_all_that_is_packed_comes_back_and_what_is_large_is_named(
+    project: Project, made: Path, bundle: Path, tmp_path: Path
+) -> None:
+    unpack(project, bundle, "bundle", tmp_path)
+    for name, read in content(tmp_path).items():
+        assert (made / name).read_bytes() == read, name
+    run = tmp_path / "runs" / "smoke" / "shear-75"
+    assert {path.name for path in files_below(run)} >= {"masks.csv", "metrics.jsonl"}
+    left_out = read_index(bundle).parts["runs/shear-75"].left_out
+    assert left_out == {
+        "runs/shear-75/model": "fused anew",
+        "runs/shear-75/trained_source": "weights of the source's size",
+    }
+    absent = {path.relative_to(made) for path in (made / "runs").rglob("*") if path.is_file()}
+    absent -= {path.relative_to(tmp_path) for path in (tmp_path / "runs").rglob("*")}
+    assert {path.parts[3] for path in absent} == {"model", "trained_source"}
+
+
+def test_the_same_runs_give_the_same_bytes_wherever_they_lie(
+    project: Project, made: Path, bundle: Path, tmp_path: Path
+) -> None:
+    unpack(project, bundle, "bundle", tmp_path)
+    pack(project, tmp_path, tmp_path / "again.bundle")
+    assert (tmp_path / "again.bundle").read_bytes() == bundle.read_bytes()
+
+
+def test_unpacking_twice_writes_nothing_and_mends_what_is_gone(
+    project: Project, bundle: Path, tmp_path: Path
+) -> None:
+    first = unpack(project, bundle, "bundle", tmp_path)
+    assert first.written == len(read_index(bundle).files)
+    assert unpack(project, bundle, "bundle", tmp_path).written == 0
+    (tmp_path / "runs" / "smoke" / "lemon-cut-75" / "metrics.jsonl").unlink()
+    assert unpack(project, bundle, "bundle", tmp_path).written == 1
+
+
+def test_operators_alone_leave_out_the_scores_of_what_can_be_fused(
+    project: Project, bundle: Path
+) -> None:
+    found = taken(project, bundle, read_index(bundle), "operators")
+    assert "runs/lemon-cut-75" in found.files and "runs/shear-75" in found.files
+    assert "runs/lemon-cut-75/outcomes" not in found.files
+    assert "runs/source/outcomes" not in found.files
+    assert "data/text" not in found.files
+    # Its weights were trained and are in no bundle, so its scores are kept.
+    assert {"runs/shear-75/outcomes", "runs/cut-tuned-75/outcomes"} <= found.files.keys()
+    assert "shear-75" not in found.fused and "shear-selection-75" in found.fused
+    require_enough(project, found, TABLE)
+
+
+def test_dense_width_factors_stay_out_and_their_scores_are_kept(
+    project: Project, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "runs.bundle"
+    pack(project, write_finished(project, "table4", tmp_path), bundle)
+    index = read_index(bundle)
+    part = index.parts["runs/lemon-width-2-2"]
+    assert part.left_out["runs/lemon-width-2-2/operators.safetensors"] == "dense width factors"
+    assert "runs/lemon-width-2-2/operators.safetensors" not in part.files
+    assert "runs/cut-width/operators.safetensors" in index.files  # a selection
+    found = taken(project, bundle, index, "operators")
+    assert "lemon-width-2-2" not in found.fused and "cut-width" in found.fused
+    assert "runs/lemon-width-2-2/outcomes" in found.files
+    assert "runs/cut-width/outcomes" not in found.files
+
+
+def test_a_first_stage_without_weights_is_made_again_for_its_second(
+    project: Project, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "runs.bundle"
+    write_finished(project, "small", tmp_path)
+    pack(project, tmp_path, bundle)
+    assert "runs/lemon-width-small" in taken(project, bundle, read_index(bundle), "rest").files
+    shutil.rmtree(tmp_path / "runs" / "smoke" / "lemon-small-width-first")
+    pack(project, tmp_path, bundle)
+    index = read_index(bundle)
+    found = taken(project, bundle, index, "rest")
+    assert "runs/lemon-width-small" not in found.files  # its model is needed and can't be fused
+    assert "runs/lemon-small-depth-first" in found.files
+    assert "runs/lemon-width-small" in taken(project, bundle, index, "bundle").files
+    with pytest.raises(BadInput, match="small what it needs: runs/lemon-small-width-first is not"):
+        require_enough(project, taken(project, bundle, index, "bundle"), "small")
+
+
+def test_a_start_with_width_factors_is_made_again_for_what_starts_from_it(
+    project: Project, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "runs.bundle"
+    pack(project, write_finished(project, "table4", tmp_path), bundle)
+    row = project.run("lemon-width-2-2").row
+    later = row.model_copy(update={"id": "later", "start": "lemon-width-2-2"})
+    found = taken(replanned(project, later), bundle, read_index(bundle), "rest")
+    assert "runs/lemon-width-2-2" not in found.files
+    assert {"runs/lemon-width-2-4", "runs/cut-width"} <= found.files.keys()
+
+
+def test_what_has_other_settings_is_neither_packed_nor_taken(
+    project: Project, made: Path, bundle: Path, tmp_path: Path
+) -> None:
+    learning = project.preset.learning.model_copy(update={"layer_rate": 0.1})
+    changed = replanned(project, preset=project.preset.model_copy(update={"learning": learning}))
+    packed = pack(changed, made, tmp_path / "runs.bundle")
+    learned_with_it = {"runs/lemon-cut-75", "runs/lemon-random-50", "runs/lemon-prune-75"}
+    assert learned_with_it <= packed.refused.keys()
+    assert "runs/lemon-cut-75/outcomes" in packed.refused  # scores of another model
+    assert "runs/cut-75/outcomes" in packed.parts
+    found = taken(changed, bundle, read_index(bundle), "bundle")
+    assert not learned_with_it & found.files.keys() and "runs/cut-75" in found.files
+    with pytest.raises(BadInput, match=r"runs/lemon-\S+ was made with other settings"):
+        require_enough(changed, found, TABLE)
+    require_enough(changed, taken(changed, bundle, read_index(bundle), "rest"), TABLE)
+
+
+def test_scores_of_other_rows_are_not_packed(project: Project, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    scores = tmp_path / "runs" / "smoke" / "cut-75" / "outcomes" / "manifest.json"
+    seal_again(scores, settings={"limit": 1})
+    packed = pack(project, tmp_path, tmp_path / "runs.bundle")
+    assert packed.refused == {
+        "runs/cut-75/outcomes": "was made with another limit than the preset has now"
+    }
+
+
+def test_the_commands_say_what_they_did(
+    project: Project, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, config = str(tmp_path / "runs.bundle"), ["--config", str(CONFIG)]
+    command = [*config, "bundle", "--preset", "smoke", "--out", out, "--folder", str(made)]
+    assert main(command) == 0
+    assert "parts of finished runs, 0." in capsys.readouterr().out
+    command = [*config, "unpack", "--preset", "smoke", "--bundle", out]
+    assert main([*command, "--folder", str(tmp_path)]) == 0
+    index = read_index(Path(out))
+    said = f"{len(index.parts)} parts taken, {len(read_contents(Path(out), index))} files written"
+    assert said in capsys.readouterr().out
+
+
+def test_without_a_finished_run_there_is_nothing_to_pack(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no finished run"):
+        pack(project, tmp_path, tmp_path / "runs.bundle")
+    assert not (tmp_path / "runs.bundle").exists()
