@@ -135,12 +135,17 @@ def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> Non
 
 
 SHEAR = ("shear", "shear-tokens", "shear-time")
-TRAINING_WEIGHTS = ("lemon-cut-trained", "cut-tuned", *SHEAR)
+STARTS = ("cut", "random", "average", "prune")
+TRAINING_WEIGHTS = (
+    *(f"lemon-{start}-trained" for start in STARTS),
+    *(f"{start}-tuned" for start in STARTS),
+    *SHEAR,
+)
 # What starts from a shear run, under either stage that could be asked about it.
 AFTER_DEPTH_SHEAR = {
     f"{stage}/{run}-{depth}"
     for stage in ("build", "learn")
-    for run in ("shear-selection", "lemon-prune")
+    for run in ("shear-selection", "lemon-prune", "lemon-prune-trained", "prune-tuned")
     for depth in (75, 50)
 }
 AFTER_SHEAR = AFTER_DEPTH_SHEAR | {"build/lemon-prune-width", "learn/lemon-prune-width"}
@@ -165,7 +170,7 @@ def _changed(config: Path, before: Project) -> set[str]:
 
 
 def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Project) -> None:
-    edit("presets/laptop.yaml", r"^  (layer_.*\n)  (dim.*\n)", r"  \2  \1")
+    edit("presets/laptop.yaml", r"^  (layer_.*\n)  (norm_.*\n)", r"  \2  \1")
     edit("presets/laptop.yaml", r"^learning:.*", "# another comment\n\nlearning:")
     edit("assets.yaml", r"^  licence: Apache-2.0\n", "  licence: Apache License 2.0\n")
     assert _changed(config, laptop) == set()
@@ -219,9 +224,12 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             r"^runs:",
             "fusion: {stage_teacher: previous}\nruns:",
             {
-                f"{stage}/lemon-small-{order}-first"
+                f"{stage}/{run}"
                 for stage in ("build", "learn")
-                for order in ("width", "depth")
+                for run in (
+                    *("lemon-small-width-first", "lemon-small-depth-first"),
+                    *("average-tuned-75", "average-tuned-50"),
+                )
             },
         ),
         (
