@@ -108,9 +108,8 @@ def write_scored(project: Project, table: str, runs: Path, out: Path) -> None:
     write_table(project, table, runs, out, scored_text(runs))
 
 
-def write_text(runs: Path) -> None:
-    """The manifest and the floors of the text that the runs of a folder were scored on."""
-    text = scored_text(runs)
+def write_scored_text(text: Path, *more: Path, owner: str | None = None) -> None:
+    """The manifest and the floors of the text that runs were scored on, and more of its files."""
     text.mkdir(parents=True, exist_ok=True)
     floors = {
         name: {"tune_loss": loss, "heldout_loss": loss, "smoothing": None}
@@ -122,7 +121,8 @@ def write_text(runs: Path) -> None:
     write_manifest(
         text / MANIFEST,
         "text",
-        files=[text / "floors.json"],
+        files=[text / "floors.json", *more],
+        owner=owner,
         started=0.0,
         **{"text_format": 2, "sequence_length": 256, "vocab_size": 49152, "dtype": "uint16"},
         domains={"wikipedia": {"weight": 1.0, "splits": splits}},
@@ -174,7 +174,7 @@ def write_metrics(
 
 def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -> Path:
     """Every run that a table needs, and the text that they were scored on."""
-    write_text(runs)
+    write_scored_text(scored_text(runs))
     tasks = project.table(table).tasks
     for run in project.table_runs(table):
         method = project.run(run).row.method

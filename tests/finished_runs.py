@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 from drawn_figures import write_gamma
-from fabricated_runs import write_runs
+from fabricated_runs import write_runs, write_scored_text
 
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.files.manifest import MANIFEST, read_manifest, write_manifest
 from lemon.files.ownership import owner_of_prepared, owner_of_run
-from lemon.files.storage import write_json, write_yaml
+from lemon.files.storage import write_yaml
 
 
 def write_finished(project: Project, table: str, folder: Path) -> Path:
@@ -32,9 +32,8 @@ def write_finished(project: Project, table: str, folder: Path) -> Path:
 def _write_run(project: Project, run: PlannedRun, runs: Path) -> None:
     own = runs / run.id
     files = [own / "operators.safetensors", own / "config.yaml"]
-    if (
-        run.changes_widths or run.first_stage
-    ):  # whoever packs, unpacks or renders a table does not open it
+    if run.changes_widths or run.first_stage:
+        # Whoever packs, unpacks or renders a table does not open it.
         own.mkdir(parents=True, exist_ok=True)
         files[0].write_bytes(b"factors of " + run.id.encode())
     else:
@@ -71,8 +70,6 @@ def write_text(project: Project, folder: Path) -> None:
     """Prepared text: its floors and one file of tokens, with their manifest."""
     text = folder / "data" / project.preset_name / "text"
     (text / "train").mkdir(parents=True)
-    files = [text / "floors.json", text / "train" / "prose.bin"]
-    write_json(files[0], {"unigram": {"heldout_loss": 5.0}})
-    files[1].write_bytes(bytes(100))
-    owner = owner_of_prepared("text", project.preset_name)
-    write_manifest(text / MANIFEST, "text", files=files, owner=owner, started=0.0)
+    rows = text / "train" / "prose.bin"
+    rows.write_bytes(bytes(100))
+    write_scored_text(text, rows, owner=owner_of_prepared("text", project.preset_name))

@@ -61,7 +61,8 @@ def test_a_table_from_the_bundle_is_that_of_the_runs_byte_for_byte(
     records = {}
     for folder in (made, tmp_path):
         runs = folder / "runs" / "smoke"
-        write_table(project, TABLE, runs, folder / "results" / "tables")
+        text = folder / "data" / "smoke" / "text"
+        write_table(project, TABLE, runs, folder / "results" / "tables", text)
         records[folder] = table_records(project, TABLE, runs, folder / "results")
     for kind in KINDS:
         name = f"results/tables/{TABLE}.{kind}"
@@ -102,7 +103,9 @@ def test_all_that_is_packed_comes_back_and_what_is_large_is_named(
         "runs/shear-75/model": "fused anew",
         "runs/shear-75/trained_source": "weights of the source's size",
     }
-    absent = {path.relative_to(made) for path in (made / "runs").rglob("*") if path.is_file()}
+    absent = {
+        path.relative_to(made) for path in (made / "runs" / "smoke").rglob("*") if path.is_file()
+    }
     absent -= {path.relative_to(tmp_path) for path in (tmp_path / "runs").rglob("*")}
     assert {path.parts[3] for path in absent} == {"model", "trained_source"}
 

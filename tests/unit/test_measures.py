@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated_runs import DOCUMENTS, FLOORS, scored_text, write_outcomes, write_text
+from fabricated_runs import DOCUMENTS, FLOORS, scored_text, write_outcomes, write_scored_text
 from manifests import seal_again
 from scipy.stats import binom
 
@@ -75,7 +75,7 @@ def test_perplexity_of_an_earlier_version_is_to_be_measured_again(tmp_path: Path
 
 def test_floors_are_those_of_the_text_that_was_scored(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "runs" / "cut", {"sciq": [True]}, loss=2.0)
-    write_text(tmp_path / "runs")
+    write_scored_text(scored_text(tmp_path / "runs"))
     heldout = read_run(tmp_path / "runs", "cut", ["sciq"]).heldout
     assert heldout is not None
     text = scored_text(tmp_path / "runs")
