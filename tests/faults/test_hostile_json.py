@@ -187,7 +187,7 @@ def test_perplexity_and_manifest_of_outcomes(tmp_path: Path) -> None:
 
     def read() -> None:
         found = read_run(tmp_path, "cut", ["sciq"])
-        found.row_hash("sciq"), found.heldout_hash, found.perplexity
+        found.row_hash("sciq"), found.heldout_hash, found.heldout.perplexity
 
     for seal in (False, True):
         require_refusals(folder / MANIFEST, read, seal=seal)
