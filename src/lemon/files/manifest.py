@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 from typing_extensions import TypedDict
@@ -70,9 +70,9 @@ class OrderingEntry(TypedDict):
     published_difference: float | None
     first_runs: Annotated[list[str], Field(min_length=1)]
     second_runs: Annotated[list[str], Field(min_length=1)]
-    not_tested: str | None
-    below_floor: bool
-    measures: dict[str, _Verdict]
+    not_tested: NotRequired[str | None]  # these three are missing in tables of earlier versions
+    below_floor: NotRequired[bool]
+    measures: NotRequired[dict[str, _Verdict]]
 
 
 class ManifestFields(BaseModel):

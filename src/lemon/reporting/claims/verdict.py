@@ -66,6 +66,8 @@ def ordering_in_words(test: dict[str, Any]) -> str:
 
     For example `holds on answer bits per byte and held-out loss, not resolved on accuracy`.
     """
+    if "measures" not in test:
+        return "no verdict: the table is of an earlier version, make it again"
     if test["not_tested"]:
         return f"{NOT_TESTED}: {test['not_tested']}"
     if test["below_floor"]:
