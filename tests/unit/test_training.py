@@ -327,6 +327,19 @@ def test_a_gradient_below_the_limit_is_not_scaled(trainer: Make) -> None:
     assert norm == pytest.approx(0.2 * values(run, "train/gradient_norm")[0], rel=1e-12)
 
 
+@pytest.mark.parametrize("clip", [True, False])
+def test_a_domain_below_its_reference_loses_some_only_without_clipping(
+    text: PackedText, clip: bool
+) -> None:
+    references, losses = {"prose": 2.0, "code": 2.5}, {"prose": 2.3, "code": 2.1}
+    loading = LoadingSettings(update_every=2, clip=clip, smoothing=1e-3)
+    weights = DynamicBatches(text, SEED, loading, references).update(losses)
+    expected = updated_weights(text.weights, losses, references, clip=clip, smoothing=1e-3)
+    assert weights == pytest.approx(expected, rel=1e-12)
+    other = updated_weights(text.weights, losses, references, clip=not clip, smoothing=1e-3)
+    assert weights["code"] != pytest.approx(other["code"], rel=1e-3)
+
+
 def test_the_mixture_follows_the_losses_of_the_model_as_it_trains(
     text: PackedText, trainer: Make
 ) -> None:

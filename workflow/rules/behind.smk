@@ -27,7 +27,8 @@ def below(folder, names):
 
 def taken_files(part):
     """The files of a part of the runs that are taken from a bundle; none where it is not."""
-    return [f"<{file.replace('/', '>/', 1)}" for file in TAKEN.files.get(part, ())]
+    paths = [Path(file).parts for file in TAKEN.files.get(part, ())]
+    return [f"<{first}>/{Path(*rest)}" for first, *rest in paths]
 
 
 def behind(table):
