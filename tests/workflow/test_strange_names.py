@@ -138,8 +138,8 @@ def test_ordinary_names_are_quoted_as_they_were(workspace):
         "data/smoke/text --out runs/smoke/cut-75/outcomes >",
         "lemon build --preset smoke --run shear-selection-75 --source data/smoke/source --start "
         "runs/smoke/shear-75 --out runs/smoke/shear-selection-75 >",
-        "--text data/smoke/text  --teacher data/smoke/source --out "
-        "runs/smoke/lemon-small-width-first 2>&1",
+        "--text data/smoke/text  --teacher data/smoke/source --teacher-cache data/smoke/teacher "
+        "--out runs/smoke/lemon-small-width-first 2>&1",
         "--component mha --debiased --activations data/smoke/text --out runs/smoke/source/",
     ):
         assert command in done.stdout
