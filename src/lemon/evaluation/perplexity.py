@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from lemon.errors import BadInput, WorkFailed
+from lemon.evaluation.prefix_lm import HEAD_ROWS
 from lemon.perplexity import mixture_loss, perplexity_of
 from lemon.progress import ProgressLine
 
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from lemon.data.text.packing import PackedText
 
 TOKENS_A_PASS = 2048  # fixed, so that the result does not depend on the batch size of the tasks
-HEAD_ROWS = 512  # rows of logits that exist at once: 100 MB at a vocabulary of 49,152
-# Logits of the tune text to fit the temperature on: 2,304 tokens of that vocabulary, 256 MB in
-# bfloat16.
+# Logits of the tune text to fit the temperature on: 2,304 tokens at a vocabulary of 49,152, 256 MB
+# in bfloat16.
 FITTED_LOGITS = 2**27
 LOG_TEMPERATURE = (math.log(0.05), math.log(50.0))
 

@@ -31,7 +31,9 @@ class CachedTeacher(Teacher):
 
     A file holds the sha256 of what follows, then the states as raw bytes. Its name is the sha256 of
     the tokens; its folder is named by all else that the states depend on. A missing or damaged file
-    is written again. Nothing more is kept once the folder holds `limit_bytes`, or if a write fails.
+    is written again. Nothing more is kept once the folder holds `limit_bytes`, or if a write fails;
+    nothing is ever removed, so whoever needs the room removes the folder. Jobs that run at the same
+    time each count what lay there when they started.
     """
 
     def __init__(
