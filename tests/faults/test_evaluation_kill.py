@@ -62,9 +62,9 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(
     judged: list[tuple[str, int]] = []
     judge = outcomes.judge
 
-    def count(task: Any, document: Any, scores: Any) -> outcomes.Outcome:
-        judged.append((task.name, document.id))
-        return judge(task, document, scores)
+    def count(task: Any, question: Any, *answer: Any) -> outcomes.Outcome:
+        judged.append((task.name, question.id))
+        return judge(task, question, *answer)
 
     monkeypatch.setattr(outcomes, "judge", count)
 

@@ -84,7 +84,7 @@ def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(learning_world, tmp_path):
     project = learning_world.project(
-        steps=40, layer_rate=1000.0, warmup_ratio=0.9, checkpoint_every=1
+        steps=40, layer_rate=1000.0, norm_rate=1000.0, warmup_ratio=0.9, checkpoint_every=1
     )
     with pytest.raises(WorkFailed, match="diverged at step") as failure:
         learn(project, RUN, learning_world.source, learning_world.text, tmp_path / "run")

@@ -20,7 +20,7 @@ from task_rows import REPOSITORIES, write_mirror
 from lemon.configuration.tasks import TASKS
 from lemon.evaluation.outcomes import judge
 from lemon.evaluation.prompts import Window, fitting_shots
-from lemon.evaluation.questions import Task
+from lemon.evaluation.questions import Question, Task
 from lemon.evaluation.tasks import opened_tasks
 
 REPOSITORY = Path(__file__).parents[2]
@@ -84,8 +84,14 @@ def rendered_by_lm_eval(
     return asked, version
 
 
+def prompts_of(question: Question) -> list[Any]:
+    """What lm-eval asks of a question too; the log-likelihood of a gold answer is ours alone."""
+    requests = [question.generated] if question.generated else question.requests
+    return [request.args for request in requests]
+
+
 def asked_of(task: Task) -> list[Any]:
-    return [request.args for question in task.questions for request in question.requests]
+    return [prompt for question in task.questions for prompt in prompts_of(question)]
 
 
 def opened(name: str, rows: Path, limit: int | None, **settings: Any) -> Task:
@@ -97,7 +103,7 @@ def opened(name: str, rows: Path, limit: int | None, **settings: Any) -> Task:
 def digests(task: Task) -> list[str]:
     """SHA-256 of each document's contexts with its answers or stop strings."""
     return [
-        sha256(json.dumps([list(one.args) for one in question.requests]).encode()).hexdigest()
+        sha256(json.dumps([list(prompt) for prompt in prompts_of(question)]).encode()).hexdigest()
         for question in task.questions
     ]
 
@@ -163,15 +169,14 @@ def test_answers_are_judged_as_by_lm_evals_own_task(
     draw = random.Random(name)
     seen = set()
     for question in task.questions:
-        rules, answers = theirs[question.group], list[Any]()
+        rules, text = theirs[question.group], None
+        scores = [(-9 * draw.random(), draw.random() < 0.5) for _ in question.requests]
+        filtered: list[Any] = scores
         if task.lm_eval_task.OUTPUT_TYPE == "generate_until":
-            answers = [draw.choice([f" {draw.choice(question.row['answer'])}".upper(), " owl", ""])]
-            filtered = [answers[0].lstrip()]
-        else:
-            answers = [(-9 * draw.random(), draw.random() < 0.5) for _ in question.requests]
-            filtered = answers
+            text = draw.choice([f" {draw.choice(question.row['answer'])}".upper(), " owl", ""])
+            filtered = [text.lstrip()]
         expected = rules.process_results(question.row, filtered)
-        outcome = judge(task, question, answers)
+        outcome = judge(task, question, scores, text)
         assert outcome.correct == bool(expected[task.metric])
         assert outcome.acc == bool(expected.get("acc", expected[task.metric]))
         assert outcome.acc_norm == expected.get("acc_norm")

@@ -24,6 +24,7 @@ CPU = torch.device("cpu")
 SETTINGS = {
     "lm_weight": 0.3,
     "layer_rate": 0.01,
+    "norm_rate": 0.001,
     "dimension_rate": 0.02,
     "weight_rate": 0.03,
     "loss_chunk_tokens": 7,
@@ -54,7 +55,10 @@ BY_LAYER = [f"weight.{n}" for n in OUTSIDE] + [
 ]
 STACKED = [f"weight.{name}" for name in OUTSIDE + [f"layers.{t}" for t in sorted(LAYER_TYPES)]]
 JOINED = [f"weight.{name}" for name in OUTSIDE + [f"layers.{layer}" for layer in range(6)]]
-GAMMA = [f"gamma.{type}" for type in sorted(LAYER_TYPES)]
+GAMMA = [
+    ("layer", "learning.layer_rate", [f"gamma.{t}" for t in sorted(LAYER_TYPES) if "ln" not in t]),
+    ("norm", "learning.norm_rate", ["gamma.ln1", "gamma.ln2"]),
+]
 WIDTHS = ["hidden", *(f"{side}.{layer}" for side in ("attn", "ffn") for layer in range(6))]
 AXES = ["hidden", "head", "ffn"]
 
@@ -72,8 +76,8 @@ def weight(names: list[str]) -> tuple[str, str, list[str]]:
 
 
 GROUPS = {
-    "lemon-cut-75": [("layer", "learning.layer_rate", GAMMA)],
-    "lemon-cut-trained-75": [("layer", "learning.layer_rate", GAMMA), weight(STACKED)],
+    "lemon-cut-75": GAMMA,
+    "lemon-cut-trained-75": [*GAMMA, weight(STACKED)],
     "cut-tuned-50": [weight(BY_LAYER)],
     "lemon-width-2-2": [("dimension", "learning.dimension_rate", WIDTHS)],
     "cut-tuned-width": [weight(JOINED)],

@@ -68,13 +68,13 @@ def ordering_in_words(test: dict[str, Any]) -> str:
     """
     if "measures" not in test:
         return "no verdict: the table is of an earlier version, make it again"
-    if test["not_tested"]:
+    if test.get("not_tested"):
         return f"{NOT_TESTED}: {test['not_tested']}"
-    if test["below_floor"]:
+    if test.get("below_floor"):
         return BELOW_FLOOR
     measures: dict[str, list[str]] = {}
     for name, one in test["measures"].items():
-        measures.setdefault(one["verdict"], []).append(MEASURES_IN_WORDS[name])
+        measures.setdefault(one["verdict"], []).append(MEASURES_IN_WORDS.get(name, name))
     words = (
         f"{verdict} on {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
         for verdict, names in measures.items()
