@@ -24,6 +24,10 @@ class WorkFailed(LemonError):
     exit_code = 1
 
 
+class Diverged(WorkFailed):
+    """A training loss is not finite or has grown too far to recover."""
+
+
 class BadInput(LemonError):
     """The user's input is wrong. The message says what is wrong, where, and how to fix it."""
 

@@ -9,8 +9,8 @@ from config_mistakes import ASSETS, LAPTOP, PAPER, RUNS, Mistake, edit, refusal,
 
 MISTAKES: dict[str, Mistake] = {
     "unknown key": (
-        (LAPTOP, r"^  layer_rate:", "  layer_rat:"),
-        "learning.layer_rat: unknown key, did you mean layer_rate?",
+        (LAPTOP, r"^  tune_sequences:", "  tune_sequence:"),
+        "learning.tune_sequence: unknown key, did you mean tune_sequences?",
     ),
     "key that is missing": (
         (LAPTOP, r"^  sequence_length: .*", "  # "),
@@ -21,7 +21,7 @@ MISTAKES: dict[str, Mistake] = {
         "learning.batch_sequences: must be a whole number, not 'four'",
     ),
     "number out of range": (
-        (LAPTOP, r"^  dimension_rate: \S+", "  beta1: 1.5"),
+        (LAPTOP, r"^  loss_chunk_tokens: \S+", "  beta1: 1.5"),
         "learning.beta1: must be at most 1, not 1.5",
     ),
     "unknown choice": (
@@ -99,25 +99,17 @@ MISTAKES: dict[str, Mistake] = {
         (LAPTOP, r"^  microbatch_sequences: \d+", "  microbatch_sequences: 3"),
         "learning.microbatch_sequences: 3 does not divide batch_sequences (4)",
     ),
-    "override of no run": (
-        (LAPTOP, r"^  shear-width:", "  lemon-cut-7: {learning: {}}\n  shear-width:"),
-        "runs.lemon-cut-7: no run has this id, did you mean lemon-cut-75?",
+    "rates of no run": (
+        (LAPTOP, r"^  shear-width:", "  shear-widht:"),
+        "rates.shear-widht: no run of runs.tsv names it, did you mean shear-width?",
     ),
-    "override of no setting": (
-        (
-            LAPTOP,
-            r"^  shear-width:",
-            "  lemon-cut-75: {learning: {layerrate: 0.1}}\n  shear-width:",
-        ),
-        "runs.lemon-cut-75.learning.layerrate: unknown key, did you mean layer_rate?",
-    ),
-    "override of no pruning setting": (
+    "rates without such a key": (
         (LAPTOP, r"multiplier_rate: 1.0,", "multiplier: 1.0,"),
-        "runs.shear-width.pruning.multiplier: unknown key, did you mean multiplier_rate?",
+        "rates.shear-width.multiplier: unknown key, did you mean multiplier_rate?",
     ),
-    "override out of range": (
+    "rate out of range": (
         (LAPTOP, r"multiplier_rate: 1.0,", "multiplier_rate: 0,"),
-        "runs.shear-width.pruning.multiplier_rate: must be greater than 0, not 0.0",
+        "rates.shear-width.multiplier_rate: must be greater than 0, not 0",
     ),
     "missing asset": (
         (LAPTOP, r"asset: networkx", "asset: network"),

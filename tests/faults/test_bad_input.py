@@ -149,10 +149,10 @@ def test_a_mistake_on_the_command_line(name: str, config: Path) -> None:
 
 def test_a_mistake_in_the_config(config: Path) -> None:
     path = config / "presets" / "laptop.yaml"
-    path.write_text(path.read_text().replace("layer_rate:", "layer_rat:"))
+    path.write_text(path.read_text().replace("tune_sequences:", "tune_sequence:"))
     ending = lemon("fetch", "--out", "y", config=config)
     assert ending.code == 2
-    assert "learning.layer_rat: unknown key, did you mean layer_rate?" in ending.message
+    assert "learning.tune_sequence: unknown key, did you mean tune_sequences?" in ending.message
 
 
 def test_no_config_folder(tmp_path: Path) -> None:

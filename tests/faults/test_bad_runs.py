@@ -99,7 +99,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "columns missing": (
         (RUNS, r"^cut-50\tcut\t-", "cut-50\tcut"),
-        "has 7 tab-separated cells, not 8",
+        "has 8 tab-separated cells, not 9",
     ),
     "source that is no run": (
         (RUNS, r"^(cut-50\t.*)\tsource$", r"\1\tsauce"),
@@ -110,7 +110,7 @@ MISTAKES: dict[str, Mistake] = {
         "source: second-size is only compared with the source; nothing is fused from it",
     ),
     "second run of the source": (
-        (RUNS, r"^random-75-s2\t.*", "random-75-s2\tsource\t-\t-\t-\tnone\t0\t-"),
+        (RUNS, r"^random-75-s2\t.*", "random-75-s2\tsource\t-\t-\t-\tnone\t-\t0\t-"),
         "method: source is this model already; name that run instead of a second one",
     ),
     "start of other radii": (

@@ -85,7 +85,7 @@ def test_widths_are_listed_where_the_table_changes_them(laptop: Project) -> None
         "384, FFN 1024, 6 heads of 64 (2 key/value)",
         "2560, FFN 6912, 20 heads of 128",
     )
-    rate = laptop.preset.learning.dimension_rate
+    rate = laptop.run("lemon-width-2-2").learning.dimension_rate
     assert widths["rate of the dimension operators"] == (f"{rate:g}", "0.00005")
     assert not {"layers of the small models", "rate of the layer operator"} & set(widths)
     depth = listed(laptop, "table3")

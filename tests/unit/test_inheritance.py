@@ -70,8 +70,8 @@ def test_a_child_gives_what_differs_and_null_takes_away(tmp_path: Path) -> None:
     )
     write(
         tmp_path / "second.yaml",
-        f"base: {first}\nlearning: {{beta2: 0.9}}\nruns: {{cut-tuned-75: {{learning: "
-        "{beta1: 0.7}}}\ntargets: {depth-50: {num_hidden_layers: 2}}\n",
+        f"base: {first}\nlearning: {{beta2: 0.9}}\nrates: {{weights: {{weight_rate: 0.7}}}}\n"
+        "targets: {depth-50: {num_hidden_layers: 2}}\n",
     )
     smoke = load_project("smoke", CONFIG).preset
     mine = load_project(tmp_path / "second.yaml", CONFIG).preset
@@ -81,7 +81,7 @@ def test_a_child_gives_what_differs_and_null_takes_away(tmp_path: Path) -> None:
     assert mine.text.sequence_length == smoke.text.sequence_length
     assert mine.evaluation.tasks == ("sciq",)
     assert mine.second_size is None
-    assert list(mine.runs) == ["cut-tuned-75"]  # smoke takes away what laptop has
+    assert list(mine.rates) == ["weights"]  # rates are replaced as a whole
     assert mine.targets["depth-50"].num_hidden_layers == 2
     assert mine.targets["depth-75"] == smoke.targets["depth-75"]
 

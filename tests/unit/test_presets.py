@@ -52,6 +52,8 @@ def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
         assert (run.steps > 0) == run.method.learned
         for stage in RULE_VERSIONS:
             key = "table3" if stage in ("table", "figure_numbers", "figure", "track") else run_id
+            if stage == "trial":
+                continue  # its key is that of a trial
             assert json.loads(stage_params(project, stage, key))["rule_version"] >= 1
 
 
@@ -62,17 +64,19 @@ def test_targets_take_from_the_source_what_they_leave_out(laptop: Project) -> No
     assert source.num_parameters == 134_515_008  # as the model's card says
 
 
-def test_an_override_reaches_its_run_alone(config: Path, edit: Edit) -> None:
-    edit(
-        "presets/laptop.yaml",
-        r"^runs:$",
-        "runs:\n  lemon-cut-75:\n    learning: {beta1: 0.8}\n  shear-75: {pruning: {mask_rate: 2}}",
-    )
+def test_rates_reach_the_runs_that_name_them_alone(config: Path, edit: Edit) -> None:
+    edit("presets/laptop.yaml", r"^  operators: .*", "  operators: {layer_rate: 0.25}")
+    edit("presets/laptop.yaml", r"^  shear: .*", "  shear: {mask_rate: 2, weight_rate: 0.125}")
+    edit("presets/laptop.yaml", r"^  shear-width: .*\n", "")
     project = load_project("laptop", config)
-    assert project.run("lemon-cut-75").learning.beta1 == 0.8
-    assert project.run("lemon-cut-50").learning.beta1 == 0.9
-    assert project.run("shear-75").pruning.mask_rate == 2.0
-    assert project.run("shear-50").pruning == project.preset.pruning
+    ours, defaults = project.run("lemon-cut-75").learning, project.preset.learning
+    assert ours == defaults.model_copy(update={"layer_rate": 0.25})
+    assert project.run("lemon-prune-75").learning.layer_rate != 0.25
+    for run in ("shear-75", "shear-tokens-50"):
+        assert project.run(run).pruning.mask_rate == 2.0
+        assert project.run(run).learning.weight_rate == 0.125
+    assert project.run("shear-width").pruning == project.preset.pruning
+    assert project.run("shear-width").learning == defaults
 
 
 def test_table_runs_begin_with_the_source_and_name_each_run_once(laptop: Project) -> None:
@@ -115,16 +119,9 @@ def test_tables_show_only_the_tasks_that_the_preset_evaluates(laptop: Project) -
 
 
 def test_rows_with_no_published_row_are_ours(laptop: Project) -> None:
-    ours = [row.label for row in laptop.table("table3").rows if row.ours]
-    one_depth = [
-        "LEMON-Cut (weights trained)",
-        "Cut (weights trained, no operator)",
-        "LEMON-Random",
-        "Shear (selection, source weights)",
-        "Shear (tokens of LEMON-Prune)",
-        "Shear (time of LEMON-Prune)",
-    ]
-    assert ours == one_depth * 2
+    ours = [row.label for row in laptop.table("table4").rows if row.ours]
+    assert ours == ["LEMON-Prune 2-2", "Cut (weights trained, no operator)"]
+    assert not any(row.ours for row in laptop.table("table3").rows)
 
 
 def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> None:
@@ -135,12 +132,6 @@ def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> Non
 
 
 SHEAR = ("shear", "shear-tokens", "shear-time")
-STARTS = ("cut", "random", "average", "prune")
-TRAINING_WEIGHTS = (
-    *(f"lemon-{start}-trained" for start in STARTS),
-    *(f"{start}-tuned" for start in STARTS),
-    *SHEAR,
-)
 # What starts from a shear run, under either stage that could be asked about it.
 AFTER_DEPTH_SHEAR = {
     f"{stage}/{run}-{depth}"
@@ -148,7 +139,6 @@ AFTER_DEPTH_SHEAR = {
     for run in ("shear-selection", "lemon-prune", "lemon-prune-trained", "prune-tuned")
     for depth in (75, 50)
 }
-AFTER_SHEAR = AFTER_DEPTH_SHEAR | {"build/lemon-prune-width", "learn/lemon-prune-width"}
 
 
 def _params(project: Project) -> dict[str, str]:
@@ -157,6 +147,7 @@ def _params(project: Project) -> dict[str, str]:
     params = {
         f"{stage}/{key}": stage_params(project, stage, key)
         for stage in RULE_VERSIONS
+        if stage != "trial"
         for key in keys.get(stage, ["source" if stage == "fuse" else "table3"])
     }
     for suite in ("main", "dense"):
@@ -170,7 +161,7 @@ def _changed(config: Path, before: Project) -> set[str]:
 
 
 def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Project) -> None:
-    edit("presets/laptop.yaml", r"^  (layer_.*\n)  (norm_.*\n)", r"  \2  \1")
+    edit("presets/laptop.yaml", r"^  (batch_.*\n)  (microbatch_.*\n)", r"  \2  \1")
     edit("presets/laptop.yaml", r"^learning:.*", "# another comment\n\nlearning:")
     edit("assets.yaml", r"^  licence: Apache-2.0\n", "  licence: Apache License 2.0\n")
     assert _changed(config, laptop) == set()
@@ -183,28 +174,27 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ("presets/laptop.yaml", r"^  checkpoint_every: \d+", "  checkpoint_every: 7", set()),
         (
             "presets/laptop.yaml",
-            r"^runs:$",
-            "runs:\n  lemon-cut-50: {learning: {layer_rate: 0.01}}",
-            {"learn/lemon-cut-50"},
+            r"^  both-pruned: .*",
+            "  both-pruned: {layer_rate: 0.1, weight_rate: 0.1}",
+            {f"learn/lemon-prune-trained-{depth}" for depth in (75, 50)},
         ),
         (
             "presets/laptop.yaml",
-            r"^  layer_rate:",
-            "  weight_rate: 3e-4\n  layer_rate:",
+            r"^  weights: .*",
+            "  weights: {weight_rate: 0.5}",
             {
-                *(f"learn/{run}-{depth}" for run in TRAINING_WEIGHTS for depth in (75, 50)),
-                *("learn/shear-width", "learn/cut-tuned-width"),
-                *AFTER_SHEAR,
+                f"learn/{start}-tuned-{depth}"
+                for start in ("cut", "random", "average")
+                for depth in (75, 50)
             },
         ),
         (
             "presets/laptop.yaml",
-            r"mask_rate: 0.5",
-            "mask_rate: 0.7",
+            r"^  shear: .*",
+            "  shear: {mask_rate: 0.7}",
             {
                 *(f"learn/{run}-{depth}" for run in SHEAR for depth in (75, 50)),
-                "learn/shear-width",
-                *AFTER_SHEAR,
+                *AFTER_DEPTH_SHEAR,
             },
         ),
         (
@@ -221,8 +211,8 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ),
         (
             "presets/laptop.yaml",
-            r"^runs:",
-            "fusion: {stage_teacher: previous}\nruns:",
+            r"^rates:",
+            "fusion: {stage_teacher: previous}\nrates:",
             {
                 f"{stage}/{run}"
                 for stage in ("build", "learn")
@@ -234,8 +224,8 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ),
         (
             "presets/laptop.yaml",
-            r"^  dimension_rate: \S+",
-            "  dimension_rate: 0.002",
+            r"^  widths: .*",
+            "  widths: {dimension_rate: 0.002}",
             {
                 *(f"learn/lemon-width-{a}-{f}" for a in (128, 32, 2) for f in (2, 4, 16)),
                 *("learn/lemon-prune-width", "learn/lemon-width-small"),
@@ -304,4 +294,4 @@ def test_a_resolved_run_is_plain_and_complete(laptop: Project) -> None:
     resolved = laptop.resolved("lemon-cut-75")
     assert json.loads(json.dumps(resolved)) == resolved
     assert resolved["steps"] == laptop.preset.budgets["fusion"]
-    assert resolved["learning"] == laptop.preset.learning.model_dump()
+    assert resolved["learning"] == laptop.run("lemon-cut-75").learning.model_dump()

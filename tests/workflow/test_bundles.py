@@ -80,7 +80,7 @@ def test_from_operators_models_are_fused_and_scored_and_nothing_is_learned(drive
 
 def test_what_the_bundle_lacks_is_refused_by_name_or_made_as_the_rest(driven):
     def change(values):
-        values.update(runs={"lemon-cut-50": {"learning": {"layer_rate": 0.004}}})
+        values.update(rates={"both-pruned": {"layer_rate": 0.004}})
 
     driven.change_preset(change)
     for scope in ("bundle", "operators"):

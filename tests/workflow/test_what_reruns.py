@@ -37,7 +37,7 @@ def test_touched_and_reordered_files_rerun_nothing(driven):
 
 def test_a_changed_learning_rate_reruns_only_that_run(driven):
     driven.change_preset(
-        lambda values: values.update(runs={"lemon-cut-50": {"learning": {"layer_rate": 0.004}}})
+        lambda values: values.update(rates={"operators-pruned": {"layer_rate": 0.004}})
     )
     assert driven.jobs() == [
         "learn lemon-cut-50",

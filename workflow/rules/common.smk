@@ -66,6 +66,12 @@ wildcard_constraints:
     figure=pattern(PROJECT.tables),
 
 
+# Trials of rates take hours and are committed, so `all` and the page of everything leave them out.
+OF_TRIALS = [
+    name for name, entry in PROJECT.tables.items() if entry.renderer == "tuning_trials"
+]
+IN_ALL = [name for name in PROJECT.tables if name not in OF_TRIALS]
+
 FUSED = run_pattern(lambda method: method.needs_target)
 BUILT = run_pattern(
     lambda method: TAKEN.learns and method.needs_target and not method.learned
@@ -93,8 +99,7 @@ def settings(stage, suite=None):
     """The fields that decide the output of a stage, as canonical JSON: a changed one reruns it."""
 
     def fields(wildcards):
-        named = dict(wildcards.items())
-        key = next(iter(named.values()), None)
+        key = "/".join(value for _, value in wildcards.items()) or None
         return checked(stage_params, PROJECT, stage, key, suite)
 
     return fields
@@ -125,14 +130,21 @@ def model_manifest(run):
     return f"<runs>/{run}/model/manifest.json"
 
 
+def learned_run(wildcards):
+    """The run that a job builds or learns: its own, or the one that a trial is of."""
+    if "rates" in wildcards.keys():
+        return PROJECT.run(PROJECT.trials[wildcards.rates][0].run)
+    return PROJECT.run(wildcards.run)
+
+
 def source_manifest(wildcards):
     """The manifest of the model that a run is fused from."""
-    return model_manifest(PROJECT.runs[wildcards.run].source.id)
+    return model_manifest(learned_run(wildcards).source.id)
 
 
 def start_manifest(wildcards):
     """The manifest of the earlier run that a run starts from; nothing where there is none."""
-    start = PROJECT.runs[wildcards.run].start
+    start = learned_run(wildcards).start
     return f"<runs>/{start.id}/manifest.json" if start else []
 
 
@@ -154,9 +166,7 @@ def folder_option(name, part):
 def teacher_manifest(wildcards):
     """The manifest of the source model, where it teaches a second stage; else nothing."""
     return (
-        "<data>/source/manifest.json"
-        if PROJECT.run(wildcards.run).taught_by_source
-        else []
+        "<data>/source/manifest.json" if learned_run(wildcards).taught_by_source else []
     )
 
 
@@ -204,8 +214,15 @@ def outcomes(table):
 
 
 def shown_files(table):
-    """What a table or figure shows: outcomes, similarity maps, or operators."""
-    return outcomes(table) + [f"{RUNS}/{file}" for file in PROJECT.figure_files(table)]
+    """What a table or figure shows: outcomes, similarity maps, operators, or trials."""
+    files = outcomes(table) + below(RUNS, PROJECT.figure_files(table))
+    if table in OF_TRIALS:
+        for rates, trials in PROJECT.trials.items():
+            numbers = [trial.number for trial in trials]
+            files += expand(
+                f"{RUNS}/tuning/{rates}/{{number}}/manifest.json", number=numbers
+            )
+    return files
 
 
 def table_files(wildcards):

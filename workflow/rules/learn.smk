@@ -69,6 +69,45 @@ rule learn:
         "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
+rule trial:
+    input:
+        source=source_manifest,
+        text="<data>/text/manifest.json",
+        start=start_manifest,
+        teacher=teacher_manifest,
+    output:
+        manifest=update("<runs>/tuning/{rates}/{number}/manifest.json"),
+        metrics=update("<runs>/tuning/{rates}/{number}/metrics.jsonl"),
+    log:
+        "<logs>/trial/{rates}/{number}.log",
+    benchmark:
+        "<logs>/trial/{rates}/{number}.tsv"
+    wildcard_constraints:
+        rates=pattern(PROJECT.trials),
+        number=r"[1-9][0-9]*",
+    threads: ALL_CORES
+    resources:
+        mem_mb=5500,
+        runtime=1440,
+        gpu=GPUS,
+    params:
+        preset=PRESET,
+        source=folder("source"),
+        text=folder("text"),
+        start=folder_option("start", "start"),
+        teacher=folder_option("teacher", "teacher"),
+        cache=f"data/{PROJECT.preset_name}/teacher",
+        out=lambda wildcards, output: os.path.dirname(output.manifest),
+        settings=settings("trial"),
+    message:
+        "Trying rates of {wildcards.rates}, trial {wildcards.number}"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon try --preset {params.preset:q} --rates {wildcards.rates:q} "
+        "--trial {wildcards.number:q} --source {params.source:q} --text {params.text:q} "
+        "{params.start} {params.teacher} --teacher-cache {params.cache:q} "
+        "--out {params.out:q} 2>&1 | tee {log:q}"
+
+
 rule fuse:
     input:
         operators="<runs>/{run}/manifest.json",

@@ -103,7 +103,7 @@ rule figure:
 
 rule report:
     input:
-        rendered=[rendered(name) for name in PROJECT.tables],
+        rendered=[rendered(name) for name in IN_ALL],
     output:
         page="<results>/report.html",
     log:

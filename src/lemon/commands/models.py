@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
@@ -21,7 +22,7 @@ from lemon.commands.options import (
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.files.ownership import own_folder, owner_of_run
+from lemon.files.ownership import own_folder, owner_of_run, owner_of_trial
 
 
 def add(commands: Commands) -> None:
@@ -42,19 +43,33 @@ def add(commands: Commands) -> None:
         "lemon learn --preset laptop --run lemon-cut-75 --source data/laptop/source "
         "--text data/laptop/text --out runs/laptop/lemon-cut-75",
     )
-    for parser in (build, learn):
+    trial = add_command(
+        commands,
+        "try",
+        _try,
+        "learn with the rates of one line of config/trials/PRESET.tsv, for its loss on tune text",
+        "lemon try --preset laptop --rates operators --trial 1 --source data/laptop/source "
+        "--text data/laptop/text --out runs/laptop/tuning/operators/1",
+    )
+    for parser in (build, learn, trial):
         add_preset(parser)
-        parser.add_argument("--run", required=True, metavar="ID", help="id in runs.tsv")
+        if parser is not trial:
+            parser.add_argument("--run", required=True, metavar="ID", help="id in runs.tsv")
         add_path(parser, "--source", "model folder to fuse from")
-    add_path(learn, "--text", "packed text that `lemon prepare text` wrote")
-    for parser in (build, learn):
+    trial.add_argument("--rates", required=True, metavar="NAME", help="rates in runs.tsv")
+    words = "its place among the trials of these rates, from 1"
+    trial.add_argument("--trial", required=True, type=int, metavar="N", help=words)
+    for parser in (learn, trial):
+        add_path(parser, "--text", "packed text that `lemon prepare text` wrote")
+    for parser in (build, learn, trial):
         words = "folder of the run that this one starts from, where its start names a run"
         add_path(parser, "--start", words, required=False)
-        add_path(parser, "--out", "folder of the run")
-    words = "model folder of the teacher, for the second of two stages (default: --source)"
-    add_path(learn, "--teacher", words, required=False)
-    words = "folder that keeps the teacher's outputs for other runs on the same batches"
-    add_path(learn, "--teacher-cache", words, required=False)
+        add_path(parser, "--out", "folder of the trial" if parser is trial else "folder of the run")
+    for parser in (learn, trial):
+        words = "model folder of the teacher, for the second of two stages (default: --source)"
+        add_path(parser, "--teacher", words, required=False)
+        words = "folder that keeps the teacher's outputs for other runs on the same batches"
+        add_path(parser, "--teacher-cache", words, required=False)
     fuse = add_command(
         commands,
         "fuse",
@@ -71,7 +86,7 @@ def add(commands: Commands) -> None:
 
 def _build(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    run = _run_of(project, arguments)
+    run = _run_of(project, arguments, arguments.run)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.methods.build import build
 
@@ -80,18 +95,33 @@ def _build(arguments: argparse.Namespace) -> None:
 
 def _learn(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    run = _run_of(project, arguments)
+    run = _run_of(project, arguments, arguments.run)
     _require_teacher(run, arguments.teacher, project.source_shape())
     require_packed_text(arguments.text)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.learning.run import learn
 
-        learn(
-            *(project, run.id, arguments.source, arguments.text, arguments.out),
-            start=arguments.start,
-            teacher=arguments.teacher,
-            teacher_cache=arguments.teacher_cache,
-        )
+        learn(project, run.id, *_folders(arguments))
+
+
+def _try(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    trials, number = project.trials_of(arguments.rates), arguments.trial
+    if not 1 <= number <= len(trials):
+        raise BadInput(f"--trial {number}: rates {arguments.rates} have trials 1 to {len(trials)}")
+    run = _run_of(project, arguments, trials[0].run)
+    _require_teacher(run, arguments.teacher, project.source_shape())
+    require_packed_text(arguments.text)
+    with own_folder(arguments.out, owner_of_trial(project.preset_name, arguments.rates, number)):
+        from lemon.learning.trial import run_trial
+
+        run_trial(project, trials[number - 1], *_folders(arguments))
+
+
+def _folders(arguments: argparse.Namespace) -> tuple[Any, ...]:
+    """The folders that learning reads and writes, in the order in which it takes them."""
+    names = ("source", "text", "out", "start", "teacher", "teacher_cache")
+    return tuple(getattr(arguments, name) for name in names)
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
@@ -104,13 +134,13 @@ def _fuse(arguments: argparse.Namespace) -> None:
     fuse(arguments.source, arguments.operators, arguments.out)
 
 
-def _run_of(project: Project, arguments: argparse.Namespace) -> PlannedRun:
+def _run_of(project: Project, arguments: argparse.Namespace, run_id: str) -> PlannedRun:
     """The requested run, after checks of the command, its source, start and output folder."""
-    run, start = project.run(arguments.run), arguments.start
+    run, start = project.run(run_id), arguments.start
     if not run.method.needs_target:
         raise BadInput(f"run {run.id} is a model as it is; nothing is made for it")
     own = _command_of(run)
-    if own != arguments.command:
+    if own != arguments.command.replace("try", "learn"):
         verb = "learned" if own == "learn" else "built"
         raise BadInput(f"run {run.id} ({run.method.name}) is {verb}; use `lemon {own}`")
     if run.start is None and start is not None:

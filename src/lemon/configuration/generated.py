@@ -17,6 +17,7 @@ from lemon.architecture import LARGEST_SIZE, MOST_LAYERS
 from lemon.configuration.assets import Assets, HubAsset, PypiAsset
 from lemon.configuration.bounds import HIGHEST_RATE, MOST, RATIO
 from lemon.configuration.inheritance import REPLACED
+from lemon.configuration.learning_settings import RateSettings
 from lemon.configuration.methods import METHODS
 from lemon.configuration.paper import FigureSpec, Paper, SizesSpec, TableSpec
 from lemon.configuration.preset import Preset, TargetSettings
@@ -99,6 +100,12 @@ def guide() -> str:
             FigureSpec,
         ),
         ("Tables of sizes: `config/paper.yaml`", "They need no runs.", SizesSpec),
+        (
+            "Trials of rates: `config/trials/PRESET.tsv`",
+            "One line, one trial, after the names of the rates and of the run in `runs.tsv`; "
+            "`make tuning` runs them all.",
+            RateSettings,
+        ),
         ("Assets: `config/assets.yaml`, kind pypi", "Each top-level key is an asset.", PypiAsset),
         ("Assets: `config/assets.yaml`, kind hub", "Each top-level key is an asset.", HubAsset),
     ):

@@ -16,8 +16,9 @@ from lemon.configuration.yaml_files import (
 from lemon.errors import BadInput
 from lemon.files.names import name_fault, path_fault
 
-# Replaced as a whole: a model, and the mixture, whose weights are shares of one total.
-REPLACED: set[Place] = {("source",), ("second_size",), ("text", "domains")}
+# Replaced as a whole: a model; the mixture, whose weights are shares of one total; and rates, which
+# are tuned for a model and a budget.
+REPLACED: set[Place] = {("source",), ("second_size",), ("text", "domains"), ("rates",)}
 
 
 def preset_document(

@@ -109,3 +109,17 @@ class PruningSettings(Section):
     loading: LoadingSettings = Field(
         default=LoadingSettings(), description="how the mixture of domains follows the losses"
     )
+
+
+class RateSettings(Section):
+    """What runs of one kind set in place of the learning and pruning sections: tuned values."""
+
+    layer_rate: Rate | None = Field(default=None, description="learning.layer_rate of these runs")
+    norm_rate: Rate | None = Field(default=None, description="learning.norm_rate")
+    dimension_rate: Rate | None = Field(default=None, description="learning.dimension_rate")
+    weight_rate: Rate | None = Field(default=None, description="learning.weight_rate")
+    mask_rate: Rate | None = Field(default=None, description="pruning.mask_rate")
+    multiplier_rate: Rate | None = Field(default=None, description="pruning.multiplier_rate")
+    sparsity_warmup_ratio: Fraction | None = Field(
+        default=None, description="pruning.sparsity_warmup_ratio"
+    )

@@ -20,6 +20,7 @@ from lemon.configuration.ratios import in_numbers
 from lemon.configuration.run_checks import check_runs
 from lemon.configuration.runs import Run, read_runs
 from lemon.configuration.table_checks import paper_mistakes
+from lemon.configuration.trials import read_trials
 from lemon.configuration.yaml_files import (
     Document,
     Problem,
@@ -51,17 +52,22 @@ def load_project(
     asset_file = read_yaml(config_dir / "assets.yaml", problems)
     table_file = read_yaml(config_dir / "paper.yaml", problems)
     runs, line_of = read_runs(config_dir / "runs.tsv", problems)
+    rows_read = not any(problem.path.name == "runs.tsv" for problem in problems)
     assets = validate(asset_file, Assets, problems)
     tables = validate(table_file, Paper, problems)
     read = _read(path, config_dir, assets or {}, problems)
     if read:
         settings, document = read
         known = assets if assets is not None else asset_file.value if asset_file else {}
-        problems += document.problems(preset_mistakes(settings, document, line_of, known))
+        rates = {run.rates for run in runs.values() if run.rates}
+        problems += document.problems(preset_mistakes(settings, rates, known))
         problems += first_of(check_runs(settings, runs, config_dir / "runs.tsv", line_of))
     if table_file and tables is not None:
         targets = read[0].targets if read else ()
         problems += table_file.problems(paper_mistakes(tables, runs, line_of, targets))
+    trials = {}
+    if rows_read:  # else every trial of a row with a mistake would be one too
+        trials = read_trials(config_dir / "trials" / f"{path.stem}.tsv", runs, problems)
     raise_problems(problems)
     assert read and tables is not None and assets is not None
     settings, _ = read
@@ -70,7 +76,7 @@ def load_project(
     unknown = any(model.shape is None for _, model in given_models(settings))
     planned = {} if to_fetch and unknown else plan_runs(settings, runs)
     shown = {name: _shown(entry, settings, runs) for name, entry in tables.items()}
-    return Project(path.stem, settings, planned, shown, assets, config_dir)
+    return Project(path.stem, settings, planned, shown, assets, trials, config_dir)
 
 
 def _shown(entry: PaperEntry, preset: Preset, runs: Mapping[str, Run]) -> PaperEntry:
@@ -113,7 +119,7 @@ def siblings(project: Project) -> list[Project]:
             continue
         if read := _read(path, project.config_dir, project.assets, problems):
             preset, document = read
-            mistakes = preset_mistakes(preset, document, project.runs, project.assets)
+            mistakes = preset_mistakes(preset, (), project.assets)
             problems += document.problems(mistakes)
             found[path.stem] = replace(project, preset_name=path.stem, preset=preset)
     raise_problems(problems)

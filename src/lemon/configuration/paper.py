@@ -1,7 +1,7 @@
 """The entries of `paper.yaml`: every table and figure of the paper, with its runs.
 
 `TableSpec` shows scores of runs; `FigureSpec` shows weights, activations or layer operators;
-`SizesSpec` shows sizes computed from shapes.
+`SizesSpec` shows sizes computed from shapes; `TrialsSpec` trials of learning rates.
 """
 
 from __future__ import annotations
@@ -265,7 +265,21 @@ class SizesSpec(Section):
     published: Name = Field(description="file in src/lemon/published")
 
 
-PaperEntry = Annotated[TableSpec | FigureSpec | SizesSpec, Field(discriminator="renderer")]
+class TrialsSpec(Section):
+    """The table of the trials by which a preset's learning rates were chosen."""
+
+    is_figure: ClassVar[bool] = False
+    runs: ClassVar[list[str]] = []
+
+    title: Line = Field(description="caption")
+    renderer: Literal["tuning_trials"] = Field(
+        description="tuning_trials: every trial of trials/PRESET.tsv with its loss on the tune text"
+    )
+
+
+PaperEntry = Annotated[
+    TableSpec | FigureSpec | SizesSpec | TrialsSpec, Field(discriminator="renderer")
+]
 
 
 Paper = Block[PaperEntry]

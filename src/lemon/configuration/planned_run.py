@@ -15,7 +15,7 @@ from lemon.configuration.given_models import given_shape
 from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
 from lemon.configuration.preset import Preset, SourceSettings
-from lemon.configuration.preset_checks import radii_in_numbers, settings_of
+from lemon.configuration.preset_checks import radii_in_numbers, with_rates
 from lemon.configuration.runs import Run
 from lemon.radii import Radii
 
@@ -36,8 +36,8 @@ class PlannedRun:
         target_shape: sizes of the run's model.
         radii: receptive fields; 1 if the row names none.
         steps: optimiser steps; 0 if nothing is learned.
-        learning: the preset's learning settings with the run's overrides.
-        pruning: the preset's pruning settings with the run's overrides.
+        learning: the preset's learning settings with the run's rates.
+        pruning: the preset's pruning settings with the run's rates.
         taught_by_source: whether it is a second stage whose teacher is the source model, not the
             model that it fuses.
     """
@@ -119,6 +119,7 @@ def _planned(
         given = preset.second_size if row.method == SECOND_SIZE else preset.source
     source = planned.get(row.source or "")
     second_stage = source is not None and source.method.needs_target
+    learning, pruning = with_rates(preset, row.rates)
     return PlannedRun(
         row=row,
         method=method,
@@ -130,8 +131,8 @@ def _planned(
         target_shape=given_shape(given) if given else named_shape(preset, row.target),
         radii=radii_of(preset, row),
         steps=preset.budgets[row.steps],
-        learning=LearningSettings.model_validate(settings_of(preset, "learning", row.id)),
-        pruning=PruningSettings.model_validate(settings_of(preset, "pruning", row.id)),
+        learning=learning,
+        pruning=pruning,
         taught_by_source=(
             method.teaches and second_stage and preset.fusion.stage_teacher == "source"
         ),

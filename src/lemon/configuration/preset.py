@@ -25,7 +25,12 @@ from lemon.configuration.bounds import (
     SizeOrRatio,
     Steps,
 )
-from lemon.configuration.learning_settings import FusionSettings, LearningSettings, PruningSettings
+from lemon.configuration.learning_settings import (
+    FusionSettings,
+    LearningSettings,
+    PruningSettings,
+    RateSettings,
+)
 
 
 class ShapeSettings(Section):
@@ -171,17 +176,6 @@ class ComputeSettings(Section):
     )
 
 
-class RunOverrides(Section):
-    """Settings of one run that differ from the preset's."""
-
-    learning: Entries[bool | int | float] = Field(
-        default={}, description="keys of the learning section"
-    )
-    pruning: Entries[float] = Field(
-        default={}, description="keys of the pruning section that hold a number"
-    )
-
-
 class Preset(Section):
     """One scale of the whole reproduction: model, text, tasks and budgets."""
 
@@ -219,6 +213,8 @@ class Preset(Section):
         default=PruningSettings(), description="how masks learn under a sparsity constraint"
     )
     evaluation: EvaluationSettings = Field(description="tasks and limits")
-    runs: Entries[RunOverrides] = Field(
-        default={}, description="settings of single runs, by the id in runs.tsv"
+    rates: Entries[RateSettings] = Field(
+        default={},
+        description="the symbolic rates of runs.tsv in numbers; without an entry, those of the "
+        "learning and pruning sections hold",
     )

@@ -7,16 +7,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.bounds import MOST_PARAMETERS, MOST_RANDOM_PARAMETERS
 from lemon.configuration.given_models import given_models, given_shape
-from lemon.configuration.learning_settings import LearningSettings, PruningSettings
+from lemon.configuration.learning_settings import LearningSettings, PruningSettings, RateSettings
 from lemon.configuration.preset import Preset, RadiiSettings
 from lemon.configuration.tasks import TASKS
-from lemon.configuration.yaml_files import Document, Mistake, Place, did_you_mean, mistakes_of
+from lemon.configuration.yaml_files import Mistake, Place, did_you_mean
 from lemon.errors import BadInput
 from lemon.files.names import path_fault
 from lemon.published.tables import published_table
@@ -38,10 +36,14 @@ def radii_in_numbers(settings: RadiiSettings) -> Radii:
     return Radii(settings.hidden or settings.ffn, attention, settings.ffn)
 
 
-def settings_of(preset: Preset, section: str, run_id: str) -> dict[str, Any]:
-    """The settings `learning` or `pruning` of one run, with its overrides, not yet validated."""
-    own = getattr(preset.runs.get(run_id), section, {})
-    return {**getattr(preset, section).model_dump(), **own}
+def with_rates(preset: Preset, name: str | None) -> tuple[LearningSettings, PruningSettings]:
+    """The sections `learning` and `pruning` for runs that name these rates."""
+    rates = preset.rates.get(name or "", RateSettings()).model_dump(exclude_none=True)
+    learning, pruning = (
+        {name: value for name, value in rates.items() if name in section.model_fields}
+        for section in (LearningSettings, PruningSettings)
+    )
+    return preset.learning.model_copy(update=learning), preset.pruning.model_copy(update=pruning)
 
 
 def needed_assets(preset: Preset) -> dict[str, Place]:
@@ -61,9 +63,9 @@ def needed_assets(preset: Preset) -> dict[str, Place]:
 
 
 def preset_mistakes(
-    preset: Preset, document: Document, run_ids: Collection[str], assets: Mapping[str, Asset]
+    preset: Preset, rates: Collection[str], assets: Mapping[str, Asset]
 ) -> Iterator[Mistake]:
-    """Every inconsistency within a preset, and between it and the runs and assets."""
+    """Every inconsistency within a preset, and between it, the assets and the runs' `rates`."""
     yield from _shape_mistakes(preset)
     yield from _source_mistakes(preset, assets)
     for message in task_mistakes(preset.evaluation.tasks):
@@ -74,10 +76,9 @@ def preset_mistakes(
     if fault is not None:
         yield ("evaluation", "source"), fault
     yield from _learning_mistakes(preset, preset.learning, ("learning",))
-    for run_id in preset.runs:
-        if run_ids and run_id not in run_ids:
-            yield ("runs", run_id), f"no run has this id, {did_you_mean(run_id, run_ids)}"
-        yield from _override_mistakes(preset, document, run_id)
+    for name in preset.rates:
+        if rates and name not in rates:
+            yield ("rates", name), f"no run of runs.tsv names it, {did_you_mean(name, rates)}"
 
 
 def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:
@@ -181,19 +182,6 @@ def _source_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mi
     for asset, place in needed_assets(preset).items():
         if asset not in assets:
             yield place, f"assets.yaml has no {asset}, {did_you_mean(asset, assets)}"
-
-
-def _override_mistakes(preset: Preset, document: Document, run_id: str) -> Iterator[Mistake]:
-    """Mistakes in the settings of one run that differ from the preset's."""
-    for section, kind in (("learning", LearningSettings), ("pruning", PruningSettings)):
-        place = ("runs", run_id, section)
-        try:
-            settings = kind.model_validate(settings_of(preset, section, run_id))
-        except ValidationError as error:
-            yield from mistakes_of(error, document, kind, place)
-            continue
-        if isinstance(settings, LearningSettings):
-            yield from _learning_mistakes(preset, settings, place)
 
 
 def _learning_mistakes(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,25 @@ from pydantic_core import to_jsonable_python
 from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
 from lemon.configuration.paper import FigureSpec, PaperEntry, TableSpec
-from lemon.configuration.planned_run import PlannedRun, named_shape
+from lemon.configuration.planned_run import PlannedRun, named_shape, plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import needed_assets
 from lemon.configuration.tasks import Suite, suites, table_suites
+from lemon.configuration.trials import Trial
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
 
 
 @dataclass(frozen=True)
 class Project:
-    """The checked configuration of one preset."""
+    """The checked configuration of one preset; `trials` are by the name of their rates."""
 
     preset_name: str
     preset: Preset
     runs: dict[str, PlannedRun]
     tables: dict[str, PaperEntry]
     assets: dict[str, Asset]
+    trials: dict[str, list[Trial]]
     config_dir: Path = Path("config")
 
     def run(self, run_id: str) -> PlannedRun:
@@ -44,6 +46,25 @@ class Project:
         if run_id not in self.runs:
             raise BadInput(f"runs.tsv has no run {run_id}, {did_you_mean(run_id, self.runs)}")
         return self.runs[run_id]
+
+    def trials_of(self, rates: str) -> list[Trial]:
+        """The trials of these rates, at least one.
+
+        Raises:
+            BadInput: there are none.
+        """
+        if rates not in self.trials:
+            known = did_you_mean(rates, self.trials) if self.trials else "it has no trials"
+            path = self.config_dir / "trials" / f"{self.preset_name}.tsv"
+            raise BadInput(f"{path}: no trial of rates {rates}, {known}")
+        return self.trials[rates]
+
+    def with_rates(self, trial: Trial) -> Project:
+        """The same project with the rates of a trial in place of the preset's."""
+        rates = {**self.preset.rates, trial.rates: trial.values}
+        preset = self.preset.model_copy(update={"rates": rates})
+        rows = {name: run.row for name, run in self.runs.items()}
+        return replace(self, preset=preset, runs=plan_runs(preset, rows))
 
     def entry(self, name: str) -> PaperEntry:
         """The table or figure of `paper.yaml` with this name.

@@ -36,6 +36,10 @@ class Run(Section):
         "the preset says them in numbers"
     )
     steps: Name = Field(description="symbolic budget; the preset says it in optimiser steps")
+    rates: Name | None = Field(
+        description="symbolic learning rates; the preset says them in numbers, or takes those of "
+        "its learning and pruning sections"
+    )
     seed: Seed = Field(description="seed of the method's draws and of the text order")
     source: Name | None = Field(
         description="run whose model is fused: that of the source, or the earlier one of two stages"
@@ -43,10 +47,13 @@ class Run(Section):
 
 
 COLUMNS = tuple(Run.model_fields)
-OPTIONAL = ("start", "target", "radii", "source")
+OPTIONAL = ("start", "target", "radii", "rates", "source")
 NONE = "-"  # easier to see than an empty cell between two tabs
 MOST_RUNS = 1000
-RESERVED = {"tracking": "the folder, beside those of runs, of what was recorded"}
+RESERVED = {
+    "tracking": "the folder, beside those of runs, of what was recorded",
+    "tuning": "the folder, beside those of runs, of trials of rates",
+}
 
 
 def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict[str, int]]:
@@ -134,6 +141,8 @@ def _mistakes(run: Run, ids: set[str]) -> Iterator[Mistake]:
             yield "start", f"unknown start {start}, {did_you_mean(start, known)}"
     elif run.start is not None:
         yield "start", f"{run.method} has no start; write {NONE}"
+    if run.rates is not None and not method.learned:
+        yield "rates", f"{run.method} learns nothing; write {NONE}"
     for column, name in (("target", run.target), ("source", run.source)):
         if method.needs_target and name is None:
             yield column, f"{run.method} needs a {column}"

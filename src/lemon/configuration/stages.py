@@ -10,7 +10,7 @@ from typing import Any
 
 from lemon.configuration.load import siblings
 from lemon.configuration.methods import SECOND_SIZE
-from lemon.configuration.paper import FigureSpec, SizesSpec
+from lemon.configuration.paper import FigureSpec, SizesSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.preset import SourceSettings
 from lemon.configuration.preset_checks import radii_in_numbers
@@ -27,6 +27,7 @@ RULE_VERSIONS: dict[str, int] = {
     "tasks": 1,
     "build": 1,
     "learn": 2,
+    "trial": 1,
     "fuse": 1,
     "evaluate": 3,
     "cka": 1,
@@ -49,7 +50,8 @@ def stage_params(
     Args:
         project: the configuration.
         stage: a key of RULE_VERSIONS.
-        key: the run id for stages of a run, the name in paper.yaml for tables and figures.
+        key: the run id for stages of a run, the name in paper.yaml for tables and figures,
+            RATES/NUMBER for a trial.
         suite: of an evaluation; by default the ablation suite.
 
     Raises:
@@ -79,6 +81,8 @@ def _fields(project: Project, stage: str, key: str, suite: str) -> dict[str, Any
             return _chosen(project, project.run(key))
         case "learn":
             return _learned(project, project.run(key))
+        case "trial":
+            return _trial(project, *key.split("/"))
         case "fuse":
             return {"target_shape": vars(project.run(key).target_shape)}
         case "evaluate":
@@ -138,7 +142,7 @@ def _operators(project: Project, run: PlannedRun) -> dict[str, Any]:
 def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
     """The fields that determine a run's operators before learning, with its source and start."""
     fields: dict[str, Any] = {
-        "run": run.row.model_dump(mode="json", exclude={"id", "steps"}),
+        "run": run.row.model_dump(mode="json", exclude={"id", "steps", "rates"}),
         "target_shape": vars(run.target_shape),
         "source": _given_model(project, project.preset.source),
     }
@@ -178,6 +182,12 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
     return fields
 
 
+def _trial(project: Project, rates: str, number: str) -> dict[str, Any]:
+    trial = project.trials_of(rates)[int(number) - 1]
+    tried = project.with_rates(trial)
+    return {**_learned(tried, tried.run(trial.run)), "learn_version": RULE_VERSIONS["learn"]}
+
+
 def _evaluate(project: Project, name: str) -> dict[str, Any]:
     """The fields of one suite, the same for every run."""
     preset, suite = project.preset, project.suite(name)
@@ -202,6 +212,8 @@ def _table(project: Project, key: str) -> dict[str, Any]:
     entry = project.entry(key)
     if isinstance(entry, SizesSpec):
         return _sizes_table(project, entry)
+    if isinstance(entry, TrialsSpec):
+        return _trials_table(project, entry)
     runs = [project.run(run) for run in project.table_runs(key)]
     fields: dict[str, Any] = {
         "table": entry.model_dump(mode="json"),
@@ -231,6 +243,20 @@ def _sizes_table(project: Project, entry: SizesSpec) -> dict[str, Any]:
                 },
             }
             for sibling in siblings(project)
+        },
+    }
+
+
+def _trials_table(project: Project, entry: TrialsSpec) -> dict[str, Any]:
+    return {
+        "table": entry.model_dump(mode="json"),
+        "trials": {
+            name: [[trial.run, trial.values.model_dump(exclude_none=True)] for trial in trials]
+            for name, trials in project.trials.items()
+        },
+        "rates": {
+            name: values.model_dump(exclude_none=True)
+            for name, values in project.preset.rates.items()
         },
     }
 

@@ -20,9 +20,21 @@ Averages = dict[tuple[str | None, int | None], float | None]
 SCORES = {"method", "layers", "task", "value"}
 RULES = {
     *("all", "fetch", "prepare_source", "prepare_second_size", "prepare_text", "prepare_tasks"),
-    *("build", "learn", "fuse", "evaluate", "evaluate_main", "evaluate_dense", "cka", "table"),
-    *("figure_numbers", "figure", "report", "track", "environment", "help", "check", "test"),
-    *("style", "types", "pytest", "ui", "plan", "bench", "doctor", "lock", "bundle", "unpack"),
+    *("trial", "build", "learn", "fuse", "evaluate", "evaluate_main", "evaluate_dense", "cka"),
+    *("table", "figure_numbers", "figure", "report", "track", "environment", "help", "check"),
+    *(
+        "style",
+        "types",
+        "pytest",
+        "ui",
+        "plan",
+        "bench",
+        "doctor",
+        "lock",
+        "bundle",
+        "unpack",
+        "trial",
+    ),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 

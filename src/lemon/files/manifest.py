@@ -75,6 +75,15 @@ class OrderingEntry(TypedDict):
     measures: NotRequired[dict[str, _Verdict]]
 
 
+class GatesEntry(TypedDict):
+    """How far the gates of a structure have settled (`lemon.learning.masks.settled`)."""
+
+    sparsity: FiniteFloat
+    target_sparsity: FiniteFloat
+    smallest_kept_gate: FiniteFloat
+    largest_dropped_gate: FiniteFloat
+
+
 class ManifestFields(BaseModel):
     """The manifest fields that the program reads, with types; each stage may add others."""
 
@@ -95,6 +104,8 @@ class ManifestFields(BaseModel):
     weights: str | None = None
     tensors: dict[str, str] = {}
     tasks: dict[str, dict[str, Any]] = {}
+    gates: dict[str, GatesEntry] = {}
+    tune_loss: FiniteFloat | None = None
     findings: list[FindingEntry] = []
     comparisons: list[OrderingEntry] = []
 

@@ -29,6 +29,11 @@ def owner_of_run(preset: str, run: str) -> str:
     return f"run {run} of preset {preset}"
 
 
+def owner_of_trial(preset: str, rates: str, number: int) -> str:
+    """The owner of a trial's folder."""
+    return f"trial {number} of rates {rates} of preset {preset}"
+
+
 def owner_of_outcomes(model: Path, out: Path) -> str:
     """The owner of a folder of outcomes: the model, by its path relative to the folder."""
     return f"evaluate of {os.path.relpath(real_path(model), real_path(out))}"

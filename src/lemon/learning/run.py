@@ -68,7 +68,7 @@ def learn(
     Raises:
         BadInput: source and text don't match, the start is missing, or the preset's device is not
             available.
-        WorkFailed: the run diverged, or the disk is full.
+        Diverged, WorkFailed: the run diverged, or the disk is full.
     """
     started = time.monotonic()
     run, key = project.run(run_id), stage_params(project, "learn", run_id)
@@ -107,6 +107,7 @@ def learn(
     facts: dict[str, Any] = {}
     if isinstance(fusion, MaskedFusion):
         facts = {"gates": settled(fusion.masks), "export": choose_gates(fusion, trainer)}
+    facts["tune_loss"] = mixture_loss(trainer.tune_losses(exported=True), packed.weights)
     if run.own_weights is not None:
         own = out / run.own_weights
         if run.method.trains_weights:

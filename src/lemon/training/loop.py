@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lemon.data.text.packing import PackedText
-from lemon.errors import WorkFailed
+from lemon.errors import Diverged
 from lemon.events import Metrics, events_until
 from lemon.perplexity import mixture_loss, perplexity_of
 from lemon.progress import ProgressLine, Watchdog
@@ -88,7 +88,7 @@ class Trainer:
         """Take all remaining steps.
 
         Raises:
-            WorkFailed: the loss is not finite or has diverged; the last good checkpoint is kept.
+            Diverged: the loss is not finite or has grown too far; the last good checkpoint is kept.
         """
         settings = self.settings
         first, earlier_s, events = self._resume()
@@ -191,9 +191,9 @@ class Trainer:
         newest = self.checkpoints.newest_path()
         kept = f"the last good state is {newest}" if newest else "no checkpoint was written yet"
         rates = " or ".join(group.setting for group in self.groups)
-        raise WorkFailed(
+        raise Diverged(
             f"{self.label}: diverged at step {step} of {self.steps}: {problem}; {kept}. "
-            f"Lower {rates} of the preset, or for this run alone under `runs: {self.label}:`"
+            f"Lower {rates} of the preset, or the rates that the run names in runs.tsv"
         )
 
     def _state(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lemon.reporting.facts.accuracy import accuracy_facts
 from lemon.reporting.facts.dense_scores import dense_facts
 from lemon.reporting.facts.model_sizes import model_sizes_facts
 from lemon.reporting.facts.operator_sizes import operator_sizes_facts
+from lemon.reporting.facts.tuning import tuning_facts
 from lemon.reporting.tables.accuracy import accuracy_table
 from lemon.reporting.tables.dense import dense_table
 from lemon.reporting.tables.document import WordedTable
@@ -26,6 +27,7 @@ from lemon.reporting.tables.operator_sizes import operator_sizes_table
 from lemon.reporting.tables.picture import draw_scores
 from lemon.reporting.tables.plain_picture import draw_sections
 from lemon.reporting.tables.rendering import FORMATS, render
+from lemon.reporting.tables.tuning import tuning_table
 
 KINDS = ("csv", *FORMATS, "png")
 # Renderer -> (gathers the facts from the project, the runs and their text, makes numbers and text).
@@ -36,6 +38,7 @@ RENDERERS: dict[
     "dense_scores": (dense_facts, dense_table),
     "operator_sizes": (operator_sizes_facts, operator_sizes_table),
     "model_sizes": (model_sizes_facts, model_sizes_table),
+    "tuning_trials": (tuning_facts, tuning_table),
 }
 
 

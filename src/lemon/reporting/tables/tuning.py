@@ -1,0 +1,108 @@
+"""The numbers and text of the table of trials: the rates of every learner, and its losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from lemon.configuration.trials import RATES
+from lemon.perplexity import perplexity_of
+from lemon.reporting.facts.gates import SMALLEST_KEPT
+from lemon.reporting.facts.tuning import TrialResult, TunedRates, TuningFacts
+from lemon.reporting.numbers import duration, percent, rounded_perplexity
+from lemon.reporting.tables.document import (
+    Cell,
+    Group,
+    Section,
+    TablePage,
+    WordedTable,
+    numbers,
+    table_title,
+    words,
+)
+
+
+def tuning_table(facts: TuningFacts) -> WordedTable:
+    """The table as tidy lines, page, and entries of the manifest."""
+    tried = [rate for rate in RATES if any(rate in one.best.values for one in facts.rates)]
+    frame = pd.DataFrame(
+        [_tidy(one, result) for one in facts.rates for result in one.results],
+        columns=[
+            *("rates", "run", "trial", *tried, "tune_loss", "tune_perplexity", "sparsity"),
+            *("target_sparsity", "smallest_kept_gate", "converged", "chosen", "seconds"),
+        ],
+    )
+    groups = [
+        Group(f"{one.name}: {one.run}", [_cells(one, result, tried) for result in one.results])
+        for one in facts.rates
+    ]
+    columns = [
+        *numbers("Trial", *(rate.replace("_", " ") for rate in tried)),
+        *numbers("Tune loss", "Tune perplexity", "Sparsity", "Smallest kept gate", "Time"),
+        *words("", wrap=True),
+    ]
+    page = TablePage(
+        title=table_title(facts.name, facts.title),
+        subtitle=f"{facts.most_trials} trials of each kind of run, each over the run's whole "
+        "budget; losses in nats a token on text that no table reports",
+        sections=[Section("Trials", columns, groups, drawn=True)],
+        notes=_notes(facts),
+    )
+    return WordedTable(frame, page, {"settings": facts.settings})
+
+
+def _tidy(one: TunedRates, result: TrialResult) -> dict[str, Any]:
+    gates = result.gates
+    line: dict[str, Any] = {
+        "rates": one.name,
+        "run": one.run,
+        "trial": result.trial.number,
+        **result.values,
+        "chosen": result is one.best,
+        "seconds": round(result.seconds, 1),
+    }
+    if result.loss is not None:
+        line |= {
+            "tune_loss": round(result.loss, 5),
+            "tune_perplexity": float(f"{perplexity_of(min(result.loss, 700.0)):.6g}"),
+        }
+    if gates is not None:
+        line |= {
+            "sparsity": round(gates.sparsity, 5),
+            "target_sparsity": round(gates.target, 5),
+            "smallest_kept_gate": round(gates.smallest_kept, 5),
+            "converged": gates.converged,
+        }
+    return line
+
+
+def _cells(one: TunedRates, result: TrialResult, tried: list[str]) -> list[str | Cell]:
+    gates, best = result.gates, result is one.best
+    losses = ("diverged", "")
+    if result.loss is not None:
+        losses = (f"{result.loss:.3f}", rounded_perplexity(perplexity_of(min(result.loss, 700.0))))
+    state = [] if gates is None or gates.converged else ["not converged"]
+    cells = [
+        str(result.trial.number),
+        *(f"{result.values[rate]:g}" if rate in result.values else "" for rate in tried),
+        *losses,
+        "" if gates is None else f"{percent(gates.sparsity)} of {percent(gates.target)}",
+        "" if gates is None else f"{gates.smallest_kept:.2f}",
+        duration(result.seconds),
+        ", ".join((["chosen"] if best else []) + state),
+    ]
+    return [Cell(text, strong=best) for text in cells]
+
+
+def _notes(facts: TuningFacts) -> list[str]:
+    notes = [
+        "Chosen is the trial with the lowest loss on the tune text; where masks are learned, among "
+        "those whose gates settled, if any did: sparsity within 1 % of its target and every kept "
+        f"gate above {SMALLEST_KEPT}.",
+    ]
+    for one in facts.rates:
+        faults = one.faults(facts.most_trials)
+        if faults:
+            notes.append(f"{one.name} is not a fair choice yet: {'; '.join(faults)}.")
+    return notes

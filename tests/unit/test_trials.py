@@ -1,0 +1,143 @@
+"""Trials of rates: how they are read, what they change, and what a mistake in the file says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from learning_world import LearningWorld
+
+from lemon.configuration.load import load_project
+from lemon.configuration.stages import stage_params
+from lemon.configuration.trials import COLUMNS
+from lemon.errors import BadInput
+from lemon.events import read_events
+from lemon.files.manifest import read_manifest
+from lemon.learning.run import learn
+from lemon.learning.trial import run_trial
+
+CONFIG = Path(__file__).parents[2] / "config"
+RUN = "lemon-cut-75"
+
+
+def line(rates: str, run: str, **values: object) -> str:
+    """One line of the file."""
+    cells = {"rates": rates, "run": run, **values}
+    return "\t".join(str(cells.get(column, "")) for column in COLUMNS)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
+
+
+def write_trials(config: Path, *lines: str) -> None:
+    text = "\n".join(["\t".join(COLUMNS), *lines]) + "\n"
+    (config / "trials" / "smoke.tsv").write_text(text)
+
+
+def test_a_trial_changes_the_runs_of_its_rates_alone(config: Path) -> None:
+    lines = [line("operators", RUN, layer_rate=rate, norm_rate=0.25) for rate in (1, 2, 4)]
+    write_trials(config, *lines, line("shear", "shear-75", mask_rate=8))
+    project = load_project("smoke", config)
+    assert [len(trials) for trials in project.trials.values()] == [3, 1]
+    second = project.trials_of("operators")[1]
+    assert (second.number, second.run) == (2, RUN)
+    tried = project.with_rates(second)
+    assert tried.run(RUN).learning.layer_rate == 2.0
+    assert tried.run("lemon-random-50").learning.norm_rate == 0.25
+    assert {run.id for run in tried.runs.values() if run != project.runs[run.id]} >= {RUN}
+    for untouched in ("lemon-prune-75", "shear-75", "cut-tuned-75", "lemon-width-2-2"):
+        assert tried.run(untouched).learning == project.run(untouched).learning
+
+
+def test_a_preset_without_the_file_has_no_trials(config: Path) -> None:
+    project = load_project("paper", config)
+    assert project.trials == {}
+    with pytest.raises(BadInput, match=r"paper\.tsv: no trial of rates operators"):
+        project.trials_of("operators")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["operators\tx"], "smoke.tsv:2: has 2 tab-separated cells, not 9"),
+        ([line("operator", RUN, layer_rate=1)], "rates: no run of runs.tsv names 'operator', did"),
+        ([line("operators", "cut-75", layer_rate=1)], "run: no run 'cut-75' has rates operators"),
+        ([line("operators", RUN, layer_rate="x")], "layer_rate: must be a number, not 'x'"),
+        ([line("operators", RUN, layer_rate="nan")], "layer_rate"),
+        ([line("operators", RUN, layer_rate=-1)], "layer_rate"),
+        ([line("operators", RUN)], "tries no rate; give at least one"),
+        (
+            [line("operators", RUN, layer_rate=1), line("operators", "lemon-cut-50", layer_rate=1)],
+            f"smoke.tsv:3 run: the trials of operators before this one are of {RUN}",
+        ),
+        (
+            [line("operators", RUN, layer_rate=1), line("operators", RUN, norm_rate=1)],
+            "smoke.tsv:3: the trials before this one give layer_rate; give the same",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(config: Path, lines: list[str], message: str) -> None:
+    write_trials(config, *lines)
+    with pytest.raises(BadInput) as refusal:
+        load_project("smoke", config)
+    assert message in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 2
+
+
+def test_another_trial_is_another_job_and_its_place_is_not(config: Path) -> None:
+    first, other = (line("operators", RUN, layer_rate=rate) for rate in (1, 2))
+    write_trials(config, first, other)
+    one, two = (
+        stage_params(load_project("smoke", config), "trial", f"operators/{k}") for k in (1, 2)
+    )
+    assert one != two
+    write_trials(config, other, first)
+    assert stage_params(load_project("smoke", config), "trial", "operators/2") == one
+
+
+def test_a_trial_is_the_run_with_its_rates(
+    learning_world: LearningWorld, config: Path, tmp_path: Path
+) -> None:
+    """Its loss is that of the same run learned by itself, and what was learned is removed."""
+    write_trials(config, line("operators", RUN, layer_rate=0.02, norm_rate=0.004))
+    project = load_project("smoke", config)
+    [trial] = project.trials_of("operators")
+    run_trial(project, trial, learning_world.source, learning_world.text, tmp_path / "trial")
+    learn(
+        project.with_rates(trial), RUN, learning_world.source, learning_world.text, tmp_path / "run"
+    )
+    tried, learned = (read_manifest(tmp_path / k / "manifest.json") for k in ("trial", "run"))
+    assert tried["tune_loss"] == learned["tune_loss"]
+    assert tried["settings"]["values"] == {"layer_rate": 0.02, "norm_rate": 0.004}
+    names = {path.name for path in (tmp_path / "trial").iterdir()}
+    assert names == {"manifest.json", "metrics.jsonl"}
+    rates = {
+        e["value"]
+        for e in read_events(tmp_path / "trial/metrics.jsonl")
+        if e["name"] == "train/rate_norm"
+    }
+    assert max(rates) == 0.004
+
+
+def test_a_trial_that_diverges_is_a_result(
+    learning_world: LearningWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lemon.learning import trainee
+
+    real = trainee.distillation_loss
+
+    def broken(*arguments: object, **options: object) -> object:
+        losses = real(*arguments, **options)
+        return losses._replace(total=losses.total * float("nan"))
+
+    monkeypatch.setattr(trainee, "distillation_loss", broken)
+    project = load_project("smoke", CONFIG)
+    trial = project.trials_of("operators")[0]
+    run_trial(project, trial, learning_world.source, learning_world.text, tmp_path / "trial")
+    manifest = json.loads((tmp_path / "trial" / "manifest.json").read_text())
+    assert manifest["tune_loss"] is None
+    assert "diverged at step 1" in manifest["diverged"]
