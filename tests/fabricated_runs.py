@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -130,15 +131,27 @@ def write_scored_text(text: Path, *more: Path, owner: str | None = None) -> None
     )
 
 
+SETTLED = {
+    "layer": {
+        "sparsity": 0.25,
+        "target_sparsity": 0.25,
+        "smallest_kept_gate": 0.99,
+        "largest_dropped_gate": 0.01,
+    }
+}
+EXPORT = {"gates": "open", "tune_loss": {"folded": 5.0, "open": 4.9}}
+
+
 def write_metrics(
     run_folder: Path,
     steps: int = 20,
     tokens_per_step: int = 1024,
     seconds_per_step: float = 2.0,
+    **facts: Any,
 ) -> None:
     """A metrics.jsonl as a run leaves it that was killed in step 8 and resumed behind step 4.
 
-    The manifest beside it is that of the finished run.
+    The manifest beside it is that of the finished run, with `facts` about it.
     """
     events = []
     for attempt in (range(min(8, steps)), range(min(5, steps), steps + 1)):
@@ -169,6 +182,7 @@ def write_metrics(
         wall_s=300.0,
         peak_memory_bytes=10**9,
         code={"commit": "abc", "dirty": None},
+        **facts,
     )
 
 
@@ -193,5 +207,6 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
         if run.method.learned:
             batch = run.learning.batch_sequences
             tokens = batch * project.preset.text.sequence_length
-            write_metrics(runs / run.id, run.steps, tokens)
+            facts = {"gates": SETTLED, "export": EXPORT} if run.method.prunes else {}
+            write_metrics(runs / run.id, run.steps, tokens, **facts)
     return runs

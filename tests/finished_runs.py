@@ -44,7 +44,8 @@ def _write_run(project: Project, run: PlannedRun, runs: Path) -> None:
     if run.method.learned:
         files.append(own / "metrics.jsonl")
         before = read_manifest(own / MANIFEST)
-        said = {name: before[name] for name in ("finished", "wall_s", "peak_memory_bytes", "code")}
+        kept = ("finished", "wall_s", "peak_memory_bytes", "code", "gates", "export")
+        said = {name: before[name] for name in kept if name in before}
         said["key"] = stage_params(project, "learn", run.id)
     if run.method.prunes:
         files.append(own / "masks.csv")

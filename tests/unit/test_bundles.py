@@ -137,8 +137,8 @@ def test_operators_alone_leave_out_the_scores_of_what_can_be_fused(
     assert "runs/source/outcomes" not in found.files
     assert "data/text" not in found.files
     # Its weights were trained and are in no bundle, so its scores are kept.
-    assert {"runs/shear-75/outcomes", "runs/cut-tuned-75/outcomes"} <= found.files.keys()
-    assert "shear-75" not in found.fused and "shear-selection-75" in found.fused
+    assert {"runs/shear-75/outcomes", "runs/shear-50/outcomes"} <= found.files.keys()
+    assert "shear-75" not in found.fused and "average-75" in found.fused
     require_enough(project, found, TABLE)
 
 
@@ -194,7 +194,7 @@ def test_what_has_other_settings_is_neither_packed_nor_taken(
     learning = project.preset.learning.model_copy(update={"layer_rate": 0.1})
     changed = replanned(project, preset=project.preset.model_copy(update={"learning": learning}))
     packed = pack(changed, made, tmp_path / "runs.bundle")
-    learned_with_it = {"runs/lemon-cut-75", "runs/lemon-random-50", "runs/lemon-prune-75"}
+    learned_with_it = {"runs/lemon-cut-75", "runs/lemon-cut-50", "runs/lemon-prune-75"}
     assert learned_with_it <= packed.refused.keys()
     assert "runs/lemon-cut-75/outcomes" in packed.refused  # scores of another model
     assert "runs/cut-75/outcomes" in packed.parts

@@ -197,7 +197,7 @@ def test_a_preset_with_fewer_tasks_has_both_tables(tmp_path: Path) -> None:
         write_scored(smoke, table, runs, tmp_path / "tables")
     lines = pd.read_csv(tmp_path / "tables" / "table2.csv")
     tasks = set(smoke.table("table2").tasks)
-    assert set(lines["task"]) == {*tasks, "average", "heldout", "learning"}
+    assert set(lines["task"]) == {*tasks, "average", "heldout", "learning", "pruning"}
     assert "boolq" not in tasks
     assert "has other tasks than the paper" in (tmp_path / "tables" / "table2.md").read_text()
     assert "lighteval" not in (tmp_path / "tables" / "dense.md").read_text()

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from chained_table import chained
-from fabricated_runs import scored_text, write_runs, write_scored
+from fabricated_runs import EXPORT, SETTLED, scored_text, write_metrics, write_runs, write_scored
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
@@ -137,7 +137,6 @@ def test_verdicts_compare_with_cut_of_the_same_depth(
     assert cell(lines, "lemon-cut-75", "average")["verdict"] == SAME_ORDER
     assert pd.isna(cell(lines, "cut-75", "average")["verdict"])
     assert pd.isna(cell(lines, "source", "average")["verdict"])
-    assert pd.isna(cell(lines, "lemon-cut-trained-75", "average")["verdict"])
 
 
 @pytest.mark.parametrize(
@@ -217,10 +216,34 @@ def test_a_preset_with_fewer_tasks_compares_means_over_these(tmp_path: Path) -> 
     write_scored(smoke, "table3", runs, tmp_path / "tables")
     lines = pd.read_csv(tmp_path / "tables" / "table3.csv")
     tasks = smoke.table("table3").tasks
-    assert set(lines["task"]) == {*tasks, "average", "heldout", "learning"}
+    assert set(lines["task"]) == {*tasks, "average", "heldout", "learning", "pruning"}
     expected = published_row("table3", "Cut", 24).mean_over(tasks)
     assert cell(lines, "cut-75", "average")["published"] == pytest.approx(expected, abs=1e-4)
     assert "has other tasks than the paper" in (tmp_path / "tables" / "table3.md").read_text()
+
+
+def test_pruning_that_did_not_settle_is_said_in_the_table(project: Project, tmp_path: Path) -> None:
+    runs = write_runs(project, "table3", tmp_path / "runs", documents=4)
+    unsettled = {**SETTLED["layer"], "sparsity": 0.41, "smallest_kept_gate": 0.32}
+    steps = project.run("shear-50").steps
+    write_metrics(runs / "shear-50", steps, gates={"layer": unsettled}, export=EXPORT)
+    write_scored(project, "table3", runs, tmp_path / "tables")
+    lines = pd.read_csv(tmp_path / "tables" / "table3.csv").query("task == 'pruning'")
+    found = {(one.run, one.metric): (one.value, one.verdict) for one in lines.itertuples()}
+    assert found["shear-75", "sparsity"] == (0.25, "converged")
+    assert found["shear-50", "sparsity"] == (0.41, "not converged")
+    assert found["shear-50", "smallest_kept"] == (0.32, "not converged")
+    text = (tmp_path / "tables" / "table3.md").read_text()
+    assert text.count("Shear *(not converged)*") == 1
+    [gates] = [line for line in text.splitlines() if "shear-50 |" in line]
+    assert "41.00 % | 25.00 % | 0.320 | 0.010 | open | not converged" in gates
+
+
+def test_a_pruned_run_without_its_gates_is_refused(project: Project, tmp_path: Path) -> None:
+    runs = write_runs(project, "table3", tmp_path / "runs", documents=4)
+    write_metrics(runs / "shear-50", project.run("shear-50").steps)
+    with pytest.raises(BadInput, match=r"shear-50/manifest\.json: says nothing of its gates"):
+        write_scored(project, "table3", runs, tmp_path / "tables")
 
 
 def test_a_run_that_is_not_evaluated_stops_the_table(project: Project, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from lemon.configuration.assets import Asset, Assets
 from lemon.configuration.given_models import given_models, given_shape, with_shapes
 from lemon.configuration.inheritance import preset_document, preset_path
-from lemon.configuration.methods import SECOND_SIZE
-from lemon.configuration.paper import FigureSpec, Paper, PaperEntry, TableSpec
+from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.paper import FigureSpec, Paper, PaperEntry, TableRow, TableSpec
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import preset_mistakes
@@ -80,13 +80,20 @@ def load_project(
 
 
 def _shown(entry: PaperEntry, preset: Preset, runs: Mapping[str, Run]) -> PaperEntry:
-    """A table with the tasks that the preset scores, or a figure of the runs that it has."""
+    """A table with the preset's tasks and seeds, or a figure of the runs that it has."""
     if isinstance(entry, FigureSpec):
         return entry.among(runs)
     if isinstance(entry, TableSpec):
         tasks = tuple(task for task in entry.tasks if task in preset.evaluation.tasks)
-        return entry.model_copy(update={"tasks": tasks})
+        rows = tuple(_with_seeds(row, preset.seeds, runs) for row in entry.rows)
+        return entry.model_copy(update={"tasks": tasks, "rows": rows})
     return entry
+
+
+def _with_seeds(row: TableRow, seeds: int, runs: Mapping[str, Run]) -> TableRow:
+    """A row of a table with this many of its runs, where they learn."""
+    learned = any(METHODS[runs[run].method].learned for run in row.runs)
+    return row.model_copy(update={"runs": row.runs[:seeds]}) if learned else row
 
 
 def _read(

@@ -186,6 +186,11 @@ class Preset(Section):
     )
     description: Line = Field(description="what this preset is for, in a line")
     seed: Seed = Field(default=0, description="seed of everything that a run does not seed")
+    seeds: Count = Field(
+        default=1,
+        description="seeds of the learned rows of tables: of the runs that a row names, the first "
+        "ones",
+    )
     compute: ComputeSettings = Field(default=ComputeSettings(), description="device and format")
     source: SourceSettings = Field(description="the large model that everything is fused from")
     second_size: SourceSettings | None = Field(

@@ -31,11 +31,11 @@ RULE_VERSIONS: dict[str, int] = {
     "fuse": 1,
     "evaluate": 3,
     "cka": 1,
-    "table": 9,
+    "table": 10,
     "figure_numbers": 4,
     "figure": 5,
     "report": 1,
-    "track": 5,
+    "track": 6,
     "unpack": 1,
 }
 # Version of `learn` for runs that train weights; raising it reruns only these.

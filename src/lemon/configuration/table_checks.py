@@ -166,12 +166,14 @@ def _run_mistakes(
                 messages.append(f"no run {run}, {did_you_mean(run, run_ids)}")
             elif count[run] > 1:
                 messages.append(f"{run} fills more than one place")
-        messages += _row_mistakes(table, row, [runs[run] for run in row.runs if run in runs])
+        messages += _row_mistakes(table, row, [runs[run] for run in row.runs if run in runs], runs)
         for message in messages:
             yield ("rows", index, "runs"), message
 
 
-def _row_mistakes(table: TableSpec, row: TableRow, runs: list[Run]) -> Iterator[str]:
+def _row_mistakes(
+    table: TableSpec, row: TableRow, runs: list[Run], known: Mapping[str, Run]
+) -> Iterator[str]:
     """Runs of a row with another target, or that are not one method at several seeds."""
     for run in runs:
         if run.method == SECOND_SIZE:
@@ -181,10 +183,16 @@ def _row_mistakes(table: TableSpec, row: TableRow, runs: list[Run]) -> Iterator[
         elif run.target != row.target:
             own, other = run.target or "none", row.target or "none"
             yield f"{run.id} has target {own} in runs.tsv, the row {other}; they must be the same"
-        elif METHODS[run.method].needs_target and not _one_method(run, runs[0]):
+        elif METHODS[run.method].needs_target and not _one_method(run, runs[0], known):
             yield f"{run.id} is not {runs[0].id} at another seed; give it a row of its own"
 
 
-def _one_method(run: Run, first: Run) -> bool:
-    same = run.model_dump(exclude={"id", "seed"}) == first.model_dump(exclude={"id", "seed"})
-    return run.id == first.id or (same and run.seed != first.seed)
+def _one_method(run: Run, first: Run, known: Mapping[str, Run]) -> bool:
+    """Whether a run is `first` or the same at another seed, its start included."""
+    if run.id == first.id:
+        return True
+    apart = {"id", "seed", "start"}
+    same = run.model_dump(exclude=apart) == first.model_dump(exclude=apart)
+    own, other = known.get(run.start or ""), known.get(first.start or "")
+    starts = _one_method(own, other, known) if own and other else run.start == first.start
+    return same and starts and run.seed != first.seed

@@ -84,6 +84,13 @@ class GatesEntry(TypedDict):
     largest_dropped_gate: FiniteFloat
 
 
+class ExportEntry(TypedDict):
+    """How the gates of a pruned model were exported."""
+
+    gates: str
+    tune_loss: dict[str, FiniteFloat]
+
+
 class ManifestFields(BaseModel):
     """The manifest fields that the program reads, with types; each stage may add others."""
 
@@ -105,6 +112,7 @@ class ManifestFields(BaseModel):
     tensors: dict[str, str] = {}
     tasks: dict[str, dict[str, Any]] = {}
     gates: dict[str, GatesEntry] = {}
+    export: ExportEntry | None = None
     tune_loss: FiniteFloat | None = None
     findings: list[FindingEntry] = []
     comparisons: list[OrderingEntry] = []

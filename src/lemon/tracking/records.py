@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from lemon.files.manifest import checked_file, read_manifest
 from lemon.provenance import file_digest, without_private_parts
 from lemon.reporting.claims.verdict import ordering_in_words
 from lemon.reporting.facts.costs import total_cost
+from lemon.reporting.facts.gates import gates_of
 from lemon.reporting.facts.outcomes import RunResult, read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.figures.figure_numbers import read_numbers
@@ -126,6 +127,9 @@ def _reproduced(
     if run.method.learned:
         took = [name for name in ("wall_s", "peak_memory_bytes") if name in work]
         scores |= {f"learn/{name}": float(work[name]) for name in took}
+    gates = gates_of(work)
+    if gates is not None:
+        scores |= {f"gates/{k}": v for k, v in asdict(gates).items() if isinstance(v, float)}
     cost = total_cost(run, folder.parent)
     name = f"{row.label}, {row.layers} layers"
     tags = {
@@ -135,6 +139,7 @@ def _reproduced(
         "method": row.label,
         "layers": row.layers,
         "seed": run.seed,
+        **({"gates": gates.state, "gates_in_export": gates.export} if gates else {}),
         **_code(first),
         "config_digest": config_digest,
         "attempts": work.get("attempts"),

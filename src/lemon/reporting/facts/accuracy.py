@@ -11,6 +11,7 @@ from lemon.errors import BadInput
 from lemon.published.tables import published_rows
 from lemon.reporting.facts.costs import RowCost, row_costs
 from lemon.reporting.facts.departures import Departure, departures
+from lemon.reporting.facts.gates import Gates, gates_of_runs
 from lemon.reporting.facts.heldout import read_floors
 from lemon.reporting.facts.outcomes import Protocol, outcomes_digest, protocols, read_runs
 from lemon.reporting.facts.radii import RadiiFacts, radii_facts
@@ -29,6 +30,7 @@ class AccuracyFacts:
         floors: held-out losses of `uniform`, `unigram` and `bigram` models, nats per token; empty
             if no run was scored on held-out text.
         costs: training costs of the rows in which something is learned.
+        gates: of the runs that prune, by id.
         radii: the receptive fields; None if no row learns widths.
         tasks_in_paper: the tasks of the published table.
         inputs: digest of the outcomes of each run.
@@ -42,6 +44,7 @@ class AccuracyFacts:
     rows: list[ScoredRow]
     floors: dict[str, float]
     costs: list[RowCost]
+    gates: dict[str, Gates]
     protocols: dict[str, Protocol]
     departures: list[Departure]
     radii: RadiiFacts | None
@@ -79,6 +82,7 @@ def accuracy_facts(
         rows=rows,
         floors=_floors(rows, text),
         costs=row_costs(rows, runs),
+        gates=gates_of_runs([run for row in rows for run in row.runs], runs),
         protocols=shown,
         departures=departures(project, table, shown),
         radii=radii_facts(project, table),

@@ -17,6 +17,7 @@ from lemon.published.tables import AVERAGE
 from lemon.reporting.claims.orderings import is_below_floor, ordering_tests, orders_as_in_paper
 from lemon.reporting.claims.verdict import BELOW_FLOOR
 from lemon.reporting.facts.accuracy import AccuracyFacts
+from lemon.reporting.facts.gates import NOT_CONVERGED
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, HELDOUT, LOSS, Score, six_digits
 from lemon.reporting.numbers import DASH, interval, rounded_perplexity, signed
@@ -35,7 +36,12 @@ from lemon.reporting.tables.document import (
     table_title,
 )
 from lemon.reporting.tables.orderings_section import ordering_sections
-from lemon.reporting.tables.sections import departures_section, learning_section, radii_section
+from lemon.reporting.tables.sections import (
+    departures_section,
+    gates_section,
+    learning_section,
+    radii_section,
+)
 
 OURS = "ours, not in the paper"
 OTHER_COLUMNS = ("Bits per byte", "Perplexity", "Calibrated")  # beside accuracies
@@ -57,6 +63,7 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     sections = [
         *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
         *([learning_section(facts.costs, staged=staged)] if facts.costs else []),
+        *([gates_section(facts.rows, facts.gates)] if facts.gates else []),
         *([departures_section(facts.departures)] if facts.departures else []),
         *([radii_section(facts.radii)] if facts.radii else []),
     ]
@@ -87,8 +94,9 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
     Accuracies and answer shares are percent. Lines of a row: accuracy by task in the table's order
     and as `average` (their unweighted mean); the same of `answer_bits_per_byte`, and of
     `answer_share` where there are choices; `heldout` (`HELDOUT_METRICS`, the loss in nats per
-    token); and, for trained rows, `learning` (`steps` and training `tokens`, including those of its
-    start). The floors of the held-out text come last.
+    token); for trained rows, `learning` (`steps` and training `tokens`, including those of its
+    start); and for pruned ones `pruning` (sparsity and gates of each run). The floors of the
+    held-out text come last.
     """
     cost_of = {cost.runs: cost.total for cost in facts.costs}
     lines: list[dict[str, Any]] = []
@@ -113,6 +121,8 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
         if cost := cost_of.get(tuple(row.spec.runs)):
             for metric, value in (("steps", cost.steps), ("tokens", cost.tokens)):
                 lines.append({**shared, "task": "learning", "metric": metric, "value": value})
+        for run in row.spec.runs:
+            lines += [{**shared, "run": run, **line} for line in _gates_lines(facts, run)]
     for name, loss in facts.floors.items():
         floor = {"method": f"{name} floor", "task": HELDOUT, "in_paper": "false"}
         lines.append({**floor, "metric": LOSS, "value": round(loss, 6)})
@@ -120,6 +130,19 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
         lines.append({**floor, "metric": "perplexity", "value": perplexity})
     frame = pd.DataFrame(lines, columns=COLUMNS)
     return frame.astype({name: "Int64" for name in ("layers", "n", "seeds", "published_layers")})
+
+
+def _gates_lines(facts: AccuracyFacts, run: str) -> list[dict[str, Any]]:
+    """The lines of the CSV on the gates of a run; none if it does not prune."""
+    if run not in facts.gates:
+        return []
+    gates = facts.gates[run]
+    values = asdict(gates)
+    del values["export"]
+    return [
+        {"task": "pruning", "metric": name, "value": round(value, 6), "verdict": gates.state}
+        for name, value in values.items()
+    ]
 
 
 def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
@@ -161,12 +184,17 @@ def _method_rows(
             row=row,
             opens_ours=bool(facts.spec.published) and previous_in_paper and not in_paper,
             order=order.get(AVERAGE, ""),
+            state=NOT_CONVERGED if _is_unsettled(facts, row) else "",
             cells=[
                 _cell(score, best, above=above)
                 for score, best in zip(row.columns, leading, strict=True)
             ],
         )
         previous_in_paper = in_paper
+
+
+def _is_unsettled(facts: AccuracyFacts, row: ScoredRow) -> bool:
+    return any(not facts.gates[run.id].converged for run in row.runs if run.id in facts.gates)
 
 
 def _leading(scores: Sequence[Score]) -> float | None:

@@ -99,12 +99,14 @@ class MethodRow:
             separated by a line; never in a table without published values.
         order: whether its mean compares to the reference's as in the paper; empty if the paper has
             no order.
+        state: `not converged` if the gates of its pruning did not settle.
         cells: its scores in the order of the columns.
     """
 
     row: ScoredRow
     opens_ours: bool
     order: str
+    state: str
     cells: list[ScoreCell]
 
     @property
@@ -119,9 +121,10 @@ class MethodRow:
 
     @property
     def note(self) -> str:
-        """The number of seeds if several, or `NOT_RUN`."""
+        """The number of seeds if several, or `NOT_RUN`, and the state of its gates."""
         seeds = len(self.row.results)
-        return f"{seeds} seeds" if seeds > 1 else "" if seeds else NOT_RUN
+        count = f"{seeds} seeds" if seeds > 1 else "" if seeds else NOT_RUN
+        return ", ".join(filter(None, (count, self.state)))
 
     @property
     def published(self) -> bool:

@@ -7,8 +7,10 @@ from itertools import groupby
 
 from lemon.reporting.facts.costs import Cost, RowCost
 from lemon.reporting.facts.departures import Departure
+from lemon.reporting.facts.gates import SMALLEST_KEPT, Gates
 from lemon.reporting.facts.radii import RadiiFacts
-from lemon.reporting.numbers import count, duration
+from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.numbers import count, duration, percent
 from lemon.reporting.tables.document import Cell, Column, Group, Section, numbers, words
 
 LEARNING_NOTE = (
@@ -52,6 +54,33 @@ def _cost_line(row: RowCost, first: Cost) -> list[str | Cell]:
     steps, _ = amount("steps", count)
     both = (*amount("tokens", count), *amount("seconds", duration))
     return [str(row.layers), row.label, row.start, steps, *both]
+
+
+def gates_section(rows: list[ScoredRow], gates: dict[str, Gates]) -> Section:
+    """The gates of every run that prunes, in the order of the rows."""
+    found = [(row, run.id, gates[run.id]) for row in rows for run in row.runs if run.id in gates]
+    lines = [
+        [
+            *(str(row.layers), row.label, run),
+            *(percent(one.sparsity, 2), percent(one.target, 2)),
+            *(f"{one.smallest_kept:.3f}", f"{one.largest_dropped:.3f}"),
+            *(one.export, one.state),
+        ]
+        for row, run, one in found
+    ]
+    return Section(
+        "Gates of pruning",
+        [
+            Column("Layers"),
+            *words("Row", "Run", wrap=True),
+            *numbers("Sparsity", "Target", "Smallest kept gate", "Largest dropped gate"),
+            *words("Gates in the export", "State"),
+        ],
+        [Group("", lines)],
+        note="Sparsity is the share of units expected to be dropped. Converged: sparsity within "
+        f"1 % of its target and every kept gate above {SMALLEST_KEPT}. Gates are folded into the "
+        "exported weights, or open (1 for what is kept): whichever has the lower tune loss.",
+    )
 
 
 def departures_section(departures: list[Departure]) -> Section:
