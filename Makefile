@@ -6,6 +6,7 @@
 #                               FROM=operators (fuse and score anew), FROM=rest, FROM=path
 #   make bundle                 pack the finished runs into results/<preset>/runs.bundle
 #   make plan TABLE=table3      what is left to run, and what it costs; without TABLE, of them all
+#   make tuning                 the trials behind the learning rates of the preset (hours)
 #   make report                 every table and figure that is there, on one page
 #   make ui                     browse every run in MLflow
 #   make check                  style, types and the fast tests, while you work

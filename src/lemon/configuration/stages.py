@@ -33,7 +33,7 @@ RULE_VERSIONS: dict[str, int] = {
     "cka": 1,
     "table": 10,
     "figure_numbers": 4,
-    "figure": 5,
+    "figure": 6,
     "report": 1,
     "track": 6,
     "unpack": 1,

@@ -1,4 +1,4 @@
-"""Heat maps over the receptive fields: mean accuracy, perplexity, operator size, step time."""
+"""Heat maps over the receptive fields: scores, operator size, step time."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lemon.reporting.facts.receptive_fields import WHOLE
+from lemon.reporting.facts.scores import BITS
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.numbers import DASH, interval, rounded_perplexity, three_digits
 from lemon.reporting.style import INK, SIMILARITY, SOFT, STYLE, TITLE_INCHES, framed
@@ -79,7 +80,14 @@ QUANTITIES = (
             *([] if pd.isna(line["published"]) else [f"paper {line['published']:.1f}"]),
         ],
     ),
+    Quantity("Answer bits per byte", BITS, False, False, "{:.2f}".format, lambda line: []),
     Quantity("Held-out perplexity", "perplexity", False, True, rounded_perplexity, lambda line: []),
+    Quantity(
+        "Held-out perplexity, calibrated",
+        *("calibrated_perplexity", False, True),
+        number=rounded_perplexity,
+        detail=lambda line: [],
+    ),
     Quantity(
         "Operators, million parameters",
         *("operator_parameters", False, True),
@@ -98,29 +106,32 @@ QUANTITIES = (
 
 
 def draw_grid(numbers: FigureNumbers) -> Figure:
-    """Four heat maps over the receptive fields."""
+    """The heat maps over the receptive fields, two side by side."""
     frame, words = numbers.frame.astype({name: "Int64" for name in WHOLE}), numbers.words
     grid, levels = frame[frame["r_a"].notna()], frame[frame["r_a"].isna()]
     columns, rows = sorted(grid["r_i"].unique()), sorted(grid["r_a"].unique(), reverse=True)
     width, height = CELL_WIDTH * max(len(columns), 1), CELL_HEIGHT * max(len(rows), 1)
-    total_width, content = LEFT + 2 * width + BETWEEN + RIGHT, 2 * (TITLE + height) + MIDDLE + AXIS
+    bands = (len(QUANTITIES) + 1) // 2
+    total_width = LEFT + 2 * width + BETWEEN + RIGHT
+    content = bands * (TITLE + height + MIDDLE) - MIDDLE + AXIS
     with matplotlib.rc_context(STYLE):
         picture = framed(words.title, words.caption, total_width, content)
         for index, quantity in enumerate(QUANTITIES):
-            lower, right = divmod(index, 2)
+            band, right = divmod(index, 2)
+            lowest = band == bands - 1
             x = LEFT + right * (width + BETWEEN)
-            y = TITLE_INCHES + TITLE + lower * (height + TITLE + MIDDLE)
+            y = TITLE_INCHES + TITLE + band * (height + TITLE + MIDDLE)
             axes = picture.axes(x, y, width, height)
             axes.tick_params(length=0)
             axes.set(xlim=(0, max(len(columns), 1)), ylim=(max(len(rows), 1), 0))
             _draw_cells(axes, quantity, grid, columns, rows)
             _write_heading(axes, quantity, levels, height)
             names = words.radius_names
-            shown = [_named(r, names.get("r_i", {})) if lower else "" for r in columns]
+            shown = [_named(r, names.get("r_i", {})) if lowest else "" for r in columns]
             axes.set_xticks([x + 0.5 for x in range(len(columns))], shown)
             shown = ["" if right else _named(r, names.get("r_a", {})) for r in rows]
             axes.set_yticks([y + 0.5 for y in range(len(rows))], shown)
-            axes.set_xlabel("$r_i$ of the FFN, channels" if lower else "")
+            axes.set_xlabel("$r_i$ of the FFN, channels" if lowest else "")
             axes.set_ylabel("" if right else "$r_a$ of attention, channels")
             values = quantity.values(grid)
             if len(set(values)) > 1:
