@@ -232,10 +232,10 @@ def test_radii_that_do_not_fit_name_their_axis_and_what_is_legal(
 
 
 def test_masks_with_nothing_to_drop(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The target is the preset's, and the runs are what can't do with it."""
+    """The target is the preset's; all five runs of Shear at this depth can't do with it."""
     edit(config / LAPTOP, r"num_hidden_layers: 50%", "num_hidden_layers: 100%")
     message = refusal(config, capsys)
-    assert message.count("target: depth-50 is as large as the source; masks need a target") == 3
+    assert message.count("target: depth-50 is as large as the source; masks need a target") == 5
     assert "runs.tsv" in message
 
 

