@@ -1,10 +1,11 @@
 """One learning step against its plain counterpart, side by side in one process.
 
-Ours: one step of learning the layer operator, with the laptop preset's settings. Theirs: the
-teacher's forward pass and one plain language-modelling step of a Hugging Face student of the same
-shape with all weights trained. Ours is measured too with the teacher's hidden states read from the
-cache, as in all runs of a seed but the first. Times alternate in one process and are given as medians; each peak
-memory is of a process of its own, since a process's peak never falls.
+Ours: one step of learning the layer operator, with the laptop preset's settings; once with the
+teacher's forward pass and once with its hidden states read from the cache, as in every run of a
+seed but the first. Theirs: the teacher's forward pass and one plain language-modelling step of a
+Hugging Face student of the same shape with all weights trained. Times alternate in one process and
+are given as medians; each peak memory is of a process of its own, since a process's peak never
+falls.
 
     python benchmarks/learning_step.py --source data/laptop/source --layers 22
 """
