@@ -18,8 +18,9 @@ from lemon.bundles.unpack import unpack
 from lemon.cli import main
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
 from lemon.errors import BadInput
-from lemon.files.manifest import files_below
+from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.reporting.facts.layer_operators import leading_layers
 from lemon.reporting.figures.figure import write_figure_numbers
 from lemon.reporting.tables.table import KINDS, write_table
@@ -108,6 +109,33 @@ def test_all_that_is_packed_comes_back_and_what_is_large_is_named(
     }
     absent -= {path.relative_to(tmp_path) for path in (tmp_path / "runs").rglob("*")}
     assert {path.parts[3] for path in absent} == {"model", "trained_source"}
+
+
+def test_trials_are_kept_and_their_table_is_that_of_the_runs(
+    project: Project, made: Path, tmp_path: Path
+) -> None:
+    folder, work = tmp_path / "made", tmp_path / "work"
+    shutil.copytree(made / "runs", folder / "runs")
+    trials = [trial for trials in project.trials.values() for trial in trials]
+    for number, trial in enumerate(trials):
+        place = folder / "runs" / "smoke" / trial.folder
+        place.mkdir(parents=True)
+        key = stage_params(project, "trial", trial.name if number else trials[1].name)
+        write_manifest(place / MANIFEST, "trial", started=0.0, tune_loss=5.0 + number, key=key)
+    packed = pack(project, folder, tmp_path / "runs.bundle")
+    first, *others = (f"runs/{trial.folder}" for trial in trials)
+    assert packed.refused[first] == "was tried with other settings than the preset has now"
+    assert {*others} <= packed.parts.keys()
+    unpack(project, tmp_path / "runs.bundle", "rest", work)
+    held = taken(project, tmp_path / "runs.bundle", read_index(tmp_path / "runs.bundle"), "bundle")
+    with pytest.raises(BadInput, match=f"can't give tuning what it needs: {first} is not in it"):
+        require_enough(project, held, "tuning")
+    shutil.copytree(
+        folder / "runs/smoke" / trials[0].folder, work / "runs/smoke" / trials[0].folder
+    )
+    for place in (folder, work):
+        write_table(project, "tuning", place / "runs" / "smoke", place / "tables")
+    assert content(work / "tables")["tuning.csv"] == content(folder / "tables")["tuning.csv"]
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_lie(

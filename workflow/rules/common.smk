@@ -217,11 +217,8 @@ def shown_files(table):
     """What a table or figure shows: outcomes, similarity maps, operators, or trials."""
     files = outcomes(table) + below(RUNS, PROJECT.figure_files(table))
     if table in OF_TRIALS:
-        for rates, trials in PROJECT.trials.items():
-            numbers = [trial.number for trial in trials]
-            files += expand(
-                f"{RUNS}/tuning/{rates}/{{number}}/manifest.json", number=numbers
-            )
+        for trials in PROJECT.trials.values():
+            files += [f"{RUNS}/{trial.folder}/manifest.json" for trial in trials]
     return files
 
 

@@ -83,7 +83,7 @@ rule trial:
     benchmark:
         "<logs>/trial/{rates}/{number}.tsv"
     wildcard_constraints:
-        rates=pattern(PROJECT.trials),
+        rates=pattern(PROJECT.trials if TAKEN.learns else ()),
         number=r"[1-9][0-9]*",
     threads: ALL_CORES
     resources:

@@ -93,6 +93,10 @@ def _other_settings(project: Project, planned: PlannedPart, manifest: dict[str, 
     What a manifest does not record is taken to be right: the workflow makes it again otherwise.
     """
     run, made = planned.run, manifest.get("settings", {})
+    if planned.kind == "trial":
+        key = manifest.get("key")
+        same = key is None or sha256(key.encode()).hexdigest() == planned.settings
+        return None if same else "was tried with other settings than the preset has now"
     if planned.kind == "operators":
         assert run is not None
         if run.method.learned:

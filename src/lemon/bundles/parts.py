@@ -16,6 +16,7 @@ from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import Suite, suites
+from lemon.configuration.trials import Trial
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST
 from lemon.files.storage import inside
@@ -24,7 +25,7 @@ TEXT = "data/text"
 ROOMS = ("runs", "data")  # of the working folder; each has a folder for each preset
 OPERATORS_FILE = "operators.safetensors"
 TEXT_FILES = (MANIFEST, "floors.json")  # the packed text itself is prepared anew
-Kind = Literal["operators", "outcomes", "map", "text"]
+Kind = Literal["operators", "outcomes", "map", "text", "trial"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class PlannedPart:
 
     Attributes:
         kind: `operators` of a run with what its learning recorded, `outcomes` in one suite, one
-            `map` of similarity, or the prepared `text`.
+            `map` of similarity, the prepared `text`, or one `trial` of rates.
         name: its folder, or the path of its map without suffix; below `runs/` or `data/`, without
             the preset's name.
-        run: the run that it belongs to; None for text.
+        run: the run that it belongs to; None for text and trials.
         suite: the suite of outcomes; None for others.
         settings: sha256 of the parameters of its stage in the workflow.
     """
@@ -85,6 +86,11 @@ def part_of_run(run: PlannedRun) -> str:
     return f"runs/{run.id}"
 
 
+def part_of_trial(trial: Trial) -> str:
+    """The name of the part that holds what a trial left."""
+    return f"runs/{trial.folder}"
+
+
 def planned_parts(project: Project) -> dict[str, PlannedPart]:
     """Every part that the preset's jobs can leave, by name."""
     return {part.name: part for part in _parts(project)}
@@ -106,6 +112,10 @@ def _parts(project: Project) -> Iterator[PlannedPart]:
         for suite in scored:
             made = evaluated[suite.name]
             yield PlannedPart("outcomes", f"{name}/{suite.folder}", run, suite, made)
+    for trials in project.trials.values():
+        for trial in trials:
+            made = settings("trial", trial.name)
+            yield PlannedPart("trial", part_of_trial(trial), None, None, made)
     figures = [entry for entry in project.tables.values() if isinstance(entry, FigureSpec)]
     for map in dict.fromkeys(map for figure in figures for map in figure.maps):
         path = f"runs/{map.path}".removesuffix(".csv")

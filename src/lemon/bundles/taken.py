@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lemon.bundles.archive import Index, read_index
-from lemon.bundles.parts import OPERATORS_FILE, TEXT, PlannedPart, part_of_run, planned_parts
+from lemon.bundles.parts import (
+    OPERATORS_FILE,
+    TEXT,
+    PlannedPart,
+    part_of_run,
+    part_of_trial,
+    planned_parts,
+)
+from lemon.configuration.paper import TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import FOLDERS
@@ -143,7 +151,7 @@ def _without_needed(
 
 def _is_in(part: PlannedPart, scope: Scope, fused: set[str]) -> bool:
     match part.kind:
-        case "operators":
+        case "operators" | "trial":
             return True
         case "text":
             return scope == "bundle"
@@ -170,6 +178,9 @@ def require_enough(project: Project, taken: Taken, entry: str) -> None:
 
 def _needed(project: Project, taken: Taken, entry: str) -> Iterator[str]:
     """The parts behind a table or figure that are not fused and scored anew."""
+    if isinstance(project.entry(entry), TrialsSpec):
+        trials = (trial for trials in project.trials.values() for trial in trials)
+        yield from map(part_of_trial, trials)
     shown = [project.run(run) for run in project.table_runs(entry)]
     starts = [run.start_run for run in shown if run.start_run]
     behind = lineage([*shown, *starts])

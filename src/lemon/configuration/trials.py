@@ -39,6 +39,16 @@ class Trial:
     number: int
     values: RateSettings
 
+    @property
+    def name(self) -> str:
+        """Its name among all trials of the preset: `operators/1`."""
+        return f"{self.rates}/{self.number}"
+
+    @property
+    def folder(self) -> str:
+        """Its folder, in that of the runs."""
+        return f"tuning/{self.name}"
+
 
 def read_trials(
     path: Path, runs: Mapping[str, Run], problems: list[Problem]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
 from lemon.configuration.trials import Trial
 from lemon.errors import Diverged
 from lemon.files.manifest import MANIFEST, read_manifest, write_manifest
@@ -69,5 +70,6 @@ def run_trial(
             "values": trial.values.model_dump(exclude_none=True),
         },
         started=started,
+        key=stage_params(project, "trial", trial.name),
         **facts,
     )

@@ -114,7 +114,7 @@ def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = N
             TunedRates(
                 name=name,
                 run=trials[0].run,
-                results=tuple(_result(runs / "tuning" / name, trial) for trial in trials),
+                results=tuple(_result(runs / trial.folder, trial) for trial in trials),
                 in_preset=project.preset.rates[name].model_dump(exclude_none=True)
                 if name in project.preset.rates
                 else {},
@@ -125,7 +125,7 @@ def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = N
 
 
 def _result(folder: Path, trial: Trial) -> TrialResult:
-    manifest = read_manifest(folder / str(trial.number) / MANIFEST)
+    manifest = read_manifest(folder / MANIFEST)
     return TrialResult(
         trial, manifest.get("tune_loss"), gates_of(manifest), manifest.get("wall_s", 0.0)
     )
