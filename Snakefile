@@ -18,7 +18,7 @@ include: "workflow/rules/track.smk"
 rule all:
     default_target: True
     input:
-        [behind(table) for table in IN_ALL],
+        [behind(table) for table in PROJECT.whole],
     localrule: True
     message:
         "Every table and figure is there"

@@ -12,11 +12,12 @@ from math import ceil, prod
 from pathlib import Path
 
 from lemon.architecture import Axis, LlamaShape, tensor_specs
-from lemon.configuration.paper import TableSpec
+from lemon.configuration.paper import TableSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import FOLDERS, TASKS
+from lemon.configuration.trials import Trial
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, read_manifest
 from lemon.machine import chosen_device, free_bytes, matmul_rate
@@ -177,10 +178,25 @@ def prepared_bytes(project: Project) -> int:
     return model + rows * (text.sequence_length + 1) * 2
 
 
+def _trials_left(project: Project, table: str, folder: Path) -> list[Trial]:
+    """The trials of a table of trials that are not finished; none for other tables."""
+    if not isinstance(project.entry(table), TrialsSpec):
+        return []
+    runs = folder / "runs" / project.preset_name
+    trials = [trial for trials in project.trials.values() for trial in trials]
+    return [trial for trial in trials if not (runs / trial.folder / MANIFEST).is_file()]
+
+
 def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
     """The plan of some tables as text; `folder` is the workflow's working folder."""
     heading = f"{', '.join(tables)} with preset {project.preset_name}: {project.preset.description}"
     costs = run_costs(project, tables, folder)
+    trials = [t for name in tables for t in _trials_left(project, name, folder)]
+    if trials:
+        steps = sum(project.run(trial.run).steps for trial in trials)
+        heading += f"\n\n{len(trials)} trials of rates to do; {steps:,} steps"
+    if not costs and any(isinstance(project.entry(name), TrialsSpec) for name in tables):
+        return heading
     if not costs:
         return f"{heading}\n\nno runs: sizes are computed from the shapes alone, in seconds"
     compute = project.preset.compute

@@ -99,10 +99,6 @@ MISTAKES: dict[str, Mistake] = {
         (LAPTOP, r"^  microbatch_sequences: \d+", "  microbatch_sequences: 3"),
         "learning.microbatch_sequences: 3 does not divide batch_sequences (4)",
     ),
-    "rates of no run": (
-        (LAPTOP, r"^  shear-width:", "  shear-widht:"),
-        "rates.shear-widht: no run of runs.tsv names it, did you mean shear-width?",
-    ),
     "rates without such a key": (
         (LAPTOP, r"multiplier_rate: 1.0,", "multiplier: 1.0,"),
         "rates.shear-width.multiplier: unknown key, did you mean multiplier_rate?",

@@ -97,6 +97,14 @@ MISTAKES: dict[str, Mistake] = {
         (RUNS, r"^cut-50\t", "cut-75\t"),
         "id: cut-75 is already on line 4",
     ),
+    "unknown rates": (
+        (RUNS, r"^(shear-width\t.*)\tshear-width\t", r"\1\tshear-wide\t"),
+        "rates: unknown rates shear-wide, did you mean shear-width?",
+    ),
+    "rates where nothing is learned": (
+        (RUNS, r"^(cut-50\t.*)\t-\t0\t", r"\1\tweights\t0\t"),
+        "rates: cut learns nothing; write -",
+    ),
     "columns missing": (
         (RUNS, r"^cut-50\tcut\t-", "cut-50\tcut"),
         "has 8 tab-separated cells, not 9",

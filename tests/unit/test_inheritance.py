@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lemon.configuration.learning_settings import RateSettings
 from lemon.configuration.load import load_project
 from lemon.configuration.preset import Preset
 from lemon.configuration.ratios import in_numbers, width_unit
@@ -81,9 +82,19 @@ def test_a_child_gives_what_differs_and_null_takes_away(tmp_path: Path) -> None:
     assert mine.text.sequence_length == smoke.text.sequence_length
     assert mine.evaluation.tasks == ("sciq",)
     assert mine.second_size is None
-    assert list(mine.rates) == ["weights"]  # rates are replaced as a whole
+    assert mine.rates == {**smoke.rates, "weights": RateSettings(weight_rate=0.7)}
     assert mine.targets["depth-50"].num_hidden_layers == 2
     assert mine.targets["depth-75"] == smoke.targets["depth-75"]
+
+
+def test_an_entry_of_rates_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "mine.yaml", "base: laptop\nrates: {both: {weight_rate: 0.5}, shear: {}}\n"
+    )
+    mine, laptop = (load_project(preset, CONFIG).preset for preset in (path, "laptop"))
+    assert mine.rates["both"] == RateSettings(weight_rate=0.5)
+    assert mine.rates["shear"] == RateSettings()
+    assert mine.rates["operators"] == laptop.rates["operators"] != RateSettings()
 
 
 def test_a_mistake_is_named_in_the_file_where_it_stands(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_targets_take_from_the_source_what_they_leave_out(laptop: Project) -> No
 def test_rates_reach_the_runs_that_name_them_alone(config: Path, edit: Edit) -> None:
     edit("presets/laptop.yaml", r"^  operators: .*", "  operators: {layer_rate: 0.25}")
     edit("presets/laptop.yaml", r"^  shear: .*", "  shear: {mask_rate: 2, weight_rate: 0.125}")
-    edit("presets/laptop.yaml", r"^  shear-width: .*\n", "")
+    edit("presets/laptop.yaml", r"^  shear-width: .*", "  shear-width: {}")
     project = load_project("laptop", config)
     ours, defaults = project.run("lemon-cut-75").learning, project.preset.learning
     assert ours == defaults.model_copy(update={"layer_rate": 0.25})

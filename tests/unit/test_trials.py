@@ -25,7 +25,7 @@ RUN = "lemon-cut-75"
 def line(rates: str, run: str, **values: object) -> str:
     """One line of the file."""
     cells = {"rates": rates, "run": run, **values}
-    return "\t".join(str(cells.get(column, "")) for column in COLUMNS)
+    return "\t".join(str(cells.get(column, "-")) for column in COLUMNS)
 
 
 @pytest.fixture
@@ -45,10 +45,13 @@ def test_a_trial_changes_the_runs_of_its_rates_alone(config: Path) -> None:
     assert [len(trials) for trials in project.trials.values()] == [3, 1]
     second = project.trials_of("operators")[1]
     assert (second.number, second.run) == (2, RUN)
-    tried = project.with_rates(second)
+    tried = project.trying(second)
     assert tried.run(RUN).learning.layer_rate == 2.0
     assert tried.run("lemon-random-50").learning.norm_rate == 0.25
-    assert {run.id for run in tried.runs.values() if run != project.runs[run.id]} >= {RUN}
+    changed = {
+        run.id for run in tried.runs.values() if run.learning != project.runs[run.id].learning
+    }
+    assert changed == {run.id for run in project.runs.values() if run.row.rates == "operators"}
     for untouched in ("lemon-prune-75", "shear-75", "cut-tuned-75", "lemon-width-2-2"):
         assert tried.run(untouched).learning == project.run(untouched).learning
 
@@ -66,17 +69,22 @@ def test_a_preset_without_the_file_has_no_trials(config: Path) -> None:
         (["operators\tx"], "smoke.tsv:2: has 2 tab-separated cells, not 9"),
         ([line("operator", RUN, layer_rate=1)], "rates: no run of runs.tsv names 'operator', did"),
         ([line("operators", "cut-75", layer_rate=1)], "run: no run 'cut-75' has rates operators"),
-        ([line("operators", RUN, layer_rate="x")], "layer_rate: must be a number, not 'x'"),
+        (
+            [line("operators", RUN, layer_rate="x")],
+            "layer_rate: must be a number within the limits of the setting, not",
+        ),
         ([line("operators", RUN, layer_rate="nan")], "layer_rate"),
         ([line("operators", RUN, layer_rate=-1)], "layer_rate"),
         ([line("operators", RUN)], "tries no rate; give at least one"),
+        ([line("operators", RUN, mask_rate=1)], "mask_rate: lemon does not use it; write -"),
+        ([line("operators", RUN, layer_rate=1)] * 2, "smoke.tsv:3: repeats trial 1 of operators"),
         (
             [line("operators", RUN, layer_rate=1), line("operators", "lemon-cut-50", layer_rate=1)],
             f"smoke.tsv:3 run: the trials of operators before this one are of {RUN}",
         ),
         (
             [line("operators", RUN, layer_rate=1), line("operators", RUN, norm_rate=1)],
-            "smoke.tsv:3: the trials before this one give layer_rate; give the same",
+            "smoke.tsv:3: the trials of operators before this one give layer_rate; give the",
         ),
     ],
 )
@@ -107,9 +115,7 @@ def test_a_trial_is_the_run_with_its_rates(
     project = load_project("smoke", config)
     [trial] = project.trials_of("operators")
     run_trial(project, trial, learning_world.source, learning_world.text, tmp_path / "trial")
-    learn(
-        project.with_rates(trial), RUN, learning_world.source, learning_world.text, tmp_path / "run"
-    )
+    learn(project.trying(trial), RUN, learning_world.source, learning_world.text, tmp_path / "run")
     tried, learned = (read_manifest(tmp_path / k / "manifest.json") for k in ("trial", "run"))
     assert tried["tune_loss"] == learned["tune_loss"]
     assert tried["settings"]["values"] == {"layer_rate": 0.02, "norm_rate": 0.004}

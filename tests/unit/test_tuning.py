@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import time
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from fabricated_runs import write_metrics
+from replanned import replanned
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
+from lemon.configuration.trials import RATES
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
-from lemon.reporting.facts.gates import Gates
+from lemon.reporting.facts.gates import Gates, gates_of
 from lemon.reporting.facts.tuning import TunedRates, tuning_facts
 from lemon.reporting.tables.table import write_table
 
@@ -21,22 +25,29 @@ ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"
 COMMITTED = ROOT / "results" / "laptop" / "tables" / "tuning.csv"
 GATES = {"largest_dropped_gate": 0.0, "target_sparsity": 0.25}
+EXPORT = {"gates": "open", "tune_loss": {"folded": 9.0, "open": 9.0}}
 
 
 def write_results(folder: Path, project: Project, losses: dict[str, list[Any]]) -> Path:
     """A folder of runs with trials that ended at these losses; (loss, sparsity, gate) if pruned."""
     for rates, ends in losses.items():
-        for number, end in enumerate(ends, start=1):
+        for trial, end in zip(project.trials_of(rates), ends, strict=False):
             loss, facts = end, {}
             if isinstance(end, tuple):
                 loss, sparsity, gate = end
                 layer = {**GATES, "sparsity": sparsity, "smallest_kept_gate": gate}
-                facts = {"gates": {"layer": layer}}
-            place = folder / "tuning" / rates / str(number)
-            place.mkdir(parents=True)
-            started = time.monotonic()
+                facts = {"gates": {"layer": layer}, "export": EXPORT}
+            place = folder / trial.folder
+            write_metrics(place)
             write_manifest(
-                place / "manifest.json", "trial", started=started, tune_loss=loss, **facts
+                place / "manifest.json",
+                "trial",
+                files=[place / "metrics.jsonl"],
+                settings={"run": trial.run, "values": trial.rates_in_numbers},
+                key=stage_params(project, "trial", trial.name),
+                started=0.0,
+                tune_loss=loss,
+                **facts,
             )
     return folder
 
@@ -51,35 +62,54 @@ def tuned(project: Project, runs: Path) -> dict[str, TunedRates]:
     return {one.name: one for one in tuning_facts(project, "tuning", runs).rates}
 
 
-def test_the_lowest_loss_is_chosen_and_gates_come_first(project: Project, tmp_path: Path) -> None:
-    shear = [(2.0, 0.20, 0.99), (3.0, 0.2490, 0.91), (2.5, 0.25, 0.89)]
+def test_the_lowest_loss_is_chosen_whatever_the_gates(project: Project, tmp_path: Path) -> None:
+    shear = [(None, 0.25, 0.99), (3.0, 0.2490, 0.91), (2.5, 0.2, 0.3)]
     runs = write_results(tmp_path, project, {"operators": [5.0, 4.0, None], "shear": shear})
     found = tuned(project, runs)
-    assert found["operators"].best.trial.number == 2
+    assert [found[name].best.trial.number for name in ("operators", "shear")] == [2, 3]
     assert found["operators"].at_the_edge == []
-    assert found["shear"].best.trial.number == 2  # the only one that settled
-    assert [one.gates.converged for one in found["shear"].results if one.gates] == [
-        *(False, True, False)
-    ]
+    assert found["operators"].fixed == ["norm_rate"]
+    assert found["shear"].at_the_edge == ["mask_rate", "multiplier_rate"]
+    assert [one.gates.converged for one in found["shear"].results] == [True, True, False]
 
 
-def test_without_settled_gates_the_lowest_loss_is_chosen(project: Project, tmp_path: Path) -> None:
-    shear = [(3.0, 0.2, 0.9), (2.0, 0.2, 0.9), (2.5, 0.2, 0.9)]
-    runs = write_results(tmp_path, project, {"operators": [3.0, 2.0, 1.0], "shear": shear})
-    assert tuned(project, runs)["shear"].best.trial.number == 2
-
-
-def test_a_value_at_the_edge_or_with_fewer_trials_is_no_fair_choice(
-    project: Project, tmp_path: Path
-) -> None:
-    runs = write_results(tmp_path, project, {"operators": [3.0, 2.0, 1.0], "shear": [1.0] * 3})
-    operators = tuned(project, runs)["operators"]
-    assert operators.at_the_edge == ["layer_rate"]  # norm_rate was not varied
-    assert operators.faults(most_trials=3) == [
+def test_what_makes_a_choice_unfair(project: Project, tmp_path: Path) -> None:
+    runs = write_results(tmp_path, project, {"operators": [3.0, 2.0, 1.0], "shear": [None] * 3})
+    found = tuned(project, runs)
+    assert found["operators"].faults(most_trials=3) == [
         "the best layer_rate is at the edge of its grid",
         "the preset has other values than the best trial",
     ]
-    assert "3 trials, others have 4" in operators.faults(most_trials=4)
+    assert "3 trials, others have 4" in found["operators"].faults(most_trials=4)
+    assert found["shear"].faults(most_trials=3) == ["every trial diverged"]
+    assert found["weights"].faults(most_trials=3) == ["not tried"]
+
+
+def test_a_trial_of_other_settings_is_refused(project: Project, tmp_path: Path) -> None:
+    runs = write_results(tmp_path, project, {"operators": [3.0, 2.0, 1.0], "shear": [1.0] * 3})
+    steps = project.preset.model_copy(update={"budgets": {**project.preset.budgets, "fusion": 9}})
+    with pytest.raises(BadInput, match="is not of trial operators/1 as the preset has it now"):
+        tuning_facts(replanned(project, preset=steps), "tuning", runs)
+    first, second = (runs / trial.folder for trial in project.trials_of("operators")[:2])
+    shutil.rmtree(first)
+    shutil.copytree(second, first)
+    with pytest.raises(BadInput, match="is not of trial operators/1 as the preset has it now"):
+        tuning_facts(project, "tuning", runs)
+
+
+def test_the_structure_farthest_from_its_target_decides() -> None:
+    """1 % of 0.5 is farther in points than 3 % of 0.1, but not in parts of the target."""
+    layer, ffn = (
+        {
+            "sparsity": s,
+            "target_sparsity": t,
+            "smallest_kept_gate": 0.99,
+            "largest_dropped_gate": 0.0,
+        }
+        for s, t in ((0.504, 0.5), (0.103, 0.1))
+    )
+    found = gates_of({"gates": {"layer": layer, "ffn": ffn}, "export": EXPORT})
+    assert found is not None and (found.sparsity, found.converged) == (0.103, False)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +119,7 @@ def test_a_value_at_the_edge_or_with_fewer_trials_is_no_fair_choice(
 def test_gates_settle_within_one_percent_and_above_nine_tenths(
     sparsity: float, gate: float, converged: bool
 ) -> None:
-    assert Gates(sparsity, 0.25, gate, 0.0).converged is converged
+    assert Gates(sparsity, 0.25, gate, 0.0, "open").converged is converged
 
 
 def test_the_table_marks_the_chosen_and_what_did_not_settle(
@@ -99,19 +129,21 @@ def test_the_table_marks_the_chosen_and_what_did_not_settle(
     runs = write_results(tmp_path, project, {"operators": [5.0, 4.0, None], "shear": shear})
     write_table(project, "tuning", runs, tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "tuning.csv")
-    assert list(frame.chosen) == [False, True, False, False, True, False]
+    assert list(frame.chosen) == [False, True, False, True, False, False]
     assert list(frame.converged.fillna("")) == ["", "", "", False, True, False]
     assert frame.tune_perplexity[1] == pytest.approx(54.5982, abs=1e-4)  # exp(4)
+    assert frame.seconds[0] == 40  # the last event: 20 steps of 2 s
     text = (tmp_path / "out" / "tuning.md").read_text()
     assert "diverged" in text and "not converged" in text
     assert "operators is not a fair choice yet: the preset has other values" in text
+    assert "weights is not a fair choice yet: not tried" in text
 
 
 def test_a_missing_trial_or_file_is_named(project: Project, tmp_path: Path) -> None:
     runs = write_results(tmp_path, project, {"operators": [5.0, 4.0]})
     with pytest.raises(BadInput, match="operators/3"):
         tuning_facts(project, "tuning", runs)
-    with pytest.raises(BadInput, match=r"trials/paper\.tsv: no such file"):
+    with pytest.raises(BadInput, match=r"trials/paper\.tsv: lists no trial"):
         tuning_facts(load_project("paper", CONFIG), "tuning", runs)
 
 
@@ -119,15 +151,18 @@ def test_a_missing_trial_or_file_is_named(project: Project, tmp_path: Path) -> N
 def test_the_values_of_the_laptop_preset_come_from_fair_trials() -> None:
     frame, project = pd.read_csv(COMMITTED), load_project("laptop", CONFIG)
     trials = [trial for trials in project.trials.values() for trial in trials]
-    assert [(t.rates, t.number) for t in trials] == list(zip(frame.rates, frame.trial, strict=True))
-    assert set(project.preset.rates) == set(project.trials)
+    assert [(t.rates, t.run, t.number) for t in trials] == list(
+        zip(frame.rates, frame.run, frame.trial, strict=True)
+    )
+    for trial, line in zip(trials, frame.itertuples(), strict=True):
+        shown = {rate: getattr(line, rate) for rate in RATES if hasattr(line, rate)}
+        assert {k: v for k, v in shown.items() if not pd.isna(v)} == trial.rates_in_numbers
     assert frame.groupby("rates").size().nunique() == 1
     for name, own in frame.groupby("rates"):
-        in_preset = project.preset.rates[name].model_dump(exclude_none=True)
         [(_, best)] = own[own.chosen].iterrows()
-        settled = own[own.converged == own.converged.max()] if own.converged.any() else own
-        assert best.tune_loss == settled.tune_loss.min()
-        assert {rate: best[rate] for rate in in_preset} == in_preset
+        assert best.tune_loss == own.tune_loss.min()
+        in_preset = project.preset.rates[name].model_dump(exclude_none=True)
+        assert in_preset == trials[best.name].rates_in_numbers
         for rate, value in in_preset.items():
             tried = own[rate].unique()
             assert len(tried) == 1 or min(tried) < value < max(tried), f"{name}: {rate} at the edge"

@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 NO_NETWORK = Path(__file__).parent / "no_network"
 
 RUNS = (
-    *("source", "cut-75", "random-75-s0", "average-75", "shear-75", "shear-selection-75"),
-    *("lemon-cut-75", "lemon-prune-75", "lemon-cut-trained-75", "cut-tuned-75"),
+    *("source", "cut-75", "random-75-s0", "average-75", "shear-75"),
+    *("lemon-cut-75", "lemon-prune-75"),
 )
 KILLED = "lemon-cut-75"
 

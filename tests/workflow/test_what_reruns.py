@@ -35,23 +35,22 @@ def test_touched_and_reordered_files_rerun_nothing(driven):
     assert driven.jobs() == []
 
 
-def test_a_changed_learning_rate_reruns_only_that_run(driven):
+def test_a_changed_learning_rate_reruns_only_the_runs_that_name_it(driven):
     driven.change_preset(
-        lambda values: values.update(rates={"operators-pruned": {"layer_rate": 0.004}})
+        lambda values: values["rates"].update({"operators-pruned": {"layer_rate": 0.004}})
     )
-    assert driven.jobs() == [
-        "learn lemon-cut-50",
-        "fuse lemon-cut-50",
-        "evaluate lemon-cut-50",
-        "table table3",
-        "track table3",
-    ]
+    *jobs, table, track = driven.jobs()
+    assert sorted(jobs) == sorted(
+        f"{stage} lemon-prune-{depth}"
+        for stage in ("learn", "fuse", "evaluate")
+        for depth in (75, 50)
+    )
+    assert [table, track] == ["table table3", "track table3"]
 
 
 def test_a_changed_pruning_budget_reruns_what_starts_from_it(driven):
     driven.change_preset(lambda values: values["budgets"].update(pruning=7))
-    changed = {"shear-75", "shear-50", "shear-selection-75", "shear-selection-50"}
-    changed |= {"lemon-prune-75", "lemon-prune-50"}
+    changed = {"shear-75", "shear-50", "lemon-prune-75", "lemon-prune-50"}
     jobs = [job.split() for job in driven.jobs()]
     assert {run for stage, run in jobs if stage in ("build", "learn")} == changed
     assert {run for stage, run in jobs if stage == "evaluate"} == changed

@@ -66,12 +66,6 @@ wildcard_constraints:
     figure=pattern(PROJECT.tables),
 
 
-# Trials of rates take hours and are committed, so `all` and the page of everything leave them out.
-OF_TRIALS = [
-    name for name, entry in PROJECT.tables.items() if entry.renderer == "tuning_trials"
-]
-IN_ALL = [name for name in PROJECT.tables if name not in OF_TRIALS]
-
 FUSED = run_pattern(lambda method: method.needs_target)
 BUILT = run_pattern(
     lambda method: TAKEN.learns and method.needs_target and not method.learned
@@ -216,7 +210,7 @@ def outcomes(table):
 def shown_files(table):
     """What a table or figure shows: outcomes, similarity maps, operators, or trials."""
     files = outcomes(table) + below(RUNS, PROJECT.figure_files(table))
-    if table in OF_TRIALS:
+    if table not in PROJECT.whole:
         for trials in PROJECT.trials.values():
             files += [f"{RUNS}/{trial.folder}/manifest.json" for trial in trials]
     return files

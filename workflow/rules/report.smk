@@ -103,7 +103,7 @@ rule figure:
 
 rule report:
     input:
-        rendered=[rendered(name) for name in IN_ALL],
+        rendered=[rendered(name) for name in PROJECT.whole],
     output:
         page="<results>/report.html",
     log:

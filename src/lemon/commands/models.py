@@ -1,4 +1,4 @@
-"""`lemon build`, `learn` and `fuse`: from a source model to a smaller one."""
+"""`lemon build`, `learn`, `try` and `fuse`: from a source model to a smaller one."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def add(commands: Commands) -> None:
 
 def _build(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    run = _run_of(project, arguments, arguments.run)
+    run = _run_of(project, arguments, arguments.run, arguments.command)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.methods.build import build
 
@@ -95,13 +95,13 @@ def _build(arguments: argparse.Namespace) -> None:
 
 def _learn(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    run = _run_of(project, arguments, arguments.run)
+    run = _run_of(project, arguments, arguments.run, arguments.command)
     _require_teacher(run, arguments.teacher, project.source_shape())
     require_packed_text(arguments.text)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.learning.run import learn
 
-        learn(project, run.id, *_folders(arguments))
+        learn(project, run.id, **_folders(arguments))
 
 
 def _try(arguments: argparse.Namespace) -> None:
@@ -109,19 +109,19 @@ def _try(arguments: argparse.Namespace) -> None:
     trials, number = project.trials_of(arguments.rates), arguments.trial
     if not 1 <= number <= len(trials):
         raise BadInput(f"--trial {number}: rates {arguments.rates} have trials 1 to {len(trials)}")
-    run = _run_of(project, arguments, trials[0].run)
+    run = _run_of(project, arguments, trials[0].run, "learn")
     _require_teacher(run, arguments.teacher, project.source_shape())
     require_packed_text(arguments.text)
     with own_folder(arguments.out, owner_of_trial(project.preset_name, arguments.rates, number)):
         from lemon.learning.trial import run_trial
 
-        run_trial(project, trials[number - 1], *_folders(arguments))
+        run_trial(project, trials[number - 1], **_folders(arguments))
 
 
-def _folders(arguments: argparse.Namespace) -> tuple[Any, ...]:
-    """The folders that learning reads and writes, in the order in which it takes them."""
+def _folders(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The folders that learning reads and writes."""
     names = ("source", "text", "out", "start", "teacher", "teacher_cache")
-    return tuple(getattr(arguments, name) for name in names)
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
@@ -134,13 +134,15 @@ def _fuse(arguments: argparse.Namespace) -> None:
     fuse(arguments.source, arguments.operators, arguments.out)
 
 
-def _run_of(project: Project, arguments: argparse.Namespace, run_id: str) -> PlannedRun:
+def _run_of(
+    project: Project, arguments: argparse.Namespace, run_id: str, command: str
+) -> PlannedRun:
     """The requested run, after checks of the command, its source, start and output folder."""
     run, start = project.run(run_id), arguments.start
     if not run.method.needs_target:
         raise BadInput(f"run {run.id} is a model as it is; nothing is made for it")
     own = _command_of(run)
-    if own != arguments.command.replace("try", "learn"):
+    if own != command:
         verb = "learned" if own == "learn" else "built"
         raise BadInput(f"run {run.id} ({run.method.name}) is {verb}; use `lemon {own}`")
     if run.start is None and start is not None:

@@ -32,7 +32,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         project.entry(arguments.table)
     from lemon.plan import plan
 
-    print(plan(project, [arguments.table] if arguments.table else list(project.tables)))
+    print(plan(project, [arguments.table] if arguments.table else project.whole))
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

@@ -16,9 +16,9 @@ from lemon.configuration.yaml_files import (
 from lemon.errors import BadInput
 from lemon.files.names import name_fault, path_fault
 
-# Replaced as a whole: a model; the mixture, whose weights are shares of one total; and rates, which
-# are tuned for a model and a budget.
-REPLACED: set[Place] = {("source",), ("second_size",), ("text", "domains"), ("rates",)}
+# Replaced as a whole: a model; the mixture, whose weights are shares of one total; and each entry
+# of the rates, which are tuned together.
+REPLACED: set[Place] = {("source",), ("second_size",), ("text", "domains"), ("rates", "*")}
 
 
 def preset_document(
@@ -90,7 +90,8 @@ def _laid_over(base: Document, own: Document) -> Document:
 
 
 def _merged(base: Any, own: Any, place: Place) -> Any:
-    if not isinstance(base, dict) or not isinstance(own, dict) or place in REPLACED:
+    whole = place in REPLACED or (*place[:-1], "*") in REPLACED
+    if not isinstance(base, dict) or not isinstance(own, dict) or whole:
         return own
     inside = {
         key: _merged(base[key], value, (*place, key)) if key in base else value

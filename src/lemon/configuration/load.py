@@ -59,8 +59,7 @@ def load_project(
     if read:
         settings, document = read
         known = assets if assets is not None else asset_file.value if asset_file else {}
-        rates = {run.rates for run in runs.values() if run.rates}
-        problems += document.problems(preset_mistakes(settings, rates, known))
+        problems += document.problems(preset_mistakes(settings, known))
         problems += first_of(check_runs(settings, runs, config_dir / "runs.tsv", line_of))
     if table_file and tables is not None:
         targets = read[0].targets if read else ()
@@ -126,7 +125,7 @@ def siblings(project: Project) -> list[Project]:
             continue
         if read := _read(path, project.config_dir, project.assets, problems):
             preset, document = read
-            mistakes = preset_mistakes(preset, (), project.assets)
+            mistakes = preset_mistakes(preset, project.assets)
             problems += document.problems(mistakes)
             found[path.stem] = replace(project, preset_name=path.stem, preset=preset)
     raise_problems(problems)

@@ -16,6 +16,13 @@ Start = Literal["method", "run"]
 SECOND_SIZE = "second-size"  # the only method whose runs some presets lack
 
 
+RATES_OF: dict[Learned, tuple[str, ...]] = {
+    "operators": ("layer_rate", "norm_rate", "dimension_rate"),
+    "weights": ("weight_rate",),
+    "masks": ("mask_rate", "multiplier_rate", "sparsity_warmup_ratio"),
+}
+
+
 @dataclass(frozen=True)
 class Method:
     """Properties of a method.
@@ -59,6 +66,11 @@ class Method:
     def learned(self) -> bool:
         """Whether it takes optimiser steps."""
         return bool(self.learns)
+
+    @property
+    def rates(self) -> tuple[str, ...]:
+        """The settings in `rates` that it may use; of operators, those of layers or of widths."""
+        return tuple(rate for kind in self.learns for rate in RATES_OF[kind])
 
     @property
     def learns_operators(self) -> bool:

@@ -15,7 +15,7 @@ from lemon.configuration.given_models import given_shape
 from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
 from lemon.configuration.preset import Preset, SourceSettings
-from lemon.configuration.preset_checks import radii_in_numbers, with_rates
+from lemon.configuration.preset_checks import learning_settings, radii_in_numbers
 from lemon.configuration.runs import Run
 from lemon.radii import Radii
 
@@ -119,7 +119,7 @@ def _planned(
         given = preset.second_size if row.method == SECOND_SIZE else preset.source
     source = planned.get(row.source or "")
     second_stage = source is not None and source.method.needs_target
-    learning, pruning = with_rates(preset, row.rates)
+    learning, pruning = learning_settings(preset, row.rates)
     return PlannedRun(
         row=row,
         method=method,

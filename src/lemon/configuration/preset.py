@@ -220,6 +220,6 @@ class Preset(Section):
     evaluation: EvaluationSettings = Field(description="tasks and limits")
     rates: Entries[RateSettings] = Field(
         default={},
-        description="the symbolic rates of runs.tsv in numbers; without an entry, those of the "
-        "learning and pruning sections hold",
+        description="the symbolic rates of runs.tsv in numbers; what an entry leaves out is that "
+        "of the learning or pruning section",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def radii_in_numbers(settings: RadiiSettings) -> Radii:
     return Radii(settings.hidden or settings.ffn, attention, settings.ffn)
 
 
-def with_rates(preset: Preset, name: str | None) -> tuple[LearningSettings, PruningSettings]:
+def learning_settings(preset: Preset, name: str | None) -> tuple[LearningSettings, PruningSettings]:
     """The sections `learning` and `pruning` for runs that name these rates."""
     rates = preset.rates.get(name or "", RateSettings()).model_dump(exclude_none=True)
     learning, pruning = (
@@ -62,10 +62,8 @@ def needed_assets(preset: Preset) -> dict[str, Place]:
     return needed
 
 
-def preset_mistakes(
-    preset: Preset, rates: Collection[str], assets: Mapping[str, Asset]
-) -> Iterator[Mistake]:
-    """Every inconsistency within a preset, and between it, the assets and the runs' `rates`."""
+def preset_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mistake]:
+    """Every inconsistency within a preset, and between it and the assets."""
     yield from _shape_mistakes(preset)
     yield from _source_mistakes(preset, assets)
     for message in task_mistakes(preset.evaluation.tasks):
@@ -76,9 +74,6 @@ def preset_mistakes(
     if fault is not None:
         yield ("evaluation", "source"), fault
     yield from _learning_mistakes(preset, preset.learning, ("learning",))
-    for name in preset.rates:
-        if rates and name not in rates:
-            yield ("rates", name), f"no run of runs.tsv names it, {did_you_mean(name, rates)}"
 
 
 def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:

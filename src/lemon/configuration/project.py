@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
-from lemon.configuration.paper import FigureSpec, PaperEntry, TableSpec
+from lemon.configuration.paper import FigureSpec, PaperEntry, TableSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, named_shape, plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import needed_assets
@@ -59,12 +59,17 @@ class Project:
             raise BadInput(f"{path}: no trial of rates {rates}, {known}")
         return self.trials[rates]
 
-    def with_rates(self, trial: Trial) -> Project:
+    def trying(self, trial: Trial) -> Project:
         """The same project with the rates of a trial in place of the preset's."""
         rates = {**self.preset.rates, trial.rates: trial.values}
         preset = self.preset.model_copy(update={"rates": rates})
         rows = {name: run.row for name, run in self.runs.items()}
         return replace(self, preset=preset, runs=plan_runs(preset, rows))
+
+    @property
+    def whole(self) -> list[str]:
+        """The tables and figures of the target `all`: every one but trials, which take hours."""
+        return [name for name, entry in self.tables.items() if not isinstance(entry, TrialsSpec)]
 
     def entry(self, name: str) -> PaperEntry:
         """The table or figure of `paper.yaml` with this name.

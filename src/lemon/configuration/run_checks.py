@@ -36,12 +36,13 @@ def check_runs(
 
 
 def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
-    """A budget, target or radii that the preset lacks, or that do not fit the method."""
+    """A budget, target, radii or rates that the preset lacks, or that do not fit the method."""
     method = METHODS[run.method]
     named: dict[str, tuple[str, Collection[str]]] = {
         "steps": ("budget", preset.budgets),
         "target": ("target", preset.targets),
         "radii": ("radii", preset.radii),
+        "rates": ("rates", preset.rates),
     }
     if method.prunes and run.radii is not None:
         del named["radii"]

@@ -38,8 +38,7 @@ class Run(Section):
     steps: Name = Field(description="symbolic budget; the preset says it in optimiser steps")
     rates: Name | None = Field(
         default=None,
-        description="symbolic learning rates; the preset says them in numbers, or takes those of "
-        "its learning and pruning sections",
+        description="symbolic learning rates; the preset says them in numbers",
     )
     seed: Seed = Field(description="seed of the method's draws and of the text order")
     source: Name | None = Field(

@@ -184,7 +184,7 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
 
 def _trial(project: Project, rates: str, number: str) -> dict[str, Any]:
     trial = project.trials_of(rates)[int(number) - 1]
-    tried = project.with_rates(trial)
+    tried = project.trying(trial)
     return {**_learned(tried, tried.run(trial.run)), "learn_version": RULE_VERSIONS["learn"]}
 
 
@@ -251,7 +251,7 @@ def _trials_table(project: Project, entry: TrialsSpec) -> dict[str, Any]:
     return {
         "table": entry.model_dump(mode="json"),
         "trials": {
-            name: [[trial.run, trial.values.model_dump(exclude_none=True)] for trial in trials]
+            name: [[trial.run, trial.rates_in_numbers] for trial in trials]
             for name, trials in project.trials.items()
         },
         "rates": {

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from lemon.configuration.learning_settings import RateSettings
-from lemon.configuration.runs import Run
+from lemon.configuration.methods import METHODS
+from lemon.configuration.runs import NONE, Run
 from lemon.configuration.yaml_files import Problem, did_you_mean
 from lemon.files.names import shown
 from lemon.files.plain_text import NotPlain, read_text
@@ -40,6 +38,11 @@ class Trial:
     values: RateSettings
 
     @property
+    def rates_in_numbers(self) -> dict[str, float]:
+        """The rates that it gives, by name."""
+        return self.values.model_dump(exclude_none=True)
+
+    @property
     def name(self) -> str:
         """Its name among all trials of the preset: `operators/1`."""
         return f"{self.rates}/{self.number}"
@@ -60,7 +63,7 @@ def read_trials(
     if not path.is_file():
         return {}
     try:
-        lines = read_text(path).rstrip("\n").split("\n")
+        lines = read_text(path).split("\n")
     except NotPlain as fault:
         problems.append(Problem(path, fault.line, "", str(fault)))
         return {}
@@ -73,6 +76,8 @@ def read_trials(
         return {}
     trials: dict[str, list[Trial]] = {}
     for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
         try:
             trial = _trial(line.split("\t"), runs, trials)
         except _Fault as fault:
@@ -97,34 +102,46 @@ def _trial(cells: list[str], runs: Mapping[str, Run], before: Mapping[str, list[
     rates, run_id = row["rates"], row["run"]
     known = {run.rates for run in runs.values() if run.rates}
     if rates not in known:
-        raise _Fault(
-            "rates", f"no run of runs.tsv names {shown(rates)}, {did_you_mean(rates, known)}"
-        )
+        hint = did_you_mean(rates, known)
+        raise _Fault("rates", f"no run of runs.tsv names {shown(rates)}, {hint}")
     of_them = [run.id for run in runs.values() if run.rates == rates]
     if run_id not in of_them:
-        raise _Fault(
-            "run", f"no run {shown(run_id)} has rates {rates}, {did_you_mean(run_id, of_them)}"
-        )
-    values: dict[str, Any] = {}
-    for column in RATES:
-        if row[column]:
-            try:
-                values[column] = float(row[column])
-            except ValueError:
-                raise _Fault(column, f"must be a number, not {shown(row[column])}") from None
-    try:
-        trial = Trial(rates, run_id, len(before.get(rates, ())) + 1, RateSettings(**values))
-    except ValidationError as error:
-        [*_, detail] = error.errors()
-        raise _Fault(str(detail["loc"][0]), f"{detail['msg']}") from None
-    for other in before.get(rates, ())[:1]:
-        if other.run != run_id:
-            raise _Fault(
-                "run", f"the trials of {rates} before this one are of {other.run}; name it"
-            )
-        if other.values.model_fields_set != trial.values.model_fields_set:
-            names = ", ".join(sorted(other.values.model_fields_set))
-            raise _Fault("", f"the trials before this one give {names}; give the same")
-    if not values:
+        hint = did_you_mean(run_id, of_them)
+        raise _Fault("run", f"no run {shown(run_id)} has rates {rates}, {hint}")
+    given = {rate: row[rate] for rate in RATES if row[rate] not in ("", NONE)}
+    method = METHODS[runs[run_id].method]
+    for rate in given:
+        if rate not in method.rates:
+            raise _Fault(rate, f"{method.name} does not use it; write {NONE}")
+    if not given:
         raise _Fault("", "tries no rate; give at least one")
-    return trial
+    values = RateSettings(**{rate: _number(rate, cell) for rate, cell in given.items()})
+    earlier = before.get(rates, [])
+    if earlier:
+        _require_alike(run_id, values, earlier)
+    return Trial(rates, run_id, len(earlier) + 1, values)
+
+
+def _number(rate: str, cell: str) -> float:
+    """The number in a cell, within the limits of the setting."""
+    try:
+        number = float(cell)
+        RateSettings(**{rate: number})
+    except ValueError:  # a ValidationError is one
+        fault = f"must be a number within the limits of the setting, not {shown(cell)}"
+        raise _Fault(rate, fault) from None
+    return number
+
+
+def _require_alike(run: str, values: RateSettings, earlier: list[Trial]) -> None:
+    """The trials of the same rates are of one run, vary the same rates, and differ."""
+    first = earlier[0]
+    if first.run != run:
+        message = f"the trials of {first.rates} before this one are of {first.run}; name it"
+        raise _Fault("run", message)
+    if first.values.model_fields_set != values.model_fields_set:
+        names = ", ".join(sorted(first.values.model_fields_set))
+        raise _Fault("", f"the trials of {first.rates} before this one give {names}; give the same")
+    for other in earlier:
+        if other.values == values:
+            raise _Fault("", f"repeats trial {other.number} of {first.rates}; try other rates")

@@ -17,7 +17,7 @@ from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.data.text.packing import PackedText
-from lemon.errors import BadInput
+from lemon.errors import BadInput, Diverged
 from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest
 from lemon.learning.assembly import assemble
 from lemon.learning.masked_fusion import MaskedFusion
@@ -84,9 +84,7 @@ def learn(
         )
     device = torch.device(compute_device(project.preset.compute.device))
     taught_by = Checkpoint(teacher) if teacher else None
-    inputs = {"source": large.digest(), "text": packed.digest, **start_input(start)}
-    if taught_by:
-        inputs["teacher"] = taught_by.digest()
+    inputs = learned_from(large, packed, start, teacher)
     if is_complete(out, key, inputs, run.own_weights):
         print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
         (out / MANIFEST).touch()
@@ -108,6 +106,8 @@ def learn(
     if isinstance(fusion, MaskedFusion):
         facts = {"gates": settled(fusion.masks), "export": choose_gates(fusion, trainer)}
     facts["tune_loss"] = mixture_loss(trainer.tune_losses(exported=True), packed.weights)
+    if not math.isfinite(facts["tune_loss"]):
+        raise Diverged(f"{run_id}: the loss on the tune text is {facts['tune_loss']} at the end")
     if run.own_weights is not None:
         own = out / run.own_weights
         if run.method.trains_weights:
@@ -128,6 +128,14 @@ def learn(
         **facts,
     )
     shutil.rmtree(out / "checkpoints")
+
+
+def learned_from(
+    source: Checkpoint, text: PackedText, start: Path | None, teacher: Path | None
+) -> dict[str, str]:
+    """The digests of what a run learns from, for its manifest."""
+    inputs = {"source": source.digest(), "text": text.digest, **start_input(start)}
+    return {**inputs, "teacher": Checkpoint(teacher).digest()} if teacher else inputs
 
 
 def choose_gates(fusion: MaskedFusion, trainer: Trainer) -> dict[str, Any]:

@@ -193,7 +193,7 @@ class Trainer:
         rates = " or ".join(group.setting for group in self.groups)
         raise Diverged(
             f"{self.label}: diverged at step {step} of {self.steps}: {problem}; {kept}. "
-            f"Lower {rates} of the preset, or the rates that the run names in runs.tsv"
+            f"Lower {rates} of the preset, or what it gives for the rates that the run names"
         )
 
     def _state(self) -> dict[str, Any]:

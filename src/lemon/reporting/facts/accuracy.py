@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lemon.configuration.paper import TableSpec
+from lemon.configuration.planned_run import lineage
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.published.tables import published_rows
@@ -30,7 +31,7 @@ class AccuracyFacts:
         floors: held-out losses of `uniform`, `unigram` and `bigram` models, nats per token; empty
             if no run was scored on held-out text.
         costs: training costs of the rows in which something is learned.
-        gates: of the runs that prune, by id.
+        gates: of the runs that prune, by id: those of the rows, and those that they build on.
         radii: the receptive fields; None if no row learns widths.
         tasks_in_paper: the tasks of the published table.
         inputs: digest of the outcomes of each run.
@@ -82,7 +83,7 @@ def accuracy_facts(
         rows=rows,
         floors=_floors(rows, text),
         costs=row_costs(rows, runs),
-        gates=gates_of_runs([run for row in rows for run in row.runs], runs),
+        gates=gates_of_runs(lineage(run for row in rows for run in row.runs), runs),
         protocols=shown,
         departures=departures(project, table, shown),
         radii=radii_facts(project, table),

@@ -13,6 +13,10 @@ from lemon.files.manifest import MANIFEST, read_manifest
 SPARSITY_MARGIN = 0.01  # of the target sparsity
 SMALLEST_KEPT = 0.9
 NOT_CONVERGED = "not converged"
+CONVERGED_IN_WORDS = (
+    f"converged means sparsity within {100 * SPARSITY_MARGIN:.0f} % of its target, and every kept "
+    f"gate above {SMALLEST_KEPT}"
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Gates:
     """The gates of one run, over all its structures.
 
     Attributes:
-        sparsity, target: of the structure whose sparsity is farthest from its target.
+        sparsity, target: of the structure whose sparsity is farthest off, in parts of its target.
         smallest_kept: smallest gate of a kept unit.
         largest_dropped: largest gate of a dropped unit, before it was cut.
         export: `folded` if gates were multiplied into the exported weights, `open` if those of kept
@@ -31,7 +35,7 @@ class Gates:
     target: float
     smallest_kept: float
     largest_dropped: float
-    export: str = "folded"
+    export: str
 
     @property
     def converged(self) -> bool:
@@ -46,17 +50,17 @@ class Gates:
 
 
 def gates_of(manifest: dict[str, Any]) -> Gates | None:
-    """The gates in a manifest of `learn` or of a trial; None if nothing was pruned."""
+    """The gates in a manifest of `learn` or of a trial; None if it has none."""
     structures = manifest.get("gates", {}).values()
-    if not structures:
+    if not structures or not manifest.get("export"):
         return None
-    farthest = max(structures, key=lambda one: abs(one["sparsity"] - one["target_sparsity"]))
+    farthest = max(structures, key=lambda one: abs(one["sparsity"] / one["target_sparsity"] - 1))
     return Gates(
         sparsity=farthest["sparsity"],
         target=farthest["target_sparsity"],
         smallest_kept=min(one["smallest_kept_gate"] for one in structures),
         largest_dropped=max(one["largest_dropped_gate"] for one in structures),
-        export=(manifest.get("export") or {"gates": "folded"})["gates"],
+        export=manifest["export"]["gates"],
     )
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
 from lemon.configuration.trials import Trial
 from lemon.errors import BadInput
-from lemon.files.manifest import MANIFEST, read_manifest
+from lemon.events import read_events
+from lemon.files.manifest import MANIFEST, checked_file, read_manifest
+from lemon.provenance import file_digest
 from lemon.reporting.facts.gates import Gates, gates_of
 
 
@@ -18,9 +21,10 @@ class TrialResult:
     """One trial.
 
     Attributes:
-        loss: nats a token on the tune text after the last step; None if it diverged.
+        loss: nats a token on the tune text, of the model as it would be exported; None if the trial
+            diverged.
         gates: of a run that prunes.
-        seconds: of learning.
+        seconds: of the training loop.
     """
 
     trial: Trial
@@ -31,13 +35,7 @@ class TrialResult:
     @property
     def values(self) -> dict[str, float]:
         """The rates that were tried, by name."""
-        return self.trial.values.model_dump(exclude_none=True)
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """The smallest is the best: gates that settled come first, then the lower loss."""
-        unsettled = self.gates is not None and not self.gates.converged
-        return unsettled, float("inf") if self.loss is None else self.loss
+        return self.trial.rates_in_numbers
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,8 @@ class TunedRates:
     """All trials of the same rates.
 
     Attributes:
-        run: the run that was tried.
+        run: the run that was tried; empty without trials.
+        results: the trials; empty if these rates were not tried.
         in_preset: the preset's values.
     """
 
@@ -55,41 +54,58 @@ class TunedRates:
     in_preset: dict[str, float]
 
     @property
-    def best(self) -> TrialResult:
-        """The trial with the lowest loss on the tune text, among those whose gates settled."""
-        return min(self.results, key=lambda result: result.rank)
+    def best(self) -> TrialResult | None:
+        """The trial with the lowest loss on the tune text; None if there is none that ended."""
+        ended = [result for result in self.results if result.loss is not None]
+        return min(ended, key=lambda result: result.loss or 0.0, default=None)
 
     @property
     def at_the_edge(self) -> list[str]:
-        """The rates whose best value is the smallest or the largest that was tried."""
+        """The varied rates whose best value is the smallest or the largest that was tried."""
+        if self.best is None:
+            return []
         best = self.best.values
-        tried = {rate: [result.values[rate] for result in self.results] for rate in best}
+        tried = {rate: {result.values[rate] for result in self.results} for rate in best}
         return [
             rate
             for rate, values in tried.items()
-            if len(set(values)) > 1 and best[rate] in (min(values), max(values))
+            if len(values) > 1 and best[rate] in (min(values), max(values))
         ]
+
+    @property
+    def fixed(self) -> list[str]:
+        """The rates that have the same value in every trial."""
+        first = self.results[0].values if self.results else {}
+        return [rate for rate in first if len({one.values[rate] for one in self.results}) == 1]
 
     def faults(self, most_trials: int) -> list[str]:
         """Why the preset's values are no fair choice; `most_trials` had the most tried rates."""
+        if not self.results:
+            return ["not tried"]
+        if self.best is None:
+            return ["every trial diverged"]
         found = [f"the best {rate} is at the edge of its grid" for rate in self.at_the_edge]
         if len(self.results) < most_trials:
             found.append(f"{len(self.results)} trials, others have {most_trials}")
         if self.in_preset != self.best.values:
             found.append("the preset has other values than the best trial")
-        if self.best.loss is None:
-            found.append("every trial diverged")
         return found
 
 
 @dataclass(frozen=True)
 class TuningFacts:
-    """The facts of the table of trials."""
+    """The facts of the table of trials.
+
+    Attributes:
+        rates: every name in `runs.tsv`, in its order.
+        inputs: digest of the manifest of each trial.
+    """
 
     name: str
     title: str
     settings: dict[str, Any]
     rates: list[TunedRates]
+    inputs: dict[str, str]
 
     @property
     def most_trials(self) -> int:
@@ -101,11 +117,13 @@ def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = N
     """Gather the finished trials of a preset; no text is read.
 
     Raises:
-        BadInput: the preset has no trials, or one is missing or damaged.
+        BadInput: the preset has no trials, or one is missing, damaged or of other settings.
     """
     if not project.trials:
         path = project.config_dir / "trials" / f"{project.preset_name}.tsv"
-        raise BadInput(f"{path}: no such file, so the preset has no trials of its rates")
+        raise BadInput(f"{path}: lists no trial, so there is none of the preset's rates")
+    names = dict.fromkeys(run.row.rates for run in project.runs.values() if run.row.rates)
+    trials = [trial for trials in project.trials.values() for trial in trials]
     return TuningFacts(
         name=table,
         title=project.entry(table).title,
@@ -113,19 +131,26 @@ def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = N
         rates=[
             TunedRates(
                 name=name,
-                run=trials[0].run,
-                results=tuple(_result(runs / trial.folder, trial) for trial in trials),
-                in_preset=project.preset.rates[name].model_dump(exclude_none=True)
-                if name in project.preset.rates
-                else {},
+                run=next((trial.run for trial in project.trials.get(name, ())), ""),
+                results=tuple(_result(project, t, runs) for t in project.trials.get(name, ())),
+                in_preset=project.preset.rates[name].model_dump(exclude_none=True),
             )
-            for name, trials in project.trials.items()
+            for name in names
         ],
+        inputs={trial.name: file_digest(runs / trial.folder / MANIFEST) for trial in trials},
     )
 
 
-def _result(folder: Path, trial: Trial) -> TrialResult:
+def _result(project: Project, trial: Trial, runs: Path) -> TrialResult:
+    folder = runs / trial.folder
     manifest = read_manifest(folder / MANIFEST)
-    return TrialResult(
-        trial, manifest.get("tune_loss"), gates_of(manifest), manifest.get("wall_s", 0.0)
-    )
+    settings, key = manifest.get("settings", {}), manifest.get("key")
+    of_it = (settings.get("run"), settings.get("values")) == (trial.run, trial.rates_in_numbers)
+    if not of_it or key not in (None, stage_params(project, "trial", trial.name)):
+        raise BadInput(
+            f"{folder / MANIFEST}: is not of trial {trial.name} as the preset has it now; run "
+            "`make tuning`, which tries it again"
+        )
+    events = read_events(checked_file(folder / "metrics.jsonl", folder / MANIFEST))
+    seconds = events[-1]["wall_s"] if events else 0.0
+    return TrialResult(trial, manifest.get("tune_loss"), gates_of(manifest), seconds)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
+from lemon.configuration.planned_run import lineage
 from lemon.reporting.facts.costs import Cost, RowCost
 from lemon.reporting.facts.departures import Departure
-from lemon.reporting.facts.gates import SMALLEST_KEPT, Gates
+from lemon.reporting.facts.gates import CONVERGED_IN_WORDS, Gates
 from lemon.reporting.facts.radii import RadiiFacts
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.numbers import count, duration, percent
@@ -57,29 +58,32 @@ def _cost_line(row: RowCost, first: Cost) -> list[str | Cell]:
 
 
 def gates_section(rows: list[ScoredRow], gates: dict[str, Gates]) -> Section:
-    """The gates of every run that prunes, in the order of the rows."""
-    found = [(row, run.id, gates[run.id]) for row in rows for run in row.runs if run.id in gates]
+    """The gates of every run that prunes, and that a row shows or builds on."""
+    row_of = {run.id: row.label for row in reversed(rows) for run in lineage(row.runs)}
+    row_of |= {run.id: row.label for row in rows for run in row.runs}
+    shown = {run.id for row in rows for run in row.runs}
     lines = [
         [
-            *(str(row.layers), row.label, run),
+            row_of[run] if run in shown else f"start of {row_of[run]}",
+            run,
             *(percent(one.sparsity, 2), percent(one.target, 2)),
             *(f"{one.smallest_kept:.3f}", f"{one.largest_dropped:.3f}"),
             *(one.export, one.state),
         ]
-        for row, run, one in found
+        for run, one in gates.items()
     ]
     return Section(
         "Gates of pruning",
         [
-            Column("Layers"),
             *words("Row", "Run", wrap=True),
             *numbers("Sparsity", "Target", "Smallest kept gate", "Largest dropped gate"),
             *words("Gates in the export", "State"),
         ],
         [Group("", lines)],
-        note="Sparsity is the share of units expected to be dropped. Converged: sparsity within "
-        f"1 % of its target and every kept gate above {SMALLEST_KEPT}. Gates are folded into the "
-        "exported weights, or open (1 for what is kept): whichever has the lower tune loss.",
+        note="Sparsity is the share of units expected to be dropped; "
+        f"{CONVERGED_IN_WORDS}. Gates are folded into the exported weights, or open (1 for what is "
+        "kept): whichever has the lower tune loss. An ordering over a run that did not converge is "
+        "one over pruning with this budget.",
     )
 
 

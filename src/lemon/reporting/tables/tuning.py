@@ -8,7 +8,8 @@ import pandas as pd
 
 from lemon.configuration.trials import RATES
 from lemon.perplexity import perplexity_of
-from lemon.reporting.facts.gates import SMALLEST_KEPT
+from lemon.reporting.facts.gates import CONVERGED_IN_WORDS, NOT_CONVERGED
+from lemon.reporting.facts.scores import six_digits
 from lemon.reporting.facts.tuning import TrialResult, TunedRates, TuningFacts
 from lemon.reporting.numbers import duration, percent, rounded_perplexity
 from lemon.reporting.tables.document import (
@@ -25,7 +26,8 @@ from lemon.reporting.tables.document import (
 
 def tuning_table(facts: TuningFacts) -> WordedTable:
     """The table as tidy lines, page, and entries of the manifest."""
-    tried = [rate for rate in RATES if any(rate in one.best.values for one in facts.rates)]
+    given = {rate for one in facts.rates for result in one.results for rate in result.values}
+    tried = [rate for rate in RATES if rate in given]
     frame = pd.DataFrame(
         [_tidy(one, result) for one in facts.rates for result in one.results],
         columns=[
@@ -36,6 +38,7 @@ def tuning_table(facts: TuningFacts) -> WordedTable:
     groups = [
         Group(f"{one.name}: {one.run}", [_cells(one, result, tried) for result in one.results])
         for one in facts.rates
+        if one.results
     ]
     columns = [
         *numbers("Trial", *(rate.replace("_", " ") for rate in tried)),
@@ -44,12 +47,12 @@ def tuning_table(facts: TuningFacts) -> WordedTable:
     ]
     page = TablePage(
         title=table_title(facts.name, facts.title),
-        subtitle=f"{facts.most_trials} trials of each kind of run, each over the run's whole "
-        "budget; losses in nats a token on text that no table reports",
+        subtitle="Each trial takes the whole budget of its run; losses are nats a token on text "
+        "that no table reports",
         sections=[Section("Trials", columns, groups, drawn=True)],
         notes=_notes(facts),
     )
-    return WordedTable(frame, page, {"settings": facts.settings})
+    return WordedTable(frame, page, {"settings": facts.settings, "inputs": facts.inputs})
 
 
 def _tidy(one: TunedRates, result: TrialResult) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _tidy(one: TunedRates, result: TrialResult) -> dict[str, Any]:
     if result.loss is not None:
         line |= {
             "tune_loss": round(result.loss, 5),
-            "tune_perplexity": float(f"{perplexity_of(min(result.loss, 700.0)):.6g}"),
+            "tune_perplexity": six_digits(perplexity_of(result.loss)),
         }
     if gates is not None:
         line |= {
@@ -81,8 +84,8 @@ def _cells(one: TunedRates, result: TrialResult, tried: list[str]) -> list[str |
     gates, best = result.gates, result is one.best
     losses = ("diverged", "")
     if result.loss is not None:
-        losses = (f"{result.loss:.3f}", rounded_perplexity(perplexity_of(min(result.loss, 700.0))))
-    state = [] if gates is None or gates.converged else ["not converged"]
+        losses = (f"{result.loss:.3f}", rounded_perplexity(perplexity_of(result.loss)))
+    state = [] if gates is None or gates.converged else [NOT_CONVERGED]
     cells = [
         str(result.trial.number),
         *(f"{result.values[rate]:g}" if rate in result.values else "" for rate in tried),
@@ -97,12 +100,13 @@ def _cells(one: TunedRates, result: TrialResult, tried: list[str]) -> list[str |
 
 def _notes(facts: TuningFacts) -> list[str]:
     notes = [
-        "Chosen is the trial with the lowest loss on the tune text; where masks are learned, among "
-        "those whose gates settled, if any did: sparsity within 1 % of its target and every kept "
-        f"gate above {SMALLEST_KEPT}.",
+        "Chosen is the trial with the lowest loss on the tune text, of the model as it would be "
+        "exported. One seed, and a few thousand tokens: losses that differ by 0.02 are alike.",
+        f"Gates: {CONVERGED_IN_WORDS}. They are shown, and decide nothing.",
     ]
     for one in facts.rates:
-        faults = one.faults(facts.most_trials)
-        if faults:
+        if one.fixed:
+            notes.append(f"{one.name}: not varied, {', '.join(one.fixed)}.")
+        if faults := one.faults(facts.most_trials):
             notes.append(f"{one.name} is not a fair choice yet: {'; '.join(faults)}.")
     return notes
