@@ -122,8 +122,10 @@ def summary(call: str) -> str:
     for option in ("--run", "--table", "--figure"):
         if option in words:
             return f"{stage} {words[words.index(option) + 1]}"
-    if stage in ("fuse", "evaluate"):
+    if stage in ("fuse", "evaluate", "try"):
         out = Path(words[words.index("--out") + 1])
+        if stage == "try":
+            return f"try {out.parent.name}/{out.name}"
         suite = out.name.removeprefix("outcomes-") if "-" in out.name else ""
         return f"{stage} {out.parent.name} {suite}".rstrip()
     return stage

@@ -80,14 +80,14 @@ def test_from_operators_models_are_fused_and_scored_and_nothing_is_learned(drive
 
 def test_what_the_bundle_lacks_is_refused_by_name_or_made_as_the_rest(driven):
     def change(values):
-        values["rates"]["operators"] = {"layer_rate": 0.004}
+        values["rates"]["operators-pruned"] = {"layer_rate": 0.004}
 
     driven.change_preset(change)
     for scope in ("bundle", "operators"):
         driven.taken = scope
         done = driven.snakemake("table3", "--dry-run")
         assert done.returncode == 2
-        words = "runs/lemon-cut-75 was made with other settings than the preset has now"
+        words = "runs/lemon-prune-75 was made with other settings than the preset has now"
         assert words in done.stdout and "FROM=rest" in done.stdout
     driven.taken = "bundle"
     done = driven.snakemake("figure6", "--dry-run")
@@ -98,7 +98,7 @@ def test_what_the_bundle_lacks_is_refused_by_name_or_made_as_the_rest(driven):
         job for job in driven.jobs() if job.split()[0] in ("build", "learn", "fuse", "evaluate")
     ]
     stages = ("learn", "fuse", "evaluate")
-    assert sorted(made) == sorted(f"{s} lemon-cut-{depth}" for s in stages for depth in (75, 50))
+    assert sorted(made) == sorted(f"{s} lemon-prune-{depth}" for s in stages for depth in (75, 50))
 
 
 def test_a_bundle_by_its_path_and_one_that_is_not_there(driven, bundle):

@@ -48,6 +48,20 @@ def test_a_changed_learning_rate_reruns_only_the_runs_that_name_it(driven):
     assert [table, track] == ["table table3", "track table3"]
 
 
+def test_every_trial_runs_once_and_a_new_one_alone(driven):
+    file = driven.path / "config" / "trials" / "laptop.tsv"
+    line = "weights\tcut-tuned-75\t-\t-\t-\t{}\t-\t-\t-\n"
+    header = file.read_text().splitlines()[0]
+    file.write_text(f"{header}\n{line.format(0.1)}{line.format(0.2)}")
+    rendered = ["table tuning", "track tuning"]
+    jobs = driven.jobs("tuning")
+    assert sorted(jobs[:-2]) == ["try weights/1", "try weights/2"] and jobs[-2:] == rendered
+    assert driven.jobs("tuning") == []
+    file.write_text(f"{file.read_text()}{line.format(0.3)}")
+    assert driven.jobs("tuning") == ["try weights/3", *rendered]
+    assert driven.jobs("table3") == []
+
+
 def test_a_changed_pruning_budget_reruns_what_starts_from_it(driven):
     driven.change_preset(lambda values: values["budgets"].update(pruning=7))
     changed = {"shear-75", "shear-50", "lemon-prune-75", "lemon-prune-50"}
