@@ -111,12 +111,13 @@ def draw_grid(numbers: FigureNumbers) -> Figure:
     grid, levels = frame[frame["r_a"].notna()], frame[frame["r_a"].isna()]
     columns, rows = sorted(grid["r_i"].unique()), sorted(grid["r_a"].unique(), reverse=True)
     width, height = CELL_WIDTH * max(len(columns), 1), CELL_HEIGHT * max(len(rows), 1)
-    bands = (len(QUANTITIES) + 1) // 2
+    quantities = [q for q in QUANTITIES if q.column in frame]  # earlier versions wrote fewer
+    bands = (len(quantities) + 1) // 2
     total_width = LEFT + 2 * width + BETWEEN + RIGHT
     content = bands * (TITLE + height + MIDDLE) - MIDDLE + AXIS
     with matplotlib.rc_context(STYLE):
         picture = framed(words.title, words.caption, total_width, content)
-        for index, quantity in enumerate(QUANTITIES):
+        for index, quantity in enumerate(quantities):
             band, right = divmod(index, 2)
             lowest = band == bands - 1
             x = LEFT + right * (width + BETWEEN)
