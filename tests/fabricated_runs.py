@@ -15,7 +15,9 @@ import numpy as np
 
 from lemon.configuration.planned_run import lineage
 from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import FOLDERS, TASKS
+from lemon.configuration.trials import Trial
 from lemon.evaluation import outcomes
 from lemon.evaluation.outcomes import Outcome
 from lemon.files.manifest import MANIFEST, sealed, write_manifest
@@ -184,6 +186,18 @@ def write_metrics(
         code={"commit": "abc", "dirty": None},
         **facts,
     )
+
+
+def write_trial(project: Project, trial: Trial, runs: Path, **facts: Any) -> None:
+    """A finished trial of rates; `facts` are what its manifest says of it."""
+    place = runs / trial.folder
+    write_metrics(place)
+    said = {
+        "settings": {"run": trial.run, "values": trial.rates_in_numbers},
+        "key": stage_params(project, "trial", trial.name),
+    }
+    files = [place / "metrics.jsonl"]
+    write_manifest(place / MANIFEST, "trial", files=files, started=0.0, **said | facts)
 
 
 def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from drawn_figures import falling_map, write_maps
+from fabricated_runs import write_trial
 from finished_runs import write_finished
 from manifests import seal_again
 from replanned import replanned
@@ -18,9 +19,8 @@ from lemon.bundles.unpack import unpack
 from lemon.cli import main
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
-from lemon.configuration.stages import stage_params
 from lemon.errors import BadInput
-from lemon.files.manifest import MANIFEST, files_below, write_manifest
+from lemon.files.manifest import files_below
 from lemon.reporting.facts.layer_operators import leading_layers
 from lemon.reporting.figures.figure import write_figure_numbers
 from lemon.reporting.tables.table import KINDS, write_table
@@ -118,21 +118,20 @@ def test_trials_are_kept_and_their_table_is_that_of_the_runs(
     shutil.copytree(made / "runs", folder / "runs")
     trials = [trial for trials in project.trials.values() for trial in trials]
     for number, trial in enumerate(trials):
-        place = folder / "runs" / "smoke" / trial.folder
-        place.mkdir(parents=True)
-        key = stage_params(project, "trial", trial.name if number else trials[1].name)
-        write_manifest(place / MANIFEST, "trial", started=0.0, tune_loss=5.0 + number, key=key)
-    packed = pack(project, folder, tmp_path / "runs.bundle")
-    first, *others = (f"runs/{trial.folder}" for trial in trials)
-    assert packed.refused[first] == "was tried with other settings than the preset has now"
-    assert {*others} <= packed.parts.keys()
-    unpack(project, tmp_path / "runs.bundle", "rest", work)
-    held = taken(project, tmp_path / "runs.bundle", read_index(tmp_path / "runs.bundle"), "bundle")
-    with pytest.raises(BadInput, match=f"can't give tuning what it needs: {first} is not in it"):
-        require_enough(project, held, "tuning")
-    shutil.copytree(
-        folder / "runs/smoke" / trials[0].folder, work / "runs/smoke" / trials[0].folder
+        write_trial(project, trial, folder / "runs" / "smoke", tune_loss=5.0 + number)
+    budgets = {**project.preset.budgets, "pruning": 9}
+    other = replanned(project, preset=project.preset.model_copy(update={"budgets": budgets}))
+    assert pack(other, folder, tmp_path / "other.bundle").refused["runs/tuning/shear/1"] == (
+        "was tried with other settings than the preset has now"
     )
+    packed = pack(project, folder, tmp_path / "runs.bundle")
+    assert {f"runs/{trial.folder}" for trial in trials} <= packed.parts.keys()
+    index = read_index(tmp_path / "other.bundle")
+    held = taken(project, tmp_path / "other.bundle", index, "bundle")
+    lacking = "can't give tuning what it needs: runs/tuning/shear/1 is not in it"
+    with pytest.raises(BadInput, match=lacking):
+        require_enough(project, held, "tuning")
+    unpack(project, tmp_path / "runs.bundle", "rest", work)
     for place in (folder, work):
         write_table(project, "tuning", place / "runs" / "smoke", place / "tables")
     assert content(work / "tables")["tuning.csv"] == content(folder / "tables")["tuning.csv"]

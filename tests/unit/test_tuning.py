@@ -8,15 +8,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fabricated_runs import write_metrics
+from fabricated_runs import write_trial
 from replanned import replanned
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
-from lemon.configuration.stages import stage_params
 from lemon.configuration.trials import RATES
 from lemon.errors import BadInput
-from lemon.files.manifest import write_manifest
 from lemon.reporting.facts.gates import Gates, gates_of
 from lemon.reporting.facts.tuning import TunedRates, tuning_facts
 from lemon.reporting.tables.table import write_table
@@ -37,18 +35,7 @@ def write_results(folder: Path, project: Project, losses: dict[str, list[Any]]) 
                 loss, sparsity, gate = end
                 layer = {**GATES, "sparsity": sparsity, "smallest_kept_gate": gate}
                 facts = {"gates": {"layer": layer}, "export": EXPORT}
-            place = folder / trial.folder
-            write_metrics(place)
-            write_manifest(
-                place / "manifest.json",
-                "trial",
-                files=[place / "metrics.jsonl"],
-                settings={"run": trial.run, "values": trial.rates_in_numbers},
-                key=stage_params(project, "trial", trial.name),
-                started=0.0,
-                tune_loss=loss,
-                **facts,
-            )
+            write_trial(project, trial, folder, tune_loss=loss, **facts)
     return folder
 
 
