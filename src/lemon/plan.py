@@ -183,7 +183,7 @@ def _trials_left(project: Project, table: str, folder: Path) -> list[Trial]:
     if not isinstance(project.entry(table), TrialsSpec):
         return []
     runs = folder / "runs" / project.preset_name
-    trials = [trial for trials in project.trials.values() for trial in trials]
+    trials = project.every_trial
     return [trial for trial in trials if not (runs / trial.folder / MANIFEST).is_file()]
 
 

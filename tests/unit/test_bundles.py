@@ -116,7 +116,7 @@ def test_trials_are_kept_and_their_table_is_that_of_the_runs(
 ) -> None:
     folder, work = tmp_path / "made", tmp_path / "work"
     shutil.copytree(made / "runs", folder / "runs")
-    trials = [trial for trials in project.trials.values() for trial in trials]
+    trials = project.every_trial
     for number, trial in enumerate(trials):
         write_trial(project, trial, folder / "runs" / "smoke", tune_loss=5.0 + number)
     budgets = {**project.preset.budgets, "pruning": 9}

@@ -211,8 +211,7 @@ def shown_files(table):
     """What a table or figure shows: outcomes, similarity maps, operators, or trials."""
     files = outcomes(table) + below(RUNS, PROJECT.figure_files(table))
     if table not in PROJECT.whole:
-        for trials in PROJECT.trials.values():
-            files += [f"{RUNS}/{trial.folder}/manifest.json" for trial in trials]
+        files += [f"{RUNS}/{t.folder}/manifest.json" for t in PROJECT.every_trial]
     return files
 
 

@@ -94,7 +94,7 @@ def _other_settings(project: Project, planned: PlannedPart, manifest: dict[str, 
     """
     run, made = planned.run, manifest.get("settings", {})
     if planned.kind == "trial":
-        key = manifest.get("key")
+        key = manifest.get("key")  # the first trials recorded none
         same = key is None or sha256(key.encode()).hexdigest() == planned.settings
         return None if same else "was tried with other settings than the preset has now"
     if planned.kind == "operators":

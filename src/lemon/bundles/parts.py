@@ -112,10 +112,9 @@ def _parts(project: Project) -> Iterator[PlannedPart]:
         for suite in scored:
             made = evaluated[suite.name]
             yield PlannedPart("outcomes", f"{name}/{suite.folder}", run, suite, made)
-    for trials in project.trials.values():
-        for trial in trials:
-            made = settings("trial", trial.name)
-            yield PlannedPart("trial", part_of_trial(trial), None, None, made)
+    for trial in project.every_trial:
+        made = settings("trial", trial.name)
+        yield PlannedPart("trial", part_of_trial(trial), None, None, made)
     figures = [entry for entry in project.tables.values() if isinstance(entry, FigureSpec)]
     for map in dict.fromkeys(map for figure in figures for map in figure.maps):
         path = f"runs/{map.path}".removesuffix(".csv")

@@ -179,8 +179,7 @@ def require_enough(project: Project, taken: Taken, entry: str) -> None:
 def _needed(project: Project, taken: Taken, entry: str) -> Iterator[str]:
     """The parts behind a table or figure that are not fused and scored anew."""
     if isinstance(project.entry(entry), TrialsSpec):
-        trials = (trial for trials in project.trials.values() for trial in trials)
-        yield from map(part_of_trial, trials)
+        yield from map(part_of_trial, project.every_trial)
     shown = [project.run(run) for run in project.table_runs(entry)]
     starts = [run.start_run for run in shown if run.start_run]
     behind = lineage([*shown, *starts])

@@ -188,8 +188,8 @@ class Preset(Section):
     seed: Seed = Field(default=0, description="seed of everything that a run does not seed")
     seeds: Count = Field(
         default=1,
-        description="seeds of the learned rows of tables: of the runs that a row names, the first "
-        "ones",
+        description="how many runs of a learned row a table shows, one for each seed; the first "
+        "ones that the row names",
     )
     compute: ComputeSettings = Field(default=ComputeSettings(), description="device and format")
     source: SourceSettings = Field(description="the large model that everything is fused from")

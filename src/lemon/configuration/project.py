@@ -47,6 +47,11 @@ class Project:
             raise BadInput(f"runs.tsv has no run {run_id}, {did_you_mean(run_id, self.runs)}")
         return self.runs[run_id]
 
+    @property
+    def every_trial(self) -> list[Trial]:
+        """All trials, in the order of their names and numbers."""
+        return [trial for trials in self.trials.values() for trial in trials]
+
     def trials_of(self, rates: str) -> list[Trial]:
         """The trials of these rates, at least one.
 

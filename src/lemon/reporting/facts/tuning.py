@@ -123,7 +123,6 @@ def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = N
         path = project.config_dir / "trials" / f"{project.preset_name}.tsv"
         raise BadInput(f"{path}: lists no trial, so there is none of the preset's rates")
     names = dict.fromkeys(run.row.rates for run in project.runs.values() if run.row.rates)
-    trials = [trial for trials in project.trials.values() for trial in trials]
     return TuningFacts(
         name=table,
         title=project.entry(table).title,
@@ -137,7 +136,9 @@ def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = N
             )
             for name in names
         ],
-        inputs={trial.name: file_digest(runs / trial.folder / MANIFEST) for trial in trials},
+        inputs={
+            trial.name: file_digest(runs / trial.folder / MANIFEST) for trial in project.every_trial
+        },
     )
 
 
@@ -146,6 +147,7 @@ def _result(project: Project, trial: Trial, runs: Path) -> TrialResult:
     manifest = read_manifest(folder / MANIFEST)
     settings, key = manifest.get("settings", {}), manifest.get("key")
     of_it = (settings.get("run"), settings.get("values")) == (trial.run, trial.rates_in_numbers)
+    # The first trials recorded their rates, and not yet their key.
     if not of_it or key not in (None, stage_params(project, "trial", trial.name)):
         raise BadInput(
             f"{folder / MANIFEST}: is not of trial {trial.name} as the preset has it now; run "

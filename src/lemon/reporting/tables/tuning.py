@@ -101,7 +101,7 @@ def _cells(one: TunedRates, result: TrialResult, tried: list[str]) -> list[str |
 def _notes(facts: TuningFacts) -> list[str]:
     notes = [
         "Chosen is the trial with the lowest loss on the tune text, of the model as it would be "
-        "exported. One seed, and a few thousand tokens: losses that differ by 0.02 are alike.",
+        "exported. One seed and a few thousand tokens: small differences may be noise.",
         f"Gates: {CONVERGED_IN_WORDS}. They are shown, and decide nothing.",
     ]
     for one in facts.rates:
