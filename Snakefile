@@ -35,4 +35,4 @@ for table in PROJECT.tables:
             "Everything of this table or figure is there"
 
 
-check_target(given("target", "all"))
+check_target(TARGET)

@@ -19,8 +19,15 @@ from typing_extensions import TypedDict
 from lemon.architecture import LlamaShape, TensorSpec, tensor_specs
 from lemon.errors import BadInput
 from lemon.files.json_file import read_json
-from lemon.files.manifest import MANIFEST, listed_files, read_manifest, require_digest
-from lemon.files.storage import inside, write_json
+from lemon.files.manifest import (
+    MANIFEST,
+    files_below,
+    listed_files,
+    read_manifest,
+    require_digest,
+    write_manifest,
+)
+from lemon.files.storage import atomic_folder, inside, write_json
 from lemon.files.tensor_file import FORMATS, TensorFile, write_tensor_file
 
 if TYPE_CHECKING:
@@ -234,6 +241,37 @@ def write_checkpoint(
         if file.suffix in COMPANION_SUFFIXES and file.name not in NOT_COMPANIONS:
             shutil.copyfile(file, out / file.name)
     write_json(out / "config.json", config)
+
+
+def write_model(
+    folder: Path,
+    shape: LlamaShape,
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    *,
+    like: Path,
+    dtype: torch.dtype,
+    stage: str,
+    started: float,
+) -> None:
+    """Write a model folder with its manifest into the folder of a run, atomically.
+
+    Args:
+        folder: the model folder; replaced if it is there.
+        shape, tensors, like, dtype: as `write_checkpoint` takes them.
+        stage, started: the step of the workflow, and `time.monotonic()` at its start.
+
+    Raises:
+        WorkFailed: the disk is full, or a weight is not finite.
+    """
+    with atomic_folder(folder) as temporary:
+        write_checkpoint(temporary, shape, tensors, like=like, dtype=dtype)
+        write_manifest(
+            temporary / MANIFEST,
+            stage,
+            files=files_below(temporary),
+            started=started,
+            **weights_in(temporary),
+        )
 
 
 def weights_in(folder: Path) -> dict[str, Any]:

@@ -54,25 +54,26 @@ def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
 
 
 def learning_flops(project: Project, run: PlannedRun) -> float:
-    """FLOP of a run's learning: teacher, student, fusing, held-out losses.
+    """FLOP of a run's training: teacher, student, fusing, tune losses.
 
     Under masks the student has the source's size. Layers whose gate is shut are skipped in the run
     but counted here, since the gates are not known in advance.
     """
-    method, settings, text = run.method, run.learning, project.preset.text
+    method, settings, text = run.method, run.training, project.preset.text
     source, target, length = run.fused_shape, run.target_shape, text.sequence_length
     student = forward_flops(source if method.prunes else target, length)
     taught_by = project.source_shape() if run.taught_by_source else source
     teacher = forward_flops(taught_by, length) if method.teaches else 0.0
     per_token = teacher + (3 + settings.recompute) * student
     learns = method.learns_operators
-    mapped = learns or (run.changes_widths and not method.prunes)
+    mapped = learns or (run.changes_widths and method.teaches)
     passes = (1 + settings.recompute + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
     tune = settings.tune_sequences * len(text.domains) * length
     evaluations = run.steps // settings.evaluate_every + 1
-    every = project.preset.pruning.loading.update_every
-    updates = run.steps // every + 1 if method.prunes and every else 0
+    loading = run.pretraining.loading if method.pretrains else run.pruning.loading
+    every = loading.update_every if method.prunes or method.pretrains else None
+    updates = run.steps // every + 1 if every else 0
     fuse = fusing_flops(source, target, run.radii)
     return run.steps * (
         settings.batch_sequences * length * per_token + microbatches * passes * fuse
@@ -146,25 +147,29 @@ def _is_made(project: Project, run: PlannedRun, own: Path) -> bool:
         manifest = read_manifest(own / MANIFEST)
     except BadInput:  # missing or damaged: the workflow makes it again
         return False
-    return not run.method.learned or manifest.get("key") == stage_params(project, "learn", run.id)
+    if not run.method.learned:
+        return True
+    return manifest.get("key") == stage_params(project, run.method.stage, run.id)
 
 
 def _run_cost(
     project: Project, run: PlannedRun, suites: Collection[str], own: Path, *, is_made: bool
 ) -> RunCost:
-    fuses = run.method.needs_target and not (is_made and (own / "model" / MANIFEST).is_file())
-    left = [name for name in suites if fuses or not (own / FOLDERS[name] / MANIFEST).is_file()]
+    has_model = is_made and (own / "model" / MANIFEST).is_file()
+    anew = run.method.needs_target and not has_model
+    fuses = anew and run.method.fuses
+    left = [name for name in suites if anew or not (own / FOLDERS[name] / MANIFEST).is_file()]
     learns = run.method.learned and not is_made
     steps = run.steps if learns else 0
-    weights = fuses * run.target_shape.num_parameters
-    if run.method.trains_weights and not is_made:
+    weights = anew * run.target_shape.num_parameters * (1 + len(run.snapshots))
+    if run.own_weights is not None and not is_made:
         weights += run.fused_shape.num_parameters
     learning = learning_flops(project, run) if learns else 0.0
     return RunCost(
         run,
         jobs=(not is_made) + fuses + len(left),
         steps=steps,
-        tokens=steps * run.learning.batch_sequences * project.preset.text.sequence_length,
+        tokens=steps * run.training.batch_sequences * project.preset.text.sequence_length,
         flops=learning + evaluation_flops(project, run.target_shape, left),
         written=weights * BYTES[project.preset.source.dtype],
     )

@@ -21,6 +21,7 @@ REQUIRED = {
     "prepare tasks": {"--assets", "--out"},
     "build": {"--run", "--source", "--out"},
     "learn": {"--run", "--source", "--text", "--out"},
+    "pretrain": {"--run", "--source", "--text", "--out"},
     "try": {"--rates", "--trial", "--source", "--text", "--out"},
     "fuse": {"--source", "--operators", "--out"},
     "evaluate": {"--model", "--tasks", "--out"},

@@ -191,13 +191,17 @@ def test_a_first_stage_without_weights_is_made_again_for_its_second(
     bundle = tmp_path / "runs.bundle"
     write_finished(project, "small", tmp_path)
     pack(project, tmp_path, bundle)
-    assert "runs/lemon-width-small" in taken(project, bundle, read_index(bundle), "rest").files
+    index = read_index(bundle)
+    assert "runs/lemon-width-small" in taken(project, bundle, index, "rest", "small").files
     shutil.rmtree(tmp_path / "runs" / "smoke" / "lemon-small-width-first")
     pack(project, tmp_path, bundle)
     index = read_index(bundle)
-    found = taken(project, bundle, index, "rest")
+    found = taken(project, bundle, index, "rest", "small")
     assert "runs/lemon-width-small" not in found.files  # its model is needed and can't be fused
     assert "runs/lemon-small-depth-first" in found.files
+    # Pre-training needs the model of its second stage; a table without it does not.
+    assert "runs/lemon-width-small" not in taken(project, bundle, index, "rest", "table2").files
+    assert "runs/lemon-width-small" in taken(project, bundle, index, "rest", "table4").files
     assert "runs/lemon-width-small" in taken(project, bundle, index, "bundle").files
     with pytest.raises(BadInput, match="small what it needs: runs/lemon-small-width-first is not"):
         require_enough(project, taken(project, bundle, index, "bundle"), "small")

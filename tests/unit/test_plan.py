@@ -51,7 +51,23 @@ def test_the_jobs_of_a_run_are_counted_one_by_one(project: Project, tmp_path: Pa
     finish(project, "lemon-cut-75", tmp_path, "model")
     fused = left(project, "table3", tmp_path)["lemon-cut-75"]
     assert (fused.jobs, fused.written) == (1, 0)
-    assert left(project, "table2", tmp_path)["lemon-cut-75"].jobs == 2  # two suites
+    finish(project, "lemon-width-2-2", tmp_path, "model")
+    both = left(project, "table2-starts", tmp_path)["lemon-width-2-2"]
+    assert both.jobs == 2  # two suites
+
+
+def test_pre_training_is_counted_with_its_text_and_its_models(
+    project: Project, tmp_path: Path
+) -> None:
+    run = project.run("lemon-small-pretrained")
+    cost = left(project, "table2", tmp_path)[run.id]
+    assert (cost.jobs, cost.steps) == (3, run.steps)  # itself, and two suites
+    length = project.preset.text.sequence_length
+    assert cost.tokens == run.steps * run.pretraining.batch_sequences * length
+    per_token = (3 + run.pretraining.recompute) * plan.forward_flops(run.target_shape, length)
+    assert cost.flops > cost.tokens * per_token
+    size = run.target_shape.num_parameters * plan.BYTES[project.preset.source.dtype]
+    assert cost.written == (1 + len(run.snapshots)) * size
 
 
 def test_changed_settings_and_a_damaged_manifest_are_not_finished(

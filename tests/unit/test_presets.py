@@ -165,7 +165,9 @@ AFTER_DEPTH_SHEAR = {
 
 def _params(project: Project) -> dict[str, str]:
     once = [run for run in project.runs if run.startswith("random") or run[-3:-1] != "-s"]
-    keys = {"learn": once, "build": once, "evaluate": ["cut-75"]}
+    trained = [name for name in once if project.run(name).method.pretrains]
+    once = [name for name in once if name not in trained]
+    keys = {"learn": once, "build": once, "pretrain": trained, "evaluate": ["cut-75"]}
     keys |= {"table": ["table3"]}
     params = {
         f"{stage}/{key}": stage_params(project, stage, key)
@@ -209,7 +211,8 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 f"learn/{start}-tuned-{depth}"
                 for start in ("cut", "random", "average")
                 for depth in (75, 50)
-            },
+            }
+            | {"learn/cut-tuned-small", "pretrain/cut-tuned-small-pretrained"},
         ),
         (
             "presets/laptop.yaml",
@@ -241,9 +244,10 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 for stage in ("build", "learn")
                 for run in (
                     *("lemon-small-width-first", "lemon-small-depth-first"),
-                    *("average-tuned-75", "average-tuned-50"),
+                    *("average-tuned-75", "average-tuned-50", "cut-tuned-small"),
                 )
-            },
+            }
+            | {f"pretrain/{run}-small-pretrained" for run in ("lemon", "cut-tuned")},
         ),
         (
             "presets/laptop.yaml",
@@ -254,6 +258,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 *("learn/lemon-prune-width", "learn/lemon-width-small"),
                 *("build/lemon-small-width-first", "learn/lemon-small-width-first"),
                 "learn/lemon-small-depth-first",
+                *("pretrain/lemon-width-2-2-pretrained", "pretrain/lemon-small-pretrained"),
             },
         ),
         (

@@ -1,7 +1,6 @@
 """All files behind a table or figure. Its target asks for each: a missing one is made again."""
 
-from lemon.bundles.taken import shown_parts
-from lemon.configuration.planned_run import lineage
+from lemon.bundles.taken import runs_behind, shown_parts
 
 
 def rendered(table):
@@ -34,15 +33,14 @@ def taken_files(part):
 def behind(table):
     """A table or figure with its record, and every declared file from which it was made."""
     shown, suites = PROJECT.table_runs(table), PROJECT.table_suites(table)
-    rows = [PROJECT.run(run) for run in shown]
-    runs = lineage([*rows, *(run.start_run for run in rows if run.start_run)])
+    runs = [] if table not in PROJECT.whole else runs_behind(PROJECT, table)
     learned = any(run.method.learned for run in runs)
     files = [f"<runs>/tracking/{table}.json", rendered(table)]
     files += pictures(table) + shown_files(table)
     for run in runs:
         if run.method.needs_target:
-            made = LEARNED_FILES if run.method.learned else BUILT_FILES
-            whole = below(f"<runs>/{run.id}", ["manifest.json", *made])
+            made = ["manifest.json", *MADE_FILES[run.method.stage]]
+            whole = below(f"<runs>/{run.id}", made)
             files += taken_files(f"runs/{run.id}") or whole
     for run in shown if suites or shows_similarity(table) else []:
         if not TAKEN.files.keys() >= {*shown_parts(PROJECT, table, run)}:

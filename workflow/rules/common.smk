@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lemon.bundles.taken import require_enough
 from lemon.configuration.paper import COMPONENTS, MEASURES
+from lemon.configuration.planned_run import snapshot_folder
 from lemon.configuration.rendering_checks import require_renderable
 from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import ABLATION, FOLDERS, suites
@@ -66,11 +67,22 @@ wildcard_constraints:
     figure=pattern(PROJECT.tables),
 
 
-FUSED = run_pattern(lambda method: method.needs_target)
-BUILT = run_pattern(
-    lambda method: TAKEN.learns and method.needs_target and not method.learned
-)
-LEARNED = run_pattern(lambda method: TAKEN.learns and method.learned)
+FUSED = run_pattern(lambda method: method.fuses)
+
+
+def made_by(stage):
+    """The ids of the runs that a stage makes, unless all are taken from a bundle."""
+    return run_pattern(
+        lambda method: TAKEN.learns and method.needs_target and method.stage == stage
+    )
+
+
+# Scores are of runs, and of the models that pre-training keeps on its way.
+SNAPSHOTS = {
+    f"{run.id}/{snapshot_folder(tokens)}": run
+    for run in PROJECT.runs.values()
+    for tokens in run.snapshots.values()
+}
 
 
 # What the jobs write beside their manifests. Snakemake asks for a missing one, and no longer
@@ -81,6 +93,12 @@ MODEL_FILES = [
 ]
 BUILT_FILES = ["operators.safetensors", "config.yaml"]
 LEARNED_FILES = [*BUILT_FILES, "metrics.jsonl"]
+PRETRAINED_FILES = ["config.yaml", "metrics.jsonl"]
+MADE_FILES = {
+    "build": BUILT_FILES,
+    "learn": LEARNED_FILES,
+    "pretrain": PRETRAINED_FILES,
+}
 TEXT_FILES = expand(
     "{split}/{domain}.bin",
     split=["train", "tune", "heldout"],
@@ -117,8 +135,10 @@ def given_files(model):
 
 
 def model_manifest(run):
-    """The manifest of the model of a run: a given one as prepared, or what was fused."""
-    prepared = PROJECT.run(run).method.prepared
+    """The manifest of the model of a run: a given one as prepared, or what was fused or trained.
+    A model that pre-training kept on its way is named like its folder.
+    """
+    prepared = None if run in SNAPSHOTS else PROJECT.run(run).method.prepared
     if prepared:
         return f"<data>/{prepared}/manifest.json"
     return f"<runs>/{run}/model/manifest.json"
@@ -162,6 +182,12 @@ def teacher_manifest(wildcards):
     return (
         "<data>/source/manifest.json" if learned_run(wildcards).taught_by_source else []
     )
+
+
+def reference_manifest(wildcards):
+    """The manifest of the source model, where its losses steer the mixture of pre-training."""
+    steers = PROJECT.run(wildcards.run).mixture_reference
+    return "<data>/source/manifest.json" if steers else []
 
 
 def fused_weights(wildcards, input):

@@ -25,6 +25,8 @@ for SUITE in SUITES.values():
             f"<logs>/evaluate/{{run}}/{SUITE.folder}.log",
         benchmark:
             f"<logs>/evaluate/{{run}}/{SUITE.folder}.tsv"
+        wildcard_constraints:
+            run=pattern([*PROJECT.runs, *SNAPSHOTS]),
         threads: 1
         resources:
             mem_mb=3500,

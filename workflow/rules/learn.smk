@@ -1,4 +1,6 @@
-"""The operators of a run, chosen or learned, and the model that they make of the source."""
+"""The operators of a run, chosen or learned, and the model that they make of the source; what
+is trained further from there, or from nothing.
+"""
 
 
 rule build:
@@ -13,7 +15,7 @@ rule build:
     benchmark:
         "<logs>/build/{run}.tsv"
     wildcard_constraints:
-        run=BUILT,
+        run=made_by("build"),
     threads: 1
     resources:
         mem_mb=3000,
@@ -45,7 +47,7 @@ rule learn:
     benchmark:
         "<logs>/learn/{run}.tsv"
     wildcard_constraints:
-        run=LEARNED,
+        run=made_by("learn"),
     priority: 10  # first, so that no core waits for the last evaluations
     threads: ALL_CORES
     resources:
@@ -135,3 +137,56 @@ rule fuse:
     shell:
         "OMP_NUM_THREADS={threads} lemon fuse --source {params.weights:q} "
         "--operators {params.operators:q} --out {params.out:q} > {log:q} 2>&1"
+
+
+# The models kept on the way are outputs too, and their number differs with the budget.
+for KEPT in {tuple(run.snapshots.values()) for run in PROJECT.runs.values()}:
+
+    rule:
+        name:
+            "_".join(["pretrain", *map(str, KEPT)])
+        input:
+            model=source_manifest,
+            text="<data>/text/manifest.json",
+            reference=reference_manifest,
+        output:
+            manifest=update("<runs>/{run}/manifest.json"),
+            files=update(expand("<runs>/{{run}}/{file}", file=PRETRAINED_FILES)),
+            models=update(
+                expand(
+                    "<runs>/{{run}}/{model}/{file}",
+                    model=["model", *(f"{snapshot_folder(n)}/model" for n in KEPT)],
+                    file=["manifest.json", *MODEL_FILES],
+                )
+            ),
+        log:
+            "<logs>/pretrain/{run}.log",
+        benchmark:
+            "<logs>/pretrain/{run}.tsv"
+        wildcard_constraints:
+            run=pattern(
+                run.id
+                for run in PROJECT.runs.values()
+                if TAKEN.learns
+                and run.method.pretrains
+                and tuple(run.snapshots.values()) == KEPT
+            ),
+        priority: 10
+        threads: ALL_CORES
+        resources:
+            mem_mb=5500,
+            runtime=1440,
+            gpu=GPUS,
+        params:
+            preset=PRESET,
+            model=folder("model"),
+            text=folder("text"),
+            reference=folder_option("reference", "reference"),
+            out=lambda wildcards, output: os.path.dirname(output.manifest),
+            settings=settings("pretrain"),
+        message:
+            "Pre-training {wildcards.run}"
+        shell:
+            "OMP_NUM_THREADS={threads} lemon pretrain --preset {params.preset:q} "
+            "--run {wildcards.run:q} --source {params.model:q} --text {params.text:q} "
+            "{params.reference} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -16,10 +16,10 @@ def stop(error):
     sys.exit(error.exit_code)
 
 
-def checked(question, *arguments):
+def checked(question, *arguments, **options):
     """The answer to a question about the project; a refusal ends with its message."""
     try:
-        return question(*arguments)
+        return question(*arguments, **options)
     except LemonError as error:
         stop(error)
 
@@ -57,4 +57,6 @@ PRESET = given("preset", "laptop")
 PROJECT = checked(load_project, PRESET)
 checked(require_rows, PROJECT.preset)
 # What a bundle of finished runs gives, so that no job makes it.
-TAKEN = checked(taken_from, PROJECT, given("from", ""))
+TARGET = given("target", "all")
+ENTRY = TARGET if TARGET in PROJECT.tables else None
+TAKEN = checked(taken_from, PROJECT, given("from", ""), entry=ENTRY)

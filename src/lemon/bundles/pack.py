@@ -100,8 +100,8 @@ def _other_settings(project: Project, planned: PlannedPart, manifest: dict[str, 
     if planned.kind == "operators":
         assert run is not None
         if run.method.learned:
-            same = manifest.get("key") == stage_params(project, "learn", run.id)
-            return None if same else "was learned with other settings than the preset has now"
+            same = manifest.get("key") == stage_params(project, run.method.stage, run.id)
+            return None if same else "was trained with other settings than the preset has now"
         now = {name: project.resolved(run.id).get(name) for name in ("run", "target_shape")}
     elif planned.suite is not None:
         suite, evaluation = planned.suite, project.preset.evaluation

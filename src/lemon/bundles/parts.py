@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from lemon.configuration.paper import FigureSpec
-from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.planned_run import PlannedRun, snapshot_folder
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
-from lemon.configuration.tasks import Suite, suites
+from lemon.configuration.tasks import ABLATION, Suite, suites
 from lemon.configuration.trials import Trial
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST
@@ -33,7 +33,8 @@ class PlannedPart:
     """What one job leaves, under one preset.
 
     Attributes:
-        kind: `operators` of a run with what its learning recorded, `outcomes` in one suite, one
+        kind: `operators` of a run, if it has any, with what its training recorded; `outcomes` of
+            its model in one suite, or of one that pre-training kept on its way; one
             `map` of similarity, the prepared `text`, or one `trial` of rates.
         name: its folder, or the path of its map without suffix; below `runs/` or `data/`, without
             the preset's name.
@@ -61,6 +62,9 @@ class PlannedPart:
             return {f"{self.name}/*/*.bin": "prepared anew"}
         if run is None or self.kind != "operators":
             return {}
+        if run.method.pretrains:
+            models = ["model", *(f"{snapshot_folder(n)}/model" for n in run.snapshots.values())]
+            return {f"{self.name}/{model}": "weights after training" for model in models}
         found = {f"{self.name}/model": "fused anew"}
         if run.own_weights is not None:
             found[f"{self.name}/{run.own_weights}"] = "weights of the source's size"
@@ -107,11 +111,15 @@ def _parts(project: Project) -> Iterator[PlannedPart]:
     for run in project.runs.values():
         name = part_of_run(run)
         if run.method.needs_target:
-            stage = "learn" if run.method.learned else "build"
-            yield PlannedPart("operators", name, run, None, settings(stage, run.id))
+            made = settings(run.method.stage, run.id)
+            yield PlannedPart("operators", name, run, None, made)
         for suite in scored:
             made = evaluated[suite.name]
             yield PlannedPart("outcomes", f"{name}/{suite.folder}", run, suite, made)
+            if suite.name == ABLATION:
+                for tokens in run.snapshots.values():
+                    kept = f"{name}/{snapshot_folder(tokens)}/{suite.folder}"
+                    yield PlannedPart("outcomes", kept, run, suite, made)
     for trial in project.every_trial:
         made = settings("trial", trial.name)
         yield PlannedPart("trial", part_of_trial(trial), None, None, made)

@@ -5,7 +5,7 @@ No torch is imported here; of the bundle only its index is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -57,7 +57,9 @@ class Taken:
         return self.scope == "rest"
 
 
-def taken_from(project: Project, word: str, folder: Path = Path()) -> Taken:
+def taken_from(
+    project: Project, word: str, folder: Path = Path(), entry: str | None = None
+) -> Taken:
     """What `FROM=word` takes.
 
     Args:
@@ -65,6 +67,7 @@ def taken_from(project: Project, word: str, folder: Path = Path()) -> Taken:
         word: a scope, for the bundle among the preset's results; or the path of a bundle, of which
             everything is taken; or empty, for nothing.
         folder: the workflow's working folder.
+        entry: the table or figure that is made; None if it may be any.
 
     Raises:
         BadInput: there is no such bundle, or it is damaged or of another preset.
@@ -74,7 +77,7 @@ def taken_from(project: Project, word: str, folder: Path = Path()) -> Taken:
     scope: Scope = next((scope for scope in SCOPES if scope == word), "bundle")
     own = Path("results", project.preset_name, BUNDLE_FILE)
     bundle = own if word in SCOPES else Path(word)
-    return taken(project, bundle, index_of(project, folder / bundle), scope)
+    return taken(project, bundle, index_of(project, folder / bundle), scope, entry)
 
 
 def index_of(project: Project, bundle: Path) -> Index:
@@ -88,8 +91,10 @@ def index_of(project: Project, bundle: Path) -> Index:
     return index
 
 
-def taken(project: Project, bundle: Path, index: Index, scope: Scope) -> Taken:
-    """What is taken from a bundle with this index."""
+def taken(
+    project: Project, bundle: Path, index: Index, scope: Scope, entry: str | None = None
+) -> Taken:
+    """What is taken from a bundle with this index, to make an entry of `paper.yaml`, or any."""
     planned, lacking = planned_parts(project), dict[str, str]()
     for name, part in planned.items():
         if why := _unusable(part, index, lacking):
@@ -97,7 +102,8 @@ def taken(project: Project, bundle: Path, index: Index, scope: Scope) -> Taken:
     held = {name: part for name, part in planned.items() if name not in lacking}
     fused = {run.id for run in project.runs.values() if _can_be_fused(run, index, held)}
     if scope == "rest":
-        held = _without_needed(project, held, fused)
+        made = project.runs.values() if entry is None else runs_behind(project, entry)
+        held = _without_needed(made, held, fused)
     files = {
         name: tuple(sorted(index.parts[name].files))
         for name, part in held.items()
@@ -120,23 +126,24 @@ def _can_be_fused(run: PlannedRun, index: Index, held: Mapping[str, PlannedPart]
     if not run.method.needs_target:
         return True
     name = part_of_run(run)
-    if run.own_weights is not None or name not in held or run.source is None:
+    weights_differ = run.own_weights is not None or run.method.pretrains
+    if weights_differ or name not in held or run.source is None:
         return False
     operators = f"{name}/{OPERATORS_FILE}" in index.parts[name].files
     return operators and _can_be_fused(run.source, index, held)
 
 
 def _without_needed(
-    project: Project, held: Mapping[str, PlannedPart], fused: set[str]
+    runs: Iterable[PlannedRun], held: Mapping[str, PlannedPart], fused: set[str]
 ) -> dict[str, PlannedPart]:
-    """What is held, without runs that others must be made from and whose weights are not held.
+    """What is held, without runs that these must be made from and whose weights are not held.
 
     These are first stages whose models can't be fused, and starts with dense width factors.
     """
     kept, before = dict(held), -1
     while len(kept) != before:
         before = len(kept)
-        for run in project.runs.values():
+        for run in runs:
             if part_of_run(run) in kept:
                 continue
             again = {first.id for first in (run.first_stage,) if first and first.id not in fused}
@@ -180,17 +187,23 @@ def _needed(project: Project, taken: Taken, entry: str) -> Iterator[str]:
     """The parts behind a table or figure that are not fused and scored anew."""
     if isinstance(project.entry(entry), TrialsSpec):
         yield from map(part_of_trial, project.every_trial)
-    shown = [project.run(run) for run in project.table_runs(entry)]
-    starts = [run.start_run for run in shown if run.start_run]
-    behind = lineage([*shown, *starts])
+    behind = runs_behind(project, entry)
     learned = any(run.method.learned for run in behind)
     if taken.scope == "bundle" and (learned or project.table_suites(entry)):
         yield TEXT
     yield from (part_of_run(run) for run in behind if run.method.needs_target)
     anew = taken.fused if taken.scope == "operators" else frozenset()
-    for run in shown:
-        if run.id not in anew:
-            yield from shown_parts(project, entry, run.id)
+    for run_id in project.table_runs(entry):
+        if run_id not in anew:
+            yield from shown_parts(project, entry, run_id)
+
+
+def runs_behind(project: Project, entry: str) -> list[PlannedRun]:
+    """The runs of a table or figure, and all that they are made from or compared with."""
+    tried = isinstance(project.entry(entry), TrialsSpec)
+    names = [t.run for t in project.every_trial] if tried else project.table_runs(entry)
+    shown = [project.run(run) for run in dict.fromkeys(names)]
+    return lineage([*shown, *(run.start_run for run in shown if run.start_run)])
 
 
 def shown_parts(project: Project, entry: str, run: str) -> list[str]:

@@ -35,8 +35,12 @@ class Unpacked:
     written: int
 
 
-def unpack(project: Project, bundle: Path, scope: Scope, folder: Path) -> Unpacked:
+def unpack(
+    project: Project, bundle: Path, scope: Scope, folder: Path, entry: str | None = None
+) -> Unpacked:
     """Write what a scope takes of a bundle into `runs/` and `data/` of a working folder.
+
+    `entry` is the table or figure that is then made; None if it may be any.
 
     All is checked before anything is written. What lies there already stays as it is.
 
@@ -52,7 +56,7 @@ def unpack(project: Project, bundle: Path, scope: Scope, folder: Path) -> Unpack
         except BadInput as error:
             raise BadInput(f"{bundle}: nothing was written; {error}") from None
     contents = read_contents(bundle, index)
-    found, planned = taken(project, bundle, index, scope), planned_parts(project)
+    found, planned = taken(project, bundle, index, scope, entry), planned_parts(project)
     places = {
         path: place_of(project, folder, path) for files in found.files.values() for path in files
     }

@@ -44,6 +44,8 @@ def add(commands: Commands) -> None:
         "rest: to make what the bundle lacks (default: bundle)"
     )
     unpack.add_argument("--take", choices=SCOPES, default="bundle", help=words)
+    words = "table or figure that is then made (default: any)"
+    unpack.add_argument("--for", dest="entry", metavar="NAME", help=words)
     for parser in (bundle, unpack):
         parser.add_argument(
             "--folder",
@@ -67,8 +69,10 @@ def _bundle(arguments: argparse.Namespace) -> None:
 
 
 def _unpack(arguments: argparse.Namespace) -> None:
-    project = project_of(arguments)
+    project, entry = project_of(arguments), arguments.entry
+    if entry is not None:
+        project.entry(entry)
     from lemon.bundles.unpack import unpack
 
-    done = unpack(project, arguments.bundle, arguments.take, arguments.folder)
+    done = unpack(project, arguments.bundle, arguments.take, arguments.folder, entry)
     print(f"{arguments.bundle}: {len(done.taken.files)} parts taken, {done.written} files written")

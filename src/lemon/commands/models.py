@@ -51,16 +51,31 @@ def add(commands: Commands) -> None:
         "lemon try --preset laptop --rates operators --trial 1 --source data/laptop/source "
         "--text data/laptop/text --out runs/laptop/tuning/operators/1",
     )
-    for parser in (build, learn, trial):
+    pretrain = add_command(
+        commands,
+        "pretrain",
+        _pretrain,
+        "train the model of an earlier run, or a new one, on text; resumes like learn",
+        "lemon pretrain --preset laptop --run lemon-small-pretrained "
+        "--source runs/laptop/lemon-small-width-first/model --text data/laptop/text "
+        "--reference data/laptop/source --out runs/laptop/lemon-small-pretrained",
+    )
+    for parser in (build, learn, trial, pretrain):
         add_preset(parser)
         if parser is not trial:
             parser.add_argument("--run", required=True, metavar="ID", help="id in runs.tsv")
-        add_path(parser, "--source", "model folder to fuse from")
+        words = "model folder to fuse from"
+        if parser is pretrain:
+            words = "model folder to train; of a new model, one of the same family"
+        add_path(parser, "--source", words)
     trial.add_argument("--rates", required=True, metavar="NAME", help="rates in runs.tsv")
     words = "its place among the trials of these rates, from 1"
     trial.add_argument("--trial", required=True, type=int, metavar="N", help=words)
-    for parser in (learn, trial):
+    for parser in (learn, trial, pretrain):
         add_path(parser, "--text", "packed text that `lemon prepare text` wrote")
+    words = "model folder whose losses steer the mixture of domains"
+    add_path(pretrain, "--reference", words, required=False)
+    add_path(pretrain, "--out", "folder of the run")
     for parser in (build, learn, trial):
         words = "folder of the run that this one starts from, where its start names a run"
         add_path(parser, "--start", words, required=False)
@@ -104,6 +119,19 @@ def _learn(arguments: argparse.Namespace) -> None:
         learn(project, run.id, **_folders(arguments))
 
 
+def _pretrain(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    run = _run_of(project, arguments, arguments.run, arguments.command)
+    require_packed_text(arguments.text)
+    if arguments.reference is not None:
+        require_model(arguments.reference)
+    with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
+        from lemon.pretraining.run import pretrain
+
+        folders = (arguments.source, arguments.text, arguments.out, arguments.reference)
+        pretrain(project, run.id, *folders)
+
+
 def _try(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     trials, number = project.trials_of(arguments.rates), arguments.trial
@@ -138,28 +166,23 @@ def _run_of(
     project: Project, arguments: argparse.Namespace, run_id: str, command: str
 ) -> PlannedRun:
     """The requested run, after checks of the command, its source, start and output folder."""
-    run, start = project.run(run_id), arguments.start
+    run, start = project.run(run_id), getattr(arguments, "start", None)
     if not run.method.needs_target:
         raise BadInput(f"run {run.id} is a model as it is; nothing is made for it")
-    own = _command_of(run)
+    own = run.method.stage
     if own != command:
-        verb = "learned" if own == "learn" else "built"
-        raise BadInput(f"run {run.id} ({run.method.name}) is {verb}; use `lemon {own}`")
+        raise BadInput(f"run {run.id} ({run.method.name}) is made by `lemon {own}`; use that")
     if run.start is None and start is not None:
         raise BadInput(f"run {run.id} starts from no earlier run; leave --start out")
     if run.start is not None:
         if start is None:
             fix = "name that run's folder by --start"
             raise BadInput(f"run {run.id} starts from run {run.start.id}; {fix}")
-        made_by = f"`lemon {_command_of(run.start)} --run {run.start.id}` writes it"
+        made_by = f"`lemon {run.start.method.stage} --run {run.start.id}` writes it"
         require_file(start / "operators.safetensors", "operators file", made_by)
     require_model(arguments.source)
     require_writable(arguments.out)
     return run
-
-
-def _command_of(run: PlannedRun) -> str:
-    return "learn" if run.method.learned else "build"
 
 
 def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape) -> None:

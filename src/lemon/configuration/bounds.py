@@ -72,6 +72,7 @@ Share = Annotated[float, Field(gt=0.0, le=1e12)]
 Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
+Tokens = Annotated[int, Field(ge=1, le=10**13)]
 
 RATIO = r"^(100|[1-9][0-9]?(\.[0-9]{1,4})?)%$"
 Ratio = Annotated[str, StringConstraints(pattern=RATIO)]

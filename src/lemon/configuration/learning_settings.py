@@ -1,4 +1,4 @@
-"""How operators, masks and weights learn: the blocks `learning`, `fusion` and `pruning`."""
+"""How runs train: the blocks `learning`, `fusion`, `pruning` and `pretraining`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lemon.configuration.bounds import Count, Decay, Fraction, Rate, Section, Share
+from lemon.configuration.bounds import Count, Decay, Fraction, List, Rate, Section, Share, Tokens
 
 
 class FusionSettings(Section):
@@ -23,22 +23,9 @@ class FusionSettings(Section):
     )
 
 
-class LearningSettings(Section):
-    """How operators learn: objective, optimiser, batches, checkpoints."""
+class TrainingSettings(Section):
+    """What every kind of training has: optimiser, batches, checkpoints."""
 
-    lm_weight: Fraction = Field(
-        default=0.5, description="lambda of lambda * LM + (1 - lambda) * KL(teacher || student)"
-    )
-    layer_rate: Rate = Field(default=5e-4, description="peak learning rate of gamma of matrices")
-    norm_rate: Rate = Field(
-        default=5e-4,
-        description="peak learning rate of gamma of norms, whose gains are so alike from layer to "
-        "layer that a step moves a fused gain several times as far as a fused matrix",
-    )
-    dimension_rate: Rate = Field(default=5e-5, description="peak learning rate of B and A")
-    weight_rate: Rate = Field(
-        default=1e-4, description="peak learning rate of the source weights, where they learn"
-    )
     batch_sequences: Count = Field(default=32, description="sequences of one optimiser step")
     microbatch_sequences: Count = Field(
         default=32, description="sequences in memory at once; divides batch_sequences"
@@ -56,14 +43,9 @@ class LearningSettings(Section):
         default=40, description="steps between losses on the tune text (m of the paper's Table 6)"
     )
     tune_sequences: Count = Field(default=8, description="tune sequences a domain in those losses")
-    layers_per_segment: Count = Field(
-        default=1,
-        description="target layers that are fused together inside one checkpointed block: more "
-        "is faster, fewer need less memory",
-    )
     recompute: bool = Field(
         default=True,
-        description="drop a block's activations and fused weights, and rebuild them backward",
+        description="drop activations (and fused weights), and rebuild them backward",
     )
     loss_chunk_tokens: Count = Field(
         default=256, description="tokens whose logits are in memory at once"
@@ -72,6 +54,29 @@ class LearningSettings(Section):
         default=2.0,
         description="stop when the mean training loss of 20 steps exceeds the first step's loss "
         "by this factor",
+    )
+
+
+class LearningSettings(TrainingSettings):
+    """How operators learn: objective, rates, memory, and what every training has."""
+
+    lm_weight: Fraction = Field(
+        default=0.5, description="lambda of lambda * LM + (1 - lambda) * KL(teacher || student)"
+    )
+    layer_rate: Rate = Field(default=5e-4, description="peak learning rate of gamma of matrices")
+    norm_rate: Rate = Field(
+        default=5e-4,
+        description="peak learning rate of gamma of norms, whose gains are so alike from layer to "
+        "layer that a step moves a fused gain several times as far as a fused matrix",
+    )
+    dimension_rate: Rate = Field(default=5e-5, description="peak learning rate of B and A")
+    weight_rate: Rate = Field(
+        default=1e-4, description="peak learning rate of the source weights, where they learn"
+    )
+    layers_per_segment: Count = Field(
+        default=1,
+        description="target layers that are fused together inside one checkpointed block: more "
+        "is faster, fewer need less memory",
     )
 
 
@@ -111,13 +116,32 @@ class PruningSettings(Section):
     )
 
 
+class PretrainingSettings(TrainingSettings):
+    """How the weights of a small model train on text alone, after fusion or from scratch."""
+
+    batch_sequences: Count = Field(default=256, description="sequences of one optimiser step")
+    warmup_ratio: Fraction = Field(default=0.03, description="share of the steps that warm up")
+    weight_rate: Rate = Field(default=1e-4, description="peak learning rate of the weights")
+    snapshots: List[Tokens] = Field(
+        default=(),
+        description="token counts at which the model is kept, to be scored on the zero-shot "
+        "tasks; each at the first step that reaches it, before the last",
+    )
+    loading: LoadingSettings = Field(
+        default=LoadingSettings(update_every=400),
+        description="how the mixture of domains follows the losses",
+    )
+
+
 class RateSettings(Section):
     """What runs of one kind set in place of the learning and pruning sections: tuned values."""
 
     layer_rate: Rate | None = Field(default=None, description="learning.layer_rate of these runs")
     norm_rate: Rate | None = Field(default=None, description="learning.norm_rate")
     dimension_rate: Rate | None = Field(default=None, description="learning.dimension_rate")
-    weight_rate: Rate | None = Field(default=None, description="learning.weight_rate")
+    weight_rate: Rate | None = Field(
+        default=None, description="learning.weight_rate; of pre-training, pretraining.weight_rate"
+    )
     mask_rate: Rate | None = Field(default=None, description="pruning.mask_rate")
     multiplier_rate: Rate | None = Field(default=None, description="pruning.multiplier_rate")
     sparsity_warmup_ratio: Fraction | None = Field(

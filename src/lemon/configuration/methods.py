@@ -14,7 +14,7 @@ Learned = Literal["operators", "weights", "masks"]
 Start = Literal["method", "run"]
 
 SECOND_SIZE = "second-size"  # the only method whose runs some presets lack
-
+SCRATCH = "scratch"  # the only method whose model has nothing of an earlier one
 
 RATES_OF: dict[Learned, tuple[str, ...]] = {
     "operators": ("layer_rate", "norm_rate", "dimension_rate"),
@@ -36,6 +36,7 @@ class Method:
             smaller model is made.
         depth_only: whether it keeps all widths.
         averages: whether its operators mix layers before any learning.
+        pretrains: whether it trains a small model on text alone, without operators.
     """
 
     name: str
@@ -45,15 +46,16 @@ class Method:
     prepared: str | None = None
     depth_only: bool = False
     averages: bool = False
+    pretrains: bool = False
 
     @property
     def module(self) -> str | None:
         """The module in `lemon.methods` that builds its operators before any learning.
 
         It has the method's name, or is `start` if operators are taken from a start. None if nothing
-        is built: for a model used unchanged, and for masks.
+        is built: for a model used unchanged, for masks, and for pre-training.
         """
-        if not self.needs_target or self.prunes:
+        if not self.fuses or self.prunes:
             return None
         return "start" if self.starts else self.name
 
@@ -61,6 +63,16 @@ class Method:
     def needs_target(self) -> bool:
         """Whether it makes a smaller model."""
         return self.prepared is None
+
+    @property
+    def fuses(self) -> bool:
+        """Whether its model is made by operators from a larger one."""
+        return self.needs_target and not self.pretrains
+
+    @property
+    def stage(self) -> str:
+        """The stage of the workflow that makes it: `build`, `learn` or `pretrain`."""
+        return "pretrain" if self.pretrains else "learn" if self.learned else "build"
 
     @property
     def learned(self) -> bool:
@@ -79,7 +91,7 @@ class Method:
 
     @property
     def trains_weights(self) -> bool:
-        """Whether it trains the source weights, so that its operators apply to the run's own."""
+        """Whether it trains weights: those of the source, or in pre-training those of its model."""
         return "weights" in self.learns
 
     @property
@@ -95,7 +107,7 @@ class Method:
     @property
     def teaches(self) -> bool:
         """Whether its objective uses the predictions of a teacher model."""
-        return self.learned and not self.prunes
+        return self.learned and not self.prunes and not self.pretrains
 
     @property
     def mixes(self) -> bool:
@@ -140,6 +152,18 @@ _METHODS = (
         "shear-selection",
         "keep what the masks of a shear run keep, with the source's own weights",
         starts=("run",),
+    ),
+    Method(
+        SCRATCH,
+        "train a model of the target's sizes from random weights, on text alone",
+        learns=("weights",),
+        pretrains=True,
+    ),
+    Method(
+        "pretrained",
+        "train the model of an earlier run further, all weights, on text alone",
+        learns=("weights",),
+        pretrains=True,
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _METHODS}

@@ -12,10 +12,15 @@ from graphlib import TopologicalSorter
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.given_models import given_shape
-from lemon.configuration.learning_settings import LearningSettings, PruningSettings
+from lemon.configuration.learning_settings import (
+    LearningSettings,
+    PretrainingSettings,
+    PruningSettings,
+    TrainingSettings,
+)
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
 from lemon.configuration.preset import Preset, SourceSettings
-from lemon.configuration.preset_checks import learning_settings, radii_in_numbers
+from lemon.configuration.preset_checks import radii_in_numbers, with_rates
 from lemon.configuration.runs import Run
 from lemon.radii import Radii
 
@@ -38,6 +43,9 @@ class PlannedRun:
         steps: optimiser steps; 0 if nothing is learned.
         learning: the preset's learning settings with the run's rates.
         pruning: the preset's pruning settings with the run's rates.
+        pretraining: the preset's pre-training settings with the run's rates.
+        snapshots: the steps after which pre-training keeps the model, each with the token count
+            of the preset that it is for; before the last step.
         taught_by_source: whether it is a second stage whose teacher is the source model, not the
             model that it fuses.
     """
@@ -54,6 +62,8 @@ class PlannedRun:
     steps: int
     learning: LearningSettings
     pruning: PruningSettings
+    pretraining: PretrainingSettings
+    snapshots: Mapping[int, int]
     taught_by_source: bool
 
     @property
@@ -65,6 +75,18 @@ class PlannedRun:
     def seed(self) -> int:
         """Seed of the method's random numbers and of the text order."""
         return self.row.seed
+
+    @property
+    def training(self) -> TrainingSettings:
+        """The optimiser, batches and checkpoints of its training."""
+        return self.pretraining if self.method.pretrains else self.learning
+
+    @property
+    def mixture_reference(self) -> bool:
+        """Whether its pre-training needs the losses of the source model, to steer the mixture."""
+        loading = self.pretraining.loading
+        by_source = loading.update_every is not None and loading.reference == "source"
+        return self.method.pretrains and by_source
 
     @property
     def first_stage(self) -> PlannedRun | None:
@@ -92,7 +114,7 @@ class PlannedRun:
 
         None if these are the weights of the fused model.
         """
-        if self.method.trains_weights:
+        if self.method.trains_weights and not self.method.pretrains:
             return "trained_source"
         # Blocks can't keep scattered units, so kept units are permuted to the front first.
         return "permuted_source" if self.row.radii and self.starts_from_masks else None
@@ -119,7 +141,9 @@ def _planned(
         given = preset.second_size if row.method == SECOND_SIZE else preset.source
     source = planned.get(row.source or "")
     second_stage = source is not None and source.method.needs_target
-    learning, pruning = learning_settings(preset, row.rates)
+    # A model that was trained on is a source model of its own, and teaches what is fused from it.
+    own_source = source is not None and source.method.pretrains
+    rated, steps = with_rates(preset, row.rates), preset.budgets[row.steps]
     return PlannedRun(
         row=row,
         method=method,
@@ -130,13 +154,30 @@ def _planned(
         fused_shape=fused_shape(preset, rows, row),
         target_shape=given_shape(given) if given else named_shape(preset, row.target),
         radii=radii_of(preset, row),
-        steps=preset.budgets[row.steps],
-        learning=learning,
-        pruning=pruning,
+        steps=steps,
+        learning=rated.learning,
+        pruning=rated.pruning,
+        pretraining=rated.pretraining,
+        snapshots=snapshots(preset, steps) if method.pretrains else {},
         taught_by_source=(
-            method.teaches and second_stage and preset.fusion.stage_teacher == "source"
+            method.teaches
+            and second_stage
+            and not own_source
+            and preset.fusion.stage_teacher == "source"
         ),
     )
+
+
+def snapshot_folder(tokens: int) -> str:
+    """The folder, inside the run's, of the model that is kept after so many tokens."""
+    return f"snapshots/{tokens}"
+
+
+def snapshots(preset: Preset, steps: int) -> dict[int, int]:
+    """The steps of pre-training after which the model is kept, with their token counts."""
+    tokens_per_step = preset.pretraining.batch_sequences * preset.text.sequence_length
+    by_step = {-(-tokens // tokens_per_step): tokens for tokens in preset.pretraining.snapshots}
+    return {step: by_step[step] for step in sorted(by_step) if step < steps}
 
 
 def named_shape(preset: Preset, target: str | None) -> LlamaShape:

@@ -28,6 +28,7 @@ from lemon.configuration.bounds import (
 from lemon.configuration.learning_settings import (
     FusionSettings,
     LearningSettings,
+    PretrainingSettings,
     PruningSettings,
     RateSettings,
 )
@@ -217,9 +218,12 @@ class Preset(Section):
     pruning: PruningSettings = Field(
         default=PruningSettings(), description="how masks learn under a sparsity constraint"
     )
+    pretraining: PretrainingSettings = Field(
+        default=PretrainingSettings(), description="how small models train on text alone"
+    )
     evaluation: EvaluationSettings = Field(description="tasks and limits")
     rates: Entries[RateSettings] = Field(
         default={},
         description="the symbolic rates of runs.tsv in numbers; what an entry leaves out is that "
-        "of the learning or pruning section",
+        "of the learning, pruning or pretraining section",
     )

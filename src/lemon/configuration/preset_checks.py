@@ -11,7 +11,11 @@ from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.bounds import MOST_PARAMETERS, MOST_RANDOM_PARAMETERS
 from lemon.configuration.given_models import given_models, given_shape
-from lemon.configuration.learning_settings import LearningSettings, PruningSettings, RateSettings
+from lemon.configuration.learning_settings import (
+    LoadingSettings,
+    RateSettings,
+    TrainingSettings,
+)
 from lemon.configuration.preset import Preset, RadiiSettings
 from lemon.configuration.tasks import TASKS
 from lemon.configuration.yaml_files import Mistake, Place, did_you_mean
@@ -36,14 +40,19 @@ def radii_in_numbers(settings: RadiiSettings) -> Radii:
     return Radii(settings.hidden or settings.ffn, attention, settings.ffn)
 
 
-def learning_settings(preset: Preset, name: str | None) -> tuple[LearningSettings, PruningSettings]:
-    """The sections `learning` and `pruning` for runs that name these rates."""
+def with_rates(preset: Preset, name: str | None) -> Preset:
+    """The preset with these rates in its sections `learning`, `pruning` and `pretraining`."""
     rates = preset.rates.get(name or "", RateSettings()).model_dump(exclude_none=True)
-    learning, pruning = (
-        {name: value for name, value in rates.items() if name in section.model_fields}
-        for section in (LearningSettings, PruningSettings)
-    )
-    return preset.learning.model_copy(update=learning), preset.pruning.model_copy(update=pruning)
+    sections = {
+        key: section.model_copy(
+            update={
+                rate: value for rate, value in rates.items() if rate in type(section).model_fields
+            }
+        )
+        for key in ("learning", "pruning", "pretraining")
+        for section in [getattr(preset, key)]
+    }
+    return preset.model_copy(update=sections)
 
 
 def needed_assets(preset: Preset) -> dict[str, Place]:
@@ -69,11 +78,13 @@ def preset_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mis
     for message in task_mistakes(preset.evaluation.tasks):
         yield ("evaluation", "tasks"), message
     yield from _limit_mistakes(preset)
-    yield from _loading_mistakes(preset)
+    yield from _loading_mistakes(preset, preset.pruning.loading, "pruning")
+    yield from _loading_mistakes(preset, preset.pretraining.loading, "pretraining")
     fault = path_fault(preset.evaluation.source)
     if fault is not None:
         yield ("evaluation", "source"), fault
-    yield from _learning_mistakes(preset, preset.learning, ("learning",))
+    yield from _training_mistakes(preset, preset.learning, "learning")
+    yield from _training_mistakes(preset, preset.pretraining, "pretraining")
 
 
 def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:
@@ -179,17 +190,18 @@ def _source_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mi
             yield place, f"assets.yaml has no {asset}, {did_you_mean(asset, assets)}"
 
 
-def _learning_mistakes(
-    preset: Preset, learning: LearningSettings, place: Place
+def _training_mistakes(
+    preset: Preset, settings: TrainingSettings, section: str
 ) -> Iterator[Mistake]:
-    whole, part = learning.batch_sequences, learning.microbatch_sequences
+    """Microbatches that do not make up a batch, and more tune sequences than there are."""
+    whole, part = settings.batch_sequences, settings.microbatch_sequences
     if whole % part:
         message = f"{part} does not divide batch_sequences ({whole})"
-        yield (*place, "microbatch_sequences"), message
+        yield (section, "microbatch_sequences"), message
     prepared = preset.text.heldout_sequences
-    if learning.tune_sequences > prepared:
+    if settings.tune_sequences > prepared:
         message = f"is more than the text.heldout_sequences ({prepared}) that are prepared"
-        yield (*place, "tune_sequences"), f"{learning.tune_sequences} {message}"
+        yield (section, "tune_sequences"), f"{settings.tune_sequences} {message}"
 
 
 def _limit_mistakes(preset: Preset) -> Iterator[Mistake]:
@@ -204,13 +216,13 @@ def _limit_mistakes(preset: Preset) -> Iterator[Mistake]:
                 yield (*place, task), f"unknown task {task}, {did_you_mean(task, TASKS)}"
 
 
-def _loading_mistakes(preset: Preset) -> Iterator[Mistake]:
+def _loading_mistakes(preset: Preset, loading: LoadingSettings, section: str) -> Iterator[Mistake]:
     """Domains that the scaling law lacks; it has only those of RedPajama."""
-    if preset.pruning.loading.reference != "scaling-law":
+    if loading.reference != "scaling-law":
         return
     lawful = {row["domain"] for row in published_table("reference_losses")}
     for domain in preset.text.domains:
         if domain not in lawful:
             known = ", ".join(sorted(lawful))
             message = f"the scaling law has no domain {domain} (it has {known}); "
-            yield ("pruning", "loading", "reference"), message + "set reference to source"
+            yield (section, "loading", "reference"), message + "set reference to source"

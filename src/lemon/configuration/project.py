@@ -166,7 +166,9 @@ class Project:
             "steps": run.steps,
             "target_shape": vars(run.target_shape),
             "seed": preset.seed,
-            "learning": run.learning.model_dump(mode="json"),
+            ("pretraining" if run.method.pretrains else "learning"): run.training.model_dump(
+                mode="json"
+            ),
             **({"pruning": run.pruning.model_dump(mode="json")} if run.method.prunes else {}),
             **preset.model_dump(mode="json", include=sections),
         }

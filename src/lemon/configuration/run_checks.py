@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
-from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.methods import METHODS, SCRATCH, SECOND_SIZE
 from lemon.configuration.planned_run import changes_widths, fused_shape, named_shape, radii_of
 from lemon.configuration.preset import Preset
 from lemon.configuration.runs import Mistake, Run
@@ -102,8 +102,11 @@ def _source_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         sources = [known.id for known in runs.values() if known.method == "source"]
         message = f"{run.id} is fused, through others, from itself; one of them must be fused from "
         yield "source", message + " or ".join(sources)
-    elif METHODS[runs[run.source].method].needs_target and METHODS[run.method].prunes:
+    elif METHODS[runs[run.source].method].fuses and METHODS[run.method].prunes:
         message = f"{run.source} is no source model, and masks start from the source's own shape"
+        yield "source", message
+    elif run.method == SCRATCH and METHODS[runs[run.source].method].needs_target:
+        message = f"{run.source} is no source model, of whose family the new one is"
         yield "source", message
 
 
@@ -137,6 +140,10 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
                 message = f"{run.source} has {name} {most}, less than the {size} of {run.target}; "
                 fix = f"a stage makes models smaller, so name a run of at least {size}"
                 yield "source", message + fix
+        return
+    if method.pretrains and run.method != SCRATCH and large != small:
+        message = f"{run.source} has other sizes than {run.target}; give the target of {run.source}"
+        yield "target", message
         return
     if method.prunes and large == small:
         message = "is as large as the source; masks need a target that drops something"

@@ -27,6 +27,7 @@ RULE_VERSIONS: dict[str, int] = {
     "tasks": 1,
     "build": 1,
     "learn": 2,
+    "pretrain": 1,
     "trial": 1,
     "fuse": 1,
     "evaluate": 3,
@@ -81,6 +82,8 @@ def _fields(project: Project, stage: str, key: str, suite: str) -> dict[str, Any
             return _chosen(project, project.run(key))
         case "learn":
             return _learned(project, project.run(key))
+        case "pretrain":
+            return _pretrained(project, project.run(key))
         case "trial":
             return _trial(project, *key.split("/"))
         case "fuse":
@@ -134,9 +137,10 @@ def _rows_source(project: Project) -> str:
     return "packaged" if evaluation.prepares_rows else evaluation.source
 
 
-def _operators(project: Project, run: PlannedRun) -> dict[str, Any]:
-    """The fields that determine a run's operators, whether built or learned."""
-    return (_learned if run.method.learned else _chosen)(project, run)
+def _made(project: Project, run: PlannedRun) -> dict[str, Any]:
+    """The fields that determine a run's operators, or its weights after pre-training."""
+    by_stage = {"build": _chosen, "learn": _learned, "pretrain": _pretrained}
+    return by_stage[run.method.stage](project, run)
 
 
 def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
@@ -148,12 +152,13 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
     }
     fusion = project.preset.fusion
     if run.start is not None:
-        fields["start"] = _operators(project, run.start)
+        fields["start"] = _made(project, run.start)
     if run.row.radii is not None:
         fields |= {"radii": vars(run.radii), "rotary_halves": fusion.rotary_halves}
     if run.first_stage is not None:
-        fields["first_stage"] = _operators(project, run.first_stage)
-        fields["stage_teacher"] = fusion.stage_teacher
+        fields["first_stage"] = _made(project, run.first_stage)
+        if not (run.method.pretrains or run.first_stage.method.pretrains):
+            fields["stage_teacher"] = fusion.stage_teacher
     return fields
 
 
@@ -180,6 +185,18 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
     if method.prunes:
         fields["pruning"] = run.pruning.model_dump(mode="json")
     return fields
+
+
+def _pretrained(project: Project, run: PlannedRun) -> dict[str, Any]:
+    """The fields that determine the weights of a run after pre-training."""
+    return _chosen(project, run) | {
+        "steps": run.steps,
+        "pretraining": run.pretraining.model_dump(
+            mode="json", exclude={"checkpoint_every", "recompute"}
+        ),
+        "compute": project.preset.compute.model_dump(mode="json"),
+        "text": _text(project),
+    }
 
 
 def _trial(project: Project, rates: str, number: str) -> dict[str, Any]:

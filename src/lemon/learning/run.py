@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from lemon.checkpoint import Checkpoint
+from lemon.checkpoint import Checkpoint, write_model
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput, Diverged
-from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest
+from lemon.files.manifest import MANIFEST
 from lemon.learning.assembly import assemble
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import settled, write_masks
@@ -30,12 +30,12 @@ from lemon.methods.build import (
     require_source,
     start_input,
     start_operators,
-    write_own_weights,
     write_run,
 )
 from lemon.perplexity import mixture_loss
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
+from lemon.training.completion import is_complete
 from lemon.training.divergence import Divergence
 from lemon.training.loop import Trainer, tune_losses
 
@@ -85,7 +85,8 @@ def learn(
     device = torch.device(compute_device(project.preset.compute.device))
     taught_by = Checkpoint(teacher) if teacher else None
     inputs = learned_from(large, packed, start, teacher)
-    if is_complete(out, key, inputs, run.own_weights):
+    models = [] if run.own_weights is None else [out / run.own_weights]
+    if is_complete(out, key, inputs, models):
         print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
         (out / MANIFEST).touch()
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -111,7 +112,15 @@ def learn(
     if run.own_weights is not None:
         own = out / run.own_weights
         if run.method.trains_weights:
-            write_own_weights(own, large, fusion.exported_weights(weights), "train", started)
+            write_model(
+                own,
+                large.shape,
+                fusion.exported_weights(weights),
+                like=large.path,
+                dtype=large.dtype,
+                stage="train",
+                started=started,
+            )
         fused = Checkpoint(own)
         files.append(own / MANIFEST)
     if isinstance(fusion, MaskedFusion):
@@ -186,31 +195,3 @@ def trainer_of(
         checkpoints=TrainingCheckpoints(out / "checkpoints", key),
         metrics_path=out / "metrics.jsonl",
     )
-
-
-def is_complete(out: Path, key: str, inputs: dict[str, str], own_weights: str | None) -> bool:
-    """Whether a run of these settings and inputs is finished and all its files are present.
-
-    A workflow that was killed before it recorded the end of a run starts the run again.
-
-    Raises:
-        BadInput: the run is finished, but a file is damaged.
-    """
-    if not (out / MANIFEST).is_file():
-        return False
-    manifest = read_manifest(out / MANIFEST)
-    if (manifest.get("key"), manifest.get("inputs")) != (key, inputs):
-        return False
-    files = [out / name for name in manifest["files"]]
-    needed, own = list(files), None if own_weights is None else out / own_weights
-    if own is not None:
-        needed += [own / name for name in (MANIFEST, *(listed_files(own / MANIFEST) or {}))]
-    for path in needed:
-        if not path.is_file():
-            print(f"{path}: is missing, so the run is learned again", file=sys.stderr)
-            return False
-    for path in files:
-        checked_file(path, out / MANIFEST)
-    if own is not None:
-        Checkpoint(own).digest()
-    return True

@@ -9,12 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
+from lemon.checkpoint import Checkpoint, write_model
 from lemon.configuration.methods import METHODS
 from lemon.errors import BadInput
-from lemon.files.manifest import MANIFEST, files_below, write_manifest
+from lemon.files.manifest import MANIFEST, write_manifest
 from lemon.files.ownership import owner_of_run
-from lemon.files.storage import atomic_folder, write_yaml
+from lemon.files.storage import write_yaml
 from lemon.methods.context import BuildContext
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
@@ -24,8 +24,6 @@ from lemon.operators.fuse import fuse_tensors
 from lemon.provenance import file_digest
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lemon.configuration.planned_run import PlannedRun
     from lemon.configuration.project import Project
 
@@ -128,31 +126,16 @@ def leading_blocks(
         return source, operators
     folder = out / "permuted_source"
     permuted = fuse_tensors(source, leading_permutation(operators))
-    write_own_weights(folder, source, permuted, "permute", time.monotonic())
+    write_model(
+        folder,
+        source.shape,
+        permuted,
+        like=source.path,
+        dtype=source.dtype,
+        stage="permute",
+        started=time.monotonic(),
+    )
     return Checkpoint(folder), truncation(operators, run.radii)
-
-
-def write_own_weights(
-    folder: Path,
-    source: Checkpoint,
-    tensors: Iterable[tuple[str, Tensor]],
-    stage: str,
-    started: float,
-) -> None:
-    """Write a model of the source's sizes into a run's folder, atomically.
-
-    Raises:
-        WorkFailed: the disk is full, or a weight is not finite.
-    """
-    with atomic_folder(folder) as temporary:
-        write_checkpoint(temporary, source.shape, tensors, like=source.path, dtype=source.dtype)
-        write_manifest(
-            temporary / MANIFEST,
-            stage,
-            files=files_below(temporary),
-            started=started,
-            **weights_in(temporary),
-        )
 
 
 def start_input(start: Path | None) -> dict[str, str]:

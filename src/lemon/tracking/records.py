@@ -177,7 +177,7 @@ def _run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any])
     if run.row.radii:
         settings["receptive_fields"] = vars(run.radii)
     if run.method.learned:
-        settings["learning"] = run.learning.model_dump(mode="json")
+        settings["learning"] = run.training.model_dump(mode="json")
         settings["text"] = preset.text.model_dump(include={"sequence_length"})
         settings["text"]["domains"] = list(preset.text.domains)
     return texts(dict(_flat(settings)))

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lemon.configuration.learning_settings import TrainingSettings
 from lemon.data.text.packing import PackedText
 from lemon.errors import Diverged
 from lemon.events import Metrics, events_until
@@ -30,22 +31,6 @@ from lemon.training.divergence import Divergence
 from lemon.training.trainee import Trainee
 
 
-class TrainerSettings(Protocol):
-    """The settings that a trainer reads; `LearningSettings` has them and describes each."""
-
-    batch_sequences: int
-    microbatch_sequences: int
-    warmup_ratio: float
-    final_rate_ratio: float
-    beta1: float
-    beta2: float
-    weight_decay: float
-    max_gradient_norm: float
-    checkpoint_every: int
-    evaluate_every: int
-    tune_sequences: int
-
-
 @dataclass
 class Trainer:
     """Trains one model from its first step, or from the newest checkpoint, to its last step.
@@ -55,10 +40,11 @@ class Trainer:
         steps: optimiser steps of the whole run.
         text: packed sequences, for tune losses.
         metrics_path: the file of events.
+        after: what is done after these steps, before their checkpoints; a killed run may repeat it.
     """
 
     label: str
-    settings: TrainerSettings
+    settings: TrainingSettings
     steps: int
     trainee: Trainee
     text: PackedText
@@ -66,6 +52,7 @@ class Trainer:
     divergence: Divergence
     checkpoints: TrainingCheckpoints
     metrics_path: Path
+    after: Mapping[int, Callable[[], None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.groups = self.trainee.groups
@@ -110,6 +97,8 @@ class Trainer:
                     log(done, self._tune())
                 if self.batches.update_every and done % self.batches.update_every == 0:
                     log(done, self._update_mixture(done))
+                if done in self.after:
+                    self.after[done]()
                 if done % settings.checkpoint_every == 0 or done == self.steps:
                     clock = {"wall_s": time.monotonic() - started, "events": metrics.text}
                     self.checkpoints.save(done, self._state() | clock)
@@ -226,7 +215,7 @@ class Trainer:
 def tune_losses(
     loss_of: Callable[[Tensor], float],
     text: PackedText,
-    settings: TrainerSettings,
+    settings: TrainingSettings,
     device: torch.device,
 ) -> dict[str, float]:
     """Mean next-token loss in nats by domain, over the first tune sequences.

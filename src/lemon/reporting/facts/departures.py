@@ -43,6 +43,7 @@ REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stac
 # setup.csv. A run is of the first kind whose test accepts its method.
 KINDS: tuple[tuple[str, Callable[[Method], bool]], ...] = (
     ("pruning", lambda method: method.prunes),
+    ("pretraining", lambda method: method.pretrains),
     ("fusion", lambda method: method.learned),
 )
 
@@ -74,7 +75,7 @@ def departures(
     here = {
         **_sizes(source.here, [sizes.here for sizes in targets]),
         **_preset_settings(project, spec),
-        **_learning_settings(project, [run for run in behind if run.method.learned]),
+        **_learning_settings(project, [run for run in behind if run.method.stage == "learn"]),
     }
     paper = published_setup()
     if source.paper and in_paper:
@@ -149,7 +150,6 @@ def _lengths(
     project: Project, behind: list[PlannedRun], paper: dict[str, str]
 ) -> Iterator[Departure]:
     """Steps and tokens of every kind of training that differ from the paper's."""
-    batch_in_paper = int(paper["batch_sequences"]) * int(paper["sequence_length"])
     length = project.preset.text.sequence_length
     kinds: dict[str, list[PlannedRun]] = {}
     for run in behind:
@@ -158,11 +158,12 @@ def _lengths(
             kinds.setdefault(kind, []).append(run)
     for kind, runs in kinds.items():
         steps = [run.steps for run in runs]
-        tokens = [run.steps * run.learning.batch_sequences * length for run in runs]
+        tokens = [run.steps * run.training.batch_sequences * length for run in runs]
         in_paper = int(paper[f"{kind}_steps"])
+        batch = int(paper.get(f"{kind}_batch_sequences", paper["batch_sequences"]))
         for words, values, published in (
             (f"steps of {kind}", steps, in_paper),
-            (f"tokens of {kind}", tokens, in_paper * batch_in_paper),
+            (f"tokens of {kind}", tokens, in_paper * batch * int(paper["sequence_length"])),
         ):
             if set(values) != {published}:
                 yield Departure(words, _each(values), f"{published:,}")

@@ -1,0 +1,191 @@
+"""Pre-train one small model: from the model of an earlier run, or from random weights."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from lemon.architecture import LlamaShape, tensor_specs
+from lemon.checkpoint import Checkpoint, write_model
+from lemon.configuration.methods import SCRATCH
+from lemon.configuration.planned_run import PlannedRun, snapshot_folder
+from lemon.configuration.project import Project
+from lemon.configuration.stages import stage_params
+from lemon.data.pretrained import load_model
+from lemon.data.text.packing import PackedText
+from lemon.errors import BadInput, Diverged
+from lemon.files.manifest import MANIFEST, write_manifest
+from lemon.files.ownership import owner_of_run
+from lemon.files.storage import write_yaml
+from lemon.machine import compute_device, make_deterministic
+from lemon.methods.build import require_source
+from lemon.perplexity import mixture_loss
+from lemon.pretraining.language_model import LanguageModel
+from lemon.training.batches import batches_of
+from lemon.training.checkpoints import TrainingCheckpoints
+from lemon.training.completion import is_complete
+from lemon.training.divergence import Divergence
+from lemon.training.loop import Trainer, tune_losses
+
+MODEL = "model"
+
+
+def pretrain(
+    project: Project,
+    run_id: str,
+    source: Path,
+    text: Path,
+    out: Path,
+    reference: Path | None = None,
+) -> None:
+    """Train all weights of a small model on text, or continue an interrupted training.
+
+    Writes the model folder `model/`, `snapshots/TOKENS/model/` for the token counts of the preset,
+    `config.yaml`, `metrics.jsonl` and, last, `manifest.json`.
+
+    Args:
+        project, run_id: the configuration, and a run whose method pre-trains.
+        source: the model to train; for a run from random weights one of the same family, for its
+            configuration and tokenizer.
+        text: packed text of the same tokenizer.
+        out: the run's folder.
+        reference: a model whose losses by domain steer the mixture of domains, where the preset
+            takes those of the source.
+
+    Raises:
+        BadInput: the model, text and preset don't match, the reference is missing, or the preset's
+            device is not available.
+        Diverged, WorkFailed: the run diverged, or the disk is full.
+    """
+    started = time.monotonic()
+    run, key = project.run(run_id), stage_params(project, "pretrain", run_id)
+    if not run.method.pretrains:
+        raise BadInput(f"run {run_id}: method {run.method.name} does not pre-train")
+    if run.mixture_reference and reference is None:
+        raise BadInput(
+            f"run {run_id}: the mixture of domains follows the losses of the source model "
+            "(pretraining.loading.reference); name its folder by --reference"
+        )
+    given, packed = Checkpoint(source), PackedText(text, ("train", "tune"))
+    require_source(run, given)
+    if packed.vocab_size != given.shape.vocab_size:
+        raise BadInput(
+            f"{text}: packed with a vocabulary of {packed.vocab_size} tokens, the model in "
+            f"{source} has {given.shape.vocab_size}; prepare the text again with this model"
+        )
+    device = torch.device(compute_device(project.preset.compute.device))
+    inputs = {"source": given.digest(), "text": packed.digest}
+    if reference is not None:
+        inputs["reference"] = Checkpoint(reference).digest()
+    kept = {step: out / snapshot_folder(tokens) / MODEL for step, tokens in run.snapshots.items()}
+    if is_complete(out, key, inputs, [out / MODEL, *kept.values()]):
+        print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
+        (out / MANIFEST).touch()
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        return
+    make_deterministic()
+    (out / MANIFEST).unlink(missing_ok=True)
+    if run.method.name == SCRATCH:
+        model = random_model(given.config, run.target_shape, run.seed)
+    else:
+        model = load_model(source, dtype=torch.float32)
+    trainee = _trainee(run, project, model, device)
+
+    def write(folder: Path) -> None:
+        weights = model.state_dict()
+        names = (spec.name for spec in tensor_specs(run.target_shape))
+        write_model(
+            *(folder, run.target_shape, ((name, weights[name].cpu()) for name in names)),
+            like=source,
+            dtype=given.dtype,
+            stage="pretrain",
+            started=started,
+        )
+
+    loading = run.pretraining.loading
+    trainer = Trainer(
+        label=run.id,
+        settings=run.pretraining,
+        steps=run.steps,
+        trainee=trainee,
+        text=packed,
+        batches=batches_of(
+            packed,
+            run.seed,
+            loading,
+            num_parameters=run.target_shape.num_parameters,
+            source_losses=partial(_losses, project, run, packed, reference, device),
+        ),
+        divergence=Divergence(run.pretraining.divergence_factor),
+        checkpoints=TrainingCheckpoints(out / "checkpoints", key),
+        metrics_path=out / "metrics.jsonl",
+        after={step: partial(write, folder) for step, folder in kept.items()},
+    )
+    trainer.run()
+
+    tune_loss = mixture_loss(trainer.tune_losses(exported=True), packed.weights)
+    if not math.isfinite(tune_loss):
+        raise Diverged(f"{run_id}: the loss on the tune text is {tune_loss} at the end")
+    write(out / MODEL)
+    settings = project.resolved(run_id)
+    write_yaml(out / "config.yaml", settings)
+    write_manifest(
+        *(out / MANIFEST, "pretrain"),
+        files=[out / "config.yaml", out / "metrics.jsonl"],
+        owner=owner_of_run(project.preset_name, run_id),
+        settings=settings,
+        inputs=inputs,
+        seed=run.seed,
+        started=started,
+        device=str(device),
+        steps=run.steps,
+        key=key,
+        tune_loss=tune_loss,
+    )
+    shutil.rmtree(out / "checkpoints")
+
+
+def random_model(config: dict[str, Any], shape: LlamaShape, seed: int) -> PreTrainedModel:
+    """A model of these sizes in float32, initialised as transformers does for its family.
+
+    `config` is the `config.json` of a model of the family; it has the spread of random weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sizes = AutoConfig.for_model(**shape.to_config(config))
+        return AutoModelForCausalLM.from_config(sizes, dtype=torch.float32)
+
+
+def _trainee(
+    run: PlannedRun, project: Project, model: PreTrainedModel, device: torch.device
+) -> LanguageModel:
+    if run.pretraining.recompute:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return LanguageModel(
+        model.to(device).train(),
+        dtype=getattr(torch, project.preset.compute.dtype),
+        rate=run.pretraining.weight_rate,
+        chunk_tokens=run.pretraining.loss_chunk_tokens,
+    )
+
+
+def _losses(
+    project: Project,
+    run: PlannedRun,
+    text: PackedText,
+    reference: Path | None,
+    device: torch.device,
+) -> dict[str, float]:
+    """The reference model's losses by domain on the tune text, in nats a token."""
+    assert reference is not None
+    model = _trainee(run, project, load_model(reference, dtype=torch.float32), device)
+    loss_of = partial(model.tune_loss, exported=True)
+    return tune_losses(loss_of, text, run.pretraining, device)

@@ -1,0 +1,45 @@
+"""Whether a training run is finished, so that a workflow that starts it again repeats nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lemon.checkpoint import Checkpoint
+from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest
+
+
+def is_complete(out: Path, key: str, inputs: Mapping[str, str], models: Iterable[Path]) -> bool:
+    """Whether a run of these settings and inputs is finished and all its files are present.
+
+    A workflow that was killed before it recorded the end of a run starts the run again.
+
+    Args:
+        out: the run's folder.
+        key, inputs: its canonical settings, and the digests of what it reads.
+        models: the model folders inside `out` that it writes.
+
+    Raises:
+        BadInput: the run is finished, but a file is damaged.
+    """
+    if not (out / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(out / MANIFEST)
+    if (manifest.get("key"), manifest.get("inputs")) != (key, inputs):
+        return False
+    files, models = [out / name for name in manifest["files"]], list(models)
+    parts = [
+        model / name
+        for model in models
+        for name in (MANIFEST, *(listed_files(model / MANIFEST) or {}))
+    ]
+    for path in [*files, *parts]:
+        if not path.is_file():
+            print(f"{path}: is missing, so the run is trained again", file=sys.stderr)
+            return False
+    for path in files:
+        checked_file(path, out / MANIFEST)
+    for model in models:
+        Checkpoint(model).digest()
+    return True
