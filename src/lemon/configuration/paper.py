@@ -252,15 +252,16 @@ class TableSpec(Section):
 
 
 class SizesSpec(Section):
-    """A table of sizes, computed from shapes alone; no run is needed for it."""
+    """A table of sizes or settings of every preset, computed alone; no run is needed for it."""
 
     is_figure: ClassVar[bool] = False
     runs: ClassVar[list[str]] = []
 
     title: Line = Field(description="caption")
-    renderer: Literal["operator_sizes", "model_sizes"] = Field(
+    renderer: Literal["operator_sizes", "model_sizes", "hyper_parameters"] = Field(
         description="operator_sizes: shapes and counts of the operators of every preset; "
-        "model_sizes: configuration and parameters of every preset's models"
+        "model_sizes: configuration and parameters of every preset's models; hyper_parameters: "
+        "budgets and rates of every preset by phase of training"
     )
     published: Name = Field(description="file in src/lemon/published")
 

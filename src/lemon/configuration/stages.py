@@ -244,7 +244,20 @@ def _table(project: Project, key: str) -> dict[str, Any]:
 
 
 def _sizes_table(project: Project, entry: SizesSpec) -> dict[str, Any]:
-    """Every preset's sizes and radii, and the cases of Table 4; no runs."""
+    """Every preset's sizes and radii, and the cases of Table 4, or its settings; no runs."""
+    if entry.renderer == "hyper_parameters":
+        sections = {"budgets", "learning", "pruning", "pretraining", "rates", "targets"}
+        return {
+            "table": entry.model_dump(mode="json"),
+            "runs": [run.row.model_dump(mode="json") for run in project.runs.values()],
+            "presets": {
+                sibling.preset_name: {
+                    **sibling.preset.model_dump(mode="json", include=sections),
+                    "sequence_length": sibling.preset.text.sequence_length,
+                }
+                for sibling in siblings(project)
+            },
+        }
     return {
         "table": entry.model_dump(mode="json"),
         "preset": project.preset_name,

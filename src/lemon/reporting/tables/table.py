@@ -16,12 +16,14 @@ from lemon.files.manifest import write_manifest
 from lemon.files.storage import atomic_file, write_text
 from lemon.reporting.facts.accuracy import accuracy_facts
 from lemon.reporting.facts.dense_scores import dense_facts
+from lemon.reporting.facts.hyper_parameters import hyper_parameters_facts
 from lemon.reporting.facts.model_sizes import model_sizes_facts
 from lemon.reporting.facts.operator_sizes import operator_sizes_facts
 from lemon.reporting.facts.tuning import tuning_facts
 from lemon.reporting.tables.accuracy import accuracy_table
 from lemon.reporting.tables.dense import dense_table
 from lemon.reporting.tables.document import WordedTable
+from lemon.reporting.tables.hyper_parameters import hyper_parameters_table
 from lemon.reporting.tables.model_sizes import model_sizes_table
 from lemon.reporting.tables.operator_sizes import operator_sizes_table
 from lemon.reporting.tables.picture import draw_scores
@@ -37,6 +39,7 @@ RENDERERS: dict[
     "accuracy_table": (accuracy_facts, accuracy_table),
     "dense_scores": (dense_facts, dense_table),
     "operator_sizes": (operator_sizes_facts, operator_sizes_table),
+    "hyper_parameters": (hyper_parameters_facts, hyper_parameters_table),
     "model_sizes": (model_sizes_facts, model_sizes_table),
     "tuning_trials": (tuning_facts, tuning_table),
 }

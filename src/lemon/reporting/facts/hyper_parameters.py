@@ -1,0 +1,116 @@
+"""The hyper-parameters of every preset by phase of training, beside the paper's Table 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lemon.configuration.planned_run import PlannedRun, plan_runs
+from lemon.configuration.project import Project
+from lemon.published.tables import published_table
+from lemon.reporting.facts.model_sizes import all_presets, sizes_settings
+
+# Phase -> (the runs that are in it, its column in published/table6.csv).
+PHASES: dict[str, tuple[Callable[[PlannedRun], bool], str]] = {
+    "pruning": (lambda run: run.method.prunes, ""),
+    "fusion": (lambda run: run.method.teaches, "fusion"),
+    "pre-training": (lambda run: run.method.pretrains, "continued_pretraining"),
+}
+
+
+@dataclass(frozen=True)
+class HyperParameter:
+    """One hyper-parameter of one preset.
+
+    Attributes:
+        preset: its name.
+        name: its name in `published/table6.csv`; ours where the paper's table lacks it.
+        unit: of the values; empty for rates.
+        values: by phase, the distinct values of its runs, smallest first; none where no run has it.
+        published: by phase, as printed; empty where the paper prints none.
+    """
+
+    preset: str
+    name: str
+    unit: str
+    values: dict[str, tuple[float, ...]]
+    published: dict[str, str]
+
+
+@dataclass(frozen=True)
+class HyperParametersFacts:
+    """Everything that the table shows."""
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+    lines: list[HyperParameter]
+
+
+def hyper_parameters_facts(
+    project: Project, table: str, runs: Path | None = None, text: Path | None = None
+) -> HyperParametersFacts:
+    """The facts of a table of hyper-parameters; neither runs nor text are read.
+
+    Raises:
+        BadInput: one of the presets is wrong.
+    """
+    lines = [line for preset in all_presets(project) for line in _lines(preset)]
+    settings = sizes_settings(project, table)
+    return HyperParametersFacts(table, project.entry(table).title, settings, lines)
+
+
+def _lines(project: Project) -> Iterable[HyperParameter]:
+    rows = {name: run.row for name, run in project.runs.items()}
+    runs = list(plan_runs(project.preset, rows).values())
+    length = project.preset.text.sequence_length
+    printed = {line["parameter"]: line for line in published_table("table6")}
+
+    def batch(run: PlannedRun) -> float:
+        return run.training.batch_sequences * length
+
+    def layers(run: PlannedRun) -> bool:
+        return run.method.learns_operators and not run.changes_widths
+
+    # Name, unit, value of a run, and whether the run has it.
+    known: list[tuple[str, str, Callable[[PlannedRun], float], Callable[[PlannedRun], bool]]] = [
+        ("training_budget", "tokens", lambda run: run.steps * batch(run), _always),
+        ("steps", "steps", lambda run: run.steps, _always),
+        ("batch_size", "tokens", batch, _always),
+        ("sequence_length", "tokens", lambda run: length, _always),
+        ("lr_layer_operator", "", lambda run: run.learning.layer_rate, layers),
+        ("lr_norm_operator", "", lambda run: run.learning.norm_rate, layers),
+        (
+            "lr_dimension_operator",
+            "",
+            lambda run: run.learning.dimension_rate,
+            lambda run: run.learns_widths,
+        ),
+        ("lr_theta", "", _weight_rate, lambda run: run.method.trains_weights),
+        ("lr_masks", "", lambda run: run.pruning.mask_rate, lambda run: run.method.prunes),
+        (
+            "lr_multipliers",
+            "",
+            lambda run: run.pruning.multiplier_rate,
+            lambda run: run.method.prunes,
+        ),
+        ("lr_warmup_ratio", "of the steps", lambda run: run.training.warmup_ratio, _always),
+        ("evaluation_interval_m", "steps", lambda run: run.training.evaluate_every, _always),
+    ]
+    for name, unit, value, has in known:
+        values, published = {}, {}
+        for phase, (of_phase, column) in PHASES.items():
+            own = [run for run in runs if of_phase(run) and has(run)]
+            values[phase] = tuple(sorted({value(run) for run in own}))
+            published[phase] = printed.get(name, {}).get(column, "") if column else ""
+        yield HyperParameter(project.preset_name, name, unit, values, published)
+
+
+def _always(run: PlannedRun) -> bool:
+    return True
+
+
+def _weight_rate(run: PlannedRun) -> float:
+    return run.pretraining.weight_rate if run.method.pretrains else run.learning.weight_rate

@@ -1,0 +1,107 @@
+"""The numbers and text of Table 6: hyper-parameters of every preset beside the paper's."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from lemon.reporting.facts.hyper_parameters import PHASES, HyperParameter, HyperParametersFacts
+from lemon.reporting.tables.document import (
+    Group,
+    Section,
+    TablePage,
+    WordedTable,
+    numbers,
+    table_title,
+    words,
+)
+
+NAMES = {
+    "training_budget": "Training budget",
+    "steps": "Steps",
+    "batch_size": "Batch",
+    "sequence_length": "Sequence",
+    "lr_layer_operator": "Rate of the layer operator",
+    "lr_norm_operator": "Rate of the layer operator on norms",
+    "lr_dimension_operator": "Rate of the dimension operators",
+    "lr_theta": "Rate of the weights",
+    "lr_masks": "Rate of the masks",
+    "lr_multipliers": "Rate of the multipliers",
+    "lr_warmup_ratio": "Warm-up",
+    "evaluation_interval_m": "Evaluation interval",
+}
+SLIPS = [
+    "The paper prints 5,000 steps for a budget of 50B tokens; 5,000 x 256 x 4,096 are 5.2B, and 50B "
+    "take about 48,000 steps. The preset paper takes those, as the public code of Sheared-LLaMA.",
+    "Its table gives fusion 2,000 steps (2,000 x 32 x 4,096 = 0.26B tokens), its sections 4.1 and "
+    "4.4 give 1,200 (0.16B). The preset paper takes those of the tables that it rebuilds.",
+    "Its section 4.1 says a batch of 32 for both phases; the next paragraph and its table say 256 "
+    "in pre-training. It also names a pool of 4B tokens for fusion, which uses 0.26B at most.",
+    "It trains weights during fusion in its table and in Algorithm 1, and freezes them in appendix "
+    "A.1. Both are run here; the rate of the weights in fusion is that of the runs that train them.",
+    "Pruning is not in its table: section 4.1 gives it 6,400 steps, which are 0.84B tokens, twice "
+    "those of Sheared-LLaMA.",
+]
+
+
+def hyper_parameters_table(facts: HyperParametersFacts) -> WordedTable:
+    """The table as tidy lines, page, and entries of the manifest."""
+    frame = pd.DataFrame([_tidy(line, phase) for line in facts.lines for phase in PHASES])
+    columns = [
+        *words("Hyper-parameter"),
+        *numbers(*(f"{phase[0].upper()}{phase[1:]}" for phase in PHASES)),
+        *numbers("Paper: fusion", "Paper: pre-training"),
+        *words("Unit"),
+    ]
+    groups = [
+        Group(preset, [_cells(line) for line in lines])
+        for preset, lines in groupby(facts.lines, lambda line: line.preset)
+    ]
+    page = TablePage(
+        title=table_title(facts.name, facts.title),
+        subtitle="By phase of training; several values belong to runs with rates or budgets of "
+        "their own",
+        sections=[Section("Hyper-parameters", columns, groups, drawn=True)],
+        notes=SLIPS,
+    )
+    return WordedTable(frame, page, {"settings": facts.settings})
+
+
+def _tidy(line: HyperParameter, phase: str) -> dict[str, Any]:
+    return {
+        "preset": line.preset,
+        "parameter": line.name,
+        "phase": phase,
+        "value": " ".join(f"{value:g}" for value in line.values[phase]),
+        "unit": line.unit,
+        "published": line.published[phase],
+    }
+
+
+def _cells(line: HyperParameter) -> list[str]:
+    return [
+        NAMES[line.name],
+        *(_in_words(line, phase) for phase in PHASES),
+        line.published["fusion"],
+        line.published["pre-training"],
+        line.unit,
+    ]
+
+
+def _in_words(line: HyperParameter, phase: str) -> str:
+    values = line.values[phase]
+    if line.name == "lr_warmup_ratio":
+        return " / ".join(f"{value:.0%}" for value in values)
+    if line.unit:
+        return " / ".join(_short(value) for value in values)
+    return " / ".join(f"{value:g}" for value in values)
+
+
+def _short(value: float) -> str:
+    """A count with at most three digits before its unit: 1,200, 131K, 0.16B."""
+    for size, unit, digits in ((1e8, "B", 1e9), (1e6, "M", 1e6), (1e4, "K", 1e3)):
+        if value >= size:
+            return f"{value / digits:.3g}{unit}"
+    return f"{value:,.0f}"
