@@ -25,11 +25,17 @@ from lemon.files.storage import write_json
 from lemon.reporting.tables.table import write_table
 
 CHOICES = {"piqa": 2, "winogrande": 2, "boolq": 2, "lambada_openai": 50, "nq_open": 50}  # else 4
-SKILL = {"source": 0.55, "lemon": 0.3, "lemon-trained": 0.35}  # above guessing, as a share
+SKILL = {
+    "source": 0.55,
+    "lemon": 0.3,
+    "lemon-trained": 0.35,
+    "pretrained": 0.4,
+}  # above guessing, as a share
 FLOORS = {"uniform": 10.8, "unigram": 7.4, "bigram": 6.1}  # nats per token
 DOCUMENTS = [0, 0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7]  # of the held-out sequences
 CALIBRATION, TEMPERATURE = 0.25, 1.6  # nats that the best temperature takes off a loss
 LOSS = {"source": 3.1, "lemon": 6.3, "lemon-trained": 5.4, "average": 10.2, "random": 11.5}
+LOSS |= {"pretrained": 4.6, "scratch": 6.9}
 
 
 def write_outcomes(
@@ -204,8 +210,11 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
     """Every run that a table needs, and the text that they were scored on."""
     write_scored_text(scored_text(runs))
     tasks = project.table(table).tasks
-    for run in project.table_runs(table):
-        method = project.run(run).row.method
+    shown = {run: project.run(run) for run in project.table_runs(table)}
+    if project.table(table).renderer == "scores_by_tokens":
+        shown |= {model: run for run in shown.values() for model in run.earlier_models}
+    for run, planned in shown.items():
+        method = planned.row.method
         rng = np.random.default_rng(crc32(run.encode()))
         correct = {}
         for task in tasks:
@@ -219,7 +228,7 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
             write_outcomes(runs / run, own, heldout, suite=name, shots={"boolq": 11})
     for run in lineage(map(project.run, project.table_runs(table))):
         if run.method.learned:
-            batch = run.learning.batch_sequences
+            batch = run.training.batch_sequences
             tokens = batch * project.preset.text.sequence_length
             facts = {"gates": SETTLED, "export": EXPORT} if run.method.prunes else {}
             write_metrics(runs / run.id, run.steps, tokens, **facts)

@@ -32,21 +32,23 @@ def write_finished(project: Project, table: str, folder: Path) -> Path:
 def _write_run(project: Project, run: PlannedRun, runs: Path) -> None:
     own = runs / run.id
     files = [own / "operators.safetensors", own / "config.yaml"]
-    if run.changes_widths or run.first_stage:
+    if run.method.pretrains:
+        files.pop(0)
+    elif run.changes_widths or run.first_stage:
         # Whoever packs, unpacks or renders a table does not open it.
         own.mkdir(parents=True, exist_ok=True)
         files[0].write_bytes(b"factors of " + run.id.encode())
     else:
         layers = run.target_shape.num_hidden_layers, run.fused_shape.num_hidden_layers
         write_gamma(project, runs, run.id, np.eye(*layers))
-    write_yaml(files[1], {"run": run.id})
+    write_yaml(files[-1], {"run": run.id})
     said: dict[str, object] = {}
     if run.method.learned:
         files.append(own / "metrics.jsonl")
         before = read_manifest(own / MANIFEST)
         kept = ("finished", "wall_s", "peak_memory_bytes", "code", "gates", "export")
         said = {name: before[name] for name in kept if name in before}
-        said["key"] = stage_params(project, "learn", run.id)
+        said["key"] = stage_params(project, run.method.stage, run.id)
     if run.method.prunes:
         files.append(own / "masks.csv")
         files[-1].write_text("structure,layer,unit\nlayer,,0\n")
@@ -58,7 +60,7 @@ def _write_run(project: Project, run: PlannedRun, runs: Path) -> None:
         (own / "model" / "model.safetensors").write_bytes(bytes(1000))
     write_manifest(
         own / MANIFEST,
-        "learn" if run.method.learned else "build",
+        run.method.stage,
         files=files,
         owner=owner_of_run(project.preset_name, run.id),
         settings=project.resolved(run.id),

@@ -12,8 +12,10 @@ from lemon.configuration.paper import (
     COMPONENTS,
     CONTROLLED,
     NORMS,
+    OF_CURVES,
     PAIRED,
     SIZES,
+    CurvesSpec,
     FigurePanel,
     FigureSpec,
 )
@@ -48,6 +50,25 @@ def figure_mistakes(
         if first != index:
             message = f"shows what panel {first + 1} shows; leave one of them out"
             yield ("panels", index), message
+
+
+def curve_mistakes(
+    figure: CurvesSpec, runs: Mapping[str, Run], run_ids: Collection[str]
+) -> Iterator[Mistake]:
+    """The mistakes in a figure of curves; arguments as `paper_mistakes`."""
+    for claim in figure.claims:
+        if claim not in OF_CURVES:
+            yield ("claims",), f"{claim} is not measured on curves, only {' and '.join(OF_CURVES)}"
+    kinds = (lambda method: method.teaches, lambda method: method.prunes)
+    for index, (curve, fits, what) in enumerate(
+        zip(figure.curves, kinds, ("fusion", "pruning"), strict=True)
+    ):
+        for run in curve.runs:
+            if run_ids and run not in run_ids:
+                message = f"no run {run}, {did_you_mean(run, run_ids)}"
+                yield ("curves", index, "runs"), message
+            elif run in runs and not fits(METHODS[runs[run].method]):
+                yield ("curves", index, "runs"), f"{run} is no run of {what}"
 
 
 def _not_tested(figure: FigureSpec) -> dict[Place, Collection[str]]:

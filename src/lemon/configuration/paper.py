@@ -219,11 +219,14 @@ class TableSpec(Section):
     """A table or figure of scored runs: its renderer, the runs that fill it, what was published."""
 
     title: Line = Field(description="caption")
-    renderer: Literal["accuracy_table", "dense_scores", "receptive_field_grid"] = Field(
+    renderer: Literal[
+        "accuracy_table", "dense_scores", "receptive_field_grid", "scores_by_tokens"
+    ] = Field(
         description="accuracy_table: methods by tasks, with what was published and paired tests; "
         "dense_scores: the source model task by task on more rows, beside what is published of it; "
         "receptive_field_grid: a figure of scores, operator size and step time over the radii of "
-        "its runs"
+        "its runs; scores_by_tokens: a figure of scores over the tokens of pre-training, from the "
+        "start of each run to its end"
     )
     published: Name | None = Field(
         default=None, description="file in src/lemon/published; none if the table is our addition"
@@ -248,7 +251,39 @@ class TableSpec(Section):
     @property
     def is_figure(self) -> bool:
         """Whether it is drawn and stored as a figure."""
-        return self.renderer == "receptive_field_grid"
+        return self.renderer in ("receptive_field_grid", "scores_by_tokens")
+
+
+OF_CURVES = ("C06", "C07")  # the claims about Figure 4, middle
+
+
+class Curve(Section):
+    """One curve of a figure of training: a run, or several seeds of it."""
+
+    label: Line = Field(description="name in the legend")
+    runs: Names = Field(min_length=1, description="ids in runs.tsv, one a seed")
+
+
+class CurvesSpec(Section):
+    """A figure of losses over training: its curves."""
+
+    is_figure: ClassVar[bool] = True
+
+    title: Line = Field(description="heading")
+    renderer: Literal["tune_curves"] = Field(
+        description="tune_curves: perplexity on the tune text over steps, tokens and seconds; the "
+        "first curve is of fusion, the second of pruning"
+    )
+    curves: List[Curve] = Field(min_length=2, max_length=2, description="fusion, then pruning")
+    claims: Names = Field(
+        default=(), description="the paper's claims that it tests, ids in claims.csv"
+    )
+    notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs of the figure, in the order of its curves."""
+        return [run for curve in self.curves for run in curve.runs]
 
 
 class SizesSpec(Section):
@@ -279,7 +314,7 @@ class TrialsSpec(Section):
 
 
 PaperEntry = Annotated[
-    TableSpec | FigureSpec | SizesSpec | TrialsSpec, Field(discriminator="renderer")
+    TableSpec | FigureSpec | CurvesSpec | SizesSpec | TrialsSpec, Field(discriminator="renderer")
 ]
 
 

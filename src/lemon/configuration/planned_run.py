@@ -82,6 +82,17 @@ class PlannedRun:
         return self.pretraining if self.method.pretrains else self.learning
 
     @property
+    def earlier_models(self) -> dict[str, int]:
+        """Of pre-training, the models before its last one, with the tokens that each has seen.
+
+        They are named as their folders in the folder of runs: its start, then its snapshots.
+        """
+        kept = {
+            f"{self.id}/{snapshot_folder(tokens)}": tokens for tokens in self.snapshots.values()
+        }
+        return ({self.first_stage.id: 0} if self.first_stage else {}) | kept
+
+    @property
     def mixture_reference(self) -> bool:
         """Whether its pre-training needs the losses of the source model, to steer the mixture."""
         loading = self.pretraining.loading

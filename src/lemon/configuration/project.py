@@ -15,11 +15,11 @@ from pydantic_core import to_jsonable_python
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
-from lemon.configuration.paper import FigureSpec, PaperEntry, TableSpec, TrialsSpec
+from lemon.configuration.paper import CurvesSpec, FigureSpec, PaperEntry, TableSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, named_shape, plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import needed_assets
-from lemon.configuration.tasks import Suite, suites, table_suites
+from lemon.configuration.tasks import ABLATION, FOLDERS, Suite, suites, table_suites
 from lemon.configuration.trials import Trial
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
@@ -135,8 +135,16 @@ class Project:
         return found[name]
 
     def figure_files(self, figure: str) -> list[str]:
-        """The files in the folder of runs that a figure is drawn from; none for scores."""
+        """The files in the folder of runs that a figure is drawn from, beside the scores of its
+        runs.
+        """
         entry = self.entry(figure)
+        if isinstance(entry, CurvesSpec):
+            return [f"{run}/manifest.json" for run in entry.runs]
+        if isinstance(entry, TableSpec) and entry.renderer == "scores_by_tokens":
+            folder = FOLDERS[ABLATION]
+            models = [model for run in map(self.run, entry.runs) for model in run.earlier_models]
+            return [f"{model}/{folder}/manifest.json" for model in dict.fromkeys(models)]
         if not isinstance(entry, FigureSpec):
             return []
         if entry.renderer != "layer_operators":

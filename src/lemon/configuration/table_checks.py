@@ -6,9 +6,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
 
-from lemon.configuration.figure_checks import figure_mistakes
+from lemon.configuration.figure_checks import curve_mistakes, figure_mistakes
 from lemon.configuration.methods import METHODS, SECOND_SIZE
-from lemon.configuration.paper import Comparison, FigureSpec, PaperEntry, TableRow, TableSpec
+from lemon.configuration.paper import (
+    Comparison,
+    CurvesSpec,
+    FigureSpec,
+    PaperEntry,
+    TableRow,
+    TableSpec,
+)
 from lemon.configuration.preset_checks import task_mistakes
 from lemon.configuration.runs import Run
 from lemon.configuration.yaml_files import Mistake, did_you_mean
@@ -20,7 +27,17 @@ Averages = dict[tuple[str | None, int | None], float | None]
 SCORES = {"method", "layers", "task", "value"}
 RULES = {
     *("all", "fetch", "prepare_source", "prepare_second_size", "prepare_text", "prepare_tasks"),
-    *("trial", "build", "learn", "fuse", "evaluate", "evaluate_main", "evaluate_dense", "cka"),
+    *(
+        "trial",
+        "build",
+        "learn",
+        "pretrain",
+        "fuse",
+        "evaluate",
+        "evaluate_main",
+        "evaluate_dense",
+        "cka",
+    ),
     *("table", "figure_numbers", "figure", "report", "track", "environment", "help", "check"),
     *("test", "style", "types", "pytest", "ui", "plan", "bench", "doctor", "lock", "bundle"),
     "unpack",
@@ -30,6 +47,7 @@ RULES = {
 COLUMNS = {
     "accuracy_table": SCORES,
     "receptive_field_grid": SCORES,
+    "scores_by_tokens": SCORES,
     "dense_scores": {"model", "tasks", "name", "shots", "protocol", "value", "source"},
 }
 """Renderer -> columns that it reads of the published file."""
@@ -58,6 +76,8 @@ def paper_mistakes(
         mistakes: Iterable[Mistake] = ()
         if isinstance(entry, FigureSpec):
             mistakes = figure_mistakes(entry, runs, run_ids)
+        elif isinstance(entry, CurvesSpec):
+            mistakes = curve_mistakes(entry, runs, run_ids)
         elif isinstance(entry, TableSpec):
             mistakes = (
                 *((("tasks",), message) for message in task_mistakes(entry.tasks)),
@@ -172,6 +192,8 @@ def _row_mistakes(
         elif run.target != row.target:
             own, other = run.target or "none", row.target or "none"
             yield f"{run.id} has target {own} in runs.tsv, the row {other}; they must be the same"
+        elif table.renderer == "scores_by_tokens" and not METHODS[run.method].pretrains:
+            yield f"{run.id} ({run.method}) is not pre-trained; name a run that is"
         elif METHODS[run.method].needs_target and not _one_method(run, runs[0], known):
             yield f"{run.id} is not {runs[0].id} at another seed; give it a row of its own"
 

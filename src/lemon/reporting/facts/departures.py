@@ -80,17 +80,27 @@ def departures(
     paper = published_setup()
     if source.paper and in_paper:
         paper = {**paper, **_sizes(source.paper, in_paper)}
-    found = [
+    return [
+        *_differing(here, paper),
+        *_lengths(project, behind, paper),
+        *_pretraining(project, spec, paper["source"]),
+        *_shots(shown or {}),
+        *packaged_rows(project, table),
+    ]
+
+
+def learned_departures(project: Project, runs: Iterable[PlannedRun]) -> list[Departure]:
+    """All settings of a figure of curves of learning that differ from the paper's."""
+    paper, behind = published_setup(), list(runs)
+    here = {**_source_and_text(project), **_learning_settings(project, behind)}
+    return [*_differing(here, paper), *_lengths(project, behind, paper)]
+
+
+def _differing(here: Mapping[str, str], paper: Mapping[str, str]) -> list[Departure]:
+    return [
         Departure(words, here[key], paper[key])
         for key, words in SETTINGS.items()
         if here.get(key) and key in paper and not _same(here[key], paper[key])
-    ]
-    return [
-        *found,
-        *_lengths(project, behind, paper),
-        *_pretraining(spec, paper["source"]),
-        *_shots(shown or {}),
-        *packaged_rows(project, table),
     ]
 
 
@@ -112,13 +122,19 @@ def _changes_depth(source: LlamaShape, target: LlamaShape) -> bool:
 
 
 def _preset_settings(project: Project, spec: TableSpec) -> dict[str, str]:
+    return {
+        **_source_and_text(project),
+        "source_layers": str(project.source_shape().num_hidden_layers),
+        "rows": _rows(project, spec),
+        "fewshot": _fewshot(project, spec),
+    }
+
+
+def _source_and_text(project: Project) -> dict[str, str]:
     domains = project.preset.text.domains
     return {
         "source": project.preset.source.label,
-        "source_layers": str(project.source_shape().num_hidden_layers),
         "text": "RedPajama, seven domains" if set(domains) == REDPAJAMA else ", ".join(domains),
-        "rows": _rows(project, spec),
-        "fewshot": _fewshot(project, spec),
     }
 
 
@@ -169,11 +185,15 @@ def _lengths(
                 yield Departure(words, _each(values), f"{published:,}")
 
 
-def _pretraining(spec: TableSpec, source: str) -> Iterator[Departure]:
-    """The paper's continued pre-training of this table's models after fusion."""
+def _pretraining(project: Project, spec: TableSpec, source: str) -> Iterator[Departure]:
+    """The paper's continued pre-training of this table's models, where ours have none."""
     if spec.published is None:
         return
-    ours = {(row.published_method, row.published_layers) for row in spec.rows if row.runs}
+    ours = {
+        (row.published_method, row.published_layers)
+        for row in spec.rows
+        if row.runs and not project.run(row.runs[0]).method.pretrains
+    }
     tokens = {
         line["tokens"]
         for line in published_table(spec.published)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lemon.configuration.paper import FigureSpec, TableSpec
+from lemon.configuration.paper import CurvesSpec, FigureSpec, TableSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.setup import Setup
@@ -23,7 +23,7 @@ class FigureFacts:
     """
 
     name: str
-    spec: FigureSpec | TableSpec
+    spec: FigureSpec | CurvesSpec | TableSpec
     setup: Setup
     runs: list[PlannedRun]
     frame: pd.DataFrame

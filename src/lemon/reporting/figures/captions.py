@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from lemon.configuration.paper import COMPONENTS
-from lemon.reporting.claims import layer_operators, similarity
+from lemon.published.tables import published_table
+from lemon.reporting.claims import curves, layer_operators, similarity
+from lemon.reporting.facts.curves import ScoreCurveFacts, TuneCurveFacts
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.layer_operators import LayerOperatorFacts
 from lemon.reporting.facts.receptive_fields import GridFacts, paper_names
@@ -104,6 +106,45 @@ def grid_numbers(facts: GridFacts) -> FigureNumbers:
         caption.append(f"Departures: {'; '.join(changed)}; all are in the manifest.")
     caption.append("Paper: LLaMA2-7B. Lighter is better in every panel.")
     return figure_numbers(facts, caption, radius_names=paper_names(facts.runs))
+
+
+def score_curve_numbers(facts: ScoreCurveFacts) -> FigureNumbers:
+    """Scores over the tokens of pre-training, with the caption."""
+    seeds = int(facts.frame["seeds"].max())
+    caption = [
+        f"Preset {facts.setup.name}, {facts.setup.label}. Every model is trained on the same "
+        "tokens. A curve begins before the first one; that of a model from random weights begins "
+        "at its first snapshot.",
+        f"Mean of {len(facts.spec.tasks)} tasks with {facts.documents} rows each at most, "
+        "zero-shot; bands: 95 % bootstrap intervals over documents, tasks held fixed.",
+        "One seed a curve." if seeds <= 1 else f"Means over up to {seeds} seeds.",
+        "The paper's figure has no numbers to set beside these: its text says that LEMON is above "
+        "Sheared-LLaMA at the first and at the last point (C05; the orderings are in Table 2 and "
+        "table2-starts).",
+        *facts.spec.notes,
+        _departures(facts.departures),
+    ]
+    return figure_numbers(facts, caption)
+
+
+def tune_curve_numbers(facts: TuneCurveFacts) -> FigureNumbers:
+    """Perplexity over training of fusion and of pruning, with caption and findings."""
+    seeds = int(facts.frame.groupby("curve")["seed"].nunique().max())
+    quoted = {line["curve"]: line for line in published_table("figure4")}
+    said = ", ".join(
+        f"{name} {quoted[name]['value']} at step {int(quoted[name]['step']):,}"
+        for name in ("LEMON", "Sheared-LLaMA")
+    )
+    caption = [
+        f"Preset {facts.setup.name}, {facts.setup.label}. Perplexity of the model as it would be "
+        "exported, on the tune text; batches, tokens a step and text are the same for both.",
+        "One seed a curve." if seeds <= 1 else f"Means and ranges over {seeds} seeds.",
+        f"Paper (LLaMA2-7B): {said}; equal near step {quoted['parity']['value']}, and "
+        f"{quoted['difference']['value']} apart at step {int(quoted['difference']['step']):,}.",
+        *facts.spec.notes,
+        _departures(facts.departures),
+    ]
+    return figure_numbers(facts, caption, curves.MEASURED)
 
 
 def _departures(departures: list[Departure]) -> str:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import atomic_file
+from lemon.reporting.figures.curves_picture import draw_curves
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.figures.layer_operators_picture import draw_operators
 from lemon.reporting.figures.receptive_fields_picture import draw_grid
@@ -31,6 +32,8 @@ DRAWINGS = {
     "weight_similarity": draw_similarity,
     "activation_similarity": draw_similarity,
     "layer_operators": draw_operators,
+    "scores_by_tokens": draw_curves,
+    "tune_curves": draw_curves,
 }
 
 

@@ -12,13 +12,16 @@ from typing import Any
 
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
+from lemon.reporting.facts.curves import score_curve_facts, tune_curve_facts
 from lemon.reporting.facts.layer_operators import layer_operator_facts
 from lemon.reporting.facts.receptive_fields import grid_facts
 from lemon.reporting.facts.similarity_maps import similarity_facts
 from lemon.reporting.figures.captions import (
     grid_numbers,
     layer_operator_numbers,
+    score_curve_numbers,
     similarity_numbers,
+    tune_curve_numbers,
 )
 from lemon.reporting.figures.drawing import draw_figure, write_pictures
 from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers, write_numbers
@@ -29,6 +32,8 @@ RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], 
     "weight_similarity": (similarity_facts, similarity_numbers),
     "activation_similarity": (similarity_facts, similarity_numbers),
     "layer_operators": (layer_operator_facts, layer_operator_numbers),
+    "scores_by_tokens": (score_curve_facts, score_curve_numbers),
+    "tune_curves": (tune_curve_facts, tune_curve_numbers),
 }
 
 

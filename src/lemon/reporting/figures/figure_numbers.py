@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.configuration.paper import FigureSpec
+from lemon.configuration.paper import CurvesSpec, FigureSpec
 from lemon.errors import BadInput
 from lemon.files.json_file import checked, read_json
 from lemon.files.manifest import require_digest, require_sealed, sealed
@@ -105,9 +105,9 @@ def _findings(
     facts: FigureFacts, measures: Mapping[str, Callable[[Any], tuple[str, str]]]
 ) -> list[Finding]:
     spec = facts.spec
-    if not isinstance(spec, FigureSpec):
-        return []
-    return findings(facts, spec.claims, measures, spec.not_tested)
+    if isinstance(spec, FigureSpec):
+        return findings(facts, spec.claims, measures, spec.not_tested)
+    return findings(facts, spec.claims, measures) if isinstance(spec, CurvesSpec) else []
 
 
 def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:

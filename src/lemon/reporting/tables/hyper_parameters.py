@@ -33,14 +33,14 @@ NAMES = {
     "evaluation_interval_m": "Evaluation interval",
 }
 SLIPS = [
-    "The paper prints 5,000 steps for a budget of 50B tokens; 5,000 x 256 x 4,096 are 5.2B, and 50B "
-    "take about 48,000 steps. The preset paper takes those, as the public code of Sheared-LLaMA.",
+    "The paper prints 5,000 steps for a budget of 50B tokens; 5,000 x 256 x 4,096 are 5.2B, and "
+    "50B take about 48,000 steps. The preset paper takes these, those of Sheared-LLaMA's code.",
     "Its table gives fusion 2,000 steps (2,000 x 32 x 4,096 = 0.26B tokens), its sections 4.1 and "
     "4.4 give 1,200 (0.16B). The preset paper takes those of the tables that it rebuilds.",
     "Its section 4.1 says a batch of 32 for both phases; the next paragraph and its table say 256 "
     "in pre-training. It also names a pool of 4B tokens for fusion, which uses 0.26B at most.",
-    "It trains weights during fusion in its table and in Algorithm 1, and freezes them in appendix "
-    "A.1. Both are run here; the rate of the weights in fusion is that of the runs that train them.",
+    "It trains weights during fusion in its table and in Algorithm 1, and freezes them in its "
+    "appendix A.1. Both are run here; the rate of the weights is that of the runs that train them.",
     "Pruning is not in its table: section 4.1 gives it 6,400 steps, which are 0.84B tokens, twice "
     "those of Sheared-LLaMA.",
 ]

@@ -1,0 +1,159 @@
+"""Curves over training: Figure 4 left (scores over tokens) and middle (perplexity over steps)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lemon.configuration.paper import CurvesSpec, TableRow, TableSpec
+from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.project import Project
+from lemon.errors import BadInput
+from lemon.events import read_events
+from lemon.provenance import file_digest
+from lemon.published.tables import AVERAGE
+from lemon.reporting.facts.departures import departures, learned_departures
+from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.outcomes import (
+    outcomes_digest,
+    protocols,
+    read_run,
+    require_same_documents,
+)
+from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.setup import setup_of
+
+PERPLEXITY = "tune/perplexity"
+
+
+@dataclass(frozen=True)
+class ScoreCurveFacts(FigureFacts):
+    """Scores over the tokens of pre-training.
+
+    `frame` has a line for each point of a curve: `curve`, `tokens`, `mean` (percent) and
+    `bits_per_byte` with the ends of their 95 % intervals, `seeds`.
+    """
+
+    spec: TableSpec
+    documents: int
+
+
+@dataclass(frozen=True)
+class TuneCurveFacts(FigureFacts):
+    """Perplexity on the tune text over training.
+
+    `frame` has a line for each measurement of a run: `curve`, `run`, `seed`, `step`, `tokens`,
+    `seconds`, `perplexity`.
+    """
+
+    spec: CurvesSpec
+
+
+def score_curve_facts(project: Project, figure: str, runs: Path) -> ScoreCurveFacts:
+    """Gather the scores of a figure's runs at their starts, snapshots and ends.
+
+    Raises:
+        BadInput: a model is not evaluated, or two were asked different documents.
+    """
+    spec = project.table(figure)
+    tasks = tuple(spec.tasks)
+    points = [point for row in spec.rows for point in _points(project, row, tasks, runs)]
+    results = {result.run: result for point in points for result in point.row.results}
+    require_same_documents(results, tasks)
+    lines = [_line(point) for point in points]
+    suites = project.table_suites(figure)
+    return ScoreCurveFacts(
+        name=figure,
+        spec=spec,
+        setup=setup_of(project),
+        runs=[project.run(run) for run in spec.runs],
+        frame=pd.DataFrame(lines),
+        departures=departures(project, figure, protocols(results, tasks)),
+        inputs={name: outcomes_digest(runs / name, suites) for name in results},
+        documents=max(one.correct[task].size for one in results.values() for task in tasks),
+    )
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A row's models after the same tokens."""
+
+    tokens: int
+    row: ScoredRow
+
+
+def _points(project: Project, row: TableRow, tasks: tuple[str, ...], runs: Path) -> list[_Point]:
+    """The points of one curve, from its start on."""
+    planned = tuple(project.run(run) for run in row.runs)
+    by_tokens: dict[int, list[str]] = {}
+    for run in planned:
+        for model, tokens in run.earlier_models.items():
+            by_tokens.setdefault(tokens, []).append(model)
+        last = run.steps * run.training.batch_sequences * project.preset.text.sequence_length
+        by_tokens.setdefault(last, []).append(run.id)
+    layers = project.shape_of(row.target).num_hidden_layers if row.target else 0
+
+    def scored(models: list[str]) -> ScoredRow:
+        results = tuple(read_run(runs, model, tasks) for model in models)
+        return ScoredRow(row, row.label, layers, tasks, planned, results, None)
+
+    return [_Point(tokens, scored(models)) for tokens, models in sorted(by_tokens.items())]
+
+
+def _line(point: _Point) -> dict[str, Any]:
+    mean, bits = point.row.scores[AVERAGE], point.row.mean_bits
+    return {
+        "curve": point.row.label,
+        "tokens": point.tokens,
+        **{"mean": mean.value, "mean_low": mean.ci_low, "mean_high": mean.ci_high},
+        **{"bits_per_byte": bits.value, "bits_low": bits.ci_low, "bits_high": bits.ci_high},
+        "seeds": len(point.row.results),
+    }
+
+
+def tune_curve_facts(project: Project, figure: str, runs: Path) -> TuneCurveFacts:
+    """Gather the perplexities that the figure's runs measured while they trained.
+
+    Raises:
+        BadInput: a run measured none.
+    """
+    spec = project.entry(figure)
+    assert isinstance(spec, CurvesSpec)
+    planned = [project.run(run) for run in spec.runs]
+    lines = [
+        line
+        for curve in spec.curves
+        for run in map(project.run, curve.runs)
+        for line in _measured(curve.label, run, runs)
+    ]
+    return TuneCurveFacts(
+        name=figure,
+        spec=spec,
+        setup=setup_of(project),
+        runs=planned,
+        frame=pd.DataFrame(lines),
+        departures=learned_departures(project, planned),
+        inputs={run.id: file_digest(runs / run.id / "metrics.jsonl") for run in planned},
+    )
+
+
+def _measured(curve: str, run: PlannedRun, runs: Path) -> list[dict[str, Any]]:
+    path = runs / run.id / "metrics.jsonl"
+    found = [event for event in read_events(path) if event["name"] == PERPLEXITY]
+    if len(found) < 2:
+        raise BadInput(f"{path}: holds fewer than two of {PERPLEXITY}; run {run.id} again")
+    return [
+        {
+            "curve": curve,
+            "run": run.id,
+            "seed": run.seed,
+            "step": event["step"],
+            "tokens": event["tokens"],
+            "seconds": event["wall_s"],
+            "perplexity": event["value"],
+        }
+        for event in found
+    ]
