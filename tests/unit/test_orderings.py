@@ -14,7 +14,7 @@ from chained_table import chained
 from fabricated_runs import scored_text, write_outcomes, write_runs, write_scored
 
 from lemon.configuration.load import load_project
-from lemon.configuration.paper import Comparison, Margins
+from lemon.configuration.paper import Comparison, Margins, Pair
 from lemon.configuration.project import Project
 from lemon.reporting.claims.measures import MEASURES, MeasureTest, measure_verdict
 from lemon.reporting.claims.orderings import OrderingTest, TaskTest, ordering_tests
@@ -237,6 +237,34 @@ def test_equally_good_within_a_margin(project: Project, tmp_path: Path) -> None:
     section = ordering_sections([test], [*TASKS])[0]
     assert section.groups[0].rows[0][2].text == "Shear = Shear (selection, source weights)"
     assert any("2 points, 0.02 bits per byte, 0.05 nats per token" in p for p in section.points)
+
+
+def test_a_pair_beats_another_by_more(project: Project, tmp_path: Path) -> None:
+    """75 against 25 % is 50 points, 50 against 25 % is 25; in loss both pairs are 2 nats apart."""
+    runs = write_runs(project, "table3", tmp_path / "runs", documents=40)
+    share = {"lemon-prune-75": 30, "shear-75": 10, "selection-75": 20, "cut-75": 10}
+    loss = {"lemon-prune-75": 2.0, "shear-75": 4.0, "selection-75": 3.0, "cut-75": 5.0}
+    for run, right in share.items():
+        own = {task: [True] * right + [False] * (40 - right) for task in TASKS}
+        write_outcomes(runs / run, own, loss[run])
+    than = Pair(first="selection-75", second="cut-75")
+    pair = Comparison(claim="C13", first="lemon-prune-75", second="shear-75", than=than)
+    table = project.table("table3").model_copy(update={"comparisons": (pair,)})
+    [test] = compared(replace(project, tables={"table3": table}), runs)
+    accuracy, bits, loss_test = (test.measures[measure.name] for measure in MEASURES)
+    assert (accuracy.first, accuracy.second, accuracy.difference) == (50.0, 25.0, 25.0)
+    # A right answer has 1 nat over 4 bytes, a wrong one 3: 2 / (4 ln 2) bits apart.
+    assert bits.difference == pytest.approx(-0.25 * 0.5 / np.log(2), abs=1e-4)
+    assert loss_test.difference == pytest.approx(0.0, abs=1e-4)
+    assert (accuracy.verdict, bits.verdict) == (HOLDS, HOLDS)
+    assert accuracy.pairs == 0
+    ones = {task: np.repeat([0.0, 1.0, 0.0], [10, 20, 10]) for task in TASKS}
+    twos = {task: np.repeat([0.0, 1.0, 0.0], [10, 10, 20]) for task in TASKS}
+    assert accuracy.p_value == sign_flip_test(ones, twos)
+    assert test.first == "LEMON-Prune over Shear at 22 layers"
+    assert test.second_runs == ["selection-75", "cut-75"]
+    section = ordering_sections([test], [*TASKS])[0]
+    assert "better in" not in section.groups[0].rows[0][4].aside
 
 
 def measured(name: str, verdict: str, **given: float) -> MeasureTest:

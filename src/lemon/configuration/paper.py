@@ -190,8 +190,16 @@ class Margins(Section):
     loss: Margin = Field(description="nats per token of held-out text")
 
 
+class Pair(Section):
+    """Two rows, each named by one of its runs."""
+
+    first: Name = Field(description="a run of the row that is expected to be better")
+    second: Name = Field(description="a run of the row that it is compared with")
+
+
 class Comparison(Section):
-    """A paired test of two rows on the same documents: the first beats the second, or equals it.
+    """A paired test of two rows on the same documents: the first beats the second, or equals it, or
+    beats it by more than another pair.
 
     A row is named by one of its runs and enters with all of them.
     """
@@ -208,6 +216,11 @@ class Comparison(Section):
         "margin",
     )
     margin: Margins | None = Field(default=None, description="of equivalent, and only of that")
+    than: Pair | None = Field(
+        default=None,
+        description="a pair whose first row beats its second by less: the differences of the two "
+        "pairs are compared",
+    )
     not_tested: Line | None = Field(
         default=None,
         description="why the rows are not what the claim is about: their difference is shown "

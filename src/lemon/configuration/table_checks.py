@@ -118,13 +118,14 @@ def _paper_mistakes(table: TableSpec, published: Averages) -> Iterator[Mistake]:
             message = f"{table.published} has no row {printed} layers"
             yield ("rows", index, "published_method"), message
     row_of = {run: number for number, row in enumerate(table.rows) for run in row.runs}
-    tested: dict[tuple[int, int], int] = {}
+    tested: dict[tuple[object, ...], int] = {}
     for index, pair in enumerate(table.comparisons):
         place = ("comparisons", index)
         for key, message in _comparison_mistakes(pair, table, row_of, published):
             yield (*place, key), message
         if pair.first in row_of and pair.second in row_of:
-            first = tested.setdefault((row_of[pair.first], row_of[pair.second]), index)
+            rows = (row_of[pair.first], row_of[pair.second], pair.than)
+            first = tested.setdefault(rows, index)
             if first != index:
                 message = f"compares the same rows as comparison {first + 1}; test them once"
                 yield (*place, "second"), message
@@ -137,9 +138,14 @@ def _comparison_mistakes(
     claims = published_claims()
     if pair.claim is not None and pair.claim not in claims:
         yield "claim", f"claims.csv has no {pair.claim}, {did_you_mean(pair.claim, claims)}"
-    for key, run in (("first", pair.first), ("second", pair.second)):
+    named = [("first", pair.first), ("second", pair.second)]
+    if pair.than is not None:
+        named += [("than", pair.than.first), ("than", pair.than.second)]
+    for key, run in named:
         if run not in row_of:
             yield key, f"{run} fills no row of the table, {did_you_mean(run, row_of)}"
+    if pair.than is not None and pair.relation == "equivalent":
+        yield "than", "goes with relation: better alone"
     if pair.relation == "equivalent" and pair.margin is None:
         yield "relation", "needs a margin, within which the rows count as equally good"
     if pair.relation != "equivalent" and pair.margin is not None:

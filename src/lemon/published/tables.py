@@ -38,9 +38,13 @@ class PublishedRow:
         return sum(known) / len(known) if known and len(known) == len(values) else None
 
     def average_over(self, tasks: Iterable[str]) -> float | None:
-        """The mean as printed if `tasks` are all of the row's, else the mean of its cells."""
+        """The mean as printed if `tasks` are all of the row's, else the mean of its cells.
+
+        A row without cells, as in Table 7, has its printed mean alone.
+        """
         tasks = list(tasks)
-        return self.average if set(tasks) == set(self.scores) else self.mean_over(tasks)
+        whole = not self.scores or set(tasks) == set(self.scores)
+        return self.average if whole else self.mean_over(tasks)
 
 
 @dataclass(frozen=True)

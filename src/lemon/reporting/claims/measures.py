@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lemon.configuration.paper import Margins
 from lemon.reporting.claims.verdict import FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
 from lemon.reporting.facts.outcomes import RunResult
-from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.rows import Gain, ScoredRow
 from lemon.reporting.facts.scores import BITS, LOSS
 from lemon.reporting.facts.statistics import (
     DETECTABLE,
@@ -30,6 +30,7 @@ from lemon.reporting.facts.statistics import (
 )
 
 ACCURACY = "accuracy"
+Side = ScoredRow | Gain
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Measure:
         unit: of its differences.
         higher_is_better: whether the better row has the higher value.
         scale, decimals: of its printed values.
-        scores: of a row, by stratum the score of each document or sequence, averaged over seeds.
+        scores: of a side, by stratum the score of each document or sequence, averaged over seeds.
         of_run: the same of one run, for counting seeds.
         design: how the strata of a row add up.
     """
@@ -51,9 +52,9 @@ class Measure:
     higher_is_better: bool
     scale: float
     decimals: int
-    scores: Callable[[ScoredRow], Mapping[str, NDArray[np.float64]]]
+    scores: Callable[[Side], Mapping[str, NDArray[np.float64]]]
     of_run: Callable[[RunResult], Mapping[str, NDArray[np.floating] | NDArray[np.bool_]]]
-    design: Callable[[ScoredRow], Design]
+    design: Callable[[Side], Design]
 
     @property
     def words(self) -> str:
@@ -122,9 +123,7 @@ class MeasureTest:
     verdict: str
 
 
-def p_value_of(
-    measure: Measure, first: ScoredRow, second: ScoredRow, margins: Margins | None
-) -> float:
+def p_value_of(measure: Measure, first: Side, second: Side, margins: Margins | None) -> float:
     """The p-value of two rows on a measure: of an order, or with margins of an equivalence."""
     ones, twos, design = measure.scores(first), measure.scores(second), measure.design(first)
     if margins is None:
@@ -134,8 +133,8 @@ def p_value_of(
 
 def measure_test(
     measure: Measure,
-    first: ScoredRow,
-    second: ScoredRow,
+    first: Side,
+    second: Side,
     margins: Margins | None,
     p_values: tuple[float, float] | None,
     untested: str | None,
@@ -144,7 +143,7 @@ def measure_test(
 
     Args:
         measure: on which both rows have scores.
-        first, second: the rows.
+        first, second: the rows, or the gains.
         margins: of an equivalence; None for an order.
         p_values: as computed, and adjusted; None if not tested.
         untested: the verdict if not tested.
@@ -199,8 +198,10 @@ def _mean(scores: Mapping[str, NDArray[np.floating] | NDArray[np.bool_]], design
     return float(design.over_strata(means))
 
 
-def _seed_pairs(measure: Measure, first: ScoredRow, second: ScoredRow) -> list[bool]:
-    """For each pair of seeds, whether the first is better."""
+def _seed_pairs(measure: Measure, first: Side, second: Side) -> list[bool]:
+    """For each pair of seeds, whether the first is better; none for gains."""
+    if isinstance(first, Gain) or isinstance(second, Gain):
+        return []
     design = measure.design(first)
     one, two = (
         {

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from lemon.configuration.paper import Comparison
 from lemon.published.tables import published_claims
-from lemon.reporting.claims.measures import MEASURES, MeasureTest, measure_test, p_value_of
+from lemon.reporting.claims.measures import MEASURES, MeasureTest, Side, measure_test, p_value_of
 from lemon.reporting.claims.verdict import BELOW_FLOOR, NOT_TESTED
 from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.heldout import UNIGRAM
-from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.rows import Gain, ScoredRow
 from lemon.reporting.facts.statistics import (
     Interval,
     holm,
@@ -92,29 +92,34 @@ class OrderingTest:
 def ordering_tests(facts: AccuracyFacts) -> list[OrderingTest]:
     """Test all comparisons of the table's entry in `paper.yaml`, on each measure as one family."""
     row_of = {run: row for row in facts.rows for run in row.spec.runs}
-    tests = []
-    for comparison in facts.spec.comparisons:
-        first, second = row_of[comparison.first], row_of[comparison.second]
-        tests.append(_untested(comparison, first, second, facts.floors))
+    sides = [(*_sides(one, row_of), one.margin) for one in facts.spec.comparisons]
+    tests = [
+        _untested(comparison, first, second, facts.floors)
+        for comparison, (first, second, _) in zip(facts.spec.comparisons, sides, strict=True)
+    ]
     for measure in MEASURES:
-        rows = [
-            (row_of[comparison.first], row_of[comparison.second], comparison.margin)
-            for comparison in facts.spec.comparisons
-        ]
         scored = [
             index
-            for index, (first, second, _) in enumerate(rows)
+            for index, (first, second, _) in enumerate(sides)
             if measure.scores(first) and measure.scores(second)
         ]
         family = [index for index in scored if tests[index].untested is None]
-        p_values = [p_value_of(measure, *rows[index]) for index in family]
+        p_values = [p_value_of(measure, *sides[index]) for index in family]
         tested = dict(zip(family, zip(p_values, holm(p_values), strict=True), strict=True))
         for index in scored:
             test = tests[index]
             test.measures[measure.name] = measure_test(
-                measure, *rows[index], tested.get(index), test.untested
+                measure, *sides[index], tested.get(index), test.untested
             )
     return tests
+
+
+def _sides(comparison: Comparison, row_of: Mapping[str, ScoredRow]) -> tuple[Side, Side]:
+    """The two rows of a comparison, or the gains of its two pairs."""
+    first, second = row_of[comparison.first], row_of[comparison.second]
+    if comparison.than is None:
+        return first, second
+    return Gain(first, second), Gain(row_of[comparison.than.first], row_of[comparison.than.second])
 
 
 def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bool:
@@ -129,32 +134,34 @@ def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bo
 
 
 def _untested(
-    comparison: Comparison, first: ScoredRow, second: ScoredRow, floors: Mapping[str, float]
+    comparison: Comparison, first: Side, second: Side, floors: Mapping[str, float]
 ) -> OrderingTest:
     """A comparison without its tests on measures."""
+    rows = [*first.rows, *second.rows]
     statement = published_claims()[comparison.claim]["claim"] if comparison.claim else None
     return OrderingTest(
         claim=comparison.claim,
         statement=statement,
         first=first.label,
         second=second.label,
-        first_runs=list(first.spec.runs),
-        second_runs=list(second.spec.runs),
+        first_runs=[run for row in first.rows for run in row.spec.runs],
+        second_runs=[run for row in second.rows for run in row.spec.runs],
         layers=first.layers,
-        published_layers=first.spec.published_layers,
+        published_layers=rows[0].spec.published_layers,
         published_difference=_published_difference(first, second),
         equivalent=comparison.relation == "equivalent",
         not_tested=comparison.not_tested,
-        below_floor=is_below_floor((first, second), floors),
+        below_floor=is_below_floor(rows, floors),
         measures={},
         tasks=_task_tests(first, second),
     )
 
 
-def _task_tests(first: ScoredRow, second: ScoredRow) -> list[TaskTest]:
-    """Exact McNemar tests between single runs, sign-flip tests if a row has several seeds."""
+def _task_tests(first: Side, second: Side) -> list[TaskTest]:
+    """Exact McNemar tests between single runs; sign-flip tests of several seeds and of gains."""
     ones, twos = first.answers, second.answers
-    single = len(first.results) == len(second.results) == 1
+    rows = [*first.rows, *second.rows]
+    single = len(rows) == 2 and all(len(row.results) == 1 for row in rows)
     exact = {task: mcnemar(ones[task], twos[task]) for task in ones} if single else {}
     p_values = [
         exact[task].p_value if single else sign_flip_test({task: ones[task]}, {task: twos[task]})
@@ -173,11 +180,16 @@ def _task_tests(first: ScoredRow, second: ScoredRow) -> list[TaskTest]:
     ]
 
 
-def _published_difference(first: ScoredRow, second: ScoredRow) -> float | None:
-    if first.published is None or second.published is None:
-        return None
-    one, two = (row.published.average_over(row.tasks) for row in (first, second) if row.published)
+def _published_difference(first: Side, second: Side) -> float | None:
+    if isinstance(first, Gain) and isinstance(second, Gain):
+        one, two = (_published_difference(side.first, side.second) for side in (first, second))
+    else:
+        one, two = (_published_mean(side.rows[0]) for side in (first, second))
     return None if one is None or two is None else round(one - two, 4)
+
+
+def _published_mean(row: ScoredRow) -> float | None:
+    return None if row.published is None else row.published.average_over(row.tasks)
 
 
 def orders_as_in_paper(facts: AccuracyFacts) -> list[dict[str, str]]:

@@ -56,6 +56,11 @@ class ScoredRow:
     results: tuple[RunResult, ...]
     published: PublishedRow | None
 
+    @property
+    def rows(self) -> tuple[ScoredRow, ...]:
+        """Itself, as a side of a comparison."""
+        return (self,)
+
     @cached_property
     def answers(self) -> ByTask:
         """By task, the score of each document averaged over the seeds, [documents]."""
@@ -208,6 +213,53 @@ class ScoredRow:
             seed_sd=rounded(seed_spread(by_seed)),
             delta=None if published is None else round(value - published, 4),
         )
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much one row beats another, document by document: a side of a comparison of two pairs."""
+
+    first: ScoredRow
+    second: ScoredRow
+
+    @property
+    def label(self) -> str:
+        """Both names and the depth."""
+        return f"{self.first.label} over {self.second.label} at {self.layers} layers"
+
+    @property
+    def layers(self) -> int:
+        """The depth of the first row's model."""
+        return self.first.layers
+
+    @property
+    def rows(self) -> tuple[ScoredRow, ...]:
+        """The rows behind it."""
+        return (self.first, self.second)
+
+    @property
+    def answers(self) -> ByTask:
+        """By task, the difference of the scores of each document, [documents]."""
+        return _minus(self.first.answers, self.second.answers)
+
+    @property
+    def bits_per_byte(self) -> ByTask:
+        """By task, the difference of the answer bits per byte, [documents]."""
+        return _minus(self.first.bits_per_byte, self.second.bits_per_byte)
+
+    @property
+    def sequence_losses(self) -> ByTask:
+        """By domain, the difference of the losses of each held-out sequence, [sequences]."""
+        return _minus(self.first.sequence_losses, self.second.sequence_losses)
+
+    @property
+    def heldout_design(self) -> Design:
+        """That of its rows."""
+        return self.first.heldout_design
+
+
+def _minus(first: ByTask, second: ByTask) -> ByTask:
+    return {name: first[name] - second[name] for name in first if name in second}
 
 
 def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> list[ScoredRow]:

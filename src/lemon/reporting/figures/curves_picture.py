@@ -10,7 +10,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.numbers import count, rounded_perplexity
@@ -63,6 +63,8 @@ def draw_curves(numbers: FigureNumbers) -> Figure:
             x = LEFT + index * (WIDTH + BETWEEN)
             axes = picture.axes(x, TITLE_INCHES + TOP, WIDTH, HEIGHT)
             _draw(axes, panel, frame)
+            if index and panel.y == panels[index - 1].y:
+                axes.set_ylabel("")
             drawn.append(axes)
         open_axes(*drawn)
         handles, labels = drawn[0].get_legend_handles_labels()
@@ -90,7 +92,11 @@ def _draw(axes: Axes, panel: PanelOf, frame: pd.DataFrame) -> None:
     axes.locator_params(axis="x", nbins=4)
     if panel.logarithmic:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rounded_perplexity(value)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        in_words = FuncFormatter(lambda value, _: rounded_perplexity(value))
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_formatter(in_words)
+        axes.yaxis.set_minor_formatter(in_words if high < 2 * low else NullFormatter())
 
 
 def _styles() -> Sequence[dict[str, Any]]:

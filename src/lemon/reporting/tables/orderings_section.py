@@ -50,7 +50,11 @@ def ordering_sections(tests: list[OrderingTest], task_names: list[str]) -> list[
         ),
         Section(
             "Task by task",
-            [Column("Layers"), *words("First > second", wrap=True), *numbers(*task_names)],
+            [
+                Column("Layers"),
+                *words("First > second", wrap=True),
+                *numbers(*task_names, "Tasks ahead"),
+            ],
             _grouped(tests, _task_line),
             note=TASK_NOTE,
             folded=True,
@@ -123,7 +127,8 @@ def _task_line(test: OrderingTest) -> list[str | Cell]:
         Cell(signed(task.difference), f"({p_value(task.p_adjusted)})", task.p_adjusted < LEVEL)
         for task in test.tasks
     ]
-    return [str(test.layers), _pair(test), *tasks]
+    ahead = sum(task.difference > 0 for task in test.tasks)
+    return [str(test.layers), _pair(test), *tasks, f"{ahead} of {len(test.tasks)}"]
 
 
 def counts(tests: list[OrderingTest]) -> list[str]:
