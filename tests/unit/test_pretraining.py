@@ -328,7 +328,7 @@ def test_a_finished_run_is_not_trained_again(learning_world, tmp_path, monkeypat
 def test_what_it_can_not_train_is_refused(learning_world, small_model, tmp_path):
     world, steered = learning_world, smoke(learning_world, loading={"update_every": 3})
     plain = smoke(learning_world)
-    with pytest.raises(BadInput, match="by --reference"):
+    with pytest.raises(BadInput, match="needs a reference model"):
         pretrain(steered, SCRATCH, world.source, world.text, tmp_path / "run")
     with pytest.raises(BadInput, match="does not pre-train"):
         pretrain(plain, "lemon-cut-75", world.source, world.text, tmp_path / "run")

@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 from learning_world import LearningWorld
 
+from lemon.cli import main
 from lemon.configuration.load import load_project
 from lemon.configuration.stages import stage_params
 from lemon.configuration.trials import COLUMNS
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.files.manifest import read_manifest
+from lemon.files.storage import LOCK
 from lemon.learning.run import learn
-from lemon.learning.trial import run_trial
+from lemon.pretraining.run import pretrain
 
 CONFIG = Path(__file__).parents[2] / "config"
 RUN = "lemon-cut-75"
+RATE_OF_NORMS = "train/rate_norm"
 
 
 def line(rates: str, run: str, **values: object) -> str:
@@ -107,6 +110,14 @@ def test_another_trial_is_another_job_and_its_place_is_not(config: Path) -> None
     assert stage_params(load_project("smoke", config), "trial", "operators/2") == one
 
 
+def tried(world: LearningWorld, config: Path, rates: str, out: Path, *more: str) -> Path:
+    """The folder of the first trial of these rates, as `lemon try` makes it."""
+    command = ["try", "--preset", "smoke", "--rates", rates, "--trial", "1", "--out", str(out)]
+    command += ["--source", str(world.source), "--text", str(world.text), *more]
+    assert main(["--config", str(config), *command]) == 0
+    return out
+
+
 def test_a_trial_is_the_run_with_its_rates(
     learning_world: LearningWorld, config: Path, tmp_path: Path
 ) -> None:
@@ -114,23 +125,34 @@ def test_a_trial_is_the_run_with_its_rates(
     write_trials(config, line("operators", RUN, layer_rate=0.02, norm_rate=0.004))
     project = load_project("smoke", config)
     [trial] = project.trials_of("operators")
-    run_trial(project, trial, learning_world.source, learning_world.text, tmp_path / "trial")
+    place = tried(learning_world, config, "operators", tmp_path / "trial")
     learn(project.trying(trial), RUN, learning_world.source, learning_world.text, tmp_path / "run")
-    tried, learned = (read_manifest(tmp_path / k / "manifest.json") for k in ("trial", "run"))
-    assert tried["tune_loss"] == learned["tune_loss"]
-    assert tried["settings"]["values"] == {"layer_rate": 0.02, "norm_rate": 0.004}
-    names = {path.name for path in (tmp_path / "trial").iterdir()}
-    assert names == {"manifest.json", "metrics.jsonl"}
-    rates = {
-        e["value"]
-        for e in read_events(tmp_path / "trial/metrics.jsonl")
-        if e["name"] == "train/rate_norm"
-    }
+    one, learned = (read_manifest(folder / "manifest.json") for folder in (place, tmp_path / "run"))
+    assert one["tune_loss"] == learned["tune_loss"]
+    assert one["settings"]["values"] == {"layer_rate": 0.02, "norm_rate": 0.004}
+    assert {path.name for path in place.iterdir()} == {LOCK, "manifest.json", "metrics.jsonl"}
+    rates = {e["value"] for e in read_events(place / "metrics.jsonl") if e["name"] == RATE_OF_NORMS}
     assert max(rates) == 0.004
 
 
+def test_a_trial_of_pre_training_is_that_of_its_run(
+    learning_world: LearningWorld, config: Path, tmp_path: Path
+) -> None:
+    write_trials(config, line("scratch", "scratch-small", weight_rate=0.03))
+    project = load_project("smoke", config)
+    [trial] = project.trials_of("scratch")
+    source, text = learning_world.source, learning_world.text
+    place = tried(learning_world, config, "scratch", tmp_path / "trial", "--reference", str(source))
+    pretrain(project.trying(trial), "scratch-small", source, text, tmp_path / "run", source)
+    one, trained = (read_manifest(folder / "manifest.json") for folder in (place, tmp_path / "run"))
+    assert one["tune_loss"] == trained["tune_loss"]
+    assert {path.name for path in place.iterdir()} == {LOCK, "manifest.json", "metrics.jsonl"}
+    assert project.run("scratch-small").pretraining.weight_rate != 0.03
+    assert "pretrain_version" in stage_params(project, "trial", "scratch/1")
+
+
 def test_a_trial_that_diverges_is_a_result(
-    learning_world: LearningWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learning_world: LearningWorld, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lemon.learning import trainee
 
@@ -141,9 +163,8 @@ def test_a_trial_that_diverges_is_a_result(
         return losses._replace(total=losses.total * float("nan"))
 
     monkeypatch.setattr(trainee, "distillation_loss", broken)
-    project = load_project("smoke", CONFIG)
-    trial = project.trials_of("operators")[0]
-    run_trial(project, trial, learning_world.source, learning_world.text, tmp_path / "trial")
-    manifest = json.loads((tmp_path / "trial" / "manifest.json").read_text())
+    write_trials(config, line("operators", RUN, layer_rate=0.02))
+    place = tried(learning_world, config, "operators", tmp_path / "trial")
+    manifest = json.loads((place / "manifest.json").read_text())
     assert manifest["tune_loss"] is None
     assert "diverged at step 1" in manifest["diverged"]

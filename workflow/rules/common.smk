@@ -186,7 +186,7 @@ def teacher_manifest(wildcards):
 
 def reference_manifest(wildcards):
     """The manifest of the source model, where its losses steer the mixture of pre-training."""
-    steers = PROJECT.run(wildcards.run).mixture_reference
+    steers = learned_run(wildcards).mixture_reference
     return "<data>/source/manifest.json" if steers else []
 
 

@@ -77,6 +77,7 @@ rule trial:
         text="<data>/text/manifest.json",
         start=start_manifest,
         teacher=teacher_manifest,
+        reference=reference_manifest,
     output:
         manifest=update("<runs>/tuning/{rates}/{number}/manifest.json"),
         metrics=update("<runs>/tuning/{rates}/{number}/metrics.jsonl"),
@@ -98,6 +99,7 @@ rule trial:
         text=folder("text"),
         start=folder_option("start", "start"),
         teacher=folder_option("teacher", "teacher"),
+        reference=folder_option("reference", "reference"),
         cache=f"data/{PROJECT.preset_name}/teacher",
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("trial"),
@@ -106,8 +108,8 @@ rule trial:
     shell:
         "OMP_NUM_THREADS={threads} lemon try --preset {params.preset:q} --rates {wildcards.rates:q} "
         "--trial {wildcards.number:q} --source {params.source:q} --text {params.text:q} "
-        "{params.start} {params.teacher} --teacher-cache {params.cache:q} "
-        "--out {params.out:q} 2>&1 | tee {log:q}"
+        "{params.start} {params.teacher} {params.reference} "
+        "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule fuse:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
@@ -73,8 +73,9 @@ def add(commands: Commands) -> None:
     trial.add_argument("--trial", required=True, type=int, metavar="N", help=words)
     for parser in (learn, trial, pretrain):
         add_path(parser, "--text", "packed text that `lemon prepare text` wrote")
-    words = "model folder whose losses steer the mixture of domains"
-    add_path(pretrain, "--reference", words, required=False)
+    words = "model folder whose losses steer the mixture of domains of pre-training"
+    for parser in (pretrain, trial):
+        add_path(parser, "--reference", words, required=False)
     add_path(pretrain, "--out", "folder of the run")
     for parser in (build, learn, trial):
         words = "folder of the run that this one starts from, where its start names a run"
@@ -114,22 +115,16 @@ def _learn(arguments: argparse.Namespace) -> None:
     _require_teacher(run, arguments.teacher, project.source_shape())
     require_packed_text(arguments.text)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
-        from lemon.learning.run import learn
-
-        learn(project, run.id, **_folders(arguments))
+        _learn_into(run.id, arguments, project, arguments.out)
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     run = _run_of(project, arguments, arguments.run, arguments.command)
+    _require_reference(run, arguments.reference)
     require_packed_text(arguments.text)
-    if arguments.reference is not None:
-        require_model(arguments.reference)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
-        from lemon.pretraining.run import pretrain
-
-        folders = (arguments.source, arguments.text, arguments.out, arguments.reference)
-        pretrain(project, run.id, *folders)
+        _pretrain_into(run.id, arguments, project, arguments.out)
 
 
 def _try(arguments: argparse.Namespace) -> None:
@@ -137,19 +132,42 @@ def _try(arguments: argparse.Namespace) -> None:
     trials, number = project.trials_of(arguments.rates), arguments.trial
     if not 1 <= number <= len(trials):
         raise BadInput(f"--trial {number}: rates {arguments.rates} have trials 1 to {len(trials)}")
-    run = _run_of(project, arguments, trials[0].run, "learn")
+    tried = project.run(trials[0].run)
+    run = _run_of(project, arguments, tried.id, tried.method.stage)
     _require_teacher(run, arguments.teacher, project.source_shape())
+    _require_reference(run, arguments.reference)
     require_packed_text(arguments.text)
+    read = (arguments.source, arguments.text)
     with own_folder(arguments.out, owner_of_trial(project.preset_name, arguments.rates, number)):
-        from lemon.learning.trial import run_trial
+        from lemon.learning.run import learned_from
+        from lemon.pretraining.run import trained_from
+        from lemon.training.trial import run_trial
 
-        run_trial(project, trials[number - 1], **_folders(arguments))
+        if run.method.pretrains:
+            train, inputs = _pretrain_into, trained_from(*read, arguments.reference)
+        else:
+            train, inputs = _learn_into, learned_from(*read, arguments.start, arguments.teacher)
+        trial = trials[number - 1]
+        run_trial(project, trial, arguments.out, inputs, partial(train, run.id, arguments))
 
 
-def _folders(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The folders that learning reads and writes."""
-    names = ("source", "text", "out", "start", "teacher", "teacher_cache")
-    return {name: getattr(arguments, name) for name in names}
+def _learn_into(run_id: str, read: argparse.Namespace, project: Project, out: Path) -> None:
+    """Learn a run from the folders in `read`."""
+    from lemon.learning.run import learn
+
+    learn(
+        *(project, run_id, read.source, read.text, out),
+        start=read.start,
+        teacher=read.teacher,
+        teacher_cache=read.teacher_cache,
+    )
+
+
+def _pretrain_into(run_id: str, read: argparse.Namespace, project: Project, out: Path) -> None:
+    """Pre-train a run from the folders in `read`."""
+    from lemon.pretraining.run import pretrain
+
+    pretrain(project, run_id, read.source, read.text, out, read.reference)
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
@@ -183,6 +201,19 @@ def _run_of(
     require_model(arguments.source)
     require_writable(arguments.out)
     return run
+
+
+def _require_reference(run: PlannedRun, reference: Path | None) -> None:
+    """Check that a reference model is given exactly if the mixture of pre-training needs one."""
+    if run.mixture_reference and reference is None:
+        raise BadInput(
+            f"run {run.id}: the mixture of domains follows the losses of the source model "
+            "(pretraining.loading.reference); name its folder by --reference"
+        )
+    if reference is not None:
+        if not run.mixture_reference:
+            raise BadInput(f"run {run.id}: no reference steers its mixture; leave --reference out")
+        require_model(reference)
 
 
 def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape) -> None:

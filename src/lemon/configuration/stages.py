@@ -202,7 +202,8 @@ def _pretrained(project: Project, run: PlannedRun) -> dict[str, Any]:
 def _trial(project: Project, rates: str, number: str) -> dict[str, Any]:
     trial = project.trials_of(rates)[int(number) - 1]
     tried = project.trying(trial)
-    return {**_learned(tried, tried.run(trial.run)), "learn_version": RULE_VERSIONS["learn"]}
+    run = tried.run(trial.run)
+    return {**_made(tried, run), f"{run.method.stage}_version": RULE_VERSIONS[run.method.stage]}
 
 
 def _evaluate(project: Project, name: str) -> dict[str, Any]:

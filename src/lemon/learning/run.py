@@ -84,7 +84,7 @@ def learn(
         )
     device = torch.device(compute_device(project.preset.compute.device))
     taught_by = Checkpoint(teacher) if teacher else None
-    inputs = learned_from(large, packed, start, teacher)
+    inputs = learned_from(source, text, start, teacher)
     models = [] if run.own_weights is None else [out / run.own_weights]
     if is_complete(out, key, inputs, models):
         print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
@@ -140,10 +140,11 @@ def learn(
 
 
 def learned_from(
-    source: Checkpoint, text: PackedText, start: Path | None, teacher: Path | None
+    source: Path, text: Path, start: Path | None = None, teacher: Path | None = None
 ) -> dict[str, str]:
-    """The digests of what a run learns from, for its manifest."""
-    inputs = {"source": source.digest(), "text": text.digest, **start_input(start)}
+    """The digests of what a run learns from, for its manifest; arguments as of `learn`."""
+    packed = PackedText(text, ("train", "tune"))
+    inputs = {"source": Checkpoint(source).digest(), "text": packed.digest, **start_input(start)}
     return {**inputs, "teacher": Checkpoint(teacher).digest()} if teacher else inputs
 
 

@@ -70,10 +70,7 @@ def pretrain(
     if not run.method.pretrains:
         raise BadInput(f"run {run_id}: method {run.method.name} does not pre-train")
     if run.mixture_reference and reference is None:
-        raise BadInput(
-            f"run {run_id}: the mixture of domains follows the losses of the source model "
-            "(pretraining.loading.reference); name its folder by --reference"
-        )
+        raise BadInput(f"run {run_id}: its mixture of domains needs a reference model; name one")
     given, packed = Checkpoint(source), PackedText(text, ("train", "tune"))
     require_source(run, given)
     if packed.vocab_size != given.shape.vocab_size:
@@ -82,9 +79,7 @@ def pretrain(
             f"{source} has {given.shape.vocab_size}; prepare the text again with this model"
         )
     device = torch.device(compute_device(project.preset.compute.device))
-    inputs = {"source": given.digest(), "text": packed.digest}
-    if reference is not None:
-        inputs["reference"] = Checkpoint(reference).digest()
+    inputs = trained_from(source, text, reference)
     kept = {step: out / snapshot_folder(tokens) / MODEL for step, tokens in run.snapshots.items()}
     if is_complete(out, key, inputs, [out / MODEL, *kept.values()]):
         print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
@@ -151,6 +146,13 @@ def pretrain(
         tune_loss=tune_loss,
     )
     shutil.rmtree(out / "checkpoints")
+
+
+def trained_from(source: Path, text: Path, reference: Path | None = None) -> dict[str, str]:
+    """The digests of what a run is trained from, for its manifest; arguments as of `pretrain`."""
+    packed = PackedText(text, ("train", "tune"))
+    inputs = {"source": Checkpoint(source).digest(), "text": packed.digest}
+    return {**inputs, "reference": Checkpoint(reference).digest()} if reference else inputs
 
 
 def random_model(config: dict[str, Any], shape: LlamaShape, seed: int) -> PreTrainedModel:
