@@ -23,10 +23,18 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from learning_world import LearningWorld
+from replanned import replanned
 from lemon.learning.run import learn
+from lemon.pretraining.run import pretrain
 world = LearningWorld(Path(sys.argv[2]), Path(sys.argv[3]))
 project = world.project(steps=int(sys.argv[5]), checkpoint_every=3)
-learn(project, sys.argv[6], world.source, world.text, Path(sys.argv[4]))
+often = project.preset.pretraining.model_copy(update={"checkpoint_every": 3})
+project = replanned(project, preset=project.preset.model_copy(update={"pretraining": often}))
+read = (project, sys.argv[6], world.source, world.text, Path(sys.argv[4]))
+if project.run(sys.argv[6]).method.pretrains:
+    pretrain(*read, world.source)
+else:
+    learn(*read)
 """
 TESTS = str(Path(__file__).parents[1])
 
@@ -50,7 +58,11 @@ def kill_after(command, out, step):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "run", [RUN, "lemon-cut-trained-75", "cut-tuned-75", "shear-75", "lemon-width-2-2"]
+    "run",
+    [
+        *(RUN, "lemon-cut-trained-75", "cut-tuned-75", "shear-75", "lemon-width-2-2"),
+        "scratch-small",
+    ],
 )
 def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path, run):
     steps = 60
@@ -65,12 +77,14 @@ def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path
         text=True,
     )
     assert "goes on after step" in resumed.stdout
-    for name in ("operators.safetensors", "trained_source/model.safetensors", "masks.csv"):
+    models = ("trained_source", "model", "snapshots/256/model")
+    weights = [f"{model}/model.safetensors" for model in models]
+    for name in ("operators.safetensors", "masks.csv", *weights):
         assert (whole / name).exists() == (killed / name).exists()
         if (whole / name).exists():
             assert (whole / name).read_bytes() == (killed / name).read_bytes()
 
-    # Under masks these hold the multipliers, the mixture and the sparsities of every step as well.
+    # These hold the mixture of every step as well, and under masks the multipliers and sparsities.
     def without_times(out):
         events = read_events(out / "metrics.jsonl")
         return [
