@@ -61,7 +61,7 @@ def kill_after(command, out, step):
     "run",
     [
         *(RUN, "lemon-cut-trained-75", "cut-tuned-75", "shear-75", "lemon-width-2-2"),
-        "scratch-small",
+        "scratch-width",
     ],
 )
 def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path, run):

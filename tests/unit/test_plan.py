@@ -59,7 +59,7 @@ def test_the_jobs_of_a_run_are_counted_one_by_one(project: Project, tmp_path: Pa
 def test_pre_training_is_counted_with_its_text_and_its_models(
     project: Project, tmp_path: Path
 ) -> None:
-    run = project.run("lemon-small-pretrained")
+    run = project.run("lemon-width-2-2-pretrained")
     cost = left(project, "table2", tmp_path)[run.id]
     assert (cost.jobs, cost.steps) == (3, run.steps)  # itself, and two suites
     length = project.preset.text.sequence_length

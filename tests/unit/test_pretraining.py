@@ -29,7 +29,7 @@ from lemon.pretraining.run import pretrain, random_model
 from lemon.training.batches import Batches
 from lemon.training.loop import Trainer, rate_factor
 
-SCRATCH, CONTINUED = "scratch-small", "lemon-small-pretrained"
+SCRATCH, CONTINUED = "scratch-width", "lemon-width-2-2-pretrained"
 UNUSED = {"loading": {"update_every": None}, "snapshots": ()}
 
 

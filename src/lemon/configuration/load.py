@@ -11,7 +11,14 @@ from lemon.configuration.assets import Asset, Assets
 from lemon.configuration.given_models import given_models, given_shape, with_shapes
 from lemon.configuration.inheritance import preset_document, preset_path
 from lemon.configuration.methods import METHODS, SECOND_SIZE
-from lemon.configuration.paper import FigureSpec, Paper, PaperEntry, TableRow, TableSpec
+from lemon.configuration.paper import (
+    FigureSpec,
+    Paper,
+    PaperEntry,
+    TableRow,
+    TableSpec,
+    scored_on_the_way,
+)
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import preset_mistakes
@@ -73,7 +80,8 @@ def load_project(
     if settings.second_size is None:
         runs = {name: run for name, run in runs.items() if run.method != SECOND_SIZE}
     unknown = any(model.shape is None for _, model in given_models(settings))
-    planned = {} if to_fetch and unknown else plan_runs(settings, runs)
+    on_the_way = {run for entry in tables.values() for run in scored_on_the_way(entry)}
+    planned = {} if to_fetch and unknown else plan_runs(settings, runs, on_the_way)
     shown = {name: _shown(entry, settings, runs) for name, entry in tables.items()}
     return Project(path.stem, settings, planned, shown, assets, trials, config_dir)
 

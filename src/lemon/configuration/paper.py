@@ -331,5 +331,11 @@ PaperEntry = Annotated[
 ]
 
 
+def scored_on_the_way(entry: PaperEntry) -> list[str]:
+    """The runs whose models an entry shows during their pre-training."""
+    by_tokens = isinstance(entry, TableSpec) and entry.renderer == "scores_by_tokens"
+    return entry.runs if by_tokens else []
+
+
 Paper = Block[PaperEntry]
 """The whole of `paper.yaml`."""

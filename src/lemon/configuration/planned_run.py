@@ -6,7 +6,7 @@ imported here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
@@ -45,7 +45,7 @@ class PlannedRun:
         pruning: the preset's pruning settings with the run's rates.
         pretraining: the preset's pre-training settings with the run's rates.
         snapshots: the steps after which pre-training keeps the model, each with the token count
-            of the preset that it is for; before the last step.
+            of the preset that it is for; before the last step, and only if a figure shows them.
         taught_by_source: whether it is a second stage whose teacher is the source model, not the
             model that it fuses.
     """
@@ -131,20 +131,31 @@ class PlannedRun:
         return "permuted_source" if self.row.radii and self.starts_from_masks else None
 
 
-def plan_runs(preset: Preset, rows: Mapping[str, Run]) -> dict[str, PlannedRun]:
-    """Resolve every row, in the order of the file. The rows must have passed all checks."""
+def plan_runs(
+    preset: Preset, rows: Mapping[str, Run], scored_on_the_way: Collection[str] = ()
+) -> dict[str, PlannedRun]:
+    """Resolve every row, in the order of the file. The rows must have passed all checks.
+
+    `scored_on_the_way` are the runs whose pre-training keeps snapshots.
+    """
     needed = {
         row.id: {earlier for earlier in (start_run(rows, row), row.source) if earlier}
         for row in rows.values()
     }
     planned: dict[str, PlannedRun] = {}
     for run_id in TopologicalSorter(needed).static_order():
-        planned[run_id] = _planned(preset, rows, rows[run_id], planned)
+        keeps = run_id in scored_on_the_way
+        planned[run_id] = _planned(preset, rows, rows[run_id], planned, keeps=keeps)
     return {run_id: planned[run_id] for run_id in rows}
 
 
 def _planned(
-    preset: Preset, rows: Mapping[str, Run], row: Run, planned: Mapping[str, PlannedRun]
+    preset: Preset,
+    rows: Mapping[str, Run],
+    row: Run,
+    planned: Mapping[str, PlannedRun],
+    *,
+    keeps: bool,
 ) -> PlannedRun:
     method = METHODS[row.method]
     given = None
@@ -169,7 +180,7 @@ def _planned(
         learning=rated.learning,
         pruning=rated.pruning,
         pretraining=rated.pretraining,
-        snapshots=snapshots(preset, steps) if method.pretrains else {},
+        snapshots=snapshots(preset, steps) if keeps and method.pretrains else {},
         taught_by_source=(
             method.teaches
             and second_stage

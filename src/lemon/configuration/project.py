@@ -15,7 +15,14 @@ from pydantic_core import to_jsonable_python
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
-from lemon.configuration.paper import CurvesSpec, FigureSpec, PaperEntry, TableSpec, TrialsSpec
+from lemon.configuration.paper import (
+    CurvesSpec,
+    FigureSpec,
+    PaperEntry,
+    TableSpec,
+    TrialsSpec,
+    scored_on_the_way,
+)
 from lemon.configuration.planned_run import PlannedRun, named_shape, plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import needed_assets
@@ -141,9 +148,9 @@ class Project:
         entry = self.entry(figure)
         if isinstance(entry, CurvesSpec):
             return [f"{run}/manifest.json" for run in entry.runs]
-        if isinstance(entry, TableSpec) and entry.renderer == "scores_by_tokens":
+        if on_the_way := scored_on_the_way(entry):
             folder = FOLDERS[ABLATION]
-            models = [model for run in map(self.run, entry.runs) for model in run.earlier_models]
+            models = [model for run in map(self.run, on_the_way) for model in run.earlier_models]
             return [f"{model}/{folder}/manifest.json" for model in dict.fromkeys(models)]
         if not isinstance(entry, FigureSpec):
             return []

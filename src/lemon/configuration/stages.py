@@ -192,8 +192,9 @@ def _pretrained(project: Project, run: PlannedRun) -> dict[str, Any]:
     return _chosen(project, run) | {
         "steps": run.steps,
         "pretraining": run.pretraining.model_dump(
-            mode="json", exclude={"checkpoint_every", "recompute"}
+            mode="json", exclude={"checkpoint_every", "recompute", "snapshots"}
         ),
+        "snapshots": list(run.snapshots.values()),
         "compute": project.preset.compute.model_dump(mode="json"),
         "text": _text(project),
     }
