@@ -7,7 +7,7 @@ minutes are an order of magnitude; the numbers of runs, steps and tokens are exa
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from lemon.configuration.paper import TableSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
-from lemon.configuration.tasks import FOLDERS, TASKS
+from lemon.configuration.tasks import ABLATION, FOLDERS, TASKS
 from lemon.configuration.trials import Trial
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, read_manifest
@@ -130,11 +130,22 @@ def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[Run
         for run_id in project.table_runs(table):
             suites.setdefault(run_id, {}).update(dict.fromkeys(project.table_suites(table)))
     runs, own = lineage(map(project.run, suites)), folder / "runs" / project.preset_name
+    scored = {
+        file for table in tables for file in project.figure_files(table) if "outcomes" in file
+    }
     made = {run.id for run in runs if _is_made(project, run, own / run.id)}
 
     def cost(run: PlannedRun) -> RunCost:
         is_made = made.issuperset(earlier.id for earlier in lineage([run]))
-        return _run_cost(project, run, suites.get(run.id, {}), own / run.id, is_made=is_made)
+        names, on_the_way = suites.get(run.id, {}), 0
+        for file in scored:
+            if file.startswith(f"{run.id}/snapshots/"):
+                on_the_way += not (is_made and (own / file).is_file())
+            elif file.startswith(f"{run.id}/"):
+                names = {**names, ABLATION: None}
+        found = _run_cost(project, run, names, own / run.id, is_made=is_made)
+        flops = on_the_way * evaluation_flops(project, run.target_shape, [ABLATION])
+        return replace(found, jobs=found.jobs + on_the_way, flops=found.flops + flops)
 
     return [cost(run) for run in runs]
 
@@ -254,7 +265,7 @@ def _line(cost: RunCost, width: int, rate: float | None) -> str:
 def _target(run: PlannedRun) -> str:
     shape = run.target_shape
     return (
-        f"{run.row.target:<13}{shape.num_hidden_layers} layers, width {shape.hidden_size}, FFN "
+        f"{run.row.target:<18} {shape.num_hidden_layers} layers, width {shape.hidden_size}, FFN "
         f"{shape.intermediate_size}, {shape.num_attention_heads} query and "
         f"{shape.num_key_value_heads} key/value heads of {shape.head_dim}"
     )

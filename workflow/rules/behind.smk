@@ -48,6 +48,9 @@ def behind(table):
             files += below(model, ["manifest.json", *MODEL_FILES])
         for name in suites:
             files += below(f"<runs>/{run}/{FOLDERS[name]}", SUITES[name].files)
+    for file in PROJECT.figure_files(table):
+        if "outcomes" in file:
+            files += below(f"<runs>/{os.path.dirname(file)}", SUITES[ABLATION].files)
     if suites or learned:
         whole = below("<data>/text", ["manifest.json", *TEXT_FILES])
         files += taken_files("data/text") or whole

@@ -78,6 +78,10 @@ def made_by(stage):
 
 
 # Scores are of runs, and of the models that pre-training keeps on its way.
+SNAPSHOT_TOKENS = next(
+    (tuple(run.snapshots.values()) for run in PROJECT.runs.values() if run.snapshots),
+    ("none",),
+)
 SNAPSHOTS = {
     f"{run.id}/{snapshot_folder(tokens)}": run
     for run in PROJECT.runs.values()

@@ -141,12 +141,12 @@ rule fuse:
         "--operators {params.operators:q} --out {params.out:q} > {log:q} 2>&1"
 
 
-# The models kept on the way are outputs too, and their number differs with the budget.
-for KEPT in {tuple(run.snapshots.values()) for run in PROJECT.runs.values()}:
+# The models that a figure shows on their way are outputs too.
+for NAME, KEPT in {"pretrain": (), "pretrain_with_snapshots": SNAPSHOT_TOKENS}.items():
 
     rule:
         name:
-            "_".join(["pretrain", *map(str, KEPT)])
+            NAME
         input:
             model=source_manifest,
             text="<data>/text/manifest.json",

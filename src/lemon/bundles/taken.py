@@ -5,7 +5,7 @@ No torch is imported here; of the bundle only its index is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -24,6 +24,7 @@ from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import FOLDERS
 from lemon.errors import BadInput
+from lemon.files.manifest import MANIFEST
 
 BUNDLE_FILE = "runs.bundle"  # in the preset's folder of results
 Scope = Literal["bundle", "operators", "rest"]
@@ -102,8 +103,13 @@ def taken(
     held = {name: part for name, part in planned.items() if name not in lacking}
     fused = {run.id for run in project.runs.values() if _can_be_fused(run, index, held)}
     if scope == "rest":
-        made = project.runs.values() if entry is None else runs_behind(project, entry)
-        held = _without_needed(made, held, fused)
+        entries = project.whole if entry is None else [entry]
+        made = {run.id: run for name in entries for run in runs_behind(project, name)}
+        shown = {
+            run: [part for name in entries for part in shown_parts(project, name, run)]
+            for run in made
+        }
+        held = _without_needed(made.values(), shown, held, fused)
     files = {
         name: tuple(sorted(index.parts[name].files))
         for name, part in held.items()
@@ -134,13 +140,25 @@ def _can_be_fused(run: PlannedRun, index: Index, held: Mapping[str, PlannedPart]
 
 
 def _without_needed(
-    runs: Iterable[PlannedRun], held: Mapping[str, PlannedPart], fused: set[str]
+    runs: Collection[PlannedRun],
+    shown: Mapping[str, list[str]],
+    held: Mapping[str, PlannedPart],
+    fused: set[str],
 ) -> dict[str, PlannedPart]:
-    """What is held, without runs that these must be made from and whose weights are not held.
+    """What is held, without runs whose models are needed and can't be fused from it.
 
-    These are first stages whose models can't be fused, and starts with dense width factors.
+    These are runs of which a score in `shown` is lacking, first stages of runs that must be made,
+    and starts with dense width factors.
     """
-    kept, before = dict(held), -1
+    unscored = {
+        run.id
+        for run in runs
+        if run.id not in fused and any(part not in held for part in shown[run.id])
+    }
+    kept = {
+        name: part for name, part in held.items() if part.run is None or part.run.id not in unscored
+    }
+    before = -1
     while len(kept) != before:
         before = len(kept)
         for run in runs:
@@ -193,9 +211,9 @@ def _needed(project: Project, taken: Taken, entry: str) -> Iterator[str]:
         yield TEXT
     yield from (part_of_run(run) for run in behind if run.method.needs_target)
     anew = taken.fused if taken.scope == "operators" else frozenset()
-    for run_id in project.table_runs(entry):
-        if run_id not in anew:
-            yield from shown_parts(project, entry, run_id)
+    for run in behind:
+        if run.id not in anew:
+            yield from shown_parts(project, entry, run.id)
 
 
 def runs_behind(project: Project, entry: str) -> list[PlannedRun]:
@@ -208,6 +226,11 @@ def runs_behind(project: Project, entry: str) -> list[PlannedRun]:
 
 def shown_parts(project: Project, entry: str, run: str) -> list[str]:
     """The outcomes and maps of a run that a table or figure shows, by the names of their parts."""
-    scores = [f"runs/{run}/{FOLDERS[suite]}" for suite in project.table_suites(entry)]
-    files = [file for file in project.figure_files(entry) if file.startswith(f"{run}/similarity/")]
-    return scores + [f"runs/{file}".removesuffix(".csv") for file in files]
+    suites = project.table_suites(entry) if run in project.table_runs(entry) else ()
+    files = [file for file in project.figure_files(entry) if file.startswith(f"{run}/")]
+    maps = [file.removesuffix(".csv") for file in files if file.endswith(".csv")]
+    scores = [file.removesuffix(f"/{MANIFEST}") for file in files if "outcomes" in file]
+    return [
+        *(f"runs/{run}/{FOLDERS[suite]}" for suite in suites),
+        *(f"runs/{name}" for name in maps + scores),
+    ]

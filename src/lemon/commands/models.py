@@ -121,7 +121,7 @@ def _learn(arguments: argparse.Namespace) -> None:
 def _pretrain(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     run = _run_of(project, arguments, arguments.run, arguments.command)
-    _require_reference(run, arguments.reference)
+    _require_reference(run, arguments.reference, project.source_shape())
     require_packed_text(arguments.text)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         _pretrain_into(run.id, arguments, project, arguments.out)
@@ -135,7 +135,7 @@ def _try(arguments: argparse.Namespace) -> None:
     tried = project.run(trials[0].run)
     run = _run_of(project, arguments, tried.id, tried.method.stage)
     _require_teacher(run, arguments.teacher, project.source_shape())
-    _require_reference(run, arguments.reference)
+    _require_reference(run, arguments.reference, project.source_shape())
     require_packed_text(arguments.text)
     read = (arguments.source, arguments.text)
     with own_folder(arguments.out, owner_of_trial(project.preset_name, arguments.rates, number)):
@@ -203,7 +203,7 @@ def _run_of(
     return run
 
 
-def _require_reference(run: PlannedRun, reference: Path | None) -> None:
+def _require_reference(run: PlannedRun, reference: Path | None, expected: LlamaShape) -> None:
     """Check that a reference model is given exactly if the mixture of pre-training needs one."""
     if run.mixture_reference and reference is None:
         raise BadInput(
@@ -213,7 +213,7 @@ def _require_reference(run: PlannedRun, reference: Path | None) -> None:
     if reference is not None:
         if not run.mixture_reference:
             raise BadInput(f"run {run.id}: no reference steers its mixture; leave --reference out")
-        require_model(reference)
+        _require_source(reference, expected)
 
 
 def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape) -> None:
@@ -229,10 +229,15 @@ def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape
             f"run {run.id} is a second stage, taught by the source model (fusion.stage_teacher); "
             "name its folder by --teacher"
         )
-    require_model(teacher)
-    shape = Checkpoint(teacher).shape
+    _require_source(teacher, expected)
+
+
+def _require_source(model: Path, expected: LlamaShape) -> None:
+    """Check that a model folder has the sizes of the preset's source model."""
+    require_model(model)
+    shape = Checkpoint(model).shape
     if shape != expected:
         raise BadInput(
-            f"{teacher}: its sizes are {shape}, the preset's source section says {expected}; give "
+            f"{model}: its sizes are {shape}, the preset's source section says {expected}; give "
             "the source model"
         )

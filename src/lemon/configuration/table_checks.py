@@ -27,20 +27,10 @@ Averages = dict[tuple[str | None, int | None], float | None]
 SCORES = {"method", "layers", "task", "value"}
 RULES = {
     *("all", "fetch", "prepare_source", "prepare_second_size", "prepare_text", "prepare_tasks"),
-    *(
-        "trial",
-        "build",
-        "learn",
-        "pretrain",
-        "fuse",
-        "evaluate",
-        "evaluate_main",
-        "evaluate_dense",
-        "cka",
-    ),
-    *("table", "figure_numbers", "figure", "report", "track", "environment", "help", "check"),
-    *("test", "style", "types", "pytest", "ui", "plan", "bench", "doctor", "lock", "bundle"),
-    "unpack",
+    *("trial", "build", "learn", "pretrain", "pretrain_with_snapshots", "fuse", "evaluate"),
+    *("evaluate_main", "evaluate_dense", "cka", "unpack", "table", "figure_numbers", "figure"),
+    *("report", "track", "environment", "help", "check", "test", "style", "types", "pytest"),
+    *("ui", "plan", "bench", "doctor", "lock", "bundle"),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 

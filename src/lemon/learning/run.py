@@ -35,7 +35,7 @@ from lemon.methods.build import (
 from lemon.perplexity import mixture_loss
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
-from lemon.training.completion import is_complete
+from lemon.training.completion import checkpoint_key, is_complete
 from lemon.training.divergence import Divergence
 from lemon.training.loop import Trainer, tune_losses
 
@@ -98,7 +98,7 @@ def learn(
         operators = start_operators(run, large, start)
         large, operators = leading_blocks(run, large, operators, out)
     trainee = assemble(run, project.preset, large, device, operators, taught_by, teacher_cache)
-    trainer = trainer_of(run, trainee, packed, out, key)
+    trainer = trainer_of(run, trainee, packed, out, checkpoint_key(key, inputs))
     trainer.run()
 
     fusion, weights = trainee.student.fusion, trainee.student.source

@@ -31,7 +31,7 @@ from lemon.perplexity import mixture_loss
 from lemon.pretraining.language_model import LanguageModel
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
-from lemon.training.completion import is_complete
+from lemon.training.completion import checkpoint_key, is_complete
 from lemon.training.divergence import Divergence
 from lemon.training.loop import Trainer, tune_losses
 
@@ -120,7 +120,7 @@ def pretrain(
             source_losses=partial(_losses, project, run, packed, reference, device),
         ),
         divergence=Divergence(run.pretraining.divergence_factor),
-        checkpoints=TrainingCheckpoints(out / "checkpoints", key),
+        checkpoints=TrainingCheckpoints(out / "checkpoints", checkpoint_key(key, inputs)),
         metrics_path=out / "metrics.jsonl",
         after={step: partial(write, folder) for step, folder in kept.items()},
     )

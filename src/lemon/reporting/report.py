@@ -13,7 +13,7 @@ from lemon.errors import BadInput
 from lemon.files.manifest import checked_file, read_manifest
 from lemon.files.storage import write_text
 from lemon.published.tables import published_claims
-from lemon.reporting.claims.verdict import ordering_in_words
+from lemon.reporting.claims.verdict import ordering_in_words, pair_in_words
 from lemon.reporting.tables.rendering import filled
 
 
@@ -112,8 +112,7 @@ def _claims(project: Project, results: Path) -> list[ClaimLine]:
                 found.append((finding["claim"], name, "", str(finding["verdict"])))
         for test in manifest.get("comparisons", ()):
             if test["claim"] in known:
-                pair = f"{test['first_runs'][0]} over {test['second_runs'][0]}"
-                found.append((test["claim"], name, pair, ordering_in_words(test)))
+                found.append((test["claim"], name, pair_in_words(test), ordering_in_words(test)))
     lines = [ClaimLine(claim, known[claim]["claim"], *rest) for claim, *rest in found]
     return sorted(lines, key=lambda line: line.claim)
 

@@ -23,7 +23,7 @@ from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.files.manifest import checked_file, read_manifest
 from lemon.provenance import file_digest, without_private_parts
-from lemon.reporting.claims.verdict import ordering_in_words
+from lemon.reporting.claims.verdict import ordering_in_words, pair_in_words
 from lemon.reporting.facts.costs import total_cost
 from lemon.reporting.facts.gates import gates_of
 from lemon.reporting.facts.outcomes import RunResult, read_runs
@@ -177,7 +177,8 @@ def _run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any])
     if run.row.radii:
         settings["receptive_fields"] = vars(run.radii)
     if run.method.learned:
-        settings["learning"] = run.training.model_dump(mode="json")
+        section = "pretraining" if run.method.pretrains else "learning"
+        settings[section] = run.training.model_dump(mode="json", exclude={"snapshots"})
         settings["text"] = preset.text.model_dump(include={"sequence_length"})
         settings["text"]["domains"] = list(preset.text.domains)
     return texts(dict(_flat(settings)))
@@ -197,7 +198,10 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", ", ".join(value) if isinstance(value, list) else value
+            yield (
+                f"{prefix}{name}",
+                ", ".join(map(str, value)) if isinstance(value, list) else value,
+            )
 
 
 def texts(values: dict[str, Any]) -> dict[str, str]:
@@ -259,8 +263,7 @@ def _summary(entry: PaperEntry, common: dict[str, str], digest: str, results: Pa
 def _verdict_tag(test: dict[str, Any]) -> tuple[str, str]:
     """A tested ordering, named by the first run of each row, and its verdicts."""
     whose = test["claim"] or ("ours" if test["published_difference"] is None else "paper")
-    pair = f"{test['first_runs'][0]} over {test['second_runs'][0]}"
-    return f"{whose}/{pair}", ordering_in_words(test)
+    return f"{whose}/{pair_in_words(test)}", ordering_in_words(test)
 
 
 def step_metrics(path: Path) -> list[Metric]:

@@ -1,13 +1,19 @@
-"""Whether a training run is finished, so that a workflow that starts it again repeats nothing."""
+"""What a training run is made from: one that starts again repeats nothing and mixes nothing."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lemon.checkpoint import Checkpoint
 from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest
+
+
+def checkpoint_key(key: str, inputs: Mapping[str, str]) -> str:
+    """What checkpoints belong to: a run continues only with its settings and what it read."""
+    return json.dumps([key, dict(inputs)], sort_keys=True)
 
 
 def is_complete(out: Path, key: str, inputs: Mapping[str, str], models: Iterable[Path]) -> bool:

@@ -50,6 +50,7 @@ class OrderingTest:
         published_difference: of the mean accuracies, from the paper's numbers; None if it lacks a
             row.
         equivalent: whether it is tested that both are equally good.
+        gains: of two pairs, the first run of each row, pair by pair; empty for two rows.
         not_tested: why the rows are not what the claim is about; None if they are.
         below_floor: whether neither row is below the unigram floor, see `is_below_floor`.
         measures: the tests by measure; without those on which a row has no scores.
@@ -66,6 +67,7 @@ class OrderingTest:
     published_layers: int | None
     published_difference: float | None
     equivalent: bool
+    gains: list[list[str]]
     not_tested: str | None
     below_floor: bool
     measures: dict[str, MeasureTest]
@@ -133,6 +135,13 @@ def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bo
     return floor is not None and all(loss is not None and loss >= floor for loss in losses)
 
 
+def _is_below_floor(first: Side, second: Side, floors: Mapping[str, float]) -> bool:
+    """Whether no row of a comparison is above the floor, or none of one of its gains."""
+    if isinstance(first, Gain) or isinstance(second, Gain):
+        return any(is_below_floor(side.rows, floors) for side in (first, second))
+    return is_below_floor((*first.rows, *second.rows), floors)
+
+
 def _untested(
     comparison: Comparison, first: Side, second: Side, floors: Mapping[str, float]
 ) -> OrderingTest:
@@ -150,8 +159,13 @@ def _untested(
         published_layers=rows[0].spec.published_layers,
         published_difference=_published_difference(first, second),
         equivalent=comparison.relation == "equivalent",
+        gains=[
+            [row.spec.runs[0] for row in side.rows]
+            for side in (first, second)
+            if isinstance(side, Gain)
+        ],
         not_tested=comparison.not_tested,
-        below_floor=is_below_floor(rows, floors),
+        below_floor=_is_below_floor(first, second, floors),
         measures={},
         tasks=_task_tests(first, second),
     )

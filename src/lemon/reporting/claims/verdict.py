@@ -61,6 +61,16 @@ def findings(
     ]
 
 
+def pair_in_words(test: dict[str, Any]) -> str:
+    """The rows of a comparison by their first runs, from the manifest of its table.
+
+    A gain has its two rows: `cut-50 to lemon-cut-50 over cut-75 to lemon-cut-75`.
+    """
+    if test.get("gains"):
+        return " over ".join(f"{pair[1]} to {pair[0]}" for pair in test["gains"])
+    return f"{test['first_runs'][0]} over {test['second_runs'][0]}"
+
+
 def ordering_in_words(test: dict[str, Any]) -> str:
     """The verdicts on a comparison, from the manifest of its table.
 

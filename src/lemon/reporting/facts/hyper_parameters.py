@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,17 @@ class HyperParameter:
 
 @dataclass(frozen=True)
 class HyperParametersFacts:
-    """Everything that the table shows."""
+    """Everything that the table shows.
+
+    Attributes:
+        left_out: presets that give no numbers for some name in `runs.tsv`.
+    """
 
     name: str
     title: str
     settings: dict[str, Any]
     lines: list[HyperParameter]
+    left_out: list[str]
 
 
 def hyper_parameters_facts(
@@ -54,12 +59,35 @@ def hyper_parameters_facts(
 ) -> HyperParametersFacts:
     """The facts of a table of hyper-parameters; neither runs nor text are read.
 
+    Presets that lack a name of `runs.tsv` have no runs and are left out, with a note.
+
     Raises:
         BadInput: one of the presets is wrong.
     """
-    lines = [line for preset in all_presets(project) for line in _lines(preset)]
+    lines, left_out = list[HyperParameter](), list[str]()
+    for preset in all_presets(project):
+        if fits_runs(preset):
+            lines += _lines(preset)
+        else:
+            left_out.append(preset.preset_name)
     settings = sizes_settings(project, table)
-    return HyperParametersFacts(table, project.entry(table).title, settings, lines)
+    return HyperParametersFacts(table, project.entry(table).title, settings, lines, left_out)
+
+
+def fits_runs(project: Project) -> bool:
+    """Whether a preset has every budget, target, radius and rate that `runs.tsv` names."""
+    preset = project.preset
+    for run in project.runs.values():
+        row = run.row
+        named: list[tuple[str | None, Collection[str]]] = [
+            (row.steps, preset.budgets),
+            (row.target, preset.targets),
+            (row.radii, preset.radii),
+            (row.rates, preset.rates),
+        ]
+        if any(name is not None and name not in known for name, known in named):
+            return False
+    return True
 
 
 def _lines(project: Project) -> Iterable[HyperParameter]:

@@ -34,7 +34,7 @@ NAMES = {
 }
 SLIPS = [
     "The paper prints 5,000 steps for a budget of 50B tokens; 5,000 x 256 x 4,096 are 5.2B, and "
-    "50B take about 48,000 steps. The preset paper takes these, those of Sheared-LLaMA's code.",
+    "50B take about 48,000 steps, which the preset paper takes, as the code of Sheared-LLaMA.",
     "Its table gives fusion 2,000 steps (2,000 x 32 x 4,096 = 0.26B tokens), its sections 4.1 and "
     "4.4 give 1,200 (0.16B). The preset paper takes those of the tables that it rebuilds.",
     "Its section 4.1 says a batch of 32 for both phases; the next paragraph and its table say 256 "
@@ -48,7 +48,7 @@ SLIPS = [
 
 def hyper_parameters_table(facts: HyperParametersFacts) -> WordedTable:
     """The table as tidy lines, page, and entries of the manifest."""
-    frame = pd.DataFrame([_tidy(line, phase) for line in facts.lines for phase in PHASES])
+    frame = pd.DataFrame([tidy for line in facts.lines for tidy in _tidy(line)])
     columns = [
         *words("Hyper-parameter"),
         *numbers(*(f"{phase[0].upper()}{phase[1:]}" for phase in PHASES)),
@@ -64,20 +64,28 @@ def hyper_parameters_table(facts: HyperParametersFacts) -> WordedTable:
         subtitle="By phase of training; several values belong to runs with rates or budgets of "
         "their own",
         sections=[Section("Hyper-parameters", columns, groups, drawn=True)],
-        notes=SLIPS,
+        notes=[
+            *SLIPS,
+            *(f"Left out: {name}, which lacks a name of runs.tsv." for name in facts.left_out),
+        ],
     )
     return WordedTable(frame, page, {"settings": facts.settings})
 
 
-def _tidy(line: HyperParameter, phase: str) -> dict[str, Any]:
-    return {
-        "preset": line.preset,
-        "parameter": line.name,
-        "phase": phase,
-        "value": " ".join(f"{value:g}" for value in line.values[phase]),
-        "unit": line.unit,
-        "published": line.published[phase],
-    }
+def _tidy(line: HyperParameter) -> list[dict[str, Any]]:
+    """A line of the CSV for each value of a phase; one without if only the paper has it."""
+    return [
+        {
+            "preset": line.preset,
+            "parameter": line.name,
+            "phase": phase,
+            "value": value,
+            "unit": line.unit,
+            "published": line.published[phase],
+        }
+        for phase in PHASES
+        for value in line.values[phase] or ([None] if line.published[phase] else [])
+    ]
 
 
 def _cells(line: HyperParameter) -> list[str]:

@@ -226,7 +226,16 @@ def _notes(tests: list[OrderingTest]) -> list[str]:
             f"{'; '.join(_margins(test) for test in tests if test.equivalent)}. Could show: the "
             "smallest margin that two equal models are shown to be within, 2.9 standard errors."
         )
-    if any(len(test.first_runs) > 1 or len(test.second_runs) > 1 for test in tests):
+    if any(test.gains for test in tests):
+        notes.append(
+            "A over B is by how much row A beats row B, document by document: such a line tests "
+            "whether the first difference is larger than the second. It is below the floor if one "
+            "of its pairs is."
+        )
+    rows = [
+        runs for test in tests if not test.gains for runs in (test.first_runs, test.second_runs)
+    ]
+    if any(len(runs) > 1 for runs in rows):
         notes.append(
             "A row of several seeds enters the tests with each document's score averaged over "
             "them. The tests are about documents, for the models as they are; how much seeds "
