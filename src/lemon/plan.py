@@ -180,7 +180,7 @@ def _run_cost(
         run,
         jobs=(not is_made) + fuses + len(left),
         steps=steps,
-        tokens=steps * run.training.batch_sequences * project.preset.text.sequence_length,
+        tokens=steps * run.tokens_per_step,
         flops=learning + evaluation_flops(project, run.target_shape, left),
         written=weights * BYTES[project.preset.source.dtype],
     )

@@ -264,3 +264,25 @@ def test_without_a_finished_run_there_is_nothing_to_pack(project: Project, tmp_p
     with pytest.raises(BadInput, match="holds no finished run"):
         pack(project, tmp_path, tmp_path / "runs.bundle")
     assert not (tmp_path / "runs.bundle").exists()
+
+
+def test_a_snapshot_that_is_not_scored_makes_its_run_and_start_anew(
+    project: Project, tmp_path: Path
+) -> None:
+    """Weights are in no bundle: without its scores a model must be trained, from its start."""
+    bundle, run = tmp_path / "runs.bundle", "lemon-width-2-2-pretrained"
+    pack(project, write_finished(project, "figure4-left", tmp_path), bundle)
+    index = read_index(bundle)
+    for scope in ("bundle", "operators"):
+        require_enough(project, taken(project, bundle, index, scope), "figure4-left")
+    assert f"runs/{run}" in taken(project, bundle, index, "rest", "figure4-left").files
+    tokens = min(project.run(run).snapshots.values())
+    missing = f"runs/{run}/snapshots/{tokens}/outcomes"
+    shutil.rmtree(tmp_path / "runs/smoke" / run / f"snapshots/{tokens}")
+    pack(project, tmp_path, bundle)
+    index = read_index(bundle)
+    with pytest.raises(BadInput, match=f"what it needs: {missing} is not in it"):
+        require_enough(project, taken(project, bundle, index, "bundle"), "figure4-left")
+    found = taken(project, bundle, index, "rest", "figure4-left").files
+    assert f"runs/{run}" not in found and "runs/lemon-width-2-2" not in found
+    assert "runs/scratch-width" in found and "runs/shear-width-pretrained" in found

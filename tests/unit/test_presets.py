@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lemon.configuration.load import load_project
+from lemon.configuration.planned_run import lineage
 from lemon.configuration.project import Project
 from lemon.configuration.stages import RULE_VERSIONS, stage_params
 from lemon.errors import BadInput
@@ -323,3 +324,22 @@ def test_a_resolved_run_is_plain_and_complete(laptop: Project) -> None:
     assert json.loads(json.dumps(resolved)) == resolved
     assert resolved["steps"] == laptop.preset.budgets["fusion"]
     assert resolved["learning"] == laptop.run("lemon-cut-75").learning.model_dump()
+
+
+@pytest.mark.parametrize("name", ["smoke", "laptop", "gpu", "paper"])
+def test_the_totals_of_the_table_of_budgets_are_equal(name: str) -> None:
+    """Tokens of the first phase and of pre-training together, in every preset."""
+    project = load_project(name, CONFIG)
+    ends = [run for run in project.table_runs("budgets") if run.endswith("-pretrained")]
+    totals = {
+        run.id: sum(one.steps * one.tokens_per_step for one in lineage([run]))
+        for run in map(project.run, ends)
+    }
+    assert len(totals) == 4
+    assert len(set(totals.values())) == 1, totals
+
+
+def test_two_snapshots_in_one_step_are_refused(config: Path, edit: Edit) -> None:
+    edit("presets/laptop.yaml", r"snapshots: \[40000", "snapshots: [40000, 40960")
+    with pytest.raises(BadInput, match="two of them are reached in step 40, of 1,024 tokens each"):
+        load_project("laptop", config)

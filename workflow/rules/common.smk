@@ -266,6 +266,12 @@ def scored_text(wildcards):
     return "<data>/text/manifest.json" if scored else []
 
 
+def learned_text(wildcards):
+    """The manifest of the text whose floor belongs to a figure; nothing for other figures."""
+    with_floor = PROJECT.entry(wildcards.figure).renderer == "tune_curves"
+    return "<data>/text/manifest.json" if with_floor else []
+
+
 def activation_text(wildcards):
     """The manifest of the text on which activations are compared; nothing for weights."""
     return "<data>/text/manifest.json" if wildcards.of == "activations" else []

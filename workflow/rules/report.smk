@@ -42,6 +42,7 @@ rule table:
 rule figure_numbers:
     input:
         files=figure_files,
+        text=learned_text,
     output:
         numbers="<results>/figures/{figure}.csv",
         facts="<results>/figures/{figure}.facts.json",
@@ -59,13 +60,14 @@ rule figure_numbers:
     params:
         preset=PRESET,
         runs=RUNS,
+        text=folder_option("text", "text"),
         out=lambda wildcards, output: os.path.dirname(output.numbers),
         settings=settings("figure_numbers"),
     message:
         "Computing the numbers of {wildcards.figure}"
     shell:
         "lemon figure --figure {wildcards.figure:q} --preset {params.preset:q} "
-        "--runs {params.runs:q} --out {params.out:q} --numbers > {log:q} 2>&1"
+        "--runs {params.runs:q} {params.text} --out {params.out:q} --numbers > {log:q} 2>&1"
 
 
 rule figure:

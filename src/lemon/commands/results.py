@@ -56,7 +56,8 @@ def add(commands: Commands) -> None:
         add_path(parser, "--runs", "folder with one folder a run")
     add_path(track, "--results", "folder with the rendered tables/ and figures/")
     words = "the text that the runs were scored on, for its floors; none if on none"
-    add_path(table, "--text", words, required=False)
+    for parser in (table, figure):
+        add_path(parser, "--text", words, required=False)
     add_path(table, "--out", "folder for the table's files")
     add_path(figure, "--out", "folder for the figure's files")
     add_path(track, "--out", "file that says what was recorded", "FILE")
@@ -95,7 +96,7 @@ def _figure(arguments: argparse.Namespace) -> None:
     from lemon.reporting.figures.figure import write_figure, write_figure_numbers
 
     write = write_figure_numbers if arguments.numbers else write_figure
-    write(project, arguments.table, arguments.runs, arguments.out)
+    write(project, arguments.table, arguments.runs, arguments.out, arguments.text)
 
 
 def _report(arguments: argparse.Namespace) -> None:

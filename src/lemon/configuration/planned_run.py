@@ -41,6 +41,7 @@ class PlannedRun:
         target_shape: sizes of the run's model.
         radii: receptive fields; 1 if the row names none.
         steps: optimiser steps; 0 if nothing is learned.
+        tokens_per_step: tokens that one of them predicts.
         learning: the preset's learning settings with the run's rates.
         pruning: the preset's pruning settings with the run's rates.
         pretraining: the preset's pre-training settings with the run's rates.
@@ -60,6 +61,7 @@ class PlannedRun:
     target_shape: LlamaShape
     radii: Radii
     steps: int
+    tokens_per_step: int
     learning: LearningSettings
     pruning: PruningSettings
     pretraining: PretrainingSettings
@@ -88,7 +90,8 @@ class PlannedRun:
         They are named as their folders in the folder of runs: its start, then its snapshots.
         """
         kept = {
-            f"{self.id}/{snapshot_folder(tokens)}": tokens for tokens in self.snapshots.values()
+            f"{self.id}/{snapshot_folder(tokens)}": step * self.tokens_per_step
+            for step, tokens in self.snapshots.items()
         }
         return ({self.first_stage.id: 0} if self.first_stage else {}) | kept
 
@@ -166,6 +169,7 @@ def _planned(
     # A model that was trained on is a source model of its own, and teaches what is fused from it.
     own_source = source is not None and source.method.pretrains
     rated, steps = with_rates(preset, row.rates), preset.budgets[row.steps]
+    training = rated.pretraining if method.pretrains else rated.learning
     return PlannedRun(
         row=row,
         method=method,
@@ -177,6 +181,7 @@ def _planned(
         target_shape=given_shape(given) if given else named_shape(preset, row.target),
         radii=radii_of(preset, row),
         steps=steps,
+        tokens_per_step=training.batch_sequences * preset.text.sequence_length,
         learning=rated.learning,
         pruning=rated.pruning,
         pretraining=rated.pretraining,

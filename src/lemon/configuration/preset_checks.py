@@ -85,6 +85,7 @@ def preset_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mis
         yield ("evaluation", "source"), fault
     yield from _training_mistakes(preset, preset.learning, "learning")
     yield from _training_mistakes(preset, preset.pretraining, "pretraining")
+    yield from _snapshot_mistakes(preset)
 
 
 def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:
@@ -202,6 +203,16 @@ def _training_mistakes(
     if settings.tune_sequences > prepared:
         message = f"is more than the text.heldout_sequences ({prepared}) that are prepared"
         yield (section, "tune_sequences"), f"{settings.tune_sequences} {message}"
+
+
+def _snapshot_mistakes(preset: Preset) -> Iterator[Mistake]:
+    """Two token counts that the same step of pre-training reaches first."""
+    settings = preset.pretraining
+    tokens_per_step = settings.batch_sequences * preset.text.sequence_length
+    steps = Counter(-(-tokens // tokens_per_step) for tokens in settings.snapshots)
+    for step in (step for step, count in steps.items() if count > 1):
+        message = f"two of them are reached in step {step}, of {tokens_per_step:,} tokens each; "
+        yield ("pretraining", "snapshots"), message + "give counts further apart"
 
 
 def _limit_mistakes(preset: Preset) -> Iterator[Mistake]:

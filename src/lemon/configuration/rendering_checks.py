@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lemon.configuration.paper import BLOCKS, SIZES, FigureSpec, PaperEntry, TableSpec
+from lemon.configuration.paper import (
+    BLOCKS,
+    SIZES,
+    FigureSpec,
+    PaperEntry,
+    TableSpec,
+    scored_on_the_way,
+)
 from lemon.configuration.project import Project
 from lemon.configuration.yaml_files import Mistake, Place, Problem, raise_problems, read_yaml
 
@@ -41,6 +48,11 @@ def _mistakes(project: Project, entry: PaperEntry) -> Iterator[Mistake]:
         yield ("tasks",), f"the preset scores none of them (its evaluation.tasks are {scored})"
     if isinstance(entry, TableSpec) and entry.renderer == "receptive_field_grid":
         yield from _grid_mistakes(project, entry)
+    kept = [project.run(run) for run in scored_on_the_way(entry)]
+    for run in kept:
+        if run.snapshots != kept[0].snapshots:
+            message = f"{run.id} and {kept[0].id} keep other snapshots; give them the same budget"
+            yield ("rows",), message
 
 
 def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:

@@ -25,7 +25,7 @@ class Run(Section):
     """One run, a row of `runs.tsv`; `-` or an empty cell means none."""
 
     id: Identifier = Field(description="name of the run and of its folder; unique")
-    method: Name = Field(description="how the operators come about: " + ", ".join(METHODS))
+    method: Name = Field(description="how its model comes about: " + ", ".join(METHODS))
     start: Name | None = Field(
         description="what the run starts from: a method such as cut, or the id of an earlier run, "
         "whose operators it takes"

@@ -13,10 +13,12 @@ from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.events import read_events
+from lemon.perplexity import perplexity_of
 from lemon.provenance import file_digest
-from lemon.published.tables import AVERAGE
+from lemon.published.tables import AVERAGE, published_table
 from lemon.reporting.facts.departures import departures, learned_departures
 from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.heldout import tune_floor
 from lemon.reporting.facts.outcomes import (
     outcomes_digest,
     protocols,
@@ -27,6 +29,7 @@ from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.setup import setup_of
 
 PERPLEXITY = "tune/perplexity"
+LEMON, SHEARED, PARITY, APART = "LEMON", "Sheared-LLaMA", "parity", "difference"  # in figure4.csv
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,15 @@ class TuneCurveFacts(FigureFacts):
 
     `frame` has a line for each measurement of a run: `curve`, `run`, `seed`, `step`, `tokens`,
     `seconds`, `perplexity`.
+
+    Attributes:
+        quoted: the points that the paper quotes, (step, value) by curve.
+        floor: perplexity of a unigram model on the tune text.
     """
 
     spec: CurvesSpec
+    quoted: dict[str, tuple[int, float]]
+    floor: float
 
 
 def score_curve_facts(project: Project, figure: str, runs: Path) -> ScoreCurveFacts:
@@ -92,8 +101,7 @@ def _points(project: Project, row: TableRow, tasks: tuple[str, ...], runs: Path)
     for run in planned:
         for model, tokens in run.earlier_models.items():
             by_tokens.setdefault(tokens, []).append(model)
-        last = run.steps * run.training.batch_sequences * project.preset.text.sequence_length
-        by_tokens.setdefault(last, []).append(run.id)
+        by_tokens.setdefault(run.steps * run.tokens_per_step, []).append(run.id)
     layers = project.shape_of(row.target).num_hidden_layers if row.target else 0
 
     def scored(models: list[str]) -> ScoredRow:
@@ -114,15 +122,24 @@ def _line(point: _Point) -> dict[str, Any]:
     }
 
 
-def tune_curve_facts(project: Project, figure: str, runs: Path) -> TuneCurveFacts:
+def tune_curve_facts(
+    project: Project, figure: str, runs: Path, text: Path | None
+) -> TuneCurveFacts:
     """Gather the perplexities that the figure's runs measured while they trained.
 
     Raises:
-        BadInput: a run measured none.
+        BadInput: a run measured none, or `text`, the packed text that they trained on, is missing.
     """
     spec = project.entry(figure)
     assert isinstance(spec, CurvesSpec)
+    if text is None:
+        raise BadInput(f"{figure} shows the floor of its text; name the text's folder by --text")
     planned = [project.run(run) for run in spec.runs]
+    quoted = {
+        line["curve"]: (int(line["step"]), float(line["value"]))
+        for line in published_table("figure4")
+    }
+    steps = {"fusion_steps": str(quoted[LEMON][0]), "pruning_steps": str(quoted[SHEARED][0])}
     lines = [
         line
         for curve in spec.curves
@@ -135,8 +152,10 @@ def tune_curve_facts(project: Project, figure: str, runs: Path) -> TuneCurveFact
         setup=setup_of(project),
         runs=planned,
         frame=pd.DataFrame(lines),
-        departures=learned_departures(project, planned),
+        departures=learned_departures(project, planned, steps),
         inputs={run.id: file_digest(runs / run.id / "metrics.jsonl") for run in planned},
+        quoted=quoted,
+        floor=perplexity_of(tune_floor(text)),
     )
 
 

@@ -82,18 +82,23 @@ def departures(
         paper = {**paper, **_sizes(source.paper, in_paper)}
     return [
         *_differing(here, paper),
-        *_lengths(project, behind, paper),
+        *_lengths(behind, paper),
         *_pretraining(project, spec, paper["source"]),
         *_shots(shown or {}),
         *packaged_rows(project, table),
     ]
 
 
-def learned_departures(project: Project, runs: Iterable[PlannedRun]) -> list[Departure]:
-    """All settings of a figure of curves of learning that differ from the paper's."""
-    paper, behind = published_setup(), list(runs)
+def learned_departures(
+    project: Project, runs: Iterable[PlannedRun], steps: Mapping[str, str]
+) -> list[Departure]:
+    """All settings of a figure of curves of learning that differ from the paper's.
+
+    `steps` are the paper's of that figure: `fusion_steps` and `pruning_steps`.
+    """
+    paper, behind = {**published_setup(), **steps}, list(runs)
     here = {**_source_and_text(project), **_learning_settings(project, behind)}
-    return [*_differing(here, paper), *_lengths(project, behind, paper)]
+    return [*_differing(here, paper), *_lengths(behind, paper)]
 
 
 def _differing(here: Mapping[str, str], paper: Mapping[str, str]) -> list[Departure]:
@@ -162,11 +167,11 @@ def _learning_settings(project: Project, learned: list[PlannedRun]) -> dict[str,
     }
 
 
-def _lengths(
-    project: Project, behind: list[PlannedRun], paper: dict[str, str]
-) -> Iterator[Departure]:
-    """Steps and tokens of every kind of training that differ from the paper's."""
-    length = project.preset.text.sequence_length
+def _lengths(behind: list[PlannedRun], paper: dict[str, str]) -> Iterator[Departure]:
+    """Steps and tokens of every kind of training that differ from the paper's.
+
+    Of pre-training the tokens alone: the paper's steps and tokens contradict each other.
+    """
     kinds: dict[str, list[PlannedRun]] = {}
     for run in behind:
         kind = next((name for name, accepts in KINDS if accepts(run.method)), None)
@@ -174,14 +179,14 @@ def _lengths(
             kinds.setdefault(kind, []).append(run)
     for kind, runs in kinds.items():
         steps = [run.steps for run in runs]
-        tokens = [run.steps * run.training.batch_sequences * length for run in runs]
+        tokens = [run.steps * run.tokens_per_step for run in runs]
         in_paper = int(paper[f"{kind}_steps"])
         batch = int(paper.get(f"{kind}_batch_sequences", paper["batch_sequences"]))
         for words, values, published in (
             (f"steps of {kind}", steps, in_paper),
             (f"tokens of {kind}", tokens, in_paper * batch * int(paper["sequence_length"])),
         ):
-            if set(values) != {published}:
+            if set(values) != {published} and words != "steps of pretraining":
                 yield Departure(words, _each(values), f"{published:,}")
 
 

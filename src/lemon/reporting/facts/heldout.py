@@ -132,3 +132,13 @@ def read_floors(text: Path, heldout: HeldoutLosses) -> dict[str, float]:
         )
     floors = read_json(checked_file(text / FLOORS), dict[str, Floor], again)
     return {name: floor["heldout_loss"] for name, floor in floors.items()}
+
+
+def tune_floor(text: Path) -> float:
+    """The loss of a unigram model on the tune text of a folder of packed text, nats per token.
+
+    Raises:
+        BadInput: a file is missing or damaged.
+    """
+    again = "run `lemon prepare text` again"
+    return read_json(checked_file(text / FLOORS), dict[str, Floor], again)[UNIGRAM]["tune_loss"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lemon.configuration.planned_run import PlannedRun, plan_runs
+from lemon.configuration.preset import TextSettings
 from lemon.configuration.project import Project
 from lemon.published.tables import published_table
 from lemon.reporting.facts.model_sizes import all_presets, sizes_settings
@@ -96,18 +97,16 @@ def _lines(project: Project) -> Iterable[HyperParameter]:
     length = project.preset.text.sequence_length
     printed = {line["parameter"]: line for line in published_table("table6")}
 
-    def batch(run: PlannedRun) -> float:
-        return run.training.batch_sequences * length
-
     def layers(run: PlannedRun) -> bool:
         return run.method.learns_operators and not run.changes_widths
 
     # Name, unit, value of a run, and whether the run has it.
     known: list[tuple[str, str, Callable[[PlannedRun], float], Callable[[PlannedRun], bool]]] = [
-        ("training_budget", "tokens", lambda run: run.steps * batch(run), _always),
+        ("training_budget", "tokens", lambda run: run.steps * run.tokens_per_step, _always),
         ("steps", "steps", lambda run: run.steps, _always),
-        ("batch_size", "tokens", batch, _always),
+        ("batch_size", "tokens", lambda run: run.tokens_per_step, _always),
         ("sequence_length", "tokens", lambda run: length, _always),
+        ("epochs", "of one domain", lambda run: _most_epochs(run, project.preset.text), _always),
         ("lr_layer_operator", "", lambda run: run.learning.layer_rate, layers),
         ("lr_norm_operator", "", lambda run: run.learning.norm_rate, layers),
         (
@@ -134,6 +133,16 @@ def _lines(project: Project) -> Iterable[HyperParameter]:
             values[phase] = tuple(sorted({value(run) for run in own}))
             published[phase] = printed.get(name, {}).get(column, "") if column else ""
         yield HyperParameter(project.preset_name, name, unit, values, published)
+
+
+def _most_epochs(run: PlannedRun, text: TextSettings) -> float:
+    """How often a run reads the domain that it repeats most, under a fixed mixture.
+
+    At least that: a domain may have less text than the preset's upper bound.
+    """
+    sequences = run.steps * run.training.batch_sequences
+    weights = [domain.weight for domain in text.domains.values()]
+    return sequences * max(weights) / sum(weights) / text.train_sequences
 
 
 def _always(run: PlannedRun) -> bool:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from lemon.configuration.paper import COMPONENTS
-from lemon.published.tables import published_table
 from lemon.reporting.claims import curves, layer_operators, similarity
-from lemon.reporting.facts.curves import ScoreCurveFacts, TuneCurveFacts
+from lemon.reporting.facts.curves import (
+    APART,
+    LEMON,
+    PARITY,
+    SHEARED,
+    ScoreCurveFacts,
+    TuneCurveFacts,
+)
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.layer_operators import LayerOperatorFacts
 from lemon.reporting.facts.receptive_fields import GridFacts, paper_names
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
 from lemon.reporting.figures.figure_numbers import FigureNumbers, Panel, figure_numbers
-from lemon.reporting.numbers import widths_in_words
+from lemon.reporting.numbers import rounded_perplexity, widths_in_words
 
 OF_WEIGHTS = (
     "Linear CKA of weights; rows are the residual coordinates, columns the units, centred. Random "
@@ -113,8 +119,9 @@ def score_curve_numbers(facts: ScoreCurveFacts) -> FigureNumbers:
     seeds = int(facts.frame["seeds"].max())
     caption = [
         f"Preset {facts.setup.name}, {facts.setup.label}. Every model is trained on the same "
-        "tokens. A curve begins before the first one; that of a model from random weights begins "
-        "at its first snapshot.",
+        "number of tokens of the same text, whose mixture of domains follows its own losses. A "
+        "curve begins before the first token; that of a model from random weights begins at its "
+        "first snapshot.",
         f"Mean of {len(facts.spec.tasks)} tasks with {facts.documents} rows each at most, "
         "zero-shot; bands: 95 % bootstrap intervals over documents, tasks held fixed.",
         "One seed a curve." if seeds <= 1 else f"Means over up to {seeds} seeds.",
@@ -130,17 +137,15 @@ def score_curve_numbers(facts: ScoreCurveFacts) -> FigureNumbers:
 def tune_curve_numbers(facts: TuneCurveFacts) -> FigureNumbers:
     """Perplexity over training of fusion and of pruning, with caption and findings."""
     seeds = int(facts.frame.groupby("curve")["seed"].nunique().max())
-    quoted = {line["curve"]: line for line in published_table("figure4")}
-    said = ", ".join(
-        f"{name} {quoted[name]['value']} at step {int(quoted[name]['step']):,}"
-        for name in ("LEMON", "Sheared-LLaMA")
-    )
+    quoted = facts.quoted
+    said = ", ".join(f"{k} {quoted[k][1]} at step {quoted[k][0]:,}" for k in (LEMON, SHEARED))
     caption = [
-        f"Preset {facts.setup.name}, {facts.setup.label}. Perplexity of the model as it would be "
-        "exported, on the tune text; batches, tokens a step and text are the same for both.",
+        f"Preset {facts.setup.name}, {facts.setup.label}. Perplexity on the tune text of the "
+        "model of the target's sizes, of pruning with its gates folded in; tokens a step and text "
+        f"are the same for both. A unigram model has {rounded_perplexity(facts.floor)}.",
         "One seed a curve." if seeds <= 1 else f"Means and ranges over {seeds} seeds.",
-        f"Paper (LLaMA2-7B): {said}; equal near step {quoted['parity']['value']}, and "
-        f"{quoted['difference']['value']} apart at step {int(quoted['difference']['step']):,}.",
+        f"Paper (LLaMA2-7B): {said}; equal near step {quoted[PARITY][0]}, and {quoted[APART][1]} "
+        f"apart at step {quoted[APART][0]:,}.",
         *facts.spec.notes,
         _departures(facts.departures),
     ]

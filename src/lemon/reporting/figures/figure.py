@@ -27,7 +27,7 @@ from lemon.reporting.figures.drawing import draw_figure, write_pictures
 from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers, write_numbers
 
 # Renderer -> (gathers the facts from the project and the folder of runs, makes numbers and text).
-RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], FigureNumbers]]] = {
+RENDERERS: dict[str, tuple[Callable[..., Any], Callable[[Any], FigureNumbers]]] = {
     "receptive_field_grid": (grid_facts, grid_numbers),
     "weight_similarity": (similarity_facts, similarity_numbers),
     "activation_similarity": (similarity_facts, similarity_numbers),
@@ -35,9 +35,12 @@ RENDERERS: dict[str, tuple[Callable[[Project, str, Path], Any], Callable[[Any], 
     "scores_by_tokens": (score_curve_facts, score_curve_numbers),
     "tune_curves": (tune_curve_facts, tune_curve_numbers),
 }
+WITH_TEXT = {"tune_curves"}  # their facts are gathered from the text as well
 
 
-def write_figure(project: Project, figure: str, runs: Path, out: Path) -> None:
+def write_figure(
+    project: Project, figure: str, runs: Path, out: Path, text: Path | None = None
+) -> None:
     """Write a figure of `paper.yaml`: its numbers, the pictures and, last, the manifest.
 
     Args:
@@ -45,26 +48,32 @@ def write_figure(project: Project, figure: str, runs: Path, out: Path) -> None:
         figure: its name.
         runs: the folder of the runs' folders.
         out: folder of the files; created if missing.
+        text: the packed text that the runs trained on; only read for its floor.
 
     Raises:
         BadInput: no such figure, or a run's files are missing.
         WorkFailed: a file can't be written.
     """
     started = time.monotonic()
-    write_figure_numbers(project, figure, runs, out)
+    write_figure_numbers(project, figure, runs, out, text)
     numbers = read_numbers(out, figure)
     write_pictures(figure, numbers, draw_figure(numbers), out, started)
 
 
-def write_figure_numbers(project: Project, figure: str, runs: Path, out: Path) -> None:
+def write_figure_numbers(
+    project: Project, figure: str, runs: Path, out: Path, text: Path | None = None
+) -> None:
     """Write `figure`.csv and `figure`.facts.json into `out`; arguments as of `write_figure`."""
-    write_numbers(gathered_numbers(project, figure, runs), out, figure)
+    write_numbers(gathered_numbers(project, figure, runs, text), out, figure)
 
 
-def gathered_numbers(project: Project, figure: str, runs: Path) -> FigureNumbers:
+def gathered_numbers(
+    project: Project, figure: str, runs: Path, text: Path | None = None
+) -> FigureNumbers:
     """The numbers and text of a figure; arguments and errors as of `write_figure`."""
     entry = project.entry(figure)
     if not entry.is_figure:
         raise BadInput(f"{figure} is a table; run `lemon table --table {figure}`")
     gather, word = RENDERERS[entry.renderer]
-    return word(gather(project, figure, runs))
+    more = (text,) if entry.renderer in WITH_TEXT else ()
+    return word(gather(project, figure, runs, *more))

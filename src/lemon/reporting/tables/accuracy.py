@@ -194,7 +194,10 @@ def _method_rows(
 
 
 def _is_unsettled(facts: AccuracyFacts, row: ScoredRow) -> bool:
-    return any(not facts.gates[run.id].converged for run in row.runs if run.id in facts.gates)
+    """Whether gates of a run did not settle; of a pre-trained one those of what it was before."""
+    before = (run.first_stage if run.method.pretrains else run for run in row.runs)
+    gates = (facts.gates[run.id] for run in before if run and run.id in facts.gates)
+    return any(not found.converged for found in gates)
 
 
 def _leading(scores: Sequence[Score]) -> float | None:

@@ -23,6 +23,7 @@ NAMES = {
     "steps": "Steps",
     "batch_size": "Batch",
     "sequence_length": "Sequence",
+    "epochs": "Epochs, at least",
     "lr_layer_operator": "Rate of the layer operator",
     "lr_norm_operator": "Rate of the layer operator on norms",
     "lr_dimension_operator": "Rate of the dimension operators",
@@ -100,6 +101,8 @@ def _cells(line: HyperParameter) -> list[str]:
 
 def _in_words(line: HyperParameter, phase: str) -> str:
     values = line.values[phase]
+    if line.name == "epochs":
+        return " / ".join(f"{value:.2g}" for value in dict.fromkeys((*values[:1], *values[-1:])))
     if line.name == "lr_warmup_ratio":
         return " / ".join(f"{value:.0%}" for value in values)
     if line.unit:
