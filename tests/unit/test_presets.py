@@ -157,10 +157,21 @@ def test_needed_assets_are_those_of_model_text_and_tasks(laptop: Project) -> Non
 SHEAR = ("shear", "shear-tokens", "shear-time")
 # What starts from a shear run, under either stage that could be asked about it.
 AFTER_DEPTH_SHEAR = {
-    f"{stage}/{run}-{depth}"
+    f"{stage}/{run}"
     for stage in ("build", "learn")
-    for run in ("shear-selection", "lemon-prune", "lemon-prune-trained", "prune-tuned")
-    for depth in (75, 50)
+    for run in (
+        *(
+            f"{run}-{depth}"
+            for run in ("shear-selection", "lemon-prune", "lemon-prune-trained", "prune-tuned")
+            for depth in (75, 50)
+        ),
+        *(f"lemon-prune-{depth}" for depth in (93, 83, 60)),
+        *(f"sheared-lemon-prune-{depth}" for depth in (75, 50)),
+    )
+}
+SWEPT = {
+    *(f"learn/shear-{depth}" for depth in (93, 83, 60)),
+    *(f"learn/sheared-shear-{depth}" for depth in (75, 50)),
 }
 
 
@@ -222,13 +233,14 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             {
                 *(f"learn/{run}-{depth}" for run in SHEAR for depth in (75, 50)),
                 *AFTER_DEPTH_SHEAR,
+                *SWEPT,
             },
         ),
         (
             "presets/laptop.yaml",
             r"pruning: \d+",
             "pruning: 7",
-            {"learn/shear-75", "learn/shear-50", *AFTER_DEPTH_SHEAR},
+            {"learn/shear-75", "learn/shear-50", *AFTER_DEPTH_SHEAR, *SWEPT},
         ),
         (
             "presets/laptop.yaml",
@@ -260,6 +272,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 *("build/lemon-small-width-first", "learn/lemon-small-width-first"),
                 "learn/lemon-small-depth-first",
                 *("pretrain/lemon-width-2-2-pretrained", "pretrain/lemon-small-pretrained"),
+                *("learn/lemon-width-2-2-long", "pretrain/lemon-width-2-2-long-pretrained"),
             },
         ),
         (

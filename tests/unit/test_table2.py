@@ -82,8 +82,8 @@ def test_rows_name_the_papers_model_where_it_is_another(
 
 def test_rows_are_ordered_against_the_pruned_model(rendered: Path, lines: pd.DataFrame) -> None:
     mean = lines[lines["task"] == "average"].set_index("run")
-    assert mean.loc["lemon-width-2-2", "verdict"] == "same order as paper"
-    assert mean.loc[["shear-width", "lemon-cut-75"], "verdict"].isna().all()
+    assert mean.loc["scratch-width-long", "verdict"] == "same order as paper"
+    assert mean.loc[["shear-width-pretrained", "scratch-width"], "verdict"].isna().all()
     for suffix in TEXTS:
         assert "Against Shear" in text_of(rendered, "table2", suffix)
 
@@ -91,12 +91,12 @@ def test_rows_are_ordered_against_the_pruned_model(rendered: Path, lines: pd.Dat
 def test_runs_that_answer_alike_are_tied(project: Project, tmp_path: Path) -> None:
     runs = write_runs(project, "table2", tmp_path / "runs", documents=20)
     for folder in ("outcomes", "outcomes-main"):
-        for file in (runs / "shear-width" / folder).glob("*.parquet"):
-            shutil.copy(file, runs / "lemon-width-2-2" / folder)
-        seal_again(runs / "lemon-width-2-2" / folder / "manifest.json")
+        for file in (runs / "shear-width-pretrained" / folder).glob("*.parquet"):
+            shutil.copy(file, runs / "lemon-width-2-2-pretrained" / folder)
+        seal_again(runs / "lemon-width-2-2-pretrained" / folder / "manifest.json")
     write_scored(project, "table2", runs, tmp_path)
     lines = accuracies(pd.read_csv(tmp_path / "table2.csv"))
-    verdicts = lines[(lines["run"] == "lemon-width-2-2") & (lines["task"] != "heldout")]
+    verdicts = lines[(lines["run"] == "lemon-width-2-2-pretrained") & (lines["task"] != "heldout")]
     assert set(verdicts.loc[verdicts["task"] != "learning", "verdict"]) == {"tied"}
     for suffix in TEXTS:
         assert "tied" in (tmp_path / f"table2.{suffix}").read_text()
@@ -122,12 +122,12 @@ def test_fifteen_columns_are_set_in_two_parts(rendered: Path) -> None:
 def test_departures_say_what_was_not_done_as_in_the_paper(project: Project, rendered: Path) -> None:
     for suffix in TEXTS:
         text = text_of(rendered, "table2", suffix)
-        assert "continued pre-training of the small models" in text
-        assert "50B tokens" in text
+        assert "tokens of pre-training" in text and "50,331,648,000" in text
         assert "the same first rows before every question" in text
         assert "BoolQ 11 of 32" in text
     found = {one.setting: (one.here, one.paper) for one in departures(project, "table2")}
     assert found["rows of each task"] == ("the first 200 (packaged)", "all")
+    assert found["tokens of pre-training"][0].split(" / ")[0] == "307,200"
     assert not any("pre-training" in one.setting for one in departures(project, "table3"))
     assert not any("question" in one.setting for one in departures(project, "table3"))
 
@@ -142,6 +142,9 @@ def test_a_limit_of_one_task_is_told(project: Project) -> None:
 def test_the_records_carry_all_eleven_scores(project: Project, rendered: Path) -> None:
     records = table_records(project, "table2", rendered / "runs", rendered / "results")
     by_key = {record.key: record for record in records}
+    trained = by_key["laptop/table2/lemon-width-2-2-pretrained"]
+    assert trained.params["pretraining.weight_rate"] == "0.0003"
+    assert {metric.name for metric in trained.metrics} >= {"train/loss", "cost/tokens"}
     for key in ("laptop/table2/source", "paper/table2/LEMON-2.7B/32"):
         names = {metric.name for metric in by_key[key].metrics}
         assert {f"acc/{task}" for task in TASKS} <= names
@@ -198,7 +201,7 @@ def test_a_preset_with_fewer_tasks_has_both_tables(tmp_path: Path) -> None:
         write_scored(smoke, table, runs, tmp_path / "tables")
     lines = pd.read_csv(tmp_path / "tables" / "table2.csv")
     tasks = set(smoke.table("table2").tasks)
-    assert set(lines["task"]) == {*tasks, "average", "heldout", "learning", "pruning"}
+    assert set(lines["task"]) == {*tasks, "average", "heldout", "learning"}
     assert "boolq" not in tasks
     assert "has other tasks than the paper" in (tmp_path / "tables" / "table2.md").read_text()
     assert "lighteval" not in (tmp_path / "tables" / "dense.md").read_text()

@@ -182,11 +182,12 @@ def _lengths(behind: list[PlannedRun], paper: dict[str, str]) -> Iterator[Depart
         tokens = [run.steps * run.tokens_per_step for run in runs]
         in_paper = int(paper[f"{kind}_steps"])
         batch = int(paper.get(f"{kind}_batch_sequences", paper["batch_sequences"]))
+        name = kind.replace("pretraining", "pre-training")
         for words, values, published in (
-            (f"steps of {kind}", steps, in_paper),
-            (f"tokens of {kind}", tokens, in_paper * batch * int(paper["sequence_length"])),
+            (f"steps of {name}", steps, in_paper),
+            (f"tokens of {name}", tokens, in_paper * batch * int(paper["sequence_length"])),
         ):
-            if set(values) != {published} and words != "steps of pretraining":
+            if set(values) != {published} and words != "steps of pre-training":
                 yield Departure(words, _each(values), f"{published:,}")
 
 
