@@ -1,4 +1,4 @@
-"""fetch -> prepare -> build or learn -> fuse -> evaluate, compare layers -> table, figure -> track.
+"""fetch -> prepare -> build or learn -> fuse -> pretrain -> evaluate, cka -> table, figure -> track.
 `snakemake table3 --cores 2` takes the preset `laptop`; `--config preset=NAME` takes another, and
 `from=bundle` finished runs in place of learning.
 """
@@ -9,6 +9,7 @@ include: "workflow/rules/behind.smk"
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/unpack.smk"
 include: "workflow/rules/learn.smk"
+include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/report.smk"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from lemon.configuration import preset_checks, rendering_checks, table_checks
-from lemon.configuration.paper import BLOCKS, CLAIMS, PAIRED, SIZES
+from lemon.configuration.paper import BLOCKS, CLAIMS, OF_CURVES, PAIRED, SIZES
 from lemon.configuration.tasks import ABLATION, FOLDERS
 from lemon.published.tables import published_table
 
@@ -21,13 +21,16 @@ def test_what_can_be_generated() -> None:
 
 
 def test_the_claims_of_figures() -> None:
+    from lemon.reporting.claims import curves
     from lemon.reporting.claims.similarity import MEASURED
     from lemon.reporting.figures.figure import RENDERERS
 
     assert set(CLAIMS["weight_similarity"]) == set(MEASURED)
     assert set(CLAIMS["activation_similarity"]) == set(MEASURED) - {BLOCKS}
     assert {*PAIRED, BLOCKS, SIZES} <= set(MEASURED)
-    assert set(CLAIMS) == {name for name in RENDERERS if name != "receptive_field_grid"}
+    assert set(OF_CURVES) == set(curves.MEASURED)
+    of_scores_or_curves = {"receptive_field_grid", "scores_by_tokens", "tune_curves"}
+    assert set(CLAIMS) == set(RENDERERS) - of_scores_or_curves
 
 
 def test_the_smallest_models() -> None:
@@ -39,6 +42,7 @@ def test_the_smallest_models() -> None:
 
 def test_the_names_that_no_table_can_have() -> None:
     rules = {"all", *(f"evaluate_{suite}" for suite in FOLDERS if suite != ABLATION), "evaluate"}
+    rules |= {"pretrain", "pretrain_with_snapshots"}  # made in a loop, like those of suites
     for file in (ROOT / "workflow").rglob("*.smk"):
         rules |= set(re.findall(r"^ *rule (\w+):", file.read_text(), flags=re.MULTILINE))
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)

@@ -12,6 +12,8 @@ OPTIONS = {  # quoted inside
     "params.start",
     "params.teacher",
     "params.heldout",
+    "params.reference",
+    "params.entry",
 }
 
 

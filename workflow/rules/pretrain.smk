@@ -1,0 +1,54 @@
+"""Small models trained on text alone: one rule for runs whose models a figure shows on their way,
+and one for the others.
+"""
+
+for NAME, KEPT in {"pretrain": (), "pretrain_with_snapshots": SNAPSHOT_TOKENS}.items():
+
+    rule:
+        name:
+            NAME
+        input:
+            model=source_manifest,
+            text="<data>/text/manifest.json",
+            reference=reference_manifest,
+        output:
+            manifest=update("<runs>/{run}/manifest.json"),
+            files=update(expand("<runs>/{{run}}/{file}", file=PRETRAINED_FILES)),
+            models=update(
+                expand(
+                    "<runs>/{{run}}/{model}/{file}",
+                    model=["model", *(f"{snapshot_folder(n)}/model" for n in KEPT)],
+                    file=["manifest.json", *MODEL_FILES],
+                )
+            ),
+        log:
+            "<logs>/pretrain/{run}.log",
+        benchmark:
+            "<logs>/pretrain/{run}.tsv"
+        wildcard_constraints:
+            run=pattern(
+                run.id
+                for run in PROJECT.runs.values()
+                if TAKEN.learns
+                and run.method.pretrains
+                and tuple(run.snapshots.values()) == KEPT
+            ),
+        priority: 10
+        threads: ALL_CORES
+        resources:
+            mem_mb=5500,
+            runtime=1440,
+            gpu=GPUS,
+        params:
+            preset=PRESET,
+            model=folder("model"),
+            text=folder("text"),
+            reference=folder_option("reference", "reference"),
+            out=lambda wildcards, output: os.path.dirname(output.manifest),
+            settings=settings("pretrain"),
+        message:
+            "Pre-training {wildcards.run}"
+        shell:
+            "OMP_NUM_THREADS={threads} lemon pretrain --preset {params.preset:q} "
+            "--run {wildcards.run:q} --source {params.model:q} --text {params.text:q} "
+            "{params.reference} --out {params.out:q} 2>&1 | tee {log:q}"
