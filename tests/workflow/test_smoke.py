@@ -135,6 +135,16 @@ def test_a_small_model_comes_out_of_two_stages_in_either_order(smoke):
     assert (smoke.path / "results/smoke/tables/small.png").stat().st_size > 0
 
 
+def test_a_model_from_scratch_is_kept_and_scored_on_its_way(smoke):
+    run = "runs/smoke/scratch-width"
+    smoke.snakemake(f"{run}/snapshots/256/outcomes/manifest.json", timeout=300)
+    kept = Checkpoint(smoke.path / run / "snapshots/256/model")
+    trained = Checkpoint(smoke.path / run / "model")
+    assert kept.shape == trained.shape and kept.digest() != trained.digest()
+    assert not (smoke.path / run / "checkpoints").exists()
+    assert not (smoke.path / run / "operators.safetensors").exists()
+
+
 def test_a_finished_table_needs_nothing(smoke):
     assert "Nothing to be done" in smoke.snakemake("table3").stdout
 
