@@ -67,11 +67,11 @@ COMMANDS = {
     "preset without a name": ("plan --preset x/.yaml", "the preset's name '.yaml' is no name"),
     "unknown run": (
         "learn --run lemon-cut --source x --text y --out z",
-        "runs.tsv has no run lemon-cut, did you mean lemon-cut-75?",
+        "runs.tsv has no run lemon-cut, did you mean lemon-cut-93?",
     ),
     "learning a run that is built": (
         "learn --run cut-75 --source x --text y --out z",
-        "run cut-75 (cut) is built; use `lemon build`",
+        "run cut-75 (cut) is made by `lemon build`; use that",
     ),
     "a start that is a run and not given": (
         "learn --run lemon-prune-75 --source x --text y --out z",

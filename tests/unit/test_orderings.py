@@ -283,7 +283,13 @@ def ordering(accuracy: str = UNRESOLVED, loss: str | None = HOLDS, **given: obje
         **{"claim": "C09", "statement": "LEMON-Cut beats Cut", "first": "LEMON-Cut"},
         **{"second": "Cut", "first_runs": ["lemon-cut-75"], "second_runs": ["cut-75"]},
         **{"layers": 22, "published_layers": 24, "published_difference": 4.8},
-        **{"equivalent": False, "not_tested": None, "below_floor": False, "measures": measures},
+        **{
+            "equivalent": False,
+            "gains": [],
+            "not_tested": None,
+            "below_floor": False,
+            "measures": measures,
+        },
         "tasks": [TaskTest("sciq", -8.0, 7, 15, 0.134, 0.669)],
     }
     return OrderingTest(**{**usual, **given})

@@ -200,7 +200,9 @@ def _training_mistakes(
         message = f"{part} does not divide batch_sequences ({whole})"
         yield (section, "microbatch_sequences"), message
     prepared = preset.text.heldout_sequences
-    if settings.tune_sequences > prepared:
+    # A default is no mistake: training takes at most the sequences that there are.
+    given = "tune_sequences" in settings.model_fields_set
+    if given and settings.tune_sequences > prepared:
         message = f"is more than the text.heldout_sequences ({prepared}) that are prepared"
         yield (section, "tune_sequences"), f"{settings.tune_sequences} {message}"
 

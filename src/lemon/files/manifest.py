@@ -70,7 +70,8 @@ class OrderingEntry(TypedDict):
     published_difference: float | None
     first_runs: Annotated[list[str], Field(min_length=1)]
     second_runs: Annotated[list[str], Field(min_length=1)]
-    not_tested: NotRequired[str | None]  # these three are missing in tables of earlier versions
+    gains: NotRequired[list[Annotated[list[str], Field(min_length=2, max_length=2)]]]
+    not_tested: NotRequired[str | None]  # these four are missing in tables of earlier versions
     below_floor: NotRequired[bool]
     measures: NotRequired[dict[str, _Verdict]]
 
