@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lemon.architecture import LAYER_TYPES
-from lemon.configuration.paper import FigureSpec
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.project import Project
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense

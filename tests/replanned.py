@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lemon.configuration.paper import scored_on_the_way
+from lemon.configuration.paper import runs_with_snapshots
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.project import Project
@@ -18,6 +18,6 @@ def replanned(
     """The project with these rows added or replaced, with this preset, and with other changes."""
     preset = preset or project.preset
     known = {run.id: run.row for run in project.runs.values()} | {row.id: row for row in rows}
-    on_the_way = {run for entry in project.tables.values() for run in scored_on_the_way(entry)}
-    runs = plan_runs(preset, known, on_the_way)
+    kept = {run for entry in project.tables.values() for run in runs_with_snapshots(entry)}
+    runs = plan_runs(preset, known, kept)
     return replace(project, preset=preset, runs=runs, **changes)

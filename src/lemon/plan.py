@@ -7,16 +7,16 @@ minutes are an order of magnitude; the numbers of runs, steps and tokens are exa
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lemon.architecture import Axis, LlamaShape, tensor_specs
 from lemon.configuration.paper import TableSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
-from lemon.configuration.tasks import ABLATION, FOLDERS, TASKS
+from lemon.configuration.tasks import FOLDERS, TASKS
 from lemon.configuration.trials import Trial
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, read_manifest
@@ -125,27 +125,18 @@ def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[Run
     Only manifests in `folder`/runs are read. A run is learned again if its learning settings, or
     those of an earlier run in its lineage, have changed.
     """
-    suites: dict[str, dict[str, None]] = {}
+    scored: dict[str, dict[str, None]] = {}  # by run, the outcomes of its models
     for table in tables:
-        for run_id in project.table_runs(table):
-            suites.setdefault(run_id, {}).update(dict.fromkeys(project.table_suites(table)))
-    runs, own = lineage(map(project.run, suites)), folder / "runs" / project.preset_name
-    scored = {
-        file for table in tables for file in project.figure_files(table) if "outcomes" in file
-    }
+        folders = [FOLDERS[name] for name in project.table_suites(table)]
+        for model, run in project.shown_models(table).items():
+            outcomes = (f"{model}/{name}" for name in folders)
+            scored.setdefault(run.id, {}).update(dict.fromkeys(outcomes))
+    runs, own = lineage(map(project.run, scored)), folder / "runs" / project.preset_name
     made = {run.id for run in runs if _is_made(project, run, own / run.id)}
 
     def cost(run: PlannedRun) -> RunCost:
         is_made = made.issuperset(earlier.id for earlier in lineage([run]))
-        names, on_the_way = suites.get(run.id, {}), 0
-        for file in scored:
-            if file.startswith(f"{run.id}/snapshots/"):
-                on_the_way += not (is_made and (own / file).is_file())
-            elif file.startswith(f"{run.id}/"):
-                names = {**names, ABLATION: None}
-        found = _run_cost(project, run, names, own / run.id, is_made=is_made)
-        flops = on_the_way * evaluation_flops(project, run.target_shape, [ABLATION])
-        return replace(found, jobs=found.jobs + on_the_way, flops=found.flops + flops)
+        return _run_cost(project, run, scored.get(run.id, {}), own, is_made=is_made)
 
     return [cost(run) for run in runs]
 
@@ -164,12 +155,18 @@ def _is_made(project: Project, run: PlannedRun, own: Path) -> bool:
 
 
 def _run_cost(
-    project: Project, run: PlannedRun, suites: Collection[str], own: Path, *, is_made: bool
+    project: Project, run: PlannedRun, outcomes: Collection[str], runs: Path, *, is_made: bool
 ) -> RunCost:
-    has_model = is_made and (own / "model" / MANIFEST).is_file()
+    """The work left for a run, of whose models these outcomes are shown, by folder in `runs`."""
+    has_model = is_made and (runs / run.id / "model" / MANIFEST).is_file()
     anew = run.method.needs_target and not has_model
     fuses = anew and run.method.fuses
-    left = [name for name in suites if anew or not (own / FOLDERS[name] / MANIFEST).is_file()]
+    left = [path for path in outcomes if anew or not (runs / path / MANIFEST).is_file()]
+    suite_of = {folder: name for name, folder in FOLDERS.items()}
+    evaluated = (
+        evaluation_flops(project, run.target_shape, [suite_of[PurePosixPath(path).name]])
+        for path in left
+    )
     learns = run.method.learned and not is_made
     steps = run.steps if learns else 0
     weights = anew * run.target_shape.num_parameters * (1 + len(run.snapshots))
@@ -181,7 +178,7 @@ def _run_cost(
         jobs=(not is_made) + fuses + len(left),
         steps=steps,
         tokens=steps * run.tokens_per_step,
-        flops=learning + evaluation_flops(project, run.target_shape, left),
+        flops=learning + sum(evaluated),
         written=weights * BYTES[project.preset.source.dtype],
     )
 

@@ -107,7 +107,7 @@ def _rendered(project: Any, name: str) -> Any:
 
 
 def _map(path: Path) -> Any:
-    from lemon.configuration.paper import SimilarityMap
+    from lemon.configuration.figure_specs import SimilarityMap
     from lemon.reporting.facts.similarity_maps import read_map
 
     run, _, of, measure, name = path.relative_to("runs/smoke").parts

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from lemon.configuration import preset_checks, rendering_checks, table_checks
-from lemon.configuration.paper import BLOCKS, CLAIMS, OF_CURVES, PAIRED, SIZES
+from lemon.configuration.figure_specs import BLOCKS, CLAIMS, OF_CURVES, PAIRED, SIZES
 from lemon.configuration.tasks import ABLATION, FOLDERS
 from lemon.published.tables import published_table
 

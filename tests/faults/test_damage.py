@@ -18,8 +18,8 @@ from hub_world import hub_asset
 from learning_world import CONFIG, LearningWorld
 
 from lemon.checkpoint import WEIGHTS, Checkpoint
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.load import load_project
-from lemon.configuration.paper import FigureSpec
 from lemon.data.fetch.assets import LockedAsset, read_lock, write_lock
 from lemon.data.mirror.listing import MirroredRows, MirrorListing, Stamp, read_mirror
 from lemon.data.text.packing import PackedText

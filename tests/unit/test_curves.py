@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from fabricated_runs import scored_text, write_metrics, write_runs, write_scored
 
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
+from lemon.configuration.rendering_checks import require_renderable
 from lemon.errors import BadInput
 from lemon.reporting.claims.curves import catches_up_early, reaches_pruning_sooner
 from lemon.reporting.claims.verdict import BELOW_FLOOR, FAILS, HOLDS, UNRESOLVED
@@ -128,6 +130,38 @@ def test_a_run_that_measured_nothing_is_named(project, tmp_path) -> None:
         write_figure(project, "figure4-middle", tmp_path, tmp_path / "out")
 
 
-def test_both_kinds_of_curve_are_needed(project) -> None:
-    spec = project.entry("figure4-middle")
-    assert [project.run(run).method.prunes for run in spec.runs] == [False, True]
+def edited(tmp_path: Path, file: str, old: str, new: str) -> Path:
+    config = Path(shutil.copytree(CONFIG, tmp_path / "config"))
+    text = (config / file).read_text()
+    assert text.count(old) == 1
+    (config / file).write_text(text.replace(old, new))
+    return config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "LEMON 2-2, runs: [lemon-width-2-2-long]",
+            "LEMON 2-2, runs: [cut-width]",
+            "no run of f",
+        ),
+        ("Shear, runs: [shear-width-long]", "Shear, runs: [lemon-cut-75]", "no run of pruning"),
+        (
+            "Shear, runs: [shear-width-long]",
+            "Shear, runs: [shear-widht-long]",
+            "mean shear-w",
+        ),
+        ("claims: [C06, C07]", "claims: [C06, C25]", "C25 is not measured on curves"),
+    ],
+)
+def test_a_curve_is_of_its_kind_of_run(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        load_project("smoke", edited(tmp_path, "paper.yaml", old, new))
+
+
+def test_curves_with_other_snapshots_are_refused_before_any_job(tmp_path: Path) -> None:
+    old = "scratch-width\tscratch\t-\twidth-62\t-\tpretraining\t"
+    config = edited(tmp_path, "runs.tsv", old, old.replace("pretraining", "pretraining-rest"))
+    with pytest.raises(BadInput, match="scratch-width and lemon-width-2-2-pretrained keep other"):
+        require_renderable(load_project("smoke", config), "figure4-left")

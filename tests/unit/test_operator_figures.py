@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from drawn_figures import write_gamma
 
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.load import load_project
-from lemon.configuration.paper import FigureSpec
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.facts.layer_operators import gamma_of, operator_lines, start_layers

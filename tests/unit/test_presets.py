@@ -340,10 +340,10 @@ def test_a_resolved_run_is_plain_and_complete(laptop: Project) -> None:
 
 
 @pytest.mark.parametrize("name", ["smoke", "laptop", "gpu", "paper"])
-def test_the_totals_of_the_table_of_budgets_are_equal(name: str) -> None:
+def test_the_totals_of_the_table_of_equal_totals_are_equal(name: str) -> None:
     """Tokens of the first phase and of pre-training together, in every preset."""
     project = load_project(name, CONFIG)
-    ends = [run for run in project.table_runs("budgets") if run.endswith("-pretrained")]
+    ends = [run for run in project.table_runs("equal-totals") if run.endswith("-pretrained")]
     totals = {
         run.id: sum(one.steps * one.tokens_per_step for one in lineage([run]))
         for run in map(project.run, ends)

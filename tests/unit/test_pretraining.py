@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from lemon.pretraining.run import pretrain, random_model
 from lemon.training.batches import Batches
 from lemon.training.loop import Trainer, rate_factor
 
+CONFIG = Path(__file__).parents[2] / "config"
 SCRATCH, CONTINUED = "scratch-width", "lemon-width-2-2-pretrained"
 UNUSED = {"loading": {"update_every": None}, "snapshots": ()}
 
@@ -342,3 +344,25 @@ def test_a_rate_that_is_too_high_ends_with_the_setting_to_lower(learning_world, 
     with pytest.raises(Diverged, match=r"Lower pretraining\.weight_rate"):
         pretrain(project, SCRATCH, learning_world.source, learning_world.text, tmp_path / "run")
     assert not (tmp_path / "run/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("\tpretraining\t0\tshear-small", "\tpretraining\t0\tshear-width", "shear-width has other"),
+        (
+            "scratch-small\tscratch\t-\tsmall\t-\tpretraining\tscratch\t0\tsource",
+            "scratch-small\tscratch\t-\tsmall\t-\tpretraining\tscratch\t0\tcut-small",
+            "cut-small is no source model, of whose family",
+        ),
+    ],
+)
+def test_a_row_that_can_not_be_pre_trained_is_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    config = Path(shutil.copytree(CONFIG, tmp_path / "config"))
+    rows = (config / "runs.tsv").read_text()
+    assert rows.count(old) == 1
+    (config / "runs.tsv").write_text(rows.replace(old, new))
+    with pytest.raises(BadInput, match=said):
+        load_project("smoke", config)

@@ -109,11 +109,10 @@ def test_step_time_is_tokens_over_the_rate_of_each_step(project: Project, tmp_pa
         )
     )
     seal_again(folder / "manifest.json")
-    length = project.preset.text.sequence_length
-    assert step_seconds(project.run("lemon-width-2-2"), tmp_path, length) == [2.0, 4.0, 0.5]
-    assert step_seconds(project.run("cut-width"), tmp_path, length) == []
+    assert step_seconds(project.run("lemon-width-2-2"), tmp_path) == [2.0, 4.0, 0.5]
+    assert step_seconds(project.run("cut-width"), tmp_path) == []
     with pytest.raises(BadInput, match=r"shear-width/metrics\.jsonl: holds no train/tokens_per_s"):
-        step_seconds(project.run("shear-width"), tmp_path, length)
+        step_seconds(project.run("shear-width"), tmp_path)
 
 
 def test_two_rows_of_one_cell_are_refused(project: Project, drawn: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from drawn_figures import falling_map, write_maps
 
 from lemon.cli import main
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.load import load_project
-from lemon.configuration.paper import FigureSpec
 from lemon.configuration.project import Project
 from lemon.data.source_model import prepare_source
 from lemon.published.models import LLAMA2_13B

@@ -11,8 +11,8 @@ import pytest
 import torch
 from drawn_figures import falling_map, write_gamma, write_maps
 
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.load import load_project
-from lemon.configuration.paper import FigureSpec
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest

@@ -32,7 +32,7 @@ def taken_files(part):
 
 def behind(table):
     """A table or figure with its record, and every declared file from which it was made."""
-    shown, suites = PROJECT.table_runs(table), PROJECT.table_suites(table)
+    shown, suites = PROJECT.shown_models(table), PROJECT.table_suites(table)
     runs = [] if table not in PROJECT.whole else runs_behind(PROJECT, table)
     learned = any(run.method.learned for run in runs)
     files = [f"<runs>/tracking/{table}.json", rendered(table)]
@@ -42,15 +42,12 @@ def behind(table):
             made = ["manifest.json", *MADE_FILES[run.method.stage]]
             whole = below(f"<runs>/{run.id}", made)
             files += taken_files(f"runs/{run.id}") or whole
-    for run in shown if suites or shows_similarity(table) else []:
-        if not TAKEN.files.keys() >= {*shown_parts(PROJECT, table, run)}:
-            model = os.path.dirname(model_manifest(run))
-            files += below(model, ["manifest.json", *MODEL_FILES])
+    for model, run in shown.items() if suites or shows_similarity(table) else []:
+        if not TAKEN.files.keys() >= {*shown_parts(PROJECT, table, run.id)}:
+            weights = os.path.dirname(model_manifest(model))
+            files += below(weights, ["manifest.json", *MODEL_FILES])
         for name in suites:
-            files += below(f"<runs>/{run}/{FOLDERS[name]}", SUITES[name].files)
-    for file in PROJECT.figure_files(table):
-        if "outcomes" in file:
-            files += below(f"<runs>/{os.path.dirname(file)}", SUITES[ABLATION].files)
+            files += below(f"<runs>/{model}/{FOLDERS[name]}", SUITES[name].files)
     if suites or learned:
         whole = below("<data>/text", ["manifest.json", *TEXT_FILES])
         files += taken_files("data/text") or whole

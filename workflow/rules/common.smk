@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from lemon.bundles.taken import require_enough
-from lemon.configuration.paper import COMPONENTS, MEASURES
+from lemon.configuration.figure_specs import COMPONENTS, MEASURES
 from lemon.configuration.planned_run import snapshot_folder
 from lemon.configuration.rendering_checks import require_renderable
 from lemon.configuration.stages import stage_params
@@ -78,15 +78,11 @@ def made_by(stage):
 
 
 # Scores are of runs, and of the models that pre-training keeps on its way.
-SNAPSHOT_TOKENS = next(
-    (tuple(run.snapshots.values()) for run in PROJECT.runs.values() if run.snapshots),
-    ("none",),
-)
-SNAPSHOTS = {
-    f"{run.id}/{snapshot_folder(tokens)}": run
+SNAPSHOTS = [
+    f"{run.id}/{snapshot_folder(tokens)}"
     for run in PROJECT.runs.values()
     for tokens in run.snapshots.values()
-}
+]
 
 
 # What the jobs write beside their manifests. Snakemake asks for a missing one, and no longer
@@ -229,10 +225,10 @@ def evaluation_options(suite):
 
 
 def outcomes(table):
-    """The outcomes of every run that a table shows, in the suites that its tasks belong to."""
+    """The outcomes of every model that a table shows, in the suites that its tasks belong to."""
     return expand(
-        "<runs>/{run}/{outcomes}/manifest.json",
-        run=PROJECT.table_runs(table),
+        "<runs>/{model}/{outcomes}/manifest.json",
+        model=PROJECT.shown_models(table),
         outcomes=[FOLDERS[name] for name in PROJECT.table_suites(table)],
     )
 

@@ -2,11 +2,16 @@
 and one for the others.
 """
 
-for NAME, KEPT in {"pretrain": (), "pretrain_with_snapshots": SNAPSHOT_TOKENS}.items():
+# The runs with snapshots have the same: `lemon.configuration.rendering_checks` requires it.
+WITH_SNAPSHOTS = {
+    tuple(run.snapshots.values()) for run in PROJECT.runs.values() if run.snapshots
+}
+
+for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
 
     rule:
         name:
-            NAME
+            "pretrain_with_snapshots" if KEPT else "pretrain"
         input:
             model=source_manifest,
             text="<data>/text/manifest.json",

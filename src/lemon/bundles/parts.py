@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lemon.configuration.paper import FigureSpec
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.planned_run import PlannedRun, snapshot_folder
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
@@ -33,9 +33,9 @@ class PlannedPart:
     """What one job leaves, under one preset.
 
     Attributes:
-        kind: `operators` of a run, if it has any, with what its training recorded; `outcomes` of
-            its model in one suite, or of one that pre-training kept on its way; one
-            `map` of similarity, the prepared `text`, or one `trial` of rates.
+        kind: `operators` of a run, if it has any, with what its training recorded; `outcomes` in
+            one suite, of its model or of a snapshot; one `map` of similarity; the prepared `text`;
+            or one `trial` of rates.
         name: its folder, or the path of its map without suffix; below `runs/` or `data/`, without
             the preset's name.
         run: the run that it belongs to; None for text and trials.

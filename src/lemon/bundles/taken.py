@@ -24,7 +24,6 @@ from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import FOLDERS
 from lemon.errors import BadInput
-from lemon.files.manifest import MANIFEST
 
 BUNDLE_FILE = "runs.bundle"  # in the preset's folder of results
 Scope = Literal["bundle", "operators", "rest"]
@@ -226,11 +225,8 @@ def runs_behind(project: Project, entry: str) -> list[PlannedRun]:
 
 def shown_parts(project: Project, entry: str, run: str) -> list[str]:
     """The outcomes and maps of a run that a table or figure shows, by the names of their parts."""
-    suites = project.table_suites(entry) if run in project.table_runs(entry) else ()
-    files = [file for file in project.figure_files(entry) if file.startswith(f"{run}/")]
-    maps = [file.removesuffix(".csv") for file in files if file.endswith(".csv")]
-    scores = [file.removesuffix(f"/{MANIFEST}") for file in files if "outcomes" in file]
-    return [
-        *(f"runs/{run}/{FOLDERS[suite]}" for suite in suites),
-        *(f"runs/{name}" for name in maps + scores),
-    ]
+    models = [model for model, by in project.shown_models(entry).items() if by.id == run]
+    suites = project.table_suites(entry)
+    scores = [f"runs/{model}/{FOLDERS[suite]}" for model in models for suite in suites]
+    files = [file for file in project.figure_files(entry) if file.startswith(f"{run}/similarity/")]
+    return scores + [f"runs/{file}".removesuffix(".csv") for file in files]

@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     learn = add_command(
         commands,
         "learn",
-        _learn,
+        _train,
         "learn the operators of a run; resumes from its last checkpoint",
         "lemon learn --preset laptop --run lemon-cut-75 --source data/laptop/source "
         "--text data/laptop/text --out runs/laptop/lemon-cut-75",
@@ -54,7 +54,7 @@ def add(commands: Commands) -> None:
     pretrain = add_command(
         commands,
         "pretrain",
-        _pretrain,
+        _train,
         "train the model of an earlier run, or a new one, on text; resumes like learn",
         "lemon pretrain --preset laptop --run lemon-small-pretrained "
         "--source runs/laptop/lemon-small-width-first/model --text data/laptop/text "
@@ -109,22 +109,13 @@ def _build(arguments: argparse.Namespace) -> None:
         build(project, run.id, arguments.source, arguments.out, arguments.start)
 
 
-def _learn(arguments: argparse.Namespace) -> None:
+def _train(arguments: argparse.Namespace) -> None:
+    """Learn or pre-train a run; `_run_of` checks that the command is that of its method."""
     project = project_of(arguments)
     run = _run_of(project, arguments, arguments.run, arguments.command)
-    _require_teacher(run, arguments.teacher, project.source_shape())
-    require_packed_text(arguments.text)
+    _require_read(project, run, arguments)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
-        _learn_into(run.id, arguments, project, arguments.out)
-
-
-def _pretrain(arguments: argparse.Namespace) -> None:
-    project = project_of(arguments)
-    run = _run_of(project, arguments, arguments.run, arguments.command)
-    _require_reference(run, arguments.reference, project.source_shape())
-    require_packed_text(arguments.text)
-    with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
-        _pretrain_into(run.id, arguments, project, arguments.out)
+        _train_into(run, arguments, project, arguments.out)
 
 
 def _try(arguments: argparse.Namespace) -> None:
@@ -134,40 +125,34 @@ def _try(arguments: argparse.Namespace) -> None:
         raise BadInput(f"--trial {number}: rates {arguments.rates} have trials 1 to {len(trials)}")
     tried = project.run(trials[0].run)
     run = _run_of(project, arguments, tried.id, tried.method.stage)
-    _require_teacher(run, arguments.teacher, project.source_shape())
-    _require_reference(run, arguments.reference, project.source_shape())
-    require_packed_text(arguments.text)
-    read = (arguments.source, arguments.text)
+    _require_read(project, run, arguments)
     with own_folder(arguments.out, owner_of_trial(project.preset_name, arguments.rates, number)):
+        from lemon.data.text.packing import PackedText
         from lemon.learning.run import learned_from
-        from lemon.pretraining.run import trained_from
+        from lemon.training.completion import read_digests
         from lemon.training.trial import run_trial
 
+        source = Checkpoint(arguments.source)
+        text = PackedText(arguments.text, ("train", "tune"))
         if run.method.pretrains:
-            train, inputs = _pretrain_into, trained_from(*read, arguments.reference)
+            inputs = read_digests(source, text, reference=arguments.reference)
         else:
-            train, inputs = _learn_into, learned_from(*read, arguments.start, arguments.teacher)
-        trial = trials[number - 1]
-        run_trial(project, trial, arguments.out, inputs, partial(train, run.id, arguments))
+            inputs = learned_from(source, text, arguments.start, arguments.teacher)
+        train = partial(_train_into, run, arguments)
+        run_trial(project, trials[number - 1], arguments.out, inputs, train)
 
 
-def _learn_into(run_id: str, read: argparse.Namespace, project: Project, out: Path) -> None:
-    """Learn a run from the folders in `read`."""
+def _train_into(run: PlannedRun, read: argparse.Namespace, project: Project, out: Path) -> None:
+    """Train a run under a project into a folder, from the folders in `read`."""
+    if run.method.pretrains:
+        from lemon.pretraining.run import pretrain
+
+        pretrain(project, run.id, read.source, read.text, out, read.reference)
+        return
     from lemon.learning.run import learn
 
-    learn(
-        *(project, run_id, read.source, read.text, out),
-        start=read.start,
-        teacher=read.teacher,
-        teacher_cache=read.teacher_cache,
-    )
-
-
-def _pretrain_into(run_id: str, read: argparse.Namespace, project: Project, out: Path) -> None:
-    """Pre-train a run from the folders in `read`."""
-    from lemon.pretraining.run import pretrain
-
-    pretrain(project, run_id, read.source, read.text, out, read.reference)
+    folders = {"start": read.start, "teacher": read.teacher, "teacher_cache": read.teacher_cache}
+    learn(project, run.id, read.source, read.text, out, **folders)
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
@@ -201,6 +186,14 @@ def _run_of(
     require_model(arguments.source)
     require_writable(arguments.out)
     return run
+
+
+def _require_read(project: Project, run: PlannedRun, arguments: argparse.Namespace) -> None:
+    """Check the text and the further models that a training command is given."""
+    source = project.source_shape()
+    _require_teacher(run, getattr(arguments, "teacher", None), source)
+    _require_reference(run, getattr(arguments, "reference", None), source)
+    require_packed_text(arguments.text)
 
 
 def _require_reference(run: PlannedRun, reference: Path | None, expected: LlamaShape) -> None:

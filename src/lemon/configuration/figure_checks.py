@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
-from lemon.configuration.methods import METHODS, SECOND_SIZE
-from lemon.configuration.paper import (
+from lemon.configuration.figure_specs import (
     BLOCKS,
     CLAIMS,
     COMPONENTS,
@@ -19,6 +18,7 @@ from lemon.configuration.paper import (
     FigurePanel,
     FigureSpec,
 )
+from lemon.configuration.methods import METHODS, SECOND_SIZE
 from lemon.configuration.planned_run import start_run
 from lemon.configuration.runs import Run
 from lemon.configuration.yaml_files import Mistake, Place, did_you_mean

@@ -16,10 +16,11 @@ from pydantic import BaseModel, TypeAdapter
 from lemon.architecture import LARGEST_SIZE, MOST_LAYERS
 from lemon.configuration.assets import Assets, HubAsset, PypiAsset
 from lemon.configuration.bounds import HIGHEST_RATE, MOST, RATIO
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.inheritance import REPLACED
 from lemon.configuration.learning_settings import RateSettings
 from lemon.configuration.methods import METHODS
-from lemon.configuration.paper import FigureSpec, Paper, SizesSpec, TableSpec
+from lemon.configuration.paper import Paper, SizesSpec, TableSpec
 from lemon.configuration.preset import Preset, TargetSettings
 from lemon.configuration.runs import Run
 from lemon.configuration.tasks import TASKS

@@ -8,17 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, Assets
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.given_models import given_models, given_shape, with_shapes
 from lemon.configuration.inheritance import preset_document, preset_path
 from lemon.configuration.methods import METHODS, SECOND_SIZE
-from lemon.configuration.paper import (
-    FigureSpec,
-    Paper,
-    PaperEntry,
-    TableRow,
-    TableSpec,
-    scored_on_the_way,
-)
+from lemon.configuration.paper import Paper, PaperEntry, TableRow, TableSpec, runs_with_snapshots
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import preset_mistakes
@@ -80,8 +74,8 @@ def load_project(
     if settings.second_size is None:
         runs = {name: run for name, run in runs.items() if run.method != SECOND_SIZE}
     unknown = any(model.shape is None for _, model in given_models(settings))
-    on_the_way = {run for entry in tables.values() for run in scored_on_the_way(entry)}
-    planned = {} if to_fetch and unknown else plan_runs(settings, runs, on_the_way)
+    with_snapshots = {run for entry in tables.values() for run in runs_with_snapshots(entry)}
+    planned = {} if to_fetch and unknown else plan_runs(settings, runs, with_snapshots)
     shown = {name: _shown(entry, settings, runs) for name, entry in tables.items()}
     return Project(path.stem, settings, planned, shown, assets, trials, config_dir)
 

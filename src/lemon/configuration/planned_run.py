@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from math import ceil
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.given_models import given_shape
@@ -135,11 +136,11 @@ class PlannedRun:
 
 
 def plan_runs(
-    preset: Preset, rows: Mapping[str, Run], scored_on_the_way: Collection[str] = ()
+    preset: Preset, rows: Mapping[str, Run], with_snapshots: Collection[str] = ()
 ) -> dict[str, PlannedRun]:
     """Resolve every row, in the order of the file. The rows must have passed all checks.
 
-    `scored_on_the_way` are the runs whose pre-training keeps snapshots.
+    `with_snapshots` are the runs whose pre-training keeps the preset's snapshots.
     """
     needed = {
         row.id: {earlier for earlier in (start_run(rows, row), row.source) if earlier}
@@ -147,7 +148,7 @@ def plan_runs(
     }
     planned: dict[str, PlannedRun] = {}
     for run_id in TopologicalSorter(needed).static_order():
-        keeps = run_id in scored_on_the_way
+        keeps = run_id in with_snapshots
         planned[run_id] = _planned(preset, rows, rows[run_id], planned, keeps=keeps)
     return {run_id: planned[run_id] for run_id in rows}
 
@@ -165,11 +166,12 @@ def _planned(
     if row.target is None:
         given = preset.second_size if row.method == SECOND_SIZE else preset.source
     source = planned.get(row.source or "")
-    second_stage = source is not None and source.method.needs_target
-    # A model that was trained on is a source model of its own, and teaches what is fused from it.
-    own_source = source is not None and source.method.pretrains
+    # A pre-trained model is a source model of its own, and teaches what is fused from it.
+    second_stage = source is not None and source.method.fuses
     rated, steps = with_rates(preset, row.rates), preset.budgets[row.steps]
     training = rated.pretraining if method.pretrains else rated.learning
+    tokens_per_step = training.batch_sequences * preset.text.sequence_length
+    counts = preset.pretraining.snapshots if keeps and method.pretrains else ()
     return PlannedRun(
         row=row,
         method=method,
@@ -181,16 +183,13 @@ def _planned(
         target_shape=given_shape(given) if given else named_shape(preset, row.target),
         radii=radii_of(preset, row),
         steps=steps,
-        tokens_per_step=training.batch_sequences * preset.text.sequence_length,
+        tokens_per_step=tokens_per_step,
         learning=rated.learning,
         pruning=rated.pruning,
         pretraining=rated.pretraining,
-        snapshots=snapshots(preset, steps) if keeps and method.pretrains else {},
+        snapshots=_snapshots(counts, tokens_per_step, steps),
         taught_by_source=(
-            method.teaches
-            and second_stage
-            and not own_source
-            and preset.fusion.stage_teacher == "source"
+            method.teaches and second_stage and preset.fusion.stage_teacher == "source"
         ),
     )
 
@@ -200,11 +199,10 @@ def snapshot_folder(tokens: int) -> str:
     return f"snapshots/{tokens}"
 
 
-def snapshots(preset: Preset, steps: int) -> dict[int, int]:
-    """The steps of pre-training after which the model is kept, with their token counts."""
-    tokens_per_step = preset.pretraining.batch_sequences * preset.text.sequence_length
-    by_step = {-(-tokens // tokens_per_step): tokens for tokens in preset.pretraining.snapshots}
-    return {step: by_step[step] for step in sorted(by_step) if step < steps}
+def _snapshots(counts: Iterable[int], tokens_per_step: int, steps: int) -> dict[int, int]:
+    """For each token count the first step that reaches it, in order, without the last step."""
+    reached = ((ceil(tokens / tokens_per_step), tokens) for tokens in sorted(counts))
+    return {step: tokens for step, tokens in reached if step < steps}
 
 
 def named_shape(preset: Preset, target: str | None) -> LlamaShape:

@@ -40,18 +40,14 @@ def radii_in_numbers(settings: RadiiSettings) -> Radii:
     return Radii(settings.hidden or settings.ffn, attention, settings.ffn)
 
 
-def with_rates(preset: Preset, name: str | None) -> Preset:
+def with_rates(preset: Preset, rates_name: str | None) -> Preset:
     """The preset with these rates in its sections `learning`, `pruning` and `pretraining`."""
-    rates = preset.rates.get(name or "", RateSettings()).model_dump(exclude_none=True)
-    sections = {
-        key: section.model_copy(
-            update={
-                rate: value for rate, value in rates.items() if rate in type(section).model_fields
-            }
-        )
-        for key in ("learning", "pruning", "pretraining")
-        for section in [getattr(preset, key)]
-    }
+    rates = preset.rates.get(rates_name or "", RateSettings()).model_dump(exclude_none=True)
+    sections = {}
+    for name in ("learning", "pruning", "pretraining"):
+        section = getattr(preset, name)
+        own = {rate: rates[rate] for rate in rates.keys() & type(section).model_fields.keys()}
+        sections[name] = section.model_copy(update=own)
     return preset.model_copy(update=sections)
 
 

@@ -15,18 +15,12 @@ from pydantic_core import to_jsonable_python
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
-from lemon.configuration.paper import (
-    CurvesSpec,
-    FigureSpec,
-    PaperEntry,
-    TableSpec,
-    TrialsSpec,
-    scored_on_the_way,
-)
+from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
+from lemon.configuration.paper import PaperEntry, TableSpec, TrialsSpec, runs_with_snapshots
 from lemon.configuration.planned_run import PlannedRun, named_shape, plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import needed_assets
-from lemon.configuration.tasks import ABLATION, FOLDERS, Suite, suites, table_suites
+from lemon.configuration.tasks import Suite, suites, table_suites
 from lemon.configuration.trials import Trial
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
@@ -127,6 +121,19 @@ class Project:
         sources = [run.id for run in self.runs.values() if run.row.method == "source"]
         return list(dict.fromkeys(sources + entry.runs))
 
+    def shown_models(self, table: str) -> dict[str, PlannedRun]:
+        """The models that a table or figure shows, with the run that makes each.
+
+        They are named as their folders in the folder of runs: the runs, and where an entry shows
+        pre-training also what it starts from and keeps on its way.
+        """
+        shown = {name: self.run(name) for name in self.table_runs(table)}
+        for run in map(self.run, runs_with_snapshots(self.entry(table))):
+            start = run.first_stage
+            for model in run.earlier_models:
+                shown[model] = start if start is not None and model == start.id else run
+        return shown
+
     def suite(self, name: str) -> Suite:
         """One suite of this preset's evaluation.
 
@@ -142,16 +149,10 @@ class Project:
         return found[name]
 
     def figure_files(self, figure: str) -> list[str]:
-        """The files in the folder of runs that a figure is drawn from, beside the scores of its
-        runs.
-        """
+        """The files in the folder of runs that a figure is drawn from; none for scores."""
         entry = self.entry(figure)
         if isinstance(entry, CurvesSpec):
             return [f"{run}/manifest.json" for run in entry.runs]
-        if on_the_way := scored_on_the_way(entry):
-            folder = FOLDERS[ABLATION]
-            models = [model for run in map(self.run, on_the_way) for model in run.earlier_models]
-            return [f"{model}/{folder}/manifest.json" for model in dict.fromkeys(models)]
         if not isinstance(entry, FigureSpec):
             return []
         if entry.renderer != "layer_operators":

@@ -7,14 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lemon.configuration.paper import (
-    BLOCKS,
-    SIZES,
-    FigureSpec,
-    PaperEntry,
-    TableSpec,
-    scored_on_the_way,
-)
+from lemon.configuration.figure_specs import BLOCKS, SIZES, FigureSpec
+from lemon.configuration.paper import PaperEntry, TableSpec, runs_with_snapshots
 from lemon.configuration.project import Project
 from lemon.configuration.yaml_files import Mistake, Place, Problem, raise_problems, read_yaml
 
@@ -48,7 +42,7 @@ def _mistakes(project: Project, entry: PaperEntry) -> Iterator[Mistake]:
         yield ("tasks",), f"the preset scores none of them (its evaluation.tasks are {scored})"
     if isinstance(entry, TableSpec) and entry.renderer == "receptive_field_grid":
         yield from _grid_mistakes(project, entry)
-    kept = [project.run(run) for run in scored_on_the_way(entry)]
+    kept = [project.run(run) for run in runs_with_snapshots(entry)]
     for run in kept:
         if run.snapshots != kept[0].snapshots:
             message = f"{run.id} and {kept[0].id} keep other snapshots; give them the same budget"

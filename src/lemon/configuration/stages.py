@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.load import siblings
 from lemon.configuration.methods import SECOND_SIZE
-from lemon.configuration.paper import FigureSpec, SizesSpec, TrialsSpec
+from lemon.configuration.paper import SizesSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.preset import SourceSettings
 from lemon.configuration.preset_checks import radii_in_numbers
@@ -157,7 +158,7 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
         fields |= {"radii": vars(run.radii), "rotary_halves": fusion.rotary_halves}
     if run.first_stage is not None:
         fields["first_stage"] = _made(project, run.first_stage)
-        if not (run.method.pretrains or run.first_stage.method.pretrains):
+        if run.method.fuses and run.first_stage.method.fuses:
             fields["stage_teacher"] = fusion.stage_teacher
     return fields
 

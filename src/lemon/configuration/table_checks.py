@@ -7,15 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
 
 from lemon.configuration.figure_checks import curve_mistakes, figure_mistakes
+from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
 from lemon.configuration.methods import METHODS, SECOND_SIZE
-from lemon.configuration.paper import (
-    Comparison,
-    CurvesSpec,
-    FigureSpec,
-    PaperEntry,
-    TableRow,
-    TableSpec,
-)
+from lemon.configuration.paper import Comparison, PaperEntry, TableRow, TableSpec
 from lemon.configuration.preset_checks import task_mistakes
 from lemon.configuration.runs import Run
 from lemon.configuration.yaml_files import Mistake, did_you_mean

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,7 @@ from lemon.methods.build import (
 from lemon.perplexity import mixture_loss
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
-from lemon.training.completion import checkpoint_key, is_complete
+from lemon.training.completion import checkpoint_key, finished_before, read_digests
 from lemon.training.divergence import Divergence
 from lemon.training.loop import Trainer, tune_losses
 
@@ -77,19 +76,11 @@ def learn(
     large = Checkpoint(source)
     require_source(run, large)
     packed = PackedText(text, ("train", "tune"))
-    if packed.vocab_size != large.shape.vocab_size:
-        raise BadInput(
-            f"{text}: packed with a vocabulary of {packed.vocab_size} tokens, the model in "
-            f"{source} has {large.shape.vocab_size}; prepare the text again with this source"
-        )
     device = torch.device(compute_device(project.preset.compute.device))
     taught_by = Checkpoint(teacher) if teacher else None
-    inputs = learned_from(source, text, start, teacher)
+    inputs = learned_from(large, packed, start, teacher)
     models = [] if run.own_weights is None else [out / run.own_weights]
-    if is_complete(out, key, inputs, models):
-        print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
-        (out / MANIFEST).touch()
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    if finished_before(run_id, out, key, inputs, models):
         return
     make_deterministic()
     (out / MANIFEST).unlink(missing_ok=True)
@@ -140,12 +131,10 @@ def learn(
 
 
 def learned_from(
-    source: Path, text: Path, start: Path | None = None, teacher: Path | None = None
+    source: Checkpoint, text: PackedText, start: Path | None, teacher: Path | None
 ) -> dict[str, str]:
-    """The digests of what a run learns from, for its manifest; arguments as of `learn`."""
-    packed = PackedText(text, ("train", "tune"))
-    inputs = {"source": Checkpoint(source).digest(), "text": packed.digest, **start_input(start)}
-    return {**inputs, "teacher": Checkpoint(teacher).digest()} if teacher else inputs
+    """The digests of what a run learns from; BadInput if model and text don't match."""
+    return {**read_digests(source, text, teacher=teacher), **start_input(start)}
 
 
 def choose_gates(fusion: MaskedFusion, trainer: Trainer) -> dict[str, Any]:

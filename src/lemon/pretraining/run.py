@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from lemon.perplexity import mixture_loss
 from lemon.pretraining.language_model import LanguageModel
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
-from lemon.training.completion import checkpoint_key, is_complete
+from lemon.training.completion import checkpoint_key, finished_before, read_digests
 from lemon.training.divergence import Divergence
 from lemon.training.loop import Trainer, tune_losses
 
@@ -73,18 +72,10 @@ def pretrain(
         raise BadInput(f"run {run_id}: its mixture of domains needs a reference model; name one")
     given, packed = Checkpoint(source), PackedText(text, ("train", "tune"))
     require_source(run, given)
-    if packed.vocab_size != given.shape.vocab_size:
-        raise BadInput(
-            f"{text}: packed with a vocabulary of {packed.vocab_size} tokens, the model in "
-            f"{source} has {given.shape.vocab_size}; prepare the text again with this model"
-        )
     device = torch.device(compute_device(project.preset.compute.device))
-    inputs = trained_from(source, text, reference)
+    inputs = read_digests(given, packed, reference=reference)
     kept = {step: out / snapshot_folder(tokens) / MODEL for step, tokens in run.snapshots.items()}
-    if is_complete(out, key, inputs, [out / MODEL, *kept.values()]):
-        print(f"{run_id}: all {run.steps} steps are done already", file=sys.stderr)
-        (out / MANIFEST).touch()
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    if finished_before(run_id, out, key, inputs, [out / MODEL, *kept.values()]):
         return
     make_deterministic()
     (out / MANIFEST).unlink(missing_ok=True)
@@ -146,13 +137,6 @@ def pretrain(
         tune_loss=tune_loss,
     )
     shutil.rmtree(out / "checkpoints")
-
-
-def trained_from(source: Path, text: Path, reference: Path | None = None) -> dict[str, str]:
-    """The digests of what a run is trained from, for its manifest; arguments as of `pretrain`."""
-    packed = PackedText(text, ("train", "tune"))
-    inputs = {"source": Checkpoint(source).digest(), "text": packed.digest}
-    return {**inputs, "reference": Checkpoint(reference).digest()} if reference else inputs
 
 
 def random_model(config: dict[str, Any], shape: LlamaShape, seed: int) -> PreTrainedModel:

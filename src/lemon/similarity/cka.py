@@ -27,7 +27,7 @@ import numpy as np
 
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.paper import COMPONENTS, MEASURES
+from lemon.configuration.figure_specs import COMPONENTS, MEASURES
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import write_text

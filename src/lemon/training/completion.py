@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lemon.checkpoint import Checkpoint
+from lemon.data.text.packing import PackedText
+from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, checked_file, listed_files, read_manifest
 
 
 def checkpoint_key(key: str, inputs: Mapping[str, str]) -> str:
     """What checkpoints belong to: a run continues only with its settings and what it read."""
     return json.dumps([key, dict(inputs)], sort_keys=True)
+
+
+def finished_before(
+    label: str, out: Path, key: str, inputs: Mapping[str, str], models: Iterable[Path]
+) -> bool:
+    """As `is_complete`, and if so say it and remove what a killed job left of its checkpoints.
+
+    `label` is the run's id, for the message.
+    """
+    if not is_complete(out, key, inputs, models):
+        return False
+    print(f"{label}: all its steps are done already", file=sys.stderr)
+    (out / MANIFEST).touch()
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return True
+
+
+def read_digests(source: Checkpoint, text: PackedText, **models: Path | None) -> dict[str, str]:
+    """The digests of what a run reads, for its manifest: its model, its text, and further models.
+
+    `models` are folders by name; None for one that the run does not read.
+
+    Raises:
+        BadInput: the text was packed with another vocabulary than the model's.
+    """
+    if text.vocab_size != source.shape.vocab_size:
+        raise BadInput(
+            f"{text.path}: packed with a vocabulary of {text.vocab_size} tokens, the model in "
+            f"{source.path} has {source.shape.vocab_size}; prepare the text again with this model"
+        )
+    more = {name: Checkpoint(folder).digest() for name, folder in models.items() if folder}
+    return {"source": source.digest(), "text": text.digest, **more}
 
 
 def is_complete(out: Path, key: str, inputs: Mapping[str, str], models: Iterable[Path]) -> bool:

@@ -12,10 +12,11 @@ from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.configuration.trials import Trial
 from lemon.errors import Diverged
-from lemon.files.manifest import MANIFEST, checked_file, read_manifest, write_manifest
+from lemon.files.manifest import MANIFEST, read_manifest, write_manifest
 from lemon.files.ownership import owner_of_trial
+from lemon.training.completion import is_complete
 
-TRAINED = "learned"  # the folder of the run while it trains
+TRAINED = "trained"  # the folder of the run while it trains
 METRICS = "metrics.jsonl"
 KEPT = ("gates", "export", "tune_loss", "peak_memory_bytes")
 
@@ -44,7 +45,7 @@ def run_trial(
     """
     started, trained = time.monotonic(), out / TRAINED
     key, inputs = stage_params(project, "trial", trial.name), dict(inputs)
-    if _is_done(out, key, inputs):
+    if is_complete(out, key, inputs, models=()):
         (out / MANIFEST).touch()
         shutil.rmtree(trained, ignore_errors=True)
         return
@@ -74,14 +75,3 @@ def run_trial(
         **facts,
     )
     shutil.rmtree(trained)
-
-
-def _is_done(out: Path, key: str, inputs: dict[str, str]) -> bool:
-    """Whether the trial was run with these settings and inputs; BadInput if it is damaged."""
-    if not (out / MANIFEST).is_file():
-        return False
-    manifest = read_manifest(out / MANIFEST)
-    if (manifest.get("key"), manifest.get("inputs")) != (key, inputs):
-        return False
-    checked_file(out / METRICS, out / MANIFEST)
-    return True

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from scipy.stats import norm
 
-from lemon.configuration.paper import COMPONENTS, MEASURES
+from lemon.configuration.figure_specs import COMPONENTS, MEASURES
 from lemon.reporting.claims.verdict import FAILS, HOLDS, UNRESOLVED, agreed
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
 from lemon.reporting.facts.statistics import DETECTABLE, LEVEL, SHOWN_EQUIVALENT

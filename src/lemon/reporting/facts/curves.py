@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.configuration.paper import CurvesSpec, TableRow, TableSpec
+from lemon.configuration.figure_specs import CurvesSpec
+from lemon.configuration.paper import TableRow, TableSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
@@ -61,7 +62,9 @@ class TuneCurveFacts(FigureFacts):
     floor: float
 
 
-def score_curve_facts(project: Project, figure: str, runs: Path) -> ScoreCurveFacts:
+def score_curve_facts(
+    project: Project, figure: str, runs: Path, text: Path | None = None
+) -> ScoreCurveFacts:
     """Gather the scores of a figure's runs at their starts, snapshots and ends.
 
     Raises:
@@ -123,7 +126,7 @@ def _line(point: _Point) -> dict[str, Any]:
 
 
 def tune_curve_facts(
-    project: Project, figure: str, runs: Path, text: Path | None
+    project: Project, figure: str, runs: Path, text: Path | None = None
 ) -> TuneCurveFacts:
     """Gather the perplexities that the figure's runs measured while they trained.
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lemon.architecture import LlamaShape
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.methods import Method
-from lemon.configuration.paper import FigureSpec, TableSpec
+from lemon.configuration.paper import TableSpec
 from lemon.configuration.planned_run import PlannedRun, changes_widths, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import TASKS, table_suites

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lemon.configuration.paper import CurvesSpec, FigureSpec, TableSpec
+from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
+from lemon.configuration.paper import TableSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.setup import Setup

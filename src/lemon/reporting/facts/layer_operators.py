@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lemon.architecture import LAYER_TYPES
-from lemon.configuration.paper import COMPONENTS, FigureSpec
+from lemon.configuration.figure_specs import COMPONENTS, FigureSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
@@ -31,7 +31,9 @@ class LayerOperatorFacts(FigureFacts):
     spec: FigureSpec
 
 
-def layer_operator_facts(project: Project, figure: str, runs: Path) -> LayerOperatorFacts:
+def layer_operator_facts(
+    project: Project, figure: str, runs: Path, text: Path | None = None
+) -> LayerOperatorFacts:
     """Gather a figure of layer operators from the folder of the runs' folders.
 
     Raises:

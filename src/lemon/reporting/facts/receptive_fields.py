@@ -47,7 +47,7 @@ class GridFacts(FigureFacts):
     documents: int
 
 
-def grid_facts(project: Project, figure: str, runs: Path) -> GridFacts:
+def grid_facts(project: Project, figure: str, runs: Path, text: Path | None = None) -> GridFacts:
     """Gather scores, operator sizes and step times of the figure's runs.
 
     Raises:
@@ -57,14 +57,13 @@ def grid_facts(project: Project, figure: str, runs: Path) -> GridFacts:
     spec = project.table(figure)
     tasks, suites = tuple(spec.tasks), project.table_suites(figure)
     results = read_runs(runs, project.table_runs(figure), tasks)
-    length = project.preset.text.sequence_length
     return GridFacts(
         name=figure,
         spec=spec,
         setup=setup_of(project),
         targets=target_sizes(project, spec),
         runs=[project.run(run) for run in spec.runs],
-        frame=_lines(figure, scored_rows(project, figure, results), runs, length),
+        frame=_lines(figure, scored_rows(project, figure, results), runs),
         documents=max(result.correct[task].size for result in results.values() for task in tasks),
         departures=departures(project, figure, protocols(results, tasks)),
         inputs={run: outcomes_digest(runs / run, suites) for run in results},
@@ -83,7 +82,7 @@ def paper_names(runs: Iterable[PlannedRun]) -> dict[str, dict[str, str]]:
     return names
 
 
-def _lines(figure: str, rows: list[ScoredRow], runs: Path, sequence_length: int) -> pd.DataFrame:
+def _lines(figure: str, rows: list[ScoredRow], runs: Path) -> pd.DataFrame:
     """The figure in tidy form, columns `COLUMNS`: one line for each row of `paper.yaml`.
 
     `run` has the run ids of all seeds. `mean` and its 95 % interval, `published` and
@@ -94,7 +93,7 @@ def _lines(figure: str, rows: list[ScoredRow], runs: Path, sequence_length: int)
     Raises:
         BadInput: two rows have the same radii, or a trained run has no step times.
     """
-    lines = [_line(row, runs, sequence_length) for row in rows]
+    lines = [_line(row, runs) for row in rows]
     cells: dict[tuple[int, int], str] = {}
     for row, line in zip(rows, lines, strict=True):
         if "r_a" in line:
@@ -110,7 +109,7 @@ def _lines(figure: str, rows: list[ScoredRow], runs: Path, sequence_length: int)
     return frame.astype({name: "Int64" for name in WHOLE})
 
 
-def _line(row: ScoredRow, runs: Path, sequence_length: int) -> dict[str, Any]:
+def _line(row: ScoredRow, runs: Path) -> dict[str, Any]:
     mean = row.scores[AVERAGE]
     line: dict[str, Any] = {
         "run": " ".join(row.spec.runs),
@@ -123,7 +122,7 @@ def _line(row: ScoredRow, runs: Path, sequence_length: int) -> dict[str, Any]:
     line[BITS] = row.mean_bits.value
     if row.runs:
         line |= _operators(row.runs[0])
-        times = [time for run in row.runs for time in step_seconds(run, runs, sequence_length)]
+        times = [time for run in row.runs for time in step_seconds(run, runs)]
         if times:
             quartiles = zip(TIMES, np.quantile(times, (0.25, 0.5, 0.75)), strict=True)
             line |= {name: float(f"{value:.4g}") for name, value in quartiles}
@@ -144,7 +143,7 @@ def _operators(run: PlannedRun) -> dict[str, Any]:
     }
 
 
-def step_seconds(run: PlannedRun, runs: Path, sequence_length: int) -> list[float]:
+def step_seconds(run: PlannedRun, runs: Path) -> list[float]:
     """Seconds of each measured step; empty without training.
 
     Of a step that a resumed run repeated, the last time counts.
@@ -164,5 +163,4 @@ def step_seconds(run: PlannedRun, runs: Path, sequence_length: int) -> list[floa
         raise BadInput(
             f"{path}: holds no train/tokens_per_s; remove the run's folder and run it again"
         )
-    tokens = run.learning.batch_sequences * sequence_length
-    return [tokens / rate for rate in rates.values()]
+    return [run.tokens_per_step / rate for rate in rates.values()]

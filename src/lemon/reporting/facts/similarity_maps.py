@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
-from lemon.configuration.paper import BLOCKS, COMPONENTS, FigurePanel, FigureSpec, SimilarityMap
+from lemon.configuration.figure_specs import (
+    BLOCKS,
+    COMPONENTS,
+    FigurePanel,
+    FigureSpec,
+    SimilarityMap,
+)
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import checked_file
@@ -58,7 +64,9 @@ class SimilarityFacts(FigureFacts):
         return [blocks(self.map(number, "debiased")) for number in range(len(self.panels))]
 
 
-def similarity_facts(project: Project, figure: str, runs: Path) -> SimilarityFacts:
+def similarity_facts(
+    project: Project, figure: str, runs: Path, text: Path | None = None
+) -> SimilarityFacts:
     """Gather a figure of similarity from the folder of the runs' folders.
 
     Raises:

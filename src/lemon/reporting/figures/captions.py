@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lemon.configuration.paper import COMPONENTS
+from lemon.configuration.figure_specs import COMPONENTS
 from lemon.reporting.claims import curves, layer_operators, similarity
 from lemon.reporting.facts.curves import (
     APART,

@@ -26,8 +26,10 @@ from lemon.reporting.figures.captions import (
 from lemon.reporting.figures.drawing import draw_figure, write_pictures
 from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers, write_numbers
 
-# Renderer -> (gathers the facts from the project and the folder of runs, makes numbers and text).
-RENDERERS: dict[str, tuple[Callable[..., Any], Callable[[Any], FigureNumbers]]] = {
+# Renderer -> (gathers the facts from the project, the runs and their text, makes numbers and text).
+RENDERERS: dict[
+    str, tuple[Callable[[Project, str, Path, Path | None], Any], Callable[[Any], FigureNumbers]]
+] = {
     "receptive_field_grid": (grid_facts, grid_numbers),
     "weight_similarity": (similarity_facts, similarity_numbers),
     "activation_similarity": (similarity_facts, similarity_numbers),
@@ -35,7 +37,6 @@ RENDERERS: dict[str, tuple[Callable[..., Any], Callable[[Any], FigureNumbers]]] 
     "scores_by_tokens": (score_curve_facts, score_curve_numbers),
     "tune_curves": (tune_curve_facts, tune_curve_numbers),
 }
-WITH_TEXT = {"tune_curves"}  # their facts are gathered from the text as well
 
 
 def write_figure(
@@ -48,7 +49,7 @@ def write_figure(
         figure: its name.
         runs: the folder of the runs' folders.
         out: folder of the files; created if missing.
-        text: the packed text that the runs trained on; only read for its floor.
+        text: the packed text that the runs trained on, for its floor; None for figures without.
 
     Raises:
         BadInput: no such figure, or a run's files are missing.
@@ -75,5 +76,4 @@ def gathered_numbers(
     if not entry.is_figure:
         raise BadInput(f"{figure} is a table; run `lemon table --table {figure}`")
     gather, word = RENDERERS[entry.renderer]
-    more = (text,) if entry.renderer in WITH_TEXT else ()
-    return word(gather(project, figure, runs, *more))
+    return word(gather(project, figure, runs, text))

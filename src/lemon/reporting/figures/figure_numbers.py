@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.configuration.paper import CurvesSpec, FigureSpec
+from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
 from lemon.errors import BadInput
 from lemon.files.json_file import checked, read_json
 from lemon.files.manifest import require_digest, require_sealed, sealed

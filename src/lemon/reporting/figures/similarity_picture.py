@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lemon.configuration.paper import MEASURES
+from lemon.configuration.figure_specs import MEASURES
 from lemon.reporting.facts.similarity_maps import map_of
 from lemon.reporting.figures.figure_numbers import FigureNumbers, Panel
 from lemon.reporting.style import (
