@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lemon.reporting.facts.hyper_parameters import PHASES, HyperParameter, HyperParametersFacts
+from lemon.reporting.numbers import three_digits
 from lemon.reporting.tables.document import (
     Group,
     Section,
@@ -102,7 +103,7 @@ def _cells(line: HyperParameter) -> list[str]:
 def _in_words(line: HyperParameter, phase: str) -> str:
     values = line.values[phase]
     if line.name == "epochs":
-        return " / ".join(f"{value:.2g}" for value in dict.fromkeys((*values[:1], *values[-1:])))
+        return " / ".join(map(three_digits, dict.fromkeys((*values[:1], *values[-1:]))))
     if line.name == "lr_warmup_ratio":
         return " / ".join(f"{value:.0%}" for value in values)
     if line.unit:
