@@ -100,12 +100,12 @@ MISTAKES: dict[str, Mistake] = {
         "learning.microbatch_sequences: 3 does not divide batch_sequences (4)",
     ),
     "rates without such a key": (
-        (LAPTOP, r"multiplier_rate: 1.0,", "multiplier: 1.0,"),
-        "rates.shear-width.multiplier: unknown key, did you mean multiplier_rate?",
+        (LAPTOP, r"multiplier_rate: [\d.]+,", "multiplier: 1.0,"),
+        "rates.shear.multiplier: unknown key, did you mean multiplier_rate?",
     ),
     "rate out of range": (
-        (LAPTOP, r"multiplier_rate: 1.0,", "multiplier_rate: 0,"),
-        "rates.shear-width.multiplier_rate: must be greater than 0, not 0",
+        (LAPTOP, r"multiplier_rate: [\d.]+,", "multiplier_rate: 0,"),
+        "rates.shear.multiplier_rate: must be greater than 0, not 0",
     ),
     "missing asset": (
         (LAPTOP, r"asset: networkx", "asset: network"),

@@ -22,7 +22,7 @@ STEPS = 4
 RUN = "lemon-cut-75"
 # With weights of the run's own, with masks, over widths.
 RUNS = (RUN, "lemon-cut-trained-75", "shear-75", "lemon-width-2-2")
-DONE = f"all {STEPS} steps are done already"
+DONE = "all its steps are done already"
 
 
 class Cut(Exception):
