@@ -20,6 +20,7 @@ from lemon.architecture import tensor_specs
 from lemon.checkpoint import Checkpoint, write_checkpoint
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
+from lemon.data.pretrained import load_model
 from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput, Diverged
 from lemon.events import read_events
@@ -143,11 +144,21 @@ def test_twenty_steps_follow_the_trainer_of_hugging_face(learning_world, small_m
 
 
 def test_the_written_model_is_the_trained_one_in_plain_transformers(
-    learning_world, small_model, tmp_path
+    learning_world, small_model, tmp_path, monkeypatch
 ):
-    project, out = smoke(learning_world), tmp_path / "run"
+    project, out, trained = smoke(learning_world), tmp_path / "run", []
+
+    def loaded(*arguments, **options):
+        trained.append(load_model(*arguments, **options))
+        return trained[-1]
+
+    monkeypatch.setattr("lemon.pretraining.run.load_model", loaded)
     pretrain(project, CONTINUED, small_model, learning_world.text, out)
     model = LlamaForCausalLM.from_pretrained(out / "model", dtype=torch.float32)
+    tokens = torch.arange(30).reshape(2, 15)
+    with torch.no_grad():
+        logits, expected = model(tokens).logits, trained[0](tokens).logits
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
     text = PackedText(learning_world.text, ("tune",))
     count = project.preset.pretraining.tune_sequences
     means = {}
