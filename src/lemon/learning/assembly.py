@@ -23,8 +23,8 @@ from lemon.checkpoint import Checkpoint
 from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.preset import Preset
+from lemon.decoder import Decoder
 from lemon.errors import BadInput
-from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.fusion import DepthFusion, Fusion, LayerSelection
 from lemon.learning.lagrangian import Lagrangian

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lemon.architecture import LAYER_TYPES
-from lemon.learning.decoder import LayerWeights
+from lemon.decoder import LayerWeights
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lemon.architecture import layer_tensor_name
-from lemon.learning.decoder import LayerWeights
+from lemon.decoder import LayerWeights
 from lemon.learning.fusion import Fusion
 from lemon.learning.masks import Gates, Masks
 from lemon.learning.source_weights import SourceLayers, SourceWeights

@@ -23,8 +23,9 @@ from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import owner_of_fused, replaced_folder, require_replaceable
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import OneHot
+from lemon.operators.factor import NOTHING, OneHot
 from lemon.operators.file import load_operators, read_metadata
+from lemon.operators.receptive_field import AxisMap
 
 if TYPE_CHECKING:
     import torch
@@ -185,9 +186,12 @@ def _mapped_rows(
         if row_map is None:
             weight = source.rows(spec.name, first, last)
         elif isinstance(row_map.factor, OneHot):
-            chosen = row_map.output_rows(first, last).rows(torch.arange(spec.shape[0]))
-            low, high = map(int, chosen.aminmax())
-            weight = source.rows(spec.name, low, high + 1).index_select(0, chosen - low)
+            numbered = torch.arange(1, spec.shape[0] + 1)  # 0 is left for outputs that are zero
+            chosen = row_map.output_rows(first, last).rows(numbered) - 1
+            low, high = map(int, chosen.clamp(min=0).aminmax())
+            rows = source.rows(spec.name, low, high + 1)
+            kept = OneHot((chosen - low).clamp(min=NOTHING), len(rows))
+            weight = AxisMap(kept, radius=1).rows(rows)
         else:
             weight = source.tensor(spec.name).float()
             weight = row_map.output_rows(first, last).rows(weight)
