@@ -42,6 +42,7 @@ LAYER_TYPES: dict[str, tuple[str, tuple[Axis, ...]]] = {
     "ln1": ("input_layernorm", (Axis.HIDDEN,)),
     "ln2": ("post_attention_layernorm", (Axis.HIDDEN,)),
 }
+NORM_TYPES = ("ln1", "ln2")  # those that are gains, not matrices
 
 # Hugging Face model types with exactly these tensors and this computation; Mistral also limits
 # attention to a window (`sliding_window`).

@@ -1,8 +1,8 @@
 """The registry of methods.
 
-A new method needs a module of its name in `lemon.methods` with `build(context) -> Operators`, a row
-here, and rows in `runs.tsv`. The modules need torch, so they are only named here and imported when
-used.
+A new method needs a module of its name in `lemon.methods` (`-` as `_`) with
+`build(context) -> Operators`, a row here, and rows in `runs.tsv`. The modules need torch, so they
+are only named here and imported when used.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ class Method:
             smaller model is made.
         depth_only: whether it keeps all widths.
         averages: whether its operators mix layers before any learning.
+        places: whether its operators place units of several layers side by side.
+        scatters: whether its operators keep units of a width that are not the first ones.
+        calibrates: whether its operators depend on activations on training text.
         pretrains: whether it trains a small model on text alone, without operators.
     """
 
@@ -46,6 +49,9 @@ class Method:
     prepared: str | None = None
     depth_only: bool = False
     averages: bool = False
+    places: bool = False
+    scatters: bool = False
+    calibrates: bool = False
     pretrains: bool = False
 
     @property
@@ -57,7 +63,7 @@ class Method:
         """
         if not self.fuses or self.prunes:
             return None
-        return "start" if self.starts else self.name
+        return "start" if self.starts else self.name.replace("-", "_")
 
     @property
     def needs_target(self) -> bool:
@@ -125,6 +131,54 @@ _METHODS = (
     Method("cut", "keep the first layers"),
     Method("random", "keep a sorted random subset of the layers", depth_only=True),
     Method("average", "average clusters of neighbouring layers", depth_only=True, averages=True),
+    Method(
+        "shortgpt",
+        "drop the layers that change the hidden states least",
+        depth_only=True,
+        calibrates=True,
+    ),
+    Method(
+        "sleb",
+        "drop one layer after the other, the one whose absence costs the least loss",
+        depth_only=True,
+        calibrates=True,
+    ),
+    Method(
+        "laco",
+        "collapse neighbouring layers into one while the output stays alike",
+        depth_only=True,
+        averages=True,
+        calibrates=True,
+    ),
+    Method(
+        "come",
+        "merge neighbouring layers by placing their most sensitive heads and neurons side by side",
+        depth_only=True,
+        averages=True,
+        places=True,
+        calibrates=True,
+    ),
+    Method(
+        "come-posterior",
+        "the same, with the shares of least loss",
+        depth_only=True,
+        averages=True,
+        places=True,
+        calibrates=True,
+    ),
+    Method(
+        "come-sum",
+        "the pairs and shares of come with weighted sums",
+        depth_only=True,
+        averages=True,
+        calibrates=True,
+    ),
+    Method(
+        "minitron",
+        "keep the hidden coordinates, heads and neurons with the largest activations",
+        scatters=True,
+        calibrates=True,
+    ),
     Method(
         "lemon",
         "learn the operators from a start, source weights frozen",

@@ -20,7 +20,7 @@ from lemon.configuration.learning_settings import (
     TrainingSettings,
 )
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
-from lemon.configuration.preset import Preset, SourceSettings
+from lemon.configuration.preset import CalibrationSettings, Preset, SourceSettings
 from lemon.configuration.preset_checks import radii_in_numbers, with_rates
 from lemon.configuration.runs import Run
 from lemon.radii import Radii
@@ -46,6 +46,7 @@ class PlannedRun:
         learning: the preset's learning settings with the run's rates.
         pruning: the preset's pruning settings with the run's rates.
         pretraining: the preset's pre-training settings with the run's rates.
+        calibration: the text of a method that depends on activations.
         snapshots: the steps after which pre-training keeps the model, each with the token count
             of the preset that it is for; before the last step, and only if a figure shows them.
         taught_by_source: whether it is a second stage whose teacher is the source model, not the
@@ -66,6 +67,7 @@ class PlannedRun:
     learning: LearningSettings
     pruning: PruningSettings
     pretraining: PretrainingSettings
+    calibration: CalibrationSettings
     snapshots: Mapping[int, int]
     taught_by_source: bool
 
@@ -119,9 +121,18 @@ class PlannedRun:
         return self.changes_widths and self.method.learns_operators
 
     @property
-    def starts_from_masks(self) -> bool:
-        """Whether its operators start as the selection of an earlier run's masks."""
-        return self.start is not None and self.start.method.prunes
+    def rearranged(self) -> str | None:
+        """The folder, inside the run's, of the weights that are rearranged before they are fused.
+
+        Blocks can't keep scattered units, so these are permuted to the front; and gamma alone can't
+        place units of several layers side by side, so these are placed beforehand.
+        """
+        if self.start is None:
+            return None
+        start = self.start.method
+        if start.places:
+            return "placed_source"
+        return "permuted_source" if self.row.radii and (start.prunes or start.scatters) else None
 
     @property
     def own_weights(self) -> str | None:
@@ -131,8 +142,7 @@ class PlannedRun:
         """
         if self.method.trains_weights and not self.method.pretrains:
             return "trained_source"
-        # Blocks can't keep scattered units, so kept units are permuted to the front first.
-        return "permuted_source" if self.row.radii and self.starts_from_masks else None
+        return self.rearranged
 
 
 def plan_runs(
@@ -187,6 +197,7 @@ def _planned(
         learning=rated.learning,
         pruning=rated.pruning,
         pretraining=rated.pretraining,
+        calibration=preset.calibration,
         snapshots=_snapshots(counts, tokens_per_step, steps),
         taught_by_source=(
             method.teaches and second_stage and preset.fusion.stage_teacher == "source"

@@ -152,6 +152,12 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
         "source": _given_model(project, project.preset.source),
     }
     fusion = project.preset.fusion
+    if run.method.calibrates:
+        fields |= {
+            "calibration": run.calibration.model_dump(mode="json"),
+            "compute": project.preset.compute.model_dump(mode="json"),
+            "text": _text(project),
+        }
     if run.start is not None:
         fields["start"] = _made(project, run.start)
     if run.row.radii is not None:

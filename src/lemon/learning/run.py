@@ -25,7 +25,7 @@ from lemon.learning.student import Teacher
 from lemon.learning.trainee import FusedTrainee, next_token_loss
 from lemon.machine import compute_device, make_deterministic
 from lemon.methods.build import (
-    leading_blocks,
+    rearranged_source,
     require_source,
     start_input,
     start_operators,
@@ -87,7 +87,10 @@ def learn(
     operators = None
     if not run.method.prunes:
         operators = start_operators(run, large, start)
-        large, operators = leading_blocks(run, large, operators, out)
+        fused, operators = rearranged_source(run, large, operators, out)
+        if run.rearranged == "placed_source":  # another function than the source's
+            taught_by = taught_by or large
+        large = fused
     trainee = assemble(run, project.preset, large, device, operators, taught_by, teacher_cache)
     trainer = trainer_of(run, trainee, packed, out, checkpoint_key(key, inputs))
     trainer.run()

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemon.architecture import LAYER_TYPES, TensorSpec, tensor_specs
+from lemon.architecture import LAYER_TYPES, TensorSpec, layer_tensor_name, tensor_specs
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import owner_of_fused, replaced_folder, require_replaceable
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import NOTHING, OneHot
+from lemon.operators.factor import NOTHING, OneHot, keeping
 from lemon.operators.file import load_operators, read_metadata
 from lemon.operators.receptive_field import AxisMap
 
@@ -115,6 +115,22 @@ def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str,
         gamma = operators.gamma.get(type)
         mix = identity if gamma is None else gamma.dense()
         yield from _slabs(source, operators, large, small, mix)
+
+
+def fused_layer(source: Checkpoint, operators: Operators, index: int) -> dict[str, torch.Tensor]:
+    """The nine weights of one layer of the small model, in float32, by type."""
+
+    weights: dict[str, torch.Tensor] = {}
+    for type in LAYER_TYPES:
+        gamma = operators.gamma.get(type)
+        identity = keeping(range(source.shape.num_hidden_layers), source.shape.num_hidden_layers)
+        row = (gamma or identity).outputs(index, index + 1).dense()[0]
+        for j in row.nonzero().flatten().tolist():
+            spec = source.specs[layer_tensor_name(type, j)]
+            small = operators.target.axis_size(spec.axes[0])
+            part = float(row[j]) * _mapped_rows(source, operators, spec, 0, small).float()
+            weights[type] = weights[type] + part if type in weights else part
+    return weights
 
 
 def _slabs(
