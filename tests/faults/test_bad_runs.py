@@ -45,7 +45,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "masks with receptive fields": (
         (RUNS, r"^shear-75\tshear\t-\tdepth-75\t-", "shear-75\tshear\t-\tdepth-75\t2-2"),
-        "radii: masks keep single channels; write - and give radii to what starts from it",
+        "radii: shear keeps single channels; write - and give radii to what starts from it",
     ),
     "unknown target": (
         (RUNS, r"^cut-50\tcut\t-\tdepth-50", "cut-50\tcut\t-\tdeep-50"),

@@ -37,7 +37,7 @@ class Method:
         depth_only: whether it keeps all widths.
         averages: whether its operators mix layers before any learning.
         places: whether its operators place units of several layers side by side.
-        scatters: whether its operators keep units of a width that are not the first ones.
+        widths_only: whether it keeps all layers.
         calibrates: whether its operators depend on activations on training text.
         pretrains: whether it trains a small model on text alone, without operators.
     """
@@ -50,7 +50,7 @@ class Method:
     depth_only: bool = False
     averages: bool = False
     places: bool = False
-    scatters: bool = False
+    widths_only: bool = False
     calibrates: bool = False
     pretrains: bool = False
 
@@ -104,6 +104,11 @@ class Method:
     def prunes(self) -> bool:
         """Whether it learns masks under a sparsity constraint."""
         return "masks" in self.learns
+
+    @property
+    def scatters(self) -> bool:
+        """Whether its operators keep single units of the widths, anywhere, and so no blocks."""
+        return self.prunes or self.widths_only
 
     @property
     def selects(self) -> bool:
@@ -176,7 +181,7 @@ _METHODS = (
     Method(
         "minitron",
         "keep the hidden coordinates, heads and neurons with the largest activations",
-        scatters=True,
+        widths_only=True,
         calibrates=True,
     ),
     Method(

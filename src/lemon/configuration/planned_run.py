@@ -132,7 +132,7 @@ class PlannedRun:
         start = self.start.method
         if start.places:
             return "placed_source"
-        return "permuted_source" if self.row.radii and (start.prunes or start.scatters) else None
+        return "permuted_source" if self.row.radii and start.scatters else None
 
     @property
     def own_weights(self) -> str | None:

@@ -44,9 +44,11 @@ def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
         "radii": ("radii", preset.radii),
         "rates": ("rates", preset.rates),
     }
-    if method.prunes and run.radii is not None:
+    if method.scatters and run.radii is not None:
         del named["radii"]
-        message = "masks keep single channels; write - and give radii to what starts from it"
+        message = (
+            f"{run.method} keeps single channels; write - and give radii to what starts from it"
+        )
         yield "radii", message
     for column, (what, known) in named.items():
         name = getattr(run, column)
@@ -81,7 +83,7 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         if own != other:
             message = f"{start.id} has {column} {other}, this run {own}; they must be the same"
             yield "start", message
-    if run.radii != start.radii and not METHODS[start.method].prunes:
+    if run.radii != start.radii and not METHODS[start.method].scatters:
         own, other = run.radii or "none", start.radii or "none"
         yield "start", f"{start.id} has radii {other}, this run {own}; they must be the same"
     if METHODS[run.method].selects and not METHODS[start.method].prunes:
@@ -157,6 +159,11 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
             f"{run.method} removes layers only, and {run.target} changes widths; take a target "
             f"that does not ({', '.join(kept) or 'none here'}), or the method cut",
         )
+    if deep and method.widths_only:
+        message = (
+            f"{run.method} keeps all layers, and {run.target} drops some; take a target of widths"
+        )
+        yield "target", message
     if deep and wide and method.teaches:
         yield (
             "target",
@@ -171,7 +178,7 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
             f"{run.start} mixes layers; weights are trained under a selection of whole layers "
             "only, such as that of cut, random or a shear run",
         )
-    if run.radii in preset.radii and not method.prunes:
+    if run.radii in preset.radii and not method.scatters:
         for message in _radii_mistakes(preset, run, large, small):
             yield "radii", f"{run.radii}: {message}"
 

@@ -11,7 +11,7 @@ Norm gains are averaged. Formulas, with our choices on what the paper leaves ope
     sensitivity  s_c = mean_t |a_c| sum_o |W[o, c]|     a the input of o or down, W that matrix
 
 The state is, for each place of each layer, the source layer and unit that fill it, so that rounds
-compose into one operators value. A source layer's units go to their places, and its other places are
+compose into one operators value. A source layer's units go to their places and its other places are
 zero: the sum over source layers is a concatenation.
 """
 
