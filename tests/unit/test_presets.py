@@ -258,6 +258,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 for run in (
                     *("lemon-small-width-first", "lemon-small-depth-first"),
                     *("average-tuned-75", "average-tuned-50", "cut-tuned-small"),
+                    *("come-tuned-75", "come-tuned-50"),
                 )
             }
             | {f"pretrain/{run}-small-pretrained" for run in ("lemon", "cut-tuned")},
@@ -269,6 +270,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             {
                 *(f"learn/lemon-width-{a}-{f}" for a in (128, 32, 2) for f in (2, 4, 16)),
                 *("learn/lemon-prune-width", "learn/lemon-width-small"),
+                "learn/lemon-minitron-width",
                 *("build/lemon-small-width-first", "learn/lemon-small-width-first"),
                 "learn/lemon-small-depth-first",
                 *("pretrain/lemon-width-2-2-pretrained", "pretrain/lemon-small-pretrained"),
