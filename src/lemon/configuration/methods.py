@@ -36,7 +36,7 @@ class Method:
             smaller model is made.
         depth_only: whether it keeps all widths.
         averages: whether its operators mix layers before any learning.
-        places: whether its operators place units of several layers side by side.
+        places: whether its operators move units within layers as well as mapping layers.
         widths_only: whether it keeps all layers.
         calibrates: whether its operators depend on activations on training text.
         pretrains: whether it trains a small model on text alone, without operators.
@@ -58,12 +58,13 @@ class Method:
     def module(self) -> str | None:
         """The module in `lemon.methods` that builds its operators before any learning.
 
-        It has the method's name, or is `start` if operators are taken from a start. None if nothing
-        is built: for a model used unchanged, for masks, and for pre-training.
+        It has the method's name, or is `start` if the operators of a start are taken as they are.
+        None if nothing is built: for a model used unchanged, for masks, and for pre-training.
         """
         if not self.fuses or self.prunes:
             return None
-        return "start" if self.starts else self.name.replace("-", "_")
+        taken = self.starts and not self.calibrates
+        return "start" if taken else self.name.replace("-", "_")
 
     @property
     def needs_target(self) -> bool:
@@ -182,6 +183,14 @@ _METHODS = (
         "minitron",
         "keep the hidden coordinates, heads and neurons with the largest activations",
         widths_only=True,
+        calibrates=True,
+    ),
+    Method(
+        "aligned",
+        "permute the neurons and heads of each layer onto those of the layer before, under a start",
+        starts=("method", "run"),
+        depth_only=True,
+        places=True,
         calibrates=True,
     ),
     Method(
