@@ -125,14 +125,6 @@ MISTAKES: dict[str, Mistake] = {
         (RUNS, r"^(lemon-width-2-4\tlemon\t)cut", r"\1lemon-width-2-2"),
         "start: lemon-width-2-2 has radii 2-2, this run 2-4; they must be the same",
     ),
-    "weights trained under averages": (
-        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1average"),
-        "start: average mixes layers; weights are trained under a selection of whole layers only",
-    ),
-    "weights trained under what was learned": (
-        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1lemon-cut-75"),
-        "start: lemon-cut-75 mixes layers; weights are trained under a selection of whole layers",
-    ),
     "weights trained over widths and layers": (
         (RUNS, r"^(cut-tuned-width\ttuned\tcut\t)width-62\t128-16", r"\1small\t-"),
         "target: small changes both the widths and the layers of what is fused",
@@ -304,7 +296,7 @@ def test_many_mistakes_are_told_of_in_part(
 ) -> None:
     row = "r{}\tcut\t-\tdepth-7\t-\tnon\t0\tsauce\n"
     with (config / RUNS).open("a") as file:
-        file.writelines(row.format(number) for number in range(850))
+        file.writelines(row.format(number) for number in range(800))
     message = refusal(config, capsys)
     assert "and more mistakes; correct these first" in message
     assert len(message.splitlines()) < 40

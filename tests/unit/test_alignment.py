@@ -28,7 +28,7 @@ def source(tmp_path_factory) -> Checkpoint:
 
 def given(source: Checkpoint, depth: int = 3) -> BuildContext:
     tokens = torch.randint(272, (6, 41), generator=torch.Generator().manual_seed(1))
-    calibration = Calibration(source, tokens, 2, torch.float32, torch.device("cpu"))
+    calibration = Calibration(source, tokens, tokens, 2, torch.float32, torch.device("cpu"))
     context = BuildContext(source, source.shape.with_depth(depth), calibration=calibration)
     return replace(context, start=cut.build(context))
 

@@ -15,14 +15,23 @@ from transformers import LlamaForCausalLM
 from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
-from lemon.methods import come, come_posterior, come_sum, laco, minitron, shortgpt, sleb
+from lemon.methods import (
+    come,
+    come_posterior,
+    come_sum,
+    laco,
+    minitron,
+    shortgpt,
+    sleb,
+    window_drop,
+)
 from lemon.methods.build import builder_of
 from lemon.methods.calibration import Calibration, cosines
 from lemon.methods.context import BuildContext
 from lemon.operators.factor import NOTHING, one_hot
 from lemon.operators.fuse import fuse_tensors, fused_layer
 
-METHODS = ("shortgpt", "sleb", "laco", "come", "come-posterior", "come-sum")
+METHODS = ("shortgpt", "sleb", "laco", "come", "come-posterior", "come-sum", "window-drop")
 LAYERS, ROWS = 6, 6
 
 
@@ -36,8 +45,8 @@ def source(request, tmp_path_factory) -> Checkpoint:
 @pytest.fixture(scope="module")
 def calibration(source) -> Calibration:
     generator = torch.Generator().manual_seed(3)
-    tokens = torch.randint(source.shape.vocab_size, (ROWS, 13), generator=generator)
-    return Calibration(source, tokens, 4, torch.float32, torch.device("cpu"))
+    tokens = torch.randint(source.shape.vocab_size, (2 * ROWS, 13), generator=generator)
+    return Calibration(source, tokens[:ROWS], tokens[ROWS:], 4, torch.float32, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +130,16 @@ def test_sleb_drops_the_layer_of_least_loss_each_time(source, calibration, model
         dropped.add(min(left, key=lambda layer: loss(without(model, {*dropped, layer}), tokens)))
     kept = one_hot(sleb.build(context(source, calibration, 3)).gamma["q"]).chosen.tolist()
     assert kept == [layer for layer in range(LAYERS) if layer not in dropped]
+
+
+def test_the_window_of_least_loss_is_dropped(source, calibration, model):
+    losses = [
+        loss(without(model, {first, first + 1, first + 2}), calibration.tune_NT1)
+        for first in range(LAYERS - 2)
+    ]
+    first = losses.index(min(losses))
+    kept = one_hot(window_drop.build(context(source, calibration, 3)).gamma["q"]).chosen.tolist()
+    assert kept == [layer for layer in range(LAYERS) if not first <= layer < first + 3]
 
 
 def test_laco_adds_the_differences_to_the_layers_behind():

@@ -8,14 +8,16 @@ from replanned import replanned
 from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
-from lemon.architecture import LAYER_TYPES
+from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.events import Metrics, read_events
 from lemon.learning.assembly import assemble
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.run import learn
+from lemon.methods import average
 from lemon.methods.build import build, start_operators
+from lemon.methods.context import BuildContext
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 
@@ -121,12 +123,19 @@ def test_all_weights_of_the_model_of_an_earlier_run_are_trained(learning_world, 
     assert all(torch.equal(model.tensor(name), after.tensor(name)) for name in after.specs)
 
 
-def test_tuning_starts_from_whole_layers_only(learning_world, tmp_path):
+def test_weights_train_under_a_gamma_that_mixes_layers_and_stays(learning_world, tmp_path):
     project = learning_world.project(steps=4)
     row = project.run("cut-tuned-75").row.model_copy(update={"start": "average"})
     project = replanned(project, row)
-    with pytest.raises(BadInput, match="its start mixes layers"):
-        learn(project, "cut-tuned-75", learning_world.source, learning_world.text, tmp_path)
+    learn(project, "cut-tuned-75", learning_world.source, learning_world.text, tmp_path)
+    source = Checkpoint(learning_world.source)
+    operators, _ = load_operators(tmp_path / "operators.safetensors")
+    target = source.shape.with_depth(operators.target.num_hidden_layers)
+    expected = average.build(BuildContext(source, target)).gamma["q"].dense()
+    assert all(gamma.dense().equal(expected) for gamma in operators.gamma.values())
+    trained = Checkpoint(tmp_path / "trained_source")
+    names = [layer_tensor_name("up", layer) for layer in range(6)]
+    assert all(not trained.tensor(name).equal(source.tensor(name)) for name in names)
 
 
 def test_norms_learn_at_a_rate_of_their_own(learning_world, tmp_path):

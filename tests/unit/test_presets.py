@@ -167,6 +167,7 @@ AFTER_DEPTH_SHEAR = {
         ),
         *(f"lemon-prune-{depth}" for depth in (93, 83, 60)),
         *(f"sheared-lemon-prune-{depth}" for depth in (75, 50)),
+        *(f"{run}-{depth}" for run in ("aligned", "lemon-aligned") for depth in (75, 50)),
     )
 }
 SWEPT = {

@@ -35,9 +35,12 @@ class Method:
         prepared: for a model used unchanged, its folder in the preset's data folder; None if a
             smaller model is made.
         depth_only: whether it keeps all widths.
-        averages: whether its operators mix layers before any learning.
         places: whether its operators move units within layers as well as mapping layers.
         widths_only: whether it keeps all layers.
+        ties: whether it keeps all layers and ties neighbouring FFNs, as many as its target's fewer
+            layers have parameters less.
+        chooses: whether it chooses between whole models by their loss on the tune text.
+        builder: the module of its builder, if it is not of its name.
         calibrates: whether its operators depend on activations on training text.
         pretrains: whether it trains a small model on text alone, without operators.
     """
@@ -48,23 +51,26 @@ class Method:
     starts: tuple[Start, ...] = ()
     prepared: str | None = None
     depth_only: bool = False
-    averages: bool = False
     places: bool = False
     widths_only: bool = False
     calibrates: bool = False
+    ties: bool = False
+    chooses: bool = False
+    builder: str | None = None
     pretrains: bool = False
 
     @property
     def module(self) -> str | None:
         """The module in `lemon.methods` that builds its operators before any learning.
 
-        It has the method's name, or is `start` if the operators of a start are taken as they are.
-        None if nothing is built: for a model used unchanged, for masks, and for pre-training.
+        It has the method's name or that of `builder`, or is `start` if the operators of a start are
+        taken as they are. None if nothing is built: for a model used unchanged, for masks, and for
+        pre-training.
         """
         if not self.fuses or self.prunes:
             return None
         taken = self.starts and not self.calibrates
-        return "start" if taken else self.name.replace("-", "_")
+        return "start" if taken else (self.builder or self.name).replace("-", "_")
 
     @property
     def needs_target(self) -> bool:
@@ -121,11 +127,6 @@ class Method:
         """Whether its objective uses the predictions of a teacher model."""
         return self.learned and not self.prunes and not self.pretrains
 
-    @property
-    def mixes(self) -> bool:
-        """Whether its operators mix layers or channels instead of selecting whole ones."""
-        return self.averages or self.learns_operators
-
 
 _METHODS = (
     Method("source", "the source model, unchanged", prepared="source"),
@@ -136,7 +137,7 @@ _METHODS = (
     ),
     Method("cut", "keep the first layers"),
     Method("random", "keep a sorted random subset of the layers", depth_only=True),
-    Method("average", "average clusters of neighbouring layers", depth_only=True, averages=True),
+    Method("average", "average clusters of neighbouring layers", depth_only=True),
     Method(
         "shortgpt",
         "drop the layers that change the hidden states least",
@@ -153,14 +154,12 @@ _METHODS = (
         "laco",
         "collapse neighbouring layers into one while the output stays alike",
         depth_only=True,
-        averages=True,
         calibrates=True,
     ),
     Method(
         "come",
         "merge neighbouring layers by placing their most sensitive heads and neurons side by side",
         depth_only=True,
-        averages=True,
         places=True,
         calibrates=True,
     ),
@@ -168,7 +167,6 @@ _METHODS = (
         "come-posterior",
         "the same, with the shares of least loss",
         depth_only=True,
-        averages=True,
         places=True,
         calibrates=True,
     ),
@@ -176,7 +174,6 @@ _METHODS = (
         "come-sum",
         "the pairs and shares of come with weighted sums",
         depth_only=True,
-        averages=True,
         calibrates=True,
     ),
     Method(
@@ -184,6 +181,30 @@ _METHODS = (
         "keep the hidden coordinates, heads and neurons with the largest activations",
         widths_only=True,
         calibrates=True,
+    ),
+    Method(
+        "window-drop",
+        "drop the neighbouring layers whose absence costs the least loss",
+        depth_only=True,
+        calibrates=True,
+        chooses=True,
+    ),
+    *(
+        Method(
+            name,
+            f"tie neighbouring FFNs, each the mean of the window's, {how}",
+            places=True,
+            calibrates=True,
+            ties=True,
+            chooses=True,
+            builder="ff-merge",
+        )
+        for name, how in (
+            ("ff-merge", "neurons in the order of the first one"),
+            ("ff-merge-middle", "neurons in the order of the middle one"),
+            ("ff-merge-last", "neurons in the order of the last one"),
+            ("ff-merge-vanilla", "neurons as they are"),
+        )
     ),
     Method(
         "aligned",

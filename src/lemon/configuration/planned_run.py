@@ -40,6 +40,7 @@ class PlannedRun:
         given_model: the given model; None if a smaller model is made.
         fused_shape: sizes of the model that is fused.
         target_shape: sizes of the run's model.
+        tied_ffn_layers: how many neighbouring layers of it share one FFN; 1 if none do.
         radii: receptive fields; 1 if the row names none.
         steps: optimiser steps; 0 if nothing is learned.
         tokens_per_step: tokens that one of them predicts.
@@ -61,6 +62,7 @@ class PlannedRun:
     given_model: SourceSettings | None
     fused_shape: LlamaShape
     target_shape: LlamaShape
+    tied_ffn_layers: int
     radii: Radii
     steps: int
     tokens_per_step: int
@@ -80,6 +82,12 @@ class PlannedRun:
     def seed(self) -> int:
         """Seed of the method's random numbers and of the text order."""
         return self.row.seed
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of its model; tied FFNs and a tied head are counted once."""
+        tied = self.tied_ffn_layers - 1
+        return self.target_shape.num_parameters - tied * self.target_shape.ffn_parameters
 
     @property
     def training(self) -> TrainingSettings:
@@ -182,15 +190,21 @@ def _planned(
     training = rated.pretraining if method.pretrains else rated.learning
     tokens_per_step = training.batch_sequences * preset.text.sequence_length
     counts = preset.pretraining.snapshots if keeps and method.pretrains else ()
+    large = fused_shape(preset, rows, row)
+    small = given_shape(given) if given else named_shape(preset, row.target)
+    start, tied = planned.get(row.start or ""), 1
+    if method.ties or (start is not None and start.tied_ffn_layers > 1):
+        tied, small = as_many_tied_layers(large, small), large
     return PlannedRun(
         row=row,
         method=method,
         source=source,
-        start=planned.get(row.start or ""),
+        start=start,
         start_run=planned.get(start_run(rows, row) or ""),
         given_model=given,
-        fused_shape=fused_shape(preset, rows, row),
-        target_shape=given_shape(given) if given else named_shape(preset, row.target),
+        fused_shape=large,
+        target_shape=small,
+        tied_ffn_layers=tied,
         radii=radii_of(preset, row),
         steps=steps,
         tokens_per_step=tokens_per_step,
@@ -226,6 +240,15 @@ def named_shape(preset: Preset, target: str | None) -> LlamaShape:
     source = given_shape(preset.source)
     sizes = preset.targets[target].model_dump(exclude_none=True) if target else {}
     return LlamaShape(**{**vars(source), **sizes})
+
+
+def as_many_tied_layers(large: LlamaShape, small: LlamaShape) -> int:
+    """How many neighbouring layers share one FFN for a model of about the parameters of `small`.
+
+    A window of k + 1 layers spares k FFNs; k is the number nearest to the difference.
+    """
+    spared = round((large.num_parameters - small.num_parameters) / large.ffn_parameters)
+    return min(1 + max(1, spared), large.num_hidden_layers)
 
 
 def fused_shape(preset: Preset, rows: Mapping[str, Run], row: Run) -> LlamaShape:

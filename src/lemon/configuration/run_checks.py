@@ -172,26 +172,9 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         )
     if method.learns_operators and not (deep or wide):
         yield "target", f"{run.target} is as large as what is fused; there is nothing to learn"
-    if deep and not method.mixes and method.teaches and _mixes_layers(runs, run.start):
-        yield (
-            "start",
-            f"{run.start} mixes layers; weights are trained under a selection of whole layers "
-            "only, such as that of cut, random or a shear run",
-        )
     if run.radii in preset.radii and not method.scatters:
         for message in _radii_mistakes(preset, run, large, small):
             yield "radii", f"{run.radii}: {message}"
-
-
-def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
-    """Whether the operators of a start (a run or a method) mix layers."""
-    seen: set[str] = set()
-    while start in runs and start not in seen:
-        seen.add(start)
-        if METHODS[runs[start].method].mixes:
-            return True
-        start = runs[start].start
-    return start in METHODS and METHODS[start].mixes
 
 
 def _radii_mistakes(

@@ -49,7 +49,12 @@ def start_operators(
             a start is missing.
     """
     require_source(run, source)
-    context = BuildContext(source, run.target_shape, run.radii, run.seed, calibration=calibration)
+    context = BuildContext(
+        *(source, run.target_shape, run.radii, run.seed),
+        calibration=calibration,
+        method=run.method.name,
+        tied_ffn_layers=run.tied_ffn_layers,
+    )
     if run.start is not None:
         if start is None:
             raise BadInput(f"run {run.id}: the folder of its start {run.start.id} is not given")
@@ -97,11 +102,11 @@ def build(
     calibration = None
     if run.method.calibrates and text is not None:
         make_deterministic()
-        packed = PackedText(text, ("train",))
+        packed = PackedText(text, ("train", "tune"))
         inputs["text"] = packed.digest
         compute = project.preset.compute
         calibration = Calibration.of_text(
-            *(checkpoint, packed, run.calibration, run.seed),
+            *(checkpoint, packed, run.calibration, run.learning.tune_sequences, run.seed),
             dtype=getattr(torch, compute.dtype),
             device=torch.device(compute_device(compute.device)),
         )

@@ -2,18 +2,20 @@
 
 A builder that looks at activations gets a `Calibration`. The model is the source under operators,
 and a layer's weights are fused when the text reaches it, so memory holds one layer and the hidden
-states of all rows. The text is the beginning of the training text of one order: never text on which
-choices are made or results reported.
+states of all rows. The text is the beginning of the training text of one order, never text on which
+results are reported. Only a choice between whole models, as FF-merge's, reads the tune text.
 
 Shapes: N rows, T tokens, D hidden size.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -41,6 +43,7 @@ class Calibration:
     Attributes:
         source: the large model.
         tokens_NT1: rows of T + 1 tokens, each predicting T.
+        tune_NT1: rows of the tune text, equally many of each domain, for a choice of whole models.
         search_rows: how many of them score the candidates of a search by their loss.
         dtype: compute format.
         device: of the computation.
@@ -48,6 +51,7 @@ class Calibration:
 
     source: Checkpoint
     tokens_NT1: Tensor
+    tune_NT1: Tensor
     search_rows: int
     dtype: torch.dtype
     device: torch.device
@@ -58,11 +62,14 @@ class Calibration:
         source: Checkpoint,
         text: PackedText,
         settings: CalibrationSettings,
+        tune_sequences: int,
         seed: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> Calibration:
         """The first rows of the order of `seed` over the training text.
+
+        `tune_sequences` is the number of tune rows of each domain.
 
         Raises:
             BadInput: the text was made with another tokenizer, or has too few rows.
@@ -80,12 +87,23 @@ class Calibration:
             )
         order = SequenceOrder(rows, text.weights, seed)
         tokens = torch.from_numpy(training_batch(text, order, 0, settings.sequences))
-        return cls(source, tokens, settings.search_sequences, dtype, device)
+        tune = [
+            text.sequence("tune", domain, row)
+            for domain in text.domains
+            for row in range(min(tune_sequences, text.num_sequences("tune", domain)))
+        ]
+        chosen_on = torch.from_numpy(np.stack(tune))
+        return cls(source, tokens, chosen_on, settings.search_sequences, dtype, device)
 
     @property
     def for_search(self) -> Calibration:
         """The same on the rows of a search alone."""
         return replace(self, tokens_NT1=self.tokens_NT1[: self.search_rows])
+
+    @property
+    def for_choice(self) -> Calibration:
+        """The same on the tune text."""
+        return replace(self, tokens_NT1=self.tune_NT1)
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -128,6 +146,12 @@ class Calibration:
         for index in layers:
             hidden = self.after(hidden, self.layer(operators, index))
             yield hidden
+
+    def loss_after(self, operators: Operators, first: int, hidden_NTD: Tensor) -> float:
+        """The loss of a model whose hidden states before layer `first` are given."""
+        layers = range(first, operators.target.num_hidden_layers)
+        (last,) = deque(self.through(operators, layers, hidden_NTD), maxlen=1)
+        return self.loss(last)
 
     @torch.no_grad()
     def loss(self, hidden_NTD: Tensor) -> float:

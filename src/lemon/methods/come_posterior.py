@@ -33,7 +33,5 @@ def best_share(context: BuildContext, state: list[Merged], measured: Measured, f
     for step in range(GRANULARITY + 1):
         share = step / GRANULARITY
         operators = operators_of(context, merge(state, measured, first, share))
-        rest = range(first, operators.target.num_hidden_layers)
-        (last,) = deque(calibration.through(operators, rest, before), maxlen=1)
-        losses[share] = calibration.loss(last)
+        losses[share] = calibration.loss_after(operators, first, before)
     return min(losses, key=losses.__getitem__)

@@ -28,6 +28,8 @@ class BuildContext:
         seed: of the builder's random numbers.
         start: the operators that a learned method starts from; None for other methods.
         calibration: the source on training text, for a method that looks at activations.
+        method: the method's name, where one builder serves several.
+        tied_ffn_layers: how many neighbouring layers share one FFN; 1 for none.
     """
 
     source: Checkpoint
@@ -36,6 +38,8 @@ class BuildContext:
     seed: int = 0
     start: Operators | None = None
     calibration: Calibration | None = None
+    method: str = ""
+    tied_ffn_layers: int = 1
 
     def calibrated(self) -> Calibration:
         """The calibration; BadInput if the run was given no text."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import accumulate, compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,12 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
     operators, _ = load_operators(operators_file)
     with replaced_folder(out_dir, owner) as folder:
         tensors = fuse_slices(source, operators)
-        write_checkpoint(folder, operators.target, tensors, like=source_dir, dtype=source.dtype)
+        write_checkpoint(
+            *(folder, operators.target, tensors),
+            like=source_dir,
+            dtype=source.dtype,
+            tied_ffn=operators.tied_ffn,
+        )
         write_manifest(
             folder / "manifest.json",
             "fuse",
@@ -182,13 +188,16 @@ def _slab(
         place.copy_(_mapped_rows(source, operators, spec, first, last))
     rows = gamma[:, list(used)]
     sums = [i for i, row in enumerate(rows) if row.count_nonzero() != 1]
-    mixed = (rows[sums] @ stack.flatten(1)).unflatten(1, stack.shape[1:])
+    # Equal neighbouring rows are summed once, so that the weights that they tie are the same bits.
+    new = [n == 0 or not rows[i].equal(rows[sums[n - 1]]) for n, i in enumerate(sums)]
+    distinct = rows[list(compress(sums, new))]
+    mixed = (distinct @ stack.flatten(1)).unflatten(1, stack.shape[1:])
     for spec, row in zip(small, rows, strict=True):
         if row.count_nonzero() == 1:
             only = int(row.nonzero())
             yield spec.name, stack[only] if row[only] == 1 else stack[only] * row[only]
-    for i, weight in zip(sums, mixed, strict=True):
-        yield small[i].name, weight
+    for i, place in zip(sums, accumulate(new), strict=True):
+        yield small[i].name, mixed[place - 1]
 
 
 def _mapped_rows(
