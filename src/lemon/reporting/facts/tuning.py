@@ -15,6 +15,9 @@ from lemon.files.manifest import MANIFEST, checked_file, read_manifest
 from lemon.provenance import file_digest
 from lemon.reporting.facts.gates import Gates, gates_of
 
+# Nats a token. One seed does not tell apart trials that are nearer than this to the best.
+TIE = 0.005
+
 
 @dataclass(frozen=True)
 class TrialResult:
@@ -55,21 +58,26 @@ class TunedRates:
 
     @property
     def best(self) -> TrialResult | None:
-        """The trial with the lowest loss on the tune text; None if there is none that ended."""
-        ended = [result for result in self.results if result.loss is not None]
-        return min(ended, key=lambda result: result.loss or 0.0, default=None)
+        """The trial with the lowest loss on the tune text; None if there is none that ended.
+
+        If it is at an edge of its grid, a trial inside that ties with it (`TIE`) takes its place.
+        """
+        ended = [(one.loss, one) for one in self.results if one.loss is not None]
+        ended.sort(key=lambda pair: pair[0])
+        tied = (one for loss, one in ended if loss - ended[0][0] < TIE and not self._edges(one))
+        return next(tied, ended[0][1] if ended else None)
 
     @property
     def at_the_edge(self) -> list[str]:
         """The varied rates whose best value is the smallest or the largest that was tried."""
-        if self.best is None:
-            return []
-        best = self.best.values
-        tried = {rate: {result.values[rate] for result in self.results} for rate in best}
+        return [] if self.best is None else self._edges(self.best)
+
+    def _edges(self, result: TrialResult) -> list[str]:
+        tried = {rate: {one.values[rate] for one in self.results} for rate in result.values}
         return [
             rate
             for rate, values in tried.items()
-            if len(values) > 1 and best[rate] in (min(values), max(values))
+            if len(values) > 1 and result.values[rate] in (min(values), max(values))
         ]
 
     @property
