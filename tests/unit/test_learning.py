@@ -192,3 +192,31 @@ def test_metrics_go_on_with_the_events_that_a_checkpoint_carries(tmp_path):
         (3, 3.5),
     ]
     assert resumed.text == path.read_text()
+
+
+@pytest.mark.parametrize(("run", "start"), [("lemon-come-75", "come-75"), ("lemon-sleb-75", None)])
+def test_learning_begins_at_the_model_of_its_start(
+    learning_world, tmp_path, monkeypatch, run, start
+):
+    """Units that CoMe places are placed in the weights; the teacher is the source all the same."""
+    project = learning_world.project(steps=1, layer_rate=1e-9, norm_rate=1e-9)
+    source, text = learning_world.source, learning_world.text
+    first = project.run(run).start.id
+    build(project, first, source, tmp_path / "start", text=text)
+    fuse(source, tmp_path / "start" / "operators.safetensors", tmp_path / "merged")
+    taught_by = []
+
+    def assembled(*arguments):
+        taught_by.append(arguments[5])
+        return assemble(*arguments)
+
+    monkeypatch.setattr("lemon.learning.run.assemble", assembled)
+    learn(project, run, source, text, tmp_path / "run", start=tmp_path / "start")
+    own = tmp_path / "run" / "placed_source"
+    assert own.exists() == (first == start)
+    assert [teacher and teacher.path for teacher in taught_by] == [source if start else None]
+    learned = tmp_path / "run" / "operators.safetensors"
+    fuse(own if start else source, learned, tmp_path / "learned")
+    expected, found = Checkpoint(tmp_path / "merged"), Checkpoint(tmp_path / "learned")
+    for name in expected.specs:
+        torch.testing.assert_close(found.tensor(name), expected.tensor(name), atol=1e-6, rtol=1e-5)

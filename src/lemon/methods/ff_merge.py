@@ -7,8 +7,7 @@ Every window is tried, and the one with the lowest next-token loss on the tune t
 any training; of equal losses the first. `vanilla` averages without permuting.
 
 As operators: `ffn.<j>` is the permutation of layer j, and the window's rows of gamma are equal for
-gate, up and down, so that the layers are tied. The text of the correlation is longer than a layer
-has neurons, or chance correlations of sqrt(2 ln H / T) are not small.
+gate, up and down, so that the layers are tied. Shapes: T tokens, H neurons.
 """
 
 from __future__ import annotations
@@ -44,6 +43,13 @@ def build(context: BuildContext) -> Operators:
     calibration, depth = context.calibrated(), shape.num_hidden_layers
     whole = context.keeping_layers(range(depth))
     features = ffn_features(calibration, whole)
+    tokens, neurons = features[0].shape
+    if tokens < neurons:
+        chance = math.sqrt(2 * math.log(neurons) / tokens)
+        say(
+            f"warning: {context.method}: {tokens} tokens for {neurons} neurons, of which strangers "
+            f"correlate by about {chance:.2f}; raise calibration.sequences"
+        )
     states = calibration.for_choice.through(whole, range(depth))
     best, lowest = None, math.inf
     for first in range(depth - size + 1):
