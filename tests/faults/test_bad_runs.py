@@ -125,6 +125,28 @@ MISTAKES: dict[str, Mistake] = {
         (RUNS, r"^(lemon-width-2-4\tlemon\t)cut", r"\1lemon-width-2-2"),
         "start: lemon-width-2-2 has radii 2-2, this run 2-4; they must be the same",
     ),
+    "start over weights of its own": (
+        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1lemon-come-75"),
+        "start: lemon-come-75 learned over rearranged weights of its own, which this run has not; "
+        "name lemon-come-75 in source",
+    ),
+    "operators that would untie": (
+        (RUNS, r"^(lemon-come-75\tlemon\t)come-75", r"\1ff-merge-75"),
+        "start: ff-merge-75 ties FFNs, and operators that learn would untie them",
+    ),
+    "stage that would untie": (
+        (RUNS, r"^(average-tuned-75\t.*\t)average-75$", r"\1ff-merge-75"),
+        "source: ff-merge-75 ties FFNs, and a further stage would untie them",
+    ),
+    "ties for other widths": (
+        (RUNS, r"^(ff-merge-middle-75\tff-merge-middle\t-\t)depth-75", r"\1width-62"),
+        "target: ff-merge-middle spares the parameters that fewer layers would have less, and "
+        "width-62 does not have fewer layers of the same widths",
+    ),
+    "layers dropped by a method of widths": (
+        (RUNS, r"^(minitron-width\tminitron\t-\t)width-62", r"\1small"),
+        "target: minitron keeps all layers, and small drops some; take a target of widths",
+    ),
     "weights trained over widths and layers": (
         (RUNS, r"^(cut-tuned-width\ttuned\tcut\t)width-62\t128-16", r"\1small\t-"),
         "target: small changes both the widths and the layers of what is fused",
@@ -289,6 +311,14 @@ def test_more_runs_than_anyone_makes(config: Path, capsys: pytest.CaptureFixture
     with (config / RUNS).open("a") as file:
         file.writelines(row.format(number) for number in range(1000))
     assert f"{RUNS}:1: has more than 1,000 runs" in refusal(config, capsys)
+
+
+def test_more_ties_than_layers_are_refused(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(config / LAPTOP, r"^  depth-75: .*", "  depth-75: {num_hidden_layers: 1}")
+    message = "target: depth-75 has fewer parameters than one FFN for all layers leaves"
+    assert message in refusal(config, capsys)
 
 
 def test_many_mistakes_are_told_of_in_part(

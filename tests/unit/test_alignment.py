@@ -28,7 +28,7 @@ def source(tmp_path_factory) -> Checkpoint:
 
 def given(source: Checkpoint, depth: int = 3) -> BuildContext:
     tokens = torch.randint(272, (6, 41), generator=torch.Generator().manual_seed(1))
-    calibration = Calibration(source, tokens, tokens, 2, torch.float32, torch.device("cpu"))
+    calibration = Calibration(source, tokens, [1 / 6] * 6, 2, torch.float32, torch.device("cpu"))
     context = BuildContext(source, source.shape.with_depth(depth), calibration=calibration)
     return replace(context, start=cut.build(context))
 
@@ -38,21 +38,21 @@ def test_the_correlation_is_that_of_numpy():
     x, y = draw.normal(100, 3, (50, 6)), draw.normal(-2, 0.1, (50, 6))
     y[:, 2] += 0.05 * x[:, 4]
     expected = np.corrcoef(x, y, rowvar=False)[:6, 6:]
-    found = correlation(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+    found = correlation(torch.from_numpy(x), torch.from_numpy(y), "layer 1").numpy()
     # float32 keeps a mean of 100 to 1e-5
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    centred = correlation(torch.from_numpy(x - 100), torch.from_numpy(y)).numpy()
+    centred = correlation(torch.from_numpy(x - 100), torch.from_numpy(y), "layer 1").numpy()
     np.testing.assert_allclose(centred, expected, atol=1e-6)
 
 
 def test_a_feature_that_never_moves_matches_nothing():
     x = torch.randn(20, 3)
     x[:, 1] = 3.25
-    assert correlation(x, x)[1].tolist() == [0, 0, 0]
-    with pytest.raises(BadInput, match="feature 2 of a layer is not finite"):
-        correlation(x, x / torch.tensor([1, 1, 0.0]))
+    assert correlation(x, x, "layer 1")[1].tolist() == [0, 0, 0]
+    with pytest.raises(BadInput, match="layer 1: feature 2 is not finite"):
+        correlation(x, x / torch.tensor([1, 1, 0.0]), "layer 1")
     with pytest.raises(BadInput, match="at least two tokens"):
-        correlation(x[:1], x[:1])
+        correlation(x[:1], x[:1], "layer 1")
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from copy import deepcopy
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from models import GROUPED_TIED, PLAIN_UNTIED, write_tiny_model
@@ -14,6 +16,9 @@ from transformers import LlamaForCausalLM
 
 from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.preset import CalibrationSettings
+from lemon.data.text.order import SequenceOrder
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.methods import (
     come,
@@ -26,10 +31,11 @@ from lemon.methods import (
     window_drop,
 )
 from lemon.methods.build import builder_of
-from lemon.methods.calibration import Calibration, cosines
+from lemon.methods.calibration import Calibration, cosines, lowest
 from lemon.methods.context import BuildContext
 from lemon.operators.factor import NOTHING, one_hot
 from lemon.operators.fuse import fuse_tensors, fused_layer
+from lemon.perplexity import mixture_loss
 
 METHODS = ("shortgpt", "sleb", "laco", "come", "come-posterior", "come-sum", "window-drop")
 LAYERS, ROWS = 6, 6
@@ -46,7 +52,9 @@ def source(request, tmp_path_factory) -> Checkpoint:
 def calibration(source) -> Calibration:
     generator = torch.Generator().manual_seed(3)
     tokens = torch.randint(source.shape.vocab_size, (2 * ROWS, 13), generator=generator)
-    return Calibration(source, tokens[:ROWS], tokens[ROWS:], 4, torch.float32, torch.device("cpu"))
+    numbers = (4, torch.float32, torch.device("cpu"))
+    tune = Calibration(source, tokens[ROWS:], [1 / ROWS] * ROWS, *numbers)
+    return Calibration(source, tokens[:ROWS], [1 / ROWS] * ROWS, *numbers, tune)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +142,7 @@ def test_sleb_drops_the_layer_of_least_loss_each_time(source, calibration, model
 
 def test_the_window_of_least_loss_is_dropped(source, calibration, model):
     losses = [
-        loss(without(model, {first, first + 1, first + 2}), calibration.tune_NT1)
+        loss(without(model, {first, first + 1, first + 2}), calibration.tune.tokens_NT1)
         for first in range(LAYERS - 2)
     ]
     first = losses.index(min(losses))
@@ -151,6 +159,56 @@ def test_laco_adds_the_differences_to_the_layers_behind():
         [0, 0, 0, 0, 1],
     ]
     assert laco.collapsed(once, 0, 1).tolist() == [[0, -1, 1, 1, 0], [0, 0, 0, 0, 1]]
+
+
+def literal_laco(model, tokens: torch.Tensor, depth: int) -> tuple[list[list[float]], list[str]]:
+    """The search on transformers' weights: gamma's rows, and what was decided."""
+    small, rows, events = deepcopy(model), torch.eye(LAYERS).tolist(), []
+    whole, threshold = states(model, tokens)[-1].double(), laco.THRESHOLD
+    while len(rows) > depth:
+        layer = max(0, len(rows) - 1 - laco.COLLAPSED)
+        while layer >= 0 and len(rows) > depth:
+            count = min(laco.COLLAPSED - 1, len(rows) - 1 - layer, len(rows) - depth)
+            trial = deepcopy(small)
+            base = trial.model.layers[layer]
+            for type, (name, _) in LAYER_TYPES.items():
+                if type not in NORM_TYPES:
+                    own = small.model.layers[layer].get_submodule(name).weight.data
+                    parts = [
+                        small.model.layers[layer + k].get_submodule(name).weight.data - own
+                        for k in range(1, count + 1)
+                    ]
+                    base.get_submodule(name).weight.data = own + sum(parts)
+            del trial.model.layers[layer + 1 : layer + 1 + count]
+            final = states(trial, tokens)[-1].double()
+            if float(cosine_similarity(whole, final, dim=-1).mean()) > threshold:
+                own = rows[layer]
+                one = [
+                    x + sum(rows[layer + k][j] - x for k in range(1, count + 1))
+                    for j, x in enumerate(own)
+                ]
+                rows[layer : layer + 1 + count] = [one]
+                small, layer = trial, layer - laco.INTERVAL
+                events.append("kept")
+            else:
+                layer -= 1
+                events.append("refused")
+        threshold -= laco.STEP
+        events.append("lower")
+    return rows, events
+
+
+@pytest.mark.parametrize(("depth", "threshold"), [(4, 0.65), (2, 0.995), (1, 0.999)])
+def test_laco_is_the_literal_search(source, calibration, model, monkeypatch, depth, threshold):
+    monkeypatch.setattr(laco, "THRESHOLD", threshold)
+    monkeypatch.setattr(laco, "STEP", 0.002 if threshold > 0.9 else 0.05)
+    monkeypatch.setattr(laco, "COLLAPSED", 3)
+    expected, events = literal_laco(model, calibration.tokens_NT1[:4], depth)
+    operators = laco.build(context(source, calibration, depth))
+    found = operators.gamma["q"].dense()
+    torch.testing.assert_close(found, torch.tensor(expected))
+    if threshold > 0.9:
+        assert {"kept", "refused", "lower"} == set(events)
 
 
 @pytest.mark.parametrize("depth", [1, 3, 5])
@@ -333,6 +391,45 @@ def test_minitron_keeps_the_largest_activations(source, calibration, model):
         assert operators.attn[layer].chosen.tolist() == [*range(first, first + shape.head_dim)]
 
 
+def test_a_loss_that_is_not_finite_is_never_the_lowest():
+    losses = {"a": math.nan, "b": 2.0, "c": 1.0, "d": 1.0, "e": -math.inf}
+    assert lowest(losses, "sleb") == "c"
+    with pytest.raises(BadInput, match="method sleb: the loss of every candidate is not finite"):
+        lowest({"a": math.nan, "b": math.inf}, "sleb")
+
+
+def test_calibration_reads_the_order_and_the_mixture(learning_world):
+    source, text = Checkpoint(learning_world.source), PackedText(learning_world.text)
+    numbers = {"dtype": torch.float32, "device": torch.device("cpu")}
+    settings = CalibrationSettings(sequences=5, search_sequences=2)
+    found = Calibration.of_text(source, text, settings, 3, 7, **numbers)
+    rows = {domain: text.num_sequences("train", domain) for domain in text.domains}
+    order = SequenceOrder(rows, text.weights, 7)
+    expected = [text.sequence("train", *order.locate(place)) for place in range(5)]
+    assert found.tokens_NT1.tolist() == np.stack(expected).tolist()
+    assert found.for_search.tokens_NT1.tolist() == np.stack(expected[:2]).tolist()
+    assert found.for_search.weights_N == [0.5, 0.5]
+    tune = found.for_choice
+    assert len(tune.tokens_NT1) == 3 * len(text.domains)
+    assert tune.tokens_NT1[3].tolist() == text.sequence("tune", text.domains[1], 0).tolist()
+    shares = [sum(tune.weights_N[n : n + 3]) for n in range(0, len(tune.weights_N), 3)]
+    assert shares == pytest.approx(list(text.weights.values()))
+    states = deque(tune.through(identity(source), range(source.shape.num_hidden_layers)), 1)
+    losses = {}
+    model = LlamaForCausalLM.from_pretrained(source.path, dtype=torch.float32)
+    for n, domain in enumerate(text.domains):
+        losses[domain] = loss(model, tune.tokens_NT1[3 * n : 3 * n + 3])
+    assert tune.loss(states.pop()) == pytest.approx(mixture_loss(losses, text.weights), abs=1e-5)
+    with pytest.raises(BadInput, match="training sequences, and calibration"):
+        many = CalibrationSettings(sequences=10**6)
+        Calibration.of_text(source, text, many, 3, 7, **numbers)
+
+
+def identity(source: Checkpoint):
+    shape = source.shape
+    return BuildContext(source, shape).keeping_layers(range(shape.num_hidden_layers))
+
+
 def test_hidden_states_of_zero_have_a_cosine():
     states = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [3.0, 4.0]]])
     others = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [4.0, 3.0]]])
@@ -343,8 +440,8 @@ def test_hidden_states_of_zero_have_a_cosine():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_text_or_with_other_widths_a_method_is_refused(source, calibration, method):
-    with pytest.raises(BadInput, match="give the packed text by --text"):
-        builder_of(method)(BuildContext(source, source.shape.with_depth(3)))
+    with pytest.raises(BadInput, match=f"method {method} looks at activations; give packed text"):
+        builder_of(method)(BuildContext(source, source.shape.with_depth(3), method=method))
     narrow = LlamaShape(**{**vars(source.shape), "intermediate_size": 16})
     with pytest.raises(BadInput, match=f"method {method} removes layers only"):
         builder_of(method)(BuildContext(source, narrow, calibration=calibration))

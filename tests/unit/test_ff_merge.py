@@ -26,6 +26,7 @@ from lemon.methods import ff_merge
 from lemon.methods.build import build
 from lemon.methods.calibration import Calibration
 from lemon.methods.context import BuildContext
+from lemon.operators import fuse as fuse_module
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse, fuse_tensors
 
@@ -42,7 +43,8 @@ def source(request, tmp_path_factory) -> Checkpoint:
 def given(source: Checkpoint, method: str = "ff-merge", size: int = SIZE) -> BuildContext:
     tokens = torch.randint(272, (12, 41), generator=torch.Generator().manual_seed(1))
     numbers = (2, torch.float32, torch.device("cpu"))
-    calibration = Calibration(source, tokens[:8], tokens[8:], *numbers)
+    tune = Calibration(source, tokens[8:], [0.25] * 4, *numbers)
+    calibration = Calibration(source, tokens[:8], [0.125] * 8, *numbers, tune)
     return BuildContext(
         *(source, source.shape), calibration=calibration, method=method, tied_ffn_layers=size
     )
@@ -87,7 +89,7 @@ def merged_literally(model, tokens: torch.Tensor, window: range, anchor: int | N
 def test_it_is_the_literal_merge_of_the_window_of_least_loss(source, method, place):
     context = given(source, method)
     model = LlamaForCausalLM.from_pretrained(source.path, dtype=torch.float32).eval()
-    tokens, tune = context.calibration.tokens_NT1, context.calibration.tune_NT1
+    tokens, tune = context.calibration.tokens_NT1, context.calibration.tune.tokens_NT1
     merges, losses = [], []
     for first in range(LAYERS - SIZE + 1):
         anchor = None if place is None else first + place
@@ -125,6 +127,18 @@ def test_ties_are_on_disk_and_a_plain_model(source, tmp_path):
     assert small.num_parameters == source.shape.num_parameters - 2 * source.shape.ffn_parameters
 
 
+@pytest.mark.parametrize("allowed", [1, 20_000])
+def test_ties_are_the_same_bits_in_slabs_of_any_size(source, monkeypatch, allowed):
+    """Equal rows stand at other places of each product, and are summed once all the same."""
+    context = given(source)
+    operators = ff_merge.tied(context, range(1, 5), {})
+    monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: allowed)
+    weights = dict(fuse_tensors(source, operators))
+    for type in FFN_TYPES:
+        first, *others = (weights[layer_tensor_name(type, layer)] for layer in range(1, 5))
+        assert all(other.equal(first) for other in others)
+
+
 def test_ties_that_are_not_ties_are_refused(source, tmp_path):
     folder = Path(shutil.copytree(source.path, tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())
@@ -154,7 +168,7 @@ def test_windows_spare_as_much_as_the_layers_of_the_target():
     large = LlamaShape(32, 4096, 11008, 32, 32, 128, 32000)
     assert [as_many_tied_layers(large, large.with_depth(d)) for d in (24, 16)] == [13, 25]
     assert large.ffn_parameters == 135_266_304
-    assert as_many_tied_layers(small, small.with_depth(1)) == 30
+    assert as_many_tied_layers(small, small.with_depth(1)) == 40
 
 
 def test_recovery_keeps_the_ties(learning_world, tmp_path):

@@ -197,7 +197,7 @@ def reference_manifest(wildcards):
 
 
 def fused_weights(wildcards, input):
-    """The weights that the operators apply to: the run's own where it trained or permuted them."""
+    """The weights that the operators apply to: the run's own where it trained or rearranged them."""
     own = PROJECT.run(wildcards.run).own_weights
     if own is not None:
         return os.path.join(os.path.dirname(input.operators), own)

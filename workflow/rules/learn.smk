@@ -19,6 +19,7 @@ rule build:
     resources:
         mem_mb=3000,
         runtime=120,
+        gpu=lambda wildcards: GPUS if calibration_text(wildcards) else 0,
     params:
         preset=PRESET,
         source=folder("source"),

@@ -37,8 +37,8 @@ class Method:
         depth_only: whether it keeps all widths.
         places: whether its operators move units within layers as well as mapping layers.
         widths_only: whether it keeps all layers.
-        ties: whether it keeps all layers and ties neighbouring FFNs, as many as its target's fewer
-            layers have parameters less.
+        ties: whether it keeps all layers and ties neighbouring FFNs, so many that its model has
+            about the parameters of its target.
         chooses: whether it chooses between whole models by their loss on the tune text.
         builder: the module of its builder, if it is not of its name.
         calibrates: whether its operators depend on activations on training text.
@@ -114,7 +114,7 @@ class Method:
 
     @property
     def scatters(self) -> bool:
-        """Whether its operators keep single units of the widths, anywhere, and so no blocks."""
+        """Whether its operators keep single channels or neurons, which blocks can't follow."""
         return self.prunes or self.widths_only
 
     @property
@@ -165,7 +165,7 @@ _METHODS = (
     ),
     Method(
         "come-posterior",
-        "the same, with the shares of least loss",
+        "as come, with the shares of the two layers that have the least loss",
         depth_only=True,
         places=True,
         calibrates=True,
@@ -192,7 +192,7 @@ _METHODS = (
     *(
         Method(
             name,
-            f"tie neighbouring FFNs, each the mean of the window's, {how}",
+            f"tie a window of neighbouring FFNs to their mean, {how}",
             places=True,
             calibrates=True,
             ties=True,
@@ -200,10 +200,10 @@ _METHODS = (
             builder="ff-merge",
         )
         for name, how in (
-            ("ff-merge", "neurons in the order of the first one"),
-            ("ff-merge-middle", "neurons in the order of the middle one"),
-            ("ff-merge-last", "neurons in the order of the last one"),
-            ("ff-merge-vanilla", "neurons as they are"),
+            ("ff-merge", "neurons aligned to the first layer's"),
+            ("ff-merge-middle", "neurons aligned to the middle layer's"),
+            ("ff-merge-last", "neurons aligned to the last layer's"),
+            ("ff-merge-vanilla", "neurons not aligned"),
         )
     ),
     Method(

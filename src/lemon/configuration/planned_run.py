@@ -137,10 +137,7 @@ class PlannedRun:
         """
         if self.start is None:
             return None
-        start = self.start.method
-        if start.places:
-            return "placed_source"
-        return "permuted_source" if self.row.radii and start.scatters else None
+        return rearranged_by(self.start.method, self.row)
 
     @property
     def own_weights(self) -> str | None:
@@ -192,14 +189,14 @@ def _planned(
     counts = preset.pretraining.snapshots if keeps and method.pretrains else ()
     large = fused_shape(preset, rows, row)
     small = given_shape(given) if given else named_shape(preset, row.target)
-    start, tied = planned.get(row.start or ""), 1
-    if method.ties or (start is not None and start.tied_ffn_layers > 1):
+    tied = 1
+    if ties(rows, row):
         tied, small = as_many_tied_layers(large, small), large
     return PlannedRun(
         row=row,
         method=method,
         source=source,
-        start=start,
+        start=planned.get(row.start or ""),
         start_run=planned.get(start_run(rows, row) or ""),
         given_model=given,
         fused_shape=large,
@@ -242,13 +239,27 @@ def named_shape(preset: Preset, target: str | None) -> LlamaShape:
     return LlamaShape(**{**vars(source), **sizes})
 
 
+def rearranged_by(start: Method, row: Run) -> str | None:
+    """The folder of rearranged weights of a run whose start has this method; None for none."""
+    if start.places:
+        return "placed_source"
+    return "permuted_source" if row.radii and start.scatters else None
+
+
+def ties(rows: Mapping[str, Run], row: Run) -> bool:
+    """Whether neighbouring layers of a run's model share one FFN."""
+    start = rows.get(row.start or "")
+    return METHODS[row.method].ties or (start is not None and METHODS[start.method].ties)
+
+
 def as_many_tied_layers(large: LlamaShape, small: LlamaShape) -> int:
     """How many neighbouring layers share one FFN for a model of about the parameters of `small`.
 
-    A window of k + 1 layers spares k FFNs; k is the number nearest to the difference.
+    A window of k + 1 layers spares k FFNs; k is the number nearest to the difference. It may be
+    more than the layers that there are, which `run_checks` refuses.
     """
-    spared = round((large.num_parameters - small.num_parameters) / large.ffn_parameters)
-    return min(1 + max(1, spared), large.num_hidden_layers)
+    spared = (large.num_parameters - small.num_parameters) / large.ffn_parameters
+    return 1 + max(1, round(spared))
 
 
 def fused_shape(preset: Preset, rows: Mapping[str, Run], row: Run) -> LlamaShape:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.methods import METHODS, SCRATCH, SECOND_SIZE
-from lemon.configuration.planned_run import changes_widths, fused_shape, named_shape, radii_of
+from lemon.configuration.planned_run import (
+    as_many_tied_layers,
+    changes_widths,
+    fused_shape,
+    named_shape,
+    radii_of,
+    rearranged_by,
+    ties,
+)
 from lemon.configuration.preset import Preset
 from lemon.configuration.runs import Mistake, Run
 from lemon.configuration.yaml_files import Problem, did_you_mean
@@ -88,6 +96,12 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         yield "start", f"{start.id} has radii {other}, this run {own}; they must be the same"
     if METHODS[run.method].selects and not METHODS[start.method].prunes:
         yield "start", f"{start.id} ({start.method}) learns no masks; name a run that does"
+    earlier = runs.get(start.start or "")
+    if earlier is not None and rearranged_by(METHODS[earlier.method], start):
+        message = f"{start.id} learned over rearranged weights of its own, which this run has not; "
+        yield "start", message + f"name {start.id} in source, as the first of two stages"
+    if ties(runs, start) and METHODS[run.method].learns_operators:
+        yield "start", f"{start.id} ties FFNs, and operators that learn would untie them"
     if _comes_back(run, runs, "start"):
         yield "start", f"{run.id} starts, through others, from itself"
 
@@ -100,6 +114,8 @@ def _source_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         yield "source", f"no run {run.source}, {did_you_mean(run.source, runs)}"
     elif runs[run.source].method == SECOND_SIZE:
         yield "source", f"{run.source} is only compared with the source; nothing is fused from it"
+    elif ties(runs, runs[run.source]):
+        yield "source", f"{run.source} ties FFNs, and a further stage would untie them"
     elif _comes_back(run, runs, "source"):
         sources = [known.id for known in runs.values() if known.method == "source"]
         message = f"{run.id} is fused, through others, from itself; one of them must be fused from "
@@ -159,6 +175,12 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
             f"{run.method} removes layers only, and {run.target} changes widths; take a target "
             f"that does not ({', '.join(kept) or 'none here'}), or the method cut",
         )
+    if method.ties and (wide or not deep):
+        message = f"{run.method} spares the parameters that fewer layers would have less, and "
+        yield "target", message + f"{run.target} does not have fewer layers of the same widths"
+    elif method.ties and as_many_tied_layers(large, small) > large.num_hidden_layers:
+        message = f"{run.target} has fewer parameters than one FFN for all layers leaves"
+        yield "target", f"{message}; take a target with more layers"
     if deep and method.widths_only:
         message = (
             f"{run.method} keeps all layers, and {run.target} drops some; take a target of widths"

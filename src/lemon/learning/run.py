@@ -51,10 +51,11 @@ def learn(
 ) -> None:
     """Train the operators of a run, or continue an interrupted training.
 
-    Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and, last, `manifest.json`. A run
-    that also trains the source's weights writes `trained_source/`, and one with blocks that starts
-    from a selection `permuted_source/`: a model folder that the operators apply to instead of the
-    source. A run that trains masks also writes `masks.csv`.
+    Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and, last, `manifest.json`. Where
+    the operators apply to other weights than the source's, it writes these as a model folder:
+    `trained_source/` if the source's weights train too, `permuted_source/` if blocks start from a
+    selection, `placed_source/` if the start moves units within layers. A run that trains masks also
+    writes `masks.csv`.
 
     Args:
         project, run_id: the configuration, and a run whose method trains.

@@ -4,6 +4,10 @@ The neurons of neighbouring layers are in no common order, so a gamma that mixes
 strangers. From the second layer on, each layer's FFN neurons and whole query-head groups are
 permuted onto those of the layer before it, by `alignment` on the inputs of down and o. That changes
 no layer's function, and the gamma of the start stays as it is.
+
+Channels inside a head keep their order: the rotary embedding fixes that of q and k, and one
+operator serves all four matrices. Heads are matched by the mean correlation of equal channels, so
+what is mixed inside a head may still be strangers.
 """
 
 from __future__ import annotations
@@ -42,19 +46,20 @@ def build(context: BuildContext) -> Operators:
         outputs, products = (torch.cat(seen[t]).flatten(0, 1).cpu() for t in ("o", "down"))
         groups = outputs.unflatten(1, (shape.num_key_value_heads, -1))
         if heads is not None and neurons is not None:
-            attn[layer] = matched(_between_groups(heads, groups))
-            ffn[layer] = matched(correlation(neurons, products))
+            where = f"layer {layer}"
+            attn[layer] = matched(_between_groups(heads, groups, where))
+            ffn[layer] = matched(correlation(neurons, products, where))
             groups = groups[:, attn[layer].chosen]
             products = products[:, ffn[layer].chosen]
         heads, neurons = groups, products
     return replace(start, radii=Radii(attention=shape.head_dim), attn=attn, ffn=ffn)
 
 
-def _between_groups(anchor: Tensor, other: Tensor) -> Tensor:
+def _between_groups(anchor: Tensor, other: Tensor, where: str) -> Tensor:
     """The mean correlation of the same channels of two groups, [groups, groups].
 
     Both are [T, groups, channels of a group].
     """
     count, channels = anchor.shape[1:]
-    found = correlation(anchor.flatten(1), other.flatten(1)).view(count, channels, count, channels)
-    return found.diagonal(dim1=1, dim2=3).mean(-1)
+    found = correlation(anchor.flatten(1), other.flatten(1), where)
+    return found.view(count, channels, count, channels).diagonal(dim1=1, dim2=3).mean(-1)

@@ -21,15 +21,15 @@ from lemon.operators.factor import OneHot
 SMALLEST = 1e-7  # of a product of standard deviations, so that a constant feature matches nothing
 
 
-def correlation(anchor_TN: Tensor, other_TN: Tensor) -> Tensor:
-    """C of the formula, [N, N] float32, rows for the anchor's features.
+def correlation(anchor_TN: Tensor, other_TN: Tensor, where: str) -> Tensor:
+    """C of the formula, [N, N] float32, rows for the anchor's features; `where` is for messages.
 
     Raises:
         BadInput: a feature is not finite, or there are fewer than two tokens.
     """
     if len(anchor_TN) < 2:
-        raise BadInput("a correlation needs at least two tokens of calibration text")
-    anchor, other = (_centred(features) for features in (anchor_TN, other_TN))
+        raise BadInput(f"{where}: a correlation needs at least two tokens of calibration text")
+    anchor, other = (_centred(features, where) for features in (anchor_TN, other_TN))
     spread = torch.outer(*(x.square().mean(0).sqrt() for x in (anchor, other)))
     return (anchor.T @ other / len(anchor)) / spread.clamp(min=SMALLEST)
 
@@ -41,9 +41,9 @@ def matched(scores: Tensor) -> OneHot:
     return OneHot(torch.from_numpy(columns).long(), len(scores))
 
 
-def _centred(features_TN: Tensor) -> Tensor:
+def _centred(features_TN: Tensor, where: str) -> Tensor:
     features = features_TN.float()
     if not features.isfinite().all():
         feature = int((~features.isfinite()).any(0).nonzero()[0])
-        raise BadInput(f"feature {feature} of a layer is not finite on the calibration text")
+        raise BadInput(f"{where}: feature {feature} is not finite on the calibration text")
     return features - features.mean(0)

@@ -1,19 +1,22 @@
 """The source, or a model that is not finished yet, on training text, one layer at a time.
 
 A builder that looks at activations gets a `Calibration`. The model is the source under operators,
-and a layer's weights are fused when the text reaches it, so memory holds one layer and the hidden
-states of all rows. The text is the beginning of the training text of one order, never text on which
-results are reported. Only a choice between whole models, as FF-merge's, reads the tune text.
+and a layer's weights are fused when the text reaches it, so a pass holds one layer and the hidden
+states of all rows in memory. The text is the beginning of the training text of one order, never
+text on which results are reported. Only a choice between whole models, as FF-merge's, reads the
+tune text.
 
 Shapes: N rows, T tokens, D hidden size.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
 from lemon.operators.fuse import fused_layer
 
+Candidate = TypeVar("Candidate")
 ROWS = 4  # rows that run through a layer together
 
 Watch = Mapping[str, Callable[[Tensor], None]]
@@ -43,7 +47,8 @@ class Calibration:
     Attributes:
         source: the large model.
         tokens_NT1: rows of T + 1 tokens, each predicting T.
-        tune_NT1: rows of the tune text, equally many of each domain, for a choice of whole models.
+        weights_N: share of each row in a loss; they sum to 1.
+        tune: the same on the tune text, for a choice between whole models.
         search_rows: how many of them score the candidates of a search by their loss.
         dtype: compute format.
         device: of the computation.
@@ -51,10 +56,11 @@ class Calibration:
 
     source: Checkpoint
     tokens_NT1: Tensor
-    tune_NT1: Tensor
+    weights_N: Sequence[float]
     search_rows: int
     dtype: torch.dtype
     device: torch.device
+    tune: Calibration | None = None
 
     @classmethod
     def of_text(
@@ -69,10 +75,11 @@ class Calibration:
     ) -> Calibration:
         """The first rows of the order of `seed` over the training text.
 
-        `tune_sequences` is the number of tune rows of each domain.
+        `tune_sequences` is the number of tune rows of each domain; a domain's share of their loss
+        is that in the mixture.
 
         Raises:
-            BadInput: the text was made with another tokenizer, or has too few rows.
+            BadInput: the text was made for another vocabulary, or has too few rows.
         """
         if text.vocab_size != source.shape.vocab_size:
             raise BadInput(
@@ -87,23 +94,26 @@ class Calibration:
             )
         order = SequenceOrder(rows, text.weights, seed)
         tokens = torch.from_numpy(training_batch(text, order, 0, settings.sequences))
-        tune = [
-            text.sequence("tune", domain, row)
-            for domain in text.domains
-            for row in range(min(tune_sequences, text.num_sequences("tune", domain)))
-        ]
-        chosen_on = torch.from_numpy(np.stack(tune))
-        return cls(source, tokens, chosen_on, settings.search_sequences, dtype, device)
+        numbers = (settings.search_sequences, dtype, device)
+        chosen, shares = [], []
+        for domain in text.domains:
+            rows_of = range(min(tune_sequences, text.num_sequences("tune", domain)))
+            chosen += [text.sequence("tune", domain, row) for row in rows_of]
+            shares += [text.weights[domain] / len(rows_of)] * len(rows_of)
+        tune = cls(source, torch.from_numpy(np.stack(chosen)), shares, *numbers)
+        return cls(source, tokens, _equal_shares(len(tokens)), *numbers, tune)
 
     @property
     def for_search(self) -> Calibration:
         """The same on the rows of a search alone."""
-        return replace(self, tokens_NT1=self.tokens_NT1[: self.search_rows])
+        rows = self.tokens_NT1[: self.search_rows]
+        return replace(self, tokens_NT1=rows, weights_N=_equal_shares(len(rows)))
 
     @property
     def for_choice(self) -> Calibration:
         """The same on the tune text."""
-        return replace(self, tokens_NT1=self.tune_NT1)
+        assert self.tune is not None
+        return self.tune
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -159,14 +169,34 @@ class Calibration:
         tied = self.source.shape.tie_word_embeddings
         head = self._tensor("model.embed_tokens.weight" if tied else "lm_head.weight")
         gain, total = self._tensor("model.norm.weight"), 0.0
-        for hidden, tokens in zip(hidden_NTD, self.tokens_NT1, strict=True):
+        rows = zip(hidden_NTD, self.tokens_NT1, self.weights_N, strict=True)
+        for hidden, tokens, weight in rows:
             logits = self.decoder.final_norm(hidden[None], gain)[0] @ head.T
             labels = tokens[1:].to(self.device)
-            total += float(functional.cross_entropy(logits.float(), labels))
-        return total / len(hidden_NTD)
+            total += weight * float(functional.cross_entropy(logits.float(), labels))
+        return total
 
     def _tensor(self, name: str) -> Tensor:
         return self.source.tensor(name).to(self.device, self.dtype)
+
+
+def _equal_shares(count: int) -> list[float]:
+    return [1 / count] * count
+
+
+def lowest(losses: Mapping[Candidate, float], method: str) -> Candidate:
+    """The first candidate with the lowest loss; those whose loss is not finite are passed over.
+
+    Raises:
+        BadInput: no loss is finite.
+    """
+    finite = {candidate: loss for candidate, loss in losses.items() if math.isfinite(loss)}
+    if not finite:
+        raise BadInput(
+            f"method {method}: the loss of every candidate is not finite on the calibration text; "
+            "use a source and a number format in which the source itself has a finite loss"
+        )
+    return min(finite, key=finite.__getitem__)
 
 
 def cosines(first_NTD: Tensor, second_NTD: Tensor) -> Tensor:

@@ -130,7 +130,7 @@ def unmerged(context: BuildContext, layer: int) -> Merged:
 
 
 def merge(state: list[Merged], measured: Measured, first: int, share: float) -> list[Merged]:
-    """The layers after `first` and the one behind it are merged, `share` of it from `first`."""
+    """The layers that are left once `first` and the next are one, `share` of it from `first`."""
     a, b = state[first : first + 2]
 
     def joined(one: Units, other: Units, scores: list[Tensor]) -> Units:
@@ -191,8 +191,8 @@ def measure(calibration: Calibration, operators: Operators) -> Measured:
         if len(hidden) == 3:
             angles = cosines(hidden.pop(0), hidden[-1]).clamp(0, 1).arccos()
             distance.append(float(angles.mean()) / pi)
-        heads.append(sensitivity(weights, "o", inputs["o"]).view(groups, -1).mean(1))
-        ffn.append(sensitivity(weights, "down", inputs["down"]))
+        heads.append(sensitivity(weights, "o", inputs["o"]).view(groups, -1).mean(1).cpu())
+        ffn.append(sensitivity(weights, "down", inputs["down"]).cpu())
     return Measured(influence, distance, heads, ffn)
 
 

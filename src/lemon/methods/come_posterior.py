@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from functools import partial
 
+from lemon.methods.calibration import lowest
 from lemon.methods.come import Measured, Merged, merge, merged_in_rounds, operators_of
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
@@ -34,4 +35,4 @@ def best_share(context: BuildContext, state: list[Merged], measured: Measured, f
         share = step / GRANULARITY
         operators = operators_of(context, merge(state, measured, first, share))
         losses[share] = calibration.loss_after(operators, first, before)
-    return min(losses, key=losses.__getitem__)
+    return lowest(losses, "come-posterior")

@@ -26,7 +26,7 @@ class BuildContext:
         target: sizes of the small model.
         radii: receptive fields of the dimension operators, if widths shrink.
         seed: of the builder's random numbers.
-        start: the operators that a learned method starts from; None for other methods.
+        start: the operators that a method with a start begins from; None for other methods.
         calibration: the source on training text, for a method that looks at activations.
         method: the method's name, where one builder serves several.
         tied_ffn_layers: how many neighbouring layers share one FFN; 1 for none.
@@ -44,7 +44,7 @@ class BuildContext:
     def calibrated(self) -> Calibration:
         """The calibration; BadInput if the run was given no text."""
         if self.calibration is None:
-            raise BadInput("this method looks at activations; give the packed text by --text")
+            raise BadInput(f"method {self.method} looks at activations; give packed text by --text")
         return self.calibration
 
     def layer_operators(self, gamma: Factor, norms: Factor | None = None) -> Operators:

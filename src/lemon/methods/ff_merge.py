@@ -13,6 +13,7 @@ gate, up and down, so that the layers are tied. Shapes: T tokens, H neurons.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,11 +21,13 @@ from torch import Tensor
 from lemon.architecture import FFN_TYPES, LAYER_TYPES
 from lemon.errors import BadInput
 from lemon.methods.alignment import correlation, matched
-from lemon.methods.calibration import Calibration
+from lemon.methods.calibration import Calibration, lowest
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense, Factor, OneHot, keeping
 from lemon.progress import say
+
+TOKENS = 10_240  # at most, rounded up to whole rows; the paper takes about 10,000
 
 
 def build(context: BuildContext) -> Operators:
@@ -51,21 +54,24 @@ def build(context: BuildContext) -> Operators:
             f"correlate by about {chance:.2f}; raise calibration.sequences"
         )
     states = calibration.for_choice.through(whole, range(depth))
-    best, lowest = None, math.inf
+    found: dict[range, Operators] = {}
+    losses: dict[range, float] = {}
     for first in range(depth - size + 1):
         window = range(first, first + size)
-        operators = tied(context, window, orders(features, window, context.method))
-        loss = calibration.for_choice.loss_after(operators, first, next(states))
+        found[window] = tied(context, window, orders(features, window, context.method))
+        loss = calibration.for_choice.loss_after(found[window], first, next(states))
         say(f"{context.method}: layers {first} to {window[-1]} share one FFN, loss {loss:.4f}")
-        if loss < lowest:
-            best, lowest = operators, loss
-    if best is None:
-        raise BadInput(f"method {context.method}: the loss of every window is not finite")
-    return best
+        losses[window] = loss
+    return found[lowest(losses, context.method)]
 
 
 def ffn_features(calibration: Calibration, whole: Operators) -> list[Tensor]:
-    """The input of down_proj in each layer, [T, H], in the compute format."""
+    """The input of down_proj in each layer, [T, H], in the compute format.
+
+    All layers are kept: 2 T H bytes each in bfloat16, which is 7 GB for a 7B model.
+    """
+    rows = -(-TOKENS // (calibration.tokens_NT1.shape[1] - 1))
+    calibration = replace(calibration, tokens_NT1=calibration.tokens_NT1[:rows])
     features, hidden = [], calibration.embedded()
     for layer in range(whole.target.num_hidden_layers):
         seen: list[Tensor] = []
@@ -82,7 +88,7 @@ def orders(features: list[Tensor], window: range, method: str) -> dict[int, OneH
     places = {"ff-merge": 0, "ff-merge-middle": len(window) // 2, "ff-merge-last": -1}
     anchor = window[places[method]]
     return {
-        layer: matched(correlation(features[anchor], features[layer]))
+        layer: matched(correlation(features[anchor], features[layer], f"layer {layer}"))
         for layer in window
         if layer != anchor
     }

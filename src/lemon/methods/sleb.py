@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from lemon.methods.calibration import Calibration
+from lemon.methods.calibration import Calibration, lowest
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.progress import say
@@ -28,7 +28,7 @@ def build(context: BuildContext) -> Operators:
     kept = list(range(context.source.shape.num_hidden_layers))
     while len(kept) > context.target.num_hidden_layers:
         losses = losses_without_each(calibration, whole, kept)
-        dropped = min(kept, key=losses.__getitem__)
+        dropped = lowest(losses, "sleb")
         kept.remove(dropped)
         say(f"sleb: {len(kept)} layers without {dropped}, loss {losses[dropped]:.4f}")
     return context.keeping_layers(kept)

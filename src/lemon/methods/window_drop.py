@@ -6,6 +6,7 @@ next-token loss on the tune text is dropped; of equal losses the first.
 
 from __future__ import annotations
 
+from lemon.methods.calibration import lowest
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.progress import say
@@ -25,5 +26,5 @@ def build(context: BuildContext) -> Operators:
         kept = [*range(first), *range(first + width, depth)]
         losses[first] = calibration.loss_after(context.keeping_layers(kept), first, next(states))
         say(f"window-drop: without {first} to {first + width - 1}, loss {losses[first]:.4f}")
-    first = min(losses, key=losses.__getitem__)
+    first = lowest(losses, "window-drop")
     return context.keeping_layers([*range(first), *range(first + width, depth)])
