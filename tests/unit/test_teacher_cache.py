@@ -91,3 +91,19 @@ def test_a_run_with_kept_states_ends_bit_identical(
     learning = project.preset.learning
     batches = 3 * learning.batch_sequences // learning.microbatch_sequences
     assert len(files(cache)) == batches
+
+
+def test_runs_over_widths_and_layers_share_no_states(
+    learning_world: LearningWorld, tmp_path: Path
+) -> None:
+    """Each radius has the residual stream in an order of its own."""
+    project, ends = learning_world.project(steps=2), {}
+    source, text, cache = learning_world.source, learning_world.text, tmp_path / "cache"
+    learn(project, "lemon-cut-75", source, text, tmp_path / "deep", teacher_cache=cache)
+    for run in ("lemon-width-2-2", "lemon-width-2-4"):
+        for name, kept in (("kept", cache), ("again", cache), ("computed", None)):
+            out = tmp_path / run / name
+            learn(project, run, source, text, out, teacher_cache=kept)
+            ends[run, name] = (out / "operators.safetensors").read_bytes()
+        assert ends[run, "kept"] == ends[run, "again"] == ends[run, "computed"]
+    assert len(list(cache.iterdir())) == 3

@@ -42,6 +42,8 @@ RULE_VERSIONS: dict[str, int] = {
 }
 # Version of `learn` for runs that train weights; raising it reruns only these.
 WEIGHTS_VERSION = 2
+# The same for runs over widths that a teacher teaches.
+WIDTHS_VERSION = 2
 
 
 def stage_params(
@@ -193,6 +195,8 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
     }
     if method.trains_weights:
         fields["weights_version"] = WEIGHTS_VERSION
+    if run.changes_widths and method.teaches:
+        fields["widths_version"] = WIDTHS_VERSION
     if method.prunes:
         fields["pruning"] = run.pruning.model_dump(mode="json")
     return fields

@@ -22,7 +22,12 @@ class SourceWeights(nn.Module, ABC):
 
     Frozen weights are stored in the compute format. Trained weights are stored in float32 and cast
     where they are used, because updates of 1e-4 are lost in bfloat16.
+
+    Attributes:
+        radius: r of the order [r, D / r] of the residual stream; 1 is the source's own order.
     """
+
+    radius: int = 1
 
     def __init__(
         self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, trains: bool = False

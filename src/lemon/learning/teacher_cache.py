@@ -55,6 +55,7 @@ class CachedTeacher(Teacher):
         depends_on = {
             "teacher": digest,
             "dtype": str(self._dtype),
+            "radius": weights.radius,
             "device": weights.embedding.device.type,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
