@@ -313,14 +313,6 @@ def test_more_runs_than_anyone_makes(config: Path, capsys: pytest.CaptureFixture
     assert f"{RUNS}:1: has more than 1,000 runs" in refusal(config, capsys)
 
 
-def test_more_ties_than_layers_are_refused(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    edit(config / LAPTOP, r"^  depth-75: .*", "  depth-75: {num_hidden_layers: 1}")
-    message = "target: depth-75 has fewer parameters than one FFN for all layers leaves"
-    assert message in refusal(config, capsys)
-
-
 def test_many_mistakes_are_told_of_in_part(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

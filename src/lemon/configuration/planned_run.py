@@ -255,11 +255,11 @@ def ties(rows: Mapping[str, Run], row: Run) -> bool:
 def as_many_tied_layers(large: LlamaShape, small: LlamaShape) -> int:
     """How many neighbouring layers share one FFN for a model of about the parameters of `small`.
 
-    A window of k + 1 layers spares k FFNs; k is the number nearest to the difference. It may be
-    more than the layers that there are, which `run_checks` refuses.
+    A window of k + 1 layers spares k FFNs; k is the number nearest to the difference. Where one FFN
+    for all layers spares less than that, it is all layers.
     """
     spared = (large.num_parameters - small.num_parameters) / large.ffn_parameters
-    return 1 + max(1, round(spared))
+    return min(1 + max(1, round(spared)), large.num_hidden_layers)
 
 
 def fused_shape(preset: Preset, rows: Mapping[str, Run], row: Run) -> LlamaShape:

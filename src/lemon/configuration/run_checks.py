@@ -8,7 +8,6 @@ from pathlib import Path
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.methods import METHODS, SCRATCH, SECOND_SIZE
 from lemon.configuration.planned_run import (
-    as_many_tied_layers,
     changes_widths,
     fused_shape,
     named_shape,
@@ -178,9 +177,6 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
     if method.ties and (wide or not deep):
         message = f"{run.method} spares the parameters that fewer layers would have less, and "
         yield "target", message + f"{run.target} does not have fewer layers of the same widths"
-    elif method.ties and as_many_tied_layers(large, small) > large.num_hidden_layers:
-        message = f"{run.target} has fewer parameters than one FFN for all layers leaves"
-        yield "target", f"{message}; take a target with more layers"
     if deep and method.widths_only:
         message = (
             f"{run.method} keeps all layers, and {run.target} drops some; take a target of widths"
