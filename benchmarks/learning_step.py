@@ -32,7 +32,7 @@ from _side_by_side import (
 )
 
 from lemon.checkpoint import Checkpoint
-from lemon.learning.decoder import Decoder
+from lemon.decoder import Decoder
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.source_weights import SourceStack
 from lemon.learning.student import FusedStudent, Teacher

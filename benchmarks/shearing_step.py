@@ -23,7 +23,7 @@ from learning_step import learning_step
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
-from lemon.learning.decoder import Decoder
+from lemon.decoder import Decoder
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import Masks

@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
-from lemon.learning.decoder import Decoder
+from lemon.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.student import FusedStudent, Teacher

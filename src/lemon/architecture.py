@@ -42,6 +42,8 @@ LAYER_TYPES: dict[str, tuple[str, tuple[Axis, ...]]] = {
     "ln1": ("input_layernorm", (Axis.HIDDEN,)),
     "ln2": ("post_attention_layernorm", (Axis.HIDDEN,)),
 }
+FFN_TYPES = ("gate", "up", "down")
+NORM_TYPES = ("ln1", "ln2")  # those that are gains, not matrices
 
 # Hugging Face model types with exactly these tensors and this computation; Mistral also limits
 # attention to a window (`sliding_window`).
@@ -100,6 +102,11 @@ class LlamaShape:
     def num_parameters(self) -> int:
         """Parameters of the model; a tied head is counted once."""
         return sum(spec.num_elements for spec in tensor_specs(self))
+
+    @property
+    def ffn_parameters(self) -> int:
+        """Parameters of one layer's FFN."""
+        return 3 * self.hidden_size * self.intermediate_size
 
     @property
     def parameters_without_vocabulary(self) -> int:

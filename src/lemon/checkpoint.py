@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from typing_extensions import TypedDict
 
-from lemon.architecture import LlamaShape, TensorSpec, tensor_specs
+from lemon.architecture import FFN_TYPES, LlamaShape, TensorSpec, layer_tensor_name, tensor_specs
 from lemon.errors import BadInput
 from lemon.files.json_file import read_json
 from lemon.files.manifest import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+TIED_FFN = "tied_ffn"  # key of config.json, ignored by transformers
 # Other files of a model folder: tokenizer, chat template, generation settings.
 COMPANION_SUFFIXES = {".json", ".txt", ".model", ".jinja"}
 LOADED_SUFFIXES = COMPANION_SUFFIXES | {".safetensors", ".bin", ".py"}  # by transformers
@@ -64,6 +66,7 @@ class Checkpoint:
         shape: the sizes in the config; the tensors were checked against them.
         specs: every tensor of the model by name, in stored order.
         format: safetensors name of the weights' number format; F32 if they are mixed.
+        tied_ffn: windows of layers that share one FFN, from the config; their weights are equal.
 
     Raises:
         BadInput: the folder is no LLaMA model, a tensor is missing, misshapen or truncated, a small
@@ -80,6 +83,7 @@ class Checkpoint:
             self.shape = LlamaShape.from_config(self.config)
         except BadInput as error:
             raise BadInput(f"{self.path / 'config.json'}: {error}") from None
+        self.tied_ffn = self._windows(self.config.get(TIED_FFN, []))
         self.specs: dict[str, TensorSpec] = {spec.name: spec for spec in tensor_specs(self.shape)}
         self._files: dict[str, TensorFile] = {
             name: file for file in self._open_files() for name in file.entries
@@ -110,16 +114,49 @@ class Checkpoint:
     def digest(self) -> str:
         """SHA-256 over name, format, shape and bytes of each tensor in the order of `specs`.
 
-        It does not depend on sharding. BadInput if a weight is not finite, or the digest differs
-        from that in the folder's manifest.
+        It does not depend on sharding. BadInput if a weight is not finite, tied FFNs differ, or the
+        digest differs from that in the folder's manifest.
         """
         found = self._digest(self.specs)
+        self._check_ties()
         if (expected := self._recorded.get("weights")) not in (None, found):
             raise BadInput(
                 f"{self.path / WEIGHTS}: is damaged; the weights have the digest {found}, but "
                 f"{MANIFEST} says {expected}; {COPY_AGAIN}"
             )
         return found
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the model; a tied head and tied FFNs are counted once."""
+        tied = sum(len(window) - 1 for window in self.tied_ffn)
+        return self.shape.num_parameters - tied * self.shape.ffn_parameters
+
+    def _windows(self, tied: Any) -> list[list[int]]:
+        """The windows of tied FFNs in the config, checked."""
+        layers = [layer for window in tied for layer in window] if _is_windows(tied) else None
+        known = range(self.shape.num_hidden_layers)
+        if layers is None or len(set(layers)) < len(layers) or not set(layers) <= set(known):
+            raise BadInput(
+                f"{self.path / 'config.json'}: {TIED_FFN} must be lists of two or more layers, "
+                f"each of 0 to {known.stop - 1} in at most one; {COPY_AGAIN}"
+            )
+        return [list(window) for window in tied]
+
+    def _check_ties(self) -> None:
+        """Refuse FFNs that the config ties and whose weights differ in a bit."""
+        for first, *others in self.tied_ffn:
+            for type, other in product(FFN_TYPES, others):
+                one, name = layer_tensor_name(type, first), layer_tensor_name(type, other)
+                chunks = zip(self._bytes(one), self._bytes(name), strict=True)
+                if any(mine != theirs for mine, theirs in chunks):
+                    raise BadInput(
+                        f"{self.path}: {name} differs from that of layer {first}, and config.json "
+                        f"ties them ({TIED_FFN}); {COPY_AGAIN}"
+                    )
+
+    def _bytes(self, name: str) -> Iterator[bytes]:
+        return self._files[name].read_bytes(name)
 
     def verify(self, names: Iterable[str]) -> None:
         """Refuse tensors that differ from the digests in the folder's manifest, if it has one."""
@@ -204,6 +241,14 @@ class Checkpoint:
             )
 
 
+def _is_windows(tied: Any) -> bool:
+    """Whether a value of a config is a list of lists of two or more whole numbers."""
+    return isinstance(tied, list) and all(
+        isinstance(window, list) and len(window) > 1 and all(type(i) is int for i in window)
+        for window in tied
+    )
+
+
 def write_checkpoint(
     out: Path,
     shape: LlamaShape,
@@ -211,6 +256,7 @@ def write_checkpoint(
     *,
     like: Path,
     dtype: torch.dtype,
+    tied_ffn: Sequence[Sequence[int]] = (),
 ) -> None:
     """Write a model folder for `AutoModelForCausalLM.from_pretrained`, tensor by tensor.
 
@@ -220,6 +266,8 @@ def write_checkpoint(
             successive slices of rows.
         like: model folder from which other config keys, tokenizer and generation files are copied.
         dtype: number format of the stored weights; each value is rounded to it once.
+        tied_ffn: windows of layers that share one FFN, for `config.json`. Every layer's weights are
+            written, since a LLaMA folder without some would be loaded with random ones.
 
     Raises:
         BadInput: `like` is no model folder.
@@ -228,6 +276,9 @@ def write_checkpoint(
     format = {f"torch.{name}": key for key, (name, _) in FORMATS.items()}[str(dtype)]
     config = shape.to_config(read_json(like / "config.json", dict[str, Any], COPY_AGAIN))
     config.pop("torch_dtype", None)  # the older name of the same key
+    config.pop(TIED_FFN, None)  # of the model that this one is fused from
+    if tied_ffn:
+        config[TIED_FFN] = [list(window) for window in tied_ffn]
     config["dtype"] = FORMATS[format][0]
     out.mkdir(parents=True, exist_ok=True)
     write_tensor_file(

@@ -254,7 +254,7 @@ def _line(cost: RunCost, width: int, rate: float | None) -> str:
     minutes = f"{cost.seconds(rate) / 60:.1f}" if rate else "-"
     return (
         f"{cost.run.id:{width}}  {shape.num_hidden_layers:6d}  "
-        f"{shape.num_parameters / 1e6:8.1f} M  {cost.steps:5d}  {cost.tokens:10,d}  "
+        f"{cost.run.num_parameters / 1e6:8.1f} M  {cost.steps:5d}  {cost.tokens:10,d}  "
         f"{cost.flops:8.1e}  {minutes if cost.jobs else 'done':>7}"
     )
 

@@ -26,7 +26,7 @@ LAYERS = (
     {"similarity"},
     {"data"},
     {"operators", "configuration"},
-    {"published", "checkpoint"},
+    {"published", "checkpoint", "decoder"},
     {"radii", "events", "machine", "progress", "perplexity"},
     {"files", "architecture"},
     {"provenance"},

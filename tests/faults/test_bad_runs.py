@@ -45,7 +45,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "masks with receptive fields": (
         (RUNS, r"^shear-75\tshear\t-\tdepth-75\t-", "shear-75\tshear\t-\tdepth-75\t2-2"),
-        "radii: masks keep single channels; write - and give radii to what starts from it",
+        "radii: shear keeps single channels; write - and give radii to what starts from it",
     ),
     "unknown target": (
         (RUNS, r"^cut-50\tcut\t-\tdepth-50", "cut-50\tcut\t-\tdeep-50"),
@@ -125,13 +125,27 @@ MISTAKES: dict[str, Mistake] = {
         (RUNS, r"^(lemon-width-2-4\tlemon\t)cut", r"\1lemon-width-2-2"),
         "start: lemon-width-2-2 has radii 2-2, this run 2-4; they must be the same",
     ),
-    "weights trained under averages": (
-        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1average"),
-        "start: average mixes layers; weights are trained under a selection of whole layers only",
+    "start over weights of its own": (
+        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1lemon-come-75"),
+        "start: lemon-come-75 learned over rearranged weights of its own, which this run has not; "
+        "name lemon-come-75 in source",
     ),
-    "weights trained under what was learned": (
-        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1lemon-cut-75"),
-        "start: lemon-cut-75 mixes layers; weights are trained under a selection of whole layers",
+    "operators that would untie": (
+        (RUNS, r"^(lemon-come-75\tlemon\t)come-75", r"\1ff-merge-75"),
+        "start: ff-merge-75 ties FFNs, and operators that learn would untie them",
+    ),
+    "stage that would untie": (
+        (RUNS, r"^(average-tuned-75\t.*\t)average-75$", r"\1ff-merge-75"),
+        "source: ff-merge-75 ties FFNs, and a further stage would untie them",
+    ),
+    "ties for other widths": (
+        (RUNS, r"^(ff-merge-middle-75\tff-merge-middle\t-\t)depth-75", r"\1width-62"),
+        "target: ff-merge-middle spares the parameters that fewer layers would have less, and "
+        "width-62 does not have fewer layers of the same widths",
+    ),
+    "layers dropped by a method of widths": (
+        (RUNS, r"^(minitron-width\tminitron\t-\t)width-62", r"\1small"),
+        "target: minitron keeps all layers, and small drops some; take a target of widths",
     ),
     "weights trained over widths and layers": (
         (RUNS, r"^(cut-tuned-width\ttuned\tcut\t)width-62\t128-16", r"\1small\t-"),
@@ -304,7 +318,7 @@ def test_many_mistakes_are_told_of_in_part(
 ) -> None:
     row = "r{}\tcut\t-\tdepth-7\t-\tnon\t0\tsauce\n"
     with (config / RUNS).open("a") as file:
-        file.writelines(row.format(number) for number in range(850))
+        file.writelines(row.format(number) for number in range(800))
     message = refusal(config, capsys)
     assert "and more mistakes; correct these first" in message
     assert len(message.splitlines()) < 40

@@ -9,8 +9,8 @@ from roundoff import logits_off
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lemon.checkpoint import Checkpoint
+from lemon.decoder import Decoder
 from lemon.errors import BadInput
-from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.student import FusedStudent, Teacher

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lemon.errors import BadInput
-from lemon.operators.factor import Dense, OneHot, keeping, one_hot
+from lemon.operators.factor import NOTHING, Dense, OneHot, keeping, one_hot
 from lemon.operators.receptive_field import AxisMap
 
 small = st.integers(1, 4)
@@ -52,7 +52,7 @@ def test_indices_copy_what_the_matrix_multiplies_by_one(
     """Also blocks of grouped query heads, repeated ones and those in another order."""
     inputs = into * per_head
     chosen = data.draw(
-        st.lists(st.integers(0, inputs - 1), min_size=out * per_head, max_size=out * per_head)
+        st.lists(st.integers(-1, inputs - 1), min_size=out * per_head, max_size=out * per_head)
     )
     factor = keeping(chosen, inputs)
     by_index, by_matrix = (
@@ -68,13 +68,19 @@ def test_indices_copy_what_the_matrix_multiplies_by_one(
         assert part.rows(weight).equal(by_matrix.rows(weight)[first:last])
 
 
+def test_an_output_without_an_input_is_zero():
+    factor = keeping([1, NOTHING], 2)
+    assert factor.dense().tolist() == [[0, 1], [0, 0]]
+    assert factor.apply(torch.tensor([[2.0, 3.0], [5.0, 7.0]])).tolist() == [[5, 7], [0, 0]]
+
+
 def test_a_copy_keeps_the_sign_of_zero_and_the_number_format():
     weight = torch.tensor([[-0.0, 1.0], [2.0, 3.0]], dtype=torch.bfloat16)
     copied = AxisMap(keeping([0], 2), 1).rows(weight)
     assert copied.dtype == torch.bfloat16 and copied[0].signbit().tolist() == [True, False]
 
 
-@pytest.mark.parametrize("index", [-1, 3, 2**40])
+@pytest.mark.parametrize("index", [-2, 3, 2**40])
 def test_an_index_that_no_input_has_is_refused(index):
     with pytest.raises(BadInput, match=f"^chooses input {index}; there are 0 to 2$"):
         keeping([0, index, 1], 3)

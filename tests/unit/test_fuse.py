@@ -160,11 +160,11 @@ def test_slabs_do_not_change_a_selection(source, monkeypatch, allowed):
 @pytest.mark.parametrize("allowed", [1, 10_000, 100_000_000])
 @pytest.mark.parametrize("radii", [Radii(), Radii(4, 8, 8), Radii(2, 4, 16)])
 def test_indices_fuse_as_their_matrices_do(source, monkeypatch, radii, allowed):
-    """In any order and with repeats, under a gamma that selects, scales and mixes."""
+    """In any order, with repeats and gaps, under a gamma that selects, scales and mixes."""
     shape, target = source.shape, smaller(source.shape)
     generator = torch.Generator().manual_seed(allowed)
     factors = {
-        name: OneHot(torch.randint(inputs, (outputs,), generator=generator), inputs)
+        name: OneHot(torch.randint(-1, inputs, (outputs,), generator=generator), inputs)
         for name, (outputs, inputs) in factor_shapes(shape, target, radii).items()
     }
     mixing = torch.zeros(3, shape.num_hidden_layers)

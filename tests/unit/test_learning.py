@@ -8,14 +8,16 @@ from replanned import replanned
 from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
-from lemon.architecture import LAYER_TYPES
+from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.events import Metrics, read_events
 from lemon.learning.assembly import assemble
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.run import learn
+from lemon.methods import average
 from lemon.methods.build import build, start_operators
+from lemon.methods.context import BuildContext
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 
@@ -121,12 +123,19 @@ def test_all_weights_of_the_model_of_an_earlier_run_are_trained(learning_world, 
     assert all(torch.equal(model.tensor(name), after.tensor(name)) for name in after.specs)
 
 
-def test_tuning_starts_from_whole_layers_only(learning_world, tmp_path):
+def test_weights_train_under_a_gamma_that_mixes_layers_and_stays(learning_world, tmp_path):
     project = learning_world.project(steps=4)
     row = project.run("cut-tuned-75").row.model_copy(update={"start": "average"})
     project = replanned(project, row)
-    with pytest.raises(BadInput, match="its start mixes layers"):
-        learn(project, "cut-tuned-75", learning_world.source, learning_world.text, tmp_path)
+    learn(project, "cut-tuned-75", learning_world.source, learning_world.text, tmp_path)
+    source = Checkpoint(learning_world.source)
+    operators, _ = load_operators(tmp_path / "operators.safetensors")
+    target = source.shape.with_depth(operators.target.num_hidden_layers)
+    expected = average.build(BuildContext(source, target)).gamma["q"].dense()
+    assert all(gamma.dense().equal(expected) for gamma in operators.gamma.values())
+    trained = Checkpoint(tmp_path / "trained_source")
+    names = [layer_tensor_name("up", layer) for layer in range(6)]
+    assert all(not trained.tensor(name).equal(source.tensor(name)) for name in names)
 
 
 def test_norms_learn_at_a_rate_of_their_own(learning_world, tmp_path):
@@ -183,3 +192,31 @@ def test_metrics_go_on_with_the_events_that_a_checkpoint_carries(tmp_path):
         (3, 3.5),
     ]
     assert resumed.text == path.read_text()
+
+
+@pytest.mark.parametrize(("run", "start"), [("lemon-come-75", "come-75"), ("lemon-sleb-75", None)])
+def test_learning_begins_at_the_model_of_its_start(
+    learning_world, tmp_path, monkeypatch, run, start
+):
+    """Units that CoMe places are placed in the weights; the teacher is the source all the same."""
+    project = learning_world.project(steps=1, layer_rate=1e-9, norm_rate=1e-9)
+    source, text = learning_world.source, learning_world.text
+    first = project.run(run).start.id
+    build(project, first, source, tmp_path / "start", text=text)
+    fuse(source, tmp_path / "start" / "operators.safetensors", tmp_path / "merged")
+    taught_by = []
+
+    def assembled(*arguments):
+        taught_by.append(arguments[5])
+        return assemble(*arguments)
+
+    monkeypatch.setattr("lemon.learning.run.assemble", assembled)
+    learn(project, run, source, text, tmp_path / "run", start=tmp_path / "start")
+    own = tmp_path / "run" / "placed_source"
+    assert own.exists() == (first == start)
+    assert [teacher and teacher.path for teacher in taught_by] == [source if start else None]
+    learned = tmp_path / "run" / "operators.safetensors"
+    fuse(own if start else source, learned, tmp_path / "learned")
+    expected, found = Checkpoint(tmp_path / "merged"), Checkpoint(tmp_path / "learned")
+    for name in expected.specs:
+        torch.testing.assert_close(found.tensor(name), expected.tensor(name), atol=1e-6, rtol=1e-5)

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from lemon.architecture import Axis, LlamaShape
 from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.decoder import Decoder
 from lemon.learning import hard_concrete
-from lemon.learning.decoder import Decoder
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import Masks, settled, write_masks

@@ -167,6 +167,7 @@ AFTER_DEPTH_SHEAR = {
         ),
         *(f"lemon-prune-{depth}" for depth in (93, 83, 60)),
         *(f"sheared-lemon-prune-{depth}" for depth in (75, 50)),
+        *(f"{run}-{depth}" for run in ("aligned", "lemon-aligned") for depth in (75, 50)),
     )
 }
 SWEPT = {
@@ -258,6 +259,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 for run in (
                     *("lemon-small-width-first", "lemon-small-depth-first"),
                     *("average-tuned-75", "average-tuned-50", "cut-tuned-small"),
+                    *("come-tuned-75", "come-tuned-50"),
                 )
             }
             | {f"pretrain/{run}-small-pretrained" for run in ("lemon", "cut-tuned")},
@@ -269,6 +271,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             {
                 *(f"learn/lemon-width-{a}-{f}" for a in (128, 32, 2) for f in (2, 4, 16)),
                 *("learn/lemon-prune-width", "learn/lemon-width-small"),
+                "learn/lemon-minitron-width",
                 *("build/lemon-small-width-first", "learn/lemon-small-width-first"),
                 "learn/lemon-small-depth-first",
                 *("pretrain/lemon-width-2-2-pretrained", "pretrain/lemon-small-pretrained"),

@@ -7,7 +7,7 @@ from transformers import LlamaForCausalLM
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
-from lemon.learning.decoder import Decoder
+from lemon.decoder import Decoder
 from lemon.learning.fusion import DepthFusion
 from lemon.learning.source_weights import SourceStack
 from lemon.learning.student import FusedStudent, Teacher

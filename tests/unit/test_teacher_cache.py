@@ -10,7 +10,7 @@ import torch
 from learning_world import LearningWorld
 
 from lemon.checkpoint import Checkpoint
-from lemon.learning.decoder import Decoder
+from lemon.decoder import Decoder
 from lemon.learning.run import learn
 from lemon.learning.source_weights import SourceLayers
 from lemon.learning.student import Teacher

@@ -162,6 +162,12 @@ def start_manifest(wildcards):
     return f"<runs>/{start.id}/manifest.json" if start else []
 
 
+def calibration_text(wildcards):
+    """The manifest of the text on which a method looks at activations; nothing for others."""
+    calibrates = PROJECT.run(wildcards.run).method.calibrates
+    return "<data>/text/manifest.json" if calibrates else []
+
+
 def option(name, value):
     """An option of a command, its value quoted where a shell would read more into it."""
     return f"--{name} {shlex.quote(str(value))}"
@@ -191,7 +197,7 @@ def reference_manifest(wildcards):
 
 
 def fused_weights(wildcards, input):
-    """The weights that the operators apply to: the run's own where it trained or permuted them."""
+    """The weights that the operators apply to: the run's own where it trained or rearranged them."""
     own = PROJECT.run(wildcards.run).own_weights
     if own is not None:
         return os.path.join(os.path.dirname(input.operators), own)

@@ -5,6 +5,7 @@ rule build:
     input:
         source=source_manifest,
         start=start_manifest,
+        text=calibration_text,
     output:
         manifest=update("<runs>/{run}/manifest.json"),
         files=update(expand("<runs>/{{run}}/{file}", file=BUILT_FILES)),
@@ -14,21 +15,23 @@ rule build:
         "<logs>/build/{run}.tsv"
     wildcard_constraints:
         run=made_by("build"),
-    threads: 1
+    threads: lambda wildcards: ALL_CORES if calibration_text(wildcards) else 1
     resources:
         mem_mb=3000,
-        runtime=30,
+        runtime=120,
+        gpu=lambda wildcards: GPUS if calibration_text(wildcards) else 0,
     params:
         preset=PRESET,
         source=folder("source"),
         start=folder_option("start", "start"),
+        text=folder_option("text", "text"),
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("build"),
     message:
         "Choosing the operators of {wildcards.run}"
     shell:
         "OMP_NUM_THREADS={threads} lemon build --preset {params.preset:q} --run {wildcards.run:q} "
-        "--source {params.source:q} {params.start} --out {params.out:q} > {log:q} 2>&1"
+        "--source {params.source:q} {params.start} {params.text} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule learn:

@@ -73,6 +73,8 @@ def add(commands: Commands) -> None:
     trial.add_argument("--trial", required=True, type=int, metavar="N", help=words)
     for parser in (learn, trial, pretrain):
         add_path(parser, "--text", "packed text that `lemon prepare text` wrote")
+    words = "packed text, for a method that depends on activations"
+    add_path(build, "--text", words, required=False)
     words = "model folder whose losses steer the mixture of domains of pre-training"
     for parser in (pretrain, trial):
         add_path(parser, "--reference", words, required=False)
@@ -103,10 +105,11 @@ def add(commands: Commands) -> None:
 def _build(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     run = _run_of(project, arguments, arguments.run, arguments.command)
+    _require_calibration(run, arguments.text)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.methods.build import build
 
-        build(project, run.id, arguments.source, arguments.out, arguments.start)
+        build(*(project, run.id, arguments.source, arguments.out), arguments.start, arguments.text)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -194,6 +197,19 @@ def _require_read(project: Project, run: PlannedRun, arguments: argparse.Namespa
     _require_teacher(run, getattr(arguments, "teacher", None), source)
     _require_reference(run, getattr(arguments, "reference", None), source)
     require_packed_text(arguments.text)
+
+
+def _require_calibration(run: PlannedRun, text: Path | None) -> None:
+    """Check that text is given exactly if the run's method depends on activations."""
+    if not run.method.calibrates:
+        if text is not None:
+            raise BadInput(f"run {run.id}: {run.method.name} reads no text; leave --text out")
+        return
+    if text is None:
+        raise BadInput(
+            f"run {run.id}: {run.method.name} depends on activations; name packed text by --text"
+        )
+    require_packed_text(text)
 
 
 def _require_reference(run: PlannedRun, reference: Path | None, expected: LlamaShape) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
+from lemon.architecture import NORM_TYPES
 from lemon.configuration.figure_specs import (
     BLOCKS,
     CLAIMS,
     COMPONENTS,
     CONTROLLED,
-    NORMS,
     OF_CURVES,
     PAIRED,
     SIZES,
@@ -105,7 +105,7 @@ def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str
 
 def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[Mistake]:
     name = panel.component
-    if name in NORMS and figure.renderer != "layer_operators":
+    if name in NORM_TYPES and figure.renderer != "layer_operators":
         message = f"{name} has no similarity; take one of {', '.join(COMPONENTS)}"
         yield ("component",), message
     if figure.renderer == "activation_similarity" and name not in ("mha", "ffn"):

@@ -16,7 +16,6 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "mha": ("q", "k", "v", "o"),
     "ffn": ("gate", "up", "down"),
 }
-NORMS = ("ln1", "ln2")  # the norms of a layer: shown for operators, not compared
 MEASURES = ("plain", "debiased")  # the estimators of CKA, one folder each
 # By renderer: the claims that are measured on its figures.
 CLAIMS: dict[str, tuple[str, ...]] = {

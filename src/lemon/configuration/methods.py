@@ -1,8 +1,8 @@
 """The registry of methods.
 
-A new method needs a module of its name in `lemon.methods` with `build(context) -> Operators`, a row
-here, and rows in `runs.tsv`. The modules need torch, so they are only named here and imported when
-used.
+A new method needs a module of its name in `lemon.methods` (`-` as `_`) with
+`build(context) -> Operators`, a row here, and rows in `runs.tsv`. The modules need torch, so they
+are only named here and imported when used.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ class Method:
         prepared: for a model used unchanged, its folder in the preset's data folder; None if a
             smaller model is made.
         depth_only: whether it keeps all widths.
-        averages: whether its operators mix layers before any learning.
+        places: whether its operators move units within layers as well as mapping layers.
+        widths_only: whether it keeps all layers.
+        ties: whether it keeps all layers and ties neighbouring FFNs, so many that its model has
+            about the parameters of its target.
+        chooses: whether it chooses between whole models by their loss on the tune text.
+        builder: the module of its builder, if it is not of its name.
+        calibrates: whether its operators depend on activations on training text.
         pretrains: whether it trains a small model on text alone, without operators.
     """
 
@@ -45,19 +51,26 @@ class Method:
     starts: tuple[Start, ...] = ()
     prepared: str | None = None
     depth_only: bool = False
-    averages: bool = False
+    places: bool = False
+    widths_only: bool = False
+    calibrates: bool = False
+    ties: bool = False
+    chooses: bool = False
+    builder: str | None = None
     pretrains: bool = False
 
     @property
     def module(self) -> str | None:
         """The module in `lemon.methods` that builds its operators before any learning.
 
-        It has the method's name, or is `start` if operators are taken from a start. None if nothing
-        is built: for a model used unchanged, for masks, and for pre-training.
+        It has the method's name or that of `builder`, or is `start` if the operators of a start are
+        taken as they are. None if nothing is built: for a model used unchanged, for masks, and for
+        pre-training.
         """
         if not self.fuses or self.prunes:
             return None
-        return "start" if self.starts else self.name
+        taken = self.starts and not self.calibrates
+        return "start" if taken else (self.builder or self.name).replace("-", "_")
 
     @property
     def needs_target(self) -> bool:
@@ -100,6 +113,11 @@ class Method:
         return "masks" in self.learns
 
     @property
+    def scatters(self) -> bool:
+        """Whether its operators keep single channels or neurons, which blocks can't follow."""
+        return self.prunes or self.widths_only
+
+    @property
     def selects(self) -> bool:
         """Whether it keeps the units that an earlier run's masks keep."""
         return self.starts == ("run",)
@@ -108,11 +126,6 @@ class Method:
     def teaches(self) -> bool:
         """Whether its objective uses the predictions of a teacher model."""
         return self.learned and not self.prunes and not self.pretrains
-
-    @property
-    def mixes(self) -> bool:
-        """Whether its operators mix layers or channels instead of selecting whole ones."""
-        return self.averages or self.learns_operators
 
 
 _METHODS = (
@@ -124,7 +137,83 @@ _METHODS = (
     ),
     Method("cut", "keep the first layers"),
     Method("random", "keep a sorted random subset of the layers", depth_only=True),
-    Method("average", "average clusters of neighbouring layers", depth_only=True, averages=True),
+    Method("average", "average clusters of neighbouring layers", depth_only=True),
+    Method(
+        "shortgpt",
+        "drop the layers that change the hidden states least",
+        depth_only=True,
+        calibrates=True,
+    ),
+    Method(
+        "sleb",
+        "drop one layer after the other, the one whose absence costs the least loss",
+        depth_only=True,
+        calibrates=True,
+    ),
+    Method(
+        "laco",
+        "collapse neighbouring layers into one while the output stays alike",
+        depth_only=True,
+        calibrates=True,
+    ),
+    Method(
+        "come",
+        "merge neighbouring layers by placing their most sensitive heads and neurons side by side",
+        depth_only=True,
+        places=True,
+        calibrates=True,
+    ),
+    Method(
+        "come-posterior",
+        "as come, with the shares of the two layers that have the least loss",
+        depth_only=True,
+        places=True,
+        calibrates=True,
+    ),
+    Method(
+        "come-sum",
+        "the pairs and shares of come with weighted sums",
+        depth_only=True,
+        calibrates=True,
+    ),
+    Method(
+        "minitron",
+        "keep the hidden coordinates, heads and neurons with the largest activations",
+        widths_only=True,
+        calibrates=True,
+    ),
+    Method(
+        "window-drop",
+        "drop the neighbouring layers whose absence costs the least loss",
+        depth_only=True,
+        calibrates=True,
+        chooses=True,
+    ),
+    *(
+        Method(
+            name,
+            f"tie a window of neighbouring FFNs to their mean, {how}",
+            places=True,
+            calibrates=True,
+            ties=True,
+            chooses=True,
+            builder="ff-merge",
+        )
+        for name, how in (
+            ("ff-merge", "neurons aligned to the first layer's"),
+            ("ff-merge-middle", "neurons aligned to the middle layer's"),
+            ("ff-merge-last", "neurons aligned to the last layer's"),
+            ("ff-merge-vanilla", "neurons not aligned"),
+        )
+    ),
+    Method(
+        "aligned",
+        "permute the neurons and heads of each layer onto those of the layer before, under a start",
+        starts=("method", "run"),
+        depth_only=True,
+        places=True,
+        calibrates=True,
+    ),
     Method(
         "lemon",
         "learn the operators from a start, source weights frozen",

@@ -20,7 +20,7 @@ from lemon.configuration.learning_settings import (
     TrainingSettings,
 )
 from lemon.configuration.methods import METHODS, SECOND_SIZE, Method
-from lemon.configuration.preset import Preset, SourceSettings
+from lemon.configuration.preset import CalibrationSettings, Preset, SourceSettings
 from lemon.configuration.preset_checks import radii_in_numbers, with_rates
 from lemon.configuration.runs import Run
 from lemon.radii import Radii
@@ -40,12 +40,14 @@ class PlannedRun:
         given_model: the given model; None if a smaller model is made.
         fused_shape: sizes of the model that is fused.
         target_shape: sizes of the run's model.
+        tied_ffn_layers: how many neighbouring layers of it share one FFN; 1 if none do.
         radii: receptive fields; 1 if the row names none.
         steps: optimiser steps; 0 if nothing is learned.
         tokens_per_step: tokens that one of them predicts.
         learning: the preset's learning settings with the run's rates.
         pruning: the preset's pruning settings with the run's rates.
         pretraining: the preset's pre-training settings with the run's rates.
+        calibration: the text of a method that depends on activations.
         snapshots: the steps after which pre-training keeps the model, each with the token count
             of the preset that it is for; before the last step, and only if a figure shows them.
         taught_by_source: whether it is a second stage whose teacher is the source model, not the
@@ -60,12 +62,14 @@ class PlannedRun:
     given_model: SourceSettings | None
     fused_shape: LlamaShape
     target_shape: LlamaShape
+    tied_ffn_layers: int
     radii: Radii
     steps: int
     tokens_per_step: int
     learning: LearningSettings
     pruning: PruningSettings
     pretraining: PretrainingSettings
+    calibration: CalibrationSettings
     snapshots: Mapping[int, int]
     taught_by_source: bool
 
@@ -78,6 +82,12 @@ class PlannedRun:
     def seed(self) -> int:
         """Seed of the method's random numbers and of the text order."""
         return self.row.seed
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of its model; tied FFNs and a tied head are counted once."""
+        tied = self.tied_ffn_layers - 1
+        return self.target_shape.num_parameters - tied * self.target_shape.ffn_parameters
 
     @property
     def training(self) -> TrainingSettings:
@@ -119,9 +129,15 @@ class PlannedRun:
         return self.changes_widths and self.method.learns_operators
 
     @property
-    def starts_from_masks(self) -> bool:
-        """Whether its operators start as the selection of an earlier run's masks."""
-        return self.start is not None and self.start.method.prunes
+    def rearranged(self) -> str | None:
+        """The folder, inside the run's, of the weights that are rearranged before they are fused.
+
+        Blocks can't keep scattered units, so these are permuted to the front; and gamma alone can't
+        place units of several layers side by side, so these are placed beforehand.
+        """
+        if self.start is None:
+            return None
+        return rearranged_by(self.start.method, self.row)
 
     @property
     def own_weights(self) -> str | None:
@@ -131,8 +147,7 @@ class PlannedRun:
         """
         if self.method.trains_weights and not self.method.pretrains:
             return "trained_source"
-        # Blocks can't keep scattered units, so kept units are permuted to the front first.
-        return "permuted_source" if self.row.radii and self.starts_from_masks else None
+        return self.rearranged
 
 
 def plan_runs(
@@ -172,6 +187,11 @@ def _planned(
     training = rated.pretraining if method.pretrains else rated.learning
     tokens_per_step = training.batch_sequences * preset.text.sequence_length
     counts = preset.pretraining.snapshots if keeps and method.pretrains else ()
+    large = fused_shape(preset, rows, row)
+    small = given_shape(given) if given else named_shape(preset, row.target)
+    tied = 1
+    if ties(rows, row):
+        tied, small = as_many_tied_layers(large, small), large
     return PlannedRun(
         row=row,
         method=method,
@@ -179,14 +199,16 @@ def _planned(
         start=planned.get(row.start or ""),
         start_run=planned.get(start_run(rows, row) or ""),
         given_model=given,
-        fused_shape=fused_shape(preset, rows, row),
-        target_shape=given_shape(given) if given else named_shape(preset, row.target),
+        fused_shape=large,
+        target_shape=small,
+        tied_ffn_layers=tied,
         radii=radii_of(preset, row),
         steps=steps,
         tokens_per_step=tokens_per_step,
         learning=rated.learning,
         pruning=rated.pruning,
         pretraining=rated.pretraining,
+        calibration=preset.calibration,
         snapshots=_snapshots(counts, tokens_per_step, steps),
         taught_by_source=(
             method.teaches and second_stage and preset.fusion.stage_teacher == "source"
@@ -215,6 +237,29 @@ def named_shape(preset: Preset, target: str | None) -> LlamaShape:
     source = given_shape(preset.source)
     sizes = preset.targets[target].model_dump(exclude_none=True) if target else {}
     return LlamaShape(**{**vars(source), **sizes})
+
+
+def rearranged_by(start: Method, row: Run) -> str | None:
+    """The folder of rearranged weights of a run whose start has this method; None for none."""
+    if start.places:
+        return "placed_source"
+    return "permuted_source" if row.radii and start.scatters else None
+
+
+def ties(rows: Mapping[str, Run], row: Run) -> bool:
+    """Whether neighbouring layers of a run's model share one FFN."""
+    start = rows.get(row.start or "")
+    return METHODS[row.method].ties or (start is not None and METHODS[start.method].ties)
+
+
+def as_many_tied_layers(large: LlamaShape, small: LlamaShape) -> int:
+    """How many neighbouring layers share one FFN for a model of about the parameters of `small`.
+
+    A window of k + 1 layers spares k FFNs; k is the number nearest to the difference. Where one FFN
+    for all layers spares less than that, it is all layers.
+    """
+    spared = (large.num_parameters - small.num_parameters) / large.ffn_parameters
+    return min(1 + max(1, round(spared)), large.num_hidden_layers)
 
 
 def fused_shape(preset: Preset, rows: Mapping[str, Run], row: Run) -> LlamaShape:

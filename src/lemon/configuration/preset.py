@@ -166,6 +166,15 @@ class EvaluationSettings(Section):
         return self.source in ("packaged", "generated")
 
 
+class CalibrationSettings(Section):
+    """The training text on which builders look at activations."""
+
+    sequences: Count = Field(default=32, description="training sequences, the first of the order")
+    search_sequences: Count = Field(
+        default=8, description="how many of them score each candidate of a search by its loss"
+    )
+
+
 class ComputeSettings(Section):
     """Where and in which number format models run."""
 
@@ -208,6 +217,9 @@ class Preset(Section):
     )
     budgets: Entries[Steps] = Field(
         min_length=1, description="the symbolic steps of runs.tsv in optimiser steps"
+    )
+    calibration: CalibrationSettings = Field(
+        default=CalibrationSettings(), description="text on which builders look at activations"
     )
     learning: LearningSettings = Field(
         default=LearningSettings(), description="how operators learn"

@@ -186,6 +186,11 @@ class Project:
                 mode="json"
             ),
             **({"pruning": run.pruning.model_dump(mode="json")} if run.method.prunes else {}),
+            **(
+                {"calibration": run.calibration.model_dump(mode="json")}
+                if run.method.calibrates
+                else {}
+            ),
             **preset.model_dump(mode="json", include=sections),
         }
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.methods import METHODS, SCRATCH, SECOND_SIZE
-from lemon.configuration.planned_run import changes_widths, fused_shape, named_shape, radii_of
+from lemon.configuration.planned_run import (
+    changes_widths,
+    fused_shape,
+    named_shape,
+    radii_of,
+    rearranged_by,
+    ties,
+)
 from lemon.configuration.preset import Preset
 from lemon.configuration.runs import Mistake, Run
 from lemon.configuration.yaml_files import Problem, did_you_mean
@@ -44,9 +51,11 @@ def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
         "radii": ("radii", preset.radii),
         "rates": ("rates", preset.rates),
     }
-    if method.prunes and run.radii is not None:
+    if method.scatters and run.radii is not None:
         del named["radii"]
-        message = "masks keep single channels; write - and give radii to what starts from it"
+        message = (
+            f"{run.method} keeps single channels; write - and give radii to what starts from it"
+        )
         yield "radii", message
     for column, (what, known) in named.items():
         name = getattr(run, column)
@@ -81,11 +90,17 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         if own != other:
             message = f"{start.id} has {column} {other}, this run {own}; they must be the same"
             yield "start", message
-    if run.radii != start.radii and not METHODS[start.method].prunes:
+    if run.radii != start.radii and not METHODS[start.method].scatters:
         own, other = run.radii or "none", start.radii or "none"
         yield "start", f"{start.id} has radii {other}, this run {own}; they must be the same"
     if METHODS[run.method].selects and not METHODS[start.method].prunes:
         yield "start", f"{start.id} ({start.method}) learns no masks; name a run that does"
+    earlier = runs.get(start.start or "")
+    if earlier is not None and rearranged_by(METHODS[earlier.method], start):
+        message = f"{start.id} learned over rearranged weights of its own, which this run has not; "
+        yield "start", message + f"name {start.id} in source, as the first of two stages"
+    if ties(runs, start) and METHODS[run.method].learns_operators:
+        yield "start", f"{start.id} ties FFNs, and operators that learn would untie them"
     if _comes_back(run, runs, "start"):
         yield "start", f"{run.id} starts, through others, from itself"
 
@@ -98,6 +113,8 @@ def _source_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         yield "source", f"no run {run.source}, {did_you_mean(run.source, runs)}"
     elif runs[run.source].method == SECOND_SIZE:
         yield "source", f"{run.source} is only compared with the source; nothing is fused from it"
+    elif ties(runs, runs[run.source]):
+        yield "source", f"{run.source} ties FFNs, and a further stage would untie them"
     elif _comes_back(run, runs, "source"):
         sources = [known.id for known in runs.values() if known.method == "source"]
         message = f"{run.id} is fused, through others, from itself; one of them must be fused from "
@@ -157,6 +174,14 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
             f"{run.method} removes layers only, and {run.target} changes widths; take a target "
             f"that does not ({', '.join(kept) or 'none here'}), or the method cut",
         )
+    if method.ties and (wide or not deep):
+        message = f"{run.method} spares the parameters that fewer layers would have less, and "
+        yield "target", message + f"{run.target} does not have fewer layers of the same widths"
+    if deep and method.widths_only:
+        message = (
+            f"{run.method} keeps all layers, and {run.target} drops some; take a target of widths"
+        )
+        yield "target", message
     if deep and wide and method.teaches:
         yield (
             "target",
@@ -165,26 +190,9 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         )
     if method.learns_operators and not (deep or wide):
         yield "target", f"{run.target} is as large as what is fused; there is nothing to learn"
-    if deep and not method.mixes and method.teaches and _mixes_layers(runs, run.start):
-        yield (
-            "start",
-            f"{run.start} mixes layers; weights are trained under a selection of whole layers "
-            "only, such as that of cut, random or a shear run",
-        )
-    if run.radii in preset.radii and not method.prunes:
+    if run.radii in preset.radii and not method.scatters:
         for message in _radii_mistakes(preset, run, large, small):
             yield "radii", f"{run.radii}: {message}"
-
-
-def _mixes_layers(runs: dict[str, Run], start: str | None) -> bool:
-    """Whether the operators of a start (a run or a method) mix layers."""
-    seen: set[str] = set()
-    while start in runs and start not in seen:
-        seen.add(start)
-        if METHODS[runs[start].method].mixes:
-            return True
-        start = runs[start].start
-    return start in METHODS and METHODS[start].mixes
 
 
 def _radii_mistakes(

@@ -151,8 +151,16 @@ def _mistakes(run: Run, ids: set[str]) -> Iterator[Mistake]:
 
 
 def _starts(method: Method, ids: set[str]) -> list[str]:
-    """The legal starts of a run of this method: methods that build operators, earlier runs."""
-    chosen = [name for name, other in METHODS.items() if other.module == name]
+    """The legal starts of a run of this method: methods that build operators, earlier runs.
+
+    A method that calibrates is named by a run of its own, which is built once for all that start
+    from it.
+    """
+    chosen = [
+        name
+        for name, other in METHODS.items()
+        if other.module and not other.starts and not other.calibrates
+    ]
     return [
         *(chosen if "method" in method.starts else []),
         *(sorted(ids) if "run" in method.starts else []),

@@ -154,6 +154,16 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
         "source": _given_model(project, project.preset.source),
     }
     fusion = project.preset.fusion
+    if run.tied_ffn_layers > 1:
+        fields["tied_ffn_layers"] = run.tied_ffn_layers
+    if run.method.chooses:
+        fields["tune_sequences"] = run.learning.tune_sequences
+    if run.method.calibrates:
+        fields |= {
+            "calibration": run.calibration.model_dump(mode="json"),
+            "compute": project.preset.compute.model_dump(mode="json"),
+            "text": _text(project),
+        }
     if run.start is not None:
         fields["start"] = _made(project, run.start)
     if run.row.radii is not None:

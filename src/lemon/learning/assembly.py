@@ -23,8 +23,8 @@ from lemon.checkpoint import Checkpoint
 from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.preset import Preset
+from lemon.decoder import Decoder
 from lemon.errors import BadInput
-from lemon.learning.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.fusion import DepthFusion, Fusion, LayerSelection
 from lemon.learning.lagrangian import Lagrangian
@@ -60,8 +60,8 @@ def assemble(
         teacher_cache: folder in which the teacher's hidden states are kept; None to keep none.
 
     Raises:
-        BadInput: the start changes both layers and widths or neither, has different rotary halves
-            that should be tied, or is no selection of whole layers where only weights train.
+        BadInput: the start changes both layers and widths or neither, or has different rotary
+            halves that should be tied.
     """
     method, settings, pruning = run.method, run.learning, run.pruning
     tied = preset.fusion.rotary_halves == "tied"
@@ -129,9 +129,10 @@ def _fusion(
         radius = start.radii.hidden if start.hidden is not None else 1
         fusion = DimensionFusion(start, device, tied=tied, trains=learns)
         return fusion, partial(ResidualLayers, radius=radius)
-    if learns:
-        return DepthFusion(start, device), SourceStack
-    return LayerSelection(start, _kept_layers(start, run.id)), SourceLayers
+    kept = None if learns else _kept_layers(start)
+    if kept is None:
+        return DepthFusion(start, device, trains=learns), SourceStack
+    return LayerSelection(start, kept), SourceLayers
 
 
 def _maps_widths(start: Operators, run_id: str) -> bool:
@@ -151,18 +152,11 @@ def _maps_widths(start: Operators, run_id: str) -> bool:
     return wide
 
 
-def _kept_layers(start: Operators, run_id: str) -> list[int]:
-    """The source layer of each target layer.
-
-    Raises:
-        BadInput: the start mixes layers, or selects different layers for different types.
-    """
+def _kept_layers(start: Operators) -> list[int] | None:
+    """The source layer of each target layer; None if layers are mixed or differ by type."""
     kept, first = one_hot(start.gamma["q"]), start.gamma["q"].dense()
     if kept is None or any(not gamma.dense().equal(first) for gamma in start.gamma.values()):
-        raise BadInput(
-            f"run {run_id}: its start mixes layers; weights are trained under a selection of whole "
-            "layers only, such as that of cut, random or a shear run"
-        )
+        return None
     return kept.chosen.tolist()
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lemon.architecture import LAYER_TYPES, Axis
-from lemon.learning.decoder import LayerWeights
+from lemon.decoder import LayerWeights
 from lemon.learning.fusion import Fusion, float32_master
 from lemon.learning.residual_layers import ResidualLayers, as_layer
 from lemon.learning.source_weights import SourceWeights

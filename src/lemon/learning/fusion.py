@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lemon.architecture import LAYER_TYPES
-from lemon.learning.decoder import LayerWeights
+from lemon.decoder import LayerWeights
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense
@@ -70,13 +70,16 @@ def float32_master(matrix: Tensor, device: torch.device, *, trains: bool = True)
 class DepthFusion(Fusion):
     """The layer operator as parameters: W_small[i] = sum_j gamma[i, j] W[j] for each type."""
 
-    def __init__(self, start: Operators, device: torch.device) -> None:
-        """`start` are the initial operators; all nine types must have a gamma."""
+    def __init__(self, start: Operators, device: torch.device, *, trains: bool = True) -> None:
+        """`start` are the initial operators; all nine types must have a gamma, which `trains`."""
         super().__init__()
         self.start = start
         self.num_hidden_layers = start.target.num_hidden_layers
         self.gamma = nn.ParameterDict(
-            {type: float32_master(start.gamma[type].dense(), device) for type in LAYER_TYPES}
+            {
+                type: float32_master(start.gamma[type].dense(), device, trains=trains)
+                for type in LAYER_TYPES
+            }
         )
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
@@ -97,6 +100,8 @@ class DepthFusion(Fusion):
 
     def operators(self) -> Operators:
         """The current operators."""
+        if not any(gamma.requires_grad for gamma in self.gamma.values()):
+            return self.start
         gamma = {type: Dense(value.detach().cpu()) for type, value in self.gamma.items()}
         return replace(self.start, gamma=gamma)
 

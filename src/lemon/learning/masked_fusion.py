@@ -21,8 +21,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lemon.architecture import layer_tensor_name
-from lemon.learning.decoder import LayerWeights
+from lemon.architecture import NORM_TYPES, layer_tensor_name
+from lemon.decoder import LayerWeights
 from lemon.learning.fusion import Fusion
 from lemon.learning.masks import Gates, Masks
 from lemon.learning.source_weights import SourceLayers, SourceWeights
@@ -120,7 +120,7 @@ class MaskedFusion(Fusion):
         for type, scale in self._row_scales(layer).items():
             weights[type] = _rows(weights[type], scale)
         if self._norm_scale is not None:
-            weights |= {type: weights[type] * self._norm_scale for type in ("ln1", "ln2")}
+            weights |= {type: weights[type] * self._norm_scale for type in NORM_TYPES}
         return {type: source.used(weight) for type, weight in weights.items()}
 
     def _row_scales(self, layer: int) -> dict[str, Tensor]:

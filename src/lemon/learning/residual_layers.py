@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lemon.architecture import LAYER_TYPES, Axis, layer_tensor_name
 from lemon.checkpoint import Checkpoint
-from lemon.learning.decoder import LayerWeights
+from lemon.decoder import LayerWeights
 from lemon.learning.source_weights import SourceWeights
 
 

@@ -25,7 +25,7 @@ from lemon.learning.student import Teacher
 from lemon.learning.trainee import FusedTrainee, next_token_loss
 from lemon.machine import compute_device, make_deterministic
 from lemon.methods.build import (
-    leading_blocks,
+    rearranged_source,
     require_source,
     start_input,
     start_operators,
@@ -51,10 +51,11 @@ def learn(
 ) -> None:
     """Train the operators of a run, or continue an interrupted training.
 
-    Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and, last, `manifest.json`. A run
-    that also trains the source's weights writes `trained_source/`, and one with blocks that starts
-    from a selection `permuted_source/`: a model folder that the operators apply to instead of the
-    source. A run that trains masks also writes `masks.csv`.
+    Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and, last, `manifest.json`. Where
+    the operators apply to other weights than the source's, it writes these as a model folder:
+    `trained_source/` if the source's weights train too, `permuted_source/` if blocks start from a
+    selection, `placed_source/` if the start moves units within layers. A run that trains masks also
+    writes `masks.csv`.
 
     Args:
         project, run_id: the configuration, and a run whose method trains.
@@ -87,7 +88,10 @@ def learn(
     operators = None
     if not run.method.prunes:
         operators = start_operators(run, large, start)
-        large, operators = leading_blocks(run, large, operators, out)
+        fused, operators = rearranged_source(run, large, operators, out)
+        if run.rearranged == "placed_source":  # another function than the source's
+            taught_by = taught_by or large
+        large = fused
     trainee = assemble(run, project.preset, large, device, operators, taught_by, teacher_cache)
     trainer = trainer_of(run, trainee, packed, out, checkpoint_key(key, inputs))
     trainer.run()

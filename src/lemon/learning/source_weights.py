@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from lemon.architecture import LAYER_TYPES, LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
-from lemon.learning.decoder import LayerWeights
+from lemon.decoder import LayerWeights
 
 
 class SourceWeights(nn.Module, ABC):

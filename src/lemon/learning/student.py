@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lemon.learning.decoder import Decoder
+from lemon.decoder import Decoder
 from lemon.learning.fusion import Fusion
 from lemon.learning.source_weights import SourceWeights
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lemon.decoder import Decoder
 from lemon.errors import BadInput, WorkFailed
 from lemon.files.storage import atomic_file
-from lemon.learning.decoder import Decoder
 from lemon.learning.source_weights import SourceWeights
 from lemon.learning.student import Teacher
 

@@ -9,12 +9,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from lemon.checkpoint import Checkpoint, write_model
 from lemon.configuration.methods import METHODS
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, write_manifest
 from lemon.files.ownership import owner_of_run
 from lemon.files.storage import write_yaml
+from lemon.machine import compute_device, make_deterministic
+from lemon.methods.calibration import Calibration
 from lemon.methods.context import BuildContext
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
@@ -22,13 +27,19 @@ from lemon.operators.algebra import Operators
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse_tensors
 from lemon.provenance import file_digest
+from lemon.radii import Radii
 
 if TYPE_CHECKING:
     from lemon.configuration.planned_run import PlannedRun
     from lemon.configuration.project import Project
 
 
-def start_operators(run: PlannedRun, source: Checkpoint, start: Path | None = None) -> Operators:
+def start_operators(
+    run: PlannedRun,
+    source: Checkpoint,
+    start: Path | None = None,
+    calibration: Calibration | None = None,
+) -> Operators:
     """The operators of a run before any learning: those of its method, or of its start.
 
     `start` is the folder of the run that this one starts from, if any.
@@ -38,7 +49,12 @@ def start_operators(run: PlannedRun, source: Checkpoint, start: Path | None = No
             a start is missing.
     """
     require_source(run, source)
-    context = BuildContext(source, run.target_shape, run.radii, run.seed)
+    context = BuildContext(
+        *(source, run.target_shape, run.radii, run.seed),
+        calibration=calibration,
+        method=run.method.name,
+        tied_ffn_layers=run.tied_ffn_layers,
+    )
     if run.start is not None:
         if start is None:
             raise BadInput(f"run {run.id}: the folder of its start {run.start.id} is not given")
@@ -63,9 +79,17 @@ def require_source(run: PlannedRun, source: Checkpoint) -> None:
 
 
 def build(
-    project: Project, run_id: str, source: Path, out: Path, start: Path | None = None
+    project: Project,
+    run_id: str,
+    source: Path,
+    out: Path,
+    start: Path | None = None,
+    text: Path | None = None,
 ) -> None:
-    """Write the folder of a run that learns nothing: see `write_run` and `leading_blocks`.
+    """Write the folder of a run that learns nothing: see `write_run`.
+
+    `start` is the folder of the run that it starts from, `text` the packed text of a method that
+    depends on activations, if any.
 
     Raises:
         BadInput: the source is damaged, the run can't be built, or `out` may not be written.
@@ -74,11 +98,21 @@ def build(
     started = time.monotonic()
     run = project.run(run_id)
     checkpoint = Checkpoint(source)
-    source_digest = checkpoint.digest()
-    operators = start_operators(run, checkpoint, start)
+    inputs = {"source": checkpoint.digest()} | start_input(start)
+    calibration = None
+    if run.method.calibrates and text is not None:
+        make_deterministic()
+        packed = PackedText(text, ("train", "tune"))
+        inputs["text"] = packed.digest
+        compute = project.preset.compute
+        calibration = Calibration.of_text(
+            *(checkpoint, packed, run.calibration, run.learning.tune_sequences, run.seed),
+            dtype=getattr(torch, compute.dtype),
+            device=torch.device(compute_device(compute.device)),
+        )
+    operators = start_operators(run, checkpoint, start, calibration)
     (out / MANIFEST).unlink(missing_ok=True)
-    fused, operators = leading_blocks(run, checkpoint, operators, out)
-    inputs = {"source": source_digest} | start_input(start)
+    fused, operators = rearranged_source(run, checkpoint, operators, out)
     write_run(project, run, "build", out, fused, operators, inputs=inputs, started=started)
 
 
@@ -114,28 +148,33 @@ def write_run(
     )
 
 
-def leading_blocks(
+def rearranged_source(
     run: PlannedRun, source: Checkpoint, operators: Operators, out: Path
 ) -> tuple[Checkpoint, Operators]:
-    """The model that a run fuses, and its operators in blocks.
+    """The model that a run fuses, and the operators that it begins with.
 
-    For a selection with receptive fields above 1, these are `permuted_source/`, written into `out`
-    with the kept units first, and a truncation. Otherwise both are unchanged.
+    They are unchanged unless the run rearranges the source first (`PlannedRun.rearranged`). Kept
+    units permuted to the front leave a truncation, which blocks can make; units placed side by side
+    leave a gamma that adds up layers. The model is then written into `out`.
     """
-    if not (run.row.radii and run.starts_from_masks):
+    if run.rearranged is None:
         return source, operators
-    folder = out / "permuted_source"
-    permuted = fuse_tensors(source, leading_permutation(operators))
+    if run.rearranged == "placed_source":
+        first = replace(operators, target=source.shape, gamma={})
+        rest = replace(operators, radii=Radii(), attn={}, ffn={})
+    else:
+        first, rest = leading_permutation(operators), truncation(operators, run.radii)
+    folder = out / run.rearranged
     write_model(
         folder,
         source.shape,
-        permuted,
+        fuse_tensors(source, first),
         like=source.path,
         dtype=source.dtype,
-        stage="permute",
+        stage="rearrange",
         started=time.monotonic(),
     )
-    return Checkpoint(folder), truncation(operators, run.radii)
+    return Checkpoint(folder), rest
 
 
 def start_input(start: Path | None) -> dict[str, str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from lemon.architecture import LAYER_TYPES, LlamaShape
+from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import Factor
+from lemon.operators.factor import Factor, keeping
 from lemon.radii import Radii
+
+if TYPE_CHECKING:
+    from lemon.methods.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,10 @@ class BuildContext:
         target: sizes of the small model.
         radii: receptive fields of the dimension operators, if widths shrink.
         seed: of the builder's random numbers.
-        start: the operators that a learned method starts from; None for other methods.
+        start: the operators that a method with a start begins from; None for other methods.
+        calibration: the source on training text, for a method that looks at activations.
+        method: the method's name, where one builder serves several.
+        tied_ffn_layers: how many neighbouring layers share one FFN; 1 for none.
     """
 
     source: Checkpoint
@@ -29,11 +37,28 @@ class BuildContext:
     radii: Radii = field(default_factory=Radii)
     seed: int = 0
     start: Operators | None = None
+    calibration: Calibration | None = None
+    method: str = ""
+    tied_ffn_layers: int = 1
 
-    def layer_operators(self, gamma: Factor) -> Operators:
-        """The operators that apply one gamma to all nine types and keep all widths."""
-        all_types = dict.fromkeys(LAYER_TYPES, gamma)
-        return Operators(self.source.shape, self.target, self.radii, gamma=all_types)
+    def calibrated(self) -> Calibration:
+        """The calibration; BadInput if the run was given no text."""
+        if self.calibration is None:
+            raise BadInput(f"method {self.method} looks at activations; give packed text by --text")
+        return self.calibration
+
+    def layer_operators(self, gamma: Factor, norms: Factor | None = None) -> Operators:
+        """The operators that apply one gamma [L2, L1] to all nine types and keep all widths.
+
+        `norms` is another one for the two norms. L2 may be the depth of an unfinished model.
+        """
+        target = self.source.shape.with_depth(gamma.shape[0])
+        types = {t: norms if norms and t in NORM_TYPES else gamma for t in LAYER_TYPES}
+        return Operators(self.source.shape, target, self.radii, gamma=types)
+
+    def keeping_layers(self, layers: Sequence[int]) -> Operators:
+        """The operators that keep these layers of the source, in this order."""
+        return self.layer_operators(keeping(layers, self.source.shape.num_hidden_layers))
 
     def require_depth_only(self, method: str) -> None:
         """Raise BadInput for a target with other widths or with more layers."""

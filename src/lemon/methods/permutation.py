@@ -58,7 +58,7 @@ def truncation(selection: Operators, radii: Radii) -> Operators:
 def _leading(name: str, factor: Factor) -> OneHot:
     """The square permutation whose first rows are those of `factor`."""
     kept = one_hot(factor)
-    if kept is None or len(kept.chosen.unique()) != len(kept.chosen):
+    if kept is None or kept.empty is not None or len(kept.chosen.unique()) != len(kept.chosen):
         raise BadInput(
             f"operator {name} is no selection of distinct channels; only a selection made with "
             "receptive field 1 can be permuted to the front"

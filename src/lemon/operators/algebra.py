@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 
-from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
+from lemon.architecture import FFN_TYPES, LAYER_TYPES, Axis, LlamaShape
 from lemon.errors import BadInput
 from lemon.operators.factor import Factor
 from lemon.operators.receptive_field import AxisMap
@@ -76,6 +78,19 @@ class Operators:
             yield "hidden", self.hidden
         for family, factors in (("attn", self.attn), ("ffn", self.ffn)):
             yield from ((f"{family}.{layer}", factors[layer]) for layer in sorted(factors))
+
+    @property
+    def tied_ffn(self) -> list[list[int]]:
+        """Windows of neighbouring target layers that get the same FFN.
+
+        Their rows of gamma are equal for gate, up and down, so their weights are, bit for bit.
+        """
+        if any(type not in self.gamma for type in FFN_TYPES):
+            return []
+        rows = [self.gamma[type].dense().tolist() for type in FFN_TYPES]
+        by_layer = list(enumerate(zip(*rows, strict=True)))
+        windows = ([i for i, _ in run] for _, run in groupby(by_layer, key=itemgetter(1)))
+        return [window for window in windows if len(window) > 1]
 
     def axis_map(self, axis: Axis, layer: int | None) -> AxisMap | None:
         """The operator on an axis in a source layer (None outside layers); None is the identity."""

@@ -1,4 +1,4 @@
-"""The small factor `a` of an operator: a matrix, or for each output the index of one input.
+"""The small factor `a` of an operator: a matrix, or for each output the index of at most one input.
 
 Shapes: O outputs and I inputs, both counted in blocks of the receptive field; n values in a block.
 No torch is imported before a factor is made.
@@ -6,7 +6,9 @@ No torch is imported before a factor is made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from lemon.errors import BadInput
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 # From this many values per block on, one small product per matrix is faster than one large product
 # of the transposed matrices, whose copies cost more than the product (measured at 576 -> 384).
 WIDE_BLOCK = 8
+
+NOTHING = -1  # the index of an output that is zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,10 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class OneHot:
-    """Every output copies one input: `chosen` [O] int64 holds its index, 0 to I - 1.
+    """Every output copies one input, or is zero.
+
+    `chosen` [O] int64 holds the index of that input, 0 to I - 1, or `NOTHING`. Where several source
+    layers feed one target layer, zero outputs leave room for those of another layer.
 
     Raises:
         BadInput: an index is outside that range.
@@ -61,7 +68,7 @@ class OneHot:
 
     def __post_init__(self) -> None:
         for index in map(int, self.chosen.aminmax()):
-            if not 0 <= index < self.num_inputs:
+            if not NOTHING <= index < self.num_inputs:
                 raise BadInput(f"chooses input {index}; there are 0 to {self.num_inputs - 1}")
 
     @property
@@ -69,11 +76,19 @@ class OneHot:
         """(O, I)."""
         return len(self.chosen), self.num_inputs
 
+    @cached_property
+    def empty(self) -> torch.Tensor | None:
+        """Which outputs are zero, bool [O]; None if none is."""
+        empty = self.chosen == NOTHING
+        return empty if empty.any() else None
+
     def dense(self) -> torch.Tensor:
-        """The factor as a matrix [O, I] float32, with a single 1 in each row."""
+        """The factor as a matrix [O, I] float32, with at most a single 1 in each row."""
         import torch
 
-        return torch.zeros(self.shape).scatter_(1, self.chosen[:, None], 1.0)
+        copies = (self.chosen != NOTHING).float()[:, None]
+        places = self.chosen.clamp(min=0)[:, None]
+        return torch.zeros(self.shape).scatter_(1, places, copies)
 
     def outputs(self, first: int, last: int) -> OneHot:
         """The part that makes outputs first to last - 1."""
@@ -81,13 +96,16 @@ class OneHot:
 
     def apply(self, blocks: torch.Tensor) -> torch.Tensor:
         """Copy the chosen inputs of [.., I, n] to [.., O, n], bit for bit."""
-        return blocks.index_select(-2, self.chosen)
+        if self.empty is None:
+            return blocks.index_select(-2, self.chosen)
+        copied = blocks.index_select(-2, self.chosen.clamp(min=0))
+        return copied.masked_fill(self.empty[:, None], 0)
 
 
 Factor: TypeAlias = Dense | OneHot
 
 
-def keeping(chosen: list[int] | range, num_inputs: int) -> OneHot:
+def keeping(chosen: Sequence[int], num_inputs: int) -> OneHot:
     """The factor whose outputs are the inputs `chosen`, in this order."""
     import torch
 

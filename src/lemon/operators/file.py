@@ -1,7 +1,8 @@
 """Read and write operators files: safetensors, with source, target and method in the metadata.
 
 Format version 2 stores a dense factor as a float32 matrix [out, in] and a one-hot factor as int64
-indices [out], the input that each output copies. Version 1 stored every factor as a matrix.
+indices [out], the input that each output copies, or -1 for an output that is zero. Version 1 stored
+every factor as a matrix.
 """
 
 from __future__ import annotations

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import accumulate, compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemon.architecture import LAYER_TYPES, TensorSpec, tensor_specs
+from lemon.architecture import LAYER_TYPES, TensorSpec, layer_tensor_name, tensor_specs
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import owner_of_fused, replaced_folder, require_replaceable
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import OneHot
+from lemon.operators.factor import NOTHING, OneHot, keeping
 from lemon.operators.file import load_operators, read_metadata
+from lemon.operators.receptive_field import AxisMap
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +64,12 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
     operators, _ = load_operators(operators_file)
     with replaced_folder(out_dir, owner) as folder:
         tensors = fuse_slices(source, operators)
-        write_checkpoint(folder, operators.target, tensors, like=source_dir, dtype=source.dtype)
+        write_checkpoint(
+            *(folder, operators.target, tensors),
+            like=source_dir,
+            dtype=source.dtype,
+            tied_ffn=operators.tied_ffn,
+        )
         write_manifest(
             folder / "manifest.json",
             "fuse",
@@ -116,6 +123,22 @@ def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str,
         yield from _slabs(source, operators, large, small, mix)
 
 
+def fused_layer(source: Checkpoint, operators: Operators, index: int) -> dict[str, torch.Tensor]:
+    """The nine weights of one layer of the small model, in float32, by type."""
+
+    weights: dict[str, torch.Tensor] = {}
+    for type in LAYER_TYPES:
+        gamma = operators.gamma.get(type)
+        identity = keeping(range(source.shape.num_hidden_layers), source.shape.num_hidden_layers)
+        row = (gamma or identity).outputs(index, index + 1).dense()[0]
+        for j in row.nonzero().flatten().tolist():
+            spec = source.specs[layer_tensor_name(type, j)]
+            small = operators.target.axis_size(spec.axes[0])
+            part = float(row[j]) * _mapped_rows(source, operators, spec, 0, small).float()
+            weights[type] = weights[type] + part if type in weights else part
+    return weights
+
+
 def _slabs(
     source: Checkpoint,
     operators: Operators,
@@ -165,13 +188,16 @@ def _slab(
         place.copy_(_mapped_rows(source, operators, spec, first, last))
     rows = gamma[:, list(used)]
     sums = [i for i, row in enumerate(rows) if row.count_nonzero() != 1]
-    mixed = (rows[sums] @ stack.flatten(1)).unflatten(1, stack.shape[1:])
+    # Equal neighbouring rows are summed once, so that the weights that they tie are the same bits.
+    new = [n == 0 or not rows[i].equal(rows[sums[n - 1]]) for n, i in enumerate(sums)]
+    distinct = rows[list(compress(sums, new))]
+    mixed = (distinct @ stack.flatten(1)).unflatten(1, stack.shape[1:])
     for spec, row in zip(small, rows, strict=True):
         if row.count_nonzero() == 1:
             only = int(row.nonzero())
             yield spec.name, stack[only] if row[only] == 1 else stack[only] * row[only]
-    for i, weight in zip(sums, mixed, strict=True):
-        yield small[i].name, weight
+    for i, place in zip(sums, accumulate(new), strict=True):
+        yield small[i].name, mixed[place - 1]
 
 
 def _mapped_rows(
@@ -185,9 +211,12 @@ def _mapped_rows(
         if row_map is None:
             weight = source.rows(spec.name, first, last)
         elif isinstance(row_map.factor, OneHot):
-            chosen = row_map.output_rows(first, last).rows(torch.arange(spec.shape[0]))
-            low, high = map(int, chosen.aminmax())
-            weight = source.rows(spec.name, low, high + 1).index_select(0, chosen - low)
+            numbered = torch.arange(1, spec.shape[0] + 1)  # 0 is left for outputs that are zero
+            chosen = row_map.output_rows(first, last).rows(numbered) - 1
+            low, high = map(int, chosen.clamp(min=0).aminmax())
+            rows = source.rows(spec.name, low, high + 1)
+            kept = OneHot((chosen - low).clamp(min=NOTHING), len(rows))
+            weight = AxisMap(kept, radius=1).rows(rows)
         else:
             weight = source.tensor(spec.name).float()
             weight = row_map.output_rows(first, last).rows(weight)

@@ -1,11 +1,13 @@
 """Hugging Face's LLaMA decoder with the weights passed in layer by layer.
 
-The teacher passes the source's tensors and the student fused ones, so both run the same code as an
-exported model.
+The teacher passes the source's tensors, the student fused ones and a builder those of an unfinished
+model, so all run the same code as an exported model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from transformers.models.llama.modeling_llama import (
     LlamaRotaryEmbedding,
 )
 
-from lemon.architecture import LAYER_TYPES, sliding_window
+from lemon.architecture import LAYER_TYPES, NORM_TYPES, sliding_window
 from lemon.errors import BadInput
 
 LayerWeights = dict[str, Tensor]
@@ -77,10 +79,25 @@ class Decoder:
         """
         named = {f"{LAYER_TYPES[type][0]}.weight": weight for type, weight in weights.items()}
         eps = self.norm_eps if norm_eps is None else norm_eps
-        named |= {f"{LAYER_TYPES[type][0]}.variance_epsilon": eps for type in ("ln1", "ln2")}
+        named |= {f"{LAYER_TYPES[type][0]}.variance_epsilon": eps for type in NORM_TYPES}
         return functional_call(
             self._layer, named, (hidden_BTD,), {"position_embeddings": positions}, strict=True
         )
+
+    @contextmanager
+    def watched(self, calls: Mapping[str, Callable[[Tensor], None]]) -> Iterator[None]:
+        """Hand the input [B, T, in] of these matrices of a layer, by type, to functions."""
+
+        def hook(call: Callable[[Tensor], None]) -> Callable[[Any, tuple[Tensor, ...]], None]:
+            return lambda _, inputs: call(inputs[0])
+
+        modules = {type: self._layer.get_submodule(LAYER_TYPES[type][0]) for type in calls}
+        handles = [modules[type].register_forward_pre_hook(hook(calls[type])) for type in calls]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def final_norm(
         self, hidden_BTD: Tensor, weight_D: Tensor, norm_eps: Tensor | None = None

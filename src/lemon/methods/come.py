@@ -1,0 +1,214 @@
+"""CoMe: make one layer of two neighbours by placing parts of both side by side.
+
+"CoMe" merges neighbouring layers by concatenation: of the query-head groups and FFN neurons of two
+layers, each gives its most sensitive ones, by its share of their influence, so the merged layer has
+the width of one. One pair is merged a round, and all is measured anew on the model that is left.
+Norm gains are averaged. Formulas, with our choices on what the paper leaves open:
+
+    influence    BI_l = mean_t (1 - clip(cos(h_l, h_{l+1}), 0, 1))     h before and after layer l
+    distance     A_l = mean_t arccos(clip(cos(h_l, h_{l+2}), 0, 1)) / pi     the least is merged
+    share        r_a = BI_a / (BI_a + BI_b); one half if both are 0
+    sensitivity  s_c = mean_t |a_c| sum_o |W[o, c]|     a the input of o or down, W that matrix
+
+The state is, for each place of each layer, the source layer and unit that fill it, so that rounds
+compose into one operators value. A source layer's units go to their places and its other places are
+zero: the sum over source layers is a concatenation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Tensor
+
+from lemon.architecture import LAYER_TYPES, NORM_TYPES
+from lemon.decoder import LayerWeights
+from lemon.methods.calibration import Calibration, cosines
+from lemon.methods.context import BuildContext
+from lemon.operators.algebra import Operators
+from lemon.operators.factor import NOTHING, Dense, Factor, OneHot
+from lemon.progress import say
+from lemon.radii import Radii
+
+
+@dataclass(frozen=True)
+class Units:
+    """What fills the places of one axis of a layer: source layers and units, both int64 [n]."""
+
+    layers: Tensor
+    units: Tensor
+
+    def joined(self, other: Units, own: Tensor, others: Tensor) -> Units:
+        """The kept places `own` of this layer, then the kept places `others` of the other one."""
+        return Units(
+            torch.cat([self.layers[own], other.layers[others]]),
+            torch.cat([self.units[own], other.units[others]]),
+        )
+
+    def of(self, layer: int, count: int) -> OneHot:
+        """The factor that brings the units of one source layer, `count` in number, to places."""
+        return OneHot(self.units.where(self.layers == layer, NOTHING), count)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A layer of the model that is left.
+
+    Attributes:
+        heads: its query-head groups.
+        ffn: its FFN neurons.
+        norms: weights of the source layers in its norm gains, float [L1].
+    """
+
+    heads: Units
+    ffn: Units
+    norms: Tensor
+
+    @property
+    def leaves(self) -> list[int]:
+        """The source layers that it stands for."""
+        return self.norms.nonzero().flatten().tolist()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of each layer of a model the influence, the distance to the next but one, sensitivities."""
+
+    influence: list[float]
+    distance: list[float]
+    heads: list[Tensor]
+    ffn: list[Tensor]
+
+
+Share = Callable[[list[Merged], Measured, int], float]
+"""The share of layer a in the merge of a and a + 1, from the layers, their measures and a."""
+
+
+def build(context: BuildContext) -> Operators:
+    """Operators that concatenate parts of neighbouring layers, with shares by influence.
+
+    Raises:
+        BadInput: the target is deeper or changes widths, or there is no calibration text.
+    """
+    return merged_in_rounds(
+        context, "come", lambda _, measured, first: by_influence(measured, first)
+    )
+
+
+def by_influence(measured: Measured, first: int) -> float:
+    """r_a of the formulas above."""
+    a, b = measured.influence[first : first + 2]
+    return 0.5 if a + b == 0 else a / (a + b)
+
+
+def merged_in_rounds(context: BuildContext, method: str, share_of: Share) -> Operators:
+    """Merge the pair of least distance until the target's depth is reached."""
+    context.require_depth_only(method)
+    calibration, shape = context.calibrated(), context.source.shape
+    state = [unmerged(context, layer) for layer in range(shape.num_hidden_layers)]
+    while len(state) > context.target.num_hidden_layers:
+        measured = measure(calibration, operators_of(context, state))
+        first = min(range(len(state) - 1), key=measured.distance.__getitem__)
+        share = share_of(state, measured, first)
+        state = merge(state, measured, first, share)
+        say(f"{method}: {len(state)} layers, one of {state[first].leaves}, share {share:.2f}")
+    return operators_of(context, state)
+
+
+def unmerged(context: BuildContext, layer: int) -> Merged:
+    """A layer of the source."""
+
+    def all_of(count: int) -> Units:
+        return Units(torch.full((count,), layer), torch.arange(count))
+
+    shape = context.source.shape
+    norms = torch.eye(shape.num_hidden_layers)[layer]
+    return Merged(all_of(shape.num_key_value_heads), all_of(shape.intermediate_size), norms)
+
+
+def merge(state: list[Merged], measured: Measured, first: int, share: float) -> list[Merged]:
+    """The layers that are left once `first` and the next are one, `share` of it from `first`."""
+    a, b = state[first : first + 2]
+
+    def joined(one: Units, other: Units, scores: list[Tensor]) -> Units:
+        own, others = kept_places(scores[first], scores[first + 1], share)
+        return one.joined(other, own, others)
+
+    merged = Merged(
+        joined(a.heads, b.heads, measured.heads),
+        joined(a.ffn, b.ffn, measured.ffn),
+        (a.norms + b.norms) / 2,
+    )
+    return [*state[:first], merged, *state[first + 2 :]]
+
+
+def kept_places(a: Tensor, b: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The places of both layers with the highest scores, in order; together as many as each has.
+
+    The smaller share gives int(n * share) places, the larger the rest; of equal scores the first
+    place is kept.
+    """
+    count = len(a)
+    few = int(count * min(share, 1 - share))
+    counts = (few, count - few) if share < 0.5 else (count - few, few)
+    ranked = (scores.argsort(descending=True, stable=True) for scores in (a, b))
+    own, others = (places[:n].sort().values for places, n in zip(ranked, counts, strict=True))
+    return own, others
+
+
+def operators_of(context: BuildContext, state: list[Merged]) -> Operators:
+    """The operators from the source to the layers that are left."""
+    shape = context.source.shape
+    gamma: dict[str, Factor] = {}
+    norms = Dense(torch.stack([layer.norms for layer in state]))
+    mixed = Dense((norms.matrix > 0).float())
+    for type in LAYER_TYPES:
+        gamma[type] = norms if type in NORM_TYPES else mixed
+    leaves = {leaf: layer for layer in state for leaf in layer.leaves if len(layer.leaves) > 1}
+    return Operators(
+        shape,
+        shape.with_depth(len(state)),
+        Radii(attention=shape.head_dim),
+        gamma=gamma,
+        attn={leaf: m.heads.of(leaf, shape.num_key_value_heads) for leaf, m in leaves.items()},
+        ffn={leaf: m.ffn.of(leaf, shape.intermediate_size) for leaf, m in leaves.items()},
+    )
+
+
+def measure(calibration: Calibration, operators: Operators) -> Measured:
+    """One pass of the calibration text through the model that the operators make."""
+    depth, groups = operators.target.num_hidden_layers, operators.target.num_key_value_heads
+    influence, distance, heads, ffn = [], [], [], []
+    hidden = [calibration.embedded()]
+    for index in range(depth):
+        weights = calibration.layer(operators, index)
+        inputs = {"o": MeanSize(), "down": MeanSize()}
+        hidden.append(calibration.after(hidden[-1], weights, {t: m.add for t, m in inputs.items()}))
+        influence.append(1 - float(cosines(hidden[-2], hidden[-1]).clamp(0, 1).mean()))
+        if len(hidden) == 3:
+            angles = cosines(hidden.pop(0), hidden[-1]).clamp(0, 1).arccos()
+            distance.append(float(angles.mean()) / pi)
+        heads.append(sensitivity(weights, "o", inputs["o"]).view(groups, -1).mean(1).cpu())
+        ffn.append(sensitivity(weights, "down", inputs["down"]).cpu())
+    return Measured(influence, distance, heads, ffn)
+
+
+class MeanSize:
+    """The mean absolute value of each channel over all tokens."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.tokens = 0
+
+    def add(self, inputs: Tensor) -> None:
+        """Count the tokens of [rows, T, channels]."""
+        self.total = self.total + inputs.abs().double().sum((0, 1))
+        self.tokens += inputs.shape[0] * inputs.shape[1]
+
+
+def sensitivity(weights: LayerWeights, type: str, inputs: MeanSize) -> Tensor:
+    """s_c of the formulas above, [channels] float64."""
+    return (inputs.total / inputs.tokens) * weights[type].double().abs().sum(0)

@@ -1,0 +1,38 @@
+"""CoMe-P: as CoMe, but the share of the two layers is the one with the least loss.
+
+Of the shares 0, 1/20, ..., 1, the merge with the lowest next-token loss on calibration text is
+kept; of equal losses the smallest share.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+
+from lemon.methods.calibration import lowest
+from lemon.methods.come import Measured, Merged, merge, merged_in_rounds, operators_of
+from lemon.methods.context import BuildContext
+from lemon.operators.algebra import Operators
+
+GRANULARITY = 20  # steps between a share of 0 and one of 1, as in the authors' code
+
+
+def build(context: BuildContext) -> Operators:
+    """Operators that concatenate parts of neighbouring layers, with shares by loss.
+
+    Raises:
+        BadInput: the target is deeper or changes widths, or there is no calibration text.
+    """
+    return merged_in_rounds(context, "come-posterior", partial(best_share, context))
+
+
+def best_share(context: BuildContext, state: list[Merged], measured: Measured, first: int) -> float:
+    """The share of layer `first` in its merge with the next that has the least loss."""
+    calibration = context.calibrated().for_search
+    (before,) = deque(calibration.through(operators_of(context, state), range(first)), maxlen=1)
+    losses = {}
+    for step in range(GRANULARITY + 1):
+        share = step / GRANULARITY
+        operators = operators_of(context, merge(state, measured, first, share))
+        losses[share] = calibration.loss_after(operators, first, before)
+    return lowest(losses, "come-posterior")
