@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
-from lemon.errors import BadInput
 from lemon.learning.assembly import assemble
+from lemon.learning.fusion import DepthFusion
 from lemon.learning.trainee import FusedTrainee
 from lemon.methods.build import start_operators
 from lemon.operators.factor import Dense
@@ -198,5 +198,9 @@ def test_the_constraint_adds_its_gradient_and_tells_how_it_stands(assembled: Ass
 def test_a_row_with_a_single_entry_that_is_not_one_selects_nothing(
     assembled: Assemble, scale: float
 ) -> None:
-    with pytest.raises(BadInput, match="its start mixes layers"):
-        assembled("cut-tuned-50", scale=scale)
+    """The weights then train under that gamma, which stays."""
+    fusion = assembled("cut-tuned-50", scale=scale).student.fusion
+    assert isinstance(fusion, DepthFusion)
+    for gamma in fusion.gamma.values():
+        assert not gamma.requires_grad
+        assert scale in gamma.unique().tolist()

@@ -31,9 +31,10 @@ def build(context: BuildContext) -> Operators:
     Raises:
         BadInput: there is no start or calibration text, or the start maps widths.
     """
-    start, shape, calibration = context.start, context.source.shape, context.calibrated()
+    start, shape = context.start, context.source.shape
     if start is None or start.hidden is not None or start.attn or start.ffn:
         raise BadInput("method aligned needs a start that maps layers alone, such as cut")
+    calibration = context.calibrated()
     whole, hidden = context.keeping_layers(range(shape.num_hidden_layers)), calibration.embedded()
     attn: dict[int, OneHot] = {}
     ffn: dict[int, OneHot] = {}

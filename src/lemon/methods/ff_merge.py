@@ -37,6 +37,7 @@ def build(context: BuildContext) -> Operators:
         BadInput: the target is not of the source's sizes, the window does not fit, there is no
             calibration text, or no window has a finite loss.
     """
+    context.require_no_growth(context.method)
     shape, size = context.source.shape, context.tied_ffn_layers
     if context.target != shape or not 2 <= size <= shape.num_hidden_layers:
         raise BadInput(
