@@ -157,11 +157,17 @@ class Calibration:
             hidden = self.after(hidden, self.layer(operators, index))
             yield hidden
 
+    def last(
+        self, operators: Operators, layers: Iterable[int], hidden_NTD: Tensor | None = None
+    ) -> Tensor:
+        """The hidden states after the last of these layers; arguments as of `through`."""
+        (last,) = deque(self.through(operators, layers, hidden_NTD), maxlen=1)
+        return last
+
     def loss_after(self, operators: Operators, first: int, hidden_NTD: Tensor) -> float:
         """The loss of a model whose hidden states before layer `first` are given."""
         layers = range(first, operators.target.num_hidden_layers)
-        (last,) = deque(self.through(operators, layers, hidden_NTD), maxlen=1)
-        return self.loss(last)
+        return self.loss(self.last(operators, layers, hidden_NTD))
 
     @torch.no_grad()
     def loss(self, hidden_NTD: Tensor) -> float:

@@ -1,8 +1,8 @@
 """CoMe: make one layer of two neighbours by placing parts of both side by side.
 
-"CoMe" merges neighbouring layers by concatenation: of the query-head groups and FFN neurons of two
-layers, each gives its most sensitive ones, by its share of their influence, so the merged layer has
-the width of one. One pair is merged a round, and all is measured anew on the model that is left.
+Two neighbouring layers become one of the same width. Each gives its most sensitive query-head
+groups and FFN neurons, as many as its share of the influence of both. Each round merges one pair,
+and the next round measures the model that is left.
 Norm gains are averaged. Formulas, with our choices on what the paper leaves open:
 
     influence    BI_l = mean_t (1 - clip(cos(h_l, h_{l+1}), 0, 1))     h before and after layer l
@@ -75,7 +75,13 @@ class Merged:
 
 @dataclass(frozen=True)
 class Measured:
-    """Of each layer of a model the influence, the distance to the next but one, sensitivities."""
+    """What a round measures, by layer; the formulas are above.
+
+    Attributes:
+        influence: BI.
+        distance: A, of the pair of this layer and the next; one entry less.
+        heads, ffn: sensitivities of its groups and of its neurons.
+    """
 
     influence: list[float]
     distance: list[float]

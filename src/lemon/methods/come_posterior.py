@@ -6,7 +6,6 @@ kept; of equal losses the smallest share.
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 
 from lemon.methods.calibration import lowest
@@ -29,7 +28,7 @@ def build(context: BuildContext) -> Operators:
 def best_share(context: BuildContext, state: list[Merged], measured: Measured, first: int) -> float:
     """The share of layer `first` in its merge with the next that has the least loss."""
     calibration = context.calibrated().for_search
-    (before,) = deque(calibration.through(operators_of(context, state), range(first)), maxlen=1)
+    before = calibration.last(operators_of(context, state), range(first))
     losses = {}
     for step in range(GRANULARITY + 1):
         share = step / GRANULARITY

@@ -8,8 +8,6 @@ only those of one layer are kept.
 
 from __future__ import annotations
 
-from collections import deque
-
 from lemon.methods.calibration import Calibration, lowest
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
@@ -40,6 +38,6 @@ def losses_without_each(
     """The loss of the kept layers without each one of them, in nats a token."""
     losses, states = {}, calibration.through(whole, kept)
     for place, layer in enumerate(kept):
-        (last,) = deque(calibration.through(whole, kept[place + 1 :], next(states)), maxlen=1)
+        last = calibration.last(whole, kept[place + 1 :], next(states))
         losses[layer] = calibration.loss(last)
     return losses

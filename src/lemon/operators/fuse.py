@@ -125,12 +125,10 @@ def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str,
 
 def fused_layer(source: Checkpoint, operators: Operators, index: int) -> dict[str, torch.Tensor]:
     """The nine weights of one layer of the small model, in float32, by type."""
-
     weights: dict[str, torch.Tensor] = {}
+    identity = keeping(range(source.shape.num_hidden_layers), source.shape.num_hidden_layers)
     for type in LAYER_TYPES:
-        gamma = operators.gamma.get(type)
-        identity = keeping(range(source.shape.num_hidden_layers), source.shape.num_hidden_layers)
-        row = (gamma or identity).outputs(index, index + 1).dense()[0]
+        row = operators.gamma.get(type, identity).outputs(index, index + 1).dense()[0]
         for j in row.nonzero().flatten().tolist():
             spec = source.specs[layer_tensor_name(type, j)]
             small = operators.target.axis_size(spec.axes[0])
