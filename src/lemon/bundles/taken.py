@@ -204,6 +204,7 @@ def _needed(project: Project, taken: Taken, entry: str) -> Iterator[str]:
     """The parts behind a table or figure that are not fused and scored anew."""
     if isinstance(project.entry(entry), TrialsSpec):
         yield from map(part_of_trial, project.every_trial)
+        return  # what was tried is shown, and not the runs that the rates are for
     behind = runs_behind(project, entry)
     learned = any(run.method.learned for run in behind)
     if taken.scope == "bundle" and (learned or project.table_suites(entry)):
