@@ -68,8 +68,8 @@ def plain_step(
 
 
 def taught_step(student: FusedStudent, teacher: Teacher, options: argparse.Namespace) -> Step:
-    """Teacher forward, fused student, KL + LM, AdamW on the operators."""
-    parameters = list(student.fusion.parameters())
+    """Teacher forward, fused student, KL + LM, AdamW on what trains."""
+    parameters = [one for one in student.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(  # as the learning loop has it
         parameters, lr=5e-4, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )

@@ -3,9 +3,10 @@
 Ours: one step of learning the layer operator, with the laptop preset's settings; once with the
 teacher's forward pass and once with its hidden states read from the cache, as in every run of a
 seed but the first. Theirs: the teacher's forward pass and one plain language-modelling step of a
-Hugging Face student of the same shape with all weights trained. Times alternate in one process and
-are given as medians; each peak memory is of a process of its own, since a process's peak never
-falls.
+Hugging Face student of the same shape with all weights trained. A third step is ours with all
+weights and no operator, and a cached teacher: how many steps of weights take the time of the
+operators' budget, for the rows at equal time. Times alternate in one process and are given as
+medians; each peak memory is of a process of its own, since a process's peak never falls.
 
     python benchmarks/learning_step.py --source data/laptop/source --layers 22
 """
@@ -33,12 +34,13 @@ from _side_by_side import (
 
 from lemon.checkpoint import Checkpoint
 from lemon.decoder import Decoder
-from lemon.learning.fusion import DepthFusion
-from lemon.learning.source_weights import SourceStack
+from lemon.learning.fusion import DepthFusion, LayerSelection
+from lemon.learning.source_weights import SourceLayers, SourceStack
 from lemon.learning.student import FusedStudent, Teacher
 from lemon.learning.teacher_cache import CachedTeacher
 from lemon.methods import cut
 from lemon.methods.context import BuildContext
+from lemon.operators.algebra import Operators
 
 
 def learning_step(options: argparse.Namespace, cache: Path | None = None) -> Step:
@@ -47,20 +49,38 @@ def learning_step(options: argparse.Namespace, cache: Path | None = None) -> Ste
     With the folder `cache` the teacher's hidden states are computed once and then read.
     """
     source = Checkpoint(options.source)
-    target = source.shape.with_depth(options.layers)
-    start = cut.build(BuildContext(source=source, target=target, seed=0))
     device = torch.device("cpu")
     stack = SourceStack(source, dtype=DTYPE, device=device)
     decoder = Decoder(source.config, device)
     student = FusedStudent(
         stack,
-        DepthFusion(start, device),
+        DepthFusion(start_of(source, options.layers), device),
         decoder,
         layers_per_segment=options.layers_per_segment,
         recompute=options.recompute,
     )
     teacher = CachedTeacher(stack, decoder, cache, "") if cache else Teacher(stack, decoder)
     return taught_step(student, teacher, options)
+
+
+def weights_step(options: argparse.Namespace, cache: Path) -> Step:
+    """The same with all weights of the layers that Cut keeps, and no operator; a cached teacher."""
+    source, device = Checkpoint(options.source), torch.device("cpu")
+    decoder = Decoder(source.config, device)
+    student = FusedStudent(
+        SourceLayers(source, dtype=DTYPE, device=device, trains=True),
+        LayerSelection(start_of(source, options.layers), range(options.layers)),
+        decoder,
+        layers_per_segment=options.layers_per_segment,
+        recompute=options.recompute,
+    )
+    frozen = SourceLayers(source, dtype=DTYPE, device=device)
+    return taught_step(student, CachedTeacher(frozen, decoder, cache, ""), options)
+
+
+def start_of(source: Checkpoint, layers: int) -> Operators:
+    """Cut's operators to the first `layers` layers."""
+    return cut.build(BuildContext(source=source, target=source.shape.with_depth(layers), seed=0))
 
 
 def main() -> None:
@@ -73,6 +93,7 @@ def main() -> None:
             "theirs": plain_step(options),
             "ours": learning_step(options),
             "cached": learning_step(options, Path(folder)),
+            "weights": weights_step(options, Path(folder)),
         }
         seconds = in_turn(steps, options.rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
@@ -85,6 +106,10 @@ def main() -> None:
     print(
         f"        with a cached teacher {median['cached']:.2f} s, "
         f"{ratio_in_words(seconds['cached'], seconds['theirs'])}, at most 0.75"
+    )
+    print(
+        f"        all weights, a cached teacher {median['weights']:.2f} s, "
+        f"{ratio_in_words(seconds['weights'], seconds['cached'])} to operators"
     )
     del steps
     shape = Checkpoint(options.source).shape

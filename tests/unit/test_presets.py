@@ -162,7 +162,10 @@ AFTER_DEPTH_SHEAR = {
     for run in (
         *(
             f"{run}-{depth}"
-            for run in ("shear-selection", "lemon-prune", "lemon-prune-trained", "prune-tuned")
+            for run in (
+                *("shear-selection", "lemon-prune", "lemon-prune-trained"),
+                *("prune-tuned", "prune-tuned-time"),
+            )
             for depth in (75, 50)
         ),
         *(f"lemon-prune-{depth}" for depth in (93, 83, 60)),
@@ -221,8 +224,8 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             r"^  weights: .*",
             "  weights: {weight_rate: 0.5}",
             {
-                f"learn/{start}-tuned-{depth}"
-                for start in ("cut", "random", "average")
+                f"learn/{run}-{depth}"
+                for run in ("cut-tuned", "cut-tuned-time", "random-tuned", "average-tuned")
                 for depth in (75, 50)
             }
             | {"learn/cut-tuned-small", "pretrain/cut-tuned-small-pretrained"},
