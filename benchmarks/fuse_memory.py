@@ -65,7 +65,10 @@ def write_source(folder: Path, shape: LlamaShape, shards: int = 4) -> None:
     """Random weights, a shard at a time."""
     import torch
 
-    config = {"model_type": "llama", "rms_norm_eps": 1e-5, **asdict(shape)}
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        **{"model_type": "llama", "rms_norm_eps": 1e-5, **asdict(shape)},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     specs = list(tensor_specs(shape))
     weight_map: dict[str, str] = {}

@@ -143,18 +143,33 @@ def test_random_operators_equal_the_kronecker_computation(source, radius, monkey
 
 
 @pytest.mark.parametrize("allowed", [1, 10_000, 100_000_000])
-def test_slabs_do_not_change_a_selection(source, monkeypatch, allowed):
-    """A row, some rows or all rows at a time: the same model."""
-    gamma = {type: keeping(range(1, 3), source.shape.num_hidden_layers) for type in LAYER_TYPES}
-    operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)
+def test_slabs_do_not_change_kept_layers(source, monkeypatch, allowed):
+    """A row, some rows or all rows at a time: layers kept beside a mixed one are the source's."""
+    rows = torch.zeros(3, source.shape.num_hidden_layers)
+    rows[0, 1] = rows[1, 2] = 1
+    rows[2, :2] = 0.5
+    gamma = {type: Dense(rows) for type in LAYER_TYPES}
+    operators = Operators(source.shape, source.shape.with_depth(3), gamma=gamma)
     monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: allowed)
     if allowed == 1:
-        first = next(iter(fuse_slices(source, operators)))[1]
-        assert first.shape == (1, source.shape.hidden_size)
+        slices = (rows for name, rows in fuse_slices(source, operators) if "q_proj" in name)
+        assert next(slices).shape == (1, source.shape.hidden_size)
     for name, weight in fuse_tensors(source, operators):
         spec = source.specs[name]
         origin = layer_tensor_name(spec.type, spec.layer + 1) if spec.type else name
-        assert weight.equal(source.tensor(origin)), name
+        if spec.layer != 2:
+            assert weight.equal(source.tensor(origin)), name
+
+
+def test_a_selection_of_layers_is_copied_as_it_is_stored(source):
+    gamma = {type: keeping(range(1, 3), source.shape.num_hidden_layers) for type in LAYER_TYPES}
+    operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)
+    copied = list(fuse_slices(source, operators))
+    assert len(copied) == len(dict(copied))  # each tensor whole
+    for name, weight in copied:
+        spec = source.specs[name]
+        stored = source.tensor(layer_tensor_name(spec.type, spec.layer + 1) if spec.type else name)
+        assert weight.equal(stored) and weight.dtype == stored.dtype, name
 
 
 @pytest.mark.parametrize("allowed", [1, 10_000, 100_000_000])
@@ -204,10 +219,11 @@ def test_of_one_hot_rows_no_more_is_read_than_is_chosen_from(source, monkeypatch
     depth, kept_layers = source.shape.num_hidden_layers, [1, 3]
     target = replace(source.shape, intermediate_size=48, num_hidden_layers=2)
     kept = keeping([*range(8, 32), *range(40, 64)], 64)
+    halved = Dense(keeping(kept_layers, depth).dense() / 2)  # else whole tensors are copied
     operators = Operators(
         source.shape,
         target,
-        gamma=dict.fromkeys(LAYER_TYPES, keeping(kept_layers, depth)),
+        gamma=dict.fromkeys(LAYER_TYPES, halved),
         ffn=dict.fromkeys(range(depth), kept),
     )
     monkeypatch.setattr(fuse_module, "_memory_allowed", lambda _: 1)
@@ -222,7 +238,7 @@ def test_of_one_hot_rows_no_more_is_read_than_is_chosen_from(source, monkeypatch
     up = layer_tensor_name("up", 1)
     assert {source.specs[name].layer for name, _ in read} == {None, *kept_layers}
     assert sum(count for name, count in read if name == up) == 48
-    assert fused[layer_tensor_name("up", 0)].equal(source.tensor(up)[kept.chosen])
+    assert fused[layer_tensor_name("up", 0)].equal(source.tensor(up)[kept.chosen] / 2)
 
 
 def test_factors_may_be_given_for_some_layers_only(source, monkeypatch):

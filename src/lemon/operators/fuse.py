@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, compress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,29 +48,32 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
     metadata = read_metadata(operators_file)
     owner = owner_of_fused(operators_file, out_dir)
     require_replaceable(out_dir, owner)
-    # Checked before the digest, which takes long for a large model.
     if metadata.source != source.shape:
         raise BadInput(
             f"{operators_file}: made for a source model of other sizes than {source_dir}: "
             f"{metadata.source.difference(source.shape)}; fuse with the model that they were built "
             "from"
         )
-    digest = source.digest()
-    if digest != metadata.source_digest:
-        raise BadInput(
-            f"{operators_file}: made for a source model with digest {metadata.source_digest}, but "
-            f"{source_dir} has digest {digest}; fuse with the model that they were built from, or "
-            "build them again"
-        )
     operators, _ = load_operators(operators_file)
-    with replaced_folder(out_dir, owner) as folder:
-        tensors = fuse_slices(source, operators)
-        write_checkpoint(
-            *(folder, operators.target, tensors),
-            like=source_dir,
-            dtype=source.dtype,
-            tied_ffn=operators.tied_ffn,
-        )
+    # Digests take as long as fusing: the source's is taken beside it, the results' side by side.
+    with ThreadPoolExecutor(1) as beside, replaced_folder(out_dir, owner) as folder:
+        digesting = beside.submit(source.digest)
+        try:
+            write_checkpoint(
+                *(folder, operators.target, fuse_slices(source, operators)),
+                like=source_dir,
+                dtype=source.dtype,
+                tied_ffn=operators.tied_ffn,
+            )
+        finally:  # a damaged source is named before what it led to
+            digest = digesting.result()
+        if digest != metadata.source_digest:
+            raise BadInput(
+                f"{operators_file}: made for a source model with digest {metadata.source_digest}, "
+                f"but {source_dir} has digest {digest}; fuse with the model that they were built "
+                "from, or build them again"
+            )
+        weights = beside.submit(weights_in, folder)
         write_manifest(
             folder / "manifest.json",
             "fuse",
@@ -78,7 +82,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
             settings={"method": metadata.method, "radii": str(metadata.radii)},
             inputs={"source": digest},
             started=started,
-            **weights_in(folder),
+            **weights.result(),
         )
 
 
@@ -93,15 +97,15 @@ def fuse_tensors(source: Checkpoint, operators: Operators) -> Iterator[tuple[str
     num_rows = {spec.name: spec.shape[0] for spec in tensor_specs(operators.target)}
     slices: dict[str, list[torch.Tensor]] = {name: [] for name in num_rows}
     for name, rows in fuse_slices(source, operators):
-        slices[name].append(rows)
+        slices[name].append(rows.float())
         if sum(map(len, slices[name])) == num_rows[name]:
             yield name, torch.cat(slices.pop(name))
 
 
 def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of the small model, in float32, as successive slices of its rows.
+    """Every tensor of the small model as successive slices of its rows, in float32.
 
-    If all factors are one-hot, the values are the source's, bit for bit.
+    What is only selected comes as stored: the source's values, bit for bit.
 
     Raises:
         BadInput: the operators are for another shape than the source's.
@@ -146,6 +150,11 @@ def _slabs(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """`sum_j gamma[i, j] * Row_j W[j] Col_j^T` for all i, one slab of rows at a time."""
     used = {j: spec for j, spec in enumerate(large) if gamma[:, j].any()}
+    if all(row.count_nonzero() == 1 and row.max() == 1 for row in gamma):  # layers are selected
+        for spec, row in zip(small, gamma, strict=True):
+            kept = large[int(row.argmax())]
+            yield spec.name, _mapped_rows(source, operators, kept, 0, spec.shape[0])
+        return
     row_maps = [operators.axis_map(spec.axes[0], spec.layer) for spec in used.values()]
     unit = max((row_map.rows_per_unit for row_map in row_maps if row_map), default=1)
     num_rows = small[0].shape[0]

@@ -16,7 +16,7 @@ from lemon.reporting.facts.model_sizes import all_presets, sizes_settings
 # Phase -> (the runs that are in it, its column in published/table6.csv).
 PHASES: dict[str, tuple[Callable[[PlannedRun], bool], str]] = {
     "pruning": (lambda run: run.method.prunes, ""),
-    "fusion": (lambda run: run.method.teaches, "fusion"),
+    "fusion": (lambda run: run.method.learns_operators, "fusion"),
     "pre-training": (lambda run: run.method.pretrains, "continued_pretraining"),
 }
 
