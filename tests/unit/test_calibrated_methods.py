@@ -198,6 +198,7 @@ def literal_laco(model, tokens: torch.Tensor, depth: int) -> tuple[list[list[flo
     return rows, events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "threshold"), [(4, 0.65), (2, 0.995), (1, 0.999)])
 def test_laco_is_the_literal_search(source, calibration, model, monkeypatch, depth, threshold):
     monkeypatch.setattr(laco, "THRESHOLD", threshold)

@@ -23,6 +23,8 @@ from lemon.similarity import cka, gram
 from lemon.similarity.cka import cka_matrices, cka_matrix
 from lemon.similarity.gram import memory_bound
 
+pytestmark = pytest.mark.slow
+
 
 def maps_of(layers: np.ndarray, type: str = "up") -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,8 @@ from lemon.evaluation.prompts import Fewshot
 from lemon.evaluation.questions import Task
 from lemon.evaluation.tasks import opened_tasks
 
+pytestmark = pytest.mark.slow
+
 ROWS = 7  # MMLU: of three subjects in turn
 
 

@@ -49,18 +49,24 @@ def write_text(folder: Path, seed: int) -> Path:
     return write_packed_text(folder, train, heldout, WEIGHTS, vocab_size=257)
 
 
-def hugging_face_losses(
-    model: Any, text: PackedText, domain: str, temperature: float = 1.0, split: str = "heldout"
-) -> list[float]:
-    """The loss of each sequence, with the logits divided by a temperature."""
-    losses = []
-    for row in range(text.num_sequences(split, domain)):
-        tokens = torch.from_numpy(text.sequence(split, domain, row))[None]
-        with torch.no_grad():
-            logits = model(tokens).logits / temperature
-            loss = model.loss_function(logits, tokens, vocab_size=model.config.vocab_size)
-            losses.append(float(loss))
-    return losses
+Passed = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def passed_through(model: Any, text: PackedText, domain: str, split: str) -> Passed:
+    """The tokens [1, T] of each sequence and their logits [1, T, V]."""
+    rows = [text.sequence(split, domain, row) for row in range(text.num_sequences(split, domain))]
+    tokens = [torch.from_numpy(row)[None] for row in rows]
+    with torch.no_grad():
+        return [(row, model(row).logits) for row in tokens]
+
+
+def losses_at(temperature: float, model: Any, passed: Passed) -> list[float]:
+    """Hugging Face's loss of each sequence, with the logits divided by a temperature."""
+    size = model.config.vocab_size
+    return [
+        float(model.loss_function(logits / temperature, tokens, vocab_size=size))
+        for tokens, logits in passed
+    ]
 
 
 def test_losses_are_hugging_faces(
@@ -70,11 +76,12 @@ def test_losses_are_hugging_faces(
     text = PackedText(folder)
     result = heldout_perplexity(model, text)
     for domain, rows in ROWS.items():
-        losses = hugging_face_losses(model, text, domain)
+        passed = passed_through(model, text, domain, "heldout")
+        losses = losses_at(1.0, model, passed)
         expected = sum(losses) / rows  # each row predicts LENGTH tokens
         entry = result["domains"][domain]
         assert entry["losses"] == pytest.approx(losses, abs=LOSS_OFF)
-        calibrated = hugging_face_losses(model, text, domain, result["temperature"])
+        calibrated = losses_at(result["temperature"], model, passed)
         assert entry["calibrated_losses"] == pytest.approx(calibrated, abs=LOSS_OFF)
         assert entry["calibrated_loss"] == pytest.approx(sum(calibrated) / rows, abs=LOSS_OFF)
         assert entry["documents"] == [*range(rows)]
@@ -91,7 +98,8 @@ def test_a_limit_takes_the_first_sequences(model: Any, folder: Path) -> None:
     result = heldout_perplexity(model, text, sequences=4)
     assert result["domains"]["speeches"]["tokens"] == 4 * LENGTH
     assert result["domains"]["code"]["tokens"] == 3 * LENGTH
-    expected = sum(hugging_face_losses(model, text, "speeches")[:4]) / 4
+    passed = passed_through(model, text, "speeches", "heldout")
+    expected = sum(losses_at(1.0, model, passed[:4])) / 4
     assert result["domains"]["speeches"]["loss"] == pytest.approx(expected, abs=LOSS_OFF)
 
 
@@ -120,11 +128,11 @@ def test_the_temperature_is_the_best_of_a_grid_on_the_tune_text(model: Any, tmp_
         model.model.norm.weight.data = gain * sureness
         found.append(perplexity.best_temperature(model, text))
         grid = np.geomspace(0.05, 50.0, 400)
+        passed = {name: passed_through(model, text, name, "tune") for name in ROWS}
 
-        def loss(temperature: float) -> float:
+        def loss(temperature: float, passed: dict[str, Passed] = passed) -> float:
             by_domain = {
-                name: np.mean(hugging_face_losses(model, text, name, temperature, "tune"))
-                for name in ROWS
+                name: np.mean(losses_at(temperature, model, rows)) for name, rows in passed.items()
             }
             return float(mixture_loss(by_domain, text.weights))
 

@@ -25,6 +25,8 @@ from lemon.reporting.figures.figure import gathered_numbers, write_figure, write
 from lemon.reporting.figures.figure_numbers import read_numbers
 from lemon.similarity.cka import write_map
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "config"
 LAYERS, KEPT = 30, 22
 

@@ -19,6 +19,8 @@ from lemon.reporting.figures.figure import write_figure
 from lemon.tracking.records import step_metrics, table_records
 from lemon.tracking.replay import TAG_PREFIX, track
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "config"
 
 
