@@ -36,7 +36,8 @@ RULE_VERSIONS: dict[str, int] = {
     "table": 10,
     "figure_numbers": 4,
     "figure": 6,
-    "report": 1,
+    "claims": 1,
+    "report": 2,
     "track": 6,
     "unpack": 1,
 }
@@ -97,7 +98,7 @@ def _fields(project: Project, stage: str, key: str, suite: str) -> dict[str, Any
             return _table(project, key)
         case "figure_numbers" | "figure":
             return _figure(project, key)
-        case "report":
+        case "claims" | "report":
             return {"entries": list(project.tables), "preset": project.preset_name}
     return {}
 
