@@ -12,6 +12,7 @@ from lemon.reporting.claims.ledger import UNDECIDED, UNTESTED_VERDICT, VERDICTS,
 from lemon.reporting.claims.measures import MEASURES
 from lemon.reporting.claims.parts import DEPENDS, Part
 from lemon.reporting.claims.verdict import BELOW_FLOOR, FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
+from lemon.reporting.facts.errata_of_scores import Erratum
 from lemon.reporting.facts.evidence import EntryEvidence
 from lemon.reporting.facts.setup import Setup
 from lemon.reporting.numbers import signed
@@ -50,6 +51,10 @@ LEGEND = [
     "One seed: a row that depends on random numbers has one run, so that the verdict is about "
     "these models and not about their methods.",
 ]
+OF_ERRATA = (
+    "Recomputed from the published numbers in src/lemon/published. The ids leave out "
+    "contradictions of formulas, which no number shows."
+)
 NOTES = [
     "The claims are about larger models and longer training; here they are tested at this preset, "
     "with the departures that each table lists.",
@@ -57,8 +62,11 @@ NOTES = [
 ]
 
 
-def ledger_table(setup: Setup, judgements: list[Judgement]) -> WordedTable:
-    """The ledger: one tidy line a claim, the page, and entries of the manifest."""
+def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum]) -> WordedTable:
+    """The ledger: one tidy line a claim, the page, and entries of the manifest.
+
+    The contradictions of the paper are on the page alone.
+    """
     frame = pd.DataFrame([_tidy(one) for one in judgements])
     papers = [(paper, list(own)) for paper, own in groupby(judgements, lambda one: one.paper)]
     page = TablePage(
@@ -70,6 +78,15 @@ def ledger_table(setup: Setup, judgements: list[Judgement]) -> WordedTable:
                 "Claim by claim",
                 COLUMNS,
                 [Group(f"Claims of {paper}", [_line(one) for one in own]) for paper, own in papers],
+            ),
+            Section(
+                "Where the paper contradicts itself",
+                [
+                    *words("Erratum", "Where"),
+                    *words("Printed", "Recomputed", "What follows", wrap=True),
+                ],
+                [Group("", [[*vars(one).values()] for one in errata])],
+                note=OF_ERRATA,
             ),
         ],
         notes=NOTES,
