@@ -33,7 +33,7 @@ RULE_VERSIONS: dict[str, int] = {
     "fuse": 1,
     "evaluate": 3,
     "cka": 1,
-    "table": 10,
+    "table": 11,
     "figure_numbers": 4,
     "figure": 6,
     "claims": 1,

@@ -55,5 +55,7 @@ def gathered_ledger(project: Project, results: Path) -> tuple[Evidence, WordedTa
     found = evidence(project, results)
     if not found.inputs:
         raise BadInput(f"{results}: holds no table or figure yet; `make all` makes them")
-    contradictions = [*errata_of_scores(), *errata_of_settings()]
+    contradictions = sorted(
+        [*errata_of_scores(), *errata_of_settings()], key=lambda one: one.number
+    )
     return found, ledger_table(found.setup, judgements(found), contradictions)

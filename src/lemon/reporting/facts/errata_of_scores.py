@@ -36,6 +36,11 @@ class Erratum:
     recomputed: str
     follows: str
 
+    @property
+    def number(self) -> int:
+        """The number of its first id, by which errata are ordered."""
+        return int(self.id.partition(",")[0].removeprefix("E"))
+
 
 def errata_of_scores() -> list[Erratum]:
     """The contradictions in Tables 2, 3, 4 and 7, in the order of their ids."""
