@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from lemon.files.json_file import checked
 from lemon.files.manifest import REMAKE
 from lemon.reporting.claims.orderings import OrderingTest
-from lemon.reporting.claims.verdict import FAILS, HOLDS, NOT_TESTED
+from lemon.reporting.claims.verdict import FAILS, HOLDS, NOT_TESTED, pair_in_words
 from lemon.reporting.facts.evidence import EntryEvidence, Evidence
 
 DEPENDS = "depends"
@@ -136,6 +136,5 @@ def _rows(test: OrderingTest) -> list[list[str]]:
 
 
 def _compared(test: OrderingTest) -> str:
-    if test.gains:
-        return " over ".join(f"{pair[1]} to {pair[0]}" for pair in test.gains)
-    return f"{test.first_runs[0]} {'=' if test.equivalent else 'over'} {test.second_runs[0]}"
+    over = pair_in_words(vars(test))
+    return over.replace(" over ", " = ") if test.equivalent else over
