@@ -7,7 +7,8 @@
 #   make bundle                 pack the finished runs into results/<preset>/runs.bundle
 #   make plan TABLE=table3      what is left to run, and what it costs; without TABLE, of them all
 #   make tuning                 the trials behind the learning rates of the preset (hours)
-#   make report                 every table and figure that is there, on one page
+#   make claims                 a verdict on every published claim, from the results that are there
+#   make report                 the same with every table and figure that is there, on one page
 #   make ui                     browse every run in MLflow
 #   make check                  style, types and the fast tests, while you work
 #   make test                   style, types and all tests
@@ -46,7 +47,7 @@ RUN := PATH=$(call quote,$(BIN)):"$$PATH"
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: environment help check test style types pytest ui report bundle plan bench doctor lock
+.PHONY: environment help check test style types pytest ui claims report bundle plan bench doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,6 +63,11 @@ ui: environment
 
 # A preset that is a file is named by its stem.
 NAMED = name=$$(basename -- $(call quote,$(PRESET))); name=$${name%.yaml}; name=$${name%.yml};
+
+# Of what is there; no job is started.
+claims: environment
+	@$(NAMED) \
+	$(RUN) lemon claims --preset $(call quote,$(PRESET)) --results "results/$$name" --out "results/$$name/claims.md"
 
 # What is there, on one page; no job is started.
 report: environment

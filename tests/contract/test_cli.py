@@ -28,6 +28,7 @@ REQUIRED = {
     "cka": {"--source", "--component", "--out"},
     "table": {"--table", "--runs", "--out"},
     "figure": {"--figure", "--runs", "--out"},
+    "claims": {"--results", "--out"},
     "report": {"--results", "--out"},
     "track": {"--table", "--runs", "--results", "--out"},
     "ui": set(),

@@ -192,3 +192,12 @@ def test_blocks_are_found_by_several_matrix_types(
     edit(config / PAPER, r"run: source, component: mha", "run: source, component: q_proj")
     expected = "figure2.claims: C23 needs several matrix types; let the first panel show mha or ffn"
     assert expected in refusal(config, capsys)
+
+
+def test_outputs_are_compared_within_a_model(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = r"run: source, component: ffn}\n  claims: \[F06\]"
+    edit(config / PAPER, last, "run: cut-75, component: ffn}\n  claims: [F06]")
+    expected = "figure-activations.claims: F06 compares mha and ffn of one model; show them first"
+    assert expected in refusal(config, capsys)

@@ -68,6 +68,10 @@ def test_targets_work_in_a_folder_with_a_space(clone: Path) -> None:
     assert make(clone, "report", "PRESET=a b/mine.yaml") == (
         f"<lemon><report><--preset><a b/mine.yaml>{results}"
     )
+    ledger = "<--results><results/mine><--out><results/mine/claims.md>\n"
+    assert make(clone, "claims", "PRESET=a b/mine.yaml") == (
+        f"<lemon><claims><--preset><a b/mine.yaml>{ledger}"
+    )
     other = make(clone, "plan", f"VENV={clone / '.venv'}", "PYTHON=false")
     assert other == "<lemon><plan><--preset><laptop>\n"
 

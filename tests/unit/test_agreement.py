@@ -10,6 +10,7 @@ from roundoff import FLOAT64, sum_off
 from similarity_maps import NONSENSE, by_distance, random_map
 
 from lemon.similarity.agreement import (
+    block_excess_gap,
     likeness_gain,
     map_correlation,
     profile_gaps,
@@ -84,6 +85,24 @@ def test_profile_gaps_by_hand():
     assert far.standard_error == pytest.approx(np.sqrt(6) * left_out.std())
     # of six layers one pair is far apart: without one of its layers there is none
     assert profile_gaps(random_map(6, 0), random_map(6, 1))[2].standard_error == np.inf
+
+
+def blocky(inside: float) -> np.ndarray:
+    """Eight layers, alike by 0.1, but by `inside` within 0 to 3 and within 4 to 7."""
+    half = np.arange(8) // 4
+    return np.where(half[:, None] == half, inside, 0.1) + (1 - inside) * np.eye(8)
+
+
+def test_block_excess_gap_by_hand():
+    """Blocks of 0.9 and of 0.5 exceed the pairs at their distances by 0.8 and 0.4."""
+    gap = block_excess_gap(blocky(0.9), blocky(0.5))
+    assert gap.value == pytest.approx(0.4)
+    assert gap.standard_error == pytest.approx(0)  # whichever layer is left out
+    flat = blocky(0.1)  # without a block
+    assert block_excess_gap(blocky(0.9), flat).value == pytest.approx(0.8)
+    assert block_excess_gap(flat, flat).value == 0
+    with pytest.raises(ValueError, match="the depths must be equal"):
+        block_excess_gap(blocky(0.9), random_map(7, 0))
 
 
 def test_relative_depth_profiles_by_hand():

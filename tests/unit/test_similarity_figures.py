@@ -128,6 +128,28 @@ def test_a_fused_model_is_compared_with_the_layers_that_lead_its_own(
     assert measured.count("map 1.000") == measured.count("(control) 1.000") == 2
 
 
+@pytest.mark.parametrize(
+    ("attention", "ffn", "verdict"),
+    [
+        ("falling", "blocks", "holds"),
+        ("blocks", "falling", "does not hold"),
+        ("blocks", "blocks", "not resolved"),
+    ],
+)
+def test_outputs_of_ffn_form_blocks_and_those_of_attention_none(
+    project: Project, tmp_path: Path, attention: str, ffn: str, verdict: str
+) -> None:
+    third = np.arange(LAYERS) // 10
+    falling = falling_map(LAYERS)
+    maps = {"falling": falling, "blocks": falling / 2 + (third[:, None] == third) / 2}
+    figure = project.entry("figure-activations")
+    assert isinstance(figure, FigureSpec)
+    for map in figure.maps:
+        shown = maps[attention if map.component == "mha" else ffn]
+        write_map(shown, tmp_path / map.path, settings={}, started=time.monotonic())
+    assert verdicts(project, "figure-activations", tmp_path)["F06"] == verdict
+
+
 def test_two_sizes_with_one_profile(tmp_path: Path) -> None:
     """32 and 40 layers; the paper's preset has a second size of its own."""
     project = load_project("paper", CONFIG)

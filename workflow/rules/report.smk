@@ -103,6 +103,32 @@ rule figure:
         "../../analysis/{wildcards.figure}.ipynb"
 
 
+rule claims:
+    input:
+        rendered=[rendered(name) for name in PROJECT.whole],
+    output:
+        page="<results>/claims.md",
+        others=expand("<results>/claims.{format}", format=["csv", "manifest.json"]),
+    log:
+        "<logs>/claims.log",
+    benchmark:
+        "<logs>/claims.tsv"
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        preset=PRESET,
+        results=lambda wildcards, output: os.path.dirname(output.page),
+        settings=settings("claims"),
+    message:
+        "Giving every claim a verdict"
+    shell:
+        "lemon claims --preset {params.preset:q} --results {params.results:q} "
+        "--out {output.page:q} > {log:q} 2>&1"
+
+
 rule report:
     input:
         rendered=[rendered(name) for name in PROJECT.whole],

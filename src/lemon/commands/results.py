@@ -1,4 +1,4 @@
-"""`lemon table`, `figure`, `report`, `track` and `ui`: from outcomes to results for readers."""
+"""`lemon table`, `figure`, `claims`, `report`, `track`, `ui`: from outcomes to readable results."""
 
 from __future__ import annotations
 
@@ -63,6 +63,14 @@ def add(commands: Commands) -> None:
     add_path(track, "--out", "file that says what was recorded", "FILE")
     words = "the numbers alone, which the figure's notebook draws from"
     figure.add_argument("--numbers", action="store_true", help=words)
+    claims = add_command(
+        commands,
+        "claims",
+        _claims,
+        "give every published claim one verdict, from the tables and figures that are made",
+        "lemon claims --preset laptop --results results/laptop --out results/laptop/claims.md",
+        "\nBeside the page it writes the CSV and the manifest of the same name.",
+    )
     report = add_command(
         commands,
         "report",
@@ -70,9 +78,10 @@ def add(commands: Commands) -> None:
         "put every table and figure that is made on one self-contained page",
         "lemon report --preset laptop --results results/laptop --out results/laptop/report.html",
     )
-    add_preset(report)
-    add_path(report, "--results", "folder with the rendered tables/ and figures/")
-    add_path(report, "--out", "page to write", "FILE")
+    for parser in (claims, report):
+        add_preset(parser)
+        add_path(parser, "--results", "folder with the rendered tables/ and figures/")
+        add_path(parser, "--out", "page to write", "FILE")
     ui = add_command(commands, "ui", _ui, "serve the recorded runs in MLflow's pages", "lemon ui")
     ui.add_argument("--port", type=int, default=5000, help="port (default: 5000)")
 
@@ -99,10 +108,19 @@ def _figure(arguments: argparse.Namespace) -> None:
     write(project, arguments.table, arguments.runs, arguments.out, arguments.text)
 
 
+def _claims(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    _require_results(arguments.results)
+    require_output(arguments.out, ".md", "# Claims")
+    _require_rendered(arguments.out.parent, arguments.out.stem)
+    from lemon.reporting.ledger import write_ledger
+
+    write_ledger(project, arguments.results, arguments.out)
+
+
 def _report(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    if not arguments.results.is_dir():
-        raise BadInput(f"{arguments.results}: no such folder of results; `make all` fills one")
+    _require_results(arguments.results)
     require_output(arguments.out, ".html", "LEMON reproduced")
     from lemon.reporting.report import write_report
 
@@ -152,6 +170,12 @@ def _require_rendered(out: Path, table: str) -> None:
             f"{files[0]}: would be replaced, and has no {manifest.name} beside it; nothing was "
             "changed. Move it away, or name another folder"
         )
+
+
+def _require_results(results: Path) -> None:
+    """Refuse a folder of results that is not there."""
+    if not results.is_dir():
+        raise BadInput(f"{results}: no such folder of results; `make all` fills one")
 
 
 def _require_runs(project: Project, arguments: argparse.Namespace) -> None:

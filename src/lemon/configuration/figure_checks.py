@@ -12,6 +12,7 @@ from lemon.configuration.figure_specs import (
     COMPONENTS,
     CONTROLLED,
     OF_CURVES,
+    OUTPUTS,
     PAIRED,
     SIZES,
     CurvesSpec,
@@ -93,6 +94,8 @@ def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str
             yield f"{claim} is named {count} times; name it once"
         elif claim in PAIRED and len(panels) < 2:
             yield f"{claim} compares two panels, and there is one; add the other"
+        elif claim == OUTPUTS and not _shows_outputs(figure):
+            yield f"{claim} compares mha and ffn of one model; show them first"
         elif claim == BLOCKS and panels[0].component not in ("mha", "ffn"):
             yield f"{claim} needs several matrix types; let the first panel show mha or ffn"
         elif claim in PAIRED and claim != SIZES:
@@ -101,6 +104,12 @@ def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str
                 yield f"{claim} compares fused models with the source; {given[0]} is not fused"
             elif claim == CONTROLLED and len(panels) < 3:
                 yield f"{claim} needs a control, plain Cut at the same sizes; add it as third panel"
+
+
+def _shows_outputs(figure: FigureSpec) -> bool:
+    """Whether the first two panels are attention and FFN of one run."""
+    first = figure.panels[:2]
+    return [one.component for one in first] == ["mha", "ffn"] and first[0].run == first[1].run
 
 
 def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[Mistake]:

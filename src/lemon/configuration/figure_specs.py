@@ -20,12 +20,13 @@ MEASURES = ("plain", "debiased")  # the estimators of CKA, one folder each
 # By renderer: the claims that are measured on its figures.
 CLAIMS: dict[str, tuple[str, ...]] = {
     "weight_similarity": ("C22", "C23", "C24", "C26", "C27"),
-    "activation_similarity": ("C22", "C24", "C26", "C27"),
+    "activation_similarity": ("C22", "C24", "C26", "C27", "F06"),
     "layer_operators": ("C25",),
 }
 PAIRED = ("C26", "C27")  # claims that compare the second panel with the first
 BLOCKS = "C23"  # claim about blocks, on which several matrix types must agree
 SIZES = "C27"  # claim about two sizes of a model
+OUTPUTS = "F06"  # claim about the outputs of attention and FFN of one model
 CONTROLLED = "C26"  # claim that the second panel is closer to the first than the third, a control
 
 MatrixType = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -99,7 +100,7 @@ class FigureSpec(Section):
         min_length=1, description="in the order in which they are drawn"
     )
     claims: Names = Field(
-        default=(), description="the paper's claims that it tests, ids in claims.csv"
+        default=(), description="the published claims that it tests, ids in claims.csv"
     )
     margin: Fraction | None = Field(
         default=None,
@@ -169,7 +170,7 @@ class CurvesSpec(Section):
     )
     curves: List[Curve] = Field(min_length=2, max_length=2, description="fusion, then pruning")
     claims: Names = Field(
-        default=(), description="the paper's claims that it tests, ids in claims.csv"
+        default=(), description="the published claims that it tests, ids in claims.csv"
     )
     notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
 

@@ -67,7 +67,7 @@ class Comparison(Section):
 
     claim: Name | None = Field(
         default=None,
-        description="the paper's claim that it tests, id in claims.csv; none if ours",
+        description="the published claim that it tests, id in claims.csv; none if ours",
     )
     first: Name = Field(description="a run of the row that is expected to be better")
     second: Name = Field(description="a run of the row that it is compared with")

@@ -33,10 +33,11 @@ RULE_VERSIONS: dict[str, int] = {
     "fuse": 1,
     "evaluate": 3,
     "cka": 1,
-    "table": 10,
+    "table": 11,
     "figure_numbers": 4,
     "figure": 6,
-    "report": 1,
+    "claims": 1,
+    "report": 2,
     "track": 6,
     "unpack": 1,
 }
@@ -97,7 +98,7 @@ def _fields(project: Project, stage: str, key: str, suite: str) -> dict[str, Any
             return _table(project, key)
         case "figure_numbers" | "figure":
             return _figure(project, key)
-        case "report":
+        case "claims" | "report":
             return {"entries": list(project.tables), "preset": project.preset_name}
     return {}
 

@@ -100,6 +100,11 @@ def published_setup() -> dict[str, str]:
     return {line["setting"]: line["value"] for line in published_table("setup")}
 
 
+def published_text() -> dict[str, str]:
+    """Numbers of the paper's text that its tables contradict: name to value."""
+    return {line["quantity"]: line["value"] for line in published_table("text_numbers")}
+
+
 def published_row(table: str, method: str, layers: int) -> PublishedRow:
     """One row of a published table.
 

@@ -1,4 +1,4 @@
-"""One self-contained page with all tables and figures of a preset, and all verdicts on claims."""
+"""One self-contained page: the claims ledger, then all tables and figures of a preset."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import checked_file, read_manifest
 from lemon.files.storage import write_text
-from lemon.published.tables import published_claims
-from lemon.reporting.claims.verdict import ordering_in_words, pair_in_words
+from lemon.reporting.facts.evidence import manifest_path
+from lemon.reporting.ledger import ledger_page
 from lemon.reporting.tables.rendering import filled
 
 
@@ -37,20 +37,6 @@ class ReportEntry:
     made: str | None = None
 
 
-@dataclass(frozen=True)
-class ClaimLine:
-    """A claim of the paper and its verdict by one table or figure.
-
-    `compared` has the runs of an ordering, the one claimed to be better first; empty for figures.
-    """
-
-    claim: str
-    statement: str
-    entry: str
-    compared: str
-    verdict: str
-
-
 def write_report(project: Project, results: Path, out: Path) -> None:
     """Write the page; entries that are not made yet are marked.
 
@@ -63,9 +49,8 @@ def write_report(project: Project, results: Path, out: Path) -> None:
         BadInput: nothing is made yet, or a manifest is damaged.
         WorkFailed: the file can't be written.
     """
+    ledger = ledger_page(project, results)
     entries = [_entry(project, name, results) for name in project.tables]
-    if not any(entry.made for entry in entries):
-        raise BadInput(f"{results}: holds no table or figure yet; `make all` makes them")
     write_text(
         out,
         filled(
@@ -73,14 +58,14 @@ def write_report(project: Project, results: Path, out: Path) -> None:
             title=f"LEMON reproduced: preset {project.preset_name}",
             source=project.preset.source.label,
             description=project.preset.description,
-            claims=_claims(project, results),
+            ledger=ledger,
             entries=entries,
         ),
     )
 
 
 def _entry(project: Project, name: str, results: Path) -> ReportEntry:
-    spec, made_by = project.entry(name), _manifest_path(project, name, results)
+    spec, made_by = project.entry(name), manifest_path(project, name, results)
     folder = made_by.parent
     if not made_by.is_file():
         return ReportEntry(name, spec.title)
@@ -98,25 +83,3 @@ def _entry(project: Project, name: str, results: Path) -> ReportEntry:
         raise BadInput(f"{folder / name}.html: is not a rendered table; remove it, rerun")
     lowered = re.sub(r"<(/?)h([12])>", lambda m: f"<{m[1]}h{int(m[2]) + 1}>", found[1])
     return ReportEntry(name, spec.title, body=lowered, made=made)
-
-
-def _claims(project: Project, results: Path) -> list[ClaimLine]:
-    """All claims tested by the tables and figures made so far, sorted by id."""
-    known = published_claims()
-    found: list[tuple[str, str, str, str]] = []
-    for name in project.tables:
-        path = _manifest_path(project, name, results)
-        manifest = read_manifest(path) if path.is_file() else {}
-        for finding in manifest.get("findings", ()):
-            if finding["claim"] in known:
-                found.append((finding["claim"], name, "", str(finding["verdict"])))
-        for test in manifest.get("comparisons", ()):
-            if test["claim"] in known:
-                found.append((test["claim"], name, pair_in_words(test), ordering_in_words(test)))
-    lines = [ClaimLine(claim, known[claim]["claim"], *rest) for claim, *rest in found]
-    return sorted(lines, key=lambda line: line.claim)
-
-
-def _manifest_path(project: Project, name: str, results: Path) -> Path:
-    folder = "figures" if project.entry(name).is_figure else "tables"
-    return results / folder / f"{name}.manifest.json"

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lemon.similarity.blocks import blocks
 from lemon.similarity.layer_pairs import (
     FEWEST_LAYERS,
     PERMUTATIONS,
     Floats,
     checked_index,
     checked_map,
+    excess_over_distance,
     mantel,
     mean_by_distance,
     pearson,
@@ -104,6 +106,42 @@ def profile_gaps(a: ArrayLike, b: ArrayLike) -> list[Estimate]:
         Estimate(one.value - two.value, math.hypot(one.standard_error, two.standard_error))
         for one, two in zip(*by_map, strict=True)
     ]
+
+
+def block_excess_gap(a: ArrayLike, b: ArrayLike) -> Estimate:
+    """How much more the blocks of one map stand out than those of another, of the same layers.
+
+    The blocks of each map are found once, on the whole map. They stand out by `Blocks.excess`, or
+    by 0 without a block. Distances are those among the layers that are not left out.
+
+    Raises:
+        ValueError: an invalid map, or the maps differ in size.
+    """
+    maps = [checked_map(a), checked_map(b)]
+    if len(maps[0]) != len(maps[1]):
+        raise ValueError(f"{len(maps[0])} and {len(maps[1])} layers; the depths must be equal")
+    block_of = [_block_of(map) for map in maps]
+
+    def gap(kept: list[int]) -> float:
+        rows, columns = np.triu_indices(len(kept), 1)
+        excess = []
+        for map, numbers in zip(maps, block_of, strict=True):
+            own = numbers[kept]
+            inside = (own[rows] == own[columns]) & (own[rows] >= 0)
+            excess.append(
+                excess_over_distance(map[np.ix_(kept, kept)], inside) if inside.any() else 0
+            )
+        return excess[0] - excess[1]
+
+    return _jackknife(gap, len(maps[0]))
+
+
+def _block_of(map: Floats) -> NDArray[np.intp]:
+    """The number of each layer's block, [L]; -1 for a layer in none."""
+    numbers = np.full(len(map), -1)
+    for number, (first, last) in enumerate(blocks(map).blocks):
+        numbers[first : last + 1] = number
+    return numbers
 
 
 def _by_third(map: Floats) -> list[Estimate]:

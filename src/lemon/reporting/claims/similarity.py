@@ -1,4 +1,4 @@
-"""Tests the paper's claims C22 to C24, C26 and C27 on similarity maps.
+"""Tests the claims C22 to C24, C26, C27 and F06 on similarity maps.
 
 Plain CKA has a random floor that depends on the matrix sizes, so a comparison of similarities
 holds only if it holds for both estimators. The verdict about a level, C24, uses plain CKA as in the
@@ -16,12 +16,13 @@ from lemon.reporting.claims.verdict import FAILS, HOLDS, UNRESOLVED, agreed
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
 from lemon.reporting.facts.statistics import DETECTABLE, LEVEL, SHOWN_EQUIVALENT
 from lemon.similarity.agreement import (
+    block_excess_gap,
     likeness_gain,
     map_correlation,
     profile_gaps,
     relative_depth_profiles,
 )
-from lemon.similarity.blocks import block_stability, partition_stability
+from lemon.similarity.blocks import block_stability, blocks, partition_stability
 from lemon.similarity.layer_pairs import TIE
 from lemon.similarity.profile import distance_profile, neighbour_curve, thirds
 
@@ -139,10 +140,37 @@ def sizes_are_alike(maps: SimilarityFacts) -> tuple[str, str]:
     return "; ".join(words), agreed(verdicts)
 
 
+def outputs_form_blocks(maps: SimilarityFacts) -> tuple[str, str]:
+    """F06: blocks in the map of FFN outputs stand out more than those in that of attention outputs.
+
+    Blocks are looked for in both maps; the claim holds if by leaving out one layer at a time the
+    FFN's are shown to exceed other pairs at the same distance by more.
+    """
+    words, verdicts = [], []
+    for measure in MEASURES:
+        attention, ffn = maps.map(0, measure), maps.map(1, measure)
+        spans = [
+            ", ".join(f"{first} to {last}" for first, last in blocks(map).blocks) or "none"
+            for map in (attention, ffn)
+        ]
+        gap = block_excess_gap(ffn, attention)
+        reach = norm.ppf(1 - LEVEL / 2) * gap.standard_error
+        resolved = abs(gap.value) > reach + TIE
+        words.append(
+            f"{measure}: blocks of attention {spans[0]}, of FFN {spans[1]}; those of FFN stand out "
+            f"by {gap.value:+.3f} \N{PLUS-MINUS SIGN} {reach:.3f} more"
+        )
+        if not resolved:
+            words[-1] += f", could show {DETECTABLE * gap.standard_error:.3f}"
+        verdicts.append((HOLDS if gap.value > 0 else FAILS) if resolved else UNRESOLVED)
+    return "; ".join(words), agreed(verdicts)
+
+
 MEASURED: dict[str, Callable[[SimilarityFacts], tuple[str, str]]] = {
     "C22": neighbours_are_closer,
     "C23": blocks_in_the_middle,
     "C24": neighbours_stay_below,
     "C26": pattern_is_kept,
     "C27": sizes_are_alike,
+    "F06": outputs_form_blocks,
 }

@@ -27,6 +27,7 @@ class Cell:
         strong: whether the text is bold.
         tone: a class of the style sheet.
         hint: the tooltip.
+        links: entries on the same web page, shown in place of the text.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Cell:
     strong: bool = False
     tone: str = ""
     hint: str = ""
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _grouped(
     groups = [
         Group(heading, [line(test) for test in tests if test.is_of_paper is of_paper])
         for heading, of_paper in (
-            ("Orderings of the paper", True),
+            ("Published orderings", True),
             ("Ours, not in the paper", False),
         )
     ]

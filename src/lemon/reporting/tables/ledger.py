@@ -1,0 +1,265 @@
+"""The text and numbers of the claims ledger: counts, then one line a claim."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+import pandas as pd
+
+from lemon.reporting.claims.ledger import UNDECIDED, UNTESTED_VERDICT, VERDICTS, Judgement
+from lemon.reporting.claims.measures import MEASURES
+from lemon.reporting.claims.parts import DEPENDS, Part
+from lemon.reporting.claims.verdict import BELOW_FLOOR, FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
+from lemon.reporting.facts.errata_of_scores import Erratum
+from lemon.reporting.facts.evidence import EntryEvidence
+from lemon.reporting.facts.setup import Setup
+from lemon.reporting.numbers import signed
+from lemon.reporting.tables.document import (
+    Cell,
+    Column,
+    Group,
+    Section,
+    TablePage,
+    WordedTable,
+    numbers,
+    words,
+)
+
+TITLE = "Claims"  # begins the page, by which the command knows its own file
+MEASURE = {measure.name: measure for measure in MEASURES}
+COLUMNS = [
+    *words("Claim"),
+    *words("Sentence", "Verdict", "Effect", "Test and measure", wrap=True),
+    *words("On other measures", "Runs", "Published", wrap=True),
+    *words("From"),
+]
+LEGEND = [
+    "A comparison is judged on one measure, named for each claim in claims.csv: answer bits per "
+    "byte for claims about accuracy, held-out loss for claims about perplexity or loss, accuracy "
+    "for claims about single tasks. A figure says how it measures.",
+    f"{HOLDS.capitalize()}: every tested part of the claim holds. {FAILS.capitalize()}: a part "
+    f"fails and none holds. {DEPENDS.capitalize()}: some parts hold and some fail, or another "
+    f"measure shows the opposite. {UNDECIDED.capitalize()}: a part is not resolved, and none "
+    "fails; beside it, the smallest true difference that the test could have shown.",
+    f"{BELOW_FLOOR.capitalize()}: no model of the comparison predicts text better than token "
+    "frequencies do. Such a part has no verdict; the claim is then judged on its other parts.",
+    "Effects are first minus second with the 95 % interval over documents, as in the tables: of "
+    "bits per byte and loss, less is better. Tests are at 5 %, after Holm over the comparisons of "
+    "the table on the measure. A claim that one is no worse is tested as being better.",
+    "One seed: a row that depends on random numbers has one run, so that the verdict is about "
+    "these models and not about their methods.",
+]
+OF_ERRATA = (
+    "Recomputed from the published numbers in src/lemon/published. The ids leave out "
+    "contradictions of formulas, which no number shows."
+)
+NOTES = [
+    "The claims are about larger models and longer training; here they are tested at this preset, "
+    "with the departures that each table lists.",
+    "Every verdict is computed from the manifests of the tables and figures that are there.",
+]
+
+
+def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum]) -> WordedTable:
+    """The ledger: one tidy line a claim, the page, and entries of the manifest.
+
+    The contradictions of the paper are on the page alone.
+    """
+    frame = pd.DataFrame([_tidy(one) for one in judgements])
+    papers = [(paper, list(own)) for paper, own in groupby(judgements, lambda one: one.paper)]
+    page = TablePage(
+        title=f"{TITLE}, preset {setup.name}",
+        subtitle=f"Source model {setup.label}. {_sentence(judgements)}",
+        sections=[
+            Section("Counts", _count_columns(), [Group("", _counts(papers))], points=LEGEND),
+            Section(
+                "Claim by claim",
+                COLUMNS,
+                [Group(f"Claims of {paper}", [_line(one) for one in own]) for paper, own in papers],
+            ),
+            Section(
+                "Where the paper contradicts itself",
+                [
+                    *words("Erratum", "Where"),
+                    *words("Printed", "Recomputed", "What follows", wrap=True),
+                ],
+                [Group("", [[*vars(one).values()] for one in errata])],
+                note=OF_ERRATA,
+            ),
+        ],
+        notes=NOTES,
+    )
+    return WordedTable(frame, page, {"settings": setup.in_manifest()})
+
+
+def _sentence(judgements: list[Judgement]) -> str:
+    count = Counter(one.verdict for one in judgements)
+    return f"{len(judgements)} claims: " + ", ".join(f"{v} {count[v]}" for v in VERDICTS)
+
+
+def _count_columns() -> list[Column]:
+    verdicts = [verdict.capitalize() for verdict in VERDICTS]
+    return [*words("Paper"), *numbers("Claims", *verdicts, "Of these not made yet")]
+
+
+def _counts(papers: list[tuple[str, list[Judgement]]]) -> list[list[str | Cell]]:
+    every = [one for _, own in papers for one in own]
+    return [_count(paper, own) for paper, own in [*papers, ("All", every)]]
+
+
+def _count(paper: str, own: list[Judgement]) -> list[str | Cell]:
+    count = Counter(one.verdict for one in own)
+    waiting = sum(one.verdict == UNTESTED_VERDICT and bool(one.waiting) for one in own)
+    return [paper, str(len(own)), *(str(count[verdict]) for verdict in VERDICTS), str(waiting)]
+
+
+def _line(one: Judgement) -> list[str | Cell]:
+    reason = reason_of(one)
+    tone = {
+        DEPENDS: "",
+        UNDECIDED: UNRESOLVED,
+        BELOW_FLOOR: UNRESOLVED,
+        UNTESTED_VERDICT: UNRESOLVED,
+    }
+    verdict = Cell(
+        one.verdict,
+        f"({reason})" if reason else "",
+        strong=one.verdict in (HOLDS, FAILS, DEPENDS),
+        tone=tone.get(one.verdict, one.verdict).replace(" ", "-"),
+    )
+    entries = _entries(one)
+    return [
+        one.claim,
+        one.statement,
+        verdict,
+        "; ".join(filter(None, map(_effect, one.parts))),
+        _tests(one),
+        _distinct(_others(part) for part in one.tested),
+        "; ".join(filter(None, map(_runs, one.parts))),
+        one.published,
+        Cell(", ".join(entries), links=tuple(entries)),
+    ]
+
+
+def _tidy(one: Judgement) -> dict[str, str]:
+    """A line of the CSV; the parts of a claim are joined by semicolons, in one order everywhere."""
+
+    def by_part(text_of: Callable[[Part], object]) -> str:
+        return "; ".join(str(text_of(part)) for part in one.parts)
+
+    def number(name: str) -> str:
+        return by_part(lambda part: getattr(part.effect, name) if part.effect else "")
+
+    return {
+        "id": one.claim,
+        "paper": one.paper,
+        "claim": one.statement,
+        "verdict": one.verdict,
+        "reason": reason_of(one),
+        "measure": one.measure,
+        "verdict_of_part": by_part(lambda part: part.verdict),
+        "effect": number("value"),
+        "ci_low": number("low"),
+        "ci_high": number("high"),
+        "could_show": number("detectable"),
+        "unit": MEASURE[one.measure].unit if any(part.effect for part in one.parts) else "",
+        "measured": by_part(lambda part: part.measured),
+        "on_other_measures": by_part(_others),
+        "test": _tests(one),
+        "runs": by_part(_runs),
+        "published": one.published,
+        "from": ", ".join(_entries(one)),
+    }
+
+
+def reason_of(one: Judgement) -> str:
+    """What is to be said of a verdict: why there is none, on what it depends, how little it is."""
+    said = []
+    if one.verdict == DEPENDS:
+        said.append(f"on {one.depends_on}: {_by_part(one)}")
+    if one.verdict == UNDECIDED:
+        said += _detectable(one)
+    said += one.reasons
+    left_out = [part for part in one.parts if part.verdict == BELOW_FLOOR]
+    if one.tested and left_out:
+        said.append(f"below the floor: {', '.join(_place(part) for part in left_out)}")
+    if one.tested and any(part.seeds == 1 for part in one.tested):
+        said.append("one seed")
+    if one.tested and not any(part.trained for part in one.tested):
+        said.append("nothing trained")
+    said += [_not_made(entry) for entry in one.waiting]
+    return "; ".join(dict.fromkeys(said))
+
+
+def _by_part(one: Judgement) -> str:
+    """The parts by their verdict; of a part whose measures differ, each measure's verdict."""
+    return ", ".join(
+        f"{_place(part)} {_on_measures(part) if part.verdict == DEPENDS else part.verdict}"
+        for part in one.tested
+    )
+
+
+def _on_measures(part: Part) -> str:
+    return f"{part.found} on {MEASURES_IN_WORDS[part.measure or '']}, {_others(part)}"
+
+
+def _others(part: Part) -> str:
+    return ", ".join(f"{verdict} on {MEASURES_IN_WORDS[m]}" for m, verdict in part.others.items())
+
+
+def _place(part: Part) -> str:
+    return f"{part.compared} ({part.layers} layers)" if part.layers else part.entry
+
+
+def _detectable(one: Judgement) -> list[str]:
+    """The smallest difference that the unresolved parts could all have shown."""
+    open_parts = [part for part in one.parts if part.verdict == UNRESOLVED and part.effect]
+    if not open_parts:
+        return []
+    measure = MEASURE[one.measure]
+    least = max(part.effect.detectable for part in open_parts if part.effect)
+    return [f"could have shown {least:.{measure.decimals}f} {measure.unit}"]
+
+
+def _effect(part: Part) -> str:
+    if part.effect is None or part.measured:
+        return part.measured
+    measure = MEASURE[part.measure or ""]
+    value, low, high = (
+        signed(number, measure.decimals)
+        for number in (part.effect.value, part.effect.low, part.effect.high)
+    )
+    return f"{value} [{low}, {high}] {measure.unit}"
+
+
+def _tests(one: Judgement) -> str:
+    named = f" on {MEASURES_IN_WORDS[one.measure]}" if one.measure else ""
+    return _distinct(f"{part.test}{named}" for part in one.parts)
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _runs(part: Part) -> str:
+    """The runs of a part, with the depth and how many seeds a row has."""
+    seeds = f"{part.seeds} seed{'s' if part.seeds > 1 else ''}" if part.seeds else ""
+    aside = ", ".join(filter(None, [f"{part.layers} layers" if part.layers else "", seeds]))
+    return " ".join(filter(None, [part.compared, f"({aside})" if aside else ""]))
+
+
+def _entries(one: Judgement) -> list[str]:
+    return list(
+        dict.fromkeys(name for part in one.parts for name in part.entry.split(", ") if name)
+    )
+
+
+def _not_made(entry: EntryEvidence) -> str:
+    state = {
+        "made": "lacks this test: `make {}` makes it anew",
+        "older": "is of an earlier version: `make {}` makes it anew",
+        "missing": "is not made yet: `make {}` makes it",
+    }
+    return f"{entry.name} {state[entry.state].format(entry.name)}"

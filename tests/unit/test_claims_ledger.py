@@ -1,0 +1,353 @@
+"""The claims ledger: one verdict from all tests of a claim, and what stands beside it."""
+
+from __future__ import annotations
+
+import csv
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricated_runs import write_runs, write_scored
+
+from lemon import cli
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
+from lemon.errors import BadInput
+from lemon.files.manifest import FORMAT_VERSION, write_manifest
+from lemon.published.tables import published_claims
+from lemon.reporting.claims.derived import DERIVED, UNTESTED, concordance_chances
+from lemon.reporting.claims.ledger import Judgement, judgements, told_apart, verdict_of
+from lemon.reporting.claims.parts import DEPENDS, Part
+from lemon.reporting.claims.verdict import (
+    BELOW_FLOOR,
+    FAILS,
+    HOLDS,
+    MEASURES_IN_WORDS,
+    NOT_TESTED,
+    UNRESOLVED,
+)
+from lemon.reporting.facts.evidence import evidence
+from lemon.reporting.ledger import gathered_ledger, write_ledger
+from lemon.reporting.tables.ledger import reason_of
+
+ROOT = Path(__file__).parents[2]
+BITS, LOSS = "answer_bits_per_byte", "loss"
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return load_project("laptop", ROOT / "config")
+
+
+def part(found: str, compared: str = "a over b", **given: Any) -> Part:
+    return Part("table3", found, "sign-flip test", measure=BITS, compared=compared, **given)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([HOLDS, HOLDS], "holds"),
+        ([HOLDS, BELOW_FLOOR, NOT_TESTED], "holds"),
+        ([FAILS, FAILS], "does not hold"),
+        ([FAILS, UNRESOLVED], "does not hold"),
+        ([HOLDS, FAILS, UNRESOLVED], "depends"),
+        ([HOLDS, UNRESOLVED], "undecided"),
+        ([UNRESOLVED, BELOW_FLOOR], "undecided"),
+        ([BELOW_FLOOR, NOT_TESTED], "below the floor"),
+        ([NOT_TESTED], "not tested"),
+        ([], "not tested"),
+    ],
+)
+def test_the_verdict_that_follows_from_the_parts(found: list[str], expected: str) -> None:
+    parts = [part(one) for one in found]
+    assert verdict_of(parts) == verdict_of(parts[::-1]) == expected
+
+
+def test_another_measure_can_contradict_and_not_decide() -> None:
+    assert part(HOLDS, others={LOSS: FAILS}).verdict == DEPENDS
+    assert part(FAILS, others={LOSS: HOLDS}).verdict == DEPENDS
+    assert part(HOLDS, others={LOSS: HOLDS, "accuracy": UNRESOLVED}).verdict == HOLDS
+    assert part(UNRESOLVED, others={LOSS: HOLDS}).verdict == UNRESOLVED
+    assert part(BELOW_FLOOR, others={LOSS: HOLDS}).verdict == BELOW_FLOOR
+    assert verdict_of([part(HOLDS), part(HOLDS, others={LOSS: FAILS})]) == "depends"
+
+
+def test_what_a_verdict_depends_on() -> None:
+    deep, shallow = part(HOLDS, layers=22), part(FAILS, layers=15)
+    assert told_apart([deep, shallow]) == "the depth"
+    assert told_apart([deep, part(FAILS, "c over d", layers=22)]) == "the rows compared"
+    measures = part(HOLDS, layers=22, others={LOSS: FAILS})
+    assert told_apart([measures]) == "the measure"
+    assert told_apart([measures, deep, shallow]) == "the measure and the depth"
+
+
+def test_concordance_by_hand() -> None:
+    # The six orders of three have 3, 1, 1, -1, -1, -3.
+    three = concordance_chances([3])
+    assert three == pytest.approx({3: 1 / 6, 1: 2 / 6, -1: 2 / 6, -3: 1 / 6})
+    two_groups = concordance_chances([3, 2])  # and the two of two have 1 and -1
+    assert two_groups == pytest.approx({4: 1 / 12, 2: 3 / 12, 0: 4 / 12, -2: 3 / 12, -4: 1 / 12})
+
+
+def measured(verdict: str, first: float = 2.0, second: float = 3.0, **given: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {"measure": "", "first": first, "second": second}
+    usual |= {"difference": first - second, "low": -1.1, "high": -0.9, "detectable": 0.25}
+    usual |= {"margin": None, "right": 1, "pairs": 1, "p_value": 0.001, "p_adjusted": 0.002}
+    return {**usual, "verdict": verdict, **given}
+
+
+def comparison(claim: str | None, first: str, second: str, found: str, **given: Any) -> dict:
+    """As a table's manifest has it: on bits per byte and loss alike, unresolved on accuracy."""
+    usual: dict[str, Any] = {
+        **{"claim": claim, "statement": None, "first": "First", "second": "Second"},
+        **{"first_runs": [first], "second_runs": [second], "layers": 22, "gains": []},
+        **{"published_layers": None, "published_difference": None, "equivalent": False},
+        **{"not_tested": None, "below_floor": found == BELOW_FLOOR, "tasks": []},
+        "measures": {
+            "accuracy": measured(BELOW_FLOOR if found == BELOW_FLOOR else UNRESOLVED),
+            **{name: measured(found) for name in (BITS, LOSS)},
+        },
+    }
+    return {**usual, **given}
+
+
+def write_table(
+    results: Path, name: str, *comparisons: dict, version: int = FORMAT_VERSION
+) -> Path:
+    path = results / "tables" / f"{name}.manifest.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tested = list(comparisons)
+    write_manifest(
+        path, "table", started=time.monotonic(), comparisons=tested, format_version=version
+    )
+    return path
+
+
+def judged(project: Project, results: Path) -> dict[str, Judgement]:
+    return {one.claim: one for one in judgements(evidence(project, results))}
+
+
+def test_every_claim_has_one_line_and_a_way_to_a_verdict(project: Project, tmp_path: Path) -> None:
+    claims = published_claims()
+    read = evidence(project, tmp_path)
+    bearing = {claim for entry in read.entries for claim in entry.claims}
+    assert bearing | DERIVED.keys() | UNTESTED.keys() == claims.keys()
+    assert not UNTESTED.keys() & (bearing | DERIVED.keys())
+    assert [one.claim for one in judgements(read)] == list(claims)
+    assert {one["measure"] for one in claims.values()} <= {"", *MEASURES_IN_WORDS}
+    assert {one["paper"] for one in claims.values()} == {"LEMON", "FF-merge", "CoMe"}
+    assert all(claims[name]["measure"] for name in DERIVED)
+
+
+def test_the_unit_tests_that_a_reason_names_are_there() -> None:
+    file, tests = (
+        re.findall(rf"{pattern}\w*", UNTESTED["C29"])
+        for pattern in ("tests/unit/test_", r"\btest_")
+    )
+    text = (ROOT / f"{file[0]}.py").read_text()
+    named = [name for name in tests if name not in file[0]]
+    assert len(named) == 2
+    assert all(f"def {name}(" in text for name in named)
+
+
+def test_comparisons_become_one_verdict(project: Project, tmp_path: Path) -> None:
+    write_table(
+        tmp_path,
+        "table3",
+        comparison("C09", "lemon-cut-75", "cut-75", UNRESOLVED),
+        comparison("C12", "lemon-prune-75", "shear-75", FAILS),
+        comparison("C12", "lemon-prune-50", "shear-50", HOLDS, layers=15),
+        comparison("C14", "cut-75", "average-75", HOLDS),
+        comparison("C14", "cut-50", "average-50", BELOW_FLOOR, layers=15),
+        comparison(None, "lemon-cut-75", "average-75", FAILS),
+    )
+    found = judged(project, tmp_path)
+    assert (found["C09"].verdict, reason_of(found["C09"])) == (
+        "undecided",
+        "could have shown 0.250 bits per byte; one seed",
+    )
+    assert found["C12"].verdict == "depends"
+    assert reason_of(found["C12"]) == (
+        "on the depth: lemon-prune-75 over shear-75 (22 layers) does not hold, "
+        "lemon-prune-50 over shear-50 (15 layers) holds; one seed"
+    )
+    assert (found["C14"].verdict, reason_of(found["C14"])) == (
+        "holds",
+        "below the floor: cut-50 over average-50 (15 layers); nothing trained",
+    )
+    assert found["C11"].verdict == "not tested"
+    assert reason_of(found["C11"]) == "table3 lacks this test: `make table3` makes it anew"
+    assert reason_of(found["C18"]) == "table4 is not made yet: `make table4` makes it"
+
+
+def test_seeds_are_counted_by_row_also_in_gains(project: Project, tmp_path: Path) -> None:
+    three = ["lemon-cut-75", "lemon-cut-75-s1", "lemon-cut-75-s2"]
+    gain = comparison("C13", "", "", HOLDS)
+    gain |= {"first_runs": ["lemon-cut-50", "cut-50"], "second_runs": [*three, "cut-75"]}
+    gain |= {"gains": [["lemon-cut-50", "cut-50"], ["lemon-cut-75", "cut-75"]]}
+    write_table(tmp_path, "depths", gain)
+    several = comparison("C09", "", "", HOLDS, first_runs=three, second_runs=["cut-75"])
+    write_table(tmp_path, "table3", several)
+    found = judged(project, tmp_path)
+    assert [one.seeds for one in found["C13"].parts] == [1]
+    assert found["C13"].parts[0].compared == "cut-50 to lemon-cut-50 over cut-75 to lemon-cut-75"
+    assert [one.seeds for one in found["C09"].parts] == [3]
+    assert reason_of(found["C09"]) == ""
+
+
+def test_tables_of_earlier_versions_are_not_read(project: Project, tmp_path: Path) -> None:
+    write_table(tmp_path, "table3", comparison("C09", "lemon-cut-75", "cut-75", HOLDS), version=1)
+    old = comparison("C18", "lemon-width-2-2", "shear-width", HOLDS)
+    del old["measures"]
+    write_table(tmp_path, "table4", old)
+    found = judged(project, tmp_path)
+    for claim, table in (("C09", "table3"), ("C18", "table4")):
+        assert found[claim].verdict == "not tested"
+        assert reason_of(found[claim]) == (
+            f"{table} is of an earlier version: `make {table}` makes it anew"
+        )
+
+
+def test_reasons_of_the_configuration_need_no_table(project: Project, tmp_path: Path) -> None:
+    found = judged(project, tmp_path)
+    for claim in ("C05", "C08", "C27", "C29", "F04"):
+        assert found[claim].verdict == "not tested"
+        assert found[claim].reasons and not found[claim].waiting
+    assert found["C27"].reasons[0].startswith("no second size")
+
+
+def test_a_figure_gives_its_finding(project: Project, tmp_path: Path) -> None:
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    for name, verdict in (("figure5", HOLDS), ("figure10", FAILS)):
+        finding = {"claim": "C25", "statement": "a", "measured": name, "verdict": verdict}
+        path = figures / f"{name}.manifest.json"
+        write_manifest(path, "figure", started=time.monotonic(), findings=[finding])
+    found = judged(project, tmp_path)["C25"]
+    assert (found.verdict, found.depends_on) == ("depends", "the table")
+    assert [one.measured for one in found.parts] == ["figure5", "figure10"]
+
+
+def task(difference: float, p_adjusted: float) -> dict[str, Any]:
+    counts = {"only_first": None, "only_second": None}
+    return {"task": "t", "difference": difference, **counts, "p_value": 0, "p_adjusted": p_adjusted}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ([task(5, 0.01)] * 10 + [task(-1, 0.5)], "holds"),
+        ([task(5, 0.01)] * 9 + [task(4, 0.3)] * 2, "undecided"),
+        ([task(5, 0.01)] * 9 + [task(-3, 0.01)] * 2, "does not hold"),
+    ],
+)
+def test_tasks_are_won_one_by_one(
+    tasks: list[dict], expected: str, project: Project, tmp_path: Path
+) -> None:
+    of_tasks = comparison("C01", "lemon-small-pretrained", "shear-small-pretrained", HOLDS)
+    write_table(tmp_path, "table2", {**of_tasks, "tasks": tasks})
+    found = judged(project, tmp_path)["C04"]
+    assert found.verdict == expected
+    if expected == "undecided":
+        words = "9 of 11 tasks won and 0 lost, resolved one by one; ahead on 11"
+        assert found.parts[0].measured.startswith(words)
+
+
+def ranked(*pairs: tuple[str, str, float, float]) -> list[dict]:
+    """Comparisons of results with their starts, whose bits per byte are given; less is better."""
+    found = []
+    for first, second, result, start in pairs:
+        one = comparison(None, first, second, HOLDS)
+        own = measured(HOLDS, first=result, second=start)
+        found.append({**one, "measures": {BITS: own, LOSS: own}})
+    return found
+
+
+def of_depth(depth: int, results: tuple[float, ...]) -> list[tuple[str, str, float, float]]:
+    """Four starts of a depth, the first the best, and what becomes of them."""
+    starts = ("shear-selection", "average", "random", "cut")
+    fused = ("lemon-prune", "lemon-average", "lemon-random", "lemon-cut")
+    names = [f"{name}-{depth}" + ("-s0" if name == "random" else "") for name in starts]
+    rows = zip(fused, names, results, range(4), strict=True)
+    return [(f"{name}-{depth}", start, result, float(rank)) for name, start, result, rank in rows]
+
+
+def test_starts_are_ranked_against_their_results(project: Project, tmp_path: Path) -> None:
+    same, swapped = (1.0, 2.0, 3.0, 4.0), (2.0, 1.0, 3.0, 4.0)
+    write_table(tmp_path, "starts", *ranked(*of_depth(75, same), *of_depth(50, swapped)))
+    found = judged(project, tmp_path)["C16"]
+    # 11 of 12 pairs agree: one order of 576 is better, six are as good, and as many are opposite.
+    assert found.verdict == "holds"
+    assert f"tau {10 / 12:+.2f} over 12 pairs of starts in 2 groups" in found.parts[0].measured
+    assert f"(p = {2 * 7 / 576:.3f})" in found.parts[0].measured
+    assert found.parts[0].seeds == 1
+    write_table(tmp_path, "starts", *ranked(*of_depth(75, same)))
+    found = judged(project, tmp_path)["C16"]
+    assert found.verdict == "undecided"  # 2 of 24 orders are as extreme
+    assert found.parts[0].measured.endswith("(p = 0.083), could show nothing")
+    write_table(tmp_path, "starts", *ranked(*of_depth(75, same[::-1]), *of_depth(50, same[::-1])))
+    assert judged(project, tmp_path)["C16"].verdict == "does not hold"
+
+
+def test_two_starts_of_a_size_are_not_ranked(project: Project, tmp_path: Path) -> None:
+    write_table(tmp_path, "table3", *ranked(*of_depth(75, (1.0, 2.0, 3.0, 4.0))[2:]))
+    found = judged(project, tmp_path)["C16"]
+    assert (found.verdict, [one.name for one in found.waiting]) == ("not tested", ["starts"])
+
+
+def test_the_files_of_rendered_results(project: Project, tmp_path: Path) -> None:
+    """From made-up outcomes to the CSV, the page and the manifest."""
+    write_runs(project, "table3", tmp_path / "runs", documents=20)
+    write_scored(project, "table3", tmp_path / "runs", tmp_path / "results" / "tables")
+    out = tmp_path / "results" / "claims.md"
+    write_ledger(project, tmp_path / "results", out)
+    lines = list(csv.DictReader(out.with_suffix(".csv").open(encoding="utf-8")))
+    assert [line["id"] for line in lines] == list(published_claims())
+    by_id = {line["id"]: line for line in lines}
+    assert by_id["C09"]["verdict"] in ("holds", "depends", "undecided")
+    assert by_id["C09"]["from"] == "table3" and by_id["C09"]["unit"] == "bits per byte"
+    assert by_id["C09"]["published"] == "+4.8"
+    page = out.read_text(encoding="utf-8")
+    assert page.startswith("# Claims, preset laptop")
+    counts = re.search(r"^\| All \| (\d+) \|((?: \d+ \|)+)", page, re.M)
+    assert counts and int(counts[1]) == len(lines) == sum(
+        map(int, re.findall(r"\d+", counts[2])[:-1])
+    )
+    assert all(page.count(f"\n| {line['id']} |") == 1 for line in lines)
+    manifest = gathered_ledger(project, tmp_path / "results")[0].inputs
+    assert list(manifest) == ["table3.manifest.json"]
+    write_ledger(project, tmp_path / "results", out)  # over its own files
+
+
+def test_what_cannot_be_read_is_refused(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no table or figure yet; `make all` makes them"):
+        write_ledger(project, tmp_path, tmp_path / "claims.md")
+    broken = comparison("C09", "lemon-cut-75", "cut-75", HOLDS, layers="many")
+    path = write_table(tmp_path, "table3", broken)
+    with pytest.raises(BadInput, match=r"table3\.manifest\.json: layers"):
+        write_ledger(project, tmp_path, tmp_path / "claims.md")
+    path.write_text(path.read_text().replace("cut-75", "cut-50"))
+    with pytest.raises(BadInput, match="is damaged"):
+        write_ledger(project, tmp_path, tmp_path / "claims.md")
+
+
+def test_the_command_replaces_its_own_files_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table(tmp_path, "table3", comparison("C09", "lemon-cut-75", "cut-75", HOLDS))
+    config = ["--config", str(ROOT / "config")]
+    words = [*config, "claims", "--results", str(tmp_path), "--out"]
+    out = tmp_path / "claims.md"
+    assert cli.main([*words, str(out)]) == cli.main([*words, str(out)]) == 0
+    notes = tmp_path / "notes.md"
+    notes.write_text("# Mine")
+    (tmp_path / "other.csv").write_text("a,b")
+    for path in (notes, tmp_path / "other.md", tmp_path / "claims.html"):
+        assert cli.main([*words, str(path)]) == 2
+    assert notes.read_text() == "# Mine" and (tmp_path / "other.csv").read_text() == "a,b"
+    capsys.readouterr()
+    absent = ["claims", "--results", str(tmp_path / "absent"), "--out", str(out)]
+    assert cli.main([*config, *absent]) == 2
+    assert "no such folder of results" in capsys.readouterr().err
