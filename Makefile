@@ -39,6 +39,8 @@ define newline
 endef
 quote = '$(subst ','\'',$(subst $(newline), ,$1))'
 
+workflow = $(RUN) snakemake $(call quote,$1) --cores $(call quote,$(CORES)) --config $(call quote,preset=$(PRESET)) $(call quote,target=$1) $(if $(FROM),$(call quote,from=$(FROM)))
+
 BIN := $(if $(patsubst /%,,$(firstword $(VENV))),$(CURDIR)/)$(VENV)/bin
 OLD_PYTHON := import sys; sys.exit("Python 3.11 or later is needed, %s is %d.%d; choose another by PYTHON=" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)
 RUN := PATH=$(call quote,$(BIN)):"$$PATH"
@@ -69,8 +71,9 @@ claims: environment
 	@$(NAMED) \
 	$(RUN) lemon claims --preset $(call quote,$(PRESET)) --results "results/$$name" --out "results/$$name/claims.md"
 
-# What is there, on one page; no job is started.
+# What is there, on one page; with FROM everything that the finished runs give is rendered first.
 report: environment
+	@$(if $(FROM),$(call workflow,report))
 	@$(NAMED) \
 	$(RUN) lemon report --preset $(call quote,$(PRESET)) --results "results/$$name" --out "results/$$name/report.html"
 
@@ -107,7 +110,7 @@ bench: environment
 
 # Every other word is a target of the workflow: table3, all, fetch, ...
 %: environment
-	@$(RUN) snakemake $(call quote,$@) --cores $(call quote,$(CORES)) --config $(call quote,preset=$(PRESET)) $(call quote,target=$@) $(if $(FROM),$(call quote,from=$(FROM)))
+	@$(call workflow,$@)
 
 # Its stamp is no target: a folder's name may hold what make reads as more than a name.
 environment:

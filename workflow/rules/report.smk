@@ -1,5 +1,7 @@
 """The tables and figures, rendered from the outcomes of their runs, and one page with them all."""
 
+from lemon.bundles.taken import given_entries
+
 
 rule table:
     input:
@@ -103,9 +105,13 @@ rule figure:
         "../../analysis/{wildcards.figure}.ipynb"
 
 
+# Of finished runs that are taken from a bundle only what they give.
+GIVEN = given_entries(PROJECT, TAKEN)
+
+
 rule claims:
     input:
-        rendered=[rendered(name) for name in PROJECT.whole],
+        rendered=[rendered(name) for name in GIVEN],
     output:
         page="<results>/claims.md",
         others=expand("<results>/claims.{format}", format=["csv", "manifest.json"]),
@@ -131,7 +137,8 @@ rule claims:
 
 rule report:
     input:
-        rendered=[rendered(name) for name in PROJECT.whole],
+        entries=[behind(name) for name in GIVEN],
+        claims="<results>/claims.md",
     output:
         page="<results>/report.html",
     log:

@@ -188,16 +188,24 @@ def require_enough(project: Project, taken: Taken, entry: str) -> None:
     Raises:
         BadInput: naming the first part that the bundle can't give, and why.
     """
-    if taken.learns:
-        return
-    missing = [part for part in _needed(project, taken, entry) if part not in taken.files]
-    if missing:
+    if missing := _missing(project, taken, entry):
         more = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
         raise BadInput(
             f"{taken.bundle}: can't give {entry} what it needs: {missing[0]} "
             f"{taken.lacking.get(missing[0], 'is not in it')}{more}; FROM=rest takes what the "
             "bundle has and makes the rest, and without FROM everything is made"
         )
+
+
+def given_entries(project: Project, taken: Taken) -> list[str]:
+    """The tables and figures for which nothing has to be built or learned that is not taken."""
+    return [entry for entry in project.whole if not _missing(project, taken, entry)]
+
+
+def _missing(project: Project, taken: Taken, entry: str) -> list[str]:
+    """The parts that an entry needs and that nothing gives; none where the workflow learns."""
+    needed = () if taken.learns else _needed(project, taken, entry)
+    return [part for part in needed if part not in taken.files]
 
 
 def _needed(project: Project, taken: Taken, entry: str) -> Iterator[str]:
