@@ -2,6 +2,9 @@
 
 from lemon.bundles.taken import given_entries
 
+# Where finished runs are taken from a bundle, the report has what they give.
+GIVEN = given_entries(PROJECT, TAKEN)
+
 
 rule table:
     input:
@@ -103,10 +106,6 @@ rule figure:
         "Drawing {wildcards.figure}; the executed notebook is {log.notebook}"
     notebook:
         "../../analysis/{wildcards.figure}.ipynb"
-
-
-# Of finished runs that are taken from a bundle only what they give.
-GIVEN = given_entries(PROJECT, TAKEN)
 
 
 rule claims:
