@@ -30,6 +30,7 @@ def test_the_claims_of_figures() -> None:
     assert {*PAIRED, BLOCKS, OUTPUTS, SIZES} <= set(MEASURED)
     assert set(OF_CURVES) == set(curves.MEASURED)
     of_scores_or_curves = {"receptive_field_grid", "scores_by_tokens", "tune_curves"}
+    of_scores_or_curves |= {"quality_by_cost"}
     assert set(CLAIMS) == set(RENDERERS) - of_scores_or_curves
 
 

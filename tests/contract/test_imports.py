@@ -23,7 +23,7 @@ LAYERS = (
     {"plan", "doctor", "tracking", "bundles"},
     {"reporting", "learning", "pretraining"},
     {"methods", "training", "evaluation"},
-    {"similarity"},
+    {"similarity", "flops"},
     {"data"},
     {"operators", "configuration"},
     {"published", "checkpoint", "decoder"},

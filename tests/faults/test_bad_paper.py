@@ -8,6 +8,42 @@ import pytest
 from config_mistakes import PAPER, Mistake, edit, refusal, require_named
 
 MISTAKES: dict[str, Mistake] = {
+    "table without rows": (
+        (
+            PAPER,
+            r"^  rows:\n    - {label: Source, runs: \[source\]}\n\ntable3",
+            "  rows: []\n\ntable3",
+        ),
+        "dense.rows: is empty; a table has at least one row",
+    ),
+    "rows of an unknown table": (
+        (PAPER, r"rows_of: \[methods, starts\]", "rows_of: [method]"),
+        "figure-cost.rows_of: no table method, did you mean methods?",
+    ),
+    "rows of a figure": (
+        (PAPER, r"rows_of: \[methods, starts\]", "rows_of: [figure2]"),
+        "rows_of: figure2 is no accuracy_table, the only kind whose rows are shown",
+    ),
+    "figure of costs without tables": (
+        (PAPER, r"  rows_of: \[methods, starts\]", "  rows_of: []"),
+        "figure-cost.rows_of: names no table; name at least one",
+    ),
+    "figure of costs with rows": (
+        (
+            PAPER,
+            r"  rows_of: \[methods",
+            "  rows: [{label: S, runs: [source]}]\n  rows_of: [methods",
+        ),
+        "figure-cost.rows: has the rows of the tables in rows_of; leave rows out",
+    ),
+    "rows of tables in a table": (
+        (PAPER, r"  costs: true", "  rows_of: [table3]"),
+        "starts.rows_of: goes with quality_by_cost alone",
+    ),
+    "costs in a figure": (
+        (PAPER, r"  rows_of: \[methods", "  costs: true\n  rows_of: [methods"),
+        "figure-cost.costs: goes with accuracy_table alone",
+    ),
     "table of an unknown run": (
         (PAPER, r"runs: \[cut-50\]", "runs: [ctu-50]"),
         "runs: no run ctu-50, did you mean cut-50?",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,7 @@ from transformers import LlamaForCausalLM
 
 from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.methods import METHODS as METHODS_BY_NAME
 from lemon.configuration.preset import CalibrationSettings
 from lemon.data.text.order import SequenceOrder
 from lemon.data.text.packing import PackedText
@@ -397,6 +399,32 @@ def test_a_loss_that_is_not_finite_is_never_the_lowest():
     assert lowest(losses, "sleb") == "c"
     with pytest.raises(BadInput, match="method sleb: the loss of every candidate is not finite"):
         lowest({"a": math.nan, "b": math.inf}, "sleb")
+
+
+@pytest.mark.parametrize(
+    "method", [*METHODS, "minitron", "ff-merge", "ff-merge-vanilla", "aligned"]
+)
+def test_a_builder_reads_the_rows_that_its_method_says(source, calibration, monkeypatch, method):
+    read = {"training": 0, "tune": 0}
+    embedded = Calibration.embedded
+
+    def counted(self: Calibration) -> torch.Tensor:
+        kind = "training" if self.tune is not None else "tune"
+        read[kind] = max(read[kind], len(self.tokens_NT1))
+        return embedded(self)
+
+    monkeypatch.setattr(Calibration, "embedded", counted)
+    given = context(
+        source, calibration, LAYERS if method in ("minitron", "aligned") else LAYERS - 1
+    )
+    if method.startswith("ff-merge"):
+        given = replace(given, target=source.shape, tied_ffn_layers=2)
+    if method == "aligned":
+        given = replace(given, start=given.keeping_layers(range(LAYERS)))
+    builder_of(method)(replace(given, method=method))
+    rows = {"sequences": ROWS, "search_sequences": 4, None: 0}
+    said = METHODS_BY_NAME[method]
+    assert read == {"training": rows[said.calibration_rows], "tune": ROWS * said.chooses}
 
 
 def test_calibration_reads_the_order_and_the_mixture(learning_world):

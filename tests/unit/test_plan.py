@@ -11,6 +11,7 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.files.manifest import write_manifest
+from lemon.flops import forward_flops
 
 CONFIG = Path(__file__).parents[2] / "config"
 RUNS = Path("runs", "smoke")
@@ -64,7 +65,7 @@ def test_pre_training_is_counted_with_its_text_and_its_models(
     assert (cost.jobs, cost.steps) == (3, run.steps)  # itself, and two suites
     length = project.preset.text.sequence_length
     assert cost.tokens == run.steps * run.pretraining.batch_sequences * length
-    per_token = (3 + run.pretraining.recompute) * plan.forward_flops(run.target_shape, length)
+    per_token = (3 + run.pretraining.recompute) * forward_flops(run.target_shape, length)
     assert cost.flops > cost.tokens * per_token
     size = run.target_shape.num_parameters * plan.BYTES[project.preset.source.dtype]
     assert cost.written == (1 + len(run.snapshots)) * size

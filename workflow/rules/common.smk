@@ -270,7 +270,8 @@ def scored_text(wildcards):
 
 def learned_text(wildcards):
     """The manifest of the text whose floor belongs to a figure; nothing for other figures."""
-    with_floor = PROJECT.entry(wildcards.figure).renderer == "tune_curves"
+    renderer = PROJECT.entry(wildcards.figure).renderer
+    with_floor = renderer in ("tune_curves", "quality_by_cost")
     return "<data>/text/manifest.json" if with_floor else []
 
 

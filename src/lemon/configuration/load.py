@@ -76,17 +76,19 @@ def load_project(
     unknown = any(model.shape is None for _, model in given_models(settings))
     with_snapshots = {run for entry in tables.values() for run in runs_with_snapshots(entry)}
     planned = {} if to_fetch and unknown else plan_runs(settings, runs, with_snapshots)
-    shown = {name: _shown(entry, settings, runs) for name, entry in tables.items()}
+    shown = {name: _shown(entry, tables, settings, runs) for name, entry in tables.items()}
     return Project(path.stem, settings, planned, shown, assets, trials, config_dir)
 
 
-def _shown(entry: PaperEntry, preset: Preset, runs: Mapping[str, Run]) -> PaperEntry:
+def _shown(
+    entry: PaperEntry, tables: Mapping[str, PaperEntry], preset: Preset, runs: Mapping[str, Run]
+) -> PaperEntry:
     """A table with the preset's tasks and seeds, or a figure of the runs that it has."""
     if isinstance(entry, FigureSpec):
         return entry.among(runs)
     if isinstance(entry, TableSpec):
         tasks = tuple(task for task in entry.tasks if task in preset.evaluation.tasks)
-        rows = tuple(_with_seeds(row, preset.seeds, runs) for row in entry.rows)
+        rows = tuple(_with_seeds(row, preset.seeds, runs) for row in entry.with_rows(tables).rows)
         return entry.model_copy(update={"tasks": tasks, "rows": rows})
     return entry
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 Learned = Literal["operators", "weights", "masks"]
 Start = Literal["method", "run"]
+CalibrationRows = Literal["sequences", "search_sequences"]
 
 SECOND_SIZE = "second-size"  # the only method whose runs some presets lack
 SCRATCH = "scratch"  # the only method whose model has nothing of an earlier one
@@ -41,7 +42,9 @@ class Method:
             about the parameters of its target.
         chooses: whether it chooses between whole models by their loss on the tune text.
         builder: the module of its builder, if it is not of its name.
-        calibrates: whether its operators depend on activations on training text.
+        calibrates: whether its operators depend on activations on text.
+        calibration_rows: of a method that calibrates, the setting of `calibration` with the number
+            of training sequences that it reads at most; None if it reads the tune text alone.
         pretrains: whether it trains a small model on text alone, without operators.
     """
 
@@ -54,6 +57,7 @@ class Method:
     places: bool = False
     widths_only: bool = False
     calibrates: bool = False
+    calibration_rows: CalibrationRows | None = "sequences"
     ties: bool = False
     chooses: bool = False
     builder: str | None = None
@@ -149,12 +153,14 @@ _METHODS = (
         "drop one layer after the other, the one whose absence costs the least loss",
         depth_only=True,
         calibrates=True,
+        calibration_rows="search_sequences",
     ),
     Method(
         "laco",
         "collapse neighbouring layers into one while the output stays alike",
         depth_only=True,
         calibrates=True,
+        calibration_rows="search_sequences",
     ),
     Method(
         "come",
@@ -187,6 +193,7 @@ _METHODS = (
         "drop the neighbouring layers whose absence costs the least loss",
         depth_only=True,
         calibrates=True,
+        calibration_rows=None,
         chooses=True,
     ),
     *(

@@ -6,6 +6,7 @@ of learning rates. Figures that show no scores are in `lemon.configuration.figur
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -94,19 +95,31 @@ class TableSpec(Section):
 
     title: Line = Field(description="caption")
     renderer: Literal[
-        "accuracy_table", "dense_scores", "receptive_field_grid", "scores_by_tokens"
+        "accuracy_table",
+        "dense_scores",
+        "receptive_field_grid",
+        "scores_by_tokens",
+        "quality_by_cost",
     ] = Field(
         description="accuracy_table: methods by tasks, with what was published and paired tests; "
         "dense_scores: the source model task by task on more rows, beside what is published of it; "
         "receptive_field_grid: a figure of scores, operator size and step time over the radii of "
         "its runs; scores_by_tokens: a figure of scores over the tokens of pre-training, from the "
-        "start of each run to its end"
+        "start of each run to its end; quality_by_cost: a figure of held-out loss and answer bits "
+        "per byte over the cost of inference and of training"
     )
     published: Name | None = Field(
         default=None, description="file in src/lemon/published; none if the table is our addition"
     )
     tasks: Names = Field(min_length=1, description="columns, as lm-eval task names")
-    rows: List[TableRow] = Field(min_length=1, description="rows in the paper's order")
+    rows: List[TableRow] = Field(
+        default=(),
+        description="rows in the paper's order; none with rows_of, otherwise at least one",
+    )
+    rows_of: Names = Field(
+        default=(),
+        description="of quality_by_cost: accuracy tables whose rows it shows, each run once",
+    )
     reference: Lines = Field(
         default=("Cut", "w/o LEMON"),
         min_length=1,
@@ -114,6 +127,11 @@ class TableSpec(Section):
     )
     comparisons: List[Comparison] = Field(
         default=(), description="paired tests printed under the table"
+    )
+    costs: bool = Field(
+        default=False,
+        description="of accuracy_table: whether a section has the parameters and FLOPs of each "
+        "row's model, and what it took to make it",
     )
     notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
 
@@ -125,7 +143,23 @@ class TableSpec(Section):
     @property
     def is_figure(self) -> bool:
         """Whether it is drawn and stored as a figure."""
-        return self.renderer in ("receptive_field_grid", "scores_by_tokens")
+        return self.renderer in ("receptive_field_grid", "scores_by_tokens", "quality_by_cost")
+
+    def with_rows(self, entries: Mapping[str, PaperEntry]) -> TableSpec:
+        """With the rows of the tables in `rows_of`, if any.
+
+        A row that shares a run with an earlier row is left out, and so is one without runs that
+        has the label and target of an earlier row.
+        """
+        rows, shown = list(self.rows), set[str | tuple[str, str | None]]()
+        for name in self.rows_of:
+            table = entries[name]
+            for row in table.rows if isinstance(table, TableSpec) else ():
+                names = row.runs or ((row.label, row.target),)
+                if shown.isdisjoint(names):
+                    rows.append(row)
+                shown |= {*row.runs, (row.label, row.target)}
+        return self.model_copy(update={"rows": tuple(rows)})
 
 
 class SizesSpec(Section):

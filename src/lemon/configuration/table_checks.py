@@ -43,6 +43,7 @@ COLUMNS = {
     "accuracy_table": SCORES,
     "receptive_field_grid": SCORES,
     "scores_by_tokens": SCORES,
+    "quality_by_cost": SCORES,
     "dense_scores": {"model", "tasks", "name", "shots", "protocol", "value", "source"},
 }
 """Renderer -> columns that it reads of the published file."""
@@ -76,6 +77,7 @@ def paper_mistakes(
         elif isinstance(entry, TableSpec):
             mistakes = (
                 *((("tasks",), message) for message in task_mistakes(entry.tasks)),
+                *_rows_mistakes(entry, entries),
                 *_paper_mistakes(entry, {} if fault else _averages(entry)),
                 *_run_mistakes(entry, runs, run_ids, targets),
             )
@@ -96,6 +98,27 @@ def _published_fault(table: PaperEntry) -> str | None:
     if not columns <= published_table(file)[0].keys():
         return f"{file} lacks columns that {table.renderer} reads: {', '.join(sorted(columns))}"
     return None
+
+
+def _rows_mistakes(table: TableSpec, entries: Mapping[str, PaperEntry]) -> Iterator[Mistake]:
+    """Rows that are lacking or come from two places, and options of another renderer."""
+    gathers = table.renderer == "quality_by_cost"
+    if gathers and table.rows:
+        yield ("rows",), "has the rows of the tables in rows_of; leave rows out"
+    if not gathers and not table.rows:
+        yield ("rows",), "is empty; a table has at least one row"
+    if gathers != bool(table.rows_of):
+        words = (
+            "names no table; name at least one" if gathers else "goes with quality_by_cost alone"
+        )
+        yield ("rows_of",), words
+    for name in table.rows_of:
+        if name not in entries:
+            yield ("rows_of",), f"no table {name}, {did_you_mean(name, entries)}"
+        elif entries[name].renderer != "accuracy_table":
+            yield ("rows_of",), f"{name} is no accuracy_table, the only kind whose rows are shown"
+    if table.costs and table.renderer != "accuracy_table":
+        yield ("costs",), "goes with accuracy_table alone"
 
 
 def _averages(table: TableSpec) -> Averages:

@@ -7,6 +7,7 @@ import math
 from lemon.architecture import LlamaShape
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -69,6 +70,16 @@ def millions(number: int) -> str:
     if number < 1_000_000:
         return count(number)
     return f"{number / 1e6:.1f}M" if number >= 100_000_000 else f"{number / 1e6:.2f}M"
+
+
+def with_prefix(number: float) -> str:
+    """Three significant digits with a metric prefix: `219 M`, `81.3 T`; whole below a thousand."""
+    if number < 999.5:
+        return count(number)
+    size = next(
+        n for n, _ in enumerate(PREFIXES) if number < 999.5 * 1000**n or n + 1 == len(PREFIXES)
+    )
+    return f"{three_digits(number / 1000**size)} {PREFIXES[size]}"
 
 
 def percent(share: float, digits: int = 1) -> str:

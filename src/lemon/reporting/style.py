@@ -42,6 +42,8 @@ LINES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     {"color": "#D55E00", "linestyle": "--", "marker": "s"},
     {"color": "#000000", "linestyle": ":", "marker": "^"},
+    {"color": "#009E73", "linestyle": "-.", "marker": "D"},
+    {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": "v"},
 )
 SIMILARITY = "cividis"  # monotonic lightness: readable in grey
 SIGNED = "PuOr"  # diverging, safe for colour-blind readers; white is 0

@@ -14,6 +14,7 @@ from lemon.reporting.facts.costs import RowCost, row_costs
 from lemon.reporting.facts.departures import Departure, departures
 from lemon.reporting.facts.gates import Gates, gates_of_runs
 from lemon.reporting.facts.heldout import read_floors
+from lemon.reporting.facts.model_costs import ModelCost, row_model_costs
 from lemon.reporting.facts.outcomes import Protocol, outcomes_digest, protocols, read_runs
 from lemon.reporting.facts.radii import RadiiFacts, radii_facts
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
@@ -31,6 +32,7 @@ class AccuracyFacts:
         floors: held-out losses of `uniform`, `unigram` and `bigram` models, nats per token; empty
             if no run was scored on held-out text.
         costs: training costs of the rows in which something is learned.
+        model_costs: by row, what its model costs, None if not run; empty if the table shows none.
         gates: of the runs that prune, by id: those of the rows, and those that they build on.
         radii: the receptive fields; None if no row learns widths.
         tasks_in_paper: the tasks of the published table.
@@ -45,6 +47,7 @@ class AccuracyFacts:
     rows: list[ScoredRow]
     floors: dict[str, float]
     costs: list[RowCost]
+    model_costs: list[ModelCost | None]
     gates: dict[str, Gates]
     protocols: dict[str, Protocol]
     departures: list[Departure]
@@ -81,8 +84,9 @@ def accuracy_facts(
         source=source_sizes(project),
         targets=target_sizes(project, spec),
         rows=rows,
-        floors=_floors(rows, text),
+        floors=floors_of(rows, text),
         costs=row_costs(rows, runs),
+        model_costs=row_model_costs(project, rows) if spec.costs else [],
         gates=gates_of_runs(lineage(run for row in rows for run in row.runs), runs),
         protocols=shown,
         departures=departures(project, table, shown),
@@ -92,13 +96,18 @@ def accuracy_facts(
     )
 
 
-def _floors(rows: list[ScoredRow], text: Path | None) -> dict[str, float]:
+def floors_of(rows: list[ScoredRow], text: Path | None) -> dict[str, float]:
+    """The floors of the held-out text in `text`; none if no row was scored on held-out text.
+
+    Raises:
+        BadInput: `text` is missing, or is not what the rows were scored on.
+    """
     heldouts = [heldout for row in rows for heldout in row.heldouts]
     if not heldouts:
         return {}
     if text is None:
         raise BadInput(
-            "the runs were scored on held-out text, whose floors belong to the table; name its "
+            "the runs were scored on held-out text, whose floors are shown beside them; name its "
             "folder with --text"
         )
     return read_floors(text, heldouts[0])

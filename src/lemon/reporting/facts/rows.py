@@ -134,6 +134,11 @@ class ScoredRow:
         return found[AVERAGE, BITS]
 
     @cached_property
+    def calibrated(self) -> Score:
+        """The held-out loss at each seed's best temperature."""
+        return self._loss(CALIBRATED_LOSS)
+
+    @cached_property
     def heldout(self) -> list[Score]:
         """The scores on held-out text, `HELDOUT_METRICS`; empty if the runs did not measure them.
 
@@ -141,7 +146,7 @@ class ScoredRow:
         """
         if not self.heldouts:
             return [] if self.results else [Score(HELDOUT, metric) for metric in HELDOUT_METRICS]
-        loss, calibrated = self._loss(LOSS), self._loss(CALIBRATED_LOSS)
+        loss, calibrated = self._loss(LOSS), self.calibrated
         logarithms = [math.log(heldout.temperature) for heldout in self.heldouts]
         temperature = math.exp(sum(logarithms) / len(logarithms))
         return [
@@ -154,8 +159,7 @@ class ScoredRow:
     @cached_property
     def columns(self) -> list[Score]:
         """The scores of a table's columns: tasks, means, and the held-out losses."""
-        losses = (self._loss(metric) for metric in (LOSS, CALIBRATED_LOSS))
-        return [*self.scores.values(), self.mean_bits, *losses]
+        return [*self.scores.values(), self.mean_bits, self._loss(LOSS), self.calibrated]
 
     def _loss(self, metric: str) -> Score:
         """`LOSS` or `CALIBRATED_LOSS`."""

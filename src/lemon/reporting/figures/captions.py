@@ -14,6 +14,7 @@ from lemon.reporting.facts.curves import (
 )
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.layer_operators import LayerOperatorFacts
+from lemon.reporting.facts.quality_costs import QualityCostFacts
 from lemon.reporting.facts.receptive_fields import GridFacts, paper_names
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
 from lemon.reporting.figures.figure_numbers import FigureNumbers, Panel, figure_numbers
@@ -150,6 +151,30 @@ def tune_curve_numbers(facts: TuneCurveFacts) -> FigureNumbers:
         _departures(facts.departures),
     ]
     return figure_numbers(facts, caption, curves.MEASURED)
+
+
+def quality_cost_numbers(facts: QualityCostFacts) -> FigureNumbers:
+    """Quality over cost of the figure's rows, with the caption."""
+    frame = facts.frame
+    rows = frame[frame["target"].notna()]
+    absent = rows[rows["seeds"] == 0].groupby("target", sort=False)["method"].agg("; ".join)
+    caption = [
+        f"Preset {facts.setup.name}, {facts.setup.label}. Lower and further left is better.",
+        "Colours: the target that a model is made for. Markers: what the row itself learns; what "
+        "its start learned is in its cost. Held-out loss is at each model's best temperature; bits "
+        f"per byte are of the right answer, the mean of {len(facts.spec.tasks)} tasks with "
+        f"{facts.documents} rows each at most. Vertical bars: 95 % bootstrap intervals over "
+        "documents.",
+        "FLOP are computed from shapes and settings: matrix products of weights, causal attention "
+        f"and head, for sequences of {facts.sequence_length} tokens. Training has the teacher, the "
+        "fusing, the losses on the tune text, and all runs that a row builds on; it does not have "
+        "what builders compute on calibration text. Models of tied FFNs have fewer parameters than "
+        "the source and compute as much. Times are not shown: none was measured side by side.",
+        *facts.spec.notes,
+        *(f"Not yet run, of {target}: {methods}." for target, methods in absent.items()),
+        "Departures from the paper are in the manifest.",
+    ]
+    return figure_numbers(facts, caption)
 
 
 def _departures(departures: list[Departure]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +76,7 @@ def draw_curves(numbers: FigureNumbers) -> Figure:
 
 
 def _draw(axes: Axes, panel: PanelOf, frame: pd.DataFrame) -> None:
-    for curve, style in zip(frame["curve"].unique(), _styles(), strict=False):
+    for curve, style in zip(frame["curve"].unique(), LINES, strict=False):
         lines = frame[frame["curve"] == curve]
         by_step = lines.groupby("step" if "step" in lines else "tokens")
         x, y = by_step[panel.x].mean(), by_step[panel.y].mean()
@@ -97,12 +96,3 @@ def _draw(axes: Axes, panel: PanelOf, frame: pd.DataFrame) -> None:
         low, high = axes.get_ylim()
         axes.yaxis.set_major_formatter(in_words)
         axes.yaxis.set_minor_formatter(in_words if high < 2 * low else NullFormatter())
-
-
-def _styles() -> Sequence[dict[str, Any]]:
-    """A line style for each curve; colours apart also for colour-blind readers."""
-    more = (
-        {"color": "#009E73", "linestyle": "-.", "marker": "D"},
-        {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": "v"},
-    )
-    return (*LINES, *more)

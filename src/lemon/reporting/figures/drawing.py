@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import atomic_file
+from lemon.reporting.figures.cost_picture import draw_costs
 from lemon.reporting.figures.curves_picture import draw_curves
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.figures.layer_operators_picture import draw_operators
@@ -34,6 +35,7 @@ DRAWINGS = {
     "layer_operators": draw_operators,
     "scores_by_tokens": draw_curves,
     "tune_curves": draw_curves,
+    "quality_by_cost": draw_costs,
 }
 
 

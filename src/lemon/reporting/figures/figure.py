@@ -14,11 +14,13 @@ from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.facts.curves import score_curve_facts, tune_curve_facts
 from lemon.reporting.facts.layer_operators import layer_operator_facts
+from lemon.reporting.facts.quality_costs import quality_cost_facts
 from lemon.reporting.facts.receptive_fields import grid_facts
 from lemon.reporting.facts.similarity_maps import similarity_facts
 from lemon.reporting.figures.captions import (
     grid_numbers,
     layer_operator_numbers,
+    quality_cost_numbers,
     score_curve_numbers,
     similarity_numbers,
     tune_curve_numbers,
@@ -36,6 +38,7 @@ RENDERERS: dict[
     "layer_operators": (layer_operator_facts, layer_operator_numbers),
     "scores_by_tokens": (score_curve_facts, score_curve_numbers),
     "tune_curves": (tune_curve_facts, tune_curve_numbers),
+    "quality_by_cost": (quality_cost_facts, quality_cost_numbers),
 }
 
 
@@ -49,7 +52,7 @@ def write_figure(
         figure: its name.
         runs: the folder of the runs' folders.
         out: folder of the files; created if missing.
-        text: the packed text that the runs trained on, for its floor; None for figures without.
+        text: the packed text, for its floor; None for figures without.
 
     Raises:
         BadInput: no such figure, or a run's files are missing.

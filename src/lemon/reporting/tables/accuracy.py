@@ -31,6 +31,7 @@ from lemon.reporting.tables.document import (
     RowBlock,
     ScoreCell,
     ScoreGrid,
+    Section,
     TablePage,
     WordedTable,
     table_title,
@@ -40,6 +41,7 @@ from lemon.reporting.tables.sections import (
     departures_section,
     gates_section,
     learning_section,
+    model_costs_section,
     radii_section,
 )
 
@@ -63,6 +65,7 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     sections = [
         *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
         *([learning_section(facts.costs, staged=staged)] if facts.costs else []),
+        *_model_costs(facts),
         *([gates_section(facts.rows, facts.gates)] if facts.gates else []),
         *([departures_section(facts.departures)] if facts.departures else []),
         *([radii_section(facts.radii)] if facts.radii else []),
@@ -88,6 +91,16 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     return WordedTable(tidy_lines(facts, orders), page, manifest)
 
 
+def _model_costs(facts: AccuracyFacts) -> list[Section]:
+    if not facts.model_costs:
+        return []
+    headings = {
+        target: _block_heading(facts, target, list(rows))
+        for target, rows in groupby(facts.rows, key=lambda row: row.spec.target)
+    }
+    return [model_costs_section(facts.rows, facts.model_costs, headings)]
+
+
 def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
     """The tidy form, columns `COLUMNS`: one line per row of the table and score.
 
@@ -95,12 +108,13 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
     and as `average` (their unweighted mean); the same of `answer_bits_per_byte`, and of
     `answer_share` where there are choices; `heldout` (`HELDOUT_METRICS`, the loss in nats per
     token); for trained rows, `learning` (`steps` and training `tokens`, including those of its
-    start); and for pruned ones `pruning` (sparsity and gates of each run). The floors of the
-    held-out text come last.
+    start); in a table with costs, `cost` (the fields of `ModelCost`); and for pruned ones `pruning`
+    (sparsity and gates of each run). The floors of the held-out text come last.
     """
+    model_costs = facts.model_costs or [None] * len(facts.rows)
     cost_of = {cost.runs: cost.total for cost in facts.costs}
     lines: list[dict[str, Any]] = []
-    for row, order in zip(facts.rows, orders, strict=True):
+    for row, order, model_cost in zip(facts.rows, orders, model_costs, strict=True):
         shared = {
             "run": " ".join(row.spec.runs),
             "method": row.label,
@@ -121,6 +135,8 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
         if cost := cost_of.get(tuple(row.spec.runs)):
             for metric, value in (("steps", cost.steps), ("tokens", cost.tokens)):
                 lines.append({**shared, "task": "learning", "metric": metric, "value": value})
+        for metric, value in vars(model_cost).items() if model_cost else ():
+            lines.append({**shared, "task": "cost", "metric": metric, "value": value})
         for run in row.spec.runs:
             lines += [{**shared, "run": run, **line} for line in _gates_lines(facts, run)]
     for name, loss in facts.floors.items():

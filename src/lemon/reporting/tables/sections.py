@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from lemon.configuration.planned_run import lineage
 from lemon.reporting.facts.costs import Cost, RowCost
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.gates import CONVERGED_IN_WORDS, Gates
+from lemon.reporting.facts.model_costs import ModelCost
 from lemon.reporting.facts.radii import RadiiFacts
 from lemon.reporting.facts.rows import ScoredRow
-from lemon.reporting.numbers import count, duration, percent
+from lemon.reporting.numbers import count, duration, percent, with_prefix
 from lemon.reporting.tables.document import Cell, Column, Group, Section, numbers, words
 
 LEARNING_NOTE = (
@@ -19,6 +20,15 @@ LEARNING_NOTE = (
     "what it added. The factor compares with the first row of the depth. Time is that of the "
     "training loop with its held-out evaluations, on the machine that ran it; another run takes "
     "another time, so the CSV holds steps and tokens only."
+)
+MODELS_NOTE = (
+    "Computed from shapes and settings. Parameters: tied FFNs and a tied head once. FLOP: matrix "
+    "products of weights, causal attention and head, two a multiply-add; of inference, per token "
+    "of a sequence of the preset's length. Shares are of the source model. Text read: calibration "
+    "and tune tokens that builders get, at most; they may compute on each many times, which is not "
+    "counted. Training includes the runs that a row builds on and the teacher. Not measured: the "
+    "time of inference, since evaluations ran beside other jobs; memory; and how the FLOP rates of "
+    "these models differ on a machine."
 )
 STAGES_NOTE = (
     "A run on the model of another is the second of two stages and carries the first's cost."
@@ -55,6 +65,38 @@ def _cost_line(row: RowCost, first: Cost) -> list[str | Cell]:
     steps, _ = amount("steps", count)
     both = (*amount("tokens", count), *amount("seconds", duration))
     return [str(row.layers), row.label, row.start, steps, *both]
+
+
+def model_costs_section(
+    rows: list[ScoredRow], costs: Sequence[ModelCost | None], headings: dict[str | None, str]
+) -> Section:
+    """The costs of every row that was run, under the heading of its target."""
+    groups = []
+    pairs = zip(rows, costs, strict=True)
+    for target, found in groupby(pairs, key=lambda pair: pair[0].spec.target):
+        lines = [_model_cost_line(row.label, cost) for row, cost in found if cost is not None]
+        groups.append(Group(headings[target], lines))
+    return Section(
+        "Cost of the models",
+        [
+            *words("Row", wrap=True),
+            *numbers("Layers", "Parameters", "Share", "FLOP a token", "Share"),
+            *numbers("Text read, tokens", "Training, tokens", "Training, FLOP"),
+        ],
+        groups,
+        note=MODELS_NOTE,
+    )
+
+
+def _model_cost_line(label: str, cost: ModelCost) -> list[str | Cell]:
+    return [
+        label,
+        count(cost.layers),
+        *(with_prefix(cost.parameters), percent(cost.parameters_share)),
+        *(with_prefix(cost.flops), percent(cost.flops_share)),
+        count(cost.start_tokens),
+        *(count(cost.training_tokens), with_prefix(cost.training_flops)),
+    ]
 
 
 def gates_section(rows: list[ScoredRow], gates: dict[str, Gates]) -> Section:

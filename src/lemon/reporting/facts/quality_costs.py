@@ -1,0 +1,118 @@
+"""Quality and cost of many runs: the figure of held-out loss and bits per byte over FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lemon.configuration.paper import TableSpec
+from lemon.configuration.planned_run import changes_widths
+from lemon.configuration.project import Project
+from lemon.reporting.facts.accuracy import floors_of
+from lemon.reporting.facts.departures import departures
+from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.heldout import UNIGRAM
+from lemon.reporting.facts.model_costs import ModelCost, row_model_costs
+from lemon.reporting.facts.outcomes import outcomes_digest, protocols, read_runs
+from lemon.reporting.facts.rows import ScoredRow, scored_rows
+from lemon.reporting.facts.setup import setup_of
+
+COLUMNS = [
+    *("run", "method", "target", "learns", *ModelCost.__dataclass_fields__),
+    *("loss", "loss_low", "loss_high", "bits_per_byte", "bits_low", "bits_high", "seeds"),
+]
+WHOLE = ("layers", "parameters", "start_tokens", "training_tokens", "seeds")
+NOTHING = "nothing learned"
+
+
+@dataclass(frozen=True)
+class QualityCostFacts(FigureFacts):
+    """The figure; `frame` is that of `_lines`, `documents` the largest number of rows of a task.
+
+    Attributes:
+        sequence_length: tokens of the sequence for which FLOPs are counted.
+    """
+
+    spec: TableSpec
+    documents: int
+    sequence_length: int
+
+
+def quality_cost_facts(
+    project: Project, figure: str, runs: Path, text: Path | None = None
+) -> QualityCostFacts:
+    """Gather losses, bits per byte and costs of the figure's rows, and the unigram floor of `text`.
+
+    Raises:
+        BadInput: a run is not evaluated, two runs can't be compared, or `text` is not the text that
+            they were scored on.
+    """
+    spec = project.table(figure)
+    tasks, suites = tuple(spec.tasks), project.table_suites(figure)
+    results = read_runs(runs, project.table_runs(figure), tasks)
+    rows = scored_rows(project, figure, results)
+    floors, costs = floors_of(rows, text), row_model_costs(project, rows)
+    targets = {row.spec.target: _target_in_words(project, row.spec.target) for row in rows}
+    return QualityCostFacts(
+        name=figure,
+        spec=spec,
+        setup=setup_of(project),
+        runs=[project.run(run) for run in spec.runs],
+        frame=_lines(rows, costs, targets, floors),
+        departures=departures(project, figure, protocols(results, tasks)),
+        inputs={run: outcomes_digest(runs / run, suites) for run in results},
+        documents=max(result.correct[task].size for result in results.values() for task in tasks),
+        sequence_length=project.preset.text.sequence_length,
+    )
+
+
+def _lines(
+    rows: list[ScoredRow],
+    costs: Iterable[ModelCost | None],
+    targets: dict[str | None, str | None],
+    floors: dict[str, float],
+) -> pd.DataFrame:
+    """The figure in tidy form, columns `COLUMNS`: a line for each row, then the unigram floor.
+
+    The fields of `ModelCost` have its units. `loss` is the held-out loss at the best temperature,
+    nats per token; `bits_per_byte` is of the right answer, the mean over tasks; both have the ends
+    of their 95 % intervals. Lines without a target are levels: the source model and the floor.
+    """
+    lines = [
+        {
+            "run": " ".join(row.spec.runs),
+            "method": row.label,
+            "target": targets[row.spec.target],
+            "seeds": len(row.results),
+            **(vars(cost) if cost else {}),
+            **(_quality(row) if row.results else {}),
+        }
+        for row, cost in zip(rows, costs, strict=True)
+    ]
+    if UNIGRAM in floors:
+        lines.append({"method": f"{UNIGRAM} floor", "loss": round(floors[UNIGRAM], 6)})
+    frame = pd.DataFrame(lines, columns=COLUMNS)
+    return frame.astype({name: "Int64" for name in WHOLE})
+
+
+def _quality(row: ScoredRow) -> dict[str, Any]:
+    bits, loss = row.mean_bits, row.calibrated
+    return {
+        "learns": " and ".join(row.runs[0].method.learns) or NOTHING,
+        **{"loss": loss.value, "loss_low": loss.ci_low, "loss_high": loss.ci_high},
+        **{"bits_per_byte": bits.value, "bits_low": bits.ci_low, "bits_high": bits.ci_high},
+    }
+
+
+def _target_in_words(project: Project, target: str | None) -> str | None:
+    """`22 layers`, or with other widths also `hidden size 384`; None for the source."""
+    if target is None:
+        return None
+    shape = project.shape_of(target)
+    layers = f"{shape.num_hidden_layers} layers"
+    wide = changes_widths(project.source_shape(), shape)
+    return f"{layers}, hidden size {shape.hidden_size}" if wide else layers

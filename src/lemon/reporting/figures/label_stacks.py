@@ -1,0 +1,131 @@
+"""Places for the labels of many points, so that no label overlaps another label or a point.
+
+Points whose labels would collide form a cluster. Its labels stand in one stack beside its outermost
+point, each as near as possible to the height of its own point: on the right, or on the left where
+that avoids a collision and for the first points in x. Lengths are in inches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+GAP = 0.16  # from the outermost point of a cluster to its labels
+MARGIN = 0.05  # around a point
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point with its label's width."""
+
+    x: float
+    y: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """The end of a label that is next to its point (x), and its middle (y)."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Points with their labels in one stack.
+
+    Attributes:
+        on_left: whether the labels stand on the left.
+        points: by index.
+        places: of their labels.
+        left, right, bottom, top: the ends of the box around points and labels.
+    """
+
+    on_left: bool
+    points: dict[int, Point]
+    places: dict[int, Place]
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    @classmethod
+    def of(
+        cls, points: dict[int, Point], line: float, height: float, *, on_left: bool = False
+    ) -> Cluster:
+        """The cluster of these points; arguments as of `clusters`."""
+        across = [point.x for point in points.values()]
+        ordered = sorted(points, key=lambda index: points[index].y)
+        heights = spread([points[index].y for index in ordered], line, height)
+        ends = [y for point in points.values() for y in (point.y - MARGIN, point.y + MARGIN)]
+        width = GAP + max(point.width for point in points.values()) + MARGIN
+        x = min(across) - GAP if on_left else max(across) + GAP
+        return cls(
+            on_left,
+            points,
+            {index: Place(x, y) for index, y in zip(ordered, heights, strict=True)},
+            left=min(across) - (width if on_left else MARGIN),
+            right=max(across) + (MARGIN if on_left else width),
+            bottom=min(*ends, heights[0] - line / 2),
+            top=max(*ends, heights[-1] + line / 2),
+        )
+
+    def meets(self, other: Cluster) -> bool:
+        """Whether the boxes overlap."""
+        beside = self.right <= other.left or other.right <= self.left
+        return not beside and self.bottom < other.top and other.bottom < self.top
+
+    def is_free(self, others: Sequence[Cluster]) -> bool:
+        """Whether it overlaps none of the others and does not leave the axis."""
+        return self.left >= 0 and not any(self.meets(other) for other in others)
+
+
+def clusters(points: Sequence[Point], line: float, height: float) -> list[Cluster]:
+    """Clusters that do not overlap, on an axis that begins at 0.
+
+    At first every point is one, except that the first points in x are together. Of two that
+    overlap, one turns to the left if it is free there; otherwise they are joined.
+
+    Lines of a stack are `line` apart, between 0 and `height`; a stack that is too high for that
+    goes on above `height`.
+    """
+    leftmost = min((point.x for point in points), default=0.0)
+    first = {i: point for i, point in enumerate(points) if point.x <= leftmost + 2 * MARGIN}
+    found = [Cluster.of(first, line, height, on_left=True)] if first else []
+    for index, point in enumerate(points):
+        if index not in first:
+            found.append(Cluster.of({index: point}, line, height))
+    while pair := next((two for two in combinations(found, 2) if two[0].meets(two[1])), None):
+        for one in pair:
+            others = [cluster for cluster in found if cluster is not one]
+            turned = Cluster.of(one.points, line, height, on_left=True)
+            if not one.on_left and turned.is_free(others):
+                found = [*others, turned]
+                break
+        else:
+            others = [cluster for cluster in found if cluster not in pair]
+            both = pair[0].points | pair[1].points
+            right, left = (Cluster.of(both, line, height, on_left=side) for side in (False, True))
+            goes_left = left.is_free(others) and not right.is_free(others)
+            found = [*others, left if goes_left else right]
+    return found
+
+
+def spread(wanted: Sequence[float], line: float, height: float) -> list[float]:
+    """The heights nearest to ascending `wanted` (least squares) that are at least `line` apart.
+
+    Less the room of the labels below, wanted and found heights must ascend: an isotonic regression,
+    in which blocks that do not ascend take their mean (pool adjacent violators).
+    """
+    blocks: list[tuple[float, int]] = []  # mean and size
+    for index, value in enumerate(wanted):
+        mean, size = value - index * line, 1
+        while blocks and blocks[-1][0] > mean:
+            before, count = blocks.pop()
+            mean, size = (mean * size + before * count) / (size + count), size + count
+        blocks.append((mean, size))
+    lowest, highest = line / 2, height - line / 2 - (len(wanted) - 1) * line
+    means = [max(lowest, min(mean, highest)) for mean, size in blocks for _ in range(size)]
+    return [mean + index * line for index, mean in enumerate(means)]
