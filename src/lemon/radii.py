@@ -94,8 +94,7 @@ def split_heads(shape: LlamaShape, radius: int) -> str | None:
         return None
     return (
         f"splits heads, whose {shape.head_dim} channels have gains that all heads share "
-        f"({', '.join(shape.head_gains)}); mix whole heads, with an attention receptive field of "
-        f"{shape.head_dim} (100%) or a multiple"
+        f"({', '.join(shape.head_gains)}); mix whole heads, by radii with attention: 100%"
     )
 
 

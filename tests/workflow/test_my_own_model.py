@@ -124,6 +124,31 @@ def test_the_workflow_makes_table3_of_a_model_of_ones_own(tmp_path: Path) -> Non
     assert "prepare_source" in space.snakemake("table3", "--dry-run").stdout
 
 
+def test_radii_that_split_heads_with_gains_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that the preset has from its base, and those of a row that names none."""
+    model = save_model(tmp_path / "model", "qwen3")
+    preset = str(write_preset(tmp_path / "mine.yaml", model))
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    plan = ("--config", str(tmp_path / "config"), "plan", "--preset", preset, "--table", "table3")
+    assert main([*plan]) == 2
+    message = capsys.readouterr().err
+    assert "the configuration has 1 mistake:" in message
+    fault = "attention splits heads, whose 16 channels have gains that all heads share (q_norm, k_n"
+    assert f"radii: 32-2, 32-4, 32-16, 2-2, 2-4, 2-16: {fault}" in message
+
+    write_preset(tmp_path / "mine.yaml", model, more=WHOLE_HEADS)
+    assert main([*plan]) == 0
+    rows = tmp_path / "config" / "runs.tsv"
+    named = "lemon-minitron-width\tlemon\tminitron-width\twidth-62\t"
+    assert f"{named}2-2" in rows.read_text()
+    rows.write_text(rows.read_text().replace(f"{named}2-2", f"{named}-"))
+    capsys.readouterr()
+    assert main([*plan]) == 2
+    assert f"radii: without radii, {fault}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("family", OTHERS)
 def test_other_architectures_are_refused_by_name(
     family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

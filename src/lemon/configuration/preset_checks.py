@@ -128,7 +128,7 @@ def _shape_mistakes(preset: Preset) -> Iterator[Mistake]:
         if (fault := split_heads(source, radii_in_numbers(radii).attention))
     }
     if faults:
-        yield ("radii",), f"attention of {', '.join(faults)} {next(iter(faults.values()))}"
+        yield ("radii",), f"{', '.join(faults)}: attention {next(iter(faults.values()))}"
     for name, target in preset.targets.items():
         for key, size in target.model_dump(exclude_none=True).items():
             most = getattr(source, key)

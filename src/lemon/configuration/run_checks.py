@@ -193,7 +193,7 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
     if run.radii is None and wide and method.learns_operators:
         fault = split_heads(large, 1)
         if fault and small.num_key_value_heads < large.num_key_value_heads:
-            yield "radii", f"without radii, each operator of attention {fault}"
+            yield "radii", f"without radii, attention {fault}"
     if run.radii in preset.radii and not method.scatters:
         for message in _radii_mistakes(preset, run, large, small):
             yield "radii", f"{run.radii}: {message}"
