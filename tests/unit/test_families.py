@@ -11,13 +11,15 @@ import pytest
 import torch
 from models import random_operators
 from naive import absolute_terms, naive_fusion
-from own_models import FAMILIES, LLAMA3_ROPE, save_model
+from own_models import FAMILIES, LLAMA3_ROPE, save_model, write_preset
 from roundoff import logits_off, sum_off
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lemon.architecture import LAYER_TYPES, LlamaShape, tensor_specs
 from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.configuration.load import load_project
+from lemon.data.synthetic import write_random_model
 from lemon.decoder import Decoder
 from lemon.errors import BadInput
 from lemon.learning.dimension_fusion import DimensionFusion
@@ -33,6 +35,7 @@ from lemon.operators.factor import Dense, OneHot, keeping
 from lemon.operators.file import load_operators, save_operators
 from lemon.operators.fuse import fuse, fuse_tensors
 from lemon.radii import Radii
+from lemon.reporting.facts.model_sizes import counted_parameters
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {  # no two axes are of one length
@@ -218,6 +221,33 @@ def test_dense_operators_fuse_as_full_matrices_do(source: Checkpoint, splits: bo
         assert (off <= 3 * sum_off(72) * sizes[name]).all(), name
 
 
+@pytest.mark.parametrize(
+    ("family", "place", "type"),
+    [
+        ("qwen2", "q_proj.bias", "q"),
+        ("qwen2", "k_proj.bias", "k"),
+        ("qwen2", "v_proj.bias", "v"),
+        ("qwen3", "q_norm.weight", "ln1"),
+        ("qwen3", "k_norm.weight", "ln1"),
+    ],
+)
+def test_a_bias_is_mixed_as_its_matrix_and_gains_of_a_head_as_the_norm_before(
+    family: str, place: str, type: str, tmp_path: Path
+) -> None:
+    source = Checkpoint(save_model(tmp_path, family, **SIZES))
+    target = source.shape.with_depth(2)
+    operators = Operators(
+        source.shape, target, gamma=random_operators(source.shape, target, WHOLE_HEADS).gamma
+    )
+    fused = dict(fuse_tensors(source, operators))
+    name = "model.layers.{}.self_attn." + place
+    for i in range(2):
+        parts = [source.tensor(name.format(j)) for j in range(4)]
+        terms = [g * part for g, part in zip(operators.gamma[type].dense()[i], parts, strict=True)]
+        off = (fused[name.format(i)] - sum(terms)).abs()
+        assert (off <= 2 * sum_off(4) * sum(term.abs() for term in terms)).all()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [SourceStack, SourceLayers, ResidualLayers])
 def test_the_teacher_is_the_model(source: Checkpoint, kind: type[SourceWeights]) -> None:
@@ -338,3 +368,28 @@ def test_a_folder_without_the_tensors_of_its_family_is_refused(
         return
     with pytest.raises(BadInput, match="does not belong to a llama model"):
         Checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_a_random_model_of_a_family_and_its_count(family: str, tmp_path: Path) -> None:
+    sizes = {name: size for name, size in SIZES.items() if name != "initializer_range"}
+    shape = LlamaShape(**sizes, vocab_size=300, family=family)
+    write_random_model(tmp_path, shape, "float32", seed=0)
+    assert Checkpoint(tmp_path).shape == shape
+    assert counted_parameters(shape) == shape.num_parameters
+
+
+def test_stated_sizes_of_another_family_are_a_mistake(tmp_path: Path) -> None:
+    sizes = Checkpoint(save_model(tmp_path / "model", "qwen2")).shape.sizes()
+    preset = write_preset(tmp_path / "mine.yaml", tmp_path / "model")
+    text = preset.read_text()
+
+    def stating(shape: dict[str, Any]) -> None:
+        preset.write_text(text.replace("path: ", f"shape: {json.dumps(shape)}, path: "))
+
+    stating(sizes)
+    assert load_project(preset).source_shape().family == "qwen2"
+    stating({size: value for size, value in sizes.items() if size != "family"})
+    message = r"source.shape.*family: is llama, but the model's config.json says qwen2"
+    with pytest.raises(BadInput, match=message):
+        load_project(preset)
