@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ def write_source(folder: Path, shape: LlamaShape, shards: int = 4) -> None:
 
     config = {
         "architectures": ["LlamaForCausalLM"],
-        **{"model_type": "llama", "rms_norm_eps": 1e-5, **asdict(shape)},
+        **{"model_type": "llama", "rms_norm_eps": 1e-5, **shape.sizes()},
     }
     (folder / "config.json").write_text(json.dumps(config))
     specs = list(tensor_specs(shape))

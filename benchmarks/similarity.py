@@ -31,7 +31,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def write_model(folder: Path, layers: torch.Tensor) -> Checkpoint:
         vocab_size=16,
         tie_word_embeddings=True,
     )
-    config = {"model_type": "llama", "rms_norm_eps": 1e-5, **asdict(shape)}
+    config = {"model_type": "llama", "rms_norm_eps": 1e-5, **shape.sizes()}
     (folder / "config.json").write_text(json.dumps(config))
     ups = {layer_tensor_name("up", j): x.T.contiguous() for j, x in enumerate(layers)}
     write_tensor_file(

@@ -17,7 +17,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -49,7 +48,7 @@ CKA = (
 
 def write_with_holes(folder: Path, shape: LlamaShape, filled: set[str]) -> None:
     """A sharded bfloat16 model: random values in the tensors of `filled`, holes elsewhere."""
-    config = {"model_type": "llama", "rms_norm_eps": 1e-5, **asdict(shape)}
+    config = {"model_type": "llama", "rms_norm_eps": 1e-5, **shape.sizes()}
     (folder / "config.json").write_text(json.dumps(config))
     generator = torch.Generator().manual_seed(0)
     specs, weight_map = list(tensor_specs(shape)), {}

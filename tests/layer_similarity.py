@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ def write_layers(
     shape = LlamaShape(
         num_hidden_layers=num_layers, hidden_size=width, intermediate_size=units, **NARROW
     )
-    config = {"model_type": "llama", "rms_norm_eps": 1e-5, **asdict(shape)}
+    config = {"model_type": "llama", "rms_norm_eps": 1e-5, **shape.sizes()}
     (folder / "config.json").write_text(json.dumps(config))
     given_weights = {
         layer_tensor_name(type, layer): torch.tensor(x if type == "down" else x.T)

@@ -21,10 +21,11 @@ class LearningWorld:
 
     source: Path
     text: Path
+    preset: str | Path = "smoke"
 
     def project(self, steps: int = 8, **learning: object) -> Project:
-        """The smoke preset with another number of steps and other learning settings."""
-        project = load_project("smoke", CONFIG)
+        """The preset with another number of steps and other learning settings."""
+        project = load_project(self.preset, CONFIG)
         preset = project.preset.model_copy(
             update={
                 "budgets": {
@@ -36,10 +37,10 @@ class LearningWorld:
         return replanned(project, preset=preset)
 
 
-def write_learning_world(folder: Path) -> LearningWorld:
-    """Prepare source and text of the smoke preset; nothing is fetched for them."""
-    project = load_project("smoke", CONFIG)
-    world = LearningWorld(folder / "source", folder / "text")
+def write_learning_world(folder: Path, preset: str | Path = "smoke") -> LearningWorld:
+    """Prepare source and text of a preset on generated text; nothing is fetched for them."""
+    project = load_project(preset, CONFIG)
+    world = LearningWorld(folder / "source", folder / "text", preset)
     common = {"lock": {}, "cache": folder / "no-cache", "seed": 0}
     prepare_source(project.preset.source, out=world.source, **common)
     prepare_text(project.preset.text, source=world.source, out=world.text, **common)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
+from lemon.architecture import Axis, LlamaShape
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense
 
@@ -41,8 +41,8 @@ def axis_operator(operators: Operators, axis: Axis, layer: int | None) -> np.nda
         return expand(operators.hidden, radii.hidden, source.axis_size(axis))
     if axis is Axis.FFN:
         return expand(operators.ffn.get(layer), radii.ffn, source.axis_size(axis))
-    if axis is Axis.VOCAB:
-        return np.eye(source.vocab_size)
+    if axis in (Axis.VOCAB, Axis.HEAD):
+        return np.eye(source.axis_size(axis))
     factor = operators.attn.get(layer)
     key_value = expand(factor, radii.attention, source.axis_size(Axis.KEY_VALUE))
     if axis is Axis.KEY_VALUE:
@@ -63,11 +63,13 @@ def naive_fusion(weights: Weights, operators: Operators) -> Weights:
         outside["lm_head.weight"] = table
     fused = {name: mapped(name, axes, None) for name, axes in outside.items()}
     depth = operators.source.num_hidden_layers
-    for type, (place, axes) in LAYER_TYPES.items():
-        large = [mapped(f"model.layers.{j}.{place}.weight", axes, j) for j in range(depth)]
-        gamma = operators.gamma[type].dense().numpy() if type in operators.gamma else np.eye(depth)
-        for i, row in enumerate(gamma):
-            fused[f"model.layers.{i}.{place}.weight"] = np.tensordot(row, np.stack(large), 1)
+    for tensor in operators.source.layer_tensors.values():
+        names = [f"model.layers.{layer}.{tensor.name}" for layer in range(depth)]
+        large = [mapped(name, tensor.axes, layer) for layer, name in enumerate(names)]
+        given = operators.gamma.get(tensor.follows)
+        gamma = np.eye(depth) if given is None else given.dense().numpy()
+        for name, row in zip(names, gamma, strict=False):  # the first layers are the target's
+            fused[name] = np.tensordot(row, np.stack(large), 1)
     return fused
 
 

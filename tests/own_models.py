@@ -36,28 +36,39 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "Llama",
         {"num_key_value_heads": 2, "rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": False},
     ),
+    "qwen2": ("Qwen2", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "qwen3": ("Qwen3", {"num_key_value_heads": 2, "head_dim": 16}),
 }
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", {"n_layer": 2, "n_embd": 64, "n_head": 4, "vocab_size": 512}),
-    "qwen3": ("Qwen3", {**SIZES, "head_dim": 16}),
-    "qwen2": ("Qwen2", SIZES),  # biases on q, k and v
+    "gemma": ("Gemma", {**SIZES, "head_dim": 16}),
+    "mixtral": ("Mixtral", {**SIZES, "num_local_experts": 2}),
 }
+# The radii of runs.tsv that split heads, made to mix whole ones: a user of Qwen3 writes this line.
+SPLIT = ("32-2", "32-4", "32-16", "2-2", "2-4", "2-16")
+WHOLE_HEADS = "radii: {" + ", ".join(f"'{name}': {{attention: 100%}}" for name in SPLIT) + "}\n"
 
 
-def save_model(folder: Path, family: str) -> Path:
-    """Save a random model of a family with a tokenizer for the generated text."""
-    name, sizes = FAMILIES[family] if family in FAMILIES else OTHERS[family]
-    config = getattr(transformers, f"{name}Config")(**(SIZES if family in FAMILIES else {}) | sizes)
+def save_model(folder: Path, family: str, **sizes: Any) -> Path:
+    """Save a random model of a family with a tokenizer for the generated text.
+
+    Gains and biases are random too, not ones and zeros. `sizes` replace those of the family.
+    """
+    name, own = FAMILIES[family] if family in FAMILIES else OTHERS[family]
+    common = SIZES if family in FAMILIES else {}
+    config = getattr(transformers, f"{name}Config")(**common | own | sizes)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(config)
+        for parameter in (p for p in model.parameters() if p.dim() == 1):
+            parameter.data += torch.rand_like(parameter) - 0.5
     model.save_pretrained(folder)
     write_tokenizer(folder, 512, seed=0)
     return folder
 
 
-def write_preset(file: Path, model: Path, label: str = "My model") -> Path:
-    """The preset of a model of one's own: what differs from a shipped one."""
+def write_preset(file: Path, model: Path, label: str = "My model", more: str = "") -> Path:
+    """The preset of a model of one's own: what differs from a shipped one, and `more` lines."""
     file.write_text(
         f"""\
 base: smoke
@@ -66,6 +77,6 @@ source: {{label: {label}, kind: folder, path: {model}, dtype: float32}}
 second_size: null
 budgets: {{fusion: 3}}
 evaluation: {{limit: 4}}
-"""
+{more}"""
     )
     return file

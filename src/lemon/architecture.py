@@ -1,4 +1,4 @@
-"""The LLaMA architecture as data: every tensor, and the role of each of its axes.
+"""The architecture of each family as data: every tensor, and the role of each of its axes.
 
 Fusing, exporting, counting and comparing all iterate over `tensor_specs`; no other module names
 tensors. No torch is imported here.
@@ -23,6 +23,7 @@ class Axis(StrEnum):
     QUERY = "query"  # query heads x head_dim
     KEY_VALUE = "key_value"  # key/value heads x head_dim
     FFN = "ffn"  # FFN neurons
+    HEAD = "head"  # channels of one head; what lies on them is shared by all heads
 
 
 # No known model exceeds these; listing the tensors of a larger one would take long.
@@ -45,9 +46,54 @@ LAYER_TYPES: dict[str, tuple[str, tuple[Axis, ...]]] = {
 FFN_TYPES = ("gate", "up", "down")
 NORM_TYPES = ("ln1", "ln2")  # those that are gains, not matrices
 
-# Hugging Face model types with exactly these tensors and this computation; Mistral also limits
-# attention to a window (`sliding_window`).
-MODEL_TYPES = ("llama", "mistral")
+
+@dataclass(frozen=True)
+class LayerTensor:
+    """One tensor of a layer.
+
+    Attributes:
+        name: inside a decoder layer.
+        axes: the role of each axis in the Hugging Face layout.
+        follows: the parameter type whose gamma mixes it over the layers.
+    """
+
+    name: str
+    axes: tuple[Axis, ...]
+    follows: str
+
+    @property
+    def inner_axis(self) -> Axis | None:
+        """The first axis that is not the residual stream; None if there is none."""
+        return next((axis for axis in self.axes if axis is not Axis.HIDDEN), None)
+
+
+# Tensors of a layer, those of some families last. A bias follows its matrix, since row i of both
+# is one affine map. The gains of a head follow the norm before attention: a mean of gains is a
+# gain, but CoMe adds up the matrices of two layers (decision 0034).
+LAYER_TENSORS: dict[str, LayerTensor] = {
+    **{
+        type: LayerTensor(f"{name}.weight", axes, type)
+        for type, (name, axes) in LAYER_TYPES.items()
+    },
+    "q_bias": LayerTensor("self_attn.q_proj.bias", (Axis.QUERY,), "q"),
+    "k_bias": LayerTensor("self_attn.k_proj.bias", (Axis.KEY_VALUE,), "k"),
+    "v_bias": LayerTensor("self_attn.v_proj.bias", (Axis.KEY_VALUE,), "v"),
+    "q_norm": LayerTensor("self_attn.q_norm.weight", (Axis.HEAD,), "ln1"),
+    "k_norm": LayerTensor("self_attn.k_norm.weight", (Axis.HEAD,), "ln1"),
+}
+
+# By family, the tensors of its layers.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "llama": tuple(LAYER_TYPES),
+    "qwen2": (*LAYER_TYPES, "q_bias", "k_bias", "v_bias"),
+    "qwen3": (*LAYER_TYPES, "q_norm", "k_norm"),
+}
+
+# The family of each known Hugging Face model type. Mistral's layers have LLaMA's tensors, and
+# attend to a window (`sliding_window`).
+MODEL_TYPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+
+ATTENTIONS, FULL_ATTENTION = "layer_types", "full_attention"  # a key of config.json and its value
 
 # Keys of config.json that make transformers load weights other than those in the model's files.
 FOREIGN_KEYS = ("quantization_config", "transformers_weights")
@@ -55,7 +101,7 @@ FOREIGN_KEYS = ("quantization_config", "transformers_weights")
 
 @dataclass(frozen=True)
 class LlamaShape:
-    """The sizes that fix the shape of every tensor of a LLaMA-family model."""
+    """The sizes and the family, which fix the name and shape of every tensor of a model."""
 
     num_hidden_layers: int
     hidden_size: int
@@ -65,9 +111,14 @@ class LlamaShape:
     head_dim: int
     vocab_size: int
     tie_word_embeddings: bool = False  # the head is the embedding and has no tensor of its own
+    family: str = "llama"  # key of FAMILIES
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        sizes = asdict(self)
+        if (family := sizes.pop("family")) not in FAMILIES:
+            known = ", ".join(FAMILIES)
+            raise BadInput(f"family is {str(family)[:40]!r}; it must be one of {known}")
+        for name, value in sizes.items():
             wanted = bool if name == "tie_word_embeddings" else int
             if type(value) is not wanted:
                 kind = "true or false" if wanted is bool else "a whole number"
@@ -83,6 +134,26 @@ class LlamaShape:
                 "the same number of query heads"
             )
 
+    def sizes(self) -> dict[str, Any]:
+        """All fields by name, as they are written to files.
+
+        The family is left out if it is LLaMA's: files from before there were others have none.
+        """
+        fields = asdict(self)
+        if self.family == "llama":
+            del fields["family"]
+        return fields
+
+    @property
+    def layer_tensors(self) -> dict[str, LayerTensor]:
+        """The tensors of each layer by their keys in LAYER_TENSORS, in stored order."""
+        return {key: LAYER_TENSORS[key] for key in FAMILIES[self.family]}
+
+    @property
+    def head_gains(self) -> list[str]:
+        """The tensors with a gain for each channel of a head, which all heads share."""
+        return [key for key, tensor in self.layer_tensors.items() if Axis.HEAD in tensor.axes]
+
     @property
     def group_size(self) -> int:
         """Query heads per key/value head."""
@@ -96,6 +167,7 @@ class LlamaShape:
             Axis.QUERY: self.num_attention_heads * self.head_dim,
             Axis.KEY_VALUE: self.num_key_value_heads * self.head_dim,
             Axis.FFN: self.intermediate_size,
+            Axis.HEAD: self.head_dim,
         }[axis]
 
     @property
@@ -119,16 +191,29 @@ class LlamaShape:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LlamaShape:
-        """The sizes in a `config.json`; BadInput if one is missing, or of another model family."""
-        if config.get("model_type") not in MODEL_TYPES:
+        """The sizes in a `config.json`.
+
+        Raises:
+            BadInput: a size is missing, or the model is of another family, has other biases than
+                its family, or windows of attention in some of its layers.
+        """
+        model_type = config.get("model_type")
+        if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
             raise BadInput(
-                f"model_type is {str(config.get('model_type'))[:40]!r}; only models of the types "
-                f"{' and '.join(MODEL_TYPES)} are supported: LLaMA 2 and 3, SmolLM2, TinyLlama, "
-                "Mistral"
+                f"model_type is {str(model_type)[:40]!r}; only models of the types "
+                f"{', '.join(MODEL_TYPES)} are supported: LLaMA 2 and 3, SmolLM2, TinyLlama, "
+                "Mistral, Qwen2, Qwen2.5 and Qwen3"
             )
         for flag in ("attention_bias", "mlp_bias"):
             if config.get(flag):
-                raise BadInput(f"{flag} is true; LLaMA models with biases are not supported")
+                raise BadInput(
+                    f"{flag} is true; biases are supported only in Qwen2, which has no such key"
+                )
+        if config.get("use_sliding_window") or _attentions(config) - {FULL_ATTENTION}:
+            raise BadInput(
+                "some layers attend to a sliding window (use_sliding_window, layer_types), and "
+                "layers that are mixed must attend alike; only models without one are supported"
+            )
         for key in FOREIGN_KEYS:
             if config.get(key) is not None:
                 raise BadInput(
@@ -144,6 +229,7 @@ class LlamaShape:
             **config,
             "num_key_value_heads": heads if groups is None else groups,
             "head_dim": head_dim,
+            "family": MODEL_TYPES[model_type],
         }
         try:
             return cls(**{field.name: sizes[field.name] for field in fields(cls)})
@@ -158,7 +244,18 @@ class LlamaShape:
 
     def to_config(self, config: dict[str, Any]) -> dict[str, Any]:
         """A copy of a Hugging Face `config.json` with the sizes of this shape."""
-        return {**config, **asdict(self)}
+        sizes = {size: value for size, value in asdict(self).items() if size != "family"}
+        if config.get(ATTENTIONS):  # has an entry for each layer
+            sizes[ATTENTIONS] = [FULL_ATTENTION] * self.num_hidden_layers
+        return {**config, **sizes}
+
+
+def _attentions(config: dict[str, Any]) -> set[str]:
+    """The kinds of attention that a `config.json` lists by layer; none if it lists none."""
+    listed = config.get(ATTENTIONS) or ()
+    if not isinstance(listed, list | tuple):
+        raise BadInput(f"{ATTENTIONS} is {str(listed)[:40]!r}; it must be a list")
+    return set(map(str, listed))
 
 
 def sliding_window(config: dict[str, Any]) -> int | None:
@@ -182,7 +279,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
     layer: int | None = None  # None for embedding, final norm and head
-    type: str | None = None  # key of LAYER_TYPES; None with `layer`
+    type: str | None = None  # key of LAYER_TENSORS; None with `layer`
 
     @property
     def num_elements(self) -> int:
@@ -192,7 +289,7 @@ class TensorSpec:
 
 def layer_tensor_name(type: str, layer: int) -> str:
     """The Hugging Face name of a layer's tensor, e.g. ('q', 3)."""
-    return f"model.layers.{layer}.{LAYER_TYPES[type][0]}.weight"
+    return f"model.layers.{layer}.{LAYER_TENSORS[type].name}"
 
 
 def tensor_specs(shape: LlamaShape) -> Iterator[TensorSpec]:
@@ -203,8 +300,8 @@ def tensor_specs(shape: LlamaShape) -> Iterator[TensorSpec]:
 
     yield spec("model.embed_tokens.weight", (Axis.VOCAB, Axis.HIDDEN))
     for layer in range(shape.num_hidden_layers):
-        for type, (_, axes) in LAYER_TYPES.items():
-            yield spec(layer_tensor_name(type, layer), axes, layer=layer, type=type)
+        for type, tensor in shape.layer_tensors.items():
+            yield spec(layer_tensor_name(type, layer), tensor.axes, layer=layer, type=type)
     yield spec("model.norm.weight", (Axis.HIDDEN,))
     if not shape.tie_word_embeddings:
         yield spec("lm_head.weight", (Axis.VOCAB, Axis.HIDDEN))

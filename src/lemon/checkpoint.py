@@ -59,7 +59,7 @@ class ShardIndex(TypedDict):
 
 
 class Checkpoint:
-    """A LLaMA-family model folder, single-file or sharded.
+    """A model folder of a known family, single-file or sharded.
 
     Attributes:
         config: its `config.json`.
@@ -69,8 +69,8 @@ class Checkpoint:
         tied_ffn: windows of layers that share one FFN, from the config; their weights are equal.
 
     Raises:
-        BadInput: the folder is no LLaMA model, a tensor is missing, misshapen or truncated, a small
-            file is damaged, or another file would change the weights that are loaded.
+        BadInput: the model's type is not known, a tensor is missing, misshapen or truncated, a
+            small file is damaged, or another file would change the weights that are loaded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -229,7 +229,7 @@ class Checkpoint:
         for name in self._files.keys() - self.specs.keys():
             tied_head = name == "lm_head.weight" and self.shape.tie_word_embeddings
             if not tied_head and not name.endswith("rotary_emb.inv_freq"):
-                faults.append(f"tensor {name} does not belong to a LLaMA model")
+                faults.append(f"tensor {name} does not belong to a {self.shape.family} model")
         for file in set(self._files.values()):
             if file.metadata.get("format") != "pt":
                 faults.append(f"the metadata of {file.path.name} has no format `pt`")
@@ -237,7 +237,7 @@ class Checkpoint:
             more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
             raise BadInput(
                 f"{self.path}: {'; '.join(faults[:3])}{more}. The weights and config.json are not "
-                "of one complete LLaMA model; copy or prepare the folder again"
+                "of one complete model; copy or prepare the folder again"
             )
 
 
@@ -267,7 +267,7 @@ def write_checkpoint(
         like: model folder from which other config keys, tokenizer and generation files are copied.
         dtype: number format of the stored weights; each value is rounded to it once.
         tied_ffn: windows of layers that share one FFN, for `config.json`. Every layer's weights are
-            written, since a LLaMA folder without some would be loaded with random ones.
+            written, since a folder without some would be loaded with random ones.
 
     Raises:
         BadInput: `like` is no model folder.

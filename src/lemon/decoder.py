@@ -1,4 +1,4 @@
-"""Hugging Face's LLaMA decoder with the weights passed in layer by layer.
+"""Hugging Face's decoder of a family with the weights passed in layer by layer.
 
 The teacher passes the source's tensors, the student fused ones and a builder those of an unfinished
 model, so all run the same code as an exported model.
@@ -8,30 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import (
-    LlamaDecoderLayer,
-    LlamaRMSNorm,
-    LlamaRotaryEmbedding,
-)
 
-from lemon.architecture import LAYER_TYPES, NORM_TYPES, sliding_window
+from lemon.architecture import LAYER_TENSORS, LAYER_TYPES, NORM_TYPES, sliding_window
 from lemon.errors import BadInput
 
 LayerWeights = dict[str, Tensor]
-"""The nine tensors of one layer by type, e.g. "q"."""
+"""The tensors of one layer by their keys in LAYER_TENSORS, e.g. "q"."""
 
 Positions = tuple[Tensor, Tensor]
 """Cosine and sine of the rotary embedding, each [1, T, head_dim]."""
 
 
+def _class_of(model_type: str, name: str) -> Any:
+    """A class of a model type in transformers, which names all alike, e.g. Qwen3DecoderLayer."""
+    module = import_module(f"transformers.models.{model_type}.modeling_{model_type}")
+    return getattr(module, f"{model_type.capitalize()}{name}")
+
+
 class Decoder:
-    """The computation of a LLaMA model without any weights.
+    """The computation of a model without any weights.
 
     Shapes: B sequences, T tokens, D hidden size.
     """
@@ -39,18 +41,20 @@ class Decoder:
     def __init__(self, config: dict[str, Any], device: torch.device) -> None:
         """`config` is the model's `config.json`, `device` that of the hidden states."""
         self._window = sliding_window(config)
-        # Within its window Mistral computes the same as LLaMA, and its config has the same keys.
-        llama = LlamaConfig.from_dict({**config, "model_type": "llama"})
-        llama._attn_implementation = "sdpa"
+        own = partial(_class_of, config["model_type"])
+        settings, norm = own("Config").from_dict(config), own("RMSNorm")
+        settings._attn_implementation = "sdpa"
         with torch.device("meta"):  # the weights are passed with each call
-            self._layer = LlamaDecoderLayer(llama, layer_idx=0)
-            self._norm = LlamaRMSNorm(llama.hidden_size, eps=llama.rms_norm_eps)
-        self.norm_eps = torch.tensor(llama.rms_norm_eps, device=device)
+            self._layer = own("DecoderLayer")(settings, layer_idx=0)
+            self._norm = norm(settings.hidden_size, eps=settings.rms_norm_eps)
+        self.norm_eps = torch.tensor(settings.rms_norm_eps, device=device)
         for module in (*self._layer.modules(), self._norm):
-            if isinstance(module, LlamaRMSNorm):  # as a buffer, it can be passed with each call
+            if isinstance(module, norm):  # as a buffer, it can be passed with each call
                 del module.variance_epsilon
-                module.register_buffer("variance_epsilon", self.norm_eps)
-        self._rotary = LlamaRotaryEmbedding(llama).to(device)
+                # A copy for each norm, since one tensor in all could not be given two values.
+                module.register_buffer("variance_epsilon", self.norm_eps.clone())
+        self._norms_eps = dict(self._layer.named_buffers())
+        self._rotary = own("RotaryEmbedding")(settings).to(device)
 
     def positions(self, hidden_BTD: Tensor) -> Positions:
         """The rotary embedding of positions 0..T-1, in the format of the hidden states.
@@ -75,11 +79,11 @@ class Decoder:
     ) -> Tensor:
         """One decoder layer with causal attention over all T tokens.
 
-        `norm_eps`, a scalar, replaces the model's own in both norms.
+        `norm_eps`, a scalar, replaces the model's own in both norms of the residual stream.
         """
-        named = {f"{LAYER_TYPES[type][0]}.weight": weight for type, weight in weights.items()}
-        eps = self.norm_eps if norm_eps is None else norm_eps
-        named |= {f"{LAYER_TYPES[type][0]}.variance_epsilon": eps for type in NORM_TYPES}
+        named = self._norms_eps | {LAYER_TENSORS[type].name: w for type, w in weights.items()}
+        if norm_eps is not None:
+            named |= {f"{LAYER_TYPES[type][0]}.variance_epsilon": norm_eps for type in NORM_TYPES}
         return functional_call(
             self._layer, named, (hidden_BTD,), {"position_embeddings": positions}, strict=True
         )

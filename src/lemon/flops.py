@@ -78,9 +78,9 @@ def fusing_flops(source: LlamaShape, target: LlamaShape, radii: Radii) -> float:
     for spec in layer:
         sizes = {axis: source.axis_size(axis) for axis in spec.axes}
         for axis in sorted(sizes, key=lambda axis: axis is not Axis.HIDDEN):
-            radius = radii.of(Axis.KEY_VALUE if axis is Axis.QUERY else axis)
             small = target.axis_size(axis)
             if small != sizes[axis]:
+                radius = radii.of(Axis.KEY_VALUE if axis is Axis.QUERY else axis)
                 total += 2.0 * prod(sizes.values()) * small / radius
                 sizes[axis] = small
     return total * source.num_hidden_layers

@@ -84,6 +84,20 @@ def legal_radii(axis: Axis, source: LlamaShape, target: LlamaShape) -> list[int]
     return common
 
 
+def split_heads(shape: LlamaShape, radius: int) -> str | None:
+    """Why attention operators of this radius don't fit a model's gains; None if they do.
+
+    A gain for each channel of a head, the same in all heads, can't follow a channel that is mixed
+    with others of its head.
+    """
+    if radius >= shape.head_dim or not shape.head_gains:
+        return None
+    return (
+        f"splits heads, whose {shape.head_dim} channels have gains that all heads share "
+        f"({', '.join(shape.head_gains)}); mix whole heads, by radii with attention: 100%"
+    )
+
+
 def refusal(radius: int, axis: Axis, fault: str, legal: list[int]) -> str:
     """The message for an illegal radius."""
     values = ", ".join(map(str, legal))

@@ -24,7 +24,7 @@ def project() -> Project:
 
 @pytest.fixture(scope="module")
 def source(project, tmp_path_factory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("smoke"), **vars(project.source_shape()))
+    return write_tiny_model(tmp_path_factory.mktemp("smoke"), **project.source_shape().sizes())
 
 
 @pytest.mark.parametrize("run_id", ["cut-75", "random-50-s1", "average-75"])

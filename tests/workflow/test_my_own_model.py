@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from own_models import FAMILIES, LLAMA3_ROPE, OTHERS, save_model, write_preset
+from own_models import FAMILIES, LLAMA3_ROPE, OTHERS, WHOLE_HEADS, save_model, write_preset
 from transformers import AutoModelForCausalLM
 from workspaces import REPOSITORY, Workspace, copy_workflow, keep_runs
 
@@ -75,7 +75,9 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp(request.param)
     shutil.copytree(REPOSITORY / "config", path / "config")
     keep_runs(path / "config", "table3", RUNS)
-    preset = write_preset(path / "mine.yaml", save_model(path / "model", request.param))
+    more = WHOLE_HEADS if request.param == "qwen3" else ""
+    model_folder = save_model(path / "model", request.param)
+    preset = write_preset(path / "mine.yaml", model_folder, more=more)
     assert len(preset.read_text().splitlines()) <= 10
     model = OwnModel(path, request.param)
     model.make_table()
@@ -96,7 +98,8 @@ def test_table3_is_made_of_a_model_of_ones_own(own: OwnModel) -> None:
 def test_the_fused_model_is_of_the_sources_family(own: OwnModel) -> None:
     source = json.loads((own.path / "model" / "config.json").read_text())
     fused = json.loads((own.path / "runs/lemon-cut-75/model/config.json").read_text())
-    assert fused == {**source, "num_hidden_layers": 4, "head_dim": 16}
+    layers = {"layer_types": ["full_attention"] * 4} if "layer_types" in source else {}
+    assert fused == {**source, "num_hidden_layers": 4, "head_dim": 16, **layers}
     model = AutoModelForCausalLM.from_pretrained(own.path / "runs/lemon-cut-75/model")
     assert type(model).__name__ == f"{FAMILIES[own.family][0]}ForCausalLM"
     if own.family == "mistral":
@@ -119,6 +122,31 @@ def test_the_workflow_makes_table3_of_a_model_of_ones_own(tmp_path: Path) -> Non
     assert "Nothing to be done" in again.stdout
     (space.path / "model" / "model.safetensors").touch()
     assert "prepare_source" in space.snakemake("table3", "--dry-run").stdout
+
+
+def test_radii_that_split_heads_with_gains_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that the preset has from its base, and those of a row that names none."""
+    model = save_model(tmp_path / "model", "qwen3")
+    preset = str(write_preset(tmp_path / "mine.yaml", model))
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    plan = ("--config", str(tmp_path / "config"), "plan", "--preset", preset, "--table", "table3")
+    assert main([*plan]) == 2
+    message = capsys.readouterr().err
+    assert "the configuration has 1 mistake:" in message
+    fault = "attention splits heads, whose 16 channels have gains that all heads share (q_norm, k_n"
+    assert f"radii: 32-2, 32-4, 32-16, 2-2, 2-4, 2-16: {fault}" in message
+
+    write_preset(tmp_path / "mine.yaml", model, more=WHOLE_HEADS)
+    assert main([*plan]) == 0
+    rows = tmp_path / "config" / "runs.tsv"
+    named = "lemon-minitron-width\tlemon\tminitron-width\twidth-62\t"
+    assert f"{named}2-2" in rows.read_text()
+    rows.write_text(rows.read_text().replace(f"{named}2-2", f"{named}-"))
+    capsys.readouterr()
+    assert main([*plan]) == 2
+    assert f"radii: without radii, {fault}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("family", OTHERS)

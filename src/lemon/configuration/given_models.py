@@ -66,7 +66,7 @@ def with_shapes(
         except BadInput as error:
             problems.append(document.problem((section, "path"), str(error)))
             continue
-        for size, value in model.shape.model_dump().items() if model.shape else ():
+        for size, value in dict(model.shape or ()).items():
             if value != getattr(found, size):
                 message = f"is {value}, but the model's {CONFIG} says {getattr(found, size)}"
                 problems.append(document.problem((section, "shape", size), message))

@@ -45,6 +45,12 @@ class ShapeSettings(Section):
     head_dim: Size = Field(description="channels of one head")
     vocab_size: Size = Field(description="rows of the embedding")
     tie_word_embeddings: bool = Field(description="the head is the embedding")
+    family: Literal["llama", "qwen2", "qwen3"] = Field(
+        default="llama",
+        exclude_if=lambda family: family == "llama",
+        description="the tensors of a layer: llama is LLaMA's and Mistral's, qwen2 has biases on "
+        "q, k and v, qwen3 has norms on the heads of q and k",
+    )
 
 
 class SourceSettings(Section):

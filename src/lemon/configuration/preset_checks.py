@@ -22,7 +22,7 @@ from lemon.configuration.yaml_files import Mistake, Place, did_you_mean
 from lemon.errors import BadInput
 from lemon.files.names import path_fault
 from lemon.published.tables import published_table
-from lemon.radii import Radii
+from lemon.radii import Radii, split_heads
 
 # Limits of `lemon.data.synthetic`.
 FEWEST_TOKENS = 257  # 256 bytes and the end-of-document token
@@ -122,6 +122,13 @@ def _shape_mistakes(preset: Preset) -> Iterator[Mistake]:
     if preset.source.shape is None:
         return
     source = given_shape(preset.source)
+    faults = {
+        name: fault
+        for name, radii in preset.radii.items()
+        if (fault := split_heads(source, radii_in_numbers(radii).attention))
+    }
+    if faults:
+        yield ("radii",), f"{', '.join(faults)}: attention {next(iter(faults.values()))}"
     for name, target in preset.targets.items():
         for key, size in target.model_dump(exclude_none=True).items():
             most = getattr(source, key)

@@ -180,7 +180,7 @@ class Project:
             "run": run.row.model_dump(mode="json"),
             **({"radii": vars(run.radii)} if run.row.radii else {}),
             "steps": run.steps,
-            "target_shape": vars(run.target_shape),
+            "target_shape": run.target_shape.sizes(),
             "seed": preset.seed,
             ("pretraining" if run.method.pretrains else "learning"): run.training.model_dump(
                 mode="json"

@@ -19,7 +19,7 @@ from lemon.configuration.preset import Preset
 from lemon.configuration.runs import Mistake, Run
 from lemon.configuration.yaml_files import Problem, did_you_mean
 from lemon.errors import BadInput
-from lemon.radii import legal_radii, refusal
+from lemon.radii import legal_radii, refusal, split_heads
 
 _SIZES = (
     *("num_hidden_layers", "hidden_size", "intermediate_size"),
@@ -190,6 +190,10 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         )
     if method.learns_operators and not (deep or wide):
         yield "target", f"{run.target} is as large as what is fused; there is nothing to learn"
+    if run.radii is None and wide and method.learns_operators:
+        fault = split_heads(large, 1)
+        if fault and small.num_key_value_heads < large.num_key_value_heads:
+            yield "radii", f"without radii, attention {fault}"
     if run.radii in preset.radii and not method.scatters:
         for message in _radii_mistakes(preset, run, large, small):
             yield "radii", f"{run.radii}: {message}"

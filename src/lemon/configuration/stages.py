@@ -91,7 +91,7 @@ def _fields(project: Project, stage: str, key: str, suite: str) -> dict[str, Any
         case "trial":
             return _trial(project, *key.split("/"))
         case "fuse":
-            return {"target_shape": vars(project.run(key).target_shape)}
+            return {"target_shape": project.run(key).target_shape.sizes()}
         case "evaluate":
             return _evaluate(project, suite)
         case "table" | "track":
@@ -151,7 +151,7 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
     """The fields that determine a run's operators before learning, with its source and start."""
     fields: dict[str, Any] = {
         "run": run.row.model_dump(mode="json", exclude={"id", "steps", "rates"}),
-        "target_shape": vars(run.target_shape),
+        "target_shape": run.target_shape.sizes(),
         "source": _given_model(project, project.preset.source),
     }
     fusion = project.preset.fusion
@@ -283,8 +283,10 @@ def _sizes_table(project: Project, entry: SizesSpec) -> dict[str, Any]:
         "presets": {
             sibling.preset_name: {
                 "source_label": sibling.preset.source.label,
-                "source": vars(sibling.source_shape()),
-                "targets": {name: vars(sibling.shape_of(name)) for name in sibling.preset.targets},
+                "source": sibling.source_shape().sizes(),
+                "targets": {
+                    name: sibling.shape_of(name).sizes() for name in sibling.preset.targets
+                },
                 "radii": {
                     name: vars(radii_in_numbers(settings))
                     for name, settings in sibling.preset.radii.items()
@@ -314,6 +316,6 @@ def _figure(project: Project, key: str) -> dict[str, Any]:
     if not isinstance(project.entry(key), FigureSpec):
         runs = [run for run in map(project.run, project.table_runs(key)) if run.method.needs_target]
         fields["radii"] = {run.id: vars(run.radii) for run in runs}
-        fields["fused_shapes"] = {run.id: vars(run.fused_shape) for run in runs}
-        fields["target_shapes"] = {run.id: vars(run.target_shape) for run in runs}
+        fields["fused_shapes"] = {run.id: run.fused_shape.sizes() for run in runs}
+        fields["target_shapes"] = {run.id: run.target_shape.sizes() for run in runs}
     return fields

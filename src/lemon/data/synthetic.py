@@ -84,15 +84,15 @@ def write_tokenizer(out: Path, vocab_size: int, seed: int) -> None:
 
 
 def write_random_model(out: Path, shape: LlamaShape, dtype: str, seed: int) -> None:
-    """Save a LLaMA model of this shape, initialised from `seed`, into `out`."""
+    """Save a model of this family and these sizes, initialised from `seed`, into `out`."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     ends: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
-    config = LlamaConfig(**shape.to_config(ends))
+    config = AutoConfig.for_model(shape.family, **shape.to_config(ends))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config)
     model.to(getattr(torch, dtype)).save_pretrained(out)
 
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from lemon.architecture import LAYER_TYPES, Axis
+from lemon.architecture import LAYER_TENSORS, Axis
 from lemon.decoder import LayerWeights
+from lemon.errors import BadInput
 from lemon.learning.fusion import Fusion, float32_master
 from lemon.learning.residual_layers import ResidualLayers, as_layer
 from lemon.learning.source_weights import SourceWeights
@@ -22,11 +23,7 @@ from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense
 from lemon.operators.receptive_field import AxisMap
 from lemon.operators.rotary import both_halves, one_half
-
-INNER_AXES = {
-    type: next((axis for axis in axes if axis is not Axis.HIDDEN), None)
-    for type, (_, axes) in LAYER_TYPES.items()
-}
+from lemon.radii import split_heads
 
 
 class DimensionFusion(Fusion):
@@ -44,7 +41,8 @@ class DimensionFusion(Fusion):
         size. If it `trains`, the operators take gradients.
 
         Raises:
-            BadInput: the halves are tied but differ in the start.
+            BadInput: the halves are tied but differ in the start, or operators that train would
+                split heads whose channels have gains.
         """
         super().__init__()
         self.start = start
@@ -58,6 +56,8 @@ class DimensionFusion(Fusion):
         def master(matrix: Tensor) -> nn.Parameter:
             return float32_master(matrix, device, trains=trains)
 
+        if trains and start.attn and (fault := split_heads(shape, radius)):
+            raise BadInput(f"an attention operator that learns {fault}")
         heads = {str(j): factor.dense() for j, factor in start.attn.items()}
         if self.tied:
             heads = {j: one_half(matrix, self._blocks) for j, matrix in heads.items()}
@@ -110,11 +110,13 @@ class DimensionFusion(Fusion):
         # Split, not sliced: the gradient of each slice would be a full-size matrix.
         sizes = [rows.stop - rows.start for rows in source.rows.values()]
         parts = dict(zip(source.rows, small.split(sizes), strict=True))
-        for type, axis in INNER_AXES.items():
-            inner = self._inner_map(axis, layer)
-            if inner is not None:
-                parts[type] = inner.rows(parts[type])
-        return as_layer(parts)
+        others = {type: source.used(weight) for type, weight in source.other(layer).items()}
+        for weights in (parts, others):
+            for type, weight in weights.items():
+                inner = self._inner_map(LAYER_TENSORS[type].inner_axis, layer)
+                if inner is not None:
+                    weights[type] = inner.rows(weight)
+        return as_layer(parts) | others
 
     def _inner_map(self, axis: Axis | None, layer: int) -> AxisMap | None:
         """The operator on the other axis of a layer's weights; None for the identity."""

@@ -85,14 +85,14 @@ class DepthFusion(Fusion):
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
         """The fused weights of target layers first, ..., last - 1.
 
-        One product for each type covers the whole segment, so the stack is read once for S layers.
-        Reading bounds the cost: with an inner dimension of L1 the product is memory-bound.
+        One product for each tensor covers the whole segment, so the stack is read once for S
+        layers. Reading bounds the cost: with an inner dimension of L1 the product is memory-bound.
         """
         assert isinstance(source, SourceStack)
         fused = {}
-        for type, gamma in self.gamma.items():
+        for type, tensor in source.shape.layer_tensors.items():
             weights = source.used(source.layers[type])
-            rows = gamma[first:last].to(weights.dtype)
+            rows = self.gamma[tensor.follows][first:last].to(weights.dtype)
             segment = (rows @ weights.flatten(1)).unflatten(1, weights.shape[1:])
             # Indexing would make the gradient of each layer a tensor of the whole segment.
             fused[type] = segment.unbind(0)

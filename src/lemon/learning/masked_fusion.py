@@ -3,7 +3,7 @@
 A gate multiplies the output of its unit; the gates of an axis are a diagonal operator. Folded into
 the weights (in brackets: where Sheared-LLaMA applies the gate):
 
-    v     rows times the head gate                              [head outputs]
+    v     rows and bias times the head gate                     [head outputs]
     up    rows times the FFN gate                               [FFN product]
     o, down   rows times layer gate and hidden gate             [block outputs]
     embedding, norm gains   times the hidden gate               [embedding and norm outputs]
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lemon.architecture import NORM_TYPES, layer_tensor_name
+from lemon.architecture import LAYER_TENSORS, NORM_TYPES, layer_tensor_name
 from lemon.decoder import LayerWeights
 from lemon.learning.fusion import Fusion
 from lemon.learning.masks import Gates, Masks
@@ -97,10 +97,12 @@ class MaskedFusion(Fusion):
         """
         self.begin_pass(None)
         hidden = self._gates.get("hidden")
+        scales = {layer: self._row_scales(layer) for layer in range(self.num_hidden_layers)}
         folds = {
             layer_tensor_name(type, layer): scale
-            for layer in range(self.num_hidden_layers)
-            for type, scale in self._row_scales(layer).items()
+            for type, tensor in self.masks.source.layer_tensors.items()
+            for layer in scales
+            if (scale := scales[layer].get(tensor.follows)) is not None
         }
         with torch.no_grad():
             for name, weight in source.named_weights().items():
@@ -117,14 +119,16 @@ class MaskedFusion(Fusion):
 
     def _layer(self, source: SourceLayers, layer: int) -> LayerWeights:
         weights = source.held_layer(layer)
-        for type, scale in self._row_scales(layer).items():
-            weights[type] = _rows(weights[type], scale)
+        scales = self._row_scales(layer)
+        for type, weight in weights.items():
+            if (scale := scales.get(LAYER_TENSORS[type].follows)) is not None:
+                weights[type] = _rows(weight, scale)
         if self._norm_scale is not None:
             weights |= {type: weights[type] * self._norm_scale for type in NORM_TYPES}
         return {type: source.used(weight) for type, weight in weights.items()}
 
     def _row_scales(self, layer: int) -> dict[str, Tensor]:
-        """By type, the factors of the rows of a layer's weight; a scalar applies to all rows."""
+        """By type, the factors of a layer's rows and biases; a scalar applies to all of them."""
         gates: Gates = self._gates
         written = gates.get("hidden")
         # A gate of exactly 1 is skipped: it changes nothing, and being clipped has no gradient.
@@ -142,4 +146,4 @@ class MaskedFusion(Fusion):
 
 
 def _rows(weight: Tensor, scale: Tensor) -> Tensor:
-    return weight * (scale[:, None] if scale.dim() else scale)
+    return weight * (scale[:, None] if scale.dim() and weight.dim() > 1 else scale)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lemon.architecture import LAYER_TYPES, LlamaShape, layer_tensor_name
+from lemon.architecture import LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.decoder import LayerWeights
 
@@ -94,14 +94,14 @@ class SourceWeights(nn.Module, ABC):
 
 
 class SourceStack(SourceWeights):
-    """For each type one tensor [L1, *shape], for the layer operator."""
+    """For each tensor of a layer one stack [L1, *shape], for the layer operator."""
 
     layers: nn.ParameterDict
 
     def _read_layers(self) -> None:
         depth = self.shape.num_hidden_layers
         self.layers = nn.ParameterDict()
-        for type in LAYER_TYPES:
+        for type in self.shape.layer_tensors:
             shape = self._source.specs[layer_tensor_name(type, 0)].shape
             stack = self.embedding.new_empty((depth, *shape))
             for layer in range(depth):
@@ -110,19 +110,21 @@ class SourceStack(SourceWeights):
 
     def held_layer(self, index: int) -> LayerWeights:
         """The weights of one source layer in the stored format."""
-        return {type: self.layers[type][index] for type in LAYER_TYPES}
+        return {type: self.layers[type][index] for type in self.shape.layer_tensors}
 
 
 class SourceLayers(SourceWeights):
-    """For each layer and type one tensor, for masks and plain training."""
+    """Each tensor of each layer by itself, for masks and plain training."""
 
     layers: nn.ModuleList
 
     def _read_layers(self) -> None:
         self.layers = nn.ModuleList()
         for layer in range(self.shape.num_hidden_layers):
-            weights = {type: self._read(layer_tensor_name(type, layer)) for type in LAYER_TYPES}
-            parameters = {type: self._parameter(weight) for type, weight in weights.items()}
+            parameters = {
+                type: self._parameter(self._read(layer_tensor_name(type, layer)))
+                for type in self.shape.layer_tensors
+            }
             self.layers.append(nn.ParameterDict(parameters))
 
     def held_layer(self, index: int) -> LayerWeights:

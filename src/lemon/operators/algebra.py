@@ -16,6 +16,7 @@ from operator import itemgetter
 from lemon.architecture import FFN_TYPES, LAYER_TYPES, Axis, LlamaShape
 from lemon.errors import BadInput
 from lemon.operators.factor import Factor
+from lemon.operators.head_gains import require_whole_heads
 from lemon.operators.receptive_field import AxisMap
 from lemon.radii import Radii
 
@@ -37,7 +38,8 @@ class Operators:
         ffn: small factors of A_ffn, [H2 / r_i, H1 / r_i], by source layer.
 
     Raises:
-        BadInput: a factor is missing, unknown or misshapen, or the shapes can't be fused.
+        BadInput: a factor is missing, unknown or misshapen, the shapes can't be fused, or a factor
+            splits heads whose channels have gains.
     """
 
     source: LlamaShape
@@ -51,6 +53,7 @@ class Operators:
     def __post_init__(self) -> None:
         shapes = {name: factor.shape for name, factor in self.named_factors()}
         check_factors(shapes, self.source, self.target, self.radii)
+        require_whole_heads(self.source, self.radii.attention, self.attn)
 
     @classmethod
     def from_named(
@@ -116,7 +119,7 @@ def check_factors(
     Raises:
         BadInput: naming the first wrong factor and the shape that it must have.
     """
-    for name in ("head_dim", "group_size", "vocab_size", "tie_word_embeddings"):
+    for name in ("family", "head_dim", "group_size", "vocab_size", "tie_word_embeddings"):
         large, small = getattr(source, name), getattr(target, name)
         if large != small:
             raise BadInput(

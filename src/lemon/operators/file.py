@@ -8,7 +8,7 @@ every factor as a matrix.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,9 @@ def save_operators(path: Path, operators: Operators, *, source_digest: str, meth
         "format": "pt",
         "format_version": FORMAT_VERSION,
         "source_digest": source_digest,
-        **{name: json.dumps(asdict(getattr(operators, name))) for name in SIZES},
+        "source": json.dumps(operators.source.sizes()),
+        "target": json.dumps(operators.target.sizes()),
+        "radii": json.dumps(vars(operators.radii)),
         "method": method,
     }
     factors = dict(operators.named_factors())

@@ -19,7 +19,7 @@ from itertools import accumulate, compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemon.architecture import LAYER_TYPES, TensorSpec, layer_tensor_name, tensor_specs
+from lemon.architecture import TensorSpec, layer_tensor_name, tensor_specs
 from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
@@ -119,20 +119,20 @@ def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str,
         if spec.layer is None:
             yield from _slabs(source, operators, [source.specs[spec.name]], [spec], torch.eye(1))
     identity = torch.eye(source.shape.num_hidden_layers)
-    for type in LAYER_TYPES:
+    for type, tensor in source.shape.layer_tensors.items():
         large = [spec for spec in source.specs.values() if spec.type == type]
         small = [spec for spec in targets if spec.type == type]
-        gamma = operators.gamma.get(type)
+        gamma = operators.gamma.get(tensor.follows)
         mix = identity if gamma is None else gamma.dense()
         yield from _slabs(source, operators, large, small, mix)
 
 
 def fused_layer(source: Checkpoint, operators: Operators, index: int) -> dict[str, torch.Tensor]:
-    """The nine weights of one layer of the small model, in float32, by type."""
+    """The weights of one layer of the small model, in float32, by key of LAYER_TENSORS."""
     weights: dict[str, torch.Tensor] = {}
     identity = keeping(range(source.shape.num_hidden_layers), source.shape.num_hidden_layers)
-    for type in LAYER_TYPES:
-        row = operators.gamma.get(type, identity).outputs(index, index + 1).dense()[0]
+    for type, tensor in source.shape.layer_tensors.items():
+        row = operators.gamma.get(tensor.follows, identity).outputs(index, index + 1).dense()[0]
         for j in row.nonzero().flatten().tolist():
             spec = source.specs[layer_tensor_name(type, j)]
             small = operators.target.axis_size(spec.axes[0])

@@ -150,10 +150,11 @@ def counted_parameters(shape: LlamaShape) -> int:
         WorkFailed: the count differs from the one computed from the shape.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    config = AutoConfig.for_model(shape.family, **shape.to_config({}))
     with torch.device("meta"):
-        model = LlamaForCausalLM(LlamaConfig(**shape.to_config({})))
+        model = AutoModelForCausalLM.from_config(config)
     found = sum(parameter.numel() for parameter in model.parameters())
     if found != shape.num_parameters:
         raise WorkFailed(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
+from lemon.architecture import LAYER_TENSORS, LlamaShape
 from lemon.configuration.figure_specs import (
     BLOCKS,
     COMPONENTS,
@@ -174,6 +174,7 @@ def weights_floor(shape: LlamaShape, component: str) -> float:
     """
     floors = []
     for type in COMPONENTS[component]:
-        units = next(axis for axis in LAYER_TYPES[type][1] if axis is not Axis.HIDDEN)
+        units = LAYER_TENSORS[type].inner_axis
+        assert units is not None
         floors.append(random_floor(shape.axis_size(units), shape.hidden_size))
     return float(np.mean(floors))

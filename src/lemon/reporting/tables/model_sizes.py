@@ -53,7 +53,7 @@ def _tidy(line: ModelLine, counted: int) -> dict[str, Any]:
         "preset": line.preset or None,
         "model": line.model,
         "target": line.target or None,
-        **vars(shape),
+        **shape.sizes(),
         "parameters": shape.num_parameters,
         "parameters_counted": counted,
         "share_of_source": round(line.share, 6),
