@@ -24,9 +24,8 @@ from lemon.methods.context import BuildContext
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
 from lemon.operators.algebra import Operators
-from lemon.operators.file import save_operators
+from lemon.operators.file import operators_digest, save_operators
 from lemon.operators.fuse import fuse_tensors
-from lemon.provenance import file_digest
 from lemon.radii import Radii
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ def rearranged_source(
 
 def start_input(start: Path | None) -> dict[str, str]:
     """For a run's manifest: the digest of the operators that it starts from, if any."""
-    return {} if start is None else {"start": file_digest(start / OPERATORS)}
+    return {} if start is None else {"start": operators_digest(start / OPERATORS)}
 
 
 def builder_of(method: str) -> Callable[[BuildContext], Operators]:
