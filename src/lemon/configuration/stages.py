@@ -158,9 +158,11 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
         fields["tied_ffn_layers"] = run.tied_ffn_layers
     if run.method.chooses:
         fields["tune_sequences"] = run.learning.tune_sequences
+        if run.calibration.window_stride > 1:  # 1 was not a setting at first
+            fields["window_stride"] = run.calibration.window_stride
     if run.method.calibrates:
         fields |= {
-            "calibration": run.calibration.model_dump(mode="json"),
+            "calibration": run.calibration.model_dump(mode="json", exclude={"window_stride"}),
             "compute": project.preset.compute.model_dump(mode="json"),
             "text": _text(project),
         }

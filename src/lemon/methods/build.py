@@ -53,6 +53,7 @@ def start_operators(
         calibration=calibration,
         method=run.method.name,
         tied_ffn_layers=run.tied_ffn_layers,
+        window_stride=run.calibration.window_stride,
     )
     if run.start is not None:
         if start is None:
