@@ -38,7 +38,7 @@ from lemon.operators.factor import NOTHING, one_hot
 from lemon.operators.fuse import fuse_tensors, fused_layer
 from lemon.perplexity import mixture_loss
 
-METHODS = ("shortgpt", "sleb", "laco", "come", "come-posterior", "come-sum", "window-drop")
+METHODS = ("shortgpt", "sleb", "laco", "mka", "come", "come-posterior", "come-sum", "window-drop")
 LAYERS, ROWS = 6, 6
 
 

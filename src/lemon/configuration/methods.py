@@ -157,6 +157,12 @@ _METHODS = (
         calibrates=True,
     ),
     Method(
+        "mka",
+        "merge the last layers into one, with weights by how alike the maps of their outputs are",
+        depth_only=True,
+        calibrates=True,
+    ),
+    Method(
         "come",
         "merge neighbouring layers by placing their most sensitive heads and neurons side by side",
         depth_only=True,

@@ -175,8 +175,8 @@ class CalibrationSettings(Section):
     )
     window_stride: Count = Field(
         default=1,
-        description="layers from the start of one window that FF-merge and window-drop try to that of "
-        "the next; the last window is always tried",
+        description="layers from the start of a window that FF-merge and window-drop try to that "
+        "of the next; the last window is always tried",
     )
 
 
