@@ -130,10 +130,6 @@ MISTAKES: dict[str, Mistake] = {
         "start: lemon-come-75 learned over rearranged weights of its own, which this run has not; "
         "name lemon-come-75 in source",
     ),
-    "operators that would untie": (
-        (RUNS, r"^(lemon-come-75\tlemon\t)come-75", r"\1ff-merge-75"),
-        "start: ff-merge-75 ties FFNs, and operators that learn would untie them",
-    ),
     "stage that would untie": (
         (RUNS, r"^(average-tuned-75\t.*\t)average-75$", r"\1ff-merge-75"),
         "source: ff-merge-75 ties FFNs, and a further stage would untie them",

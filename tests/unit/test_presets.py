@@ -276,6 +276,7 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
                 for run in (
                     *(f"window-drop-{depth}", f"window-drop-tuned-{depth}"),
                     *(f"ff-merge-{depth}", f"ff-merge-vanilla-{depth}", f"ff-merge-tuned-{depth}"),
+                    f"lemon-ff-merge-{depth}",
                     *("ff-merge-middle-75", "ff-merge-last-75"),
                 )
             },

@@ -99,8 +99,6 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
     if earlier is not None and rearranged_by(METHODS[earlier.method], start):
         message = f"{start.id} learned over rearranged weights of its own, which this run has not; "
         yield "start", message + f"name {start.id} in source, as the first of two stages"
-    if ties(runs, start) and METHODS[run.method].learns_operators:
-        yield "start", f"{start.id} ties FFNs, and operators that learn would untie them"
     if _comes_back(run, runs, "start"):
         yield "start", f"{run.id} starts, through others, from itself"
 

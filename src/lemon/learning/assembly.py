@@ -60,8 +60,8 @@ def assemble(
         teacher_cache: folder in which the teacher's hidden states are kept; None to keep none.
 
     Raises:
-        BadInput: the start changes both layers and widths or neither, or has different rotary
-            halves that should be tied.
+        BadInput: the start changes both layers and widths or neither, has different rotary halves
+            that should be tied, or ties other FFNs than the run's model.
     """
     method, settings, pruning = run.method, run.learning, run.pruning
     tied = preset.fusion.rotary_halves == "tied"
@@ -131,8 +131,20 @@ def _fusion(
         return fusion, partial(ResidualLayers, radius=radius)
     kept = None if learns else _kept_layers(start)
     if kept is None:
-        return DepthFusion(start, device, trains=learns), SourceStack
+        tied_ffn = start.tied_ffn if run.tied_ffn_layers > 1 else []
+        _require_ties(run, tied_ffn)
+        return DepthFusion(start, device, trains=learns, tied_ffn=tied_ffn), SourceStack
     return LayerSelection(start, kept), SourceLayers
+
+
+def _require_ties(run: PlannedRun, tied_ffn: list[list[int]]) -> None:
+    """Refuse a start that does not tie one window of as many FFNs as the run's model has tied."""
+    asked = [run.tied_ffn_layers] if run.tied_ffn_layers > 1 else []
+    if [len(window) for window in tied_ffn] != asked:
+        raise BadInput(
+            f"run {run.id}: its start ties the FFNs of the layers {tied_ffn}, and its target asks "
+            f"for one window of {run.tied_ffn_layers}; give the folder of its own start"
+        )
 
 
 def _maps_widths(start: Operators, run_id: str) -> bool:
