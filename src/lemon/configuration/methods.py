@@ -43,6 +43,8 @@ class Method:
         builder: the module of its builder, if it is not of its name.
         calibrates: whether its operators depend on activations on training text.
         pretrains: whether it trains a small model on text alone, without operators.
+        matches_states: whether it trains the model of its start towards hidden states of the larger
+            model.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Method:
     chooses: bool = False
     builder: str | None = None
     pretrains: bool = False
+    matches_states: bool = False
 
     @property
     def module(self) -> str | None:
@@ -237,6 +240,15 @@ _METHODS = (
         "train the source weights under the operators of a start, which stay as they are",
         learns=("weights",),
         starts=("method", "run"),
+    ),
+    Method(
+        "hierarchical",
+        "train the weights of a start's model, each layer towards the output of the source layers "
+        "that it stands for, then towards the teacher's predictions too",
+        learns=("weights",),
+        starts=("method", "run"),
+        depth_only=True,
+        matches_states=True,
     ),
     Method(
         "shear",

@@ -11,7 +11,7 @@ fusion the storage of the source's weights:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from lemon.decoder import Decoder
 from lemon.errors import BadInput
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.fusion import DepthFusion, Fusion, LayerSelection
+from lemon.learning.hierarchical import HierarchicalTrainee
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import Masks
@@ -48,6 +49,7 @@ def assemble(
     start: Operators | None = None,
     teacher: Checkpoint | None = None,
     teacher_cache: Path | None = None,
+    stands_for: Sequence[int] | None = None,
 ) -> FusedTrainee:
     """Assemble the trainee of a run.
 
@@ -58,6 +60,7 @@ def assemble(
         start: the initial operators; None if masks train.
         teacher: the teacher, if it is not the source.
         teacher_cache: folder in which the teacher's hidden states are kept; None to keep none.
+        stands_for: for hierarchical distillation the teacher's layer that each layer learns.
 
     Raises:
         BadInput: the start changes both layers and widths or neither, has different rotary halves
@@ -95,18 +98,21 @@ def assemble(
         else:  # frozen weights are shared with the teacher; trained weights need a separate copy
             frozen = load(source) if method.trains_weights else weights
         taught_by = Teacher(frozen, Decoder(model.config, device))
-        if teacher_cache is not None:
+        if teacher_cache is not None and stands_for is None:  # it keeps the last states alone
             taught_by = CachedTeacher(frozen, taught_by.decoder, teacher_cache, model.digest())
     student = FusedStudent(
         *(weights, fusion, decoder),
-        layers_per_segment=settings.layers_per_segment,
+        layers_per_segment=settings.layers_per_segment if stands_for is None else 1,
         recompute=settings.recompute,
     )
-    return FusedTrainee(
+    trainee = FusedTrainee(
         *(student, taught_by, groups, constraint),
         lm_weight=settings.lm_weight,
         chunk_tokens=settings.loss_chunk_tokens,
     )
+    if stands_for is None:
+        return trainee
+    return HierarchicalTrainee(**vars(trainee), stands_for=stands_for, states_alone=run.steps // 2)
 
 
 def _fusion(

@@ -155,11 +155,14 @@ def rearranged_source(
 
     They are unchanged unless the run rearranges the source first (`PlannedRun.rearranged`). Kept
     units permuted to the front leave a truncation, which blocks can make; units placed side by side
-    leave a gamma that adds up layers. The model is then written into `out`.
+    leave a gamma that adds up layers; a model that is fused leaves nothing. The rearranged model is
+    written into `out`.
     """
     if run.rearranged is None:
         return source, operators
-    if run.rearranged == "placed_source":
+    if run.rearranged == "fused_source":
+        first, rest = operators, Operators(operators.target, operators.target)
+    elif run.rearranged == "placed_source":
         first = replace(operators, target=source.shape, gamma={})
         rest = replace(operators, radii=Radii(), attn={}, ffn={})
     else:
@@ -167,7 +170,7 @@ def rearranged_source(
     folder = out / run.rearranged
     write_model(
         folder,
-        source.shape,
+        first.target,
         fuse_tensors(source, first),
         like=source.path,
         dtype=source.dtype,
