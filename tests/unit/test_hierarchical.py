@@ -95,6 +95,32 @@ def test_the_loss_of_states_is_relative():
     assert state_loss(15 * target.bfloat16(), 10 * target).item() == pytest.approx(0.25)
 
 
+def test_a_later_merge_is_taught_by_the_model_before_it(learning_world, tmp_path, monkeypatch):
+    """Its layers are counted in that model, not in the source."""
+    project = learning_world.project(steps=2)
+    text, seen = learning_world.text, []
+
+    def assembled(*arguments):
+        seen.append((arguments[5].path, arguments[7]))
+        return assemble(*arguments)
+
+    monkeypatch.setattr("lemon.learning.run.assemble", assembled)
+    source, before = learning_world.source, []
+    for run in ("come-mp-93", "come-mp-83"):
+        planned = project.run(run)
+        assert not planned.taught_by_source
+        build(project, planned.start.id, source, tmp_path / planned.start.id, text=text)
+        learn(project, run, source, text, tmp_path / run, tmp_path / planned.start.id)
+        before.append(source)
+        source = tmp_path / run / "model"
+        fuse(tmp_path / run / "trained_source", tmp_path / run / OPERATORS, source)
+    assert [path for path, _ in seen] == before
+    depths = [Checkpoint(path).shape.num_hidden_layers for path in (*before, source)]
+    assert depths[0] > depths[1] >= depths[2]
+    for (_, stands_for), above, below in zip(seen, depths, depths[1:], strict=False):
+        assert len(stands_for) == below and stands_for[-1] == above - 1
+
+
 def test_a_run_trains_the_merged_model(learning_world, start, tmp_path):
     project = learning_world.project(steps=4)
     source, text = learning_world.source, learning_world.text

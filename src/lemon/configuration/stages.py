@@ -172,7 +172,8 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
         fields |= {"radii": vars(run.radii), "rotary_halves": fusion.rotary_halves}
     if run.first_stage is not None:
         fields["first_stage"] = _made(project, run.first_stage)
-        if run.method.fuses and run.first_stage.method.fuses:
+        choice = run.method.teaches and not run.method.matches_states  # else there is one teacher
+        if choice and run.first_stage.method.fuses:
             fields["stage_teacher"] = fusion.stage_teacher
     return fields
 
