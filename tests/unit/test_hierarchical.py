@@ -52,6 +52,7 @@ def test_a_layer_stands_for_its_last_source_layer(learning_world, start):
     assert [leaf for row in leaves for leaf in row] == list(range(6))
     assert last_layers(operators) == [row[-1] for row in leaves]
     assert last_layers(cut.build(BuildContext(source, source.shape.with_depth(4)))) == [0, 1, 2, 3]
+    assert last_layers(Operators(source.shape, source.shape)) == [0, 1, 2, 3, 4, 5]
     gamma = {type: Dense(torch.eye(4, 6)) for type in LAYER_TYPES}
     gamma["o"] = Dense(torch.eye(4, 6) - torch.eye(4, 6).roll(1, dims=1))
     mixed = Operators(source.shape, source.shape.with_depth(4), gamma=gamma)

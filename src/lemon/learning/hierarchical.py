@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lemon.architecture import LAYER_TYPES
 from lemon.learning.trainee import FusedTrainee
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense
 from lemon.training.objective import distillation_loss
 
 
@@ -61,5 +63,7 @@ def state_loss(hidden_BTD: Tensor, target_BTD: Tensor) -> Tensor:
 
 def last_layers(operators: Operators) -> list[int]:
     """For each target layer the last source layer with a weight in it, in any type."""
-    used = torch.stack([factor.dense() != 0 for factor in operators.gamma.values()]).any(0)
+    identity = Dense(torch.eye(operators.source.num_hidden_layers))
+    gammas = [operators.gamma.get(type, identity).dense() for type in LAYER_TYPES]
+    used = torch.stack(gammas).any(0)
     return [int(row.nonzero().max()) for row in used]

@@ -56,12 +56,13 @@ def build(context: BuildContext) -> Operators:
 
 def _some_tokens(states_NTD: Tensor) -> Tensor:
     """The hidden states of `TOKENS` tokens at equal distances, or of all, [tokens, D]."""
-    states = states_NTD.flatten(0, 1).cpu()
+    states = states_NTD.flatten(0, 1)
     if len(states) <= ENTROPY_NEIGHBOURS:
         raise BadInput(
             f"method mka needs more than {ENTROPY_NEIGHBOURS} tokens of calibration text, not "
             f"{len(states)}; raise calibration.sequences"
         )
-    if not states.isfinite().all():
+    taken = states[:: -(-len(states) // TOKENS)].cpu()
+    if not taken.isfinite().all():
         raise BadInput("method mka: hidden states are not finite on the calibration text")
-    return states[:: -(-len(states) // TOKENS)]
+    return taken
