@@ -130,9 +130,14 @@ MISTAKES: dict[str, Mistake] = {
         "start: lemon-come-75 learned over rearranged weights of its own, which this run has not; "
         "name lemon-come-75 in source",
     ),
-    "operators that would untie": (
-        (RUNS, r"^(lemon-come-75\tlemon\t)come-75", r"\1ff-merge-75"),
-        "start: ff-merge-75 ties FFNs, and operators that learn would untie them",
+    "weights that would untie": (
+        (RUNS, r"^(come-hierarchical-75\thierarchical\t)come-75", r"\1ff-merge-75"),
+        "start: ff-merge-75 ties FFNs, and weights of its model that train would untie them",
+    ),
+    "start over a fused model of its own": (
+        (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1come-hierarchical-75"),
+        "start: come-hierarchical-75 learned over rearranged weights of its own, which this run "
+        "has not; name come-hierarchical-75 in source",
     ),
     "stage that would untie": (
         (RUNS, r"^(average-tuned-75\t.*\t)average-75$", r"\1ff-merge-75"),

@@ -39,7 +39,7 @@ from lemon.operators.factor import NOTHING, one_hot
 from lemon.operators.fuse import fuse_tensors, fused_layer
 from lemon.perplexity import mixture_loss
 
-METHODS = ("shortgpt", "sleb", "laco", "come", "come-posterior", "come-sum", "window-drop")
+METHODS = ("shortgpt", "sleb", "laco", "mka", "come", "come-posterior", "come-sum", "window-drop")
 LAYERS, ROWS = 6, 6
 
 
@@ -150,6 +150,26 @@ def test_the_window_of_least_loss_is_dropped(source, calibration, model):
     first = losses.index(min(losses))
     kept = one_hot(window_drop.build(context(source, calibration, 3)).gamma["q"]).chosen.tolist()
     assert kept == [layer for layer in range(LAYERS) if not first <= layer < first + 3]
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "firsts"),
+    [(3, 1, [0, 1, 2, 3]), (3, 2, [0, 2, 3]), (2, 2, [0, 2, 4]), (3, 99, [0, 3]), (6, 4, [0])],
+)
+def test_windows_are_a_stride_apart_and_the_last_is_one(source, size, stride, firsts):
+    found = BuildContext(source, source.shape, window_stride=stride).windows(size)
+    assert found == [range(first, first + size) for first in firsts]
+
+
+@pytest.mark.parametrize("stride", [2, 3, 5])
+def test_only_windows_of_the_stride_are_dropped(source, calibration, model, stride):
+    tokens = calibration.tune.tokens_NT1
+    firsts = [first for first in range(5) if first % stride == 0 or first == 4]
+    losses = {first: loss(without(model, {first, first + 1}), tokens) for first in firsts}
+    first = min(firsts, key=losses.__getitem__)
+    strided = replace(context(source, calibration, LAYERS - 2), window_stride=stride)
+    kept = one_hot(window_drop.build(strided).gamma["q"]).chosen.tolist()
+    assert kept == [layer for layer in range(LAYERS) if layer not in (first, first + 1)]
 
 
 def test_laco_adds_the_differences_to_the_layers_behind():

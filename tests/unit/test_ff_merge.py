@@ -86,19 +86,20 @@ def merged_literally(model, tokens: torch.Tensor, window: range, anchor: int | N
     ("method", "place"),
     [("ff-merge", 0), ("ff-merge-middle", 1), ("ff-merge-last", 2), ("ff-merge-vanilla", None)],
 )
-def test_it_is_the_literal_merge_of_the_window_of_least_loss(source, method, place):
-    context = given(source, method)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_it_is_the_literal_merge_of_the_window_of_least_loss(source, method, place, stride):
+    context = replace(given(source, method), window_stride=stride)
     model = LlamaForCausalLM.from_pretrained(source.path, dtype=torch.float32).eval()
     tokens, tune = context.calibration.tokens_NT1, context.calibration.tune.tokens_NT1
-    merges, losses = [], []
-    for first in range(LAYERS - SIZE + 1):
+    merges, losses = {}, {}
+    for first in {1: (0, 1, 2, 3), 2: (0, 2, 3)}[stride]:
         anchor = None if place is None else first + place
         small = merged_literally(model, tokens, range(first, first + SIZE), anchor)
         with torch.no_grad():
             logits = small(tune[:, :-1]).logits
-        merges.append(small)
-        losses.append(float(cross_entropy(logits.flatten(0, 1), tune[:, 1:].flatten())))
-    first = losses.index(min(losses))
+        merges[first] = small
+        losses[first] = float(cross_entropy(logits.flatten(0, 1), tune[:, 1:].flatten()))
+    first = min(losses, key=losses.__getitem__)
     operators = ff_merge.build(context)
     assert operators.tied_ffn == [list(range(first, first + SIZE))]
     expected = merges[first].state_dict()

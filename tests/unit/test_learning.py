@@ -194,7 +194,10 @@ def test_metrics_go_on_with_the_events_that_a_checkpoint_carries(tmp_path):
     assert resumed.text == path.read_text()
 
 
-@pytest.mark.parametrize(("run", "start"), [("lemon-come-75", "come-75"), ("lemon-sleb-75", None)])
+@pytest.mark.parametrize(
+    ("run", "start"),
+    [("lemon-come-75", "come-75"), ("lemon-sleb-75", None), ("lemon-ff-merge-75", "ff-merge-75")],
+)
 def test_learning_begins_at_the_model_of_its_start(
     learning_world, tmp_path, monkeypatch, run, start
 ):

@@ -18,9 +18,15 @@ from lemon.files.tensor_file import TensorFile, write_tensor_file
 from lemon.methods.context import BuildContext
 from lemon.methods.start import operators_of
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import Dense, OneHot, keeping
-from lemon.operators.file import load_operators, read_metadata, save_operators
+from lemon.operators.factor import NOTHING, Dense, OneHot, keeping
+from lemon.operators.file import (
+    load_operators,
+    operators_digest,
+    read_metadata,
+    save_operators,
+)
 from lemon.operators.fuse import fuse
+from lemon.provenance import file_digest
 from lemon.radii import Radii
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "operators_v1"
@@ -112,10 +118,10 @@ def selection(tmp_path):
     return path, operators
 
 
-def test_indices_are_stored_as_int64_and_a_matrix_stays_a_matrix(selection):
+def test_indices_are_stored_as_int16_and_a_matrix_stays_a_matrix(selection):
     path, operators = selection
     tensors = load_file(path)
-    assert tensors["hidden"].dtype == torch.int64
+    assert tensors["hidden"].dtype == torch.int16
     assert tensors["hidden"].tolist() == list(range(71, 31, -1))
     assert tensors["ffn.3"].tolist() == list(range(3, 51))
     assert tensors["gamma.q"].dtype == torch.float32 and tensors["gamma.q"].shape == (3, 5)
@@ -125,12 +131,59 @@ def test_indices_are_stored_as_int64_and_a_matrix_stays_a_matrix(selection):
     ):
         assert type(after) is type(before), name
         assert after.shape == before.shape and after.dense().equal(before.dense()), name
+    assert again.hidden.chosen.dtype == torch.int64  # what torch indexes with
+
+
+@pytest.mark.parametrize(("inputs", "format"), [(2**15, "I16"), (2**15 + 1, "I32")])
+def test_indices_have_the_narrowest_format_that_holds_them(tmp_path, inputs, format):
+    shape = LlamaShape(**{**vars(SOURCE), "intermediate_size": inputs})
+    last = inputs - 1
+    chosen = [NOTHING, last, *range(inputs - 2)]
+    operators = Operators(shape, shape, ffn={2: keeping(chosen, inputs)})
+    path = tmp_path / "operators.safetensors"
+    save_operators(path, operators, source_digest="abc", method="come")
+    assert TensorFile(path, indices=True).entries["ffn.2"].format == format
+    again, _ = load_operators(path)
+    assert again.ffn[2].chosen.tolist() == chosen
+
+
+def test_files_with_wide_indices_are_the_same_operators(selection):
+    """A file of the earlier version, with int64 and its own digest, which manifests hold."""
+    path, operators = selection
+    narrow, digest = path.stat().st_size, operators_digest(path)
+    wide = path.with_name("wide.safetensors")
+    factors = dict(operators.named_factors())
+    tensors = {n: f.chosen if isinstance(f, OneHot) else f.matrix for n, f in factors.items()}
+    write_tensor_file(
+        wide,
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
+        tensors.items(),
+        format="F32",
+        metadata=TensorFile(path, indices=True).metadata,
+        indices={name: "I64" for name, factor in factors.items() if isinstance(factor, OneHot)},
+    )
+    assert operators_digest(wide) == file_digest(wide) == digest != file_digest(path)
+    assert wide.stat().st_size > narrow
+    again, metadata = load_operators(wide)
+    assert metadata == read_metadata(path)
+    for (_, before), (name, after) in zip(
+        operators.named_factors(), again.named_factors(), strict=True
+    ):
+        assert type(after) is type(before) and after.dense().equal(before.dense()), name
+
+
+def test_operators_without_indices_have_the_digest_of_their_file(file):
+    assert operators_digest(file) == file_digest(file)
+    golden = GOLDEN / "run" / "operators.safetensors"
+    assert operators_digest(golden) == file_digest(golden)
 
 
 def test_indices_above_the_whole_numbers_of_float32_are_kept(tmp_path):
     shapes, values = {"a": (3,)}, torch.tensor([2**24 + 1, 2**53 + 1, 5])
     path = tmp_path / "indices.safetensors"
-    write_tensor_file(path, shapes, [("a", values)], format="F32", metadata={}, indices=["a"])
+    write_tensor_file(
+        path, shapes, [("a", values)], format="F32", metadata={}, indices={"a": "I64"}
+    )
     assert TensorFile(path, indices=True).read("a").equal(values)
     with pytest.raises(BadInput, match="number format I64; only F32, BF16, F16 weights are supp"):
         TensorFile(path)
@@ -143,7 +196,7 @@ def test_indices_above_the_whole_numbers_of_float32_are_kept(tmp_path):
         (torch.arange(40) - 2, "operator hidden chooses input -2; there are 0 to 71; build or"),
         (torch.arange(39), r"operator hidden is \[39, 72\].*must be \[40, 72\]"),
         (torch.zeros(40, 72).long(), r"operator hidden has indices \[40, 72\], not one a row"),
-        (torch.arange(40).int(), "hidden has number format I32; only F32, .* and I64 indices are"),
+        (torch.arange(40).char(), "hidden has number format I8; only F32, .*I32, I64 indices are"),
         (torch.arange(40.0), r"operator hidden is \[40\].*must be \[40, 72\]"),
     ],
 )

@@ -267,6 +267,23 @@ def test_comments_and_order_change_nothing(config: Path, edit: Edit, laptop: Pro
             }
             | {f"pretrain/{run}-small-pretrained" for run in ("lemon", "cut-tuned")},
         ),
+        ("presets/laptop.yaml", r"^rates:", "calibration: {window_stride: 1}\nrates:", set()),
+        (
+            "presets/laptop.yaml",
+            r"^rates:",
+            "calibration: {window_stride: 2}\nrates:",
+            {
+                f"{stage}/{run}"
+                for stage in ("build", "learn")
+                for depth in (75, 50)
+                for run in (
+                    *(f"window-drop-{depth}", f"window-drop-tuned-{depth}"),
+                    *(f"ff-merge-{depth}", f"ff-merge-vanilla-{depth}", f"ff-merge-tuned-{depth}"),
+                    f"lemon-ff-merge-{depth}",
+                    *("ff-merge-middle-75", "ff-merge-last-75"),
+                )
+            },
+        ),
         (
             "presets/laptop.yaml",
             r"^  widths: .*",

@@ -46,6 +46,8 @@ class Method:
         calibration_rows: of a method that calibrates, the setting of `calibration` with the number
             of training sequences that it reads at most; None if it reads the tune text alone.
         pretrains: whether it trains a small model on text alone, without operators.
+        matches_states: whether it trains the model of its start towards hidden states of the larger
+            model.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Method:
     chooses: bool = False
     builder: str | None = None
     pretrains: bool = False
+    matches_states: bool = False
 
     @property
     def module(self) -> str | None:
@@ -163,6 +166,12 @@ _METHODS = (
         calibration_rows="search_sequences",
     ),
     Method(
+        "mka",
+        "merge the last layers into one, with weights by how alike the maps of their outputs are",
+        depth_only=True,
+        calibrates=True,
+    ),
+    Method(
         "come",
         "merge neighbouring layers by placing their most sensitive heads and neurons side by side",
         depth_only=True,
@@ -238,6 +247,15 @@ _METHODS = (
         "train the source weights under the operators of a start, which stay as they are",
         learns=("weights",),
         starts=("method", "run"),
+    ),
+    Method(
+        "hierarchical",
+        "train the weights of a start's model, each layer towards the output of the source layers "
+        "that it stands for, then towards the teacher's predictions too",
+        learns=("weights",),
+        starts=("method", "run"),
+        depth_only=True,
+        matches_states=True,
     ),
     Method(
         "shear",

@@ -133,11 +133,10 @@ class PlannedRun:
         """The folder, inside the run's, of the weights that are rearranged before they are fused.
 
         Blocks can't keep scattered units, so these are permuted to the front; and gamma alone can't
-        place units of several layers side by side, so these are placed beforehand.
+        place units of several layers side by side, so these are placed beforehand. Where the model
+        of the start trains, it is fused beforehand.
         """
-        if self.start is None:
-            return None
-        return rearranged_by(self.start.method, self.row)
+        return rearranged_by(self.start.method if self.start else None, self.row)
 
     @property
     def own_weights(self) -> str | None:
@@ -211,7 +210,10 @@ def _planned(
         calibration=preset.calibration,
         snapshots=_snapshots(counts, tokens_per_step, steps),
         taught_by_source=(
-            method.teaches and second_stage and preset.fusion.stage_teacher == "source"
+            method.teaches
+            and second_stage
+            and not method.matches_states  # whose teacher has the layers that it merges
+            and preset.fusion.stage_teacher == "source"
         ),
     )
 
@@ -239,8 +241,12 @@ def named_shape(preset: Preset, target: str | None) -> LlamaShape:
     return LlamaShape(**{**vars(source), **sizes})
 
 
-def rearranged_by(start: Method, row: Run) -> str | None:
+def rearranged_by(start: Method | None, row: Run) -> str | None:
     """The folder of rearranged weights of a run whose start has this method; None for none."""
+    if METHODS[row.method].matches_states:
+        return "fused_source"
+    if start is None:
+        return None
     if start.places:
         return "placed_source"
     return "permuted_source" if row.radii and start.scatters else None

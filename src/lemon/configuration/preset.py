@@ -179,6 +179,11 @@ class CalibrationSettings(Section):
     search_sequences: Count = Field(
         default=8, description="how many of them score each candidate of a search by its loss"
     )
+    window_stride: Count = Field(
+        default=1,
+        description="layers from the start of a window that FF-merge and window-drop try to that "
+        "of the next; the last window is always tried",
+    )
 
 
 class ComputeSettings(Section):

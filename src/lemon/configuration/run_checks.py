@@ -96,11 +96,11 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
     if METHODS[run.method].selects and not METHODS[start.method].prunes:
         yield "start", f"{start.id} ({start.method}) learns no masks; name a run that does"
     earlier = runs.get(start.start or "")
-    if earlier is not None and rearranged_by(METHODS[earlier.method], start):
+    if rearranged_by(METHODS[earlier.method] if earlier else None, start):
         message = f"{start.id} learned over rearranged weights of its own, which this run has not; "
         yield "start", message + f"name {start.id} in source, as the first of two stages"
-    if ties(runs, start) and METHODS[run.method].learns_operators:
-        yield "start", f"{start.id} ties FFNs, and operators that learn would untie them"
+    if METHODS[run.method].matches_states and ties(runs, start):
+        yield "start", f"{start.id} ties FFNs, and weights of its model that train would untie them"
     if _comes_back(run, runs, "start"):
         yield "start", f"{run.id} starts, through others, from itself"
 

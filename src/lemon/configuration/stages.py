@@ -159,9 +159,11 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
         fields["tied_ffn_layers"] = run.tied_ffn_layers
     if run.method.chooses:
         fields["tune_sequences"] = run.learning.tune_sequences
+        if run.calibration.window_stride > 1:  # 1 was not a setting at first
+            fields["window_stride"] = run.calibration.window_stride
     if run.method.calibrates:
         fields |= {
-            "calibration": run.calibration.model_dump(mode="json"),
+            "calibration": run.calibration.model_dump(mode="json", exclude={"window_stride"}),
             "compute": project.preset.compute.model_dump(mode="json"),
             "text": _text(project),
         }
@@ -171,7 +173,8 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
         fields |= {"radii": vars(run.radii), "rotary_halves": fusion.rotary_halves}
     if run.first_stage is not None:
         fields["first_stage"] = _made(project, run.first_stage)
-        if run.method.fuses and run.first_stage.method.fuses:
+        choice = run.method.teaches and not run.method.matches_states  # else there is one teacher
+        if choice and run.first_stage.method.fuses:
             fields["stage_teacher"] = fusion.stage_teacher
     return fields
 

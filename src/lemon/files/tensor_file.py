@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # importing torch takes seconds; bad input must be reported b
 
 # Number formats of weights: name in the header -> (name in torch, bytes of one entry).
 FORMATS = {"F32": ("float32", 4), "BF16": ("bfloat16", 2), "F16": ("float16", 2)}
-INDEX = "I64"
-_EVERY_FORMAT = {**FORMATS, INDEX: ("int64", 8)}
+INDEX_FORMATS = {"I16": ("int16", 2), "I32": ("int32", 4), "I64": ("int64", 8)}
+_EVERY_FORMAT = {**FORMATS, **INDEX_FORMATS}
 CHUNK_ENTRIES = 1 << 22
 LONGEST_HEADER = 8 * 2**20  # bytes, for 50,000 tensors
 _FIX = "it is damaged or was cut short; copy or prepare it again"
@@ -52,7 +52,7 @@ class TensorFile:
 
     Args:
         path: the file.
-        indices: whether it may hold int64 indices beside weights.
+        indices: whether it may hold whole numbers beside weights.
 
     Attributes:
         entries: format, shape and position of each tensor, by name.
@@ -69,9 +69,9 @@ class TensorFile:
         self.entries: dict[str, Entry] = {}
         end = 0
         for name, place in sorted(places.items(), key=lambda item: item[1].data_offsets):
-            if place.dtype not in FORMATS and not (indices and place.dtype == INDEX):
+            if place.dtype not in FORMATS and not (indices and place.dtype in INDEX_FORMATS):
                 legal = (
-                    f"and {INDEX} indices are read"
+                    f"and {', '.join(INDEX_FORMATS)} indices are read"
                     if indices
                     else "are supported, so save the model unquantised"
                 )
@@ -149,7 +149,7 @@ def write_tensor_file(
     *,
     format: str,
     metadata: dict[str, str],
-    indices: Collection[str] = (),
+    indices: Mapping[str, str] | None = None,
 ) -> None:
     """Write tensors one at a time, rounding each value once to `format`.
 
@@ -160,14 +160,14 @@ def write_tensor_file(
             of rows under the same name.
         format: a key of `FORMATS`.
         metadata: text stored in the header.
-        indices: names of the tensors that are stored as int64 instead.
+        indices: for each tensor of whole numbers a key of `INDEX_FORMATS` that holds its values.
 
     Raises:
         WorkFailed: a tensor holds a value that is not finite in this number format.
         ValueError: a tensor is missing, incomplete, given twice or of another shape.
     """
     header: dict[str, object] = {"__metadata__": metadata}
-    formats = {name: INDEX if name in indices else format for name in shapes}
+    formats = {name: (indices or {}).get(name, format) for name in shapes}
     end, ends, positions = 0, {}, {}
     for name, shape in shapes.items():
         positions[name], end = end, end + Entry(formats[name], shape, end).num_bytes

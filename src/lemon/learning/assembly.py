@@ -11,7 +11,7 @@ fusion the storage of the source's weights:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from lemon.decoder import Decoder
 from lemon.errors import BadInput
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.fusion import DepthFusion, Fusion, LayerSelection
+from lemon.learning.hierarchical import HierarchicalTrainee
 from lemon.learning.lagrangian import Lagrangian
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import Masks
@@ -48,6 +49,7 @@ def assemble(
     start: Operators | None = None,
     teacher: Checkpoint | None = None,
     teacher_cache: Path | None = None,
+    stands_for: Sequence[int] | None = None,
 ) -> FusedTrainee:
     """Assemble the trainee of a run.
 
@@ -58,10 +60,11 @@ def assemble(
         start: the initial operators; None if masks train.
         teacher: the teacher, if it is not the source.
         teacher_cache: folder in which the teacher's hidden states are kept; None to keep none.
+        stands_for: for hierarchical distillation the teacher's layer that each layer learns.
 
     Raises:
-        BadInput: the start changes both layers and widths or neither, or has different rotary
-            halves that should be tied.
+        BadInput: the start changes both layers and widths or neither, has different rotary halves
+            that should be tied, or ties other FFNs than the run's model.
     """
     method, settings, pruning = run.method, run.learning, run.pruning
     tied = preset.fusion.rotary_halves == "tied"
@@ -95,18 +98,21 @@ def assemble(
         else:  # frozen weights are shared with the teacher; trained weights need a separate copy
             frozen = load(source) if method.trains_weights else weights
         taught_by = Teacher(frozen, Decoder(model.config, device))
-        if teacher_cache is not None:
+        if teacher_cache is not None and stands_for is None:  # it keeps the last states alone
             taught_by = CachedTeacher(frozen, taught_by.decoder, teacher_cache, model.digest())
     student = FusedStudent(
         *(weights, fusion, decoder),
-        layers_per_segment=settings.layers_per_segment,
+        layers_per_segment=settings.layers_per_segment if stands_for is None else 1,
         recompute=settings.recompute,
     )
-    return FusedTrainee(
+    trainee = FusedTrainee(
         *(student, taught_by, groups, constraint),
         lm_weight=settings.lm_weight,
         chunk_tokens=settings.loss_chunk_tokens,
     )
+    if stands_for is None:
+        return trainee
+    return HierarchicalTrainee(**vars(trainee), stands_for=stands_for, states_alone=run.steps // 2)
 
 
 def _fusion(
@@ -131,8 +137,20 @@ def _fusion(
         return fusion, partial(ResidualLayers, radius=radius)
     kept = None if learns else _kept_layers(start)
     if kept is None:
-        return DepthFusion(start, device, trains=learns), SourceStack
+        tied_ffn = start.tied_ffn if run.tied_ffn_layers > 1 else []
+        _require_ties(run, tied_ffn)
+        return DepthFusion(start, device, trains=learns, tied_ffn=tied_ffn), SourceStack
     return LayerSelection(start, kept), SourceLayers
+
+
+def _require_ties(run: PlannedRun, tied_ffn: list[list[int]]) -> None:
+    """Refuse a start that does not tie one window of as many FFNs as the run's model has tied."""
+    asked = [run.tied_ffn_layers] if run.tied_ffn_layers > 1 else []
+    if [len(window) for window in tied_ffn] != asked:
+        raise BadInput(
+            f"run {run.id}: its start ties the FFNs of the layers {tied_ffn}, and its target asks "
+            f"for one window of {run.tied_ffn_layers}; give the folder of its own start"
+        )
 
 
 def _maps_widths(start: Operators, run_id: str) -> bool:

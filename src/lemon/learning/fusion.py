@@ -12,11 +12,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from lemon.architecture import LAYER_TYPES
+from lemon.architecture import FFN_TYPES, LAYER_TYPES
 from lemon.decoder import LayerWeights
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
 from lemon.operators.algebra import Operators
@@ -68,17 +69,42 @@ def float32_master(matrix: Tensor, device: torch.device, *, trains: bool = True)
 
 
 class DepthFusion(Fusion):
-    """The layer operator as parameters: W_small[i] = sum_j gamma[i, j] W[j] for each type."""
+    """The layer operator as parameters: W_small[i] = sum_j gamma[i, j] W[j] for each type.
 
-    def __init__(self, start: Operators, device: torch.device, *, trains: bool = True) -> None:
-        """`start` are the initial operators; all nine types must have a gamma, which `trains`."""
+    Target layers whose FFNs are tied share one row of the parameters of gate, up and down, so its
+    gradient is the sum of those of their rows.
+
+    Attributes:
+        gamma: rows that learn, [rows, L1] by type; L2 rows if none are shared.
+        rows: by type the row of each target layer.
+    """
+
+    def __init__(
+        self,
+        start: Operators,
+        device: torch.device,
+        *,
+        trains: bool = True,
+        tied_ffn: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """`start` are the initial operators; all nine types must have a gamma, which `trains`.
+
+        `tied_ffn` are windows of target layers that stay tied, each one of `start.tied_ffn`.
+        """
         super().__init__()
         self.start = start
         self.num_hidden_layers = start.target.num_hidden_layers
+        depth = self.num_hidden_layers
+        followers = {layer for window in tied_ffn for layer in window[1:]}
+        own_row = {
+            type: [type not in FFN_TYPES or layer not in followers for layer in range(depth)]
+            for type in LAYER_TYPES
+        }
+        self.rows = {type: [n - 1 for n in accumulate(own)] for type, own in own_row.items()}
         self.gamma = nn.ParameterDict(
             {
-                type: float32_master(start.gamma[type].dense(), device, trains=trains)
-                for type in LAYER_TYPES
+                type: float32_master(start.gamma[type].dense()[own], device, trains=trains)
+                for type, own in own_row.items()
             }
         )
 
@@ -92,17 +118,21 @@ class DepthFusion(Fusion):
         fused = {}
         for type, tensor in source.shape.layer_tensors.items():
             weights = source.used(source.layers[type])
-            rows = self.gamma[tensor.follows][first:last].to(weights.dtype)
+            used = self.rows[tensor.follows][first:last]
+            rows = self.gamma[tensor.follows][used[0] : used[-1] + 1].to(weights.dtype)
             segment = (rows @ weights.flatten(1)).unflatten(1, weights.shape[1:])
             # Indexing would make the gradient of each layer a tensor of the whole segment.
-            fused[type] = segment.unbind(0)
+            distinct = segment.unbind(0)
+            fused[type] = [distinct[row - used[0]] for row in used]
         return [{type: fused[type][i] for type in fused} for i in range(last - first)]
 
     def operators(self) -> Operators:
         """The current operators."""
         if not any(gamma.requires_grad for gamma in self.gamma.values()):
             return self.start
-        gamma = {type: Dense(value.detach().cpu()) for type, value in self.gamma.items()}
+        gamma = {
+            type: Dense(value.detach().cpu()[self.rows[type]]) for type, value in self.gamma.items()
+        }
         return replace(self.start, gamma=gamma)
 
 

@@ -19,6 +19,7 @@ from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput, Diverged
 from lemon.files.manifest import MANIFEST
 from lemon.learning.assembly import assemble
+from lemon.learning.hierarchical import last_layers
 from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import settled, write_masks
 from lemon.learning.student import Teacher
@@ -54,8 +55,8 @@ def learn(
     Writes `operators.safetensors`, `config.yaml`, `metrics.jsonl` and, last, `manifest.json`. Where
     the operators apply to other weights than the source's, it writes these as a model folder:
     `trained_source/` if the source's weights train too, `permuted_source/` if blocks start from a
-    selection, `placed_source/` if the start moves units within layers. A run that trains masks also
-    writes `masks.csv`.
+    selection, `placed_source/` if the start moves units within layers, `fused_source/` if the model
+    of the start trains. A run that trains masks also writes `masks.csv`.
 
     Args:
         project, run_id: the configuration, and a run whose method trains.
@@ -85,14 +86,18 @@ def learn(
         return
     make_deterministic()
     (out / MANIFEST).unlink(missing_ok=True)
-    operators = None
+    operators, stands_for = None, None
     if not run.method.prunes:
         operators = start_operators(run, large, start)
+        if run.method.matches_states:
+            stands_for = last_layers(operators)
         fused, operators = rearranged_source(run, large, operators, out)
-        if run.rearranged == "placed_source":  # another function than the source's
+        if run.rearranged in ("placed_source", "fused_source"):  # another model than the source
             taught_by = taught_by or large
         large = fused
-    trainee = assemble(run, project.preset, large, device, operators, taught_by, teacher_cache)
+    trainee = assemble(
+        *(run, project.preset, large, device, operators, taught_by, teacher_cache, stands_for)
+    )
     trainer = trainer_of(run, trainee, packed, out, checkpoint_key(key, inputs))
     trainer.run()
 

@@ -7,6 +7,9 @@ Shapes: B sequences, T tokens, D1 hidden size of the source, S layers of a segme
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -45,6 +48,11 @@ class FusedStudent(nn.Module):
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Final hidden states [B, T, D1], after the last norm."""
+        (hidden,) = deque(self.states(tokens_BT), maxlen=1)
+        return self.normed(hidden)
+
+    def states(self, tokens_BT: Tensor) -> Iterator[Tensor]:
+        """The hidden states after each segment, [B, T, D], D the student's hidden size."""
         hidden = self.fusion.embed(self.source, tokens_BT)
         positions = self.decoder.positions(hidden)
         depth = self.fusion.num_hidden_layers
@@ -57,8 +65,12 @@ class FusedStudent(nn.Module):
                 )
             else:
                 hidden = self._segment(*arguments)
+            yield hidden
+
+    def normed(self, hidden_BTD: Tensor) -> Tensor:
+        """The last of the hidden states after the last norm, as wide as the head, [B, T, D1]."""
         gain = self.fusion.final_norm(self.source)
-        hidden = self.decoder.final_norm(hidden, gain, self.fusion.norm_eps)
+        hidden = self.decoder.final_norm(hidden_BTD, gain, self.fusion.norm_eps)
         return self.fusion.to_head(hidden)
 
     def _segment(self, hidden: Tensor, cos: Tensor, sin: Tensor, first: int, last: int) -> Tensor:
@@ -80,14 +92,24 @@ class Teacher(nn.Module):
         self.weights = weights
         self.decoder = decoder
 
-    @torch.no_grad()
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Final hidden states [B, T, D1], after the last norm."""
+        (hidden,) = deque(self.states(tokens_BT), maxlen=1)
+        return self.normed(hidden)
+
+    @torch.no_grad()
+    def states(self, tokens_BT: Tensor) -> Iterator[Tensor]:
+        """The hidden states after each layer, [B, T, D1]."""
         hidden = self.weights.embed(tokens_BT)
         positions = self.decoder.positions(hidden)
         for layer in range(self.weights.shape.num_hidden_layers):
             hidden = self.decoder.layer(hidden, self.weights.layer(layer), positions)
-        return self.decoder.final_norm(hidden, self.weights.used(self.weights.final_norm))
+            yield hidden
+
+    @torch.no_grad()
+    def normed(self, hidden_BTD: Tensor) -> Tensor:
+        """The last of the hidden states after the last norm."""
+        return self.decoder.final_norm(hidden_BTD, self.weights.used(self.weights.final_norm))
 
     def head_weight(self) -> Tensor:
         """The output embedding [V, D1]."""

@@ -24,9 +24,8 @@ from lemon.methods.context import BuildContext
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
 from lemon.operators.algebra import Operators
-from lemon.operators.file import save_operators
+from lemon.operators.file import operators_digest, save_operators
 from lemon.operators.fuse import fuse_tensors
-from lemon.provenance import file_digest
 from lemon.radii import Radii
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ def start_operators(
         calibration=calibration,
         method=run.method.name,
         tied_ffn_layers=run.tied_ffn_layers,
+        window_stride=run.calibration.window_stride,
     )
     if run.start is not None:
         if start is None:
@@ -155,11 +155,14 @@ def rearranged_source(
 
     They are unchanged unless the run rearranges the source first (`PlannedRun.rearranged`). Kept
     units permuted to the front leave a truncation, which blocks can make; units placed side by side
-    leave a gamma that adds up layers. The model is then written into `out`.
+    leave a gamma that adds up layers; a model that is fused leaves nothing. The rearranged model is
+    written into `out`.
     """
     if run.rearranged is None:
         return source, operators
-    if run.rearranged == "placed_source":
+    if run.rearranged == "fused_source":
+        first, rest = operators, Operators(operators.target, operators.target)
+    elif run.rearranged == "placed_source":
         first = replace(operators, target=source.shape, gamma={})
         rest = replace(operators, radii=Radii(), attn={}, ffn={})
     else:
@@ -167,7 +170,7 @@ def rearranged_source(
     folder = out / run.rearranged
     write_model(
         folder,
-        source.shape,
+        first.target,
         fuse_tensors(source, first),
         like=source.path,
         dtype=source.dtype,
@@ -179,7 +182,7 @@ def rearranged_source(
 
 def start_input(start: Path | None) -> dict[str, str]:
     """For a run's manifest: the digest of the operators that it starts from, if any."""
-    return {} if start is None else {"start": file_digest(start / OPERATORS)}
+    return {} if start is None else {"start": operators_digest(start / OPERATORS)}
 
 
 def builder_of(method: str) -> Callable[[BuildContext], Operators]:

@@ -164,6 +164,13 @@ class Calibration:
         (last,) = deque(self.through(operators, layers, hidden_NTD), maxlen=1)
         return last
 
+    def before_each(self, operators: Operators, layers: Iterable[int]) -> Iterator[Tensor]:
+        """The hidden states before each of these layers, which ascend, [N, T, D]."""
+        hidden, reached = self.embedded(), 0
+        for layer in layers:
+            hidden, reached = self.last(operators, range(reached, layer), hidden), layer
+            yield hidden
+
     def loss_after(self, operators: Operators, first: int, hidden_NTD: Tensor) -> float:
         """The loss of a model whose hidden states before layer `first` are given."""
         layers = range(first, operators.target.num_hidden_layers)

@@ -30,6 +30,7 @@ class BuildContext:
         calibration: the source on training text, for a method that looks at activations.
         method: the method's name, where one builder serves several.
         tied_ffn_layers: how many neighbouring layers share one FFN; 1 for none.
+        window_stride: layers between the windows that a search tries.
     """
 
     source: Checkpoint
@@ -40,6 +41,7 @@ class BuildContext:
     calibration: Calibration | None = None
     method: str = ""
     tied_ffn_layers: int = 1
+    window_stride: int = 1
 
     def calibrated(self) -> Calibration:
         """The calibration; BadInput if the run was given no text."""
@@ -59,6 +61,14 @@ class BuildContext:
     def keeping_layers(self, layers: Sequence[int]) -> Operators:
         """The operators that keep these layers of the source, in this order."""
         return self.layer_operators(keeping(layers, self.source.shape.num_hidden_layers))
+
+    def windows(self, size: int) -> list[range]:
+        """The windows of `size` neighbouring layers that a search tries; the last is one of them.
+
+        `size` is at most the source's depth.
+        """
+        last = self.source.shape.num_hidden_layers - size
+        return [range(n, n + size) for n in sorted({*range(0, last, self.window_stride), last})]
 
     def require_depth_only(self, method: str) -> None:
         """Raise BadInput for a target with other widths or with more layers."""

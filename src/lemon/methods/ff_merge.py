@@ -3,8 +3,9 @@
 Verma, Murray and Duh 2025 (arXiv 2501.06126). Attention and norms of every layer stay. Of a window
 of k + 1 layers, each layer's neurons are permuted onto those of an anchor layer by `alignment` on
 the inputs of down_proj, and gate, up and down are averaged with equal weights; nothing is rescaled.
-Every window is tried, and the one with the lowest next-token loss on the tune text is kept, before
-any training; of equal losses the first. `vanilla` averages without permuting.
+Every window is tried, or every n-th (`calibration.window_stride`), and the one with the lowest
+next-token loss on the tune text is kept, before any training; of equal losses the first. `vanilla`
+averages without permuting.
 
 As operators: `ffn.<j>` is the permutation of layer j, and the window's rows of gamma are equal for
 gate, up and down, so that the layers are tied. Shapes: T tokens, H neurons.
@@ -54,14 +55,15 @@ def build(context: BuildContext) -> Operators:
             f"warning: {context.method}: {tokens} tokens for {neurons} neurons, of which strangers "
             f"correlate by about {chance:.2f}; raise calibration.sequences"
         )
-    states = calibration.for_choice.through(whole, range(depth))
+    tune, windows = calibration.for_choice, context.windows(size)
+    states = tune.before_each(whole, [window.start for window in windows])
     found: dict[range, Operators] = {}
     losses: dict[range, float] = {}
-    for first in range(depth - size + 1):
-        window = range(first, first + size)
+    for window, before in zip(windows, states, strict=True):
         found[window] = tied(context, window, orders(features, window, context.method))
-        loss = calibration.for_choice.loss_after(found[window], first, next(states))
-        say(f"{context.method}: layers {first} to {window[-1]} share one FFN, loss {loss:.4f}")
+        loss = tune.loss_after(found[window], window.start, before)
+        where = f"layers {window.start} to {window[-1]}"
+        say(f"{context.method}: {where} share one FFN, loss {loss:.4f}")
         losses[window] = loss
     return found[lowest(losses, context.method)]
 

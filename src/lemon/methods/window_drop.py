@@ -1,7 +1,8 @@
 """Drop one window of neighbouring layers, the control of FF-merge at about equal parameters.
 
-Every window of as many layers as the target lacks is left out, and the one with the lowest
-next-token loss on the tune text is dropped; of equal losses the first.
+Every window of as many layers as the target lacks, or every n-th (`calibration.window_stride`), is
+left out, and the one with the lowest next-token loss on the tune text is dropped; of equal losses
+the first.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ def build(context: BuildContext) -> Operators:
     """
     context.require_depth_only("window-drop")
     calibration, depth = context.calibrated().for_choice, context.source.shape.num_hidden_layers
-    states = calibration.through(context.keeping_layers(range(depth)), range(depth))
-    width, losses = depth - context.target.num_hidden_layers, {}
-    for first in range(depth - width + 1):
-        kept = [*range(first), *range(first + width, depth)]
-        losses[first] = calibration.loss_after(context.keeping_layers(kept), first, next(states))
+    width, whole = depth - context.target.num_hidden_layers, context.keeping_layers(range(depth))
+    kept = {
+        window.start: context.keeping_layers([n for n in range(depth) if n not in window])
+        for window in context.windows(width)
+    }
+    losses = {}
+    for first, before in zip(kept, calibration.before_each(whole, kept), strict=True):
+        losses[first] = calibration.loss_after(kept[first], first, before)
         say(f"window-drop: without {first} to {first + width - 1}, loss {losses[first]:.4f}")
-    first = lowest(losses, "window-drop")
-    return context.keeping_layers([*range(first), *range(first + width, depth)])
+    return kept[lowest(losses, "window-drop")]

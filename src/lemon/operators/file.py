@@ -1,8 +1,8 @@
 """Read and write operators files: safetensors, with source, target and method in the metadata.
 
-Format version 2 stores a dense factor as a float32 matrix [out, in] and a one-hot factor as int64
-indices [out], the input that each output copies, or -1 for an output that is zero. Version 1 stored
-every factor as a matrix.
+Format version 2 stores a dense factor as a float32 matrix [out, in] and a one-hot factor as indices
+[out], the input that each output copies, or -1 for an output that is zero. They are int16 if that
+holds them, else int32; earlier files have int64. Version 1 stored every factor as a matrix.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lemon.architecture import LlamaShape
@@ -17,9 +18,10 @@ from lemon.errors import BadInput
 from lemon.files.json_file import parse_json
 from lemon.files.manifest import checked_file
 from lemon.files.storage import atomic_file
-from lemon.files.tensor_file import INDEX, TensorFile, write_tensor_file
+from lemon.files.tensor_file import INDEX_FORMATS, TensorFile, write_tensor_file
 from lemon.operators.algebra import Operators, check_factors, factor_shapes
 from lemon.operators.factor import Dense, Factor, OneHot, one_hot
+from lemon.provenance import file_digest
 from lemon.radii import Radii
 
 FORMAT_VERSION = "2"
@@ -60,13 +62,45 @@ def save_operators(path: Path, operators: Operators, *, source_digest: str, meth
         "method": method,
     }
     factors = dict(operators.named_factors())
-    indices = {name for name, factor in factors.items() if isinstance(factor, OneHot)}
+    indices = {n: _index_format(f) for n, f in factors.items() if isinstance(f, OneHot)}
     tensors = {n: f.chosen if isinstance(f, OneHot) else f.matrix for n, f in factors.items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     with atomic_file(path) as temporary:
         write_tensor_file(
             *(temporary, shapes, tensors.items()), format="F32", metadata=metadata, indices=indices
         )
+
+
+def _index_format(factor: OneHot) -> str:
+    """The narrowest number format of its indices."""
+    widths = ((format, 8 * width) for format, (_, width) in INDEX_FORMATS.items())
+    return next(format for format, bits in widths if factor.num_inputs <= 2 ** (bits - 1))
+
+
+def operators_digest(path: Path) -> str:
+    """The sha256 of an operators file as if its indices were int64.
+
+    A run's manifest names its start by this digest. Before indices were narrow it was that of the
+    file, so a start that is built again, with narrow indices, is still the same start.
+
+    Raises:
+        BadInput: the file is damaged.
+    """
+    file = TensorFile(checked_file(path), indices=True)
+    indices = [name for name, entry in file.entries.items() if entry.format in INDEX_FORMATS]
+    if all(file.entries[name].format == "I64" for name in indices):
+        return file_digest(path)
+    with TemporaryDirectory() as folder:
+        wide = Path(folder) / path.name
+        write_tensor_file(
+            wide,
+            {name: entry.shape for name, entry in file.entries.items()},
+            ((name, file.read(name)) for name in file.entries),
+            format="F32",
+            metadata=file.metadata,
+            indices=dict.fromkeys(indices, "I64"),
+        )
+        return file_digest(wide)
 
 
 def read_metadata(path: Path) -> OperatorsMetadata:
@@ -98,8 +132,8 @@ def load_operators(path: Path) -> tuple[Operators, OperatorsMetadata]:
 
 def _factor(file: TensorFile, name: str, inputs: int) -> Factor:
     stored = file.read(name)
-    if file.entries[name].format == INDEX:
-        return OneHot(stored, inputs)
+    if file.entries[name].format in INDEX_FORMATS:
+        return OneHot(stored.long(), inputs)
     if not stored.isfinite().all():
         raise BadInput("holds values that are not finite")
     factor = Dense(stored.float())
@@ -141,7 +175,7 @@ def _shapes(file: TensorFile, metadata: OperatorsMetadata) -> dict[str, tuple[in
     shapes = {name: entry.shape for name, entry in file.entries.items()}
     legal = factor_shapes(metadata.source, metadata.target, metadata.radii)
     for name, entry in file.entries.items():
-        if entry.format == INDEX and name in legal:
+        if entry.format in INDEX_FORMATS and name in legal:
             if len(entry.shape) != 1:
                 raise BadInput(f"operator {name} has indices {list(entry.shape)}, not one a row")
             shapes[name] = (*entry.shape, legal[name][1])
