@@ -45,13 +45,15 @@ def write_outcomes(
     rows_digest: str = "rows",
     suite: str = "ablation",
     shots: dict[str, int] | None = None,
+    calibration: float = CALIBRATION,
 ) -> None:
     """The outcomes of one run in one suite.
 
     `shots` holds the examples shown of a task where they are not as many as the paper has; without
     a `loss` there is no held-out text. The right answer has log-likelihood -1 where it is chosen
     and -3 where not, the other one -2, of 4 bytes each. The losses of the held-out sequences
-    scatter around `loss`, in each run on its own.
+    scatter around `loss`, in each run on its own, and are lower by `calibration` at the best
+    temperature.
     """
     folder = run_folder / FOLDERS[suite]
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,7 @@ def write_outcomes(
         ]
         outcomes.write_outcomes(files[-1], rows, key={"task": task})
     if loss is not None:
-        heldout = _heldout(loss, crc32(run_folder.name.encode()))
+        heldout = _heldout(loss, calibration, crc32(run_folder.name.encode()))
         files.append(folder / "perplexity.json")
         write_json(files[-1], sealed(heldout))
     tasks = {
@@ -90,16 +92,16 @@ def write_outcomes(
     )
 
 
-def _heldout(loss: float, seed: int) -> dict:
+def _heldout(loss: float, calibration: float, seed: int) -> dict:
     """The content of perplexity.json, one domain whose sequences have the mean `loss`."""
     scatter = np.random.default_rng(seed).normal(0, 0.3, len(DOCUMENTS))
     losses = loss + scatter - scatter.mean()
-    calibrated = {"calibrated_loss": loss - CALIBRATION}
+    calibrated = {"calibrated_loss": loss - calibration}
     domain = {
         **{"loss": loss, "perplexity": math.exp(loss), **calibrated},
         **{"tokens": 4096, "weight": 1.0, "documents": DOCUMENTS},
         "losses": losses.tolist(),
-        "calibrated_losses": (losses - CALIBRATION).tolist(),
+        "calibrated_losses": (losses - calibration).tolist(),
     }
     return {
         **{"loss": loss, "perplexity": math.exp(loss), **calibrated},

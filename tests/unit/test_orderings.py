@@ -140,7 +140,7 @@ def test_an_ordering_that_one_test_would_resolve_can_drown_in_its_family(
 
 
 def test_verdicts_follow_the_direction_of_the_measure() -> None:
-    accuracy, bits, _ = MEASURES
+    accuracy, bits, *_ = MEASURES
     assert measure_verdict(accuracy, 0.1, None, 0.049) == HOLDS
     assert measure_verdict(accuracy, -0.1, None, 0.049) == FAILS
     assert measure_verdict(bits, -0.1, None, 0.049) == HOLDS
@@ -219,6 +219,20 @@ def test_models_that_a_claim_is_not_about_are_shown_without_a_verdict(
     assert "1 is not tested" in section.note
 
 
+def test_a_gain_that_is_scale_alone_is_none_in_calibrated_loss(
+    project: Project, tmp_path: Path
+) -> None:
+    """Shear is 2 nats ahead as it is, and 0.5 behind where each has its best temperature."""
+    runs = write_runs(project, "table3", tmp_path / "runs", documents=4)
+    right = {task: [True, False, True, False] for task in TASKS}
+    write_outcomes(runs / "shear-75", right, 3.0, calibration=0.0)
+    write_outcomes(runs / "selection-75", right, 5.0, calibration=2.5)
+    measures = compared(project, runs)[SHEAR].measures
+    assert (measures["loss"].difference, measures["loss"].verdict) == (-2.0, HOLDS)
+    calibrated = measures["calibrated_loss"]
+    assert (calibrated.first, calibrated.second, calibrated.verdict) == (3.0, 2.5, FAILS)
+
+
 def test_equally_good_within_a_margin(project: Project, tmp_path: Path) -> None:
     """Both answer alike: within any margin on accuracy; 1 nat apart, beyond a margin of 0.05."""
     runs = write_runs(project, "table3", tmp_path / "runs", documents=40)
@@ -229,7 +243,7 @@ def test_equally_good_within_a_margin(project: Project, tmp_path: Path) -> None:
     pair = Comparison(first="shear-75", second="selection-75", relation="equivalent", margin=margin)
     table = project.table("table3").model_copy(update={"comparisons": (pair,)})
     [test] = compared(replace(project, tables={"table3": table}), runs)
-    accuracy, bits, loss = (test.measures[measure.name] for measure in MEASURES)
+    accuracy, bits, loss, _ = (test.measures[measure.name] for measure in MEASURES)
     assert (accuracy.verdict, bits.verdict, loss.verdict) == (HOLDS, HOLDS, FAILS)
     assert (accuracy.difference, accuracy.detectable, accuracy.margin) == (0.0, 0.0, 2.0)
     # one-sided, 1 of the 256 patterns of signs of eight documents
@@ -251,7 +265,7 @@ def test_a_pair_beats_another_by_more(project: Project, tmp_path: Path) -> None:
     pair = Comparison(claim="C13", first="lemon-prune-75", second="shear-75", than=than)
     table = project.table("table3").model_copy(update={"comparisons": (pair,)})
     [test] = compared(replace(project, tables={"table3": table}), runs)
-    accuracy, bits, loss_test = (test.measures[measure.name] for measure in MEASURES)
+    accuracy, bits, loss_test, _ = (test.measures[measure.name] for measure in MEASURES)
     assert (accuracy.first, accuracy.second, accuracy.difference) == (50.0, 25.0, 25.0)
     # A right answer has 1 nat over 4 bytes, a wrong one 3: 2 / (4 ln 2) bits apart.
     assert bits.difference == pytest.approx(-0.25 * 0.5 / np.log(2), abs=1e-4)
@@ -404,4 +418,4 @@ def test_the_manifest_holds_the_tests_and_a_tracker_their_verdicts(
     ]
     words = [ordering_in_words(asdict(test)) for test in orders]
     assert list(tags.values()) == words
-    assert words[CUT] == BELOW_FLOOR and words[SHEAR].endswith("held-out loss")
+    assert words[CUT] == BELOW_FLOOR and words[SHEAR].endswith("calibrated loss")

@@ -17,7 +17,7 @@ from lemon.configuration.paper import Margins
 from lemon.reporting.claims.verdict import FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
 from lemon.reporting.facts.outcomes import RunResult
 from lemon.reporting.facts.rows import Gain, ScoredRow
-from lemon.reporting.facts.scores import BITS, LOSS
+from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, LOSS
 from lemon.reporting.facts.statistics import (
     DETECTABLE,
     LEVEL,
@@ -38,7 +38,8 @@ class Measure:
     """A measure of rows.
 
     Attributes:
-        name: its key in manifests, and in a comparison's margins.
+        name: its key in manifests.
+        margin: its key in a comparison's margins.
         unit: of its differences.
         higher_is_better: whether the better row has the higher value.
         scale, decimals: of its printed values.
@@ -48,6 +49,7 @@ class Measure:
     """
 
     name: str
+    margin: str
     unit: str
     higher_is_better: bool
     scale: float
@@ -70,21 +72,28 @@ class Measure:
 
 MEASURES = (
     Measure(
-        *(ACCURACY, "points", True, 100.0, 1),
+        *(ACCURACY, ACCURACY, "points", True, 100.0, 1),
         scores=lambda row: row.answers,
         of_run=lambda result: result.correct,
         design=lambda row: TASKS_ALIKE,
     ),
     Measure(
-        *(BITS, "bits per byte", False, 1.0, 3),
+        *(BITS, BITS, "bits per byte", False, 1.0, 3),
         scores=lambda row: row.bits_per_byte,
         of_run=lambda result: result.bits_per_byte,
         design=lambda row: TASKS_ALIKE,
     ),
     Measure(
-        *(LOSS, "nats per token", False, 1.0, 3),
+        *(LOSS, LOSS, "nats per token", False, 1.0, 3),
         scores=lambda row: row.sequence_losses,
         of_run=lambda result: result.heldout.sequences if result.heldout else {},
+        design=lambda row: row.heldout_design,
+    ),
+    # Without what a temperature alone would have gained.
+    Measure(
+        *(CALIBRATED_LOSS, LOSS, "nats per token", False, 1.0, 3),
+        scores=lambda row: row.calibrated_sequence_losses,
+        of_run=lambda result: result.heldout.calibrated_sequences if result.heldout else {},
         design=lambda row: row.heldout_design,
     ),
 )
@@ -190,7 +199,7 @@ def measure_verdict(
 
 
 def _margin(measure: Measure, margins: Margins) -> float:
-    return float(getattr(margins, measure.name))
+    return float(getattr(margins, measure.margin))
 
 
 def _mean(scores: Mapping[str, NDArray[np.floating] | NDArray[np.bool_]], design: Design) -> float:

@@ -16,6 +16,7 @@ MEASURES_IN_WORDS = {
     "accuracy": "accuracy",
     "answer_bits_per_byte": "answer bits per byte",
     "loss": "held-out loss",
+    "calibrated_loss": "calibrated loss",
 }
 
 T = TypeVar("T")
@@ -83,8 +84,9 @@ def ordering_in_words(test: dict[str, Any]) -> str:
     if test.get("below_floor"):
         return BELOW_FLOOR
     measures: dict[str, list[str]] = {}
-    for name, one in test["measures"].items():
-        measures.setdefault(one["verdict"], []).append(MEASURES_IN_WORDS.get(name, name))
+    for name in MEASURES_IN_WORDS:  # a manifest has its keys in another order
+        if one := test["measures"].get(name):
+            measures.setdefault(one["verdict"], []).append(MEASURES_IN_WORDS[name])
     words = (
         f"{verdict} on {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
         for verdict, names in measures.items()

@@ -87,6 +87,11 @@ class ScoredRow:
         return _mean_by_stratum([heldout.sequences for heldout in self.heldouts])
 
     @property
+    def calibrated_sequence_losses(self) -> ByTask:
+        """The same at each seed's best temperature."""
+        return _mean_by_stratum([heldout.calibrated_sequences for heldout in self.heldouts])
+
+    @property
     def heldout_design(self) -> Design:
         """The shares of the domains, and the documents of the held-out sequences."""
         return self.heldouts[0].design if self.heldouts else Design()
@@ -166,10 +171,8 @@ class ScoredRow:
         if not self.heldouts:
             return Score(HELDOUT, metric)
         by_seed = [getattr(heldout, metric) for heldout in self.heldouts]
-        sequences = self.sequence_losses
-        if metric == CALIBRATED_LOSS:
-            calibrated = [heldout.calibrated_sequences for heldout in self.heldouts]
-            sequences = _mean_by_stratum(calibrated)
+        calibrated = metric == CALIBRATED_LOSS
+        sequences = self.calibrated_sequence_losses if calibrated else self.sequence_losses
         low, high = ends(mean_interval(sequences, self.heldout_design))
         return Score(
             *(HELDOUT, metric, round(sum(by_seed) / len(by_seed), 6), low, high),
@@ -255,6 +258,12 @@ class Gain:
     def sequence_losses(self) -> ByTask:
         """By domain, the difference of the losses of each held-out sequence, [sequences]."""
         return _minus(self.first.sequence_losses, self.second.sequence_losses)
+
+    @property
+    def calibrated_sequence_losses(self) -> ByTask:
+        """The same at the best temperature of each model."""
+        first, second = (row.calibrated_sequence_losses for row in self.rows)
+        return _minus(first, second)
 
     @property
     def heldout_design(self) -> Design:

@@ -193,8 +193,9 @@ def _notes(tests: list[OrderingTest]) -> list[str]:
         "Each line tests whether the first row beats the second on the same documents: the "
         "difference, first minus second, of the means over tasks (of the mixture of domains for "
         "held-out loss), with the 95 % interval of the paired bootstrap. Of bits per byte and loss "
-        "less is better: there the first leads where the difference is negative. The number of a "
-        "claim is that in the published claims.csv.",
+        "less is better: there the first leads where the difference is negative. Calibrated loss "
+        "is a model's at its best temperature, fitted on the tune text. The number of a claim is "
+        "that in the published claims.csv.",
         "p is that of the two-sided sign-flip test of the difference "
         f"({FLIPS:,} random draws; signs are flipped by document, and all held-out sequences of "
         "one document together), after Holm over the tested orderings of this table; each measure "
@@ -250,4 +251,4 @@ def _margins(test: OrderingTest) -> str:
         for measure in MEASURES
         if (found := test.measures.get(measure.name))
     ]
-    return f"{test.first} against {test.second} {', '.join(margins)}"
+    return f"{test.first} against {test.second} {', '.join(dict.fromkeys(margins))}"
