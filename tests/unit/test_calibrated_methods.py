@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import deque
 from copy import deepcopy
 from dataclasses import replace
@@ -118,9 +120,57 @@ def test_the_layers_of_an_unfinished_model_are_those_that_fuse_writes(source, ca
     assert operators.target.num_hidden_layers == 4
     written = dict(fuse_tensors(source, operators))
     for layer in range(4):
-        for type, weight in fused_layer(source, operators, layer).items():
+        for type, weight in fused_layer(source, operators, layer):
             expected = written[layer_tensor_name(type, layer)]
             torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-7)
+
+
+PEAK = """
+import sys, torch
+from pathlib import Path
+from lemon.architecture import LAYER_TYPES
+from lemon.checkpoint import Checkpoint
+from lemon.methods.calibration import Calibration
+from lemon.operators.algebra import Operators
+from lemon.operators.factor import Dense
+
+def status(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+source = Checkpoint(Path(sys.argv[1]))
+calibration = Calibration(
+    source, torch.zeros(1, 9, dtype=int), [1.0], 1, torch.bfloat16, torch.device("cpu")
+)
+rows = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
+target = source.shape.with_depth(2)
+operators = Operators(source.shape, target, gamma=dict.fromkeys(LAYER_TYPES, Dense(rows)))
+calibration.layer(operators, 0)  # whatever is loaded once
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = status("VmRSS")
+for layer in (0, 1):
+    calibration.layer(operators, layer)
+print(status("VmHWM") - before, calibration.weights_bound)
+"""
+
+
+def test_the_memory_of_an_unfinished_model_is_less_than_is_announced_and_than_two_layers(tmp_path):
+    folder = write_tiny_model(
+        tmp_path,
+        num_hidden_layers=3,
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+        vocab_size=257,
+        dtype="bfloat16",
+    )
+    command = [sys.executable, "-c", PEAK, str(folder)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, bound = map(int, found.stdout.split())
+    layer = sum(s.num_elements for s in Checkpoint(folder).specs.values() if s.layer == 0)
+    assert 0.5 * bound < peak < bound + 8e6  # what the allocator keeps
+    assert bound < 2 * 2 * layer
 
 
 def test_shortgpt_keeps_the_layers_of_highest_influence(source, calibration, model):

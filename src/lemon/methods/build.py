@@ -19,13 +19,14 @@ from lemon.files.manifest import MANIFEST, write_manifest
 from lemon.files.ownership import owner_of_run
 from lemon.files.storage import write_yaml
 from lemon.machine import compute_device, make_deterministic
-from lemon.methods.calibration import Calibration
+from lemon.methods.calibration import ROWS, Calibration
 from lemon.methods.context import BuildContext
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
 from lemon.operators.algebra import Operators
 from lemon.operators.file import operators_digest, save_operators
 from lemon.operators.fuse import fuse_tensors
+from lemon.progress import say
 from lemon.radii import Radii
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ def build(
             *(checkpoint, packed, run.calibration, run.learning.tune_sequences, run.seed),
             dtype=getattr(torch, compute.dtype),
             device=torch.device(compute_device(compute.device)),
+        )
+        say(
+            f"{run_id}: at most {calibration.weights_bound / 1e6:.0f} MB of weights and "
+            f"{calibration.states_bound / 1e6:.0f} MB of hidden states, and the activations of "
+            f"{ROWS} rows"
         )
     operators = start_operators(run, checkpoint, start, calibration)
     (out / MANIFEST).unlink(missing_ok=True)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lemon.architecture import tensor_specs
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.preset import CalibrationSettings
 from lemon.data.text.order import SequenceOrder
@@ -131,7 +132,22 @@ class Calibration:
         They may map layers, heads and neurons, but not the hidden size.
         """
         weights = fused_layer(self.source, operators, index)
-        return {type: weight.to(self.device, self.dtype) for type, weight in weights.items()}
+        return {type: weight.to(self.device, self.dtype) for type, weight in weights}
+
+    @property
+    def weights_bound(self) -> int:
+        """Bytes that the weights of an unfinished model take at most: less than two layers.
+
+        One layer in the compute format, and beside its largest tensor that of a source layer.
+        """
+        layer = [spec.num_elements for spec in tensor_specs(self.source.shape) if spec.layer == 0]
+        return sum(layer) * self.dtype.itemsize + max(layer) * (4 + self.source.dtype.itemsize)
+
+    @property
+    def states_bound(self) -> int:
+        """Bytes of the hidden states before and after a layer."""
+        rows, length = self.tokens_NT1.shape
+        return 2 * rows * (length - 1) * self.source.shape.hidden_size * self.dtype.itemsize
 
     @torch.no_grad()
     def after(self, hidden_NTD: Tensor, weights: LayerWeights, watch: Watch = UNWATCHED) -> Tensor:

@@ -127,18 +127,28 @@ def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str,
         yield from _slabs(source, operators, large, small, mix)
 
 
-def fused_layer(source: Checkpoint, operators: Operators, index: int) -> dict[str, torch.Tensor]:
-    """The weights of one layer of the small model, in float32, by key of LAYER_TENSORS."""
-    weights: dict[str, torch.Tensor] = {}
+def fused_layer(
+    source: Checkpoint, operators: Operators, index: int
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights of one layer of the small model, by key of LAYER_TENSORS, one after the other.
+
+    Each is in float32; beside it one source tensor is held.
+    """
     identity = keeping(range(source.shape.num_hidden_layers), source.shape.num_hidden_layers)
     for type, tensor in source.shape.layer_tensors.items():
         row = operators.gamma.get(tensor.follows, identity).outputs(index, index + 1).dense()[0]
+        total: torch.Tensor | None = None
         for j in row.nonzero().flatten().tolist():
             spec = source.specs[layer_tensor_name(type, j)]
             small = operators.target.axis_size(spec.axes[0])
-            part = float(row[j]) * _mapped_rows(source, operators, spec, 0, small).float()
-            weights[type] = weights[type] + part if type in weights else part
-    return weights
+            weight = _mapped_rows(source, operators, spec, 0, small)
+            if total is None:
+                total = weight.float().mul_(row[j])
+            else:
+                total.add_(weight, alpha=float(row[j]))
+            del weight
+        assert total is not None  # no builder leaves a row of gamma zero
+        yield type, total
 
 
 def _slabs(
