@@ -121,7 +121,8 @@ def ui(*, port: int = 5000) -> None:
     for experiment in experiments:
         for tag in experiment.tags:
             if tag.startswith(TAG_PREFIX):
-                query = urlencode({"viewStateShareKey": tag.removeprefix(TAG_PREFIX)})
+                view = {"viewStateShareKey": tag.removeprefix(TAG_PREFIX)}
+                query = urlencode({"workflowType": "machine_learning", **view})
                 page = f"{address}/#/experiments/{experiment.experiment_id}/runs?{query}"
                 print(f"{experiment.name}: {page}")
     print(f"The rows of a table, ours and the paper's, are the runs with  {ROWS_FILTER}")
@@ -129,6 +130,7 @@ def ui(*, port: int = 5000) -> None:
         return
     print(f"Serving {address}; end it with Ctrl-C.", flush=True)
     os.environ["MLFLOW_BACKEND_STORE_URI"] = store_uri()  # other users could see an argument
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes, for GenAI
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1"]
     os.execv(sys.executable, [*command, "--port", str(port), "--workers", "1"])
 
