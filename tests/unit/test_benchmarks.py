@@ -63,7 +63,7 @@ def preset(source: str, *tasks: str) -> Preset:
                 "label": "x",
                 "kind": "gguf",
                 "asset": "model",
-                "shape": {**shape, "tie_word_embeddings": True},
+                "shape": {**shape, "tie_word_embeddings": True, "family": "llama"},
             },
             "text": {
                 "sequence_length": 1,
