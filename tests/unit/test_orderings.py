@@ -16,6 +16,7 @@ from fabricated_runs import scored_text, write_outcomes, write_runs, write_score
 from lemon.configuration.load import load_project
 from lemon.configuration.paper import Comparison, Margins, Pair
 from lemon.configuration.project import Project
+from lemon.radii import Radii
 from lemon.reporting.claims.measures import MEASURES, MeasureTest, measure_verdict
 from lemon.reporting.claims.orderings import OrderingTest, TaskTest, ordering_tests
 from lemon.reporting.claims.verdict import (
@@ -217,6 +218,23 @@ def test_models_that_a_claim_is_not_about_are_shown_without_a_verdict(
     section = ordering_sections(found, [*TASKS])[0]
     assert any(reason in point for point in section.points)
     assert "1 is not tested" in section.note
+
+
+def test_rows_that_differ_in_name_alone_are_not_tested(project: Project, rendered: Path) -> None:
+    """As where a preset says two named radii in the same numbers."""
+    table = project.table("table3")
+    pair = Comparison(first="cut-75", second="selection-75")
+    table = table.model_copy(update={"comparisons": (pair, table.comparisons[3])})
+
+    def reasons(**other: object) -> list[str | None]:
+        twin = replace(project.run("cut-75"), row=project.run("selection-75").row, **other)
+        twin = replace(twin, row=twin.row.model_copy(update={"start": None}))
+        runs = {**project.runs, "selection-75": twin}
+        changed = replace(project, tables={"table3": table}, runs=runs)
+        return [test.not_tested for test in compared(changed, rendered / "runs")]
+
+    assert reasons() == ["both rows are the same run at this preset", None]
+    assert reasons(steps=1) == reasons(radii=Radii(2, 2, 2)) == [None, None]
 
 
 def test_a_gain_that_is_scale_alone_is_none_in_calibrated_loss(

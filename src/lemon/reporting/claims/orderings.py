@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lemon.configuration.paper import Comparison
+from lemon.configuration.planned_run import PlannedRun
 from lemon.published.tables import published_claims
 from lemon.reporting.claims.measures import MEASURES, MeasureTest, Side, measure_test, p_value_of
 from lemon.reporting.claims.verdict import BELOW_FLOOR, NOT_TESTED
@@ -20,6 +21,7 @@ from lemon.reporting.facts.statistics import (
     sign_flip_test,
 )
 
+SAME_RUN = "both rows are the same run at this preset"
 SAME_ORDER, OPPOSITE_ORDER, TIED = "same order as paper", "opposite order", "tied"
 
 
@@ -51,7 +53,7 @@ class OrderingTest:
             row.
         equivalent: whether it is tested that both are equally good.
         gains: of two pairs, the first run of each row, pair by pair; empty for two rows.
-        not_tested: why the rows are not what the claim is about; None if they are.
+        not_tested: why the rows are not what the claim is about, or are the same; None if neither.
         below_floor: whether neither row is below the unigram floor, see `is_below_floor`.
         measures: the tests by measure; without those on which a row has no scores.
         tasks: accuracy task by task.
@@ -164,11 +166,29 @@ def _untested(
             for side in (first, second)
             if isinstance(side, Gain)
         ],
-        not_tested=comparison.not_tested,
+        not_tested=comparison.not_tested or (SAME_RUN if _are_same(first, second) else None),
         below_floor=_is_below_floor(first, second, floors),
         measures={},
         tasks=_task_tests(first, second),
     )
+
+
+def _are_same(first: Side, second: Side) -> bool:
+    """Whether two sides differ in the ids of their runs alone."""
+    ones, twos = (
+        [[_made_by(run) for run in row.runs] for row in one.rows] for one in (first, second)
+    )
+    return ones == twos
+
+
+def _made_by(run: PlannedRun | None) -> tuple[object, ...]:
+    """What a run's model follows from, names resolved; of those before it too."""
+    if run is None:
+        return ()
+    before = run.row.start if run.start is None else _made_by(run.start), _made_by(run.source)
+    sizes = run.target_shape, run.tied_ffn_layers, run.radii, run.rearranged, run.given_model
+    rates = run.learning, run.pruning, run.pretraining
+    return run.method.name, *before, *sizes, *rates, run.steps, run.seed
 
 
 def _task_tests(first: Side, second: Side) -> list[TaskTest]:
