@@ -141,7 +141,7 @@ def _paper_mistakes(table: TableSpec, published: Averages) -> Iterator[Mistake]:
         place = ("comparisons", index)
         for key, message in _comparison_mistakes(pair, table, row_of, published):
             yield (*place, key), message
-        if pair.first in row_of and pair.second in row_of:
+        if pair.first in row_of and pair.second in row_of and pair.not_tested is None:
             rows = (row_of[pair.first], row_of[pair.second], pair.than)
             first = tested.setdefault(rows, index)
             if first != index:
