@@ -23,8 +23,10 @@ from lemon.reporting.facts.statistics import LEVEL
 
 WINS = ("C01", "C02")  # the claims whose task by task results are those of C04
 LOST = 1  # of eleven tasks the paper loses one at each size
+FEWEST_TASKS = 3  # of which one may be lost
 FEWEST_STARTS = 3  # of a group: two starts are in the right order every other time
 RANKS = "exact permutation test of ranks"
+TOO_FEW = "no three starts of equal sizes, steps and rates are compared with their results"
 Found = tuple[list[Part], list[EntryEvidence]]
 
 # Of claims without a test at any preset, why.
@@ -40,7 +42,8 @@ def tasks_won(measure: str, evidence: Evidence) -> Found:
     """C04: of the comparisons of C01 and C02, how many tasks are won, and how many lost.
 
     A task is won or lost if its own test resolves it after Holm over the tasks. The claim holds if
-    all tasks but one are won, and does not hold if more than one is lost.
+    all tasks but one are won, and does not hold if more than one is lost. Of fewer than three tasks
+    none may be lost.
     """
     parts, waiting = [], []
     for entry in evidence.entries:
@@ -57,7 +60,7 @@ def _task_part(test: OrderingTest, measure: str, entry: str, evidence: Evidence)
     won = sum(task.difference > 0 for task in resolved)
     lost = sum(task.difference < 0 for task in resolved)
     ahead = sum(task.difference > 0 for task in test.tasks)
-    verdict = FAILS if lost > LOST else HOLDS if won >= len(test.tasks) - LOST else UNRESOLVED
+    verdict = of_tasks(won, lost, len(test.tasks))
     whole = part_of(test, measure, entry, evidence)
     least = min((abs(task.difference) for task in resolved), default=None)
     words = f"{won} of {len(test.tasks)} tasks won and {lost} lost, resolved one by one; ahead on "
@@ -66,17 +69,28 @@ def _task_part(test: OrderingTest, measure: str, entry: str, evidence: Evidence)
         words += (
             f"; smallest resolved difference {least:.1f} points" if least else "; none resolved"
         )
+    below = test.untested == BELOW_FLOOR
     return Part(
         entry=entry,
         found=test.untested or verdict,
-        test="each task by itself, Holm over tasks",
+        test="" if below else "each task by itself, Holm over tasks",
         measure=measure,
-        measured=words,
-        reason=test.not_tested or "",
+        measured="" if below else words,
+        reason=test.not_tested or ("" if test.tasks else "the models have no task in common"),
         compared=whole.compared,
         layers=test.layers,
         seeds=whole.seeds,
     )
+
+
+def of_tasks(won: int, lost: int, tasks: int) -> str:
+    """The verdict on so many tasks, of which so many are won and lost."""
+    if not tasks:
+        return NOT_TESTED
+    may_lose = LOST if tasks >= FEWEST_TASKS else 0
+    if lost > may_lose:
+        return FAILS
+    return HOLDS if won >= max(1, tasks - may_lose) else UNRESOLVED
 
 
 def starts_rank_results(measure: str, evidence: Evidence) -> Found:
@@ -85,6 +99,7 @@ def starts_rank_results(measure: str, evidence: Evidence) -> Found:
     By every table that compares a run whose operators were learned with its start as it is. Pairs
     below the floor and groups of fewer than three are left out. On each measure the concordance is
     Kendall's, added over groups, and tested against all orders of the results in each group.
+    Entries that are not made and could add pairs are returned with it.
     """
     pairs: dict[tuple[str, str], tuple[str, OrderingTest]] = {}
     for entry in evidence.entries:
@@ -94,20 +109,19 @@ def starts_rank_results(measure: str, evidence: Evidence) -> Found:
                 pairs.setdefault(pair, (entry.name, test))
     above = {pair: found for pair, found in pairs.items() if not found[1].below_floor}
     groups = _grouped(above, evidence)
+    waiting = _could_add(pairs, evidence)
     if not groups:
-        waiting = [
-            entry
-            for entry in evidence.entries
-            if entry.state != "made"
-            and _grouped([one for one in entry.pairs if _is_start(one, evidence)], evidence)
-        ]
-        below = BELOW_FLOOR if _grouped(pairs, evidence) else None
-        return [Part("", below, RANKS)] if below else [], waiting
+        below = bool(_grouped(pairs, evidence))
+        return [
+            Part("", BELOW_FLOOR, "") if below else Part("", NOT_TESTED, "", reason=TOO_FEW)
+        ], waiting
     tests = [[above[pair] for pair in group] for group in groups]
     by_measure = {name: _ranked(tests, name) for name in MEASURES_IN_WORDS}
     names = dict.fromkeys(name for group in tests for name, _ in group)
     seeds = [fewest_seeds(test, evidence) for group in tests for _, test in group]
     verdict, words = by_measure.pop(measure)
+    rates = sorted({str(evidence.starts[first].rates) for group in groups for first, _ in group})
+    words += f"; rates {', '.join(rates)}" if len(rates) > 1 else ""
     others = {name: verdict for name, (verdict, _) in by_measure.items()}
     return [
         Part(
@@ -116,11 +130,24 @@ def starts_rank_results(measure: str, evidence: Evidence) -> Found:
             test=RANKS,
             measure=measure,
             measured=words,
+            reason="the models have no score on the measure" if verdict == NOT_TESTED else "",
             others=others,
             compared="; ".join(first for group in groups for first, _ in group),
             seeds=min((count for count in seeds if count is not None), default=None),
         )
-    ], []
+    ], waiting
+
+
+def _could_add(found: Iterable[tuple[str, str]], evidence: Evidence) -> list[EntryEvidence]:
+    """The entries that are not made and have a pair for a group that is then large enough."""
+    known = {*found}
+    added = {
+        entry.name: {pair for pair in entry.pairs if _is_start(pair, evidence)} - known
+        for entry in evidence.entries
+        if entry.state != "made"
+    }
+    usable = {pair for group in _grouped(known.union(*added.values()), evidence) for pair in group}
+    return [entry for entry in evidence.entries if usable & added.get(entry.name, set())]
 
 
 def _is_start(pair: tuple[str, str], evidence: Evidence) -> bool:
@@ -129,7 +156,7 @@ def _is_start(pair: tuple[str, str], evidence: Evidence) -> bool:
 
 
 def _grouped(pairs: Iterable[tuple[str, str]], evidence: Evidence) -> list[list[tuple[str, str]]]:
-    """The pairs of a result and its start by equal sizes and steps, in groups large enough."""
+    """The pairs of a result and its start by equal sizes, steps and rates; groups large enough."""
     groups: dict[object, list[tuple[str, str]]] = defaultdict(list)
     for pair in pairs:
         groups[evidence.starts[pair[0]].group].append(pair)

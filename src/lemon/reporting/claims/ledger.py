@@ -35,7 +35,7 @@ class Judgement:
         verdict: one of `VERDICTS`.
         depends_on: what the verdict depends on; empty unless it is `DEPENDS`.
         parts: the tests that bear on it, those without a verdict included.
-        reasons: why it is not tested, or not in a part, at this preset.
+        reasons: why it is not tested, or not in a part, at this preset; of a part with its runs.
         waiting: tables and figures that bear on it and are not made, or made by an older version.
     """
 
@@ -80,7 +80,11 @@ def _judgement(claim: str, row: dict[str, str], evidence: Evidence) -> Judgement
             waiting += [] if found else [entry]
         if not bearing and claim in UNTESTED:
             reasons = [UNTESTED[claim]]
-    reasons += [part.reason for part in parts if part.reason]
+    reasons += [
+        f"{part.compared}: {part.reason}" if part.compared else part.reason
+        for part in parts
+        if part.reason
+    ]
     verdict = verdict_of(parts)
     return Judgement(
         claim=claim,

@@ -12,8 +12,16 @@ from dataclasses import dataclass, field
 from lemon.files.json_file import checked
 from lemon.files.manifest import REMAKE
 from lemon.reporting.claims.orderings import OrderingTest
-from lemon.reporting.claims.verdict import FAILS, HOLDS, NOT_TESTED, pair_in_words
+from lemon.reporting.claims.verdict import (
+    BELOW_FLOOR,
+    FAILS,
+    HOLDS,
+    NOT_TESTED,
+    UNRESOLVED,
+    pair_in_words,
+)
 from lemon.reporting.facts.evidence import EntryEvidence, Evidence
+from lemon.reporting.facts.scores import CALIBRATED_LOSS
 
 DEPENDS = "depends"
 RESOLVED = {HOLDS, FAILS}
@@ -28,7 +36,8 @@ class Effect:
 
     Attributes:
         low, high: its 95 % interval.
-        detectable: the smallest true difference, or margin, that the test could have shown.
+        detectable: the smallest difference, or margin, that a single test of this size shows with
+            80 % power.
     """
 
     value: float
@@ -44,9 +53,9 @@ class Part:
     Attributes:
         entry: the table or figure.
         found: the verdict on its measure, one of `lemon.reporting.claims.verdict`.
-        test: how it was tested.
+        test: how it was tested; empty below the floor.
         measure: by which it is judged; None for a figure's finding.
-        effect: on that measure; None for a figure's finding.
+        effect: on that measure; None for a figure's finding and below the floor.
         measured: a figure's finding in words, or what else is to be said of the part.
         reason: why it has no verdict; empty if it has one.
         others: verdicts on the other measures.
@@ -75,6 +84,11 @@ class Part:
         opposite = RESOLVED - {self.found} if self.found in RESOLVED else set()
         return DEPENDS if opposite & {*self.others.values()} else self.found
 
+    @property
+    def may_be_scale(self) -> bool:
+        """Whether it holds, and calibrated loss does not resolve it."""
+        return self.verdict == HOLDS and self.others.get(CALIBRATED_LOSS) == UNRESOLVED
+
 
 def orderings(entry: EntryEvidence) -> list[OrderingTest]:
     """The tested orderings of a table, as its manifest has them.
@@ -92,7 +106,12 @@ def parts_of(claim: str, measure: str, entry: EntryEvidence, evidence: Evidence)
         BadInput: a comparison lacks a value or has one of another type.
     """
     found = [
-        Part(entry.name, one["verdict"] or NOT_TESTED, OF_FIGURE, measured=one["measured"])
+        Part(
+            entry.name,
+            one["verdict"] or NOT_TESTED,
+            "" if one["verdict"] == BELOW_FLOOR else OF_FIGURE,
+            measured="" if one["verdict"] == BELOW_FLOOR else one["measured"],
+        )
         for one in entry.findings
         if one["claim"] == claim
     ]
@@ -103,12 +122,14 @@ def parts_of(claim: str, measure: str, entry: EntryEvidence, evidence: Evidence)
 def part_of(test: OrderingTest, measure: str, entry: str, evidence: Evidence) -> Part:
     """The verdict of a comparison on `measure`, against which the others may speak."""
     own = test.measures.get(measure)
+    effect = Effect(own.difference, own.low, own.high, own.detectable) if own else None
+    below = test.untested == BELOW_FLOOR
     return Part(
         entry=entry,
         found=own.verdict if own else NOT_TESTED,
-        test=TWO_ONE_SIDED if test.equivalent else SIGN_FLIP,
+        test="" if below else TWO_ONE_SIDED if test.equivalent else SIGN_FLIP,
         measure=measure,
-        effect=Effect(own.difference, own.low, own.high, own.detectable) if own else None,
+        effect=None if below else effect,
         reason=test.not_tested or ("" if own else "the models have no score on the measure"),
         others={name: one.verdict for name, one in test.measures.items() if name != measure},
         compared=_compared(test),

@@ -13,6 +13,7 @@ from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.files.manifest import FORMAT_VERSION, read_manifest
 from lemon.provenance import file_digest
+from lemon.reporting.facts.scores import CALIBRATED_LOSS, LOSS
 from lemon.reporting.facts.setup import Setup, setup_of
 
 State = Literal["made", "older", "missing"]
@@ -25,7 +26,8 @@ class EntryEvidence:
     Attributes:
         claims: that it bears on, by its entry.
         not_tested: the claims that it can't test at this preset, each with the reason.
-        state: `older` if a version of the program made it whose verdicts follow other rules.
+        state: `older` if a version of the program made it whose verdicts follow other rules, or
+            that had no calibrated loss.
         pairs: the first and second run of each comparison in its entry.
         manifest: its path, whether or not it is there.
         comparisons, findings: of its manifest; empty unless it is `made`.
@@ -47,11 +49,14 @@ class Start:
 
     Attributes:
         models: the runs that are its start as it is, nothing learned.
-        group: target, source and steps: runs of one group can be compared.
+        group: shape and tied FFNs of its model, source and steps, and the rates: runs of one group
+            can be compared.
+        rates: their name.
     """
 
     models: frozenset[str]
-    group: tuple[str | None, str | None, int]
+    group: tuple[object, ...]
+    rates: str | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def evidence(project: Project, results: Path) -> Evidence:
             name for name, runs in behind.items() if any(run.method.learned for run in runs)
         ),
         starts={
-            run.id: Start(_start_models(project, run), (run.row.target, run.row.source, run.steps))
+            run.id: _start(project, run)
             for run in project.runs.values()
             if run.method.learns == ("operators",)
         },
@@ -118,9 +123,15 @@ def _entry(project: Project, name: str, results: Path) -> EntryEvidence:
     manifest = read_manifest(path)
     comparisons, findings = (tuple(manifest.get(key, ())) for key in ("comparisons", "findings"))
     current = manifest.get("format_version", 1) == FORMAT_VERSION
-    if not current or not all("measures" in test for test in comparisons):
+    if not current or not all(map(_has_measures, comparisons)):
         return replace(unread, state="older")
     return replace(unread, state="made", comparisons=comparisons, findings=findings)
+
+
+def _has_measures(test: dict[str, Any]) -> bool:
+    """Whether a comparison has verdicts, and one on calibrated loss beside that on loss."""
+    measures = test.get("measures")
+    return measures is not None and (LOSS not in measures or CALIBRATED_LOSS in measures)
 
 
 def _claims_of(entry: PaperEntry) -> tuple[frozenset[str], dict[str, str]]:
@@ -137,7 +148,16 @@ def _claims_of(entry: PaperEntry) -> tuple[frozenset[str], dict[str, str]]:
 
 
 def _draws(run: PlannedRun) -> bool:
-    return run.method.learned or run.method.name == "random"
+    """Whether a run depends on its seed: by draws, or by the order of the training text."""
+    method = run.method
+    reads = method.calibrates and method.calibration_rows is not None
+    return method.learned or reads or method.name == "random"
+
+
+def _start(project: Project, run: PlannedRun) -> Start:
+    rates = run.row.rates
+    group = (run.target_shape, run.tied_ffn_layers, run.row.source, run.steps, rates)
+    return Start(_start_models(project, run), group, rates)
 
 
 def _start_models(project: Project, run: PlannedRun) -> frozenset[str]:

@@ -42,7 +42,10 @@ LEGEND = [
     f"{HOLDS.capitalize()}: every tested part of the claim holds. {FAILS.capitalize()}: a part "
     f"fails and none holds. {DEPENDS.capitalize()}: some parts hold and some fail, or another "
     f"measure shows the opposite. {UNDECIDED.capitalize()}: a part is not resolved, and none "
-    "fails; beside it, the smallest true difference that the test could have shown.",
+    "fails; beside it, the smallest difference that a single test of this size shows with 80 % "
+    "power.",
+    "Scale alone is not excluded: the part holds, but not resolved on calibrated loss, where each "
+    "model has its best temperature.",
     f"{BELOW_FLOOR.capitalize()}: no model of the comparison predicts text better than token "
     "frequencies do. Such a part has no verdict; the claim is then judged on its other parts.",
     "Effects are first minus second with the 95 % interval over documents, as in the tables: of "
@@ -181,7 +184,8 @@ def reason_of(one: Judgement) -> str:
         said.append(f"on {one.depends_on}: {_by_part(one)}")
     if one.verdict == UNDECIDED:
         said += _detectable(one)
-    said += one.reasons
+    said += [f"not tested: {reason}" if one.tested else reason for reason in one.reasons]
+    said += _scale(one)
     left_out = [part for part in one.parts if part.verdict == BELOW_FLOOR]
     if one.tested and left_out:
         said.append(f"below the floor: {', '.join(_place(part) for part in left_out)}")
@@ -191,6 +195,14 @@ def reason_of(one: Judgement) -> str:
         said.append("nothing trained")
     said += [_not_made(entry) for entry in one.waiting]
     return "; ".join(dict.fromkeys(said))
+
+
+def _scale(one: Judgement) -> list[str]:
+    """The parts whose gain may be scale alone, by name unless these are all that hold."""
+    holding = [part for part in one.tested if part.verdict == HOLDS]
+    scale = [part for part in holding if part.may_be_scale]
+    names = "" if scale == holding else f": {', '.join(map(_place, scale))}"
+    return [f"scale alone is not excluded{names}"] if scale else []
 
 
 def _by_part(one: Judgement) -> str:
@@ -214,13 +226,14 @@ def _place(part: Part) -> str:
 
 
 def _detectable(one: Judgement) -> list[str]:
-    """The smallest difference that the unresolved parts could all have shown."""
+    """The smallest difference that a single test of each unresolved part shows."""
     open_parts = [part for part in one.parts if part.verdict == UNRESOLVED and part.effect]
     if not open_parts:
         return []
     measure = MEASURE[one.measure]
     least = max(part.effect.detectable for part in open_parts if part.effect)
-    return [f"could have shown {least:.{measure.decimals}f} {measure.unit}"]
+    shown = f"{least:.{measure.decimals}f} {measure.unit}"
+    return [f"a single test of this size shows {shown} with 80 % power"]
 
 
 def _effect(part: Part) -> str:
@@ -236,7 +249,7 @@ def _effect(part: Part) -> str:
 
 def _tests(one: Judgement) -> str:
     named = f" on {MEASURES_IN_WORDS[one.measure]}" if one.measure else ""
-    return _distinct(f"{part.test}{named}" for part in one.parts)
+    return _distinct(f"{part.test}{named}" for part in one.parts if part.test)
 
 
 def _distinct(texts: Iterable[str]) -> str:
