@@ -66,14 +66,24 @@ ui: environment
 # A preset that is a file is named by its stem.
 NAMED = name=$$(basename -- $(call quote,$(PRESET))); name=$${name%.yaml}; name=$${name%.yml};
 
-# Of what is there; no job is started.
+# Takes what is given and no more: `rest` would make everything that the bundle lacks.
+define given
+@[ $(call quote,$(FROM)) != rest ] || { \
+  echo "make $@ takes FROM=bundle, FROM=operators or a path; FROM=rest makes a table, or all" >&2; \
+  exit 2; \
+}
+@$(if $(FROM),$(call workflow,$@))
+endef
+
+# Of what is there; with FROM what the finished runs give is rendered first.
 claims: environment
+	$(given)
 	@$(NAMED) \
 	$(RUN) lemon claims --preset $(call quote,$(PRESET)) --results "results/$$name" --out "results/$$name/claims.md"
 
 # What is there, on one page; with FROM everything that the finished runs give is rendered first.
 report: environment
-	@$(if $(FROM),$(call workflow,report))
+	$(given)
 	@$(NAMED) \
 	$(RUN) lemon report --preset $(call quote,$(PRESET)) --results "results/$$name" --out "results/$$name/report.html"
 

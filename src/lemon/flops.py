@@ -40,7 +40,7 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
     teacher = forward_flops(taught_by, length) if method.teaches else 0.0
     per_token = teacher + (3 + settings.recompute) * student
     learns = method.learns_operators
-    mixes = run.changes_widths or run.tied_ffn_layers > 1  # else fixed operators choose layers
+    mixes = run.changes_widths or run.mixes_layers  # else fixed operators choose layers
     mapped = learns or (mixes and method.teaches)
     passes = (1 + settings.recompute + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)

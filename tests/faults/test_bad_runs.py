@@ -134,6 +134,10 @@ MISTAKES: dict[str, Mistake] = {
         (RUNS, r"^(come-hierarchical-75\thierarchical\t)come-75", r"\1ff-merge-75"),
         "start: ff-merge-75 ties FFNs, and weights of its model that train would untie them",
     ),
+    "hidden states under learned operators": (
+        (RUNS, r"^(come-hierarchical-75\thierarchical\t)come-75", r"\1lemon-cut-75"),
+        "start: lemon-cut-75 learned operators, whose layers each stand for all source layers",
+    ),
     "start over a fused model of its own": (
         (RUNS, r"^(cut-tuned-75\ttuned\t)cut", r"\1come-hierarchical-75"),
         "start: come-hierarchical-75 learned over rearranged weights of its own, which this run "

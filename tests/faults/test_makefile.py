@@ -76,6 +76,17 @@ def test_targets_work_in_a_folder_with_a_space(clone: Path) -> None:
     assert other == "<lemon><plan><--preset><laptop>\n"
 
 
+@pytest.mark.parametrize("target", ["report", "claims"])
+def test_what_is_given_is_rendered_first(target: str, clone: Path) -> None:
+    first, second = make(clone, target, "FROM=bundle", "CORES=2").splitlines()
+    config = f"<--config><preset=laptop><target={target}><from=bundle>"
+    assert first == f"<snakemake><{target}><--cores><2>{config}"
+    assert second.startswith(f"<lemon><{target}><--preset><laptop>")
+    refused = make(clone, target, "FROM=rest")
+    assert f"make {target} takes FROM=bundle, FROM=operators or a path" in refused
+    assert "<snakemake>" not in refused and "<lemon>" not in refused
+
+
 def test_without_cores_it_takes_those_of_the_machine(clone: Path) -> None:
     assert "<--cores><3>" in make(clone, "table3", OMP_NUM_THREADS="3", OMP_THREAD_LIMIT="3") or (
         f"<--cores><{len(os.sched_getaffinity(0))}>" in make(clone, "table3")

@@ -140,6 +140,20 @@ def test_operators_of_another_model_name_both(model, operators, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_wrong_model_is_named_where_writing_failed(model, operators, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise WorkFailed("a fused weight is not finite")
+
+    monkeypatch.setattr("lemon.operators.fuse.write_checkpoint", fail)
+    with pytest.raises(WorkFailed, match="not finite"):
+        fuse(model, operators, tmp_path / "out")
+    weights = load_file(model / WEIGHTS)
+    weights["model.norm.weight"] += 1
+    save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(BadInput, match="made for a source model with digest"):
+        fuse(model, operators, tmp_path / "out")
+
+
 def test_operators_of_a_model_of_other_sizes(operators, tiny_untied_model_folder, tmp_path):
     with pytest.raises(BadInput, match=r"operators.safetensors: made for .* of other sizes"):
         fuse(tiny_untied_model_folder, operators, tmp_path / "out")

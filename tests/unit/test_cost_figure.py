@@ -124,7 +124,8 @@ def test_rows_that_were_not_run_are_in_the_caption_alone(
     write_figure(fewer, FIGURE, drawn / "runs", tmp_path, scored_text(drawn / "runs"))
     caption = json.loads((tmp_path / f"{FIGURE}.facts.json").read_text())["caption"]
     assert (
-        "Not yet run, of 22 layers: SLEB; CoMe. Not yet run, of 15 layers: SLEB; CoMe." in caption
+        "Not yet run, for the target of 22 layers: SLEB; CoMe. "
+        "Not yet run, for the target of 15 layers: SLEB; CoMe." in caption
     )
     lines = pd.read_csv(tmp_path / f"{FIGURE}.csv")
     assert lines.loc[lines["method"] == "CoMe", "loss":"bits_high"].isna().all().all()  # type: ignore[misc]

@@ -125,7 +125,8 @@ def test_factors_compare_with_the_first_row_of_the_depth() -> None:
         RowCost("LEMON-Prune", 22, ("lemon-prune-75",), "Shear", own, shear + own),
         RowCost("LEMON-Cut", 15, ("lemon-cut-50",), "cut", own, own),
     ]
-    first, second = learning_section(costs, staged=False).groups
+    target_of = {cost.runs: f"depth of {cost.layers}" for cost in costs}
+    first, second = learning_section(costs, target_of, staged=False).groups
     layers, label, *_, factor = second.rows[0]
     assert (layers.text, label.text, factor.text) == ("15", "LEMON-Cut", "×1.00")
     assert [line[5].text for line in first.rows] == ["×1.00", "×1.33"]

@@ -146,3 +146,10 @@ def test_the_papers_own_radii_need_no_reason(paper: Project) -> None:
     found = radii(paper, "table4")
     assert all(one.share == one.paper_share for one in found.settings)
     assert radii_section(found).note == "The paper states no r_h; here it is r_i."
+
+
+def test_the_weight_of_the_lm_loss_is_of_runs_that_have_it() -> None:
+    project = load_project("laptop", CONFIG)
+    for run, listed in (("come-hierarchical-75", False), ("cut-tuned-75", True)):
+        found = departures.learned_departures(project, [project.run(run)], {})
+        assert ("weight of the LM loss" in {one.setting for one in found}) == listed

@@ -64,3 +64,19 @@ def test_the_training_of_weights_by_hand(project: Project) -> None:
     evaluations = 3  # before the first step, and after steps 40 and 80
     expected = tokens * (source + 3 * small) + evaluations * tune * small
     assert training_flops(project, run) == expected
+
+
+def test_weights_under_a_gamma_that_adds_layers_up(project: Project) -> None:
+    """Each of the layer's elements of 30 layers goes into 22 sums, forwards and backwards."""
+    run = project.run("cut-tuned-75")
+    layer = 576 * (2 * 576 + 2 * 192) + 3 * 576 * 1536 + 2 * 576
+    microbatches = 4 / run.learning.microbatch_sequences
+    mixing = 80 * microbatches * 2 * (2 * layer * 30 * 22)
+    for start in ("laco-75", "mka-75", "come-sum-75", "average-75", "lemon-cut-75"):
+        mixed = replace(run, start=project.run(start))
+        assert learning_flops(project, mixed) == learning_flops(project, run) + mixing, start
+    for start in ("sleb-75", "shear-selection-75"):
+        selected = replace(run, start=project.run(start))
+        assert learning_flops(project, selected) == learning_flops(project, run), start
+    tied, hierarchical = project.run("ff-merge-tuned-75"), project.run("come-hierarchical-75")
+    assert tied.mixes_layers and not hierarchical.mixes_layers

@@ -11,6 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
+from lemon.configuration.stages import stage_params
+from lemon.errors import BadInput
 from lemon.learning.assembly import assemble
 from lemon.learning.hierarchical import last_layers, state_loss
 from lemon.learning.run import learn
@@ -57,6 +59,22 @@ def test_a_layer_stands_for_its_last_source_layer(learning_world, start):
     gamma["o"] = Dense(torch.eye(4, 6) - torch.eye(4, 6).roll(1, dims=1))
     mixed = Operators(source.shape, source.shape.with_depth(4), gamma=gamma)
     assert last_layers(mixed) == [1, 2, 3, 4]
+
+
+def test_last_source_layers_must_increase(learning_world):
+    shape = Checkpoint(learning_world.source).shape
+    dense = {type: Dense(torch.ones(4, 6)) for type in LAYER_TYPES}
+    with pytest.raises(BadInput, match="layers 0 and 1 the last source layers 5 and 5, which must"):
+        last_layers(Operators(shape, shape.with_depth(4), gamma=dense))
+
+
+def test_the_weight_of_the_lm_loss_is_no_setting_of_it(learning_world):
+    """Its objective has no such term, so another weight changes nothing."""
+    one, other = (learning_world.project(lm_weight=weight) for weight in (0.25, 0.75))
+    assert stage_params(one, "learn", RUN) == stage_params(other, "learn", RUN)
+    assert stage_params(one, "learn", "cut-tuned-75") != stage_params(
+        other, "learn", "cut-tuned-75"
+    )
 
 
 @pytest.mark.parametrize(("step", "with_predictions"), [(0, False), (4, False), (5, True)])

@@ -89,6 +89,19 @@ def test_the_csv_has_the_costs_of_every_row(project: Project, rendered: Path) ->
     )
 
 
+def test_tied_models_have_all_layers_below_the_heading_of_their_target(rendered: Path) -> None:
+    lines = pd.read_csv(rendered / "methods.csv").groupby("run")["layers"].unique()
+    for run in ("ff-merge-75", "lemon-ff-merge-50", "ff-merge-tuned-75"):
+        assert list(lines[run]) == [30]
+    assert list(lines["cut-75"]) == [22]
+    text = (rendered / "methods.md").read_text()
+    assert "22 of 30 layers" in text
+    learning = text[text.index("Training cost") :]
+    tied, after = learning.index("| 30 | FF-merge, weights |"), learning.index("| LEMON-Prune |")
+    assert tied < after  # in one group, whose factors are to its first row
+    assert "×1.00" not in learning[tied : tied + 10]
+
+
 def test_every_form_has_the_section_with_what_is_not_measured(rendered: Path) -> None:
     for suffix in ("md", "html", "tex"):
         text = (rendered / f"methods.{suffix}").read_text()

@@ -36,6 +36,7 @@ class Method:
         prepared: for a model used unchanged, its folder in the preset's data folder; None if a
             smaller model is made.
         depth_only: whether it keeps all widths.
+        mixes: whether its gamma adds layers up instead of selecting them.
         places: whether its operators move units within layers as well as mapping layers.
         widths_only: whether it keeps all layers.
         ties: whether it keeps all layers and ties neighbouring FFNs, so many that its model has
@@ -56,6 +57,7 @@ class Method:
     starts: tuple[Start, ...] = ()
     prepared: str | None = None
     depth_only: bool = False
+    mixes: bool = False
     places: bool = False
     widths_only: bool = False
     calibrates: bool = False
@@ -144,7 +146,7 @@ _METHODS = (
     ),
     Method("cut", "keep the first layers"),
     Method("random", "keep a sorted random subset of the layers", depth_only=True),
-    Method("average", "average clusters of neighbouring layers", depth_only=True),
+    Method("average", "average clusters of neighbouring layers", depth_only=True, mixes=True),
     Method(
         "shortgpt",
         "drop the layers that change the hidden states least",
@@ -162,6 +164,7 @@ _METHODS = (
         "laco",
         "collapse neighbouring layers into one while the output stays alike",
         depth_only=True,
+        mixes=True,
         calibrates=True,
         calibration_rows="search_sequences",
     ),
@@ -169,12 +172,14 @@ _METHODS = (
         "mka",
         "merge the last layers into one, with weights by how alike the maps of their outputs are",
         depth_only=True,
+        mixes=True,
         calibrates=True,
     ),
     Method(
         "come",
         "merge neighbouring layers by placing their most sensitive heads and neurons side by side",
         depth_only=True,
+        mixes=True,
         places=True,
         calibrates=True,
     ),
@@ -182,6 +187,7 @@ _METHODS = (
         "come-posterior",
         "as come, with the shares of the two layers that have the least loss",
         depth_only=True,
+        mixes=True,
         places=True,
         calibrates=True,
     ),
@@ -189,6 +195,7 @@ _METHODS = (
         "come-sum",
         "the pairs and shares of come with weighted sums",
         depth_only=True,
+        mixes=True,
         calibrates=True,
     ),
     Method(
@@ -209,6 +216,7 @@ _METHODS = (
         Method(
             name,
             f"tie a window of neighbouring FFNs to their mean, {how}",
+            mixes=True,
             places=True,
             calibrates=True,
             ties=True,

@@ -124,6 +124,19 @@ class PlannedRun:
         return changes_widths(self.fused_shape, self.target_shape)
 
     @property
+    def mixes_layers(self) -> bool:
+        """Whether its gamma adds layers up: it is learned, or that of its start does.
+
+        Where the model of the start trains, gamma was applied beforehand.
+        """
+        if self.rearranged == "fused_source":
+            return False
+        if self.start is not None and self.start.mixes_layers:
+            return True
+        named = METHODS.get(self.row.start or "", self.method)
+        return self.method.learns_operators or self.method.mixes or named.mixes
+
+    @property
     def learns_widths(self) -> bool:
         """Whether it learns operators of widths, which are dense and as large as weights."""
         return self.changes_widths and self.method.learns_operators

@@ -101,6 +101,9 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
         yield "start", message + f"name {start.id} in source, as the first of two stages"
     if METHODS[run.method].matches_states and ties(runs, start):
         yield "start", f"{start.id} ties FFNs, and weights of its model that train would untie them"
+    if METHODS[run.method].matches_states and METHODS[start.method].learns_operators:
+        message = f"{start.id} learned operators, whose layers each stand for all source layers; "
+        yield "start", message + "name a run that drops or merges neighbouring layers"
     if _comes_back(run, runs, "start"):
         yield "start", f"{run.id} starts, through others, from itself"
 

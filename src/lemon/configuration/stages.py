@@ -191,6 +191,8 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
         unused.add("dimension_rate")
     if method.prunes:
         unused |= {"lm_weight", "recompute", "layers_per_segment"}
+    if method.matches_states:
+        unused.add("lm_weight")
     fields = _chosen(project, run) | {
         "steps": run.steps,
         "learning": run.learning.model_dump(mode="json", exclude=unused),

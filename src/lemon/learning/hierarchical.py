@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from lemon.architecture import LAYER_TYPES
+from lemon.errors import BadInput
 from lemon.learning.trainee import FusedTrainee
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense
@@ -62,8 +64,20 @@ def state_loss(hidden_BTD: Tensor, target_BTD: Tensor) -> Tensor:
 
 
 def last_layers(operators: Operators) -> list[int]:
-    """For each target layer the last source layer with a weight in it, in any type."""
+    """For each target layer the last source layer with a weight in it, in any type.
+
+    Raises:
+        BadInput: they do not increase from layer to layer.
+    """
     identity = Dense(torch.eye(operators.source.num_hidden_layers))
     gammas = [operators.gamma.get(type, identity).dense() for type in LAYER_TYPES]
     used = torch.stack(gammas).any(0)
-    return [int(row.nonzero().max()) for row in used]
+    last = [int(row.nonzero().max()) for row in used]
+    for layer, (above, below) in enumerate(pairwise(last)):
+        if below <= above:
+            raise BadInput(
+                f"the start gives layers {layer} and {layer + 1} the last source layers {above} "
+                f"and {below}, which must increase for hierarchical distillation; name a start "
+                "that drops or merges neighbouring layers"
+            )
+    return last

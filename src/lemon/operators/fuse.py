@@ -55,6 +55,15 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
             "from"
         )
     operators, _ = load_operators(operators_file)
+
+    def require_built_from(digest: str) -> None:
+        if digest != metadata.source_digest:
+            raise BadInput(
+                f"{operators_file}: made for a source model with digest {metadata.source_digest}, "
+                f"but {source_dir} has digest {digest}; fuse with the model that they were built "
+                "from, or build them again"
+            )
+
     # Digests take as long as fusing: the source's is taken beside it, the results' side by side.
     with ThreadPoolExecutor(1) as beside, replaced_folder(out_dir, owner) as folder:
         digesting = beside.submit(source.digest)
@@ -65,14 +74,11 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
                 dtype=source.dtype,
                 tied_ffn=operators.tied_ffn,
             )
-        finally:  # a damaged source is named before what it led to
-            digest = digesting.result()
-        if digest != metadata.source_digest:
-            raise BadInput(
-                f"{operators_file}: made for a source model with digest {metadata.source_digest}, "
-                f"but {source_dir} has digest {digest}; fuse with the model that they were built "
-                "from, or build them again"
-            )
+        except Exception:  # a damaged or wrong source is named before what it led to
+            require_built_from(digesting.result())
+            raise
+        digest = digesting.result()
+        require_built_from(digest)
         weights = beside.submit(weights_in, folder)
         write_manifest(
             folder / "manifest.json",

@@ -131,13 +131,13 @@ def _reproduced(
     if gates is not None:
         scores |= {f"gates/{k}": v for k, v in asdict(gates).items() if isinstance(v, float)}
     cost = total_cost(run, folder.parent)
-    name = f"{row.label}, {row.layers} layers"
+    name = f"{row.label}, {row.model_layers} layers"
     tags = {
         "source": REPRODUCED,
         **common,
         "run": run.id,
         "method": row.label,
-        "layers": row.layers,
+        "layers": row.model_layers,
         "seed": run.seed,
         **({"gates": gates.state, "gates_in_export": gates.export} if gates else {}),
         **_code(first),

@@ -84,7 +84,7 @@ def row_costs(rows: list[ScoredRow], runs: Path) -> list[RowCost]:
     costs = [
         RowCost(
             label=row.label,
-            layers=row.layers,
+            layers=row.model_layers,
             runs=tuple(row.spec.runs),
             start=", ".join(dict.fromkeys(_start_in_words(run, label_of) for run in row.runs)),
             own=_mean([own_cost(run, runs) for run in row.runs]),

@@ -153,7 +153,9 @@ def _learning_settings(project: Project, learned: list[PlannedRun]) -> dict[str,
     deep = [run for run in operators if _changes_depth(run.fused_shape, run.target_shape)]
     users = {
         "batch_sequences": learned,
-        "lm_weight": [run for run in learned if run.method.teaches],
+        "lm_weight": [
+            run for run in learned if run.method.teaches and not run.method.matches_states
+        ],
         "layer_rate": deep,
         "norm_rate": deep,
         "dimension_rate": [run for run in operators if run.changes_widths],

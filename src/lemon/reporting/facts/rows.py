@@ -44,6 +44,7 @@ class ScoredRow:
     Attributes:
         spec: the row of `paper.yaml`.
         label: its name; for the source's row the model's name.
+        layers: those of its target, by which rows are compared.
         runs: one for each seed; empty if the row was not run.
         published: the paper's row.
     """
@@ -55,6 +56,11 @@ class ScoredRow:
     runs: tuple[PlannedRun, ...]
     results: tuple[RunResult, ...]
     published: PublishedRow | None
+
+    @property
+    def model_layers(self) -> int:
+        """The layers of its model, which with tied FFNs are more than its target's."""
+        return self.runs[0].target_shape.num_hidden_layers if self.runs else self.layers
 
     @property
     def rows(self) -> tuple[ScoredRow, ...]:

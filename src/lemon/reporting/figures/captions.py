@@ -168,10 +168,14 @@ def quality_cost_numbers(facts: QualityCostFacts) -> FigureNumbers:
         "FLOP are computed from shapes and settings: matrix products of weights, causal attention "
         f"and head, for sequences of {facts.sequence_length} tokens. Training has the teacher, the "
         "fusing, the losses on the tune text, and all runs that a row builds on; it does not have "
-        "what builders compute on calibration text. Models of tied FFNs have fewer parameters than "
-        "the source and compute as much. Times are not shown: none was measured side by side.",
+        "what builders compute on calibration text. Models of tied FFNs keep all layers: they have "
+        "about the parameters of their target and compute as much as the source. Times are not "
+        "shown: none was measured side by side.",
         *facts.spec.notes,
-        *(f"Not yet run, of {target}: {methods}." for target, methods in absent.items()),
+        *(
+            f"Not yet run, for the target of {target}: {methods}."
+            for target, methods in absent.items()
+        ),
         "Departures from the paper are in the manifest.",
     ]
     return figure_numbers(facts, caption)

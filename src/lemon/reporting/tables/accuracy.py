@@ -62,9 +62,10 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     """The table with its verdicts: tidy lines, page, and entries of the manifest."""
     tests, orders = ordering_tests(facts), orders_as_in_paper(facts)
     staged = any(run.first_stage for row in facts.rows for run in row.runs)
+    target_of = {tuple(row.spec.runs): row.spec.target for row in facts.rows}
     sections = [
         *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
-        *([learning_section(facts.costs, staged=staged)] if facts.costs else []),
+        *([learning_section(facts.costs, target_of, staged=staged)] if facts.costs else []),
         *_model_costs(facts),
         *([gates_section(facts.rows, facts.gates)] if facts.gates else []),
         *([departures_section(facts.departures)] if facts.departures else []),
@@ -118,7 +119,7 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
         shared = {
             "run": " ".join(row.spec.runs),
             "method": row.label,
-            "layers": row.layers,
+            "layers": row.model_layers,
             "seeds": len(row.results),
             "published_method": row.spec.published_method,
             "published_layers": row.spec.published_layers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 
 from lemon.configuration.planned_run import lineage
@@ -35,10 +35,15 @@ STAGES_NOTE = (
 )
 
 
-def learning_section(costs: list[RowCost], *, staged: bool) -> Section:
-    """The costs by depth, in the order of the rows; `staged` if some runs have two stages."""
+def learning_section(
+    costs: list[RowCost], target_of: Mapping[tuple[str, ...], str | None], *, staged: bool
+) -> Section:
+    """The costs by target, in the order of the rows.
+
+    `target_of` has the target of a row by its runs; `staged` if some runs have two stages.
+    """
     groups = []
-    for _, found in groupby(costs, key=lambda cost: cost.layers):
+    for _, found in groupby(costs, key=lambda cost: target_of[cost.runs]):
         rows = list(found)
         groups.append(Group("", [_cost_line(row, rows[0].total) for row in rows]))
     return Section(
