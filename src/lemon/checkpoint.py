@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -330,11 +331,8 @@ def weights_in(folder: Path) -> dict[str, Any]:
 
     BadInput if the folder holds no complete model, or a weight is not finite.
     """
-    checkpoint, whole, tensors = Checkpoint(folder), hashlib.sha256(), {}
-    for name in checkpoint.specs:
-        own = hashlib.sha256()
-        for piece in checkpoint._pieces(name):
-            whole.update(piece)
-            own.update(piece)
-        tensors[name] = own.hexdigest()
-    return {"weights": whole.hexdigest(), "tensors": tensors}
+    checkpoint = Checkpoint(folder)
+    with ThreadPoolExecutor(1) as beside:
+        whole = beside.submit(checkpoint._digest, checkpoint.specs)
+        tensors = {name: checkpoint._digest([name]) for name in checkpoint.specs}
+    return {"weights": whole.result(), "tensors": tensors}
