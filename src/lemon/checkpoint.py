@@ -1,4 +1,4 @@
-"""A Hugging Face model folder as a set of tensors that are read and written one at a time.
+"""A Hugging Face model folder as a set of tensors that are read one at a time.
 
 Opening a folder reads only headers and small files, needs no torch, and finds every missing,
 misshapen or truncated tensor, so that a bad model is refused at once. A folder written by this
@@ -8,9 +8,7 @@ program has a manifest; its files and weights are checked against the digests th
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,16 +19,9 @@ from typing_extensions import TypedDict
 from lemon.architecture import FFN_TYPES, LlamaShape, TensorSpec, layer_tensor_name, tensor_specs
 from lemon.errors import BadInput
 from lemon.files.json_file import read_json
-from lemon.files.manifest import (
-    MANIFEST,
-    files_below,
-    listed_files,
-    read_manifest,
-    require_digest,
-    write_manifest,
-)
-from lemon.files.storage import atomic_folder, inside, write_json
-from lemon.files.tensor_file import FORMATS, TensorFile, write_tensor_file
+from lemon.files.manifest import MANIFEST, listed_files, read_manifest, require_digest
+from lemon.files.storage import inside
+from lemon.files.tensor_file import FORMATS, TensorFile
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +32,6 @@ TIED_FFN = "tied_ffn"  # key of config.json, ignored by transformers
 # Other files of a model folder: tokenizer, chat template, generation settings.
 COMPANION_SUFFIXES = {".json", ".txt", ".model", ".jinja"}
 LOADED_SUFFIXES = COMPANION_SUFFIXES | {".safetensors", ".bin", ".py"}  # by transformers
-NOT_COMPANIONS = {"config.json", MANIFEST, INDEX}
 # If one of these exists, transformers adds an adapter to the weights.
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 COPY_AGAIN = "copy or prepare the model folder again"
@@ -118,7 +108,7 @@ class Checkpoint:
         It does not depend on sharding. BadInput if a weight is not finite, tied FFNs differ, or the
         digest differs from that in the folder's manifest.
         """
-        found = self._digest(self.specs)
+        found = self.digest_of(self.specs)
         self._check_ties()
         if (expected := self._recorded.get("weights")) not in (None, found):
             raise BadInput(
@@ -163,13 +153,14 @@ class Checkpoint:
         """Refuse tensors that differ from the digests in the folder's manifest, if it has one."""
         recorded = self._recorded.get("tensors", {})
         for name in names:
-            if recorded and self._digest([name]) != recorded.get(name):
+            if recorded and self.digest_of([name]) != recorded.get(name):
                 raise BadInput(
                     f"{self._files[name].path}: is damaged, {name} is not the tensor whose digest "
                     f"is in {MANIFEST}; {COPY_AGAIN}"
                 )
 
-    def _digest(self, names: Iterable[str]) -> str:
+    def digest_of(self, names: Iterable[str]) -> str:
+        """The SHA-256 of these tensors: name, format, shape and bytes; BadInput if not finite."""
         digest = hashlib.sha256()
         for name in names:
             for piece in self._pieces(name):
@@ -248,91 +239,3 @@ def _is_windows(tied: Any) -> bool:
         isinstance(window, list) and len(window) > 1 and all(type(i) is int for i in window)
         for window in tied
     )
-
-
-def write_checkpoint(
-    out: Path,
-    shape: LlamaShape,
-    tensors: Iterable[tuple[str, torch.Tensor]],
-    *,
-    like: Path,
-    dtype: torch.dtype,
-    tied_ffn: Sequence[Sequence[int]] = (),
-) -> None:
-    """Write a model folder for `AutoModelForCausalLM.from_pretrained`, tensor by tensor.
-
-    Args:
-        out, shape: an empty folder, and the sizes of the model.
-        tensors: every tensor of the model, in any order and float format; each whole, or in
-            successive slices of rows.
-        like: model folder from which other config keys, tokenizer and generation files are copied.
-        dtype: number format of the stored weights; each value is rounded to it once.
-        tied_ffn: windows of layers that share one FFN, for `config.json`. Every layer's weights are
-            written, since a folder without some would be loaded with random ones.
-
-    Raises:
-        BadInput: `like` is no model folder.
-        WorkFailed: a weight is not finite.
-    """
-    format = {f"torch.{name}": key for key, (name, _) in FORMATS.items()}[str(dtype)]
-    config = shape.to_config(read_json(like / "config.json", dict[str, Any], COPY_AGAIN))
-    config.pop("torch_dtype", None)  # the older name of the same key
-    config.pop(TIED_FFN, None)  # of the model that this one is fused from
-    if tied_ffn:
-        config[TIED_FFN] = [list(window) for window in tied_ffn]
-    config["dtype"] = FORMATS[format][0]
-    out.mkdir(parents=True, exist_ok=True)
-    write_tensor_file(
-        out / WEIGHTS,
-        {spec.name: spec.shape for spec in tensor_specs(shape)},
-        tensors,
-        format=format,
-        metadata={"format": "pt"},  # without it transformers refuses the file
-    )
-    for file in sorted(like.iterdir()):
-        if file.suffix in COMPANION_SUFFIXES and file.name not in NOT_COMPANIONS:
-            shutil.copyfile(file, out / file.name)
-    write_json(out / "config.json", config)
-
-
-def write_model(
-    folder: Path,
-    shape: LlamaShape,
-    tensors: Iterable[tuple[str, torch.Tensor]],
-    *,
-    like: Path,
-    dtype: torch.dtype,
-    stage: str,
-    started: float,
-) -> None:
-    """Write a model folder with its manifest into the folder of a run, atomically.
-
-    Args:
-        folder: the model folder; replaced if it is there.
-        shape, tensors, like, dtype: as `write_checkpoint` takes them.
-        stage, started: the step of the workflow, and `time.monotonic()` at its start.
-
-    Raises:
-        WorkFailed: the disk is full, or a weight is not finite.
-    """
-    with atomic_folder(folder) as temporary:
-        write_checkpoint(temporary, shape, tensors, like=like, dtype=dtype)
-        write_manifest(
-            temporary / MANIFEST,
-            stage,
-            files=files_below(temporary),
-            started=started,
-            **weights_in(temporary),
-        )
-
-
-def weights_in(folder: Path) -> dict[str, Any]:
-    """Digests for the manifest of a model folder: `weights` of all tensors, `tensors` of each.
-
-    BadInput if the folder holds no complete model, or a weight is not finite.
-    """
-    checkpoint = Checkpoint(folder)
-    with ThreadPoolExecutor(1) as beside:
-        whole = beside.submit(checkpoint._digest, checkpoint.specs)
-        tensors = {name: checkpoint._digest([name]) for name in checkpoint.specs}
-    return {"weights": whole.result(), "tensors": tensors}

@@ -26,6 +26,7 @@ LAYERS = (
     {"similarity", "flops"},
     {"data"},
     {"operators", "configuration"},
+    {"model_folder"},
     {"published", "checkpoint", "decoder"},
     {"radii", "events", "machine", "progress", "perplexity"},
     {"files", "architecture"},

@@ -14,9 +14,10 @@ from models import GROUPED_TIED, write_tiny_model
 from safetensors.torch import load_file, save_file
 
 from lemon.architecture import LlamaShape, tensor_specs
-from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint, write_checkpoint
+from lemon.checkpoint import INDEX, WEIGHTS, Checkpoint
 from lemon.errors import BadInput
 from lemon.files.storage import atomic_folder
+from lemon.model_folder import write_checkpoint
 
 
 def stored(folder: Path) -> dict[str, torch.Tensor]:

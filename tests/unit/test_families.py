@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lemon.architecture import LAYER_TYPES, LlamaShape, tensor_specs
-from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
 from lemon.data.synthetic import write_random_model
 from lemon.decoder import Decoder
@@ -30,6 +30,7 @@ from lemon.learning.residual_layers import ResidualLayers
 from lemon.learning.source_weights import SourceLayers, SourceStack, SourceWeights
 from lemon.learning.student import FusedStudent, Teacher
 from lemon.methods.shear import Selection, selection_operators
+from lemon.model_folder import write_checkpoint
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense, OneHot, keeping
 from lemon.operators.file import load_operators, save_operators

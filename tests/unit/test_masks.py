@@ -13,7 +13,7 @@ from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
 from lemon.architecture import Axis, LlamaShape
-from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.checkpoint import Checkpoint
 from lemon.decoder import Decoder
 from lemon.learning import hard_concrete
 from lemon.learning.lagrangian import Lagrangian
@@ -22,6 +22,7 @@ from lemon.learning.masks import Masks, settled, write_masks
 from lemon.learning.source_weights import SourceLayers
 from lemon.learning.student import FusedStudent
 from lemon.methods.shear import selection_operators
+from lemon.model_folder import write_checkpoint
 from lemon.operators.file import save_operators
 from lemon.operators.fuse import fuse, fuse_tensors
 

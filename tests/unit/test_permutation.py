@@ -8,10 +8,11 @@ from models import smaller
 from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
-from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.shear import Selection, selection_operators
+from lemon.model_folder import write_checkpoint
 from lemon.operators.factor import Dense, OneHot
 from lemon.operators.fuse import fuse_tensors
 from lemon.radii import Radii

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM, TrainerCallback
 from transformers import Trainer as HuggingFaceTrainer
 
 from lemon.architecture import tensor_specs
-from lemon.checkpoint import Checkpoint, write_checkpoint
+from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.data.pretrained import load_model
@@ -25,6 +25,7 @@ from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput, Diverged
 from lemon.events import read_events
 from lemon.files.manifest import read_manifest
+from lemon.model_folder import write_checkpoint
 from lemon.perplexity import mixture_loss
 from lemon.pretraining.language_model import LanguageModel
 from lemon.pretraining.run import pretrain, random_model

@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path, PurePosixPath
 
 from lemon.architecture import LlamaShape, tensor_specs
-from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
+from lemon.checkpoint import Checkpoint
 from lemon.configuration.given_models import given_shape
 from lemon.configuration.preset import SourceSettings
 from lemon.data.fetch.archive import AssetFiles
@@ -20,6 +20,7 @@ from lemon.errors import BadInput, WorkFailed
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import replaced_folder
 from lemon.files.storage import write_json
+from lemon.model_folder import weights_in, write_checkpoint
 
 # By asset: a prompt, and a word that greedy decoding must produce. This detects a wrong order of
 # the rotary channels or a wrong tokenizer, which no check of shapes does.

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lemon.checkpoint import Checkpoint, write_model
+from lemon.checkpoint import Checkpoint
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
@@ -32,6 +32,7 @@ from lemon.methods.build import (
     start_operators,
     write_run,
 )
+from lemon.model_folder import write_model
 from lemon.perplexity import mixture_loss
 from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints

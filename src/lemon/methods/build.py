@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lemon.checkpoint import Checkpoint, write_model
+from lemon.checkpoint import Checkpoint
 from lemon.configuration.methods import METHODS
 from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
@@ -23,6 +23,7 @@ from lemon.methods.calibration import ROWS, Calibration
 from lemon.methods.context import BuildContext
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
+from lemon.model_folder import write_model
 from lemon.operators.algebra import Operators
 from lemon.operators.file import operators_digest, save_operators
 from lemon.operators.fuse import fuse_tensors

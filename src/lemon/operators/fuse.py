@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemon.architecture import TensorSpec, layer_tensor_name, tensor_specs
-from lemon.checkpoint import Checkpoint, weights_in, write_checkpoint
+from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import owner_of_fused, replaced_folder, require_replaceable
+from lemon.model_folder import weights_in, write_checkpoint
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import NOTHING, OneHot, keeping
 from lemon.operators.file import load_operators, read_metadata

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from lemon.architecture import LlamaShape, tensor_specs
-from lemon.checkpoint import Checkpoint, write_model
+from lemon.checkpoint import Checkpoint
 from lemon.configuration.methods import SCRATCH
 from lemon.configuration.planned_run import PlannedRun, snapshot_folder
 from lemon.configuration.project import Project
@@ -26,6 +26,7 @@ from lemon.files.ownership import owner_of_run
 from lemon.files.storage import write_yaml
 from lemon.machine import compute_device, make_deterministic
 from lemon.methods.build import require_source
+from lemon.model_folder import write_model
 from lemon.perplexity import mixture_loss
 from lemon.pretraining.language_model import LanguageModel
 from lemon.training.batches import batches_of
