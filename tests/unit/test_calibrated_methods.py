@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-import subprocess
-import sys
 from collections import deque
 from copy import deepcopy
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from models import GROUPED_TIED, PLAIN_UNTIED, write_tiny_model
 from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaForCausalLM
 
 from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape, layer_tensor_name
@@ -37,7 +38,8 @@ from lemon.methods import (
 from lemon.methods.build import builder_of
 from lemon.methods.calibration import Calibration, cosines, lowest
 from lemon.methods.context import BuildContext
-from lemon.operators.factor import NOTHING, one_hot
+from lemon.operators.algebra import Operators
+from lemon.operators.factor import NOTHING, Dense, one_hot
 from lemon.operators.fuse import fuse_tensors, fused_layer
 from lemon.perplexity import mixture_loss
 
@@ -125,51 +127,38 @@ def test_the_layers_of_an_unfinished_model_are_those_that_fuse_writes(source, ca
             torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-7)
 
 
-PEAK = """
-import sys, torch
-from pathlib import Path
-from lemon.architecture import LAYER_TYPES
-from lemon.checkpoint import Checkpoint
-from lemon.methods.calibration import Calibration
-from lemon.operators.algebra import Operators
-from lemon.operators.factor import Dense
-
-def status(key):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
-
-source = Checkpoint(Path(sys.argv[1]))
-calibration = Calibration(
-    source, torch.zeros(1, 9, dtype=int), [1.0], 1, torch.bfloat16, torch.device("cpu")
-)
-rows = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
-target = source.shape.with_depth(2)
-operators = Operators(source.shape, target, gamma=dict.fromkeys(LAYER_TYPES, Dense(rows)))
-calibration.layer(operators, 0)  # whatever is loaded once
-Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-before = status("VmRSS")
-for layer in (0, 1):
-    calibration.layer(operators, layer)
-print(status("VmHWM") - before, calibration.weights_bound)
-"""
+def most_allocated(trace: Path) -> int:
+    """The most bytes that tensors held at once, from the trace of a profile with memory."""
+    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["name"] == "[memory]"]
+    events.sort(key=lambda event: event["ts"])
+    return max(accumulate(event["args"]["Bytes"] for event in events))
 
 
 def test_the_memory_of_an_unfinished_model_is_less_than_is_announced_and_than_two_layers(tmp_path):
     folder = write_tiny_model(
         tmp_path,
         num_hidden_layers=3,
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_attention_heads=16,
-        num_key_value_heads=16,
+        hidden_size=256,
+        intermediate_size=1024,
+        num_attention_heads=4,
+        num_key_value_heads=4,
         vocab_size=257,
         dtype="bfloat16",
     )
-    command = [sys.executable, "-c", PEAK, str(folder)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    peak, bound = map(int, found.stdout.split())
-    layer = sum(s.num_elements for s in Checkpoint(folder).specs.values() if s.layer == 0)
-    assert 0.5 * bound < peak < bound + 8e6  # what the allocator keeps
+    source = Checkpoint(folder)
+    tokens = torch.zeros(1, 9, dtype=torch.long)
+    calibration = Calibration(source, tokens, [1.0], 1, torch.bfloat16, torch.device("cpu"))
+    rows = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
+    gamma = dict.fromkeys(LAYER_TYPES, Dense(rows))
+    operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)
+    calibration.layer(operators, 0)  # whatever is loaded once
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        for layer in (0, 1):
+            calibration.layer(operators, layer)
+    profiled.export_chrome_trace(str(tmp_path / "trace.json"))
+    bound = calibration.weights_bound
+    layer = sum(s.num_elements for s in source.specs.values() if s.layer == 0)
+    assert 0.5 * bound < most_allocated(tmp_path / "trace.json") <= bound
     assert bound < 2 * 2 * layer
 
 

@@ -131,8 +131,11 @@ class Calibration:
 
         They may map layers, heads and neurons, but not the hidden size.
         """
-        weights = fused_layer(self.source, operators, index)
-        return {type: weight.to(self.device, self.dtype) for type, weight in weights}
+        weights = {}
+        for type, weight in fused_layer(self.source, operators, index):
+            weights[type] = weight.to(self.device, self.dtype)
+            del weight  # the float32 copy goes before the next one is made
+        return weights
 
     @property
     def weights_bound(self) -> int:
