@@ -42,6 +42,12 @@ shell.prefix("set -euo pipefail; " + ("" if HUB_ROWS else OFFLINE))
 ALL_CORES = workflow.resource_settings.cores or 8
 DEVICE = PROJECT.preset.compute.device
 GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and bool(shutil.which("nvidia-smi"))))
+SOURCE_MB = PROJECT.source_shape().num_parameters * 2 // 10**6  # in bfloat16
+
+
+def host_memory(process, copies):
+    """MB of main memory of a job: those of the process, and the source model this many times."""
+    return process + copies * SOURCE_MB
 
 
 def pattern(names):

@@ -30,9 +30,9 @@ for SUITE in SUITES.values():
             f"<logs>/evaluate/{{scored}}/{SUITE.folder}.tsv"
         wildcard_constraints:
             scored=pattern([*PROJECT.runs, *SNAPSHOTS]),
-        threads: 1
+        threads: 4 if GPUS else 1
         resources:
-            mem_mb=3500,
+            mem_mb=host_memory(3500, 2),
             runtime=240,
             gpu=GPUS,
         params:

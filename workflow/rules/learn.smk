@@ -17,7 +17,7 @@ rule build:
         run=made_by("build"),
     threads: lambda wildcards: ALL_CORES if calibration_text(wildcards) else 1
     resources:
-        mem_mb=3000,
+        mem_mb=host_memory(3000, 2),
         runtime=120,
         gpu=lambda wildcards: GPUS if calibration_text(wildcards) else 0,
     params:
@@ -52,7 +52,7 @@ rule learn:
     priority: 10  # first, so that no core waits for the last evaluations
     threads: ALL_CORES
     resources:
-        mem_mb=5500,
+        mem_mb=host_memory(5500, 4),
         runtime=1440,
         gpu=GPUS,
     params:
@@ -91,7 +91,7 @@ rule trial:
         number=r"[1-9][0-9]*",
     threads: ALL_CORES
     resources:
-        mem_mb=5500,
+        mem_mb=host_memory(5500, 4),
         runtime=1440,
         gpu=GPUS,
     params:
@@ -128,7 +128,7 @@ rule fuse:
         run=FUSED,
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=host_memory(3000, 2),
         runtime=60,
     params:
         weights=fused_weights,

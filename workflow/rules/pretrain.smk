@@ -41,7 +41,7 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         priority: 10
         threads: ALL_CORES
         resources:
-            mem_mb=5500,
+            mem_mb=host_memory(5500, 4),
             runtime=1440,
             gpu=GPUS,
         params:
