@@ -17,7 +17,7 @@ from lemon.configuration.stages import stage_params
 from lemon.errors import BadInput
 from lemon.plan import plan
 from lemon.radii import Radii
-from lemon.reporting.facts.operator_sizes import ModelPair, model_pairs, operator_sizes_facts
+from lemon.reporting.facts.operator_sizes import ModelPair, model_pairs
 from lemon.reporting.numbers import millions
 from lemon.reporting.tables.operator_sizes import operator_frame
 from lemon.reporting.tables.table import write_table
@@ -161,7 +161,7 @@ def test_radii_that_do_not_fit_are_refused(project: Project) -> None:
     preset = project.preset.model_copy(update={"radii": {**project.preset.radii, "2-2": radii}})
     changed = replace(project, preset=preset)
     with pytest.raises(BadInput, match=r"receptive field 5 .* does not divide"):
-        operator_frame(operator_sizes_facts(changed, "table1", Path()))
+        operator_frame(model_pairs(changed))
     less = {name: radii for name, radii in project.preset.radii.items() if name != "2-4"}
     preset = project.preset.model_copy(update={"radii": less})
     with pytest.raises(BadInput, match="preset laptop has no radii 2-4"):

@@ -13,7 +13,7 @@ from lemon.reporting.claims.ledger import judgements
 from lemon.reporting.facts.errata_of_scores import errata_of_scores
 from lemon.reporting.facts.errata_of_settings import errata_of_settings
 from lemon.reporting.facts.evidence import Evidence, evidence
-from lemon.reporting.tables.document import TablePage, WordedTable
+from lemon.reporting.tables.document import WordedTable
 from lemon.reporting.tables.ledger import ledger_table
 from lemon.reporting.tables.rendering import render
 
@@ -34,7 +34,7 @@ def write_ledger(project: Project, results: Path, out: Path) -> None:
     found, worded = gathered_ledger(project, results)
     numbers = out.with_suffix(".csv")
     write_text(numbers, worded.frame.to_csv(index=False))
-    write_text(out, render(worded.page, "md"))
+    write_text(out, render(worded, "md"))
     write_manifest(
         out.with_suffix(".manifest.json"),
         "claims",
@@ -43,11 +43,6 @@ def write_ledger(project: Project, results: Path, out: Path) -> None:
         inputs=dict(found.inputs),
         **worded.manifest,
     )
-
-
-def ledger_page(project: Project, results: Path) -> TablePage:
-    """The ledger as a page; arguments and errors as of `write_ledger`."""
-    return gathered_ledger(project, results)[1].page
 
 
 def gathered_ledger(project: Project, results: Path) -> tuple[Evidence, WordedTable]:

@@ -13,7 +13,7 @@ from lemon.errors import BadInput
 from lemon.files.manifest import checked_file, read_manifest
 from lemon.files.storage import write_text
 from lemon.reporting.facts.evidence import manifest_path
-from lemon.reporting.ledger import ledger_page
+from lemon.reporting.ledger import gathered_ledger
 from lemon.reporting.tables.rendering import filled
 
 
@@ -49,7 +49,7 @@ def write_report(project: Project, results: Path, out: Path) -> None:
         BadInput: nothing is made yet, or a manifest is damaged.
         WorkFailed: the file can't be written.
     """
-    ledger = ledger_page(project, results)
+    _, ledger = gathered_ledger(project, results)
     entries = [_entry(project, name, results) for name in project.tables]
     write_text(
         out,

@@ -26,7 +26,6 @@ class AccuracyFacts:
     """The facts of an accuracy table, before verdicts and text.
 
     Attributes:
-        name, spec: its entry in `paper.yaml`.
         source: sizes of the source model, here and in the paper.
         targets: sizes of the small models by symbolic target, in the order of the rows.
         floors: held-out losses of `uniform`, `unigram` and `bigram` models, nats per token; empty
@@ -39,7 +38,6 @@ class AccuracyFacts:
         inputs: digest of the outcomes of each run.
     """
 
-    name: str
     spec: TableSpec
     setup: Setup
     source: Sizes
@@ -78,7 +76,6 @@ def accuracy_facts(
     in_paper = published_rows(spec.published) if spec.published else []
     suites = project.table_suites(table)
     return AccuracyFacts(
-        name=table,
         spec=spec,
         setup=setup_of(project),
         source=source_sizes(project),

@@ -20,7 +20,6 @@ class DenseFacts:
     """The facts of the source model's table.
 
     Attributes:
-        name, spec: its entry in `paper.yaml`.
         row: the source model on all tasks.
         published: published scores, each with the source model on the same tasks.
         packaged: the differences of each task's rows from the Hub's.
@@ -28,7 +27,6 @@ class DenseFacts:
         inputs: digest of the outcomes.
     """
 
-    name: str
     spec: TableSpec
     setup: Setup
     row: ScoredRow
@@ -54,7 +52,6 @@ def dense_facts(project: Project, table: str, runs: Path, text: Path | None = No
     known = published_scores(spec.published, source.label, tasks) if spec.published else []
     quantised = source.asset if source.kind == "gguf" else None
     return DenseFacts(
-        name=table,
         spec=spec,
         setup=setup_of(project),
         row=row,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from lemon.configuration.planned_run import PlannedRun, plan_runs
 from lemon.configuration.preset import TextSettings
 from lemon.configuration.project import Project
 from lemon.published.tables import published_table
-from lemon.reporting.facts.model_sizes import all_presets, sizes_settings
+from lemon.reporting.facts.model_sizes import all_presets
 
 # Phase -> (the runs that are in it, its column in published/table6.csv).
 PHASES: dict[str, tuple[Callable[[PlannedRun], bool], str]] = {
@@ -26,53 +24,28 @@ class HyperParameter:
     """One hyper-parameter of one preset.
 
     Attributes:
-        preset: its name.
         name: its name in `published/table6.csv`; ours where the paper's table lacks it.
         unit: of the values; empty for rates.
         values: by phase, the distinct values of its runs, smallest first; none where no run has it.
         published: by phase, as printed; empty where the paper prints none.
     """
 
-    preset: str
     name: str
     unit: str
     values: dict[str, tuple[float, ...]]
     published: dict[str, str]
 
 
-@dataclass(frozen=True)
-class HyperParametersFacts:
-    """Everything that the table shows.
-
-    Attributes:
-        left_out: presets that give no numbers for some name in `runs.tsv`.
-    """
-
-    name: str
-    title: str
-    settings: dict[str, Any]
-    lines: list[HyperParameter]
-    left_out: list[str]
-
-
-def hyper_parameters_facts(
-    project: Project, table: str, runs: Path | None = None, text: Path | None = None
-) -> HyperParametersFacts:
-    """The facts of a table of hyper-parameters; neither runs nor text are read.
-
-    Presets that lack a name of `runs.tsv` have no runs and are left out, with a note.
+def hyper_parameters(project: Project, *_: object) -> dict[str, list[HyperParameter]]:
+    """The hyper-parameters by preset; none of a preset that lacks a name of `runs.tsv`.
 
     Raises:
         BadInput: one of the presets is wrong.
     """
-    lines, left_out = list[HyperParameter](), list[str]()
-    for preset in all_presets(project):
-        if fits_runs(preset):
-            lines += _lines(preset)
-        else:
-            left_out.append(preset.preset_name)
-    settings = sizes_settings(project, table)
-    return HyperParametersFacts(table, project.entry(table).title, settings, lines, left_out)
+    return {
+        preset.preset_name: list(_lines(preset)) if fits_runs(preset) else []
+        for preset in all_presets(project)
+    }
 
 
 def fits_runs(project: Project) -> bool:
@@ -132,7 +105,7 @@ def _lines(project: Project) -> Iterable[HyperParameter]:
             own = [run for run in runs if of_phase(run) and has(run)]
             values[phase] = tuple(sorted({value(run) for run in own}))
             published[phase] = printed.get(name, {}).get(column, "") if column else ""
-        yield HyperParameter(project.preset_name, name, unit, values, published)
+        yield HyperParameter(name, unit, values, published)
 
 
 def _most_epochs(run: PlannedRun, text: TextSettings) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.load import siblings
@@ -56,36 +54,14 @@ class ModelLine:
         return self.published is not None and self.published.shape == self.shape
 
 
-@dataclass(frozen=True)
-class ModelSizesFacts:
-    """The facts of Table 5: its models, and the counted parameters of each."""
-
-    name: str
-    title: str
-    settings: dict[str, Any]
-    lines: list[ModelLine]
-    counted: list[int]
-
-
-def model_sizes_facts(
-    project: Project, table: str, runs: Path, text: Path | None = None
-) -> ModelSizesFacts:
-    """Gather Table 5; no run and no text is read.
+def model_sizes_facts(project: Project, *_: object) -> list[tuple[ModelLine, int]]:
+    """The models of Table 5, each with its counted parameters.
 
     Raises:
         BadInput: the folder has no preset of the paper, or one of its presets is wrong.
         WorkFailed: a computed count is not that of Hugging Face's model.
     """
-    lines = model_lines(project)
-    counted = [counted_parameters(line.shape) for line in lines]
-    title, settings = project.entry(table).title, sizes_settings(project, table)
-    return ModelSizesFacts(table, title, settings, lines, counted)
-
-
-def sizes_settings(project: Project, table: str) -> dict[str, Any]:
-    """The `settings` in a manifest, with the configuration digests of all presets."""
-    presets = {sibling.preset_name: sibling.digest() for sibling in siblings(project)}
-    return {"preset": project.preset_name, "table": table, "presets": presets}
+    return [(line, counted_parameters(line.shape)) for line in model_lines(project)]
 
 
 def all_presets(project: Project) -> list[Project]:

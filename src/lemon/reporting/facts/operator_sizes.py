@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.configuration.preset_checks import radii_in_numbers
@@ -19,9 +17,8 @@ from lemon.published.models import (
     narrowed,
     published_shape,
 )
-from lemon.published.tables import published_table
 from lemon.radii import Radii
-from lemon.reporting.facts.model_sizes import all_presets, sizes_settings
+from lemon.reporting.facts.model_sizes import all_presets
 
 PAPER_SMALL = "LEMON-2.7B"  # in published/table5.csv; table1.csv has its counts
 PAPER_RADII = Radii(hidden=2, attention=2, ffn=2)
@@ -127,31 +124,7 @@ class ModelPair:
         return (self.source, self.target, self.radii) == printed
 
 
-@dataclass(frozen=True)
-class OperatorSizesFacts:
-    """The facts of Table 1: the published values by operator, and all pairs of models."""
-
-    name: str
-    title: str
-    settings: dict[str, Any]
-    printed: dict[str, dict[str, str]]
-    pairs: list[ModelPair]
-
-
-def operator_sizes_facts(
-    project: Project, table: str, runs: Path, text: Path | None = None
-) -> OperatorSizesFacts:
-    """Gather Table 1; no run and no text is read.
-
-    Raises:
-        BadInput: as `model_pairs`.
-    """
-    printed = {line["operator"]: line for line in published_table("table1")}
-    title, settings = project.entry(table).title, sizes_settings(project, table)
-    return OperatorSizesFacts(table, title, settings, printed, model_pairs(project))
-
-
-def model_pairs(project: Project) -> list[ModelPair]:
+def model_pairs(project: Project, *_: object) -> list[ModelPair]:
     """Sources and Table 4 targets at all radii: the paper's, 13B, then those of other presets.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
@@ -109,9 +108,6 @@ class TuningFacts:
         inputs: digest of the manifest of each trial.
     """
 
-    name: str
-    title: str
-    settings: dict[str, Any]
     rates: list[TunedRates]
     inputs: dict[str, str]
 
@@ -132,9 +128,6 @@ def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = N
         raise BadInput(f"{path}: lists no trial, so there is none of the preset's rates")
     names = dict.fromkeys(run.row.rates for run in project.runs.values() if run.row.rates)
     return TuningFacts(
-        name=table,
-        title=project.entry(table).title,
-        settings={"preset": project.preset_name, "table": table, "config": project.digest()},
         rates=[
             TunedRates(
                 name=name,

@@ -32,9 +32,7 @@ from lemon.reporting.tables.document import (
     ScoreCell,
     ScoreGrid,
     Section,
-    TablePage,
     WordedTable,
-    table_title,
 )
 from lemon.reporting.tables.orderings_section import ordering_sections
 from lemon.reporting.tables.sections import (
@@ -75,21 +73,19 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     counts = [score.n for score in scores if score.n and score.task != AVERAGE]
     per_task = " to ".join(dict.fromkeys([str(min(counts)), str(max(counts))])) if counts else "no"
     setup = facts.setup
-    page = TablePage(
-        title=table_title(facts.name, facts.spec.title),
+    return WordedTable(
+        tidy_lines(facts, orders),
         subtitle=f"{setup.label}, preset {setup.name}, {per_task} rows a task",
         scores=score_grid(facts, orders),
         sections=sections,
         notes=[*accuracy_notes(facts, ordered=any(orders)), *facts.spec.notes],
+        manifest={
+            "inputs": facts.inputs,
+            "comparisons": [asdict(test) for test in tests],
+            "learning": [asdict(cost) for cost in facts.costs],
+            "departures": [asdict(departure) for departure in facts.departures],
+        },
     )
-    manifest = {
-        "settings": setup.in_manifest(table=facts.name),
-        "inputs": facts.inputs,
-        "comparisons": [asdict(test) for test in tests],
-        "learning": [asdict(cost) for cost in facts.costs],
-        "departures": [asdict(departure) for departure in facts.departures],
-    }
-    return WordedTable(tidy_lines(facts, orders), page, manifest)
 
 
 def _model_costs(facts: AccuracyFacts) -> list[Section]:

@@ -17,10 +17,8 @@ from lemon.reporting.numbers import count, interval
 from lemon.reporting.tables.document import (
     Group,
     Section,
-    TablePage,
     WordedTable,
     numbers,
-    table_title,
     words,
 )
 
@@ -42,8 +40,8 @@ def dense_table(facts: DenseFacts) -> WordedTable:
     setup = facts.setup
     rows = [one.rows for one in facts.protocols.values()]
     per_task = " to ".join(dict.fromkeys([count(min(rows)), count(max(rows))]))
-    page = TablePage(
-        title=table_title(facts.name, facts.spec.title),
+    return WordedTable(
+        tidy_lines(facts),
         subtitle=f"{setup.label}, preset {setup.name}, {per_task} rows a task",
         sections=[
             _scores_section(facts),
@@ -51,9 +49,8 @@ def dense_table(facts: DenseFacts) -> WordedTable:
             *([_rows_section(facts)] if facts.packaged else []),
         ],
         notes=[*_notes(facts), *facts.spec.notes],
+        manifest={"inputs": facts.inputs},
     )
-    manifest = {"settings": setup.in_manifest(table=facts.name), "inputs": facts.inputs}
-    return WordedTable(tidy_lines(facts), page, manifest)
 
 
 def tidy_lines(facts: DenseFacts) -> pd.DataFrame:

@@ -195,23 +195,16 @@ class ScoreGrid:
 
 
 @dataclass(frozen=True)
-class TablePage:
-    """The page of a table, independent of the format."""
-
-    title: str
-    subtitle: str
-    sections: list[Section]
-    notes: list[str]
-    scores: ScoreGrid | None = None
-
-
-@dataclass(frozen=True)
 class WordedTable:
     """A table: numbers for the CSV, a page for the other formats, entries of the manifest."""
 
     frame: pd.DataFrame
-    page: TablePage
-    manifest: dict[str, Any]
+    subtitle: str
+    sections: list[Section]
+    notes: list[str]
+    scores: ScoreGrid | None = None
+    title: str = ""
+    manifest: dict[str, Any] = field(default_factory=dict)
 
 
 def words(*names: str, wrap: bool = False) -> list[Column]:

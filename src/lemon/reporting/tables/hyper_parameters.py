@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from lemon.reporting.facts.hyper_parameters import PHASES, HyperParameter, HyperParametersFacts
+from lemon.reporting.facts.hyper_parameters import PHASES, HyperParameter
 from lemon.reporting.numbers import three_digits
 from lemon.reporting.tables.document import (
     Group,
     Section,
-    TablePage,
     WordedTable,
     numbers,
-    table_title,
     words,
 )
 
@@ -48,43 +45,40 @@ SLIPS = [
 ]
 
 
-def hyper_parameters_table(facts: HyperParametersFacts) -> WordedTable:
-    """The table as tidy lines, page, and entries of the manifest."""
-    frame = pd.DataFrame([tidy for line in facts.lines for tidy in _tidy(line)])
+def hyper_parameters_table(by_preset: dict[str, list[HyperParameter]]) -> WordedTable:
+    """The table of every preset; those without lines are named as left out."""
     columns = [
         *words("Hyper-parameter"),
         *numbers(*(f"{phase[0].upper()}{phase[1:]}" for phase in PHASES)),
         *numbers("Paper: fusion", "Paper: pre-training"),
         *words("Unit"),
     ]
-    groups = [
-        Group(preset, [_cells(line) for line in lines])
-        for preset, lines in groupby(facts.lines, lambda line: line.preset)
-    ]
-    page = TablePage(
-        title=table_title(facts.name, facts.title),
+    groups = [Group(preset, [*map(_cells, lines)]) for preset, lines in by_preset.items() if lines]
+    left_out = [preset for preset, lines in by_preset.items() if not lines]
+    return WordedTable(
+        pd.DataFrame([tidy for preset in by_preset for tidy in _tidy(preset, by_preset[preset])]),
         subtitle="By phase of training; several values belong to runs with rates or budgets of "
         "their own",
         sections=[Section("Hyper-parameters", columns, groups, drawn=True)],
         notes=[
             *SLIPS,
-            *(f"Left out: {name}, which lacks a name of runs.tsv." for name in facts.left_out),
+            *(f"Left out: {name}, which lacks a name of runs.tsv." for name in left_out),
         ],
     )
-    return WordedTable(frame, page, {"settings": facts.settings})
 
 
-def _tidy(line: HyperParameter) -> list[dict[str, Any]]:
+def _tidy(preset: str, lines: list[HyperParameter]) -> list[dict[str, Any]]:
     """A line of the CSV for each value of a phase; one without if only the paper has it."""
     return [
         {
-            "preset": line.preset,
+            "preset": preset,
             "parameter": line.name,
             "phase": phase,
             "value": value,
             "unit": line.unit,
             "published": line.published[phase],
         }
+        for line in lines
         for phase in PHASES
         for value in line.values[phase] or ([None] if line.published[phase] else [])
     ]

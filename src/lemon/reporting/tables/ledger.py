@@ -21,7 +21,6 @@ from lemon.reporting.tables.document import (
     Column,
     Group,
     Section,
-    TablePage,
     WordedTable,
     numbers,
     words,
@@ -70,9 +69,9 @@ def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum
 
     The contradictions of the paper are on the page alone.
     """
-    frame = pd.DataFrame([_tidy(one) for one in judgements])
     papers = [(paper, list(own)) for paper, own in groupby(judgements, lambda one: one.paper)]
-    page = TablePage(
+    return WordedTable(
+        pd.DataFrame([_tidy(one) for one in judgements]),
         title=f"{TITLE}, preset {setup.name}",
         subtitle=f"Source model {setup.label}. {_sentence(judgements)}",
         sections=[
@@ -93,8 +92,8 @@ def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum
             ),
         ],
         notes=NOTES,
+        manifest={"settings": setup.in_manifest()},
     )
-    return WordedTable(frame, page, {"settings": setup.in_manifest()})
 
 
 def _sentence(judgements: list[Judgement]) -> str:

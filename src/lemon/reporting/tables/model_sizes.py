@@ -8,15 +8,13 @@ from typing import Any
 import pandas as pd
 
 from lemon.architecture import LlamaShape
-from lemon.reporting.facts.model_sizes import ModelLine, ModelSizesFacts
+from lemon.reporting.facts.model_sizes import ModelLine
 from lemon.reporting.numbers import count, percent, signed, signed_count
 from lemon.reporting.tables.document import (
     Group,
     Section,
-    TablePage,
     WordedTable,
     numbers,
-    table_title,
     words,
 )
 
@@ -28,22 +26,20 @@ COLUMNS = [
 ]
 
 
-def model_sizes_table(facts: ModelSizesFacts) -> WordedTable:
-    """The table as tidy lines, page, and entries of the manifest."""
-    pairs = zip(facts.lines, facts.counted, strict=True)
-    frame = pd.DataFrame([_tidy(line, counted) for line, counted in pairs]).convert_dtypes()
+def model_sizes_table(counted: list[tuple[ModelLine, int]]) -> WordedTable:
+    """The table of all models, each with its counted parameters."""
+    lines = [line for line, _ in counted]
     groups = [
         Group(_heading(preset, group), [_cells(line) for line in own])
-        for (preset, group), own in groupby(facts.lines, lambda x: (x.preset, x.group))
+        for (preset, group), own in groupby(lines, lambda x: (x.preset, x.group))
     ]
-    page = TablePage(
-        title=table_title(facts.name, facts.title),
+    return WordedTable(
+        pd.DataFrame([_tidy(*pair) for pair in counted]).convert_dtypes(),
         subtitle="Computed from the shapes and counted on Hugging Face's models; the two agree for "
-        f"all {len(facts.lines)} lines",
+        f"all {len(lines)} lines",
         sections=[Section("Models", COLUMNS, groups, drawn=True)],
-        notes=_notes(facts.lines),
+        notes=_notes(lines),
     )
-    return WordedTable(frame, page, {"settings": facts.settings})
 
 
 def _tidy(line: ModelLine, counted: int) -> dict[str, Any]:

@@ -9,48 +9,46 @@ from typing import Any
 import pandas as pd
 
 from lemon.published.models import LLAMA2_13B_LABEL
+from lemon.published.tables import published_table
 from lemon.reporting.facts.operator_sizes import (
     PAPER_RADII,
     PAPER_SMALL,
     ModelPair,
     OperatorLine,
-    OperatorSizesFacts,
 )
 from lemon.reporting.numbers import count, millions, percent, signed_count
 from lemon.reporting.tables.document import (
     Column,
     Group,
     Section,
-    TablePage,
     WordedTable,
     numbers,
-    table_title,
     words,
 )
 
+PRINTED = {line["operator"]: line for line in published_table("table1")}
 
-def operator_sizes_table(facts: OperatorSizesFacts) -> WordedTable:
+
+def operator_sizes_table(pairs: list[ModelPair]) -> WordedTable:
     """The table: compared with the paper, at all presets' radii, and by operator family."""
-    pairs = facts.pairs
     beside_paper = next(pair for pair in pairs if pair.published)
-    page = TablePage(
-        title=table_title(facts.name, facts.title),
+    return WordedTable(
+        operator_frame(pairs),
         subtitle=f"Computed from the shapes of {len(pairs)} pairs of models and radii; Table 4 "
         "says how the paper's radii are mapped",
-        sections=[_beside_paper(beside_paper, facts.printed), _totals(pairs), _families(pairs)],
+        sections=[_beside_paper(beside_paper), _totals(pairs), _families(pairs)],
         notes=_notes(pairs),
     )
-    return WordedTable(operator_frame(facts), page, {"settings": facts.settings})
 
 
-def operator_frame(facts: OperatorSizesFacts) -> pd.DataFrame:
+def operator_frame(pairs: list[ModelPair]) -> pd.DataFrame:
     """The tidy form, one line for each pair of models and family; shares are fractions."""
-    pairs = [(pair, line) for pair in facts.pairs for line in pair.lines]
-    lines = [_tidy(pair, line, facts.printed[line.operator]) for pair, line in pairs]
+    lines = [_tidy(pair, line) for pair in pairs for line in pair.lines]
     return pd.DataFrame(lines).convert_dtypes()
 
 
-def _tidy(pair: ModelPair, line: OperatorLine, paper: dict[str, str]) -> dict[str, Any]:
+def _tidy(pair: ModelPair, line: OperatorLine) -> dict[str, Any]:
+    paper = PRINTED[line.operator]
     squared, first = _published_counts(paper) if pair.published else (None, None)
     return {
         "preset": pair.preset or None,
@@ -83,11 +81,11 @@ def _published_counts(paper: dict[str, str]) -> tuple[int, int]:
     return int(paper["count_7b_to_2p7b_all_r2"]), int(paper["count_if_printed_power_all_r2"])
 
 
-def _beside_paper(pair: ModelPair, printed: dict[str, dict[str, str]]) -> Section:
+def _beside_paper(pair: ModelPair) -> Section:
     """The only case with published counts."""
     lines = []
     for line in pair.lines:
-        paper = printed[line.operator]
+        paper = PRINTED[line.operator]
         squared, first = _published_counts(paper)
         lines.append(
             [

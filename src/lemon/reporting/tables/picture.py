@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, LOSS, Score
 from lemon.reporting.style import FAINT, OURS, SOFT, TABLE_STYLE
-from lemon.reporting.tables.document import MethodRow, ScoreGrid, TablePage
+from lemon.reporting.tables.document import MethodRow, ScoreGrid, WordedTable
 
 BESIDE = 0.15  # offset in rows of our mark above, and the paper's below, the line's middle
 ROW_HEIGHT, PANEL_WIDTH, MARGIN = 0.36, 1.5, 0.15  # inches
@@ -29,7 +29,7 @@ BETWEEN = 0.85  # inches between two parts of the columns, for axis and headings
 LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the end of the numbers
 
 
-def draw_scores(page: TablePage, scores: ScoreGrid, path: Path) -> None:
+def draw_scores(page: WordedTable, scores: ScoreGrid, path: Path) -> None:
     """Draw the scores of a table to a PNG file, one panel for each column."""
     lines, height = _picture_lines(scores)
     with matplotlib.rc_context(TABLE_STYLE):
@@ -238,7 +238,7 @@ def _write_labels(figure: Figure, first: Axes, lines: list[PictureLine]) -> None
 
 
 def _write_title_and_key(
-    figure: Figure, page: TablePage, scores: ScoreGrid, label_width: float
+    figure: Figure, page: WordedTable, scores: ScoreGrid, label_width: float
 ) -> None:
     width, height = figure.get_size_inches()
     left = MARGIN / width

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.table import Table
 
 from lemon.reporting.style import FAINT, INK, SOFT, TABLE_STYLE
-from lemon.reporting.tables.document import Section, TablePage
+from lemon.reporting.tables.document import Section, WordedTable
 
 SIZE = 8.5  # points
 LINE = 0.215  # inches, line height
@@ -21,7 +21,7 @@ TOP, BETWEEN = 0.75, 0.5  # inches: the title, and between sections
 WIDTH = 1.0  # inches; the saved file has the width of the content
 
 
-def draw_sections(page: TablePage, path: Path) -> None:
+def draw_sections(page: WordedTable, path: Path) -> None:
     """Draw the sections marked `drawn` to a PNG file."""
     sections = [section for section in page.sections if section.drawn]
     heights = [LINE * sum(_row_heights(section)) for section in sections]

@@ -8,12 +8,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lemon.reporting.numbers import SUPERSCRIPTS
-from lemon.reporting.tables.document import TablePage
+from lemon.reporting.tables.document import WordedTable
 
 FORMATS = ("md", "tex", "html")
 
 
-def render(page: TablePage, suffix: str) -> str:
+def render(page: WordedTable, suffix: str) -> str:
     """Render a table as `md`, `tex` or `html`."""
     return filled(f"table.{suffix}", table=page)
 

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lemon.configuration.load import siblings
+from lemon.configuration.paper import SizesSpec
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import atomic_file, write_text
 from lemon.reporting.facts.accuracy import accuracy_facts
 from lemon.reporting.facts.dense_scores import dense_facts
-from lemon.reporting.facts.hyper_parameters import hyper_parameters_facts
+from lemon.reporting.facts.hyper_parameters import hyper_parameters
 from lemon.reporting.facts.model_sizes import model_sizes_facts
-from lemon.reporting.facts.operator_sizes import operator_sizes_facts
+from lemon.reporting.facts.operator_sizes import model_pairs
+from lemon.reporting.facts.setup import setup_of
 from lemon.reporting.facts.tuning import tuning_facts
 from lemon.reporting.tables.accuracy import accuracy_table
 from lemon.reporting.tables.dense import dense_table
-from lemon.reporting.tables.document import WordedTable
+from lemon.reporting.tables.document import WordedTable, table_title
 from lemon.reporting.tables.hyper_parameters import hyper_parameters_table
 from lemon.reporting.tables.model_sizes import model_sizes_table
 from lemon.reporting.tables.operator_sizes import operator_sizes_table
@@ -38,8 +42,8 @@ RENDERERS: dict[
 ] = {
     "accuracy_table": (accuracy_facts, accuracy_table),
     "dense_scores": (dense_facts, dense_table),
-    "operator_sizes": (operator_sizes_facts, operator_sizes_table),
-    "hyper_parameters": (hyper_parameters_facts, hyper_parameters_table),
+    "operator_sizes": (model_pairs, operator_sizes_table),
+    "hyper_parameters": (hyper_parameters, hyper_parameters_table),
     "model_sizes": (model_sizes_facts, model_sizes_table),
     "tuning_trials": (tuning_facts, tuning_table),
 }
@@ -63,15 +67,15 @@ def write_table(
         WorkFailed: a file can't be written.
     """
     started = time.monotonic()
-    renderer = project.entry(table).renderer
-    if renderer not in RENDERERS:
+    entry = project.entry(table)
+    if entry.renderer not in RENDERERS:
         raise BadInput(
-            f"paper.yaml, {table}: no renderer {renderer!r}; there is {', '.join(RENDERERS)}"
+            f"paper.yaml, {table}: no renderer {entry.renderer!r}; there is {', '.join(RENDERERS)}"
         )
-    gather, word = RENDERERS[renderer]
-    worded = word(gather(project, table, runs, text))
-    page = worded.page
-    write_text(out / f"{table}.csv", worded.frame.to_csv(index=False))
+    gather, word = RENDERERS[entry.renderer]
+    title = table_title(table, entry.title)
+    page = replace(word(gather(project, table, runs, text)), title=title)
+    write_text(out / f"{table}.csv", page.frame.to_csv(index=False))
     for suffix in FORMATS:
         write_text(out / f"{table}.{suffix}", render(page, suffix))
     with atomic_file(out / f"{table}.png") as path:
@@ -81,5 +85,14 @@ def write_table(
         "table",
         started=started,
         files=[out / f"{table}.{kind}" for kind in KINDS],
-        **worded.manifest,
+        settings=_settings(project, table),
+        **page.manifest,
     )
+
+
+def _settings(project: Project, table: str) -> dict[str, Any]:
+    """The `settings` in a manifest; of a table of sizes with the configuration of all presets."""
+    if not isinstance(project.entry(table), SizesSpec):
+        return dict(setup_of(project).in_manifest(table=table))
+    presets = {sibling.preset_name: sibling.digest() for sibling in siblings(project)}
+    return {"preset": project.preset_name, "table": table, "presets": presets}

@@ -16,10 +16,8 @@ from lemon.reporting.tables.document import (
     Cell,
     Group,
     Section,
-    TablePage,
     WordedTable,
     numbers,
-    table_title,
     words,
 )
 
@@ -45,14 +43,14 @@ def tuning_table(facts: TuningFacts) -> WordedTable:
         *numbers("Tune loss", "Tune perplexity", "Sparsity", "Smallest kept gate", "Time"),
         *words("", wrap=True),
     ]
-    page = TablePage(
-        title=table_title(facts.name, facts.title),
+    return WordedTable(
+        frame,
         subtitle="Each trial takes the whole budget of its run; losses are nats a token on text "
         "that no table reports",
         sections=[Section("Trials", columns, groups, drawn=True)],
         notes=_notes(facts),
+        manifest={"inputs": facts.inputs},
     )
-    return WordedTable(frame, page, {"settings": facts.settings, "inputs": facts.inputs})
 
 
 def _tidy(one: TunedRates, result: TrialResult) -> dict[str, Any]:
