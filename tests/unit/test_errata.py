@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lemon.reporting.facts.errata_of_scores import Erratum, errata_of_scores
-from lemon.reporting.facts.errata_of_settings import errata_of_settings
+from lemon.reporting.facts.errata import Erratum
+from lemon.reporting.facts.errata import errata as all_errata
 
 
 @pytest.fixture(scope="module")
 def errata() -> dict[str, Erratum]:
-    return {one.id: one for one in [*errata_of_scores(), *errata_of_settings()]}
+    return {one.id: one for one in all_errata()}
 
 
 # What must stand in `recomputed`, each worked out beside it.

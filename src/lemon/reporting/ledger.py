@@ -10,8 +10,7 @@ from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import write_text
 from lemon.reporting.claims.ledger import judgements
-from lemon.reporting.facts.errata_of_scores import errata_of_scores
-from lemon.reporting.facts.errata_of_settings import errata_of_settings
+from lemon.reporting.facts.errata import errata
 from lemon.reporting.facts.evidence import Evidence, evidence
 from lemon.reporting.tables.document import WordedTable
 from lemon.reporting.tables.ledger import ledger_table
@@ -50,7 +49,4 @@ def gathered_ledger(project: Project, results: Path) -> tuple[Evidence, WordedTa
     found = evidence(project, results)
     if not found.inputs:
         raise BadInput(f"{results}: holds no table or figure yet; `make all` makes them")
-    contradictions = sorted(
-        [*errata_of_scores(), *errata_of_settings()], key=lambda one: one.number
-    )
-    return found, ledger_table(found.setup, judgements(found), contradictions)
+    return found, ledger_table(found.setup, judgements(found), errata())

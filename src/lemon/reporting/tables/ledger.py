@@ -12,7 +12,7 @@ from lemon.reporting.claims.ledger import UNDECIDED, UNTESTED_VERDICT, VERDICTS,
 from lemon.reporting.claims.measures import MEASURES
 from lemon.reporting.claims.parts import DEPENDS, Part
 from lemon.reporting.claims.verdict import BELOW_FLOOR, FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
-from lemon.reporting.facts.errata_of_scores import Erratum
+from lemon.reporting.facts.errata import Erratum
 from lemon.reporting.facts.evidence import EntryEvidence
 from lemon.reporting.facts.setup import Setup
 from lemon.reporting.numbers import signed
