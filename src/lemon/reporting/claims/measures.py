@@ -6,7 +6,7 @@ both rows. Each has its own family of tests: one for each ordering of a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from lemon.configuration.paper import Margins
 from lemon.reporting.claims.verdict import FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
-from lemon.reporting.facts.outcomes import RunResult
-from lemon.reporting.facts.rows import Gain, ScoredRow
+from lemon.reporting.facts.rows import Side
 from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, LOSS
 from lemon.reporting.facts.statistics import (
     DETECTABLE,
@@ -30,7 +29,6 @@ from lemon.reporting.facts.statistics import (
 )
 
 ACCURACY = "accuracy"
-Side = ScoredRow | Gain
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,7 @@ class Measure:
         unit: of its differences.
         higher_is_better: whether the better row has the higher value.
         scale, decimals: of its printed values.
-        scores: of a side, by stratum the score of each document or sequence, averaged over seeds.
-        of_run: the same of one run, for counting seeds.
-        design: how the strata of a row add up.
+        scores: the attribute of a `RunResult`: by stratum the score of each document or sequence.
     """
 
     name: str
@@ -54,9 +50,11 @@ class Measure:
     higher_is_better: bool
     scale: float
     decimals: int
-    scores: Callable[[Side], Mapping[str, NDArray[np.float64]]]
-    of_run: Callable[[RunResult], Mapping[str, NDArray[np.floating] | NDArray[np.bool_]]]
-    design: Callable[[Side], Design]
+    scores: str
+
+    def design(self, side: Side) -> Design:
+        """How the strata of a side add up."""
+        return side.first.heldout_design if self.margin == LOSS else TASKS_ALIKE
 
     @property
     def words(self) -> str:
@@ -71,31 +69,11 @@ class Measure:
 
 
 MEASURES = (
-    Measure(
-        *(ACCURACY, ACCURACY, "points", True, 100.0, 1),
-        scores=lambda row: row.answers,
-        of_run=lambda result: result.correct,
-        design=lambda row: TASKS_ALIKE,
-    ),
-    Measure(
-        *(BITS, BITS, "bits per byte", False, 1.0, 3),
-        scores=lambda row: row.bits_per_byte,
-        of_run=lambda result: result.bits_per_byte,
-        design=lambda row: TASKS_ALIKE,
-    ),
-    Measure(
-        *(LOSS, LOSS, "nats per token", False, 1.0, 3),
-        scores=lambda row: row.sequence_losses,
-        of_run=lambda result: result.heldout.sequences if result.heldout else {},
-        design=lambda row: row.heldout_design,
-    ),
+    Measure(ACCURACY, ACCURACY, "points", True, 100.0, 1, "correct"),
+    Measure(BITS, BITS, "bits per byte", False, 1.0, 3, "bits_per_byte"),
+    Measure(LOSS, LOSS, "nats per token", False, 1.0, 3, "sequences"),
     # Without what a temperature alone would have gained.
-    Measure(
-        *(CALIBRATED_LOSS, LOSS, "nats per token", False, 1.0, 3),
-        scores=lambda row: row.calibrated_sequence_losses,
-        of_run=lambda result: result.heldout.calibrated_sequences if result.heldout else {},
-        design=lambda row: row.heldout_design,
-    ),
+    Measure(CALIBRATED_LOSS, LOSS, "nats per token", False, 1.0, 3, "calibrated_sequences"),
 )
 
 
@@ -134,7 +112,8 @@ class MeasureTest:
 
 def p_value_of(measure: Measure, first: Side, second: Side, margins: Margins | None) -> float:
     """The p-value of two rows on a measure: of an order, or with margins of an equivalence."""
-    ones, twos, design = measure.scores(first), measure.scores(second), measure.design(first)
+    ones, twos = (side.over_seeds(measure.scores) for side in (first, second))
+    design = measure.design(first)
     if margins is None:
         return sign_flip_test(ones, twos, design)
     return equivalence_test(ones, twos, _margin(measure, margins) / measure.scale, design)
@@ -157,7 +136,8 @@ def measure_test(
         p_values: as computed, and adjusted; None if not tested.
         untested: the verdict if not tested.
     """
-    ones, twos, design = measure.scores(first), measure.scores(second), measure.design(first)
+    ones, twos = (side.over_seeds(measure.scores) for side in (first, second))
+    design = measure.design(first)
     found = paired_difference(ones, twos, design)
     margin = None if margins is None else _margin(measure, margins)
     pairs = _seed_pairs(measure, first, second)
@@ -209,15 +189,15 @@ def _mean(scores: Mapping[str, NDArray[np.floating] | NDArray[np.bool_]], design
 
 def _seed_pairs(measure: Measure, first: Side, second: Side) -> list[bool]:
     """For each pair of seeds, whether the first is better; none for gains."""
-    if isinstance(first, Gain) or isinstance(second, Gain):
+    if first.second or second.second:
         return []
     design = measure.design(first)
     one, two = (
         {
-            run.seed: _mean(measure.of_run(result), design)
-            for run, result in zip(row.runs, row.results, strict=True)
+            run.seed: _mean(getattr(result, measure.scores), design)
+            for run, result in zip(side.first.runs, side.first.results, strict=True)
         }
-        for row in (first, second)
+        for side in (first, second)
     )
     seeds = [(seed, seed) for seed in one] if one.keys() == two.keys() else [*product(one, two)]
     sign = 1 if measure.higher_is_better else -1

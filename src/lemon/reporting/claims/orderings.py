@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from lemon.configuration.paper import Comparison
 from lemon.configuration.planned_run import PlannedRun
 from lemon.published.tables import published_claims
-from lemon.reporting.claims.measures import MEASURES, MeasureTest, Side, measure_test, p_value_of
+from lemon.reporting.claims.measures import MEASURES, MeasureTest, measure_test, p_value_of
 from lemon.reporting.claims.verdict import BELOW_FLOOR, NOT_TESTED
 from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.heldout import UNIGRAM
-from lemon.reporting.facts.rows import Gain, ScoredRow
+from lemon.reporting.facts.rows import ScoredRow, Side
 from lemon.reporting.facts.statistics import (
     Interval,
     holm,
@@ -105,7 +105,7 @@ def ordering_tests(facts: AccuracyFacts) -> list[OrderingTest]:
         scored = [
             index
             for index, (first, second, _) in enumerate(sides)
-            if measure.scores(first) and measure.scores(second)
+            if first.over_seeds(measure.scores) and second.over_seeds(measure.scores)
         ]
         family = [index for index in scored if tests[index].untested is None]
         p_values = [p_value_of(measure, *sides[index]) for index in family]
@@ -122,8 +122,8 @@ def _sides(comparison: Comparison, row_of: Mapping[str, ScoredRow]) -> tuple[Sid
     """The two rows of a comparison, or the gains of its two pairs."""
     first, second = row_of[comparison.first], row_of[comparison.second]
     if comparison.than is None:
-        return first, second
-    return Gain(first, second), Gain(row_of[comparison.than.first], row_of[comparison.than.second])
+        return Side(first), Side(second)
+    return Side(first, second), Side(row_of[comparison.than.first], row_of[comparison.than.second])
 
 
 def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bool:
@@ -139,7 +139,7 @@ def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bo
 
 def _is_below_floor(first: Side, second: Side, floors: Mapping[str, float]) -> bool:
     """Whether no row of a comparison is above the floor, or none of one of its gains."""
-    if isinstance(first, Gain) or isinstance(second, Gain):
+    if first.second or second.second:
         return any(is_below_floor(side.rows, floors) for side in (first, second))
     return is_below_floor((*first.rows, *second.rows), floors)
 
@@ -157,15 +157,11 @@ def _untested(
         second=second.label,
         first_runs=[run for row in first.rows for run in row.spec.runs],
         second_runs=[run for row in second.rows for run in row.spec.runs],
-        layers=first.layers,
+        layers=first.first.layers,
         published_layers=rows[0].spec.published_layers,
         published_difference=_published_difference(first, second),
         equivalent=comparison.relation == "equivalent",
-        gains=[
-            [row.spec.runs[0] for row in side.rows]
-            for side in (first, second)
-            if isinstance(side, Gain)
-        ],
+        gains=[[row.spec.runs[0] for row in side.rows] for side in (first, second) if side.second],
         not_tested=comparison.not_tested or (SAME_RUN if _are_same(first, second) else None),
         below_floor=_is_below_floor(first, second, floors),
         measures={},
@@ -193,7 +189,7 @@ def _made_by(run: PlannedRun | None) -> tuple[object, ...]:
 
 def _task_tests(first: Side, second: Side) -> list[TaskTest]:
     """Exact McNemar tests between single runs; sign-flip tests of several seeds and of gains."""
-    ones, twos = first.answers, second.answers
+    ones, twos = (side.over_seeds("correct") for side in (first, second))
     rows = [*first.rows, *second.rows]
     single = len(rows) == 2 and all(len(row.results) == 1 for row in rows)
     exact = {task: mcnemar(ones[task], twos[task]) for task in ones} if single else {}
@@ -215,15 +211,16 @@ def _task_tests(first: Side, second: Side) -> list[TaskTest]:
 
 
 def _published_difference(first: Side, second: Side) -> float | None:
-    if isinstance(first, Gain) and isinstance(second, Gain):
-        one, two = (_published_difference(side.first, side.second) for side in (first, second))
-    else:
-        one, two = (_published_mean(side.rows[0]) for side in (first, second))
+    one, two = map(_published_mean, (first, second))
     return None if one is None or two is None else round(one - two, 4)
 
 
-def _published_mean(row: ScoredRow) -> float | None:
-    return None if row.published is None else row.published.average_over(row.tasks)
+def _published_mean(side: Side) -> float | None:
+    """The printed mean of a row; of a gain the difference of its rows' means."""
+    if side.second:
+        return _published_difference(Side(side.first), Side(side.second))
+    published = side.first.published
+    return None if published is None else published.average_over(side.first.tasks)
 
 
 def orders_as_in_paper(facts: AccuracyFacts) -> list[dict[str, str]]:
@@ -245,7 +242,8 @@ def _orders(row: ScoredRow, reference: ScoredRow | None) -> dict[str, str]:
         if ours is None or theirs is None or ours == theirs:
             continue
         tasks = (name,) if name in row.tasks else row.tasks
-        ones, twos = ({task: one.answers[task] for task in tasks} for one in (row, reference))
+        answers = (one.over_seeds("correct") for one in (row, reference))
+        ones, twos = ({task: own[task] for task in tasks} for own in answers)
         difference = paired_difference(ones, twos)
         found[name] = order_verdict(ours - theirs, difference.estimate, difference.interval)
     return found

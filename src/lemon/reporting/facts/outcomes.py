@@ -18,6 +18,7 @@ from lemon.files.manifest import read_manifest
 from lemon.provenance import file_digest
 from lemon.reporting.facts.answers import Answers, read_answers
 from lemon.reporting.facts.heldout import HeldoutLosses, read_heldout
+from lemon.reporting.facts.scores import ByTask
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ class RunResult:
         """The number of few-shot examples of a task and how they were chosen; None without any."""
         said = self.manifest.get("tasks", {}).get(task, {})
         return (said["shots"], said.get("fewshot", "")) if said.get("shots") else None
+
+    @property
+    def sequences(self) -> ByTask:
+        """By domain, the mean loss of each held-out sequence; empty if not measured."""
+        return self.heldout.sequences if self.heldout else {}
+
+    @property
+    def calibrated_sequences(self) -> ByTask:
+        """The same at the best temperature."""
+        return self.heldout.calibrated_sequences if self.heldout else {}
 
     @property
     def heldout_hash(self) -> str | None:

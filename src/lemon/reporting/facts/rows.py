@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -62,40 +60,16 @@ class ScoredRow:
         """The layers of its model, which with tied FFNs are more than its target's."""
         return self.runs[0].target_shape.num_hidden_layers if self.runs else self.layers
 
-    @property
-    def rows(self) -> tuple[ScoredRow, ...]:
-        """Itself, as a side of a comparison."""
-        return (self,)
-
-    @cached_property
-    def answers(self) -> ByTask:
-        """By task, the score of each document averaged over the seeds, [documents]."""
-        return self._over_seeds(lambda result: result.correct)
-
-    @cached_property
-    def bits_per_byte(self) -> ByTask:
-        """By task, answer bits per byte averaged over the seeds, [documents]."""
-        return self._over_seeds(lambda result: result.bits_per_byte)
-
-    @cached_property
-    def answer_shares(self) -> ByTask:
-        """By task with several choices, answer shares averaged over the seeds, [documents]."""
-        return self._over_seeds(lambda result: result.answer_share)
+    def over_seeds(self, name: str) -> ByTask:
+        """By task or domain, an attribute of the results, averaged over the seeds."""
+        by_seed = [found for result in self.results if (found := getattr(result, name))]
+        strata = by_seed[0] if by_seed else ()
+        return {one: np.mean([seed[one] for seed in by_seed], axis=0) for one in strata}
 
     @property
     def heldouts(self) -> list[HeldoutLosses]:
         """The held-out losses of the seeds; empty if not measured."""
         return [result.heldout for result in self.results if result.heldout is not None]
-
-    @cached_property
-    def sequence_losses(self) -> ByTask:
-        """By domain, the loss of each held-out sequence averaged over the seeds, [sequences]."""
-        return _mean_by_stratum([heldout.sequences for heldout in self.heldouts])
-
-    @property
-    def calibrated_sequence_losses(self) -> ByTask:
-        """The same at each seed's best temperature."""
-        return _mean_by_stratum([heldout.calibrated_sequences for heldout in self.heldouts])
 
     @property
     def heldout_design(self) -> Design:
@@ -122,15 +96,12 @@ class ScoredRow:
     def continuous_scores(self) -> list[Score]:
         """Answer bits per byte and answer share, by task and as means over tasks."""
         found = []
-        for metric, documents, tasks in (
-            (BITS, self.bits_per_byte, self.tasks),
-            (SHARE, self.answer_shares, [t for t in self.tasks if TASKS[t].chance is not None]),
+        for metric, field, scale, tasks in (
+            (BITS, "bits_per_byte", 1, self.tasks),
+            (SHARE, "answer_share", 100, [t for t in self.tasks if TASKS[t].chance is not None]),
         ):
-            scale = 100 if metric == SHARE else 1
-            by_seed = [
-                result.bits_per_byte if metric == BITS else result.answer_share
-                for result in self.results
-            ]
+            documents = self.over_seeds(field)
+            by_seed = [getattr(result, field) for result in self.results]
             for name, chosen in {**{task: [task] for task in tasks}, AVERAGE: tasks}.items():
                 if chosen and not self.results:
                     found.append(Score(name, metric))
@@ -178,17 +149,13 @@ class ScoredRow:
             return Score(HELDOUT, metric)
         by_seed = [getattr(heldout, metric) for heldout in self.heldouts]
         calibrated = metric == CALIBRATED_LOSS
-        sequences = self.calibrated_sequence_losses if calibrated else self.sequence_losses
+        sequences = self.over_seeds("calibrated_sequences" if calibrated else "sequences")
         low, high = ends(mean_interval(sequences, self.heldout_design))
         return Score(
             *(HELDOUT, metric, round(sum(by_seed) / len(by_seed), 6), low, high),
             n=self.heldouts[0].tokens,
             seed_sd=rounded(seed_spread(by_seed)),
         )
-
-    def _over_seeds(self, of: Callable[[RunResult], Mapping[str, Any]]) -> ByTask:
-        by_seed = [of(result) for result in self.results]
-        return _mean_by_stratum(by_seed, self.tasks)
 
     def published_value(self, name: str) -> float | None:
         """The printed score of a task, or the printed mean.
@@ -209,7 +176,8 @@ class ScoredRow:
         score = Score(name, metric, published=published, published_recomputed=recomputed)
         if not self.results:
             return score
-        answers = {task: self.answers[task] for task in tasks}
+        correct = self.over_seeds("correct")
+        answers = {task: correct[task] for task in tasks}
         value = 100 * mean_over_tasks(answers)
         interval = mean_interval(answers) if name == AVERAGE else accuracy_interval(answers[name])
         low, high = ends(interval, 100)
@@ -229,56 +197,31 @@ class ScoredRow:
 
 
 @dataclass(frozen=True)
-class Gain:
-    """How much one row beats another, document by document: a side of a comparison of two pairs."""
+class Side:
+    """A side of a comparison: a row, or with a second how much it beats that, by document."""
 
     first: ScoredRow
-    second: ScoredRow
+    second: ScoredRow | None = None
+
+    @property
+    def rows(self) -> list[ScoredRow]:
+        """The rows behind it."""
+        return [self.first, self.second] if self.second else [self.first]
 
     @property
     def label(self) -> str:
-        """Both names and the depth."""
-        return f"{self.first.label} over {self.second.label} at {self.layers} layers"
+        """The name of the row; of two both names and the depth."""
+        if self.second is None:
+            return self.first.label
+        return f"{self.first.label} over {self.second.label} at {self.first.layers} layers"
 
-    @property
-    def layers(self) -> int:
-        """The depth of the first row's model."""
-        return self.first.layers
-
-    @property
-    def rows(self) -> tuple[ScoredRow, ...]:
-        """The rows behind it."""
-        return (self.first, self.second)
-
-    @property
-    def answers(self) -> ByTask:
-        """By task, the difference of the scores of each document, [documents]."""
-        return _minus(self.first.answers, self.second.answers)
-
-    @property
-    def bits_per_byte(self) -> ByTask:
-        """By task, the difference of the answer bits per byte, [documents]."""
-        return _minus(self.first.bits_per_byte, self.second.bits_per_byte)
-
-    @property
-    def sequence_losses(self) -> ByTask:
-        """By domain, the difference of the losses of each held-out sequence, [sequences]."""
-        return _minus(self.first.sequence_losses, self.second.sequence_losses)
-
-    @property
-    def calibrated_sequence_losses(self) -> ByTask:
-        """The same at the best temperature of each model."""
-        first, second = (row.calibrated_sequence_losses for row in self.rows)
-        return _minus(first, second)
-
-    @property
-    def heldout_design(self) -> Design:
-        """That of its rows."""
-        return self.first.heldout_design
-
-
-def _minus(first: ByTask, second: ByTask) -> ByTask:
-    return {name: first[name] - second[name] for name in first if name in second}
+    def over_seeds(self, name: str) -> ByTask:
+        """As of a row; of two rows the differences."""
+        scores = self.first.over_seeds(name)
+        if self.second is None:
+            return scores
+        less = self.second.over_seeds(name)
+        return {one: scores[one] - less[one] for one in scores if one in less}
 
 
 def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> list[ScoredRow]:
@@ -301,12 +244,3 @@ def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> 
         layers, tasks = shape.num_hidden_layers, tuple(spec.tasks)
         rows.append(ScoredRow(row, label, layers, tasks, runs, found, published))
     return rows
-
-
-def _mean_by_stratum(
-    by_seed: Sequence[Mapping[str, Any]], among: tuple[str, ...] | None = None
-) -> ByTask:
-    """By task or domain, the mean over seeds; of those of `among` that the seeds have."""
-    known = by_seed[0] if by_seed else {}
-    names = [name for name in (known if among is None else among) if name in known]
-    return {name: np.mean([seed[name] for seed in by_seed], axis=0) for name in names}
