@@ -57,7 +57,7 @@ def blocks_in_the_middle(maps: SimilarityFacts) -> tuple[str, str]:
         )
         apart = min(split.middle, split.deep) > split.ends and split.ends_excess < 0
         verdicts.append(HOLDS if apart else FAILS)
-    partition, types = maps.partitions[0], COMPONENTS[maps.panels[0].component]
+    partition, types = blocks(maps.map(0, "debiased")), COMPONENTS[maps.panels[0].component]
     stability = block_stability([maps.map(0, "debiased", f"{type}_proj") for type in types])
     steady = partition_stability(maps.map(0, "debiased"))
     spans = ", ".join(f"{first} to {last}" for first, last in partition.blocks) or "none"
@@ -89,18 +89,16 @@ def pattern_is_kept(maps: SimilarityFacts) -> tuple[str, str]:
     correlation alone says nothing of fusing.
     """
     words, verdicts = [], []
-    fused, control = maps.panels[1:3]
+    fused, control = maps.kept[1:3]
+    name = maps.panels[2].label
     for measure in MEASURES:
         source, own, other = (maps.map(number, measure) for number in range(3))
-        found = [
-            map_correlation(map, source, panel.kept)
-            for map, panel in ((own, fused), (other, control))
-        ]
-        gain = likeness_gain(own, other, source, fused.kept or [], control.kept or [])
+        found = [map_correlation(own, source, fused), map_correlation(other, source, control)]
+        gain = likeness_gain(own, other, source, fused or [], control or [])
         reach = norm.ppf(1 - LEVEL / 2) * gain.standard_error
         words.append(
             f"{measure}: rank correlation with the source's map {found[0].spearman:.3f} (Mantel p "
-            f"= {found[0].spearman_p_value:.3f}), of {control.label} (control) "
+            f"= {found[0].spearman_p_value:.3f}), of {name} (control) "
             f"{found[1].spearman:.3f}; difference {gain.value:+.3f} \N{PLUS-MINUS SIGN} {reach:.3f}"
         )
         resolved = abs(gain.value) > reach + TIE

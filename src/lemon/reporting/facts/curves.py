@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lemon.configuration.figure_specs import CurvesSpec
-from lemon.configuration.paper import TableRow, TableSpec
+from lemon.configuration.paper import TableRow
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
@@ -17,32 +17,15 @@ from lemon.events import read_events
 from lemon.perplexity import perplexity_of
 from lemon.provenance import file_digest
 from lemon.published.tables import AVERAGE, published_table
-from lemon.reporting.facts.departures import departures, learned_departures
-from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.departures import learned_departures
+from lemon.reporting.facts.figure import FigureFacts, ScoredFigureFacts, of_scores
 from lemon.reporting.facts.heldout import tune_floor
-from lemon.reporting.facts.outcomes import (
-    outcomes_digest,
-    protocols,
-    read_run,
-    require_same_documents,
-)
+from lemon.reporting.facts.outcomes import read_run, require_same_documents
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.setup import setup_of
 
 PERPLEXITY = "tune/perplexity"
 LEMON, SHEARED, PARITY, APART = "LEMON", "Sheared-LLaMA", "parity", "difference"  # in figure4.csv
-
-
-@dataclass(frozen=True)
-class ScoreCurveFacts(FigureFacts):
-    """Scores over the tokens of pre-training.
-
-    `frame` has a line for each point of a curve: `curve`, `tokens`, `mean` (percent) and
-    `bits_per_byte` with the ends of their 95 % intervals, `seeds`.
-    """
-
-    spec: TableSpec
-    documents: int
 
 
 @dataclass(frozen=True)
@@ -64,8 +47,11 @@ class TuneCurveFacts(FigureFacts):
 
 def score_curve_facts(
     project: Project, figure: str, runs: Path, text: Path | None = None
-) -> ScoreCurveFacts:
+) -> ScoredFigureFacts:
     """Gather the scores of a figure's runs at their starts, snapshots and ends.
+
+    `frame` has a line for each point of a curve: `curve`, `tokens`, `mean` (percent) and
+    `bits_per_byte` with the ends of their 95 % intervals, `seeds`.
 
     Raises:
         BadInput: a model is not evaluated, or two were asked different documents.
@@ -73,32 +59,16 @@ def score_curve_facts(
     spec = project.table(figure)
     tasks = tuple(spec.tasks)
     points = [point for row in spec.rows for point in _points(project, row, tasks, runs)]
-    results = {result.run: result for point in points for result in point.row.results}
+    results = {result.run: result for _, row in points for result in row.results}
     require_same_documents(results, tasks)
-    lines = [_line(point) for point in points]
-    suites = project.table_suites(figure)
-    return ScoreCurveFacts(
-        name=figure,
-        spec=spec,
-        setup=setup_of(project),
-        runs=[project.run(run) for run in spec.runs],
-        frame=pd.DataFrame(lines),
-        departures=departures(project, figure, protocols(results, tasks)),
-        inputs={name: outcomes_digest(runs / name, suites) for name in results},
-        documents=max(one.correct[task].size for one in results.values() for task in tasks),
-    )
+    frame = pd.DataFrame([_line(tokens, row) for tokens, row in points])
+    return ScoredFigureFacts(**of_scores(project, figure, results, runs), frame=frame)
 
 
-@dataclass(frozen=True)
-class _Point:
-    """A row's models after the same tokens."""
-
-    tokens: int
-    row: ScoredRow
-
-
-def _points(project: Project, row: TableRow, tasks: tuple[str, ...], runs: Path) -> list[_Point]:
-    """The points of one curve, from its start on."""
+def _points(
+    project: Project, row: TableRow, tasks: tuple[str, ...], runs: Path
+) -> list[tuple[int, ScoredRow]]:
+    """The points of one curve, from its start on: tokens, and the row's models after them."""
     planned = tuple(project.run(run) for run in row.runs)
     by_tokens: dict[int, list[str]] = {}
     for run in planned:
@@ -111,17 +81,17 @@ def _points(project: Project, row: TableRow, tasks: tuple[str, ...], runs: Path)
         results = tuple(read_run(runs, model, tasks) for model in models)
         return ScoredRow(row, row.label, layers, tasks, planned, results, None)
 
-    return [_Point(tokens, scored(models)) for tokens, models in sorted(by_tokens.items())]
+    return [(tokens, scored(models)) for tokens, models in sorted(by_tokens.items())]
 
 
-def _line(point: _Point) -> dict[str, Any]:
-    mean, bits = point.row.scores[AVERAGE], point.row.mean_bits
+def _line(tokens: int, row: ScoredRow) -> dict[str, Any]:
+    mean, bits = row.scores[AVERAGE], row.mean_bits
     return {
-        "curve": point.row.label,
-        "tokens": point.tokens,
+        "curve": row.label,
+        "tokens": tokens,
         **{"mean": mean.value, "mean_low": mean.ci_low, "mean_high": mean.ci_high},
         **{"bits_per_byte": bits.value, "bits_low": bits.ci_low, "bits_high": bits.ci_high},
-        "seeds": len(point.row.results),
+        "seeds": len(row.results),
     }
 
 

@@ -9,17 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.configuration.paper import TableSpec
 from lemon.configuration.planned_run import changes_widths
 from lemon.configuration.project import Project
 from lemon.reporting.facts.accuracy import floors_of
-from lemon.reporting.facts.departures import departures
-from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
 from lemon.reporting.facts.heldout import UNIGRAM
 from lemon.reporting.facts.model_costs import ModelCost, row_model_costs
-from lemon.reporting.facts.outcomes import outcomes_digest, protocols, read_runs
+from lemon.reporting.facts.outcomes import read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
-from lemon.reporting.facts.setup import setup_of
 
 COLUMNS = [
     *("run", "method", "target", "learns", *ModelCost.__dataclass_fields__),
@@ -30,15 +27,13 @@ NOTHING = "nothing learned"
 
 
 @dataclass(frozen=True)
-class QualityCostFacts(FigureFacts):
-    """The figure; `frame` is that of `_lines`, `documents` the largest number of rows of a task.
+class QualityCostFacts(ScoredFigureFacts):
+    """The figure; `frame` is that of `_lines`.
 
     Attributes:
         sequence_length: tokens of the sequence for which FLOPs are counted.
     """
 
-    spec: TableSpec
-    documents: int
     sequence_length: int
 
 
@@ -51,21 +46,13 @@ def quality_cost_facts(
         BadInput: a run is not evaluated, two runs can't be compared, or `text` is not the text that
             they were scored on.
     """
-    spec = project.table(figure)
-    tasks, suites = tuple(spec.tasks), project.table_suites(figure)
-    results = read_runs(runs, project.table_runs(figure), tasks)
+    results = read_runs(runs, project.table_runs(figure), project.table(figure).tasks)
     rows = scored_rows(project, figure, results)
     floors, costs = floors_of(rows, text), row_model_costs(project, rows)
     targets = {row.spec.target: _target_in_words(project, row.spec.target) for row in rows}
     return QualityCostFacts(
-        name=figure,
-        spec=spec,
-        setup=setup_of(project),
-        runs=[project.run(run) for run in spec.runs],
+        **of_scores(project, figure, results, runs),
         frame=_lines(rows, costs, targets, floors),
-        departures=departures(project, figure, protocols(results, tasks)),
-        inputs={run: outcomes_digest(runs / run, suites) for run in results},
-        documents=max(result.correct[task].size for result in results.values() for task in tasks),
         sequence_length=project.preset.text.sequence_length,
     )
 

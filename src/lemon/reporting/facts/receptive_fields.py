@@ -14,19 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lemon.configuration.paper import TableSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.published.tables import AVERAGE
 from lemon.radii import named_radii
-from lemon.reporting.facts.departures import departures
-from lemon.reporting.facts.figure import FigureFacts
-from lemon.reporting.facts.outcomes import outcomes_digest, protocols, read_runs
+from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
+from lemon.reporting.facts.outcomes import read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.facts.scores import BITS
-from lemon.reporting.facts.setup import Sizes, setup_of, target_sizes
+from lemon.reporting.facts.setup import Sizes, target_sizes
 
 COLUMNS = [
     *("run", "method", "r_a", "r_i", "r_h", "mean", "ci_low", "ci_high", "perplexity"),
@@ -39,12 +37,10 @@ WHOLE = ("r_a", "r_i", "r_h", "operator_parameters", "seeds")
 
 
 @dataclass(frozen=True)
-class GridFacts(FigureFacts):
-    """The figure; `frame` is that of `_lines`, `documents` the largest number of rows of a task."""
+class GridFacts(ScoredFigureFacts):
+    """The figure; `frame` is that of `_lines`."""
 
-    spec: TableSpec
     targets: dict[str, Sizes]
-    documents: int
 
 
 def grid_facts(project: Project, figure: str, runs: Path, text: Path | None = None) -> GridFacts:
@@ -55,18 +51,11 @@ def grid_facts(project: Project, figure: str, runs: Path, text: Path | None = No
             share a cell.
     """
     spec = project.table(figure)
-    tasks, suites = tuple(spec.tasks), project.table_suites(figure)
-    results = read_runs(runs, project.table_runs(figure), tasks)
+    results = read_runs(runs, project.table_runs(figure), spec.tasks)
     return GridFacts(
-        name=figure,
-        spec=spec,
-        setup=setup_of(project),
+        **of_scores(project, figure, results, runs),
         targets=target_sizes(project, spec),
-        runs=[project.run(run) for run in spec.runs],
         frame=_lines(figure, scored_rows(project, figure, results), runs),
-        documents=max(result.correct[task].size for result in results.values() for task in tasks),
-        departures=departures(project, figure, protocols(results, tasks)),
-        inputs={run: outcomes_digest(runs / run, suites) for run in results},
     )
 
 

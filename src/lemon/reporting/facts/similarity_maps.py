@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,43 +24,42 @@ from lemon.reporting.facts.departures import figure_departures
 from lemon.reporting.facts.figure import FigureFacts
 from lemon.reporting.facts.layer_operators import leading_layers
 from lemon.reporting.facts.setup import setup_of
-from lemon.similarity.blocks import Blocks, blocks
+from lemon.similarity.blocks import blocks
 from lemon.similarity.profile import random_floor
 
 
 @dataclass(frozen=True)
-class MapPanel:
+class Panel:
     """One panel of a figure of similarity.
 
     Attributes:
         floor: plain CKA of independent random matrices of these sizes; None if unknown.
-        kept: the dominant source layer of each layer of a fused model; None for the source.
+        blocks: first and last layer of each block to outline.
     """
 
     label: str
     component: str
     floor: float | None
-    kept: list[int] | None
+    blocks: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class SimilarityFacts(FigureFacts):
-    """A figure of layer similarity; `frame` has one line for each pair of layers and map."""
+    """A figure of layer similarity; `frame` has one line for each pair of layers and map.
+
+    Attributes:
+        kept: by panel, the dominant source layer of each layer of a fused model; None for the
+            source.
+    """
 
     spec: FigureSpec
-    panels: list[MapPanel]
+    panels: list[Panel]
+    kept: list[list[int] | None]
 
     def map(self, panel: int, measure: str, component: str | None = None) -> np.ndarray:
         """One map of a panel, [L, L]; by default of the panel's component."""
         own = self.panels[panel].component
         return map_of(self.frame, panel, component or own, measure)
-
-    @cached_property
-    def partitions(self) -> list[Blocks]:
-        """The blocks of layers in each panel's debiased map; empty without a claim about blocks."""
-        if BLOCKS not in self.spec.claims:
-            return []
-        return [blocks(self.map(number, "debiased")) for number in range(len(self.panels))]
 
 
 def similarity_facts(
@@ -75,19 +73,22 @@ def similarity_facts(
     spec = project.entry(figure)
     assert isinstance(spec, FigureSpec)
     frame = similarity_lines(project, spec, runs)
+    shown = [project.run(panel.run) for panel in spec.panels]
     panels = []
-    for panel in spec.panels:
-        run, floor = project.run(panel.run), None  # unknown for activations
-        if spec.renderer == "weight_similarity":
-            floor = weights_floor(run.target_shape, panel.component)
-        label, kept = _label(project, panel), leading_layers(run, runs)
-        panels.append(MapPanel(label, panel.component, floor, kept))
+    for number, (panel, run) in enumerate(zip(spec.panels, shown, strict=True)):
+        component, floor, outlined = panel.component, None, list[tuple[int, int]]()
+        if spec.renderer == "weight_similarity":  # unknown for activations
+            floor = weights_floor(run.target_shape, component)
+        if BLOCKS in spec.claims:
+            outlined = list(blocks(map_of(frame, number, component, "debiased")).blocks)
+        panels.append(Panel(_label(project, panel), component, floor, outlined))
     return SimilarityFacts(
         name=figure,
         spec=spec,
         setup=setup_of(project),
         runs=[project.run(run) for run in spec.runs],
         panels=panels,
+        kept=[leading_layers(run, runs) for run in shown],
         frame=frame,
         departures=figure_departures(project, spec),
         inputs={map.path: file_digest(runs / map.path) for map in spec.maps},

@@ -9,7 +9,7 @@ from lemon.reporting.facts.curves import (
     LEMON,
     PARITY,
     SHEARED,
-    ScoreCurveFacts,
+    ScoredFigureFacts,
     TuneCurveFacts,
 )
 from lemon.reporting.facts.departures import Departure
@@ -17,7 +17,7 @@ from lemon.reporting.facts.layer_operators import LayerOperatorFacts
 from lemon.reporting.facts.quality_costs import QualityCostFacts
 from lemon.reporting.facts.receptive_fields import GridFacts, paper_names
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
-from lemon.reporting.figures.figure_numbers import FigureNumbers, Panel, figure_numbers
+from lemon.reporting.figures.figure_numbers import FigureNumbers, figure_numbers
 from lemon.reporting.numbers import rounded_perplexity, widths_in_words
 
 OF_WEIGHTS = (
@@ -44,13 +44,8 @@ def similarity_numbers(facts: SimilarityFacts) -> FigureNumbers:
             caption.append(f"{component}: mean of the maps of {', '.join(parts)}.")
     caption += [OF_WEIGHTS if of_weights else OF_ACTIVATIONS, *facts.spec.notes]
     caption.append(_departures(facts.departures))
-    outlined = [list(partition.blocks) for partition in facts.partitions]
-    panels = [
-        Panel(panel.label, panel.component, panel.floor, blocks)
-        for panel, blocks in zip(facts.panels, outlined or [[]] * len(facts.panels), strict=True)
-    ]
     bound = similarity.BOUND if "C24" in facts.spec.claims else None
-    return figure_numbers(facts, caption, similarity.MEASURED, panels=panels, bound=bound)
+    return figure_numbers(facts, caption, similarity.MEASURED, panels=facts.panels, bound=bound)
 
 
 def layer_operator_numbers(facts: LayerOperatorFacts) -> FigureNumbers:
@@ -115,7 +110,7 @@ def grid_numbers(facts: GridFacts) -> FigureNumbers:
     return figure_numbers(facts, caption, radius_names=paper_names(facts.runs))
 
 
-def score_curve_numbers(facts: ScoreCurveFacts) -> FigureNumbers:
+def score_curve_numbers(facts: ScoredFigureFacts) -> FigureNumbers:
     """Scores over the tokens of pre-training, with the caption."""
     seeds = int(facts.frame["seeds"].max())
     caption = [

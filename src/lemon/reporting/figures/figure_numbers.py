@@ -22,21 +22,7 @@ from lemon.provenance import file_digest
 from lemon.reporting.claims.verdict import Finding, findings
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.figure import FigureFacts
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One panel of a figure of similarity.
-
-    Attributes:
-        floor: plain CKA of independent random matrices of these sizes; None if unknown.
-        blocks: first and last layer of each block to outline.
-    """
-
-    label: str
-    component: str
-    floor: float | None
-    blocks: list[tuple[int, int]]
+from lemon.reporting.facts.similarity_maps import Panel
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lemon.configuration.figure_specs import MEASURES
-from lemon.reporting.facts.similarity_maps import map_of
-from lemon.reporting.figures.figure_numbers import FigureNumbers, Panel
+from lemon.reporting.facts.similarity_maps import Panel, map_of
+from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.style import (
     LINES,
     SIMILARITY,
