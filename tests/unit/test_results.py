@@ -20,8 +20,8 @@ RIGHT = {"sciq": [True, False, True], "piqa": [False, False]}
 def test_reads_scores_and_perplexity(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "cut", RIGHT, loss=2.0)
     result = read_run(tmp_path, "cut", ["sciq", "piqa"])
-    assert result.accuracy("sciq") == pytest.approx(2 / 3)
-    assert result.accuracy("piqa") == 0.0
+    assert result.correct["sciq"].mean() == pytest.approx(2 / 3)
+    assert result.correct["piqa"].mean() == 0.0
     heldout = result.heldout
     assert heldout is not None
     assert heldout.perplexity == pytest.approx(math.exp(2))
@@ -96,7 +96,7 @@ def test_the_suites_of_a_run_are_read_together(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "cut", {"boolq": [True, True, False]}, loss=None, suite="main")
     result = read_run(tmp_path, "cut", ["sciq", "boolq", "piqa"])
     assert list(result.correct) == ["sciq", "boolq", "piqa"]
-    assert result.accuracy("boolq") == pytest.approx(2 / 3)
+    assert result.correct["boolq"].mean() == pytest.approx(2 / 3)
     assert result.heldout and result.heldout.perplexity == pytest.approx(math.exp(2))
     assert result.row_hash("boolq") == "rows-boolq" and result.heldout_hash == "text"
     assert result.manifest["wall_s"] == 120.0

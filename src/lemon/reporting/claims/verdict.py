@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from lemon.published.tables import published_claims
+from typing import Any
 
 HOLDS, FAILS, UNRESOLVED = "holds", "does not hold", "not resolved"
 # Of comparisons without a verdict: neither model predicts text better than token frequencies do;
@@ -18,8 +15,6 @@ MEASURES_IN_WORDS = {
     "loss": "held-out loss",
     "calibrated_loss": "calibrated loss",
 }
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,28 +33,6 @@ class Finding:
         """The claim, its verdict and the measurement, as Markdown."""
         named = ", ".join(filter(None, (self.claim, self.statement)))
         return f"{named}: " + (f"**{self.verdict}**; " if self.verdict else "") + self.measured
-
-
-def findings(
-    facts: T,
-    claims: Iterable[str],
-    measures: Mapping[str, Callable[[T], tuple[str, str]]],
-    not_tested: Mapping[str, str] | None = None,
-) -> list[Finding]:
-    """A finding for each claim.
-
-    `measures` has the functions that return words and verdict; `not_tested` has the claims without
-    a verdict here, each with the reason.
-    """
-    known, reasons = published_claims(), not_tested or {}
-    return [
-        Finding(
-            claim,
-            known[claim]["claim"],
-            *((reasons[claim], NOT_TESTED) if claim in reasons else measures[claim](facts)),
-        )
-        for claim in claims
-    ]
 
 
 def pair_in_words(test: dict[str, Any]) -> str:
@@ -92,8 +65,3 @@ def ordering_in_words(test: dict[str, Any]) -> str:
         for verdict, names in measures.items()
     )
     return "; ".join(words)
-
-
-def agreed(verdicts: list[str]) -> str:
-    """The common verdict of all estimators; unresolved if they differ."""
-    return verdicts[0] if len(set(verdicts)) == 1 else UNRESOLVED

@@ -45,10 +45,6 @@ class RunResult:
     heldout: HeldoutLosses | None
     manifest: dict[str, Any]
 
-    def accuracy(self, task: str) -> float:
-        """Share of the task's documents answered correctly."""
-        return float(self.correct[task].mean())
-
     def row_hash(self, task: str) -> str | None:
         """The digest of a task's documents, including options and labels."""
         digest = self.manifest.get("tasks", {}).get(task, {}).get("rows_sha256")

@@ -27,7 +27,6 @@ from lemon.reporting.facts.scores import (
     as_perplexity,
     continuous_score,
     ends,
-    mean_of,
     mean_over_tasks,
     rounded,
     six_digits,
@@ -77,14 +76,10 @@ class ScoredRow:
         return self.heldouts[0].design if self.heldouts else Design()
 
     @property
-    def loss(self) -> float | None:
-        """The mean loss. Its exp is the geometric mean perplexity, robust to a bad seed."""
-        return mean_of([heldout.loss for heldout in self.heldouts])
-
-    @property
     def calibrated_loss(self) -> float | None:
         """The mean loss at each seed's best temperature."""
-        return mean_of([heldout.calibrated_loss for heldout in self.heldouts])
+        losses = [heldout.calibrated_loss for heldout in self.heldouts]
+        return sum(losses) / len(losses) if losses else None
 
     @cached_property
     def scores(self) -> dict[str, Score]:

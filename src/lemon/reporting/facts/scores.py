@@ -53,11 +53,6 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def mean_of(values: list[float]) -> float | None:
-    """The mean; None of no values."""
-    return sum(values) / len(values) if values else None
-
-
 def ends(interval: Interval, scale: float = 1.0) -> tuple[float, float]:
     """Both ends of an interval, scaled and to four decimals."""
     return round(scale * interval.low, 4), round(scale * interval.high, 4)

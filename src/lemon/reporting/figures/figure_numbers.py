@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
 from lemon.errors import BadInput
 from lemon.files.json_file import checked, read_json
 from lemon.files.manifest import require_digest, require_sealed, sealed
 from lemon.files.storage import write_json, write_text
 from lemon.provenance import file_digest
-from lemon.reporting.claims.verdict import Finding, findings
+from lemon.published.tables import published_claims
+from lemon.reporting.claims.verdict import NOT_TESTED, Finding
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.figure import FigureFacts
 from lemon.reporting.facts.similarity_maps import Panel
@@ -90,10 +90,16 @@ def figure_numbers(
 def _findings(
     facts: FigureFacts, measures: Mapping[str, Callable[[Any], tuple[str, str]]]
 ) -> list[Finding]:
-    spec = facts.spec
-    if isinstance(spec, FigureSpec):
-        return findings(facts, spec.claims, measures, spec.not_tested)
-    return findings(facts, spec.claims, measures) if isinstance(spec, CurvesSpec) else []
+    """A finding for each claim of the figure; without a verdict where it is not tested."""
+    known, reasons = published_claims(), getattr(facts.spec, "not_tested", {})
+    return [
+        Finding(
+            claim,
+            known[claim]["claim"],
+            *((reasons[claim], NOT_TESTED) if claim in reasons else measures[claim](facts)),
+        )
+        for claim in getattr(facts.spec, "claims", ())
+    ]
 
 
 def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
+from scipy.optimize import isotonic_regression
+
 GAP = 0.16  # from the outermost point of a cluster to its labels
 MARGIN = 0.05  # around a point
 
@@ -116,16 +119,11 @@ def clusters(points: Sequence[Point], line: float, height: float) -> list[Cluste
 def spread(wanted: Sequence[float], line: float, height: float) -> list[float]:
     """The heights nearest to ascending `wanted` (least squares) that are at least `line` apart.
 
-    Less the room of the labels below, wanted and found heights must ascend: an isotonic regression,
-    in which blocks that do not ascend take their mean (pool adjacent violators).
+    Less the room of the labels below, wanted and found heights must ascend: an isotonic regression.
     """
-    blocks: list[tuple[float, int]] = []  # mean and size
-    for index, value in enumerate(wanted):
-        mean, size = value - index * line, 1
-        while blocks and blocks[-1][0] > mean:
-            before, count = blocks.pop()
-            mean, size = (mean * size + before * count) / (size + count), size + count
-        blocks.append((mean, size))
-    lowest, highest = line / 2, height - line / 2 - (len(wanted) - 1) * line
-    means = [max(lowest, min(mean, highest)) for mean, size in blocks for _ in range(size)]
-    return [mean + index * line for index, mean in enumerate(means)]
+    if not wanted:
+        return []
+    room = line * np.arange(len(wanted))
+    means = isotonic_regression(np.asarray(wanted) - room).x
+    lowest, highest = line / 2, height - line / 2 - room[-1]
+    return (np.maximum(lowest, np.minimum(means, highest)) + room).tolist()

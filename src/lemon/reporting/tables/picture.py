@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,7 @@ def draw_scores(page: WordedTable, scores: ScoreGrid, path: Path) -> None:
             panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
             for panel, index in zip(panels, part, strict=True):
                 _frame_panel(panel, scores.columns[index], lines, height)
-                draw = _DRAWN_AS.get(_metric(scores, index), _draw_accuracy)
-                draw(panel, lines, index, scores.marked(index))
+                _draw_column(panel, lines, index, scores.marked(index))
             _write_labels(figure, panels[0], lines)
         _write_title_and_key(figure, page, scores, label_width)
         figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
@@ -109,52 +108,47 @@ def _frame_panel(panel: Axes, title: str, lines: list[PictureLine], height: floa
             panel.axhline(line.y + 0.5, color=FAINT, linewidth=0.6, zorder=0)
 
 
-def _draw_accuracy(
-    panel: Axes, lines: list[PictureLine], column: int, chance: float | None
-) -> None:
+Scored = tuple[float, Score, MethodRow]  # a score of a column, with its y and row
+
+
+def _draw_column(panel: Axes, lines: list[PictureLine], column: int, floor: float | None) -> None:
+    """Draw the scores of a column and write them as numbers; hide a measure that no row has."""
+    scored = [(one.y, one.row.row.columns[column], one.row) for one in lines if one.row]
+    draw = _DRAWN_AS.get(scored[0][1].metric, _draw_accuracy)
+    if draw is not _draw_accuracy and all(score.value is None for _, score, _ in scored):
+        panel.set_visible(False)
+        return
+    draw(panel, scored, floor)
+    for y, _, row in scored:
+        _write_number(panel, y, row, column)
+
+
+def _draw_accuracy(panel: Axes, scored: list[Scored], chance: float | None) -> None:
     """Draw one task, or the mean: our value with its interval, the paper's, and guessing."""
     panel.set_xlim(LOWEST, NUMBERS)
     panel.xaxis.set_major_locator(FixedLocator([25, 50, 75, 100]))
     panel.spines["bottom"].set_bounds(LOWEST, HIGHEST)
-    for y, score, row in _scored(lines, column):
+    for y, score, _ in scored:
         if chance is not None:
             panel.plot([chance, chance], [y - 0.5, y + 0.5], **_GUESSING)
         if score.published is not None:
             panel.plot(score.published, y + BESIDE, **_PAPER)
-        if score.value is not None and score.ci_low is not None and score.ci_high is not None:
-            ours = y if score.published is None else y - BESIDE
-            panel.plot([score.ci_low, score.ci_high], [ours, ours], color=OURS, linewidth=1.6)
-            panel.plot(score.value, ours, **_OURS)
-        _write_number(panel, y, row, column)
+        _draw_score(panel, y if score.published is None else y - BESIDE, score)
 
 
-def _draw_bits(panel: Axes, lines: list[PictureLine], column: int, floor: float | None) -> None:
+def _draw_bits(panel: Axes, scored: list[Scored], floor: float | None) -> None:
     """Draw answer bits per byte from 0, with intervals."""
-    scored = list(_scored(lines, column))
-    values = [score.ci_high for _, score, _ in scored if score.ci_high is not None]
-    if not values:
-        panel.set_visible(False)
-        return
-    highest = math.ceil(max(values))
+    highest = math.ceil(max(score.ci_high for _, score, _ in scored if score.ci_high is not None))
     panel.set_xlim(0, NUMBERS / HIGHEST * highest)
     panel.xaxis.set_major_locator(FixedLocator([0, highest / 2, highest]))
     panel.spines["bottom"].set_bounds(0, highest)
-    for y, score, row in scored:
-        if score.value is not None and score.ci_low is not None and score.ci_high is not None:
-            panel.plot([score.ci_low, score.ci_high], [y, y], color=OURS, linewidth=1.6)
-            panel.plot(score.value, y, **_OURS)
-        _write_number(panel, y, row, column)
+    for y, score, _ in scored:
+        _draw_score(panel, y, score)
 
 
-def _draw_perplexity(
-    panel: Axes, lines: list[PictureLine], column: int, floor: float | None
-) -> None:
+def _draw_perplexity(panel: Axes, scored: list[Scored], floor: float | None) -> None:
     """Draw perplexity on a logarithmic axis, with intervals and the unigram floor."""
-    scored = list(_scored(lines, column))
     losses = [score.value for _, score, _ in scored if score.value is not None]
-    if not losses:
-        panel.set_visible(False)
-        return
     nats = math.log(10)  # of a decade
     first, highest = math.floor(min(losses) / nats), math.ceil(max(losses) / nats)
     span = max(highest - first, 1)
@@ -163,30 +157,25 @@ def _draw_perplexity(
     panel.set_xticks(list(ticks), [f"$10^{{{tick}}}$" for tick in ticks])
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.spines["bottom"].set_bounds(first - 0.05 * span, first + span)
-    for y, score, row in scored:
+    for y, score, _ in scored:
         if floor is not None and first <= floor / nats <= first + span:
             panel.plot([floor / nats] * 2, [y - 0.5, y + 0.5], **_GUESSING)
-        if score.value is not None and score.ci_low is not None and score.ci_high is not None:
-            ends = [score.ci_low / nats, score.ci_high / nats]
-            panel.plot(ends, [y, y], color=OURS, linewidth=1.6)
-            panel.plot(score.value / nats, y, **_OURS)
-        _write_number(panel, y, row, column)
+        _draw_score(panel, y, score, nats)
 
 
-_DRAWN_AS: dict[str, Callable[[Axes, list[PictureLine], int, float | None], None]] = {
+def _draw_score(panel: Axes, y: float, score: Score, unit: float = 1.0) -> None:
+    """Our value with its interval, in this unit; nothing if the row was not run."""
+    if score.value is not None and score.ci_low is not None and score.ci_high is not None:
+        ends = [score.ci_low / unit, score.ci_high / unit]
+        panel.plot(ends, [y, y], color=OURS, linewidth=1.6)
+        panel.plot(score.value / unit, y, **_OURS)
+
+
+_DRAWN_AS: dict[str, Callable[[Axes, list[Scored], float | None], None]] = {
     BITS: _draw_bits,
     LOSS: _draw_perplexity,
     CALIBRATED_LOSS: _draw_perplexity,
 }
-
-
-def _metric(scores: ScoreGrid, column: int) -> str:
-    """The metric of a column."""
-    return scores.blocks[0].rows[0].row.columns[column].metric
-
-
-def _has_floor(scores: ScoreGrid) -> bool:
-    return len(scores.floors) > 1
 
 
 # Not clipped, so that a point at 0 is drawn completely.
@@ -201,13 +190,6 @@ _PAPER: dict[str, Any] = {
     **{"marker": "D", "markersize": 4.4, "linestyle": "none", "zorder": 3, "clip_on": False},
     **{"markerfacecolor": "white", "markeredgecolor": SOFT, "markeredgewidth": 1.0},
 }
-
-
-def _scored(lines: list[PictureLine], column: int) -> Iterator[tuple[float, Score, MethodRow]]:
-    """The (y, score, row) of one column."""
-    for line in lines:
-        if line.row is not None:
-            yield line.y, line.row.row.columns[column], line.row
 
 
 def _write_number(panel: Axes, y: float, row: MethodRow, column: int) -> None:
@@ -249,7 +231,7 @@ def _write_title_and_key(
     key = {"here, with 95 % interval": {**_OURS, "linestyle": "-"}}
     if scores.in_paper:
         key["paper, its own models" if renamed else "paper (LLaMA2-7B)"] = _PAPER
-    key["guessing; unigram floor" if _has_floor(scores) else "guessing"] = _GUESSING
+    key["guessing; unigram floor" if len(scores.floors) > 1 else "guessing"] = _GUESSING
     handles = [Line2D([], [], **style, label=label) for label, style in key.items()]
     place: dict[str, Any] = {"loc": "lower left", "borderpad": 0}
     place["bbox_to_anchor"] = (label_width / width, 0.12 / height)
