@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,6 @@ from lemon.files.storage import write_text
 from lemon.reporting.facts.evidence import manifest_path
 from lemon.reporting.ledger import gathered_ledger
 from lemon.reporting.tables.rendering import filled
-
-
-@dataclass(frozen=True)
-class ReportEntry:
-    """A table or figure on the page; `made` is None if it is not made yet.
-
-    Attributes:
-        name: as in `paper.yaml`; the anchor of its section.
-        body: HTML of a table; None for a figure.
-        picture: a figure's PNG as a data URI; None for a table.
-        findings: a figure's findings, as in its manifest.
-        made: commit and date of its manifest.
-    """
-
-    name: str
-    title: str
-    body: str | None = None
-    picture: str | None = None
-    findings: tuple[dict[str, Any], ...] = ()
-    made: str | None = None
 
 
 def write_report(project: Project, results: Path, out: Path) -> None:
@@ -64,22 +43,25 @@ def write_report(project: Project, results: Path, out: Path) -> None:
     )
 
 
-def _entry(project: Project, name: str, results: Path) -> ReportEntry:
+def _entry(project: Project, name: str, results: Path) -> dict[str, Any]:
+    """A table or figure for the template; `made` says by which commit and when, None if it is not.
+
+    A table has a body, a figure its picture and findings.
+    """
     spec, made_by = project.entry(name), manifest_path(project, name, results)
-    folder = made_by.parent
+    entry: dict[str, Any] = {"name": name, "title": spec.title, "made": None, "picture": None}
     if not made_by.is_file():
-        return ReportEntry(name, spec.title)
-    manifest = read_manifest(made_by)
+        return entry
+    manifest, folder = read_manifest(made_by), made_by.parent
     commit = (manifest.get("code") or {}).get("commit") or "outside of a checkout"
-    made = f"{commit[:10]}, {(manifest.get('finished') or 'no date')[:10]}"
+    entry["made"] = f"{commit[:10]}, {(manifest.get('finished') or 'no date')[:10]}"
     if spec.is_figure:
-        png = checked_file(folder / f"{name}.png", made_by).read_bytes()
-        picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        findings = tuple(manifest.get("findings", ()))
-        return ReportEntry(name, spec.title, picture=picture, findings=findings, made=made)
+        png = base64.b64encode(checked_file(folder / f"{name}.png", made_by).read_bytes()).decode()
+        findings = manifest.get("findings", ())
+        return {**entry, "picture": f"data:image/png;base64,{png}", "findings": findings}
     text = checked_file(folder / f"{name}.html", made_by).read_text(encoding="utf-8")
     found = re.search(r"<body[^>]*>(.*)</body>", text, re.S)
     if found is None:
         raise BadInput(f"{folder / name}.html: is not a rendered table; remove it, rerun")
     lowered = re.sub(r"<(/?)h([12])>", lambda m: f"<{m[1]}h{int(m[2]) + 1}>", found[1])
-    return ReportEntry(name, spec.title, body=lowered, made=made)
+    return {**entry, "body": lowered}

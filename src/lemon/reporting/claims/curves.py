@@ -7,6 +7,7 @@ frequencies do, there is none.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from lemon.reporting.claims.verdict import BELOW_FLOOR, FAILS, HOLDS, UNRESOLVED
@@ -55,9 +56,8 @@ def catches_up_early(facts: TuneCurveFacts) -> tuple[str, str]:
     Pruning is read at the steps at which fusion was measured, linearly between its own.
     """
     fusion, pruning = mean_curve(facts, 0), mean_curve(facts, 1)
-    both = fusion[fusion["step"] <= pruning["step"].max()].copy()
-    both["pruning"] = _at(pruning, both["step"])
-    lead = both["pruning"] - both["perplexity"]
+    both = fusion[fusion["step"] <= pruning["step"].max()]
+    lead = np.interp(both["step"], pruning["step"], pruning["perplexity"]) - both["perplexity"]
     early = facts.quoted[PARITY][0] / facts.quoted[LEMON][0]
     late = both["step"] >= early * fusion["step"].max()
     ahead = both.loc[lead > 0, "step"]
@@ -75,13 +75,6 @@ def _judged(facts: TuneCurveFacts, words: str, verdict: str) -> tuple[str, str]:
     words += f" ({seeds} seed{'s' if seeds > 1 else ''} a curve)"
     lowest = facts.frame["perplexity"].min()
     return words, BELOW_FLOOR if lowest >= facts.floor else verdict
-
-
-def _at(curve: pd.DataFrame, steps: pd.Series) -> list[float]:
-    """The perplexity of a curve at these steps, linear between its measurements."""
-    whole = curve.set_index("step")["perplexity"]
-    union = whole.reindex(sorted({*whole.index, *steps})).interpolate(method="index")
-    return [float(union[step]) for step in steps]
 
 
 MEASURED = {"C06": reaches_pruning_sooner, "C07": catches_up_early}

@@ -6,12 +6,8 @@ both rows. Each has its own family of tests: one for each ordering of a table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lemon.configuration.paper import Margins
 from lemon.reporting.claims.verdict import FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
@@ -24,6 +20,7 @@ from lemon.reporting.facts.statistics import (
     TASKS_ALIKE,
     Design,
     equivalence_test,
+    mean_over_strata,
     paired_difference,
     sign_flip_test,
 )
@@ -149,8 +146,8 @@ def measure_test(
     errors = DETECTABLE if margin is None else SHOWN_EQUIVALENT
     return MeasureTest(
         measure=measure.name,
-        first=round(scale * _mean(ones, design), 4),
-        second=round(scale * _mean(twos, design), 4),
+        first=round(scale * mean_over_strata(ones, design), 4),
+        second=round(scale * mean_over_strata(twos, design), 4),
         difference=round(scale * found.estimate, 4),
         low=round(scale * found.interval.low, 4),
         high=round(scale * found.interval.high, 4),
@@ -182,11 +179,6 @@ def _margin(measure: Measure, margins: Margins) -> float:
     return float(getattr(margins, measure.margin))
 
 
-def _mean(scores: Mapping[str, NDArray[np.floating] | NDArray[np.bool_]], design: Design) -> float:
-    means = {name: float(values.mean()) for name, values in scores.items()}
-    return float(design.over_strata(means))
-
-
 def _seed_pairs(measure: Measure, first: Side, second: Side) -> list[bool]:
     """For each pair of seeds, whether the first is better; none for gains."""
     if first.second or second.second:
@@ -194,7 +186,7 @@ def _seed_pairs(measure: Measure, first: Side, second: Side) -> list[bool]:
     design = measure.design(first)
     one, two = (
         {
-            run.seed: _mean(getattr(result, measure.scores), design)
+            run.seed: mean_over_strata(getattr(result, measure.scores), design)
             for run, result in zip(side.first.runs, side.first.results, strict=True)
         }
         for side in (first, second)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from lemon.files.json_file import checked
 from lemon.files.manifest import REMAKE
+from lemon.reporting.claims.measures import MeasureTest
 from lemon.reporting.claims.orderings import OrderingTest
 from lemon.reporting.claims.verdict import (
     BELOW_FLOOR,
@@ -31,22 +32,6 @@ OF_FIGURE = "as the figure measures it"
 
 
 @dataclass(frozen=True)
-class Effect:
-    """A difference, first minus second, in the unit of its measure.
-
-    Attributes:
-        low, high: its 95 % interval.
-        detectable: the smallest difference, or margin, that a single test of this size shows with
-            80 % power.
-    """
-
-    value: float
-    low: float
-    high: float
-    detectable: float
-
-
-@dataclass(frozen=True)
 class Part:
     """One test that bears on a claim.
 
@@ -55,7 +40,7 @@ class Part:
         found: the verdict on its measure, one of `lemon.reporting.claims.verdict`.
         test: how it was tested; empty below the floor.
         measure: by which it is judged; None for a figure's finding.
-        effect: on that measure; None for a figure's finding and below the floor.
+        effect: the test on that measure; None for a figure's finding and below the floor.
         measured: a figure's finding in words, or what else is to be said of the part.
         reason: why it has no verdict; empty if it has one.
         others: verdicts on the other measures.
@@ -69,7 +54,7 @@ class Part:
     found: str
     test: str
     measure: str | None = None
-    effect: Effect | None = None
+    effect: MeasureTest | None = None
     measured: str = ""
     reason: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
@@ -122,14 +107,13 @@ def parts_of(claim: str, measure: str, entry: EntryEvidence, evidence: Evidence)
 def part_of(test: OrderingTest, measure: str, entry: str, evidence: Evidence) -> Part:
     """The verdict of a comparison on `measure`, against which the others may speak."""
     own = test.measures.get(measure)
-    effect = Effect(own.difference, own.low, own.high, own.detectable) if own else None
     below = test.untested == BELOW_FLOOR
     return Part(
         entry=entry,
         found=own.verdict if own else NOT_TESTED,
         test="" if below else TWO_ONE_SIDED if test.equivalent else SIGN_FLIP,
         measure=measure,
-        effect=None if below else effect,
+        effect=None if below else own,
         reason=test.not_tested or ("" if own else "the models have no score on the measure"),
         others={name: one.verdict for name, one in test.measures.items() if name != measure},
         compared=_compared(test),

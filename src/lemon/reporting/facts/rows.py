@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +26,9 @@ from lemon.reporting.facts.scores import (
     ByTask,
     Score,
     as_perplexity,
-    continuous_score,
     ends,
     mean_over_tasks,
+    mean_score,
     rounded,
     six_digits,
 )
@@ -101,7 +102,8 @@ class ScoredRow:
                 if chosen and not self.results:
                     found.append(Score(name, metric))
                 elif chosen:
-                    found.append(continuous_score(name, metric, chosen, documents, by_seed, scale))
+                    own = {task: documents[task] for task in chosen}
+                    found.append(mean_score(name, metric, own, by_seed, scale))
         return found
 
     @property
@@ -168,27 +170,17 @@ class ScoredRow:
         published, recomputed = self.published_value(name), None
         if self.published is not None and name == AVERAGE:
             recomputed = rounded(self.published.mean_over(tasks))
-        score = Score(name, metric, published=published, published_recomputed=recomputed)
+        printed: dict[str, Any] = {"published": published, "published_recomputed": recomputed}
         if not self.results:
-            return score
+            return Score(name, metric, **printed)
         correct = self.over_seeds("correct")
         answers = {task: correct[task] for task in tasks}
-        value = 100 * mean_over_tasks(answers)
-        interval = mean_interval(answers) if name == AVERAGE else accuracy_interval(answers[name])
-        low, high = ends(interval, 100)
-        by_seed = [
-            100 * mean_over_tasks({task: result.correct[task] for task in tasks})
-            for result in self.results
-        ]
-        return replace(
-            score,
-            value=round(value, 4),
-            ci_low=low,
-            ci_high=high,
-            n=sum(values.size for values in answers.values()),
-            seed_sd=rounded(seed_spread(by_seed)),
-            delta=None if published is None else round(value - published, 4),
-        )
+        by_seed = [result.correct for result in self.results]
+        single = None if name == AVERAGE else accuracy_interval(answers[name])
+        score = mean_score(name, metric, answers, by_seed, 100, single)
+        if published is not None:
+            printed["delta"] = round(100 * mean_over_tasks(answers) - published, 4)
+        return replace(score, **printed)
 
 
 @dataclass(frozen=True)

@@ -58,25 +58,28 @@ def ends(interval: Interval, scale: float = 1.0) -> tuple[float, float]:
     return round(scale * interval.low, 4), round(scale * interval.high, 4)
 
 
-def continuous_score(
+def mean_score(
     name: str,
     metric: str,
-    tasks: Sequence[str],
     documents: ByTask,
-    by_seed: list[ByTask],
+    by_seed: Sequence[Mapping[str, NDArray[Any]]],
     scale: float,
+    interval: Interval | None = None,
 ) -> Score:
-    """A score that is the mean over tasks of means over documents."""
-    chosen = {task: documents[task] for task in tasks}
-    low, high = ends(mean_interval(chosen), scale)
-    of_seeds = [scale * mean_over_tasks({task: seed[task] for task in tasks}) for seed in by_seed]
+    """The mean over the tasks of `documents` of means over documents; `by_seed` may have more.
+
+    `interval` is that of the mean, by default the bootstrap's.
+    """
+    low, high = ends(interval or mean_interval(documents), scale)
+    own = ({task: seed[task] for task in documents} for seed in by_seed)
+    of_seeds = [scale * mean_over_tasks(seed) for seed in own]
     return Score(
         task=name,
         metric=metric,
-        value=round(scale * mean_over_tasks(chosen), 4),
+        value=round(scale * mean_over_tasks(documents), 4),
         ci_low=low,
         ci_high=high,
-        n=sum(values.size for values in chosen.values()),
+        n=sum(values.size for values in documents.values()),
         seed_sd=rounded(seed_spread(of_seeds)),
     )
 

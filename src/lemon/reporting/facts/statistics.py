@@ -138,7 +138,9 @@ def paired_difference(
     """
     differences = _differences(first, second)
     means = _resampled(differences, design)
-    return Difference(_mean(differences, design), _central(means), float(means.std(ddof=1)))
+    return Difference(
+        mean_over_strata(differences, design), _central(means), float(means.std(ddof=1))
+    )
 
 
 def sign_flip_test(
@@ -161,7 +163,7 @@ def sign_flip_test(
     """
     differences = _differences(first, second)
     flipped = _flipped(differences, design)
-    return _share_beyond(np.abs(flipped), abs(_mean(differences, design)))
+    return _share_beyond(np.abs(flipped), abs(mean_over_strata(differences, design)))
 
 
 def equivalence_test(
@@ -181,7 +183,7 @@ def equivalence_test(
         ValueError: the strata or their numbers of scores differ.
     """
     differences = _differences(first, second)
-    estimate = _mean(differences, design)
+    estimate = mean_over_strata(differences, design)
 
     def one_sided(sign: int, shift: float) -> float:
         shifted = {name: sign * values + shift for name, values in differences.items()}
@@ -209,16 +211,21 @@ def mcnemar(first: Scores, second: Scores) -> PairedTest:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment, in the given order; controls the family-wise error rate."""
-    count, adjusted, running = len(p_values), [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
-        running = max(running, (count - rank) * p_values[index])
-        adjusted[index] = min(1.0, running)
-    return adjusted
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(stepped))
+    return list(adjusted.tolist())
 
 
 def seed_spread(values: Sequence[float]) -> float | None:
     """The sample standard deviation over seeds; None for fewer than two."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def mean_over_strata(scores: Mapping[str, Scores], design: Design = TASKS_ALIKE) -> float:
+    """The mean over strata of the means over scores."""
+    return float(design.over_strata({name: np.mean(values) for name, values in scores.items()}))
 
 
 def _differences(
@@ -234,10 +241,6 @@ def _difference(first: Scores, second: Scores) -> NDArray[np.float64]:
     if a.shape != b.shape:
         raise ValueError(f"not the same documents: {a.size} and {b.size}")
     return a - b
-
-
-def _mean(scores: Mapping[str, Scores], design: Design) -> float:
-    return float(design.over_strata({name: np.mean(values) for name, values in scores.items()}))
 
 
 def _central(means: NDArray[np.float64]) -> Interval:

@@ -18,7 +18,6 @@ from lemon.reporting.facts.setup import Setup
 from lemon.reporting.numbers import signed
 from lemon.reporting.tables.document import (
     Cell,
-    Column,
     Group,
     Section,
     WordedTable,
@@ -69,13 +68,13 @@ def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum
 
     The contradictions of the paper are on the page alone.
     """
-    papers = [(paper, list(own)) for paper, own in groupby(judgements, lambda one: one.paper)]
+    papers = groupby(judgements, lambda one: one.paper)
     return WordedTable(
         pd.DataFrame([_tidy(one) for one in judgements]),
         title=f"{TITLE}, preset {setup.name}",
         subtitle=f"Source model {setup.label}. {_sentence(judgements)}",
         sections=[
-            Section("Counts", _count_columns(), [Group("", _counts(papers))], points=LEGEND),
+            _counts(judgements),
             Section(
                 "Claim by claim",
                 COLUMNS,
@@ -101,20 +100,19 @@ def _sentence(judgements: list[Judgement]) -> str:
     return f"{len(judgements)} claims: " + ", ".join(f"{v} {count[v]}" for v in VERDICTS)
 
 
-def _count_columns() -> list[Column]:
-    verdicts = [verdict.capitalize() for verdict in VERDICTS]
-    return [*words("Paper"), *numbers("Claims", *verdicts, "Of these not made yet")]
-
-
-def _counts(papers: list[tuple[str, list[Judgement]]]) -> list[list[str | Cell]]:
-    every = [one for _, own in papers for one in own]
-    return [_count(paper, own) for paper, own in [*papers, ("All", every)]]
-
-
-def _count(paper: str, own: list[Judgement]) -> list[str | Cell]:
-    count = Counter(one.verdict for one in own)
-    waiting = sum(one.verdict == UNTESTED_VERDICT and bool(one.waiting) for one in own)
-    return [paper, str(len(own)), *(str(count[verdict]) for verdict in VERDICTS), str(waiting)]
+def _counts(judgements: list[Judgement]) -> Section:
+    """The verdicts by paper, then of all."""
+    columns = [
+        *words("Paper"),
+        *numbers("Claims", *map(str.capitalize, VERDICTS), "Of these not made yet"),
+    ]
+    papers = [(paper, [*own]) for paper, own in groupby(judgements, lambda one: one.paper)]
+    lines = []
+    for paper, own in [*papers, ("All", judgements)]:
+        count = Counter(one.verdict for one in own)
+        waiting = sum(one.verdict == UNTESTED_VERDICT and bool(one.waiting) for one in own)
+        lines.append([paper, *map(str, (len(own), *(count[one] for one in VERDICTS), waiting))])
+    return Section("Counts", columns, [Group("", lines)], points=LEGEND)
 
 
 def _line(one: Judgement) -> list[str | Cell]:
@@ -162,7 +160,7 @@ def _tidy(one: Judgement) -> dict[str, str]:
         "reason": reason_of(one),
         "measure": one.measure,
         "verdict_of_part": by_part(lambda part: part.verdict),
-        "effect": number("value"),
+        "effect": number("difference"),
         "ci_low": number("low"),
         "ci_high": number("high"),
         "could_show": number("detectable"),
@@ -241,7 +239,7 @@ def _effect(part: Part) -> str:
     measure = MEASURE[part.measure or ""]
     value, low, high = (
         signed(number, measure.decimals)
-        for number in (part.effect.value, part.effect.low, part.effect.high)
+        for number in (part.effect.difference, part.effect.low, part.effect.high)
     )
     return f"{value} [{low}, {high}] {measure.unit}"
 
