@@ -56,24 +56,36 @@ RESERVED = {
 }
 
 
+def table_lines(
+    path: Path, columns: tuple[str, ...], most: int, what: str, problems: list[Problem]
+) -> dict[int, str]:
+    """The filled lines below the heading of a tab-separated file, by number.
+
+    None of a file that can't be read, has other columns or more than `most` lines; that becomes a
+    problem.
+    """
+    try:
+        heading, *lines = read_text(path).split("\n")
+    except NotPlain as fault:
+        problems.append(Problem(path, fault.line, "", str(fault)))
+        return {}
+    rows = {number: line for number, line in enumerate(lines, start=2) if line.strip()}
+    if tuple(heading.split("\t")) != columns:
+        names = " ".join(columns)
+        problems.append(Problem(path, 1, "", f"the first line must name, tab-separated, {names}"))
+        return {}
+    if len(rows) > most:
+        problems.append(Problem(path, 1, "", f"has more than {most:,} {what}"))
+        return {}
+    return rows
+
+
 def read_runs(path: Path, problems: list[Problem]) -> tuple[dict[str, Run], dict[str, int]]:
     """The runs by id, in the order of the file, and the line of each.
 
     Rows with mistakes are left out of the result and added to `problems`.
     """
-    try:
-        lines = read_text(path).split("\n")
-    except NotPlain as fault:
-        problems.append(Problem(path, fault.line, "", str(fault)))
-        return {}, {}
-    if tuple(lines[0].split("\t")) != COLUMNS:
-        columns = " ".join(COLUMNS)
-        problems.append(Problem(path, 1, "", f"the first line must name, tab-separated, {columns}"))
-        return {}, {}
-    rows = {number: line for number, line in enumerate(lines[1:], start=2) if line.strip()}
-    if len(rows) > MOST_RUNS:
-        problems.append(Problem(path, 1, "", f"has more than {MOST_RUNS:,} runs"))
-        return {}, {}
+    rows = table_lines(path, COLUMNS, MOST_RUNS, "runs", problems)
     line_of: dict[str, int] = {}
     for number, line in rows.items():
         line_of.setdefault(line.split("\t")[0], number)

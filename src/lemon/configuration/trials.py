@@ -11,10 +11,9 @@ from pathlib import Path
 
 from lemon.configuration.learning_settings import RateSettings
 from lemon.configuration.methods import METHODS
-from lemon.configuration.runs import NONE, Run
+from lemon.configuration.runs import NONE, Run, table_lines
 from lemon.configuration.yaml_files import Problem, did_you_mean
 from lemon.files.names import shown
-from lemon.files.plain_text import NotPlain, read_text
 
 RATES = tuple(RateSettings.model_fields)
 COLUMNS = ("rates", "run", *RATES)
@@ -62,22 +61,8 @@ def read_trials(
     """
     if not path.is_file():
         return {}
-    try:
-        lines = read_text(path).split("\n")
-    except NotPlain as fault:
-        problems.append(Problem(path, fault.line, "", str(fault)))
-        return {}
-    if tuple(lines[0].split("\t")) != COLUMNS:
-        names = " ".join(COLUMNS)
-        problems.append(Problem(path, 1, "", f"the first line must name, tab-separated, {names}"))
-        return {}
-    if len(lines) > MOST_TRIALS:
-        problems.append(Problem(path, 1, "", f"has more than {MOST_TRIALS:,} trials"))
-        return {}
     trials: dict[str, list[Trial]] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
+    for number, line in table_lines(path, COLUMNS, MOST_TRIALS, "trials", problems).items():
         try:
             trial = _trial(line.split("\t"), runs, trials)
         except _Fault as fault:

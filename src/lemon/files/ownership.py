@@ -61,23 +61,14 @@ def own_folder(folder: Path, owner: str) -> Iterator[None]:
         BadInput: the folder has another owner or holds foreign files (checked before anything is
             written), or another process writes there.
     """
-    _require(folder, owner)
+    require_owned(folder, owner)
     with sole_writer(folder):
-        _require(folder, owner)  # another process may have been first
+        require_owned(folder, owner)  # another process may have been first
         lock = folder / LOCK
         if _owner_in_lock(lock) != owner:
             with refusals_told(lock):  # written in place, since replacing it would lose the lock
                 lock.write_text(json.dumps({"owner": owner}) + "\n", encoding="utf-8")
         yield
-
-
-def require_owned(folder: Path, owner: str) -> None:
-    """Check as `own_folder` does, before any work is done.
-
-    Raises:
-        BadInput: as `own_folder`.
-    """
-    _require(folder, owner)
 
 
 @contextmanager
@@ -102,7 +93,7 @@ def require_replaceable(folder: Path, owner: str) -> None:
     Raises:
         BadInput: as `replaced_folder`.
     """
-    manifest, place = _require(folder, owner) or {}, real_path(folder)
+    manifest, place = require_owned(folder, owner) or {}, real_path(folder)
     ours = {MANIFEST, *manifest.get("files", {})}
     for path in sorted(_files_in(place)):
         name = path.relative_to(place).as_posix()
@@ -113,8 +104,12 @@ def require_replaceable(folder: Path, owner: str) -> None:
             )
 
 
-def _require(folder: Path, owner: str) -> dict[str, Any] | None:
-    """Refuse a folder that is neither empty nor of this owner; return its manifest, if any."""
+def require_owned(folder: Path, owner: str) -> dict[str, Any] | None:
+    """Refuse a folder that is neither empty nor of this owner; return its manifest, if any.
+
+    Raises:
+        BadInput: as `own_folder`.
+    """
     place = real_path(folder)
     if not place.name:
         raise BadInput(f"{folder}: is the root of the file system; name a new or empty folder")

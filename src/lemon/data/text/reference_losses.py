@@ -7,15 +7,14 @@ unknowns of a domain (Sheared LLaMA, arXiv 2310.06694, section 2.2 and appendix)
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 from scipy.optimize import brentq
 
 from lemon.errors import BadInput
+from lemon.published.tables import published_table
 
 # Bounds: below, the law is linear in the logarithm of the size; above, it is a step.
 EXPONENTS = (1e-6, 10.0)
@@ -85,8 +84,8 @@ def scaling_law_references(num_parameters: float, family: str) -> dict[str, floa
 
     BadInput if `published/reference_losses.csv` has no such family, or the size is not positive.
     """
-    with (files("lemon") / "published" / "reference_losses.csv").open(encoding="utf-8") as lines:
-        cells = [cell for cell in csv.DictReader(lines) if cell["is_extrapolated"] == "0"]
+    lines = published_table("reference_losses")
+    cells = [cell for cell in lines if cell["is_extrapolated"] == "0"]
     if family not in (known := sorted({cell["family"] for cell in cells})):
         raise BadInput(
             f"reference losses: no family {family!r} is published, only {', '.join(known)}; for "
