@@ -57,11 +57,7 @@ class Judgement:
 
 
 def judgements(evidence: Evidence) -> list[Judgement]:
-    """A verdict for every claim of claims.csv, in its order.
-
-    Raises:
-        BadInput: a manifest lacks a value or has one of another type.
-    """
+    """A verdict for every claim of claims.csv, in its order."""
     return [_judgement(claim, row, evidence) for claim, row in published_claims().items()]
 
 

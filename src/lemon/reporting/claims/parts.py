@@ -85,11 +85,7 @@ def orderings(entry: EntryEvidence) -> list[OrderingTest]:
 
 
 def parts_of(claim: str, measure: str, entry: EntryEvidence, evidence: Evidence) -> list[Part]:
-    """What a made table or figure says of a claim, one part for each comparison or finding.
-
-    Raises:
-        BadInput: a comparison lacks a value or has one of another type.
-    """
+    """What a made table or figure says of a claim, one part for each comparison or finding."""
     found = [
         Part(
             entry.name,

@@ -59,12 +59,6 @@ def accuracy_facts(
 ) -> AccuracyFacts:
     """Gather an accuracy table.
 
-    Args:
-        project: the preset with its tables.
-        table: its name.
-        runs: the folder of the runs' folders.
-        text: the packed text that the runs were scored on, for its floors.
-
     Raises:
         BadInput: a run is not evaluated or its training is incomplete, two runs can't be compared,
             or the runs were scored on held-out text and `text` is not that text.

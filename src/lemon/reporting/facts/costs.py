@@ -66,20 +66,12 @@ def own_cost(run: PlannedRun, runs: Path) -> Cost:
 
 
 def total_cost(run: PlannedRun, runs: Path) -> Cost:
-    """The cost of a run and all runs that it builds on: its start, its first stage, and theirs.
-
-    Raises:
-        BadInput: as `own_cost`.
-    """
+    """The cost of a run and all runs that it builds on: its start, its first stage, and theirs."""
     return sum((own_cost(earlier, runs) for earlier in lineage([run])), Cost())
 
 
 def row_costs(rows: list[ScoredRow], runs: Path) -> list[RowCost]:
-    """The cost of every row in which something is learned, in the order of the rows.
-
-    Raises:
-        BadInput: as `own_cost`.
-    """
+    """The cost of every row in which something is learned, in the order of the rows."""
     label_of = {run: row.label for row in rows for run in row.spec.runs}
     costs = [
         RowCost(

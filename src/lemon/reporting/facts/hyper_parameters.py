@@ -37,11 +37,7 @@ class HyperParameter:
 
 
 def hyper_parameters(project: Project, *_: object) -> dict[str, list[HyperParameter]]:
-    """The hyper-parameters by preset; none of a preset that lacks a name of `runs.tsv`.
-
-    Raises:
-        BadInput: one of the presets is wrong.
-    """
+    """The hyper-parameters by preset; none of a preset that lacks a name of `runs.tsv`."""
     return {
         preset.preset_name: list(_lines(preset)) if fits_runs(preset) else []
         for preset in all_presets(project)

@@ -34,11 +34,7 @@ class LayerOperatorFacts(FigureFacts):
 def layer_operator_facts(
     project: Project, figure: str, runs: Path, text: Path | None = None
 ) -> LayerOperatorFacts:
-    """Gather a figure of layer operators from the folder of the runs' folders.
-
-    Raises:
-        BadInput: a run's operators, or those of its start, are missing or damaged.
-    """
+    """Gather a figure of layer operators from the folder of the runs' folders."""
     spec = project.entry(figure)
     assert isinstance(spec, FigureSpec)
     shown = [project.run(run) for run in spec.runs]
@@ -62,7 +58,7 @@ def operator_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataFra
     `panel` counts from 0. A panel of `mha` or `ffn` holds the mean over its matrix types.
 
     Raises:
-        BadInput: as `layer_operator_facts`, or a run has no start with operators.
+        BadInput: a run has no start with operators.
     """
     parts = []
     for number, panel in enumerate(spec.panels):
@@ -113,9 +109,6 @@ def leading_layers(run: PlannedRun, runs: Path) -> list[int] | None:
     """The source layer with the largest mean |gamma| for each layer of a fused model.
 
     None for the source itself. A run that keeps all layers keeps each in its place.
-
-    Raises:
-        BadInput: the run has no operators, or they are damaged.
     """
     if run.row.target is None:
         return None

@@ -55,12 +55,7 @@ class ModelLine:
 
 
 def model_sizes_facts(project: Project, *_: object) -> list[tuple[ModelLine, int]]:
-    """The models of Table 5, each with its counted parameters.
-
-    Raises:
-        BadInput: the folder has no preset of the paper, or one of its presets is wrong.
-        WorkFailed: a computed count is not that of Hugging Face's model.
-    """
+    """The models of Table 5, each with its counted parameters."""
     return [(line, counted_parameters(line.shape)) for line in model_lines(project)]
 
 
@@ -80,11 +75,7 @@ def all_presets(project: Project) -> list[Project]:
 
 
 def model_lines(project: Project) -> list[ModelLine]:
-    """All models of the table: the paper's first, then those of the other presets.
-
-    Raises:
-        BadInput: as `all_presets`.
-    """
+    """All models of the table: the paper's first, then those of the other presets."""
     paper, *others = all_presets(project)
     lines = list(_paper_lines(paper))
     for name, shape in (("", LLAMA2_13B), (", widths 62.5 %", narrowed(LLAMA2_13B))):

@@ -115,11 +115,7 @@ def _merged(manifests: list[dict[str, Any]]) -> dict[str, Any]:
 def read_runs(
     runs: Path, names: Iterable[str], tasks: Iterable[str], suite: str | None = None
 ) -> dict[str, RunResult]:
-    """Read the outcomes of several runs and check that they are comparable.
-
-    Raises:
-        BadInput: as `read_run` and `require_same_documents`.
-    """
+    """Read the outcomes of several runs and check that they are comparable."""
     tasks = list(tasks)
     results = {name: read_run(runs, name, tasks, suite) for name in dict.fromkeys(names)}
     require_same_documents(results, tasks)

@@ -40,12 +40,7 @@ class QualityCostFacts(ScoredFigureFacts):
 def quality_cost_facts(
     project: Project, figure: str, runs: Path, text: Path | None = None
 ) -> QualityCostFacts:
-    """Gather losses, bits per byte and costs of the figure's rows, and the unigram floor of `text`.
-
-    Raises:
-        BadInput: a run is not evaluated, two runs can't be compared, or `text` is not the text that
-            they were scored on.
-    """
+    """Gather losses, bits per byte and costs of the figure's rows, and the floor of `text`."""
     results = read_runs(runs, project.table_runs(figure), project.table(figure).tasks)
     rows = scored_rows(project, figure, results)
     floors, costs = floors_of(rows, text), row_model_costs(project, rows)

@@ -44,12 +44,7 @@ class GridFacts(ScoredFigureFacts):
 
 
 def grid_facts(project: Project, figure: str, runs: Path, text: Path | None = None) -> GridFacts:
-    """Gather scores, operator sizes and step times of the figure's runs.
-
-    Raises:
-        BadInput: a run is not evaluated or has no step times, or two runs can't be compared or
-            share a cell.
-    """
+    """Gather scores, operator sizes and step times of the figure's runs."""
     spec = project.table(figure)
     results = read_runs(runs, project.table_runs(figure), spec.tasks)
     return GridFacts(
@@ -80,7 +75,7 @@ def _lines(figure: str, rows: list[ScoredRow], runs: Path) -> pd.DataFrame:
     learn no dimension operators have no radii: they are baselines.
 
     Raises:
-        BadInput: two rows have the same radii, or a trained run has no step times.
+        BadInput: two rows have the same radii.
     """
     lines = [_line(row, runs) for row in rows]
     cells: dict[tuple[int, int], str] = {}

@@ -65,11 +65,7 @@ class SimilarityFacts(FigureFacts):
 def similarity_facts(
     project: Project, figure: str, runs: Path, text: Path | None = None
 ) -> SimilarityFacts:
-    """Gather a figure of similarity from the folder of the runs' folders.
-
-    Raises:
-        BadInput: a map, or the operators of a fused model, is missing or damaged.
-    """
+    """Gather a figure of similarity from the folder of the runs' folders."""
     spec = project.entry(figure)
     assert isinstance(spec, FigureSpec)
     frame = similarity_lines(project, spec, runs)
@@ -100,9 +96,6 @@ def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataF
 
     `panel` counts from 0. A panel of `mha` or `ffn` weights has the mean of the maps of its
     matrices and each of these maps.
-
-    Raises:
-        BadInput: a map is missing or damaged.
     """
     parts = []
     for number, panel in enumerate(spec.panels):
