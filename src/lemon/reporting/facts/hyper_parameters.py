@@ -13,9 +13,9 @@ from lemon.reporting.facts.model_sizes import all_presets
 
 # Phase -> (the runs that are in it, its column in published/table6.csv).
 PHASES: dict[str, tuple[Callable[[PlannedRun], bool], str]] = {
-    "pruning": (lambda run: run.method.prunes, ""),
-    "fusion": (lambda run: run.method.learns_operators, "fusion"),
-    "pre-training": (lambda run: run.method.pretrains, "continued_pretraining"),
+    "pruning": (lambda r: r.method.prunes, ""),
+    "fusion": (lambda r: r.method.learns_operators, "fusion"),
+    "pre-training": (lambda r: r.method.pretrains, "continued_pretraining"),
 }
 
 
@@ -63,43 +63,34 @@ def fits_runs(project: Project) -> bool:
 def _lines(project: Project) -> Iterable[HyperParameter]:
     rows = {name: run.row for name, run in project.runs.items()}
     runs = list(plan_runs(project.preset, rows).values())
-    length = project.preset.text.sequence_length
+    text = project.preset.text
     printed = {line["parameter"]: line for line in published_table("table6")}
 
-    def layers(run: PlannedRun) -> bool:
-        return run.method.learns_operators and not run.changes_widths
-
-    # Name, unit, value of a run, and whether the run has it.
-    known: list[tuple[str, str, Callable[[PlannedRun], float], Callable[[PlannedRun], bool]]] = [
-        ("training_budget", "tokens", lambda run: run.steps * run.tokens_per_step, _always),
-        ("steps", "steps", lambda run: run.steps, _always),
-        ("batch_size", "tokens", lambda run: run.tokens_per_step, _always),
-        ("sequence_length", "tokens", lambda run: length, _always),
-        ("epochs", "of one domain", lambda run: _most_epochs(run, project.preset.text), _always),
-        ("lr_layer_operator", "", lambda run: run.learning.layer_rate, layers),
-        ("lr_norm_operator", "", lambda run: run.learning.norm_rate, layers),
+    # Name, unit, and the value of a run; None if the run has none.
+    known: list[tuple[str, str, Callable[[PlannedRun], float | None]]] = [
+        ("training_budget", "tokens", lambda r: r.steps * r.tokens_per_step),
+        ("steps", "steps", lambda r: r.steps),
+        ("batch_size", "tokens", lambda r: r.tokens_per_step),
+        ("sequence_length", "tokens", lambda r: text.sequence_length),
+        ("epochs", "of one domain", lambda r: _most_epochs(r, text)),
+        ("lr_layer_operator", "", lambda r: r.learning.layer_rate if _layers(r) else None),
+        ("lr_norm_operator", "", lambda r: r.learning.norm_rate if _layers(r) else None),
         (
             "lr_dimension_operator",
             "",
-            lambda run: run.learning.dimension_rate,
-            lambda run: run.learns_widths,
+            lambda r: r.learning.dimension_rate if r.learns_widths else None,
         ),
-        ("lr_theta", "", _weight_rate, lambda run: run.method.trains_weights),
-        ("lr_masks", "", lambda run: run.pruning.mask_rate, lambda run: run.method.prunes),
-        (
-            "lr_multipliers",
-            "",
-            lambda run: run.pruning.multiplier_rate,
-            lambda run: run.method.prunes,
-        ),
-        ("lr_warmup_ratio", "of the steps", lambda run: run.training.warmup_ratio, _always),
-        ("evaluation_interval_m", "steps", lambda run: run.training.evaluate_every, _always),
+        ("lr_theta", "", _weight_rate),
+        ("lr_masks", "", lambda r: r.pruning.mask_rate if r.method.prunes else None),
+        ("lr_multipliers", "", lambda r: r.pruning.multiplier_rate if r.method.prunes else None),
+        ("lr_warmup_ratio", "of the steps", lambda r: r.training.warmup_ratio),
+        ("evaluation_interval_m", "steps", lambda r: r.training.evaluate_every),
     ]
-    for name, unit, value, has in known:
+    for name, unit, value in known:
         values, published = {}, {}
         for phase, (of_phase, column) in PHASES.items():
-            own = [run for run in runs if of_phase(run) and has(run)]
-            values[phase] = tuple(sorted({value(run) for run in own}))
+            found = [value(run) for run in runs if of_phase(run)]
+            values[phase] = tuple(sorted({one for one in found if one is not None}))
             published[phase] = printed.get(name, {}).get(column, "") if column else ""
         yield HyperParameter(name, unit, values, published)
 
@@ -114,9 +105,10 @@ def _most_epochs(run: PlannedRun, text: TextSettings) -> float:
     return sequences * max(weights) / sum(weights) / text.train_sequences
 
 
-def _always(run: PlannedRun) -> bool:
-    return True
+def _layers(run: PlannedRun) -> bool:
+    return run.method.learns_operators and not run.changes_widths
 
 
-def _weight_rate(run: PlannedRun) -> float:
-    return run.pretraining.weight_rate if run.method.pretrains else run.learning.weight_rate
+def _weight_rate(run: PlannedRun) -> float | None:
+    settings = run.pretraining if run.method.pretrains else run.learning
+    return settings.weight_rate if run.method.trains_weights else None
