@@ -36,7 +36,12 @@ def figure_mistakes(
         yield ("claims",), f"{SIZES} needs a margin, within which two sizes count as alike"
     if SIZES not in figure.claims and figure.margin is not None:
         yield ("margin",), f"goes with the claim {SIZES} alone"
-    for place, claims in _not_tested(figure).items():
+    without: list[tuple[Place, Collection[str]]] = [(("not_tested",), figure.not_tested)]
+    for index, panel in enumerate(figure.panels):
+        if panel.otherwise is not None:
+            stand_in: Place = ("panels", index, "otherwise", "not_tested")
+            without.append((stand_in, panel.otherwise.not_tested))
+    for place, claims in without:
         for claim in claims:
             if claim not in figure.claims:
                 yield (*place, claim), "is not among the claims of the figure"
@@ -72,19 +77,11 @@ def curve_mistakes(
                 yield ("curves", index, "runs"), f"{run} is no run of {what}"
 
 
-def _not_tested(figure: FigureSpec) -> dict[Place, Collection[str]]:
-    """The claims without a verdict, by the place that says so."""
-    stand_ins: dict[Place, Collection[str]] = {
-        ("panels", index, "otherwise", "not_tested"): panel.otherwise.not_tested
-        for index, panel in enumerate(figure.panels)
-        if panel.otherwise is not None
-    }
-    return {("not_tested",): figure.not_tested, **stand_ins}
-
-
 def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str]:
     """Claims that are unknown, named twice, or not measured on the figure's panels."""
     known, measured, panels = published_claims(), CLAIMS[figure.renderer], figure.panels
+    outputs = [(panels[0].run, component) for component in ("mha", "ffn")]
+    shows_outputs = [(one.run, one.component) for one in panels[:2]] == outputs
     for claim, count in Counter(figure.claims).items():
         if claim not in known:
             yield f"claims.csv has no {claim}, {did_you_mean(claim, known)}"
@@ -94,7 +91,7 @@ def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str
             yield f"{claim} is named {count} times; name it once"
         elif claim in PAIRED and len(panels) < 2:
             yield f"{claim} compares two panels, and there is one; add the other"
-        elif claim == OUTPUTS and not _shows_outputs(figure):
+        elif claim == OUTPUTS and not shows_outputs:
             yield f"{claim} compares mha and ffn of one model; show them first"
         elif claim == BLOCKS and panels[0].component not in ("mha", "ffn"):
             yield f"{claim} needs several matrix types; let the first panel show mha or ffn"
@@ -104,12 +101,6 @@ def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str
                 yield f"{claim} compares fused models with the source; {given[0]} is not fused"
             elif claim == CONTROLLED and len(panels) < 3:
                 yield f"{claim} needs a control, plain Cut at the same sizes; add it as third panel"
-
-
-def _shows_outputs(figure: FigureSpec) -> bool:
-    """Whether the first two panels are attention and FFN of one run."""
-    first = figure.panels[:2]
-    return [one.component for one in first] == ["mha", "ffn"] and first[0].run == first[1].run
 
 
 def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[Mistake]:

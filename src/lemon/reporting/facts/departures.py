@@ -75,7 +75,10 @@ def departures(
     in_paper = [sizes.paper for sizes in targets if sizes.paper]
     here = {
         **_sizes(source.here, [sizes.here for sizes in targets]),
-        **_preset_settings(project, spec),
+        **_source_and_text(project),
+        "source_layers": str(source.here.num_hidden_layers),
+        "rows": _rows(project, spec),
+        "fewshot": _fewshot(project, spec),
         **_learning_settings(project, [run for run in behind if run.method.stage == "learn"]),
     }
     paper = published_setup()
@@ -125,15 +128,6 @@ def _sizes(source: LlamaShape, small: list[LlamaShape]) -> dict[str, str]:
 
 def _changes_depth(source: LlamaShape, target: LlamaShape) -> bool:
     return source.num_hidden_layers != target.num_hidden_layers
-
-
-def _preset_settings(project: Project, spec: TableSpec) -> dict[str, str]:
-    return {
-        **_source_and_text(project),
-        "source_layers": str(project.source_shape().num_hidden_layers),
-        "rows": _rows(project, spec),
-        "fewshot": _fewshot(project, spec),
-    }
 
 
 def _source_and_text(project: Project) -> dict[str, str]:

@@ -69,10 +69,12 @@ def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum
     The contradictions of the paper are on the page alone.
     """
     papers = groupby(judgements, lambda one: one.paper)
+    count = Counter(one.verdict for one in judgements)
+    verdicts = ", ".join(f"{verdict} {count[verdict]}" for verdict in VERDICTS)
     return WordedTable(
         pd.DataFrame([_tidy(one) for one in judgements]),
         title=f"{TITLE}, preset {setup.name}",
-        subtitle=f"Source model {setup.label}. {_sentence(judgements)}",
+        subtitle=f"Source model {setup.label}. {len(judgements)} claims: {verdicts}",
         sections=[
             _counts(judgements),
             Section(
@@ -93,11 +95,6 @@ def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum
         notes=NOTES,
         manifest={"settings": setup.in_manifest()},
     )
-
-
-def _sentence(judgements: list[Judgement]) -> str:
-    count = Counter(one.verdict for one in judgements)
-    return f"{len(judgements)} claims: " + ", ".join(f"{v} {count[v]}" for v in VERDICTS)
 
 
 def _counts(judgements: list[Judgement]) -> Section:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.architecture import LlamaShape
 from lemon.reporting.facts.model_sizes import ModelLine
 from lemon.reporting.numbers import count, percent, signed, signed_count
 from lemon.reporting.tables.document import (
@@ -123,13 +122,8 @@ def _notes(lines: list[ModelLine]) -> list[str]:
         "A head that is the embedding is counted once. What holds the vocabulary keeps its length "
         "in every target, so that sources in which it weighs more keep a larger share: "
         + ", ".join(
-            f"{percent(_vocabulary_share(line.source))} of {line.group}"
-            for line in {line.group: line for line in lines}.values()
+            f"{percent(1 - shape.parameters_without_vocabulary / shape.num_parameters)} of {group}"
+            for group, shape in {line.group: line.source for line in lines}.items()
         )
         + ".",
     ]
-
-
-def _vocabulary_share(shape: LlamaShape) -> float:
-    """The share of embedding and head in all parameters."""
-    return 1 - shape.parameters_without_vocabulary / shape.num_parameters
