@@ -23,19 +23,8 @@ RULES = {
     *("all", "fetch", "prepare_source", "prepare_second_size", "prepare_text", "prepare_tasks"),
     *("trial", "build", "learn", "pretrain", "pretrain_with_snapshots", "fuse", "evaluate"),
     *("evaluate_main", "evaluate_dense", "cka", "unpack", "table", "figure_numbers", "figure"),
-    *(
-        "claims",
-        "report",
-        "track",
-        "environment",
-        "help",
-        "check",
-        "test",
-        "style",
-        "types",
-        "pytest",
-    ),
-    *("ui", "plan", "bench", "doctor", "lock", "bundle"),
+    *("claims", "report", "track", "environment", "help", "check", "test", "style", "types"),
+    *("pytest", "ui", "plan", "bench", "doctor", "lock", "bundle"),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 
