@@ -120,6 +120,10 @@ def test_seeds_are_children_of_their_mean(tracked: Path) -> None:
     mean = runs[f"laptop/seeds/{' '.join(seeds)}"]
     children = [runs[f"laptop/runs/{seed}"] for seed in seeds]
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {mean.info.run_id}
+    row = "03 Random, depth-75"
+    assert runs["paper/table3/Random/24"].data.tags["row/table3"] == row
+    assert mean.data.tags["row/table3"] == row
+    assert [c.data.tags["row/table3"] for c in children] == [f"{row}, seed {n}" for n in range(3)]
     assert mean.info.run_name == "Random, 22 layers, mean of 3 seeds"
     assert "mlflow.parentRunId" not in runs["laptop/runs/cut-75"].data.tags
     each = [child.data.metrics for child in children]
@@ -254,7 +258,9 @@ def test_events_before_a_resume_are_dropped(tmp_path: Path) -> None:
     losses = [m for m in step_metrics(tmp_path / "metrics.jsonl") if m.name == "loss/train"]
     assert [m.step for m in losses] == list(range(1, 21))
     assert losses[3].value == pytest.approx(10 * 0.9**4, rel=1e-4)
-    assert losses[5].value == pytest.approx(10 * 0.9**6 + 0.01, rel=1e-4)  # what the resumed process wrote
+    assert losses[5].value == pytest.approx(
+        10 * 0.9**6 + 0.01, rel=1e-4
+    )  # what the resumed process wrote
 
 
 def test_a_damaged_line_is_named_and_a_cut_last_line_forgiven(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Mirrors the curves of learning runs into MLflow while their files grow.
 
-Jobs know nothing of it. What MLflow has of a run is known by a tag: how many values were to be
-recorded, and their digest. So a follower that was killed, or an MLflow that was away, is made good
-from the file; and where a run was continued from a checkpoint and its file begins differently, it
-is recorded anew. The replay of its table later puts the finished run in the place of this one.
+Jobs know nothing of it. Before values are sent, a tag of MLflow's run says how many they are in all
+and their digest. After a kill or an outage the file is sent again from its first line, and MLflow
+ignores what it has. A run that goes on from a checkpoint may write other values than those sent;
+then its digest differs, and it is recorded anew. The replay of its table puts the finished run in
+the place of this one.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ MIRRORED = "lemon.mirrored"  # a tag: the number of values to be recorded, and t
 def follow(project: Project, runs: Path) -> None:
     """Mirror the runs that learn in a folder of runs, until interrupted.
 
-    An MLflow out of reach costs one line on stderr; all is made good when it answers again.
+    If MLflow is out of reach, one line on stderr says so; it gets everything when it answers again.
     """
     follower, out_of_reach = Follower(project, runs), False
     print(f"Following {runs} into MLflow at {public_store()}; end it with Ctrl-C.", flush=True)
@@ -58,7 +59,7 @@ def follow(project: Project, runs: Path) -> None:
             if not out_of_reach:
                 print(
                     f"lemon: warning: MLflow at {public_store()} does not record "
-                    f"({reason_of(error)}); what is missed is made good when it does",
+                    f"({reason_of(error)}); it gets all curves when it answers again",
                     file=sys.stderr,
                 )
             out_of_reach = True

@@ -26,11 +26,13 @@ class Place:
     number: int
     published: PublishedRow | None
 
-    @property
-    def tag(self) -> dict[str, str]:
-        """The tag of the runs in this row; sorted by it they are in the order of the table."""
+    def tag(self, seed: int | None = None) -> dict[str, str]:
+        """The tag of the runs in this row. Sorted by it they are in the order of the table, and
+        behind each row, the paper's and ours, the seeds that it is the mean of.
+        """
         digits = len(str(len(self.spec.rows)))
-        words = ", ".join(filter(None, (self.row.label, self.row.target)))
+        one_of = f"seed {seed}" if seed is not None and len(self.row.runs) > 1 else None
+        words = ", ".join(filter(None, (self.row.label, self.row.target, one_of)))
         return {f"{ROW}{self.table}": f"{self.number:0{digits}d} {words}"}
 
 
@@ -53,6 +55,6 @@ def places(project: Project) -> list[Place]:
     return found
 
 
-def tags_of(shown: list[Place]) -> dict[str, str]:
-    """The tags of the runs that stand in all of these rows."""
-    return {key: text for place in shown for key, text in place.tag.items()}
+def tags_of(shown: list[Place], seed: int | None = None) -> dict[str, str]:
+    """The tags of the runs that stand in all of these rows; `seed` is that of a single run."""
+    return {key: text for place in shown for key, text in place.tag(seed).items()}

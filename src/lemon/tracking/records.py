@@ -138,7 +138,7 @@ def run_tags(project: Project, run: PlannedRun, shown: list[Place]) -> dict[str,
         "method": run_label(project, run, shown),
         "layers": run.target_shape.num_hidden_layers,
         "seed": run.seed,
-        **tags_of(shown),
+        **tags_of(shown, run.seed),
     }
 
 

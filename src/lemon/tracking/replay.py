@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 KEY, DIGEST = "lemon.key", "lemon.digest"  # tags that identify a replay's runs
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"  # of a run, on MLflow's page
-# With it MLflow opens the page of trained models, not the one of language-model applications.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_REPLAYS_S = 1800.0  # of other tables, for which a replay waits
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits for one batch
 
@@ -188,7 +186,7 @@ def experiment_of(client: MlflowClient, project: Project) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         place = Path(ARTIFACTS, project.preset_name).absolute().as_uri()
-        tags = {PRESET: project.preset_name, **KIND}
+        tags = {PRESET: project.preset_name}
         here = place if is_sqlite(store_uri()) else None
         return str(client.create_experiment(name, artifact_location=here, tags=tags))
     if found.lifecycle_stage == "deleted":
