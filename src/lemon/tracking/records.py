@@ -49,7 +49,8 @@ class Record:
 
     Attributes:
         key: identifies the run; the same in every replay.
-        started_ms, ended_ms: milliseconds since 1970, from the manifests; not in the digest.
+        started_ms, ended_ms: milliseconds since 1970, from the manifests and without the time that
+            jobs waited; not in the digest.
         metrics: all values, step metrics in order.
         description: Markdown for the run's page.
         parent: the key of the record of which this one is a seed; not in the digest.
@@ -157,7 +158,9 @@ def _reproduced(
     """One reproduced run: settings, learning curve, scores, and cost including its starts."""
     shown, folder = rows_with(run.id, everywhere), runs / run.id
     work = read_manifest(path) if (path := folder / "manifest.json").is_file() else {}
-    first = work or next(iter(results.values())).manifest
+    measured = [result.manifest for result in results.values()]
+    first = work or measured[0]
+    jobs = [work, *measured] if work else measured
     published: dict[str, float] = {}
     for place in shown:
         if place.published is not None:
@@ -181,11 +184,12 @@ def _reproduced(
     }
     parent = next((place.row.runs for place in shown if len(place.row.runs) > 1), None)
     name = f"{tags['method']}, {tags['layers']} layers"
+    started_ms = _started_ms(first, folder)
     return Record(
         key=run_key(project, run),
         name=f"{name}, seed {run.seed}" if parent else name,
-        started_ms=_started_ms(first, folder),
-        ended_ms=max(_finished_ms(result.manifest, folder) for result in results.values()),
+        started_ms=started_ms,
+        ended_ms=started_ms + round(1000 * sum(float(job.get("wall_s", 0)) for job in jobs)),
         params=run_parameters(project, run, list(results)),
         tags=texts(tags),
         metrics=[*step_metrics(folder / "metrics.jsonl"), *_final(scores)],
