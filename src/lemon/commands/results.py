@@ -155,13 +155,14 @@ def _track(arguments: argparse.Namespace) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> None:
-    from lemon.tracking.pages import ui
     from lemon.tracking.store import is_server
 
     if not 0 < arguments.port < 2**16:
         raise BadInput(f"--port {arguments.port}: a port is a number from 1 to 65535")
     if not is_server():
         _require_free(arguments.port)
+    from lemon.tracking.pages import ui
+
     ui(port=arguments.port)
 
 
