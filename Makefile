@@ -9,7 +9,8 @@
 #   make tuning                 the trials behind the learning rates of the preset (hours)
 #   make claims                 a verdict on every published claim, from the results that are there
 #   make report                 the same with every table and figure that is there, on one page
-#   make ui                     browse every run in MLflow
+#   make ui                     browse every run in MLflow; at first those of results/<preset>/runs.bundle
+#   make follow                 in another terminal: the curves of what is learning, live in MLflow
 #   make check                  style, types and the fast tests, while you work
 #   make test                   style, types and all tests
 #   make bench                  time and memory of the hot paths
@@ -49,7 +50,7 @@ RUN := PATH=$(call quote,$(BIN)):"$$PATH"
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: environment help check test style types pytest ui claims report bundle plan bench doctor lock
+.PHONY: environment help check test style types pytest ui follow claims report bundle plan bench doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,8 +61,14 @@ plan: environment
 doctor: environment
 	@$(RUN) lemon doctor --preset $(call quote,$(PRESET))
 
+# Where nothing is recorded yet, what the committed runs give is rendered and recorded first.
 ui: environment
+	@$(NAMED) [ -n "$$MLFLOW_TRACKING_URI" ] || [ -e mlflow.db ] || [ ! -e "results/$$name/runs.bundle" ] \
+	  || $(MAKE) --no-print-directory report FROM=bundle
 	@$(RUN) lemon ui
+
+follow: environment
+	@$(NAMED) $(RUN) lemon track --follow --preset $(call quote,$(PRESET)) --runs "runs/$$name"
 
 # A preset that is a file is named by its stem.
 NAMED = name=$$(basename -- $(call quote,$(PRESET))); name=$${name%.yaml}; name=$${name%.yml};

@@ -30,7 +30,7 @@ REQUIRED = {
     "figure": {"--figure", "--runs", "--out"},
     "claims": {"--results", "--out"},
     "report": {"--results", "--out"},
-    "track": {"--table", "--runs", "--results", "--out"},
+    "track": {"--runs"},
     "ui": set(),
     "bundle": {"--out"},
     "unpack": {"--bundle"},

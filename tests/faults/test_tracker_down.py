@@ -16,7 +16,7 @@ from tracker_world import replay, started, write_rendered
 
 from lemon.errors import WorkFailed
 from lemon.tracking import store as tracking
-from lemon.tracking.replay import ui
+from lemon.tracking.pages import ui
 
 
 @pytest.fixture(scope="module")

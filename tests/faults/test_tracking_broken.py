@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import shutil
 import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tracker_world import replay, started, state, write_rendered
+from fabricated_runs import write_runs, write_scored
+from tracker_world import PROJECT, replay, started, state, write_rendered
 
 from lemon.files.storage import held
+from lemon.tracking.replay import track
 
 # After this statement of its first migration MLflow can't go on: "duplicate column name: step".
 DIE_WITHIN = """
@@ -87,6 +91,36 @@ def test_first_uses_at_once_wait_for_each_other(files: Path) -> None:
         assert child.returncode == 0, error
         assert state(f"track-{n}.json")["status"] == "tracked", error
     assert databases() == ["mlflow.db"]
+
+
+def test_sixteen_replays_of_two_tables_at_once_record_each_run_once(
+    files: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "both"
+    shutil.copytree(files, folder)
+    write_runs(PROJECT, "controls", folder / "runs", documents=8)
+    for table in ("table3", "controls"):
+        write_scored(PROJECT, table, folder / "runs", folder / "results" / "tables")
+    context = multiprocessing.get_context("fork")  # which spares each the imports
+    children = [
+        context.Process(
+            target=track,
+            args=(PROJECT, table, folder / "runs", folder / "results", Path(f"{table}-{n}.json")),
+        )
+        for n in range(8)
+        for table in ("table3", "controls")
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    states = [state(f"{table}-{n}.json") for n in range(8) for table in ("table3", "controls")]
+    assert {one["status"] for one in states} == {"tracked"}
+    ids = {key: run for one in states for key, run in one["runs"].items()}
+    assert all(one["runs"].items() <= ids.items() for one in states)
+    live = query("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'")
+    assert sorted(run for (run,) in live) == sorted(ids.values())
+    assert query("SELECT COUNT(*) FROM runs WHERE status != 'FINISHED'") == [(0,)]
 
 
 def test_a_replay_waits_for_another_one_into_the_same_database(files: Path) -> None:

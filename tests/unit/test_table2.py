@@ -142,20 +142,23 @@ def test_a_limit_of_one_task_is_told(project: Project) -> None:
 def test_the_records_carry_all_eleven_scores(project: Project, rendered: Path) -> None:
     records = table_records(project, "table2", rendered / "runs", rendered / "results")
     by_key = {record.key: record for record in records}
-    trained = by_key["laptop/table2/lemon-width-2-2-pretrained"]
+    trained = by_key["laptop/runs/lemon-width-2-2-pretrained"]
     assert trained.params["pretraining.weight_rate"] == "0.0003"
-    assert {metric.name for metric in trained.metrics} >= {"train/loss", "cost/tokens"}
-    for key in ("laptop/table2/source", "paper/table2/LEMON-2.7B/32"):
+    assert {metric.name for metric in trained.metrics} >= {"loss/train", "cost/tokens"}
+    for key in ("laptop/runs/source", "paper/table2/LEMON-2.7B/32"):
         names = {metric.name for metric in by_key[key].metrics}
         assert {f"acc/{task}" for task in TASKS} <= names
-    params = by_key["laptop/table2/source"].params
-    assert set(params["evaluation.tasks"].split(", ")) == set(TASKS)
+        assert "acc/mean-11" in names
+    params = by_key["laptop/runs/source"].params
+    asked = [params[f"evaluation.{suite}.tasks"].split(", ") for suite in ("ablation", "main")]
+    assert {task for tasks in asked for task in tasks} == set(TASKS)
     assert params["evaluation.fewshot"] == "fixed"
     dense = table_records(project, "dense", rendered / "runs", rendered / "results")
-    source = next(record for record in dense if record.key == "laptop/dense/source")
+    source = next(record for record in dense if record.key == "laptop/runs/source")
+    assert source.digest == by_key[source.key].digest  # whichever table asks for it
     names = {metric.name for metric in source.metrics}
-    assert {f"{kind}/{task}" for kind in ("acc", BITS) for task in TASKS} <= names
-    assert source.params["evaluation.limits.mmlu"] == "1140"
+    assert {f"dense/{kind}/{task}" for kind in ("acc", "bpb") for task in TASKS} <= names
+    assert source.params["evaluation.dense.limits.mmlu"] == "1140"
 
 
 def test_the_dense_source_has_wilsons_interval_shots_and_guessing(rendered: Path) -> None:

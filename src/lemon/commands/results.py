@@ -44,6 +44,7 @@ def add(commands: Commands) -> None:
         "replay the files of a table's or figure's runs into MLflow; twice does no harm",
         "lemon track --table table3 --preset laptop --runs runs/laptop --results results/laptop "
         "--out runs/laptop/tracking/table3.json",
+        "  lemon track --follow --preset laptop --runs runs/laptop\n"
         "\nMLFLOW_TRACKING_URI names the store (default: sqlite:///mlflow.db).",
     )
     for parser, option, words in (
@@ -51,16 +52,19 @@ def add(commands: Commands) -> None:
         (figure, "--figure", "figure in paper.yaml"),
         (track, "--table", "table or figure in paper.yaml"),
     ):
-        parser.add_argument(option, dest="table", required=True, metavar="NAME", help=words)
+        needed = parser is not track  # which with --follow takes the runs alone
+        parser.add_argument(option, dest="table", required=needed, metavar="NAME", help=words)
         add_preset(parser)
         add_path(parser, "--runs", "folder with one folder a run")
-    add_path(track, "--results", "folder with the rendered tables/ and figures/")
+    add_path(track, "--results", "folder with the rendered tables/ and figures/", required=False)
+    words = "mirror the runs that are learning, until interrupted, in place of a table"
+    track.add_argument("--follow", action="store_true", help=words)
     words = "the text that the runs were scored on, for its floors; none if on none"
     for parser in (table, figure):
         add_path(parser, "--text", words, required=False)
     add_path(table, "--out", "folder for the table's files")
     add_path(figure, "--out", "folder for the figure's files")
-    add_path(track, "--out", "file that says what was recorded", "FILE")
+    add_path(track, "--out", "file that says what was recorded", "FILE", required=False)
     words = "the numbers alone, which the figure's notebook draws from"
     figure.add_argument("--numbers", action="store_true", help=words)
     claims = add_command(
@@ -129,6 +133,17 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _track(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
+    of_a_table = [arguments.table, arguments.results, arguments.out]
+    if arguments.follow:
+        if any(of_a_table):
+            raise BadInput("--follow mirrors all runs; leave out --table, --results and --out")
+        if not arguments.runs.is_dir():
+            raise BadInput(f"{arguments.runs}: no such folder of runs; start what learns first")
+        from lemon.tracking.follow import follow
+
+        follow(project, arguments.runs)
+    if not all(of_a_table):
+        raise BadInput("name --table, --results and --out of what to replay, or --follow")
     _require_runs(project, arguments)
     if arguments.out.parent.name == "tracking":  # our folder, even if the file is damaged
         require_writable(arguments.out)
@@ -140,13 +155,14 @@ def _track(arguments: argparse.Namespace) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> None:
-    from lemon.tracking.replay import ui
     from lemon.tracking.store import is_server
 
     if not 0 < arguments.port < 2**16:
         raise BadInput(f"--port {arguments.port}: a port is a number from 1 to 65535")
     if not is_server():
         _require_free(arguments.port)
+    from lemon.tracking.pages import ui
+
     ui(port=arguments.port)
 
 

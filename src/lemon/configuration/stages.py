@@ -38,7 +38,7 @@ RULE_VERSIONS: dict[str, int] = {
     "figure": 6,
     "claims": 1,
     "report": 2,
-    "track": 6,
+    "track": 7,
     "unpack": 1,
 }
 # Version of `learn` for runs that train weights; raising it reruns only these.

@@ -24,7 +24,7 @@ RULES = {
     *("trial", "build", "learn", "pretrain", "pretrain_with_snapshots", "fuse", "evaluate"),
     *("evaluate_main", "evaluate_dense", "cka", "unpack", "table", "figure_numbers", "figure"),
     *("claims", "report", "track", "environment", "help", "check", "test", "style", "types"),
-    *("pytest", "ui", "plan", "bench", "doctor", "lock", "bundle"),
+    *("pytest", "ui", "follow", "plan", "bench", "doctor", "lock", "bundle"),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 

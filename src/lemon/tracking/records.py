@@ -1,14 +1,14 @@
 """The runs of a table as records for a tracker: parameters, metrics, tags, files.
 
-Everything is read from the files that the jobs wrote; the same files give equal records. The
-paper's rows are records with the same metric names, so that a tracker can compare the two.
+Everything is read from the files that the jobs wrote; the same files give equal records. A run has
+one record, whichever of its tables asks for it, and so has a row of the paper.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,33 +16,31 @@ from typing import Any
 
 from lemon.configuration.paper import PaperEntry, TableSpec
 from lemon.configuration.planned_run import PlannedRun
-from lemon.configuration.preset import Preset
 from lemon.configuration.project import Project
-from lemon.configuration.tasks import DENSE, Suite
+from lemon.configuration.tasks import suites
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.files.manifest import checked_file, read_manifest
-from lemon.provenance import file_digest, without_private_parts
+from lemon.provenance import file_digest
 from lemon.reporting.claims.verdict import ordering_in_words, pair_in_words
 from lemon.reporting.facts.costs import total_cost
 from lemon.reporting.facts.gates import gates_of
-from lemon.reporting.facts.outcomes import RunResult, read_runs
-from lemon.reporting.facts.rows import ScoredRow, scored_rows
+from lemon.reporting.facts.outcomes import RunResult, read_run, require_same_documents
 from lemon.reporting.figures.figure_numbers import read_numbers
-from lemon.tracking.run_scores import run_scores
+from lemon.tracking.metrics import (
+    Metric,
+    beside_published,
+    curve,
+    over_seeds,
+    published_scores,
+    rounded,
+    run_scores,
+)
+from lemon.tracking.places import Place, places, tags_of
+from lemon.tracking.settings import run_parameters, texts
 
 REPRODUCED, PAPER, SUMMARY = "reproduced", "paper", "table"
 PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: the date of the paper's rows
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One value of a metric; `elapsed_ms` is from the start of the run, None means its end."""
-
-    name: str
-    value: float
-    step: int = 0
-    elapsed_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,11 @@ class Record:
 
     Attributes:
         key: identifies the run; the same in every replay.
-        started_ms, ended_ms: milliseconds since 1970, from the manifests; not in the digest.
+        started_ms, ended_ms: milliseconds since 1970, from the manifests and without the time that
+            jobs waited; not in the digest.
         metrics: all values, step metrics in order.
         description: Markdown for the run's page.
+        parent: the key of the record of which this one is a seed; not in the digest.
     """
 
     key: str
@@ -65,6 +65,12 @@ class Record:
     metrics: list[Metric] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     description: str = ""
+    parent: str | None = None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The metrics that have one value, at the run's end."""
+        return {m.name: m.value for m in self.metrics if m.elapsed_ms is None}
 
     @property
     def digest(self) -> str:
@@ -82,157 +88,181 @@ class Record:
 
 
 def table_records(project: Project, table: str, runs: Path, results: Path) -> list[Record]:
-    """All records of a table: the table itself, each published row, and one for each row and seed.
+    """All records of a table: the table itself, each published row, each run, and where a row has
+    several seeds, before them, their mean.
 
     Tables and figures without scores have only the first.
 
     Raises:
         BadInput: a run is not evaluated or the table is not rendered.
     """
-    entry, common = project.entry(table), {"preset": project.preset_name, "table": table}
-    summary = _summary(entry, common, project.digest(), results)
+    entry = project.entry(table)
+    records = [_summary(project, table, results)]
     if not isinstance(entry, TableSpec):
-        return [summary]
-    suites = project.table_suites(table)
-    suite = DENSE if suites == (DENSE,) else None
-    found = read_runs(runs, project.table_runs(table), entry.tasks, suite)
-    rows = scored_rows(project, table, found)
-    evaluation = _evaluation_settings(project.preset, [project.suite(name) for name in suites])
-    reproduced = [
-        _reproduced(
-            *(row, run, result, common, runs / run.id),
-            params=_run_parameters(project.preset, run, evaluation),
-            config_digest=_digest(project.resolved(run.id)),
-        )
-        for row in rows
-        for run, result in zip(row.runs, row.results, strict=True)
-    ]
-    return [summary, *_published(table, rows), *reproduced]
+        return records
+    needed = project.table_suites(table)
+    results_of = {run: _results(project, run, needed, runs) for run in project.table_runs(table)}
+    for suite in needed:
+        tasks = [task for task in entry.tasks if task in project.suite(suite).tasks]
+        require_same_documents({run: found[suite] for run, found in results_of.items()}, tasks)
+    everywhere = places(project)
+    for place in (place for place in everywhere if place.table == table):
+        if place.published is not None:
+            records.append(_published(project, place, everywhere))
+        seeds = [
+            _reproduced(project, project.run(run), results_of[run], everywhere, runs)
+            for run in place.row.runs
+        ]
+        records += [_mean(project, seeds, place, everywhere)] if len(seeds) > 1 else []
+        records += seeds
+    return list({record.key: record for record in records}.values())
+
+
+def run_key(project: Project, run: PlannedRun) -> str:
+    """The key of a run's record."""
+    return f"{project.preset_name}/runs/{run.id}"
+
+
+def run_label(project: Project, run: PlannedRun, shown: list[Place]) -> str:
+    """The name of a run's method: in its first row, or of the source model; its id in no row."""
+    if run.row.method == "source":
+        return project.preset.source.label
+    return shown[0].row.label if shown else run.id
+
+
+def run_tags(project: Project, run: PlannedRun, shown: list[Place]) -> dict[str, Any]:
+    """What a tracker's run says of itself before any result."""
+    return {
+        "source": REPRODUCED,
+        "preset": project.preset_name,
+        "run": run.id,
+        "method": run_label(project, run, shown),
+        "layers": run.target_shape.num_hidden_layers,
+        "seed": run.seed,
+        **tags_of(shown, run.seed),
+    }
+
+
+def rows_with(run: str, everywhere: list[Place]) -> list[Place]:
+    """The rows in which a run stands."""
+    return [place for place in everywhere if run in place.row.runs]
 
 
 def _reproduced(
-    row: ScoredRow,
+    project: Project,
     run: PlannedRun,
-    result: RunResult,
-    common: dict[str, str],
-    folder: Path,
-    *,
-    params: dict[str, str],
-    config_digest: str,
+    results: dict[str, RunResult],
+    everywhere: list[Place],
+    runs: Path,
 ) -> Record:
     """One reproduced run: settings, learning curve, scores, and cost including its starts."""
+    shown, folder = rows_with(run.id, everywhere), runs / run.id
     work = read_manifest(path) if (path := folder / "manifest.json").is_file() else {}
-    first = work or result.manifest
-    scores = run_scores(result)
+    measured = [result.manifest for result in results.values()]
+    first = work or measured[0]
+    jobs = [work, *measured] if work else measured
+    published: dict[str, float] = {}
+    for place in shown:
+        if place.published is not None:
+            published = published_scores(place.published, place.spec.tasks) | published
+    averaged = dict.fromkeys(place.spec.tasks for place in shown)
+    scores = beside_published(run_scores(results, averaged), published)
     if run.method.learned:
         took = [name for name in ("wall_s", "peak_memory_bytes") if name in work]
-        scores |= {f"learn/{name}": float(work[name]) for name in took}
+        scores |= {f"learn/{name}": work[name] for name in took}
     gates = gates_of(work)
     if gates is not None:
         scores |= {f"gates/{k}": v for k, v in asdict(gates).items() if isinstance(v, float)}
-    cost = total_cost(run, folder.parent)
-    name = f"{row.label}, {row.model_layers} layers"
+    cost = total_cost(run, runs)
+    scores |= {f"cost/{name}": value for name, value in vars(cost).items() if cost.steps}
     tags = {
-        "source": REPRODUCED,
-        **common,
-        "run": run.id,
-        "method": row.label,
-        "layers": row.model_layers,
-        "seed": run.seed,
+        **run_tags(project, run, shown),
         **({"gates": gates.state, "gates_in_export": gates.export} if gates else {}),
         **_code(first),
-        "config_digest": config_digest,
+        "config_digest": _digest(project.resolved(run.id)),
         "attempts": work.get("attempts"),
     }
+    parent = next((place.row.runs for place in shown if len(place.row.runs) > 1), None)
+    name = f"{tags['method']}, {tags['layers']} layers"
+    started_ms = _started_ms(first, folder)
     return Record(
-        key=f"{common['preset']}/{common['table']}/{run.id}",
-        name=f"{name}, seed {run.seed}" if len(row.results) > 1 else name,
-        started_ms=_started_ms(first, folder),
-        ended_ms=_finished_ms(result.manifest, folder),
-        params=params,
+        key=run_key(project, run),
+        name=f"{name}, seed {run.seed}" if parent else name,
+        started_ms=started_ms,
+        ended_ms=started_ms + round(1000 * sum(float(job.get("wall_s", 0)) for job in jobs)),
+        params=run_parameters(project, run, list(results)),
         tags=texts(tags),
-        metrics=[
-            *step_metrics(folder / "metrics.jsonl"),
-            *(Metric(key, float(f"{value:.6g}")) for key, value in scores.items()),
-            *(Metric(f"cost/{key}", value) for key, value in vars(cost).items() if cost.steps),
-        ],
+        metrics=[*step_metrics(folder / "metrics.jsonl"), *_final(scores)],
+        parent=None if parent is None else _mean_key(project, parent),
     )
 
 
-def _code(manifest: dict[str, Any]) -> dict[str, str | None]:
-    code = manifest.get("code", {})
-    return {"git_commit": code.get("commit"), "git_dirty": code.get("dirty")}
+def _results(
+    project: Project, run: str, needed: tuple[str, ...], runs: Path
+) -> dict[str, RunResult]:
+    """The results of a run by suite, those needed and others that are whole.
+
+    A suite that is being written belongs to another table, which will record it.
+    """
+    found = {}
+    for suite in suites(project.preset.evaluation).values():
+        try:
+            found[suite.name] = read_run(runs, run, suite.tasks, suite.name)
+        except BadInput:
+            if suite.name in needed:
+                raise
+    return found
 
 
-def _run_parameters(preset: Preset, run: PlannedRun, evaluation: dict[str, Any]) -> dict[str, str]:
-    """The settings that determine a run, flat, without those that its method doesn't use."""
-    settings: dict[str, Any] = run.row.model_dump(mode="json", exclude={"id"})
-    settings |= {
-        "steps": run.steps,
-        "source_model": preset.source.label,
-        "layers": run.target_shape.num_hidden_layers,
-        "dtype": preset.compute.dtype,
-        "evaluation": evaluation,
+def _mean(project: Project, seeds: list[Record], place: Place, everywhere: list[Place]) -> Record:
+    """A row of several seeds: what they share, and the means of their scores."""
+    shown = [other for other in everywhere if other.row.runs == place.row.runs]
+    same = ("source", "preset", "method", "layers")
+    params = seeds[0].params.items()
+    return Record(
+        key=_mean_key(project, place.row.runs),
+        name=f"{seeds[0].name.rpartition(',')[0]}, mean of {len(seeds)} seeds",
+        started_ms=min(seed.started_ms for seed in seeds),
+        ended_ms=max(seed.ended_ms for seed in seeds),
+        params={n: v for n, v in params if all(seed.params.get(n) == v for seed in seeds)},
+        tags={name: seeds[0].tags[name] for name in same} | tags_of(shown),
+        metrics=_final(over_seeds([seed.scores for seed in seeds])),
+    )
+
+
+def _published(project: Project, place: Place, everywhere: list[Place]) -> Record:
+    """A row of the paper, with its scores in all tables that show it."""
+    paper, file = place.published, str(place.spec.published).removesuffix(".csv")
+    assert paper is not None
+    same = [
+        other
+        for other in everywhere
+        if other.published == paper and other.spec.published == place.spec.published
+    ]
+    scores: dict[str, float] = {}
+    for other in same:
+        scores = published_scores(paper, other.spec.tasks) | scores
+    tags = {
+        "source": PAPER,
+        "preset": project.preset_name,
+        "method": same[0].row.label if same[0].row.target else paper.method,
+        "layers": paper.layers,
+        **tags_of(same),
     }
-    if run.row.radii:
-        settings["receptive_fields"] = vars(run.radii)
-    if run.method.learned:
-        section = "pretraining" if run.method.pretrains else "learning"
-        settings[section] = run.training.model_dump(mode="json", exclude={"snapshots"})
-        settings["text"] = preset.text.model_dump(include={"sequence_length"})
-        settings["text"]["domains"] = list(preset.text.domains)
-    return texts(dict(_flat(settings)))
-
-
-def _evaluation_settings(preset: Preset, suites: list[Suite]) -> dict[str, Any]:
-    settings = preset.evaluation.model_dump(
-        mode="json", exclude={"tasks", "limit", "limits", "dense"}
+    return Record(
+        key=f"paper/{file}/{paper.method}/{paper.layers}",
+        name=f"paper: {paper.method}, {paper.layers} layers",
+        started_ms=PAPER_PUBLISHED_MS,
+        ended_ms=PAPER_PUBLISHED_MS,
+        tags=texts(tags),
+        metrics=_final(scores),
     )
-    tasks = [task for suite in suites for task in suite.tasks]
-    limits = {task: rows for suite in suites for task, rows in suite.limits.items()}
-    return {**settings, "tasks": tasks, "limit": suites[0].limit, "limits": limits}
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield (
-                f"{prefix}{name}",
-                ", ".join(map(str, value)) if isinstance(value, list) else value,
-            )
-
-
-def texts(values: dict[str, Any]) -> dict[str, str]:
-    """The values as strings, without None and private paths."""
-    kept = {name: str(value) for name, value in values.items() if value is not None}
-    return {name: str(text) for name, text in without_private_parts(kept).items()}
-
-
-def _published(table: str, rows: list[ScoredRow]) -> Iterator[Record]:
-    """The paper's rows for the reproduced ones."""
-    for row in rows:
-        paper = row.published
-        if paper is None:
-            continue
-        scores = {f"acc/{task}": paper.scores[task] for task in row.tasks if task in paper.scores}
-        mean = paper.average_over(row.tasks)
-        scores |= {} if mean is None else {"mean": mean}
-        method = row.spec.label if row.spec.target else paper.method
-        yield Record(
-            key=f"paper/{table}/{paper.method}/{paper.layers}",
-            name=f"paper: {paper.method}, {paper.layers} layers",
-            started_ms=PAPER_PUBLISHED_MS,
-            ended_ms=PAPER_PUBLISHED_MS,
-            tags=texts({"source": PAPER, "table": table, "method": method, "layers": paper.layers}),
-            metrics=[Metric(key, value) for key, value in scores.items()],
-        )
-
-
-def _summary(entry: PaperEntry, common: dict[str, str], digest: str, results: Path) -> Record:
+def _summary(project: Project, name: str, results: Path) -> Record:
     """The rendered table or figure as one record with its files."""
-    kind, name = "figure" if entry.is_figure else "table", common["table"]
+    entry: PaperEntry = project.entry(name)
+    kind = "figure" if entry.is_figure else "table"
     files = sorted((results / f"{kind}s").glob(f"{name}.*"))
     path = results / f"{kind}s" / f"{name}.manifest.json"
     if path not in files:
@@ -243,14 +273,14 @@ def _summary(entry: PaperEntry, common: dict[str, str], digest: str, results: Pa
     words = read_numbers(path.parent, name).words if kind == "figure" else None
     tags = {
         "source": SUMMARY,
-        **common,
+        **{"preset": project.preset_name, "table": name},
         **_code(manifest),
-        "config_digest": digest,
+        "config_digest": project.digest(),
         **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
         **{f.claim: f.verdict for f in (words.findings if words else []) if f.claim},
     }
     return Record(
-        key=f"{common['preset']}/{name}",
+        key=f"{project.preset_name}/tables/{name}",
         name=f"{name}: files and pictures",
         started_ms=_started_ms(manifest, path),
         ended_ms=_finished_ms(manifest, path),
@@ -267,16 +297,21 @@ def _verdict_tag(test: dict[str, Any]) -> tuple[str, str]:
 
 
 def step_metrics(path: Path) -> list[Metric]:
-    """The events of a metrics.jsonl, for each (name, step) the last one.
+    """The curves in a metrics.jsonl; BadInput if it is damaged."""
+    return curve(read_events(path))
 
-    Raises:
-        BadInput: the file is damaged.
-    """
-    found = {(event["name"], event["step"]): event for event in read_events(path)}
-    return [
-        Metric(name, event["value"], step, round(1000 * event["wall_s"]))
-        for (name, step), event in sorted(found.items())
-    ]
+
+def _final(scores: dict[str, float]) -> list[Metric]:
+    return [Metric(name, rounded(value)) for name, value in scores.items()]
+
+
+def _mean_key(project: Project, seeds: Sequence[str]) -> str:
+    return f"{project.preset_name}/seeds/{' '.join(seeds)}"
+
+
+def _code(manifest: dict[str, Any]) -> dict[str, str | None]:
+    code = manifest.get("code", {})
+    return {"git_commit": code.get("commit"), "git_dirty": code.get("dirty")}
 
 
 def _digest(value: Any) -> str:

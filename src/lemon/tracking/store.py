@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "mlflow.db"  # an SQLite file in the working folder
 ARTIFACTS = "mlartifacts"
+PRESET = "lemon.preset"  # the tag of our experiments
 FIRST_ANSWER_S = 60.0  # time limit of the first answer
 CONNECTING_TRIES = 2  # MLflow's default takes 100 s without an answer
 
