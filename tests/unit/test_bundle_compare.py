@@ -124,6 +124,13 @@ def test_other_documents_are_not_compared(project: Project, bundle: Path, anew: 
         compare(project, bundle, anew)
 
 
+def test_missing_scores_are_named(project: Project, bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInput, match=rf"{tmp_path}/runs/smoke/{FIRST}/outcomes/manifest.json: no"
+    ):
+        compare(project, bundle, tmp_path)
+
+
 def test_a_bundle_without_two_learned_rows_is_refused(project: Project, tmp_path: Path) -> None:
     made = write_finished(project, "table3", tmp_path)
     for run in project.table_runs("table3"):
