@@ -22,11 +22,12 @@ from lemon.configuration.tasks import ABLATION
 from lemon.errors import BadInput
 from lemon.reporting.facts.outcomes import RunResult, read_run, require_same_documents
 
-# Each is about twice the largest difference between the AVX-512 and the AVX2 arithmetic of one
-# machine, over the documents of three tasks.
+# Between the AVX-512 and the AVX2 arithmetic of one machine lay 0.005 bits per byte, no answer (100
+# questions of SciQ) and 0.0012 nats (nine held-out sequences). Two runs of one size are further
+# apart: LEMON-Prune and Shear at 22 layers by 0.07 to 0.17 bits per byte and 9 to 22 % of the answers.
 MOST_BITS = 0.01  # per byte of the right answer, mean over a task's questions
 MOST_CHANGED = 0.03  # share of a task's documents
-MOST_LOSS = 0.01  # nats per token, over the held-out text
+MOST_LOSS = 0.005  # nats per token, over the held-out text
 
 
 @dataclass(frozen=True)
