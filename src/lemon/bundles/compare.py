@@ -24,7 +24,7 @@ from lemon.reporting.facts.outcomes import RunResult, read_run, require_same_doc
 
 # Between the AVX-512 and the AVX2 arithmetic of one machine lay 0.005 bits per byte, no answer (100
 # questions of SciQ) and 0.0012 nats (nine held-out sequences). Two runs of one size are further
-# apart: LEMON-Prune and Shear at 22 layers by 0.07 to 0.17 bits per byte and 9 to 22 % of the answers.
+# apart: LEMON-Prune and Shear at 22 layers by 0.07 to 0.17 bits per byte and 8 to 22 % of answers.
 MOST_BITS = 0.01  # per byte of the right answer, mean over a task's questions
 MOST_CHANGED = 0.03  # share of a task's documents
 MOST_LOSS = 0.005  # nats per token, over the held-out text
