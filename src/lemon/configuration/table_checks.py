@@ -35,7 +35,7 @@ RULES = {
         "types",
         "pytest",
     ),
-    *("ui", "plan", "bench", "doctor", "lock", "bundle"),
+    *("ui", "plan", "bench", "doctor", "lock", "bundle", "check-results", "check_results"),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 
