@@ -4,6 +4,7 @@
 #   make table3                 a table of the paper, or `all`; PRESET=smoke|laptop|gpu|paper|my.yaml
 #   make table3 FROM=bundle     render it from the finished runs in results/, without learning; also
 #                               FROM=operators (fuse and score anew), FROM=rest, FROM=path
+#   make check-results          two rows of Table 3 from their operators, against what is committed
 #   make bundle                 pack the finished runs into results/<preset>/runs.bundle
 #   make plan TABLE=table3      what is left to run, and what it costs; without TABLE, of them all
 #   make tuning                 the trials behind the learning rates of the preset (hours)
@@ -50,7 +51,7 @@ RUN := PATH=$(call quote,$(BIN)):"$$PATH"
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: environment help check test style types pytest ui follow claims report bundle plan bench doctor lock
+.PHONY: environment help check test style types pytest ui follow claims report check-results bundle plan bench doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -93,6 +94,12 @@ report: environment
 	$(given)
 	@$(NAMED) \
 	$(RUN) lemon report --preset $(call quote,$(PRESET)) --results "results/$$name" --out "results/$$name/report.html"
+
+# Fuses and scores in checks/, so that no run in runs/ is touched.
+check-results: override FROM := operators
+check-results: environment
+	@$(call workflow,check_results) folder=checks
+	@$(NAMED) $(RUN) lemon compare --preset $(call quote,$(PRESET)) --bundle "results/$$name/runs.bundle" --folder checks
 
 bundle: environment
 	@$(NAMED) $(RUN) lemon bundle --preset $(call quote,$(PRESET)) --out "results/$$name/runs.bundle"

@@ -25,15 +25,15 @@ rule all:
         "Every table and figure is there"
 
 
-for table in PROJECT.tables:
+for target, files in TARGETS.items():
 
     rule:
         name:
-            table
+            target
         input:
-            behind(table),
+            files,
         message:
-            "Everything of this table or figure is there"
+            "Everything of this target is there"
 
 
 check_target(TARGET)

@@ -28,12 +28,14 @@ class Workspace:
     preset: str = "smoke"
     target: str = "all"
     taken: str = ""  # what `from=` takes of a bundle
+    folder: str = ""  # where all is made, if not here
     python_path: list[str] = field(default_factory=list)
 
     def command(self, *arguments: str) -> list[str]:
         """A snakemake call as `make` writes it, for this folder's preset."""
         config = ["--config", f"preset={self.preset}", f"target={self.target}"]
         config += [f"from={self.taken}"] if self.taken else []
+        config += [f"folder={self.folder}"] if self.folder else []
         return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *config]
 
     def variables(self) -> dict[str, str]:

@@ -58,6 +58,15 @@ def matmul_rate(dtype: str, device: str) -> float | None:
     return 2 * SIDE**3 / best
 
 
+def gpu_bytes() -> int | None:
+    """Memory of the first GPU; None without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
 def free_bytes(path: Path) -> int:
     """Free disk at a path, or at its nearest existing parent."""
     path = path.absolute()

@@ -133,6 +133,16 @@ def prepared_bytes(project: Project) -> int:
     return model + rows * (text.sequence_length + 1) * 2
 
 
+def planned_bytes(project: Project, folder: Path = Path()) -> int:
+    """What is left to write of everything that the preset shows, besides the download."""
+    return _written(project, run_costs(project, project.whole, folder), folder)
+
+
+def _written(project: Project, costs: Sequence[RunCost], folder: Path) -> int:
+    prepared = (folder / "data" / project.preset_name / "text" / MANIFEST).is_file()
+    return sum(cost.written for cost in costs) + (0 if prepared else prepared_bytes(project))
+
+
 def _trials_left(project: Project, table: str, folder: Path) -> list[Trial]:
     """The trials of a table of trials that are not finished; none for other tables."""
     if not isinstance(project.entry(table), TrialsSpec):
@@ -157,21 +167,15 @@ def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
     compute = project.preset.compute
     device = chosen_device(compute.device)
     rate = matmul_rate(compute.dtype, device)
-    width = max(len(cost.run.id) for cost in costs)
     left = [cost for cost in costs if cost.jobs]
     finished = [cost.run.id for cost in costs if not cost.jobs]
-    minutes = sum(cost.seconds(rate) for cost in left) / 60 if rate else 0
-    written = sum(cost.written for cost in left)
-    if not (folder / "data" / project.preset_name / "text" / MANIFEST).is_file():
-        written += prepared_bytes(project)
+    minutes = _minutes(left, rate) if rate else 0
+    written = _written(project, left, folder)
     lines = [
         heading,
         "",
-        f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes",
-        *(_line(cost, width, rate) for cost in costs),
-        "",
-        *dict.fromkeys(_target(cost.run) for cost in costs if cost.run.row.target),
-        "",
+        *(_by_table(project, tables, folder, rate) if len(tables) > 1 else ()),
+        *(_by_run(left, rate) if left else ()),
         f"{len(left)} runs to do, {sum(cost.steps > 0 for cost in left)} of them learned; "
         f"{sum(cost.steps for cost in left):,} steps, {sum(cost.tokens for cost in left):,} "
         "training tokens",
@@ -191,13 +195,40 @@ def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
     return "\n".join(lines)
 
 
+def _by_table(
+    project: Project, tables: Sequence[str], folder: Path, rate: float | None
+) -> Iterator[str]:
+    """What is left of each table by itself, so that a run of several tables counts in each."""
+    width = max(map(len, tables))
+    yield f"{'table':{width}}  runs to do  learned  minutes"
+    for table in tables:
+        left = [cost for cost in run_costs(project, [table], folder) if cost.jobs]
+        learned = sum(cost.steps > 0 for cost in left)
+        minutes = f"{_minutes(left, rate):.1f}" if rate else "-"
+        yield f"{table:{width}}  {len(left):10d}  {learned:7d}  {minutes:>7}"
+    yield ""
+
+
+def _minutes(costs: Sequence[RunCost], rate: float) -> float:
+    return sum(cost.seconds(rate) for cost in costs) / 60
+
+
+def _by_run(costs: Sequence[RunCost], rate: float | None) -> Iterator[str]:
+    width = max(len(cost.run.id) for cost in costs)
+    yield f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes"
+    yield from (_line(cost, width, rate) for cost in costs)
+    yield ""
+    yield from dict.fromkeys(_target(cost.run) for cost in costs if cost.run.row.target)
+    yield ""
+
+
 def _line(cost: RunCost, width: int, rate: float | None) -> str:
     shape = cost.run.target_shape
-    minutes = f"{cost.seconds(rate) / 60:.1f}" if rate else "-"
+    minutes = f"{_minutes([cost], rate):.1f}" if rate else "-"
     return (
         f"{cost.run.id:{width}}  {shape.num_hidden_layers:6d}  "
         f"{cost.run.num_parameters / 1e6:8.1f} M  {cost.steps:5d}  {cost.tokens:10,d}  "
-        f"{cost.flops:8.1e}  {minutes if cost.jobs else 'done':>7}"
+        f"{cost.flops:8.1e}  {minutes:>7}"
     )
 
 

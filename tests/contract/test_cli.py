@@ -34,6 +34,7 @@ REQUIRED = {
     "ui": set(),
     "bundle": {"--out"},
     "unpack": {"--bundle"},
+    "compare": {"--bundle"},
     "plan": set(),
     "doctor": set(),
     "config write": set(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
@@ -37,6 +38,30 @@ def test_notebooks_are_thin_and_know_the_reporting_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_says_what_it_shows_and_has_its_knobs_at_the_top(path: Path) -> None:
+    first, opening = nbformat.read(path, as_version=4).cells[:2]
+    assert first.cell_type == "markdown" and len(first.source.split()) >= 15
+    named = [node for node in ast.parse(opening.source).body if isinstance(node, ast.Assign)]
+    knobs = [target.id for node in named for target in node.targets if isinstance(target, ast.Name)]
+    assert knobs[0] == "PRESET" and knobs[-1] == "figure"
+    assert all(name.isupper() for name in knobs[:-1])
+    later = "\n".join(code_cells(path))
+    assert all(later.count(name) >= 2 for name in knobs), "a knob that changes nothing"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_code_host_shows_the_committed_picture(path: Path) -> None:
+    """Outputs are not committed: they would repeat the results, and grow by a picture a change."""
+    text = path.read_text(encoding="utf-8")
+    shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
+    if path.stem in NOT_YET_RUN:
+        assert not shown
+    else:
+        assert [Path(name).stem for name in shown] == [path.stem]
+        assert (path.parent / shown[0]).is_file()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_hold_no_output(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -60,6 +85,9 @@ def test_a_notebook_runs_alone_and_leaves_the_results_as_they_are(
     namespace: dict[str, object] = {}
     for cell in code_cells(path):
         exec(compile(cell, str(path), "exec"), namespace)
+    if findings := [cell for cell in code_cells(path) if cell == "figure.findings()"]:
+        shown = eval(findings[0], namespace)
+        assert all(text in shown.to_html(escape=False) for text in shown["measured"])  # in full
     picture = namespace["picture"]._repr_png_()  # type: ignore[attr-defined]
     assert picture.startswith(b"\x89PNG")
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before

@@ -45,7 +45,8 @@ def test_rules_have_one_anatomy(name):
 @pytest.mark.parametrize("name", RULES)
 def test_every_job_has_its_settings_memory_and_time(name):
     assert "settings=settings(" in RULES[name]["params"]
-    assert int(re.search(r"mem_mb=(\d+)", RULES[name]["resources"])[1]) < 6000
+    memory = re.search(r"mem_mb=(?:host_memory\()?(\d+)", RULES[name]["resources"])
+    assert int(memory[1]) < 6000
     assert "runtime=" in RULES[name]["resources"]
 
 

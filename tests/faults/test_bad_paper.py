@@ -17,15 +17,15 @@ MISTAKES: dict[str, Mistake] = {
         "dense.rows: is empty; a table has at least one row",
     ),
     "rows of an unknown table": (
-        (PAPER, r"rows_of: \[methods, starts\]", "rows_of: [method]"),
+        (PAPER, r"rows_of: \[methods, methods-trained, starts\]", "rows_of: [method]"),
         "figure-cost.rows_of: no table method, did you mean methods?",
     ),
     "rows of a figure": (
-        (PAPER, r"rows_of: \[methods, starts\]", "rows_of: [figure2]"),
+        (PAPER, r"rows_of: \[methods, methods-trained, starts\]", "rows_of: [figure2]"),
         "rows_of: figure2 is no accuracy_table, the only kind whose rows are shown",
     ),
     "figure of costs without tables": (
-        (PAPER, r"  rows_of: \[methods, starts\]", "  rows_of: []"),
+        (PAPER, r"  rows_of: \[methods, methods-trained, starts\]", "  rows_of: []"),
         "figure-cost.rows_of: names no table; name at least one",
     ),
     "figure of costs with rows": (

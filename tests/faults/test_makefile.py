@@ -76,6 +76,14 @@ def test_targets_work_in_a_folder_with_a_space(clone: Path) -> None:
     assert other == "<lemon><plan><--preset><laptop>\n"
 
 
+def test_committed_results_are_checked_in_a_folder_of_their_own(clone: Path) -> None:
+    first, second = make(clone, "check-results", "FROM=rest", "CORES=2").splitlines()
+    config = "<preset=laptop><target=check_results><from=operators><folder=checks>"
+    assert first == f"<snakemake><check_results><--cores><2><--config>{config}"
+    bundle = "<--bundle><results/laptop/runs.bundle><--folder><checks>"
+    assert second == f"<lemon><compare><--preset><laptop>{bundle}"
+
+
 @pytest.mark.parametrize("target", ["report", "claims"])
 def test_what_is_given_is_rendered_first(target: str, clone: Path) -> None:
     first, second = make(clone, target, "FROM=bundle", "CORES=2").splitlines()

@@ -101,8 +101,25 @@ def test_the_plan_names_what_is_done(
     shown = len(project.table_runs("table3"))
     assert f"{shown - 1} runs to do" in text
     assert "done      1 runs: lemon-cut-75" in text
+    assert "\nlemon-cut-50 " in text and "\nlemon-cut-75 " not in text
     assert "download  nothing, all assets are fetched" not in text
     lock = tmp_path / "data" / "smoke" / "assets.lock.json"
     lock.parent.mkdir(parents=True)
     lock.write_text("{}")
     assert "download  nothing, all assets are fetched" in plan.plan(project, ["table3"], tmp_path)
+
+
+def test_several_tables_have_a_line_each_with_what_is_left_of_it(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "matmul_rate", lambda *_: 1e9)
+    for run in project.table_runs("figure5"):
+        finish(project, run, tmp_path, "model", "outcomes")
+    text = plan.plan(project, ["table3", "figure5"], tmp_path)
+    lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
+    runs = left(project, "table3", tmp_path).values()
+    counts = [sum(cost.jobs > 0 for cost in runs), sum(cost.steps > 0 for cost in runs)]
+    minutes = sum(cost.seconds(1e9) for cost in runs) / 60
+    assert lines["table3"] == [*map(str, counts), f"{minutes:.1f}"]
+    assert lines["figure5"] == ["0", "0", "0.0"]
+    assert "minutes" not in plan.plan(project, ["table3"], tmp_path).splitlines()[1]

@@ -54,6 +54,18 @@ def test_from_the_bundle_only_table_and_track_are_left(driven):
     assert driven.jobs() == ["unpack", "table table3", "track table3"]
 
 
+def test_committed_results_are_checked_in_a_folder_of_their_own(driven):
+    driven.target, driven.taken, driven.folder = "check_results", "operators", "checks"
+    before = {file for file in driven.path.rglob("*") if "/results/" in str(file)}
+    prepared = ["fetch", "prepare source", "prepare text", "prepare tasks"]
+    runs = ["lemon-cut-75", "lemon-prune-75"]
+    scored = [f"{job} {run}" for job in ("fuse", "evaluate") for run in runs]
+    assert sorted(driven.jobs("check_results")) == sorted(["unpack", *prepared, *scored])
+    assert not [room for room in ("runs", "data", "logs") if (driven.path / room).exists()]
+    assert {file for file in driven.path.rglob("*") if "/results/" in str(file)} == before
+    assert planned(driven, "check_results") == {}
+
+
 def test_after_unpacking_by_hand_only_table_and_track_are_left(driven):
     from lemon.cli import main
 

@@ -1,6 +1,6 @@
 """All files behind a table or figure. Its target asks for each: a missing one is made again."""
 
-from lemon.bundles.taken import runs_behind, shown_parts
+from lemon.bundles.taken import runs_behind, runs_to_compare, shown_parts
 
 
 def rendered(table):
@@ -57,3 +57,13 @@ def behind(table):
 def shows_similarity(table):
     """Whether a figure compares the layers of models."""
     return any("/similarity/" in file for file in PROJECT.figure_files(table))
+
+
+def scored_anew(wildcards):
+    """The scores that `lemon compare` holds against those in the bundle."""
+    runs = checked(runs_to_compare, PROJECT, TAKEN)
+    return [f"<runs>/{run}/{FOLDERS[ABLATION]}/manifest.json" for run in runs]
+
+
+TARGETS = {name: behind(name) for name in PROJECT.tables}
+TARGETS["check_results"] = scored_anew

@@ -21,15 +21,18 @@ from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import ABLATION, FOLDERS, suites
 from lemon.errors import BadInput
 
-RUNS = f"runs/{PROJECT.preset_name}"
+DATA, RUNS, RESULTS, LOGS = (
+    os.path.join(FOLDER, room, PROJECT.preset_name)
+    for room in ("data", "runs", "results", "logs")
+)
 
 
 # Every path in the rules begins with one of these.
 pathvars:
-    data=f"data/{PROJECT.preset_name}",
+    data=DATA,
     runs=RUNS,
-    results=f"results/{PROJECT.preset_name}",
-    logs=f"logs/{PROJECT.preset_name}",
+    results=RESULTS,
+    logs=LOGS,
 
 
 # After `fetch` nothing touches a network, unless a preset asks for the Hub's own benchmark rows;

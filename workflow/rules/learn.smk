@@ -61,7 +61,7 @@ rule learn:
         text=folder("text"),
         start=folder_option("start", "start"),
         teacher=folder_option("teacher", "teacher"),
-        cache=f"data/{PROJECT.preset_name}/teacher",
+        cache=f"{DATA}/teacher",
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("learn"),
     message:
@@ -101,7 +101,7 @@ rule trial:
         start=folder_option("start", "start"),
         teacher=folder_option("teacher", "teacher"),
         reference=folder_option("reference", "reference"),
-        cache=f"data/{PROJECT.preset_name}/teacher",
+        cache=f"{DATA}/teacher",
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("trial"),
     message:

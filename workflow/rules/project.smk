@@ -46,10 +46,11 @@ require_plain("the workflow's folder", workflow.basedir)
 for word in SETTINGS:
     # A single quote alone does no harm: Snakemake then takes double ones around the word.
     require_plain("--config:", word.replace("'", ""))
-for key in set(config) - {"preset", "target", "from"}:
+for key in set(config) - {"preset", "target", "from", "folder"}:
     stop(
         BadInput(
-            f"--config: no setting {key}; it takes preset=NAME, target=NAME and from=WHAT"
+            f"--config: no setting {key}; it takes preset=NAME, target=NAME, from=WHAT and "
+            "folder=DIR"
         )
     )
 
@@ -60,3 +61,5 @@ checked(require_rows, PROJECT.preset)
 TARGET = given("target", "all")
 ENTRY = TARGET if TARGET in PROJECT.tables else None
 TAKEN = checked(taken_from, PROJECT, given("from", ""), entry=ENTRY)
+# The folder with data/, runs/, results/ and logs/; empty where it is the working folder.
+FOLDER = given("folder", "")

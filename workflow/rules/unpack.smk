@@ -22,10 +22,11 @@ if TAKEN.files:
         params:
             preset=PRESET,
             scope=TAKEN.scope,
+            folder=FOLDER or ".",
             entry=option("for", ENTRY) if ENTRY else "",
             settings=settings("unpack"),
         message:
             "Unpacking finished runs of {input.bundle}"
         shell:
             "lemon unpack --preset {params.preset:q} --bundle {input.bundle:q} "
-            "--take {params.scope:q} {params.entry} > {log:q} 2>&1"
+            "--take {params.scope:q} {params.entry} --folder {params.folder:q} > {log:q} 2>&1"

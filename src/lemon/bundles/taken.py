@@ -19,10 +19,10 @@ from lemon.bundles.parts import (
     part_of_trial,
     planned_parts,
 )
-from lemon.configuration.paper import TrialsSpec
+from lemon.configuration.paper import TableSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
-from lemon.configuration.tasks import FOLDERS
+from lemon.configuration.tasks import ABLATION, FOLDERS
 from lemon.errors import BadInput
 
 BUNDLE_FILE = "runs.bundle"  # in the preset's folder of results
@@ -31,6 +31,7 @@ Scope = Literal["bundle", "operators", "rest"]
 anew, except those whose weights the bundle lacks. `rest`: everything but the text, and the workflow
 makes what the bundle lacks."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+COMPARED_TABLE, COMPARED_ROWS = "table3", 2  # of what `make check-results` scores anew
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,31 @@ def require_enough(project: Project, taken: Taken, entry: str) -> None:
 def given_entries(project: Project, taken: Taken) -> list[str]:
     """The tables and figures for which nothing has to be built or learned that is not taken."""
     return [entry for entry in project.whole if not _missing(project, taken, entry)]
+
+
+def runs_to_compare(project: Project, taken: Taken) -> list[str]:
+    """The first learned rows of Table 3 whose models can be fused and whose scores are held, by
+    their first runs.
+
+    Raises:
+        BadInput: there are too few of them.
+    """
+    table = project.entry(COMPARED_TABLE)
+    found: list[str] = []
+    for row in table.rows if isinstance(table, TableSpec) else ():
+        found += [run for run in row.runs if _can_be_compared(project.run(run), taken)][:1]
+    if len(found) < COMPARED_ROWS:
+        raise BadInput(
+            f"{taken.bundle}: holds operators and scores of {len(found)} learned rows of "
+            f"{COMPARED_TABLE}, made with the settings that the preset has now, and "
+            f"{COMPARED_ROWS} are compared; `make {COMPARED_TABLE}` and `make bundle` add some"
+        )
+    return found[:COMPARED_ROWS]
+
+
+def _can_be_compared(run: PlannedRun, taken: Taken) -> bool:
+    scores = f"{part_of_run(run)}/{FOLDERS[ABLATION]}"
+    return run.method.learned and run.id in taken.fused and scores not in taken.lacking
 
 
 def _missing(project: Project, taken: Taken, entry: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`lemon bundle` and `unpack`: finished runs as one file, without weights."""
+"""`lemon bundle`, `unpack` and `compare`: finished runs as one file, without weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lemon.commands.options import (
     project_of,
     require_writable,
 )
+from lemon.errors import WorkFailed
 
 
 def add(commands: Commands) -> None:
@@ -46,7 +47,17 @@ def add(commands: Commands) -> None:
     unpack.add_argument("--take", choices=SCOPES, default="bundle", help=words)
     words = "table or figure that is then made (default: any)"
     unpack.add_argument("--for", dest="entry", metavar="NAME", help=words)
-    for parser in (bundle, unpack):
+    compare = add_command(
+        commands,
+        "compare",
+        _compare,
+        "hold scores made anew against those of a bundle; fail where they differ",
+        "lemon compare --preset laptop --bundle results/laptop/runs.bundle --folder checks",
+        "\n`make check-results` fuses and scores two rows of Table 3 in checks/, and does this.",
+    )
+    add_preset(compare)
+    add_path(compare, "--bundle", "file that `lemon bundle` wrote", "FILE")
+    for parser in (bundle, unpack, compare):
         parser.add_argument(
             "--folder",
             type=Path,
@@ -76,3 +87,16 @@ def _unpack(arguments: argparse.Namespace) -> None:
 
     done = unpack(project, arguments.bundle, arguments.take, arguments.folder, entry)
     print(f"{arguments.bundle}: {len(done.taken.files)} parts taken, {done.written} files written")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    from lemon.bundles.compare import compare, in_words
+
+    found = compare(project, arguments.bundle, arguments.folder)
+    print("\n\n".join(map(in_words, found)))
+    if differing := [one.run for one in found if not one.agrees]:
+        raise WorkFailed(
+            f"{', '.join(differing)}: scored anew, differs from {arguments.bundle}; see above. "
+            "docs/guide/reproduce-a-table.md says what to do"
+        )

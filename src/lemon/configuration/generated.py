@@ -85,7 +85,7 @@ def guide() -> str:
         "## Presets: `config/presets/NAME.yaml`",
         "A preset is one scale of the whole reproduction. `make table3 PRESET=NAME` chooses one "
         "by its name, `PRESET=path/to/mine.yaml` by its file, whose stem is then its name. "
-        "[`config/README.md`](../../config/README.md) shows how to write one.",
+        "[Your own model](your-own-model.md) shows how to write one.",
         "A preset with a `base` holds only what differs. Blocks are merged key by key; a list or "
         f"value takes the place of the base's, and so do {whole} as a whole. `null` takes away "
         "an entry that the base has under a name, or an optional block.",

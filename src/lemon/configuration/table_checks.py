@@ -25,6 +25,7 @@ RULES = {
     *("evaluate_main", "evaluate_dense", "cka", "unpack", "table", "figure_numbers", "figure"),
     *("claims", "report", "track", "environment", "help", "check", "test", "style", "types"),
     *("pytest", "ui", "follow", "plan", "bench", "doctor", "lock", "bundle"),
+    *("check-results", "check_results"),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 

@@ -7,7 +7,6 @@ them. Opened by hand it draws from the committed results, and writes nothing.
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,18 +70,18 @@ class OpenFigure:
         return f"{self.folder / self.name}.png"
 
 
-def open_figure(name: str, job: Any = None, *, preset: str | None = None) -> OpenFigure:
+def open_figure(name: str, job: Any = None, *, preset: str = "laptop") -> OpenFigure:
     """Open a figure for a notebook.
 
     Args:
         name: as in `paper.yaml`.
         job: the `snakemake` object of the workflow; None if the notebook is opened by hand.
-        preset: if opened by hand, the preset of the committed results; default LEMON_PRESET, or
-            laptop.
+        preset: if opened by hand, the preset whose results are shown.
 
     Raises:
         BadInput: the notebook is outside of the project, or the figure has no numbers.
     """
+    pd.set_option("display.max_colwidth", None)  # a finding is read to its end
     if job is not None:
         folder = Path(job.input["numbers"]).parent
         return OpenFigure(name, folder, read_numbers(folder, name), managed=True)
@@ -90,6 +89,5 @@ def open_figure(name: str, job: Any = None, *, preset: str | None = None) -> Ope
     top = next((folder for folder in here if (folder / "config").is_dir()), None)
     if top is None:
         raise BadInput(f"{Path.cwd()}: not inside the project; open the notebook in its checkout")
-    shown = Path(preset or os.environ.get("LEMON_PRESET", "laptop")).stem
-    folder = top / "results" / shown / "figures"
+    folder = top / "results" / Path(preset).stem / "figures"
     return OpenFigure(name, folder, read_numbers(folder, name), managed=False)
