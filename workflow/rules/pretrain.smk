@@ -41,11 +41,12 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         priority: 10
         threads: ALL_CORES
         resources:
-            mem_mb=host_memory(5500, 4),
+            mem_mb=host_memory(5500, 4) * PROCESSES,
             runtime=1440,
             gpu=GPUS,
         params:
             preset=PRESET,
+            threads=shared_threads,
             model=folder("model"),
             text=folder("text"),
             reference=folder_option("reference", "reference"),
@@ -54,6 +55,6 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         message:
             "Pre-training {wildcards.run}"
         shell:
-            "OMP_NUM_THREADS={threads} lemon pretrain --preset {params.preset:q} "
+            "OMP_NUM_THREADS={params.threads} {TORCHRUN}lemon pretrain --preset {params.preset:q} "
             "--run {wildcards.run:q} --source {params.model:q} --text {params.text:q} "
             "{params.reference} --out {params.out:q} 2>&1 | tee {log:q}"
