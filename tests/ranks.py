@@ -14,12 +14,13 @@ import torch.distributed as dist
 from learning_world import LearningWorld
 from replanned import replanned
 
+from lemon.errors import LemonError
 from lemon.learning.run import learn
 from lemon.pretraining.run import pretrain
 from lemon.training.loop import Trainer
 from lemon.training.processes import ALONE, Processes
 
-PATIENCE_S = 240
+PATIENCE_S = 600
 
 
 class Ranks:
@@ -126,15 +127,23 @@ def summed_gradients(
     return [parameter.grad for parameter in held]
 
 
-def same(processes: Processes, values: list[float]) -> str:
-    """What is said of parameters that hold one value in each process."""
+def said_of(
+    processes: Processes,
+    task: Callable[..., Any],
+    *arguments: Any,
+    differ: bool = False,
+    **named: Any,
+) -> str:
+    """The message of the error that a task ends with, or nothing; inputs may differ by rank."""
+    if differ:
+        arguments = tuple([value + processes.rank for value in given] for given in arguments)
     try:
-        processes.require_same([torch.full((3,), values[processes.rank])])
-    except Exception as error:
+        task(processes, *arguments, **named)
+    except LemonError as error:
         return str(error)
     return ""
 
 
-def from_first(processes: Processes) -> tuple[int, int]:
-    """Who made the shared result, and who its own after process 0."""
+def first_and_own(processes: Processes) -> tuple[int, int]:
+    """Who made what is shared, and who what each makes."""
     return processes.from_first(lambda: processes.rank), processes.in_turn(lambda: processes.rank)

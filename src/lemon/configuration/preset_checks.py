@@ -218,9 +218,10 @@ def _uneven(whole: int, part: int, devices: int) -> str:
     fix = f"make batch_sequences ({whole}) a multiple of {devices}"
     if whole % devices == 0:
         fix = f"give {gcd(part, whole // devices)}"
+    parts = "one microbatch" if part == whole else f"{whole // part} microbatches"
     return (
-        f"{part} makes {whole // part} microbatches a step, which {devices} processes "
-        f"(compute.devices) can't share evenly; {fix}"
+        f"{part} makes {parts} a step, which {devices} processes (compute.devices) can't share "
+        f"evenly; {fix}"
     )
 
 
