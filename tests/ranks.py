@@ -74,6 +74,7 @@ def train(
     *,
     steps: int = 20,
     stop: int | None = None,
+    start: Path | None = None,
     cache: Path | None = None,
     **settings: Any,
 ) -> None:
@@ -94,7 +95,7 @@ def train(
         if project.run(run).method.pretrains:
             pretrain(*read, world.source, processes)
         else:
-            learn(*read, teacher_cache=cache, processes=processes)
+            learn(*read, start=start, teacher_cache=cache, processes=processes)
     except KeyboardInterrupt:
         assert stop is not None
     finally:

@@ -40,8 +40,8 @@ def own_rank(devices: int) -> int:
     if started != str(devices):
         raise BadInput(
             f"compute.devices of the preset is {devices}, but this command was started in "
-            f"{started} process(es); correct the preset, or start it by `python -m "
-            f"torch.distributed.run --standalone --nproc-per-node {devices} --no-python lemon ...`"
+            f"{started} process(es); correct the preset, or start it by `python -m torch."
+            f"distributed.run --standalone --nproc-per-node {devices} --no-python -- lemon ...`"
         )
     return int(os.environ.get("RANK", "0"))
 

@@ -20,14 +20,15 @@ from lemon.events import read_events
 RUN, STEPS = "lemon-cut-75", 24
 SETTINGS = {"batch_sequences": 4, "microbatch_sequences": 2, "checkpoint_every": 3}
 ENDED_S = 40  # torchrun waits 30 seconds before it kills what does not end
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+PYTHON = (sys.executable, "-m")
+TORCHRUN = (*PYTHON, "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 def command(world: LearningWorld, preset: Path, out: Path) -> list[str]:
     """What the rule calls, for a run of a preset in two processes."""
     words = ["--config", CONFIG, "learn", "--preset", preset, "--run", RUN, "--out", out]
     words += ["--source", world.source, "--text", world.text]
-    return [*TORCHRUN, "-m", "lemon.cli", *map(str, words)]
+    return [*TORCHRUN, "--no-python", "--", *PYTHON, "lemon.cli", *map(str, words)]
 
 
 def two_processes(folder: Path) -> Path:

@@ -19,6 +19,7 @@ from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.files.manifest import read_manifest
 from lemon.machine import own_rank
+from lemon.methods.build import build
 from lemon.training.processes import BUCKET, Processes, _buckets
 
 pytestmark = pytest.mark.slow
@@ -76,6 +77,18 @@ def test_one_microbatch_each_is_one_process_with_two(learning_world, tmp_path, t
     assert apart(alone, tmp_path / "two") == 0.0
     assert "processes" not in read_manifest(alone / "manifest.json")
     assert read_manifest(tmp_path / "two" / "manifest.json")["processes"] == 2
+
+
+def test_a_model_that_is_made_first_is_read_by_all(learning_world, tmp_path, two):
+    """The model of a start is fused, and trained with its teacher's states."""
+    start, run = tmp_path / "come", "come-hierarchical-75"
+    build(
+        learning_world.project(), "come-75", learning_world.source, start, None, learning_world.text
+    )
+    given = {"start": start, "steps": 4, **TWO_PARTS}
+    alone = train_alone(learning_world, run, tmp_path / "alone", **given)
+    two(train, learning_world, run, tmp_path / "two", **given)
+    assert apart(alone, tmp_path / "two") == 0.0
 
 
 @pytest.mark.parametrize("run", ["lemon-cut-75", "shear-75"])
@@ -191,7 +204,7 @@ def test_a_command_that_is_alone_names_how_it_is_started(
     words = ["--source", learning_world.source, "--text", learning_world.text]
     words += ["--preset", preset, "--run", "lemon-cut-75", "--out", tmp_path / "out"]
     assert main(["--config", str(CONFIG), "learn", *map(str, words)]) == 2
-    assert "--nproc-per-node 2 --no-python lemon" in capsys.readouterr().err
+    assert "--nproc-per-node 2 --no-python -- lemon" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

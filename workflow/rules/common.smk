@@ -42,10 +42,11 @@ shell.prefix("set -euo pipefail; " + ("" if HUB_ROWS else OFFLINE))
 ALL_CORES = workflow.resource_settings.cores or 8
 DEVICE = PROJECT.preset.compute.device
 GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and bool(shutil.which("nvidia-smi"))))
-# Learning and pre-training in several processes, on one machine.
+# Learning and pre-training in several processes, on one machine. Without `--`, torchrun takes the
+# options of `lemon` for abbreviations of its own.
 PROCESSES = PROJECT.preset.compute.devices
 TORCHRUN = (
-    f"python -m torch.distributed.run --standalone --nproc-per-node {PROCESSES} --no-python "
+    f"python -m torch.distributed.run --standalone --nproc-per-node {PROCESSES} --no-python -- "
     if PROCESSES > 1
     else ""
 )

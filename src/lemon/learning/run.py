@@ -108,9 +108,9 @@ def learn(
 
     fusion, weights = trainee.student.fusion, trainee.student.source
     fused, files = large, [out / "metrics.jsonl"]
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = dict(processes.facts)
     if isinstance(fusion, MaskedFusion):
-        facts = {"gates": settled(fusion.masks), "export": choose_gates(fusion, trainer)}
+        facts |= {"gates": settled(fusion.masks), "export": choose_gates(fusion, trainer)}
     facts["tune_loss"] = mixture_loss(trainer.tune_losses(exported=True), packed.weights)
     if not math.isfinite(facts["tune_loss"]):
         raise Diverged(f"{run_id}: the loss on the tune text is {facts['tune_loss']} at the end")
@@ -139,7 +139,6 @@ def learn(
         inputs=inputs,
         started=started,
         device=str(device),
-        **processes.facts,
         steps=run.steps,
         key=key,
         **facts,
@@ -201,9 +200,7 @@ def trainer_of(
             run.seed,
             run.pruning.loading if prunes else None,
             num_parameters=run.target_shape.num_parameters,
-            source_losses=partial(
-                *(tune_losses, loss_of, text, settings, trainee.device, processes)
-            ),
+            source_losses=partial(tune_losses, loss_of, text, settings, trainee.device, processes),
         ),
         divergence=Divergence(settings.divergence_factor, reference=most),
         checkpoints=TrainingCheckpoints(out / "checkpoints", key),

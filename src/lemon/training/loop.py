@@ -170,9 +170,9 @@ class Trainer:
             for name, loss in losses.items():
                 means[name] = means.get(name, 0.0) + loss.detach() / parts
         self.processes.sum_gradients(self.parameters.values())
-        losses = torch.stack([*means.values()])
-        self.processes.sum(losses)
-        return dict(zip(means, losses.tolist(), strict=True))
+        together = torch.stack([*means.values()])
+        self.processes.sum(together)
+        return dict(zip(means, together.tolist(), strict=True))
 
     def tune_losses(self, *, exported: bool) -> dict[str, float]:
         """The losses by domain of the model as it would be exported now, or as it trains."""
