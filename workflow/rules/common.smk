@@ -50,6 +50,10 @@ TORCHRUN = (
     if PROCESSES > 1
     else ""
 )
+# A cluster gives each of them cores and a GPU; on this machine a job has all cores, and the jobs
+# on its GPUs take turns.
+TRAINING_CORES = workflow.resource_settings.cores or ALL_CORES * PROCESSES
+TRAINING_GPUS = GPUS if workflow.resource_settings.cores else GPUS * PROCESSES
 SOURCE_MB = PROJECT.source_shape().num_parameters * 2 // 10**6  # in bfloat16
 
 

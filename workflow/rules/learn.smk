@@ -50,11 +50,12 @@ rule learn:
     wildcard_constraints:
         run=made_by("learn"),
     priority: 10  # first, so that no core waits for the last evaluations
-    threads: ALL_CORES
+    threads: TRAINING_CORES
     resources:
         mem_mb=host_memory(5500, 4) * PROCESSES,
         runtime=1440,
-        gpu=GPUS,
+        gpu=TRAINING_GPUS,
+        nodes=1,
     params:
         preset=PRESET,
         threads=shared_threads,

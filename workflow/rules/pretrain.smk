@@ -39,11 +39,12 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
                 and tuple(run.snapshots.values()) == KEPT
             ),
         priority: 10
-        threads: ALL_CORES
+        threads: TRAINING_CORES
         resources:
             mem_mb=host_memory(5500, 4) * PROCESSES,
             runtime=1440,
-            gpu=GPUS,
+            gpu=TRAINING_GPUS,
+            nodes=1,
         params:
             preset=PRESET,
             threads=shared_threads,
