@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run_command(arguments)
     except LemonError as error:
-        print(f"lemon: error: {without_secrets(str(error))}", file=sys.stderr)
+        print(f"lemon: {_where()}error: {without_secrets(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         told = storage_error(error, Path(error.filename or "."))
@@ -76,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("lemon: interrupted; run the same command to continue", file=sys.stderr)
         return 130
     return 0
+
+
+def _where() -> str:
+    """Which of several processes that train together speaks, where it is not the first."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f"process {rank}: "
 
 
 def _forbid_calls_home(arguments: argparse.Namespace) -> None:

@@ -30,6 +30,22 @@ def compute_device(wanted: str) -> str:
     return chosen_device(wanted)
 
 
+def own_rank(devices: int) -> int:
+    """The number of this process, from 0, among those that torchrun started for `devices`.
+
+    Raises:
+        BadInput: another number of processes was started.
+    """
+    started = os.environ.get("WORLD_SIZE", "1")
+    if started != str(devices):
+        raise BadInput(
+            f"compute.devices of the preset is {devices}, but this command was started in "
+            f"{started} process(es); correct the preset, or start it by `python -m torch."
+            f"distributed.run --standalone --nproc-per-node {devices} --no-python -- lemon ...`"
+        )
+    return int(os.environ.get("RANK", "0"))
+
+
 def make_deterministic() -> None:
     """Make torch deterministic, so that a resumed run equals an uninterrupted one bit for bit."""
     import torch

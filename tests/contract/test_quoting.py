@@ -15,6 +15,8 @@ OPTIONS = {  # quoted inside
     "params.reference",
     "params.entry",
 }
+NUMBERS = {"threads", "params.threads"}
+LAUNCH = "TORCHRUN"  # nothing, or a command with one number
 
 
 def test_every_value_in_a_command_is_quoted() -> None:
@@ -22,7 +24,7 @@ def test_every_value_in_a_command_is_quoted() -> None:
     commands = re.findall(r'^ +shell:\n((?: +".*\n)+)', files, flags=re.MULTILINE)
     assert len(commands) == files.count(" shell:\n") > 10
     values = {value for command in commands for value in re.findall(r"\{([^{}]+)\}", command)}
-    assert {value for value in values if not value.endswith(":q")} == {"threads", *OPTIONS}
+    assert {value for value in values if not value.endswith(":q")} == {*NUMBERS, *OPTIONS, LAUNCH}
 
 
 def test_options_are_quoted_where_they_are_made() -> None:

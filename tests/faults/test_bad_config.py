@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from config_mistakes import ASSETS, LAPTOP, PAPER, RUNS, Mistake, edit, refusal, require_named
 
+MICROBATCHES = r"^  microbatch_sequences: \d+\n(?:  .*\n)*"  # and the rest of their section
+
 MISTAKES: dict[str, Mistake] = {
     "unknown key": (
         (LAPTOP, r"^  tune_sequences:", "  tune_sequence:"),
@@ -98,6 +100,15 @@ MISTAKES: dict[str, Mistake] = {
     "microbatch that does not divide the batch": (
         (LAPTOP, r"^  microbatch_sequences: \d+", "  microbatch_sequences: 3"),
         "learning.microbatch_sequences: 3 does not divide batch_sequences (4)",
+    ),
+    "microbatches that the devices can't share": (
+        (LAPTOP, MICROBATCHES, r"\g<0>compute: {devices: 2}\n"),
+        "learning.microbatch_sequences: 4 makes one microbatch a step, which 2 processes "
+        "(compute.devices) can't share evenly; give 2",
+    ),
+    "a batch that the devices can't share": (
+        (LAPTOP, MICROBATCHES, r"\g<0>compute: {devices: 3}\n"),
+        "can't share evenly; make batch_sequences (4) a multiple of 3",
     ),
     "rates without such a key": (
         (LAPTOP, r"multiplier_rate: [\d.]+,", "multiplier: 1.0,"),

@@ -76,6 +76,17 @@ def test_no_more_is_kept_than_the_limit(teacher: Teacher, tmp_path: Path) -> Non
     assert len(files(tmp_path)) == 2
 
 
+def test_processes_share_the_room(teacher: Teacher, tmp_path: Path) -> None:
+    cached(teacher, tmp_path)(TOKENS)
+    [file] = files(tmp_path)
+    limit = 5 * file.stat().st_size  # room for four more
+    both = [cached(teacher, tmp_path, limit_bytes=limit, sharers=2) for _ in range(2)]
+    for place, own in enumerate(both):
+        for batch in range(3):
+            own(TOKENS + 1 + 3 * place + batch)
+    assert len(files(tmp_path)) == 5
+
+
 def test_a_run_with_kept_states_ends_bit_identical(
     learning_world: LearningWorld, tmp_path: Path
 ) -> None:

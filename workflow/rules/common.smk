@@ -45,6 +45,18 @@ shell.prefix("set -euo pipefail; " + ("" if HUB_ROWS else OFFLINE))
 ALL_CORES = workflow.resource_settings.cores or 8
 DEVICE = PROJECT.preset.compute.device
 GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and bool(shutil.which("nvidia-smi"))))
+# Learning and pre-training in several processes, on one machine. Without `--`, torchrun takes the
+# options of `lemon` for abbreviations of its own.
+PROCESSES = PROJECT.preset.compute.devices
+TORCHRUN = (
+    f"python -m torch.distributed.run --standalone --nproc-per-node {PROCESSES} --no-python -- "
+    if PROCESSES > 1
+    else ""
+)
+# A cluster gives each of them cores and a GPU; on this machine a job has all cores, and the jobs
+# on its GPUs take turns.
+TRAINING_CORES = workflow.resource_settings.cores or ALL_CORES * PROCESSES
+TRAINING_GPUS = GPUS if workflow.resource_settings.cores else GPUS * PROCESSES
 SOURCE_MB = PROJECT.source_shape().num_parameters * 2 // 10**6  # in bfloat16
 
 
@@ -190,6 +202,11 @@ def folder_option(name, part):
         return option(name, os.path.dirname(manifest)) if manifest else ""
 
     return words
+
+
+def shared_threads(wildcards, threads):
+    """The threads of each process that trains; together they take those of the job."""
+    return max(1, threads // PROCESSES)
 
 
 def teacher_manifest(wildcards):

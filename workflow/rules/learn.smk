@@ -50,13 +50,15 @@ rule learn:
     wildcard_constraints:
         run=made_by("learn"),
     priority: 10  # first, so that no core waits for the last evaluations
-    threads: ALL_CORES
+    threads: TRAINING_CORES
     resources:
-        mem_mb=host_memory(5500, 4),
+        mem_mb=host_memory(5500, 4) * PROCESSES,
         runtime=1440,
-        gpu=GPUS,
+        gpu=TRAINING_GPUS,
+        nodes=1,
     params:
         preset=PRESET,
+        threads=shared_threads,
         source=folder("source"),
         text=folder("text"),
         start=folder_option("start", "start"),
@@ -67,7 +69,8 @@ rule learn:
     message:
         "Learning the operators of {wildcards.run}"
     shell:
-        "OMP_NUM_THREADS={threads} lemon learn --preset {params.preset:q} --run {wildcards.run:q} "
+        "OMP_NUM_THREADS={params.threads} {TORCHRUN}lemon learn --preset {params.preset:q} "
+        "--run {wildcards.run:q} "
         "--source {params.source:q} --text {params.text:q} {params.start} {params.teacher} "
         "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | tee {log:q}"
 

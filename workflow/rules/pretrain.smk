@@ -39,13 +39,15 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
                 and tuple(run.snapshots.values()) == KEPT
             ),
         priority: 10
-        threads: ALL_CORES
+        threads: TRAINING_CORES
         resources:
-            mem_mb=host_memory(5500, 4),
+            mem_mb=host_memory(5500, 4) * PROCESSES,
             runtime=1440,
-            gpu=GPUS,
+            gpu=TRAINING_GPUS,
+            nodes=1,
         params:
             preset=PRESET,
+            threads=shared_threads,
             model=folder("model"),
             text=folder("text"),
             reference=folder_option("reference", "reference"),
@@ -54,6 +56,6 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         message:
             "Pre-training {wildcards.run}"
         shell:
-            "OMP_NUM_THREADS={threads} lemon pretrain --preset {params.preset:q} "
+            "OMP_NUM_THREADS={params.threads} {TORCHRUN}lemon pretrain --preset {params.preset:q} "
             "--run {wildcards.run:q} --source {params.model:q} --text {params.text:q} "
             "{params.reference} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
@@ -23,6 +25,10 @@ from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.ownership import own_folder, owner_of_run, owner_of_trial
+from lemon.machine import own_rank
+
+if TYPE_CHECKING:
+    from lemon.training.processes import Processes
 
 
 def add(commands: Commands) -> None:
@@ -113,12 +119,21 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    """Learn or pre-train a run; `_run_of` checks that the command is that of its method."""
+    """Learn or pre-train a run; `_run_of` checks that the command is that of its method.
+
+    Of several processes the first takes the folder; if it can't, torchrun ends the others.
+    """
     project = project_of(arguments)
+    compute = project.preset.compute
+    rank = own_rank(compute.devices)
     run = _run_of(project, arguments, arguments.run, arguments.command)
     _require_read(project, run, arguments)
-    with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
-        _train_into(run, arguments, project, arguments.out)
+    owner = owner_of_run(project.preset_name, run.id)
+    with own_folder(arguments.out, owner) if rank == 0 else nullcontext():
+        from lemon.training.processes import joined
+
+        with joined(rank, compute) as processes:
+            _train_into(processes, run, arguments, project, arguments.out)
 
 
 def _try(arguments: argparse.Namespace) -> None:
@@ -133,6 +148,7 @@ def _try(arguments: argparse.Namespace) -> None:
         from lemon.data.text.packing import PackedText
         from lemon.learning.run import learned_from
         from lemon.training.completion import read_digests
+        from lemon.training.processes import ALONE
         from lemon.training.trial import run_trial
 
         source = Checkpoint(arguments.source)
@@ -141,21 +157,23 @@ def _try(arguments: argparse.Namespace) -> None:
             inputs = read_digests(source, text, reference=arguments.reference)
         else:
             inputs = learned_from(source, text, arguments.start, arguments.teacher)
-        train = partial(_train_into, run, arguments)
+        train = partial(_train_into, ALONE, run, arguments)
         run_trial(project, trials[number - 1], arguments.out, inputs, train)
 
 
-def _train_into(run: PlannedRun, read: argparse.Namespace, project: Project, out: Path) -> None:
+def _train_into(
+    processes: Processes, run: PlannedRun, read: argparse.Namespace, project: Project, out: Path
+) -> None:
     """Train a run under a project into a folder, from the folders in `read`."""
     if run.method.pretrains:
         from lemon.pretraining.run import pretrain
 
-        pretrain(project, run.id, read.source, read.text, out, read.reference)
+        pretrain(project, run.id, read.source, read.text, out, read.reference, processes)
         return
     from lemon.learning.run import learn
 
     folders = {"start": read.start, "teacher": read.teacher, "teacher_cache": read.teacher_cache}
-    learn(project, run.id, read.source, read.text, out, **folders)
+    learn(project, run.id, read.source, read.text, out, **folders, processes=processes)
 
 
 def _fuse(arguments: argparse.Namespace) -> None:

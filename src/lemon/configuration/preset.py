@@ -195,6 +195,12 @@ class ComputeSettings(Section):
     dtype: Literal["bfloat16", "float32"] = Field(
         default="bfloat16", description="activations and fused weights; operators stay float32"
     )
+    devices: Count = Field(
+        default=1,
+        exclude_if=lambda devices: devices == 1,
+        description="processes of `learn` and `pretrain`, one on each device of one machine; they "
+        "share the microbatches of every step, and each holds the whole model",
+    )
 
 
 class Preset(Section):

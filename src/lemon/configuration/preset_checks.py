@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -202,12 +203,26 @@ def _training_mistakes(
     if whole % part:
         message = f"{part} does not divide batch_sequences ({whole})"
         yield (section, "microbatch_sequences"), message
+    elif (whole // part) % preset.compute.devices:
+        yield (section, "microbatch_sequences"), _uneven(whole, part, preset.compute.devices)
     prepared = preset.text.heldout_sequences
     # A default is no mistake: training takes at most the sequences that there are.
     given = "tune_sequences" in settings.model_fields_set
     if given and settings.tune_sequences > prepared:
         message = f"is more than the text.heldout_sequences ({prepared}) that are prepared"
         yield (section, "tune_sequences"), f"{settings.tune_sequences} {message}"
+
+
+def _uneven(whole: int, part: int, devices: int) -> str:
+    """That the microbatches of a step can't be shared evenly, and what can."""
+    fix = f"make batch_sequences ({whole}) a multiple of {devices}"
+    if whole % devices == 0:
+        fix = f"give {gcd(part, whole // devices)}"
+    parts = "one microbatch" if part == whole else f"{whole // part} microbatches"
+    return (
+        f"{part} makes {parts} a step, which {devices} processes (compute.devices) can't share "
+        f"evenly; {fix}"
+    )
 
 
 def _snapshot_mistakes(preset: Preset) -> Iterator[Mistake]:

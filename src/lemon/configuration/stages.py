@@ -124,6 +124,11 @@ def _text(project: Project) -> dict[str, Any]:
     return {**text, "seed": project.preset.seed}
 
 
+def _compute(project: Project) -> dict[str, Any]:
+    """Without the number of processes: what they write differs by rounding at most."""
+    return project.preset.compute.model_dump(mode="json", exclude={"devices"})
+
+
 def _tasks(project: Project) -> dict[str, Any]:
     evaluation = project.preset.evaluation
     fields = {"tasks": list(evaluation.tasks), "source": _rows_source(project)}
@@ -164,7 +169,7 @@ def _chosen(project: Project, run: PlannedRun) -> dict[str, Any]:
     if run.method.calibrates:
         fields |= {
             "calibration": run.calibration.model_dump(mode="json", exclude={"window_stride"}),
-            "compute": project.preset.compute.model_dump(mode="json"),
+            "compute": _compute(project),
             "text": _text(project),
         }
     if run.start is not None:
@@ -196,7 +201,7 @@ def _learned(project: Project, run: PlannedRun) -> dict[str, Any]:
     fields = _chosen(project, run) | {
         "steps": run.steps,
         "learning": run.learning.model_dump(mode="json", exclude=unused),
-        "compute": project.preset.compute.model_dump(mode="json"),
+        "compute": _compute(project),
         "text": _text(project),
     }
     if method.trains_weights:
@@ -216,7 +221,7 @@ def _pretrained(project: Project, run: PlannedRun) -> dict[str, Any]:
             mode="json", exclude={"checkpoint_every", "recompute", "snapshots"}
         ),
         "snapshots": list(run.snapshots.values()),
-        "compute": project.preset.compute.model_dump(mode="json"),
+        "compute": _compute(project),
         "text": _text(project),
     }
 
@@ -235,7 +240,7 @@ def _evaluate(project: Project, name: str) -> dict[str, Any]:
         "tasks": {task: [TASKS[task].shots, suite.limit_of(task)] for task in suite.tasks},
         "source": _rows_source(project),
         "batch_size": preset.evaluation.batch_size,
-        "compute": preset.compute.model_dump(mode="json"),
+        "compute": _compute(project),
     }
     if suite.has_fewshot:
         fields["fewshot"] = preset.evaluation.fewshot

@@ -50,6 +50,7 @@ def assemble(
     teacher: Checkpoint | None = None,
     teacher_cache: Path | None = None,
     stands_for: Sequence[int] | None = None,
+    processes: int = 1,
 ) -> FusedTrainee:
     """Assemble the trainee of a run.
 
@@ -61,6 +62,7 @@ def assemble(
         teacher: the teacher, if it is not the source.
         teacher_cache: folder in which the teacher's hidden states are kept; None to keep none.
         stands_for: for hierarchical distillation the teacher's layer that each layer learns.
+        processes: how many keep hidden states in `teacher_cache` at the same time.
 
     Raises:
         BadInput: the start changes both layers and widths or neither, has different rotary halves
@@ -99,7 +101,9 @@ def assemble(
             frozen = load(source) if method.trains_weights else weights
         taught_by = Teacher(frozen, Decoder(model.config, device))
         if teacher_cache is not None and stands_for is None:  # it keeps the last states alone
-            taught_by = CachedTeacher(frozen, taught_by.decoder, teacher_cache, model.digest())
+            taught_by = CachedTeacher(
+                *(frozen, taught_by.decoder, teacher_cache, model.digest()), sharers=processes
+            )
     student = FusedStudent(
         *(weights, fusion, decoder),
         layers_per_segment=settings.layers_per_segment if stands_for is None else 1,

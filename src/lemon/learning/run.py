@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
@@ -24,7 +22,7 @@ from lemon.learning.masked_fusion import MaskedFusion
 from lemon.learning.masks import settled, write_masks
 from lemon.learning.student import Teacher
 from lemon.learning.trainee import FusedTrainee, next_token_loss
-from lemon.machine import compute_device, make_deterministic
+from lemon.machine import make_deterministic
 from lemon.methods.build import (
     rearranged_source,
     require_source,
@@ -39,6 +37,7 @@ from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.completion import checkpoint_key, finished_before, read_digests
 from lemon.training.divergence import Divergence
 from lemon.training.loop import Trainer, tune_losses
+from lemon.training.processes import ALONE, Processes
 
 
 def learn(
@@ -50,6 +49,7 @@ def learn(
     start: Path | None = None,
     teacher: Path | None = None,
     teacher_cache: Path | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Train the operators of a run, or continue an interrupted training.
 
@@ -66,10 +66,11 @@ def learn(
         start: folder of the run that this one starts from, if its row names one.
         teacher: model folder of the teacher, if that is not the source.
         teacher_cache: folder in which the teacher's hidden states are kept for other runs.
+        processes: those that learn together; the first one writes.
 
     Raises:
-        BadInput: source and text don't match, the start is missing, or the preset's device is not
-            available.
+        BadInput: source and text don't match, the start is missing, or the preset's devices are
+            not available.
         Diverged, WorkFailed: the run diverged, or the disk is full.
     """
     started = time.monotonic()
@@ -79,37 +80,42 @@ def learn(
     large = Checkpoint(source)
     require_source(run, large)
     packed = PackedText(text, ("train", "tune"))
-    device = torch.device(compute_device(project.preset.compute.device))
+    device = processes.device(project.preset.compute.device)
     taught_by = Checkpoint(teacher) if teacher else None
     inputs = learned_from(large, packed, start, teacher)
     models = [] if run.own_weights is None else [out / run.own_weights]
-    if finished_before(run_id, out, key, inputs, models):
+    if processes.from_first(partial(finished_before, run_id, out, key, inputs, models)):
         return
     make_deterministic()
-    (out / MANIFEST).unlink(missing_ok=True)
+    if processes.writes:
+        (out / MANIFEST).unlink(missing_ok=True)
     operators, stands_for = None, None
     if not run.method.prunes:
         operators = start_operators(run, large, start)
         if run.method.matches_states:
             stands_for = last_layers(operators)
-        fused, operators = rearranged_source(run, large, operators, out)
+        rearranged = partial(rearranged_source, run, large, operators, out)
+        fused, operators = processes.from_first(rearranged)
         if run.rearranged in ("placed_source", "fused_source"):  # another model than the source
             taught_by = taught_by or large
         large = fused
     trainee = assemble(
-        *(run, project.preset, large, device, operators, taught_by, teacher_cache, stands_for)
+        *(run, project.preset, large, device, operators, taught_by, teacher_cache, stands_for),
+        processes=processes.count,
     )
-    trainer = trainer_of(run, trainee, packed, out, checkpoint_key(key, inputs))
+    trainer = trainer_of(run, trainee, packed, out, checkpoint_key(key, inputs), processes)
     trainer.run()
 
     fusion, weights = trainee.student.fusion, trainee.student.source
     fused, files = large, [out / "metrics.jsonl"]
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = dict(processes.facts)
     if isinstance(fusion, MaskedFusion):
-        facts = {"gates": settled(fusion.masks), "export": choose_gates(fusion, trainer)}
+        facts |= {"gates": settled(fusion.masks), "export": choose_gates(fusion, trainer)}
     facts["tune_loss"] = mixture_loss(trainer.tune_losses(exported=True), packed.weights)
     if not math.isfinite(facts["tune_loss"]):
         raise Diverged(f"{run_id}: the loss on the tune text is {facts['tune_loss']} at the end")
+    if not processes.writes:
+        return
     if run.own_weights is not None:
         own = out / run.own_weights
         if run.method.trains_weights:
@@ -166,7 +172,12 @@ def choose_gates(fusion: MaskedFusion, trainer: Trainer) -> dict[str, Any]:
 
 
 def trainer_of(
-    run: PlannedRun, trainee: FusedTrainee, text: PackedText, out: Path, key: str
+    run: PlannedRun,
+    trainee: FusedTrainee,
+    text: PackedText,
+    out: Path,
+    key: str,
+    processes: Processes = ALONE,
 ) -> Trainer:
     """The trainer of a run, which writes into the folder `out`.
 
@@ -189,9 +200,10 @@ def trainer_of(
             run.seed,
             run.pruning.loading if prunes else None,
             num_parameters=run.target_shape.num_parameters,
-            source_losses=partial(tune_losses, loss_of, text, settings, trainee.device),
+            source_losses=partial(tune_losses, loss_of, text, settings, trainee.device, processes),
         ),
         divergence=Divergence(settings.divergence_factor, reference=most),
         checkpoints=TrainingCheckpoints(out / "checkpoints", key),
         metrics_path=out / "metrics.jsonl",
+        processes=processes,
     )

@@ -43,12 +43,14 @@ class CachedTeacher(Teacher):
         folder: Path,
         digest: str,
         limit_bytes: int = LIMIT_BYTES,
+        sharers: int = 1,
     ) -> None:
         """Args:
         weights, decoder: of the teacher.
         folder: of all cached teachers.
         digest: of the teacher's model folder.
         limit_bytes: most bytes of all cached teachers together.
+        sharers: processes that fill the room together, each with the batches of its own rows.
         """
         super().__init__(weights, decoder)
         self._dtype = weights.dtype
@@ -63,7 +65,7 @@ class CachedTeacher(Teacher):
         key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
         self._folder = folder / key[:16]
         held = sum(file.stat().st_size for file in folder.glob("*/*") if file.is_file())
-        self._room = limit_bytes - held
+        self._room = (limit_bytes - held) // sharers
 
     @torch.no_grad()
     def forward(self, tokens_BT: Tensor) -> Tensor:

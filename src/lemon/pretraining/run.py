@@ -24,7 +24,7 @@ from lemon.errors import BadInput, Diverged
 from lemon.files.manifest import MANIFEST, write_manifest
 from lemon.files.ownership import owner_of_run
 from lemon.files.storage import write_yaml
-from lemon.machine import compute_device, make_deterministic
+from lemon.machine import make_deterministic
 from lemon.methods.build import require_source
 from lemon.model_folder import write_model
 from lemon.perplexity import mixture_loss
@@ -34,6 +34,7 @@ from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.completion import checkpoint_key, finished_before, read_digests
 from lemon.training.divergence import Divergence
 from lemon.training.loop import Trainer, tune_losses
+from lemon.training.processes import ALONE, Processes
 
 MODEL = "model"
 
@@ -45,6 +46,7 @@ def pretrain(
     text: Path,
     out: Path,
     reference: Path | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Train all weights of a small model on text, or continue an interrupted training.
 
@@ -59,10 +61,11 @@ def pretrain(
         out: the run's folder.
         reference: a model whose losses by domain steer the mixture of domains, where the preset
             takes those of the source.
+        processes: those that train together; the first one writes.
 
     Raises:
         BadInput: the model, text and preset don't match, the reference is missing, or the preset's
-            device is not available.
+            devices are not available.
         Diverged, WorkFailed: the run diverged, or the disk is full.
     """
     started = time.monotonic()
@@ -73,13 +76,15 @@ def pretrain(
         raise BadInput(f"run {run_id}: its mixture of domains needs a reference model; name one")
     given, packed = Checkpoint(source), PackedText(text, ("train", "tune"))
     require_source(run, given)
-    device = torch.device(compute_device(project.preset.compute.device))
+    device = processes.device(project.preset.compute.device)
     inputs = read_digests(given, packed, reference=reference)
     kept = {step: out / snapshot_folder(tokens) / MODEL for step, tokens in run.snapshots.items()}
-    if finished_before(run_id, out, key, inputs, [out / MODEL, *kept.values()]):
+    models = [out / MODEL, *kept.values()]
+    if processes.from_first(partial(finished_before, run_id, out, key, inputs, models)):
         return
     make_deterministic()
-    (out / MANIFEST).unlink(missing_ok=True)
+    if processes.writes:
+        (out / MANIFEST).unlink(missing_ok=True)
     if run.method.name == SCRATCH:
         model = random_model(given.config, run.target_shape, run.seed)
     else:
@@ -109,11 +114,12 @@ def pretrain(
             run.seed,
             loading,
             num_parameters=run.target_shape.num_parameters,
-            source_losses=partial(_losses, project, run, packed, reference, device),
+            source_losses=partial(_losses, project, run, packed, reference, device, processes),
         ),
         divergence=Divergence(run.pretraining.divergence_factor),
         checkpoints=TrainingCheckpoints(out / "checkpoints", checkpoint_key(key, inputs)),
         metrics_path=out / "metrics.jsonl",
+        processes=processes,
         after={step: partial(write, folder) for step, folder in kept.items()},
     )
     trainer.run()
@@ -121,6 +127,8 @@ def pretrain(
     tune_loss = mixture_loss(trainer.tune_losses(exported=True), packed.weights)
     if not math.isfinite(tune_loss):
         raise Diverged(f"{run_id}: the loss on the tune text is {tune_loss} at the end")
+    if not processes.writes:
+        return
     write(out / MODEL)
     settings = project.resolved(run_id)
     write_yaml(out / "config.yaml", settings)
@@ -133,6 +141,7 @@ def pretrain(
         seed=run.seed,
         started=started,
         device=str(device),
+        **processes.facts,
         steps=run.steps,
         key=key,
         tune_loss=tune_loss,
@@ -170,9 +179,10 @@ def _losses(
     text: PackedText,
     reference: Path | None,
     device: torch.device,
+    processes: Processes,
 ) -> dict[str, float]:
     """The reference model's losses by domain on the tune text, in nats a token."""
     assert reference is not None
     model = _trainee(run, project, load_model(reference, dtype=torch.float32), device)
     loss_of = partial(model.tune_loss, exported=True)
-    return tune_losses(loss_of, text, run.pretraining, device)
+    return tune_losses(loss_of, text, run.pretraining, device, processes)

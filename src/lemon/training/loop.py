@@ -3,6 +3,9 @@
 The state after n steps depends only on the trainee, the text and the settings: rows are a function
 of seed and index, noise of seed, step and microbatch, and the checkpoint holds everything else. A
 killed and resumed run ends bit-identical to an uninterrupted one.
+
+Several processes share the microbatches of a step. All draw every row, so that the mixture stays
+the same in all of them, and compute those of their own.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from lemon.progress import ProgressLine, Watchdog
 from lemon.training.batches import Batches
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
+from lemon.training.processes import ALONE, Processes
 from lemon.training.trainee import Trainee
 
 
@@ -40,6 +44,7 @@ class Trainer:
         steps: optimiser steps of the whole run.
         text: packed sequences, for tune losses.
         metrics_path: the file of events.
+        processes: those that take the steps together.
         after: what is done after these steps, before their checkpoints; a killed run may repeat it.
     """
 
@@ -52,6 +57,7 @@ class Trainer:
     divergence: Divergence
     checkpoints: TrainingCheckpoints
     metrics_path: Path
+    processes: Processes = ALONE
     after: Mapping[int, Callable[[], None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,16 +82,19 @@ class Trainer:
 
         Raises:
             Diverged: the loss is not finite or has grown too far; the last good checkpoint is kept.
+            WorkFailed: the processes do not hold the same parameters, or the disk is full.
         """
         settings = self.settings
         first, earlier_s, events = self._resume()
+        self.processes.require_same(self.parameters.values())
         started = time.monotonic() - earlier_s
-        metrics = Metrics(self.metrics_path, events)
+        metrics = Metrics(self.metrics_path, events) if self.processes.writes else None
         line = ProgressLine(self.label, "step", self.steps, first)
 
         def log(done: int, values: dict[str, float]) -> None:
-            wall_s = time.monotonic() - started
-            metrics.write(done, done * self.tokens_per_step, wall_s, values)
+            if metrics is not None:
+                wall_s = time.monotonic() - started
+                metrics.write(done, done * self.tokens_per_step, wall_s, values)
 
         if first == 0:
             log(0, self._tune())
@@ -97,20 +106,25 @@ class Trainer:
                     log(done, self._tune())
                 if self.batches.update_every and done % self.batches.update_every == 0:
                     log(done, self._update_mixture(done))
-                if done in self.after:
-                    self.after[done]()
-                if done % settings.checkpoint_every == 0 or done == self.steps:
-                    clock = {"wall_s": time.monotonic() - started, "events": metrics.text}
-                    self.checkpoints.save(done, self._state() | clock)
-                rate = (done - first) * self.tokens_per_step / line.seconds
-                line.show(
-                    done,
-                    f"loss {values['train/loss']:.3f}",
-                    f"{rate:.0f} tokens/s",
-                    always=done in (first + 1, self.steps),
-                )
+                saves = done % settings.checkpoint_every == 0 or done == self.steps
+                if saves:
+                    self.processes.require_same(self.parameters.values())
+                if metrics is not None:
+                    if done in self.after:
+                        self.after[done]()
+                    if saves:
+                        clock = {"wall_s": time.monotonic() - started, "events": metrics.text}
+                        self.checkpoints.save(done, self._state() | clock)
+                    rate = (done - first) * self.tokens_per_step / line.seconds
+                    line.show(
+                        done,
+                        f"loss {values['train/loss']:.3f}",
+                        f"{rate:.0f} tokens/s",
+                        always=done in (first + 1, self.steps),
+                    )
                 watchdog.step_ended()
-        metrics.close()
+        if metrics is not None:
+            metrics.close()
 
     def _step(self, step: int) -> dict[str, float]:
         """Take one optimiser step; returns the values to log."""
@@ -148,17 +162,24 @@ class Trainer:
         means: dict[str, Tensor] = {}
         for part in range(parts):
             rows = self.batches.take(step * self.settings.batch_sequences + part * count, count)
+            if not self.processes.takes(part):
+                continue
             tokens = torch.from_numpy(rows).to(self.trainee.device)
             losses = self.trainee.losses(tokens, step, part)
             (losses["loss"] / parts).backward()
             for name, loss in losses.items():
                 means[name] = means.get(name, 0.0) + loss.detach() / parts
-        return {name: mean.item() for name, mean in means.items()}
+        self.processes.sum_gradients(self.parameters.values())
+        together = torch.stack([*means.values()])
+        self.processes.sum(together)
+        return dict(zip(means, together.tolist(), strict=True))
 
     def tune_losses(self, *, exported: bool) -> dict[str, float]:
         """The losses by domain of the model as it would be exported now, or as it trains."""
         loss_of = partial(self.trainee.tune_loss, exported=exported)
-        return tune_losses(loss_of, self.text, self.settings, self.trainee.device)
+        return tune_losses(
+            *(loss_of, self.text, self.settings, self.trainee.device, self.processes)
+        )
 
     def _tune(self) -> dict[str, float]:
         """The tune losses and the perplexity, under their logged names."""
@@ -195,7 +216,7 @@ class Trainer:
 
     def _resume(self) -> tuple[int, float, str]:
         """Load the newest checkpoint; returns its steps, their seconds and their events."""
-        state = self.checkpoints.newest()
+        state = self.processes.in_turn(self.checkpoints.newest)
         if state is None:
             return 0, 0.0, ""
         with torch.no_grad():
@@ -204,7 +225,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.batches.load_state(state["batches"])
         self.divergence.load_state(state["divergence"])
-        print(f"{self.label}: goes on after step {state['step']} of {self.steps}", flush=True)
+        if self.processes.writes:
+            print(f"{self.label}: goes on after step {state['step']} of {self.steps}", flush=True)
         events = state.get("events")
         if events is None:  # a checkpoint of an earlier version
             events = events_until(self.metrics_path, state["step"])
@@ -217,21 +239,33 @@ def tune_losses(
     text: PackedText,
     settings: TrainingSettings,
     device: torch.device,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Mean next-token loss in nats by domain, over the first tune sequences.
 
-    `loss_of` returns the mean loss of tokens [B, T + 1] on `device`, for B up to a microbatch.
+    `loss_of` returns the mean loss of tokens [B, T + 1] on `device`, for B up to a microbatch. The
+    `processes` share the microbatches, and all return the same losses.
     """
-    losses = {}
-    for domain in text.domains:
-        count = min(settings.tune_sequences, text.num_sequences("tune", domain))
-        total = 0.0
-        for first in range(0, count, settings.microbatch_sequences):
-            rows = range(first, min(first + settings.microbatch_sequences, count))
+    size = settings.microbatch_sequences
+    counts = {
+        domain: min(settings.tune_sequences, text.num_sequences("tune", domain))
+        for domain in text.domains
+    }
+    parts = [
+        (domain, range(first, min(first + size, count)))
+        for domain, count in counts.items()
+        for first in range(0, count, size)
+    ]
+    sums = torch.zeros(len(parts), dtype=torch.float64, device=device)
+    for part, (domain, rows) in enumerate(parts):
+        if processes.takes(part):
             batch = np.stack([text.sequence("tune", domain, row) for row in rows])
-            total += loss_of(torch.from_numpy(batch).to(device)) * len(rows)
-        losses[domain] = total / count
-    return losses
+            sums[part] = loss_of(torch.from_numpy(batch).to(device)) * len(rows)
+    processes.sum(sums)
+    totals = dict.fromkeys(counts, 0.0)
+    for (domain, _), loss in zip(parts, sums.tolist(), strict=True):
+        totals[domain] += loss
+    return {domain: total / counts[domain] for domain, total in totals.items()}
 
 
 def rate_factor(step: int, steps: int, *, warmup_ratio: float, final_ratio: float) -> float:

@@ -1,0 +1,150 @@
+"""Processes that learn together as torchrun starts them, but are started once for many tests."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from learning_world import LearningWorld
+from replanned import replanned
+
+from lemon.errors import LemonError
+from lemon.learning.run import learn
+from lemon.pretraining.run import pretrain
+from lemon.training.loop import Trainer
+from lemon.training.processes import ALONE, Processes
+
+PATIENCE_S = 600
+
+
+class Ranks:
+    """Calls functions of this module or torch in all processes; each gets its `Processes` first."""
+
+    def __init__(self, count: int, folder: Path) -> None:
+        spawn = get_context("spawn")
+        self.ends, self.processes = [], []
+        for rank in range(count):
+            here, there = spawn.Pipe()
+            arguments = (rank, count, f"file://{folder / 'store'}", there)
+            process = spawn.Process(target=_serve, args=arguments, daemon=True)
+            process.start()
+            self.ends.append(here)
+            self.processes.append(process)
+
+    def __call__(self, task: Callable[..., Any], *arguments: Any, **named: Any) -> list[Any]:
+        """The result in each process."""
+        for end in self.ends:
+            end.send((task, arguments, named))
+        results = []
+        for end in self.ends:
+            assert end.poll(PATIENCE_S), "a process does not answer"
+            result, failure = end.recv()
+            assert failure is None, failure
+            results.append(result)
+        return results
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+def _serve(rank: int, count: int, store: str, end: Connection) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=count)
+    while True:
+        task, arguments, named = end.recv()
+        try:
+            end.send((task(Processes(rank, count), *arguments, **named), None))
+        except Exception:
+            end.send((None, traceback.format_exc()))
+
+
+def train(
+    processes: Processes,
+    world: LearningWorld,
+    run: str,
+    out: Path,
+    *,
+    steps: int = 20,
+    stop: int | None = None,
+    start: Path | None = None,
+    cache: Path | None = None,
+    **settings: Any,
+) -> None:
+    """Train a run to its end, or to the step after which all its processes stop."""
+    project = world.project(steps, **settings)
+    own = project.preset.pretraining.model_copy(update=settings)
+    project = replanned(project, preset=project.preset.model_copy(update={"pretraining": own}))
+    take = Trainer._step
+
+    def stopping(trainer: Trainer, step: int) -> dict[str, float]:
+        if step == stop:
+            raise KeyboardInterrupt
+        return take(trainer, step)
+
+    Trainer._step = stopping
+    read = (project, run, world.source, world.text, out)
+    try:
+        if project.run(run).method.pretrains:
+            pretrain(*read, world.source, processes)
+        else:
+            learn(*read, start=start, teacher_cache=cache, processes=processes)
+    except KeyboardInterrupt:
+        assert stop is not None
+    finally:
+        Trainer._step = take
+
+
+def train_alone(world: LearningWorld, run: str, out: Path, **settings: Any) -> Path:
+    """The same in this process."""
+    train(ALONE, world, run, out, **settings)
+    return out
+
+
+def summed(processes: Processes, parts: list[torch.Tensor]) -> torch.Tensor:
+    """The sum of one part from each process."""
+    own = parts[processes.rank].clone()
+    processes.sum(own)
+    return own
+
+
+def summed_gradients(
+    processes: Processes, gradients: list[list[torch.Tensor | None]]
+) -> list[torch.Tensor | None]:
+    """The sums of the gradients of each process; None for a parameter without."""
+    held = []
+    for shaped, own in zip(zip(*gradients, strict=True), gradients[processes.rank], strict=True):
+        shape = next((g.shape for g in shaped if g is not None), (1,))
+        held.append(torch.nn.Parameter(torch.zeros(shape)))
+        held[-1].grad = None if own is None else own.clone()
+    processes.sum_gradients(held)
+    return [parameter.grad for parameter in held]
+
+
+def said_of(
+    processes: Processes,
+    task: Callable[..., Any],
+    *arguments: Any,
+    differ: bool = False,
+    **named: Any,
+) -> str:
+    """The message of the error that a task ends with, or nothing; inputs may differ by rank."""
+    if differ:
+        arguments = tuple([value + processes.rank for value in given] for given in arguments)
+    try:
+        task(processes, *arguments, **named)
+    except LemonError as error:
+        return str(error)
+    return ""
+
+
+def first_and_own(processes: Processes) -> tuple[int, int]:
+    """Who made what is shared, and who what each makes."""
+    return processes.from_first(lambda: processes.rank), processes.in_turn(lambda: processes.rank)

@@ -1,0 +1,214 @@
+"""Several processes that train together end as one process does, and each knows its part.
+
+Whole runs are slow: two processes are started once for all of them.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+
+import pytest
+import torch
+from learning_world import CONFIG, LearningWorld
+from ranks import Ranks, first_and_own, said_of, summed, summed_gradients, train, train_alone
+from safetensors.torch import load_file
+
+from lemon.cli import main
+from lemon.errors import BadInput
+from lemon.events import read_events
+from lemon.files.manifest import read_manifest
+from lemon.machine import own_rank
+from lemon.methods.build import build
+from lemon.training.processes import BUCKET, Processes, _buckets
+
+pytestmark = pytest.mark.slow
+
+RUNS = ("lemon-cut-75", "lemon-width-2-2", "lemon-cut-trained-75", "cut-tuned-75", "shear-75")
+PRETRAINED = "scratch-width"
+TWO_PARTS = {"batch_sequences": 4, "microbatch_sequences": 2, "checkpoint_every": 6}
+FOUR_PARTS = TWO_PARTS | {"batch_sequences": 8, "steps": 12}
+
+
+def started(count: int, factory: pytest.TempPathFactory):
+    ranks = Ranks(count, factory.mktemp("ranks"))
+    yield ranks
+    ranks.close()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    yield from started(2, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    yield from started(4, tmp_path_factory)
+
+
+def ends(out: Path) -> dict[str, torch.Tensor]:
+    """All tensors that a run leaves, and its logged values but times, by name and step."""
+    found = {
+        f"{path.relative_to(out)}/{name}": tensor
+        for path in sorted(out.rglob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+    assert found and not (out / "checkpoints").exists()
+    return found | {
+        f"{event['name']} {event['step']}": torch.tensor(event["value"], dtype=torch.float64)
+        for event in read_events(out / "metrics.jsonl")
+        if event["name"] != "train/tokens_per_s"
+    }
+
+
+def apart(first: Path, second: Path) -> float:
+    """The largest difference between the ends of two runs; relative for values above 1."""
+    ours, theirs = ends(first), ends(second)
+    assert ours.keys() == theirs.keys()
+    differences = [(ours[n] - theirs[n]).abs() / theirs[n].abs().clamp(min=1) for n in ours]
+    return max(difference.max().item() for difference in differences)
+
+
+@pytest.mark.parametrize("run", [*RUNS, PRETRAINED])
+def test_one_microbatch_each_is_one_process_with_two(learning_world, tmp_path, two, run):
+    """Bit for bit: losses, tune losses, mixture, constraint, operators and weights."""
+    alone = train_alone(learning_world, run, tmp_path / "alone", **TWO_PARTS)
+    two(train, learning_world, run, tmp_path / "two", **TWO_PARTS)
+    assert apart(alone, tmp_path / "two") == 0.0
+    assert "processes" not in read_manifest(alone / "manifest.json")
+    assert read_manifest(tmp_path / "two" / "manifest.json")["processes"] == 2
+
+
+def test_a_model_that_is_made_first_is_read_by_all(learning_world, tmp_path, two):
+    """The model of a start is fused, and trained with its teacher's states."""
+    start, run = tmp_path / "come", "come-hierarchical-75"
+    build(
+        learning_world.project(), "come-75", learning_world.source, start, None, learning_world.text
+    )
+    given = {"start": start, "steps": 4, **TWO_PARTS}
+    alone = train_alone(learning_world, run, tmp_path / "alone", **given)
+    two(train, learning_world, run, tmp_path / "two", **given)
+    assert apart(alone, tmp_path / "two") == 0.0
+
+
+@pytest.mark.parametrize("run", ["lemon-cut-75", "shear-75"])
+def test_a_run_goes_on_in_any_number_of_processes(learning_world, tmp_path, two, four, run):
+    """Stopped after a checkpoint and gone on from it, with two microbatches each in two."""
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    two(train, learning_world, run, whole, **FOUR_PARTS)
+    two(train, learning_world, run, again, stop=9, **FOUR_PARTS)
+    assert not (again / "manifest.json").exists()
+    two(train, learning_world, run, again, **FOUR_PARTS)
+    assert apart(whole, again) == 0.0
+
+    alone, begun = tmp_path / "alone", tmp_path / "begun"
+    two(train, learning_world, run, alone, stop=9, **FOUR_PARTS)
+    train_alone(learning_world, run, alone, **FOUR_PARTS)
+    assert apart(whole, alone) < 1e-6
+
+    train_alone(learning_world, run, begun, stop=9, **FOUR_PARTS)
+    four(train, learning_world, run, begun, **FOUR_PARTS)
+    assert apart(whole, begun) < 1e-6
+
+
+def test_a_finished_run_is_known_to_all_processes(learning_world, tmp_path, two, monkeypatch):
+    out, run = tmp_path / "run", "lemon-cut-75"
+    two(train, learning_world, run, out, steps=2, **TWO_PARTS)
+    before = (out / "metrics.jsonl").read_bytes()
+    two(train, learning_world, run, out, steps=2, stop=0, **TWO_PARTS)  # it takes no step
+    assert (out / "metrics.jsonl").read_bytes() == before
+    assert (out / "manifest.json").exists()
+
+
+def test_each_process_keeps_the_teachers_states_of_its_own_rows(learning_world, tmp_path, two):
+    cache, run = tmp_path / "cache", "lemon-cut-75"
+    for name, kept in (("without", None), ("first", cache), ("second", cache)):
+        two(train, learning_world, run, tmp_path / name, steps=3, cache=kept, **TWO_PARTS)
+    assert apart(tmp_path / "without", tmp_path / "first") == 0.0
+    assert apart(tmp_path / "without", tmp_path / "second") == 0.0
+    assert len(list(cache.glob("*/*"))) == 3 * 2
+
+
+def test_divergence_stops_all_processes(learning_world, tmp_path, two):
+    rates = {"layer_rate": 1000.0, "norm_rate": 1000.0, "warmup_ratio": 0.9}
+    arguments = (train, learning_world, "lemon-cut-75", tmp_path / "run")
+    said = two(said_of, *arguments, steps=40, **(TWO_PARTS | rates))
+    assert "diverged at step" in said[0] and said[0] == said[1]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (4,), (5, 7)])
+def test_sums_are_in_the_order_of_the_ranks(four, shape):
+    draw = torch.Generator().manual_seed(len(shape))
+    parts = [torch.randn(shape, generator=draw) * 10.0**rank for rank in range(4)]
+    expected = reduce(torch.add, parts)
+    assert all(torch.equal(total, expected) for total in four(summed, parts))
+
+
+def test_gradients_that_one_process_lacks(two):
+    """Those that both lack stay away, so that the optimiser does not move their parameters."""
+    a, b = torch.tensor([1.0, 2.0]), torch.tensor([[4.0]])
+    for sums in two(summed_gradients, [[a, None, None, b], [a, b, None, None]]):
+        assert sums[2] is None
+        assert torch.equal(sums[0], 2 * a) and torch.equal(sums[1], b) and torch.equal(sums[3], b)
+
+
+def test_parameters_that_differ_are_refused(two):
+    assert two(said_of, Processes.require_same, [torch.ones(3)]) == ["", ""]
+    for said in two(said_of, Processes.require_same, [torch.ones(3)], differ=True):
+        assert "hold different parameters" in said
+
+
+def test_what_the_first_process_makes_and_what_each_makes(two):
+    assert two(first_and_own) == [(0, 0), (0, 1)]
+
+
+def test_buckets_keep_the_order_and_their_size():
+    sizes = [1, BUCKET, 2, 3, BUCKET - 4, BUCKET + 1, 7]
+    buckets = list(_buckets([torch.empty(size, device="meta") for size in sizes]))
+    assert [[part.numel() for part in bucket] for bucket in buckets] == [
+        *([1], [BUCKET], [2, 3], [BUCKET - 4], [BUCKET + 1], [7])
+    ]
+    assert list(_buckets([])) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices", "rank"),
+    [
+        ({}, 1, 0),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, 2, 1),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, 1, 0),
+    ],
+)
+def test_the_rank_is_torchruns(monkeypatch, environment, devices, rank):
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert own_rank(devices) == rank
+    with pytest.raises(BadInput, match=f"compute.devices of the preset is {devices + 1}"):
+        own_rank(devices + 1)
+
+
+def test_a_command_that_is_alone_names_how_it_is_started(
+    learning_world: LearningWorld, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    preset = tmp_path / "pair.yaml"
+    preset.write_text(
+        "base: smoke\ndescription: two processes\n"
+        "compute: {devices: 2, device: cpu, dtype: float32}\n"
+    )
+    words = ["--source", learning_world.source, "--text", learning_world.text]
+    words += ["--preset", preset, "--run", "lemon-cut-75", "--out", tmp_path / "out"]
+    assert main(["--config", str(CONFIG), "learn", *map(str, words)]) == 2
+    assert "--nproc-per-node 2 --no-python -- lemon" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewer_gpus_than_processes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert Processes(1, 2).device("auto") == torch.device("cuda", 1)
+    assert Processes(1, 2).device("cpu") == torch.device("cpu")
+    with pytest.raises(BadInput, match=r"compute\.devices is 4, but torch finds 2 GPUs"):
+        Processes(1, 4).device("cuda")
