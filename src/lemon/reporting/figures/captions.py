@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lemon.configuration.figure_specs import COMPONENTS
+from lemon.configuration.tasks import mean_chance
 from lemon.reporting.claims import curves, layer_operators, similarity
 from lemon.reporting.facts.curves import (
     APART,
@@ -80,14 +81,16 @@ def grid_numbers(facts: GridFacts) -> FigureNumbers:
     )
     seeds = int(frame["seeds"].max())
     starts = {run.row.start for run in facts.runs if run.changes_widths and run.row.radii}
+    chance = mean_chance(facts.spec.tasks)
+    guessing = "" if chance is None else f" Guessing gives {chance:.1f}."
     caption = [
         f"{setup.label}, preset {setup.name}: hidden {widths_in_words(setup.source)}, "
         f"{setup.source.num_hidden_layers} layers, fused to {small}.",
         f"Dimension operators alone are learned, from {' or '.join(sorted(filter(None, starts)))}.",
         "One seed a cell." if seeds <= 1 else f"Means over up to {seeds} seeds.",
         f"Mean of {len(facts.spec.tasks)} tasks with {facts.documents} rows each at most, "
-        "zero-shot, with the 95 % bootstrap interval over documents, tasks held fixed; perplexity "
-        "on held-out text of the training domains.",
+        "zero-shot, with the 95 % bootstrap interval over documents, tasks held fixed; its colours "
+        f"span the intervals.{guessing} Perplexity on held-out text of the training domains.",
         "Operator size: entries of the small factors of B, A_attn and A_ffn, before rotary halves "
         "are tied; % of the small model's parameters. Step time: median and quartiles, on the "
         "machine that ran it, with what else ran there at the time.",

@@ -45,6 +45,8 @@ class Quantity:
         logarithmic: colour by the logarithm.
         number: formats a value.
         detail: the small lines under the value, from a tidy line.
+        spanned: the columns whose values the colours span; the quantity's own where there are none.
+            Those of an interval keep what it does not tell apart alike in colour.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Quantity:
     logarithmic: bool
     number: Callable[[float], str]
     detail: Callable[[pd.Series], list[str]]
+    spanned: tuple[str, ...] = ()
 
     @property
     def colours(self) -> str:
@@ -60,8 +63,9 @@ class Quantity:
         return SIMILARITY if self.more_is_better else f"{SIMILARITY}_r"
 
     def values(self, grid: pd.DataFrame) -> list[float]:
-        """The known values, with infinity capped."""
-        return [min(float(value), LARGEST) for value in grid[self.column].dropna()]
+        """The known values that the colours span, with infinity capped."""
+        columns = self.spanned or (self.column,)
+        return [min(float(value), LARGEST) for name in columns for value in grid[name].dropna()]
 
     def norm(self, values: list[float]) -> Normalize:
         """The colour scale from the lowest to the highest value."""
@@ -79,6 +83,7 @@ QUANTITIES = (
             interval(line["ci_low"], line["ci_high"]),
             *([] if pd.isna(line["published"]) else [f"paper {line['published']:.1f}"]),
         ],
+        spanned=("ci_low", "ci_high"),
     ),
     Quantity("Answer bits per byte", BITS, False, False, "{:.2f}".format, lambda line: []),
     Quantity("Held-out perplexity", "perplexity", False, True, rounded_perplexity, lambda line: []),
