@@ -137,8 +137,8 @@ def _compared(committed: RunResult, anew: RunResult) -> Comparison:
         TaskComparison(
             task=task,
             documents=correct.size,
-            committed=committed.accuracy(task),
-            anew=anew.accuracy(task),
+            committed=float(correct.mean()),
+            anew=float(anew.correct[task].mean()),
             changed=int((correct != anew.correct[task]).sum()),
             bits=_mean_apart(committed.bits_per_byte[task], anew.bits_per_byte[task]),
         )
