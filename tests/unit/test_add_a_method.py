@@ -43,10 +43,10 @@ def test_the_guide_adds_a_method(blocks, learning_world, tmp_path, monkeypatch) 
     paper, shown = config / "paper.yaml", blocks["yaml"][0]
     rows = "".join(f"    {line}\n" for line in shown.splitlines())
     cut = "    - {label: Cut, target: width-62, runs: [cut-width]}\n"
-    head, table, rest = paper.read_text().partition("\nmethods:\n")
+    head, table, rest = paper.read_text().partition("\nmethods-trained:\n")
     paper.write_text(head + table + rest.replace(cut, rows + cut, 1))
     project = load_project("smoke", config)
-    assert {"strided-75", "lemon-strided-75"} <= set(project.shown_models("methods"))
+    assert {"strided-75", "lemon-strided-75"} <= set(project.shown_models("methods-trained"))
 
     build(project, "strided-75", learning_world.source, tmp_path / "built")
     operators, metadata = load_operators(tmp_path / "built" / "operators.safetensors")
