@@ -246,7 +246,7 @@ def test_the_manifest_of_a_table(rendered: Path, tmp_path: Path, seal: bool) -> 
     def read() -> None:
         write_report(project, rendered / "results", tmp_path / "report.html")
         names = {"preset": "laptop", "table": "table3"}
-        records._summary(project.entry("table3"), names, project.digest(), rendered / "results")
+        records._summary(project, "table3", rendered / "results")
 
     try:
         require_refusals(path, read, seal=seal)

@@ -23,6 +23,7 @@ from lemon.reporting.figures.figure_numbers import read_numbers
 
 CONFIG = Path(__file__).parents[2] / "config"
 FIGURE = "figure-cost"
+TABLES = ("methods", "methods-trained", "starts")
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +44,14 @@ def lines(drawn: Path) -> pd.DataFrame:
     return pd.read_csv(drawn / "figures" / f"{FIGURE}.csv").set_index("method", drop=False)
 
 
-def test_the_rows_of_both_tables_each_run_once(project: Project) -> None:
+def test_the_rows_of_the_tables_each_run_once(project: Project) -> None:
     rows = project.table(FIGURE).rows
     runs = [run for row in rows for run in row.runs]
     assert len(runs) == len(set(runs))
-    both = {run for name in ("methods", "starts") for run in project.table(name).runs}
-    assert set(runs) == both
+    shown = {run for name in TABLES for run in project.table(name).runs}
+    assert set(runs) == shown
     [prune] = [row for row in rows if "lemon-prune-75" in row.runs]
-    assert prune.label == "LEMON-Prune"  # as in `methods`, which is named first
+    assert prune.label == "LEMON-Prune"  # as in `methods-trained`, which is named before `starts`
 
 
 def test_rows_without_runs_are_named_once(project: Project) -> None:
@@ -67,8 +68,8 @@ def test_rows_without_runs_are_named_once(project: Project) -> None:
 
 
 def test_the_numbers_are_those_of_the_table(project: Project, drawn: Path, tmp_path: Path) -> None:
-    write_scored(project, "methods", drawn / "runs", tmp_path)
-    table = pd.read_csv(tmp_path / "methods.csv")
+    write_scored(project, "methods-trained", drawn / "runs", tmp_path)
+    table = pd.read_csv(tmp_path / "methods-trained.csv")
     lines = pd.read_csv(drawn / "figures" / f"{FIGURE}.csv").set_index("run")
     for run in ("source", "come-75", "lemon-prune-50", "shear-width"):
         own = table[table["run"] == run].set_index(["task", "metric"])["value"]

@@ -48,9 +48,10 @@ def test_trained_weights_have_a_gradient_and_two_moments(project: Project) -> No
 
 
 def test_each_obstacle_is_told(project: Project, machine: pytest.MonkeyPatch) -> None:
+    missing = {**dict.fromkeys(doctor.LIBRARIES, "1.0"), "mlflow": None}
     machine.setattr(doctor, "host", lambda: {"memory_bytes": 10**9})
     machine.setattr(doctor, "free_bytes", lambda folder: 10**6)
-    machine.setattr(doctor, "library_versions", lambda: {"mlflow": None, "torch": "1.0"})
+    machine.setattr(doctor, "library_versions", lambda: missing)
     line = doctor.report(project).splitlines()[-1]
     assert line.startswith(
         "can run laptop: no, because mlflow is not installed; `make` installs it"

@@ -119,9 +119,9 @@ def test_a_later_merge_is_taught_by_the_model_before_it(learning_world, tmp_path
     project = learning_world.project(steps=2)
     text, seen = learning_world.text, []
 
-    def assembled(*arguments):
+    def assembled(*arguments, **others):
         seen.append((arguments[5].path, arguments[7]))
-        return assemble(*arguments)
+        return assemble(*arguments, **others)
 
     monkeypatch.setattr("lemon.learning.run.assemble", assembled)
     source, before = learning_world.source, []

@@ -209,9 +209,9 @@ def test_learning_begins_at_the_model_of_its_start(
     fuse(source, tmp_path / "start" / "operators.safetensors", tmp_path / "merged")
     taught_by = []
 
-    def assembled(*arguments):
+    def assembled(*arguments, **others):
         taught_by.append(arguments[5])
-        return assemble(*arguments)
+        return assemble(*arguments, **others)
 
     monkeypatch.setattr("lemon.learning.run.assemble", assembled)
     learn(project, run, source, text, tmp_path / "run", start=tmp_path / "start")

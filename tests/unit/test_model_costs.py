@@ -25,8 +25,9 @@ def project() -> Project:
 @pytest.fixture(scope="module")
 def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model-costs")
-    write_runs(project, "methods", folder / "runs", documents=6)
-    write_scored(project, "methods", folder / "runs", folder / "tables")
+    for table in ("methods", "methods-trained"):
+        write_runs(project, table, folder / table, documents=6)
+        write_scored(project, table, folder / table, folder / "tables")
     return folder / "tables"
 
 
@@ -80,9 +81,9 @@ def test_what_was_built_and_learned_before_counts(project: Project) -> None:
 
 
 def test_the_csv_has_the_costs_of_every_row(project: Project, rendered: Path) -> None:
-    lines = pd.read_csv(rendered / "methods.csv")
+    lines = pd.read_csv(rendered / "methods-trained.csv")
     costs = lines[lines["task"] == "cost"].pivot(index="run", columns="metric", values="value")
-    assert len(costs) == len(project.table("methods").rows)
+    assert len(costs) == len(project.table("methods-trained").rows)
     assert costs.loc["ff-merge-75", "flops"] == costs.loc["source", "flops"]
     assert costs.loc["lemon-prune-75", "training_flops"] == pytest.approx(
         training_flops(project, project.run("lemon-prune-75"))
@@ -90,11 +91,11 @@ def test_the_csv_has_the_costs_of_every_row(project: Project, rendered: Path) ->
 
 
 def test_tied_models_have_all_layers_below_the_heading_of_their_target(rendered: Path) -> None:
-    lines = pd.read_csv(rendered / "methods.csv").groupby("run")["layers"].unique()
+    lines = pd.read_csv(rendered / "methods-trained.csv").groupby("run")["layers"].unique()
     for run in ("ff-merge-75", "lemon-ff-merge-50", "ff-merge-tuned-75"):
         assert list(lines[run]) == [30]
-    assert list(lines["cut-75"]) == [22]
-    text = (rendered / "methods.md").read_text()
+    assert list(lines["sleb-75"]) == [22]
+    text = (rendered / "methods-trained.md").read_text()
     assert "22 of 30 layers" in text
     learning = text[text.index("Training cost") :]
     tied, after = learning.index("| 30 | FF-merge, weights |"), learning.index("| LEMON-Prune |")
@@ -114,6 +115,7 @@ def test_every_form_has_the_section_with_what_is_not_measured(rendered: Path) ->
 def test_other_tables_stay_as_they_were(project: Project, tmp_path: Path) -> None:
     assert {name for name in project.tables if getattr(project.entry(name), "costs", False)} == {
         "methods",
+        "methods-trained",
         "starts",
     }
     runs = write_runs(project, "small", tmp_path / "runs", documents=4)

@@ -59,6 +59,7 @@ rule learn:
     params:
         preset=PRESET,
         threads=shared_threads,
+        starter=starter,
         source=folder("source"),
         text=folder("text"),
         start=folder_option("start", "start"),
@@ -69,7 +70,7 @@ rule learn:
     message:
         "Learning the operators of {wildcards.run}"
     shell:
-        "OMP_NUM_THREADS={params.threads} {TORCHRUN}lemon learn --preset {params.preset:q} "
+        "OMP_NUM_THREADS={params.threads} {params.starter}lemon learn --preset {params.preset:q} "
         "--run {wildcards.run:q} "
         "--source {params.source:q} --text {params.text:q} {params.start} {params.teacher} "
         "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -48,6 +48,7 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         params:
             preset=PRESET,
             threads=shared_threads,
+            starter=starter,
             model=folder("model"),
             text=folder("text"),
             reference=folder_option("reference", "reference"),
@@ -56,6 +57,6 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         message:
             "Pre-training {wildcards.run}"
         shell:
-            "OMP_NUM_THREADS={params.threads} {TORCHRUN}lemon pretrain --preset {params.preset:q} "
+            "OMP_NUM_THREADS={params.threads} {params.starter}lemon pretrain --preset {params.preset:q} "
             "--run {wildcards.run:q} --source {params.model:q} --text {params.text:q} "
             "{params.reference} --out {params.out:q} 2>&1 | tee {log:q}"
