@@ -245,7 +245,6 @@ def test_the_manifest_of_a_table(rendered: Path, tmp_path: Path, seal: bool) -> 
 
     def read() -> None:
         write_report(project, rendered / "results", tmp_path / "report.html")
-        names = {"preset": "laptop", "table": "table3"}
         records._summary(project, "table3", rendered / "results")
 
     try:
