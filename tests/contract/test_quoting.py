@@ -16,7 +16,7 @@ OPTIONS = {  # quoted inside
     "params.entry",
 }
 NUMBERS = {"threads", "params.threads"}
-LAUNCH = "TORCHRUN"  # nothing, or a command with one number
+LAUNCH = "params.starter"  # nothing, or a command with one number
 
 
 def test_every_value_in_a_command_is_quoted() -> None:
