@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,13 @@ def test_a_form_of_an_issue_can_be_filled_in(form: Path) -> None:
 
 def test_there_are_forms_for_a_number_and_a_method() -> None:
     assert [form.stem for form in FORMS] == ["a-method-to-add", "a-number-differs"]
+
+
+def test_no_large_file_such_as_weights_is_committed() -> None:
+    """The bundles of finished runs are under 20 MB, everything else under 2."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    assert len(files) > 100
+    sizes = {file: file.stat().st_size for file in files if file.is_file()}
+    limits = {file: 20e6 if file.suffix == ".bundle" else 2e6 for file in sizes}
+    assert [str(file) for file, size in sizes.items() if size >= limits[file]] == []

@@ -204,11 +204,6 @@ def folder_option(name, part):
     return words
 
 
-def starter(wildcards):
-    """What starts the processes that train."""
-    return TORCHRUN
-
-
 def shared_threads(wildcards, threads):
     """The threads of each process that trains; together they take those of the job."""
     return max(1, threads // PROCESSES)

@@ -59,7 +59,7 @@ rule learn:
     params:
         preset=PRESET,
         threads=shared_threads,
-        starter=starter,
+        starter=TORCHRUN,
         source=folder("source"),
         text=folder("text"),
         start=folder_option("start", "start"),

@@ -48,7 +48,7 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         params:
             preset=PRESET,
             threads=shared_threads,
-            starter=starter,
+            starter=TORCHRUN,
             model=folder("model"),
             text=folder("text"),
             reference=folder_option("reference", "reference"),
