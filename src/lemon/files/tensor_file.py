@@ -102,8 +102,8 @@ class TensorFile:
         dtype = getattr(torch, _EVERY_FORMAT[entry.format][0])
         return torch.from_numpy(values).view(dtype).reshape(len(rows), *entry.shape[1:])
 
-    def read_bytes(self, name: str, chunk: int = 1 << 24) -> Iterator[bytes]:
-        """The stored bytes of a tensor, in chunks."""
+    def read_bytes(self, name: str, chunk: int = 1 << 22) -> Iterator[bytes]:
+        """The stored bytes of a tensor, in chunks of this many bytes; two are held at once."""
         entry = self.entries[name]
         with self.path.open("rb") as file:
             file.seek(entry.offset)
