@@ -360,7 +360,7 @@ def test_starts_are_ranked_against_their_results(project: Project, tmp_path: Pat
     # 11 of 12 pairs agree: of 1296 orders one is better, eight are as good, as many are opposite.
     assert found.verdict == "holds"
     words = found.parts[0].measured
-    assert f"tau {10 / 12:+.2f} over 12 pairs of starts in 4 groups" in words
+    assert f"tau {10 / 12:+.2f} over 12 pairs of starts of equal sizes (groups: 4;" in words
     assert words.endswith(f"(p = {2 * 9 / 1296:.3f}); rates operators, operators-pruned")
     assert found.parts[0].seeds == 1
     found = write(SAME)

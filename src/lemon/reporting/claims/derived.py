@@ -178,8 +178,8 @@ def _ranked(groups: list[list[tuple[str, OrderingTest]]], measure: str) -> tuple
     p_value = _p_value(chances, concordance)
     resolving = [value for value in chances if value > 0 and _p_value(chances, value) < LEVEL]
     verdict = UNRESOLVED if p_value >= LEVEL else HOLDS if concordance > 0 else FAILS
-    words = f"Kendall's tau {concordance / most:+.2f} over {most} pairs of starts in {len(sizes)} "
-    words += f"groups of equal sizes (p = {p_value:.3f})"
+    words = f"Kendall's tau {concordance / most:+.2f} over {most} pairs of starts of equal "
+    words += f"sizes (groups: {len(sizes)}; p = {p_value:.3f})"
     if verdict == UNRESOLVED:
         least = min(resolving, default=None)
         words += f", could show {least / most:.2f}" if least else ", could show nothing"

@@ -45,12 +45,14 @@ class TunedRates:
     """All trials of the same rates.
 
     Attributes:
+        stage: `learn` or `pretrain`, which the runs with these rates belong to.
         run: the run that was tried; empty without trials.
         results: the trials; empty if these rates were not tried.
         in_preset: the preset's values.
     """
 
     name: str
+    stage: str
     run: str
     results: tuple[TrialResult, ...]
     in_preset: dict[str, float]
@@ -86,7 +88,7 @@ class TunedRates:
         return [rate for rate in first if len({one.values[rate] for one in self.results}) == 1]
 
     def faults(self, most_trials: int) -> list[str]:
-        """Why the preset's values are no fair choice; `most_trials` had the most tried rates."""
+        """Why the preset's values are no fair choice; a rival had `most_trials`."""
         if not self.results:
             return ["not tried"]
         if self.best is None:
@@ -111,10 +113,9 @@ class TuningFacts:
     rates: list[TunedRates]
     inputs: dict[str, str]
 
-    @property
-    def most_trials(self) -> int:
-        """The number of trials of the rates that were tried most."""
-        return max(len(one.results) for one in self.rates)
+    def most_trials(self, stage: str) -> int:
+        """The most trials that the rates of a stage had: what learns the same are rivals."""
+        return max(len(one.results) for one in self.rates if one.stage == stage)
 
 
 def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = None) -> TuningFacts:
@@ -126,16 +127,20 @@ def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = N
     if not project.trials:
         path = project.config_dir / "trials" / f"{project.preset_name}.tsv"
         raise BadInput(f"{path}: lists no trial, so there is none of the preset's rates")
-    names = dict.fromkeys(run.row.rates for run in project.runs.values() if run.row.rates)
+    stages: dict[str, str] = {}
+    for run in project.runs.values():
+        if run.row.rates:
+            stages.setdefault(run.row.rates, run.method.stage)
     return TuningFacts(
         rates=[
             TunedRates(
                 name=name,
+                stage=stage,
                 run=next((trial.run for trial in project.trials.get(name, ())), ""),
                 results=tuple(_result(project, t, runs) for t in project.trials.get(name, ())),
                 in_preset=project.preset.rates[name].model_dump(exclude_none=True),
             )
-            for name in names
+            for name, stage in stages.items()
         ],
         inputs={
             trial.name: file_digest(runs / trial.folder / MANIFEST) for trial in project.every_trial

@@ -105,6 +105,6 @@ def _notes(facts: TuningFacts) -> list[str]:
     for one in facts.rates:
         if one.fixed:
             notes.append(f"{one.name}: not varied, {', '.join(one.fixed)}.")
-        if faults := one.faults(facts.most_trials):
+        if faults := one.faults(facts.most_trials(one.stage)):
             notes.append(f"{one.name} is not a fair choice yet: {'; '.join(faults)}.")
     return notes
