@@ -361,11 +361,11 @@ def test_starts_are_ranked_against_their_results(project: Project, tmp_path: Pat
     assert found.verdict == "holds"
     words = found.parts[0].measured
     assert f"tau {10 / 12:+.2f} over 12 pairs of starts of equal sizes (groups: 4;" in words
-    assert words.endswith(f"(p = {2 * 9 / 1296:.3f}); rates operators, operators-pruned")
+    assert words.endswith(f" p = {2 * 9 / 1296:.3f}); rates operators, operators-pruned")
     assert found.parts[0].seeds == 1
     found = write(SAME)
     assert found.verdict == "undecided"  # 2 of 6 orders are as extreme
-    assert found.parts[0].measured.endswith("(p = 0.333), could show nothing")
+    assert found.parts[0].measured.endswith(" p = 0.333), could show nothing")
     assert [one.name for one in found.waiting] == WAITING
     assert write(*[SAME[::-1]] * 4).verdict == "does not hold"
 
