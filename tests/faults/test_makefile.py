@@ -39,8 +39,9 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *words: str, **environment: str) -> str:
-    """What a call of make says; it must leave nothing."""
+    """What a call of make says; it must leave nothing. No real command is found before the echo."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    inherited["PATH"] = f"{folder / '.venv' / 'bin'}{os.pathsep}{inherited['PATH']}"
     done = subprocess.run(
         ["make", *words],
         cwd=folder,
