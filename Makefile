@@ -123,7 +123,7 @@ TESTS_APART = --numprocesses $(call quote,$(CORES)) --dist loadfile --no-loadsco
 
 # Every run draws the same examples; `pytest --hypothesis-profile=fresh` draws others.
 pytest: environment
-	$(RUN) pytest $(TESTS_APART)
+	$(RUN) pytest $(TESTS_APART) --durations 30
 
 # The packages that are timed beside ours are no part of the environment; without a network the
 # benchmarks say that they are absent, and run the rest.

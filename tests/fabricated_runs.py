@@ -84,7 +84,12 @@ def write_outcomes(
         folder / MANIFEST,
         "evaluate",
         files=files,
-        inputs={"heldout": "text"} if loss is not None else {},
+        settings={"model": f"runs/laptop/{run_folder.name}/model"},
+        inputs={
+            **({"heldout": "text"} if loss is not None else {}),
+            **{f"rows/{task}": facts["rows_sha256"] for task, facts in tasks.items()},
+            "weights": f"weights of {run_folder.name}",
+        },
         started=0.0,
         finished="2026-01-01T00:10:00+00:00",
         wall_s=60.0,

@@ -18,8 +18,9 @@ from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.figures.figure import write_figure
 from lemon.tracking.pages import TAG_PREFIX
-from lemon.tracking.records import step_metrics, table_records
+from lemon.tracking.records import table_records
 from lemon.tracking.replay import track
+from lemon.tracking.run_records import step_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -189,6 +190,23 @@ def test_settings_scores_and_learning_curve_of_a_run(tracked: Path, project: Pro
     steps = project.run("lemon-cut-75").steps
     assert [metric.step for metric in curve] == list(range(1, steps + 1))
     assert curve[-1].timestamp - curve[0].timestamp == 2000 * (steps - 1)
+
+
+def test_a_run_names_its_data_and_its_model_and_keeps_its_manifest(tracked: Path) -> None:
+    run = runs_by_key(tracked)["laptop/runs/lemon-cut-75"]
+    used = {
+        one.dataset.name: (one.tags[0].value, one.dataset.source)
+        for one in run.inputs.dataset_inputs
+    }
+    assert used["heldout"] == ("evaluation", "text")
+    assert used["sciq"] == ("evaluation", "rows-sciq")
+    assert len(used) == 6  # the five tasks, and the held-out text
+    page = run.data.tags["mlflow.note.content"]
+    assert "It stands in `table3`, row 7" in page
+    assert "folder `runs/laptop/lemon-cut-75/model`" in page
+    client = MlflowClient(f"sqlite:///{tracked / 'mlflow.db'}")
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"manifest.json"}
+    assert run.data.metrics["system/peak_memory_bytes"] == 10**9
 
 
 def test_the_table_is_an_artifact(tracked: Path) -> None:

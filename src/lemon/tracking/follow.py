@@ -23,7 +23,6 @@ from lemon.files.manifest import MANIFEST
 from lemon.outside_calls import silence
 from lemon.tracking.metrics import Metric
 from lemon.tracking.places import Place, places
-from lemon.tracking.records import rows_with, run_key, run_tags, step_metrics
 from lemon.tracking.replay import (
     KEY,
     all_runs,
@@ -32,6 +31,7 @@ from lemon.tracking.replay import (
     log_params,
     sole_recorder,
 )
+from lemon.tracking.run_records import rows_with, run_key, run_tags, step_metrics
 from lemon.tracking.settings import run_parameters, texts
 from lemon.tracking.store import answering_client, public_store, reason_of
 

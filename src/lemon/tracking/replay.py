@@ -25,7 +25,8 @@ from lemon.tracking.database import set_aside
 from lemon.tracking.metrics import Metric
 from lemon.tracking.pages import saved_view
 from lemon.tracking.places import ROW
-from lemon.tracking.records import Record, table_records
+from lemon.tracking.record import Record
+from lemon.tracking.records import table_records
 from lemon.tracking.store import (
     ARTIFACTS,
     PRESET,
@@ -137,6 +138,7 @@ def _write(client: MlflowClient, experiment: str, record: Record) -> str:
     run_id = str(run.info.run_id)
     log_params(client, run_id, record.params)
     log_metrics(client, run_id, record.metrics, record.started_ms, record.ended_ms)
+    log_data(client, run_id, record.data)
     for path in record.files:
         client.log_artifact(run_id, str(path))
     texts = record.tags | ({DESCRIPTION: record.description} if record.description else {})
@@ -168,6 +170,21 @@ def log_metrics(
         values.append(MlflowMetric(metric.name, metric.value, logged_ms, metric.step))
     for first in range(0, len(values), METRICS_A_REQUEST):
         client.log_batch(run_id, metrics=values[first : first + METRICS_A_REQUEST])
+
+
+def log_data(client: MlflowClient, run_id: str, data: dict[str, tuple[str, str]]) -> None:
+    """Add what a run read as its datasets; MLflow shows the first 36 digits of a digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = [
+        DatasetInput(
+            Dataset(name, digest[:36], source_type="sha256", source=digest),
+            [InputTag("mlflow.data.context", use)],
+        )
+        for name, (use, digest) in data.items()
+    ]
+    if inputs:
+        client.log_inputs(run_id, inputs)
 
 
 def sole_recorder(runs: Path) -> AbstractContextManager[None]:
