@@ -19,7 +19,7 @@ from transformers import LlamaForCausalLM
 from lemon.architecture import FFN_TYPES, LAYER_TYPES, LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
-from lemon.configuration.planned_run import as_many_tied_layers
+from lemon.configuration.row_lookups import as_many_tied_layers
 from lemon.errors import BadInput
 from lemon.learning.run import learn
 from lemon.methods import ff_merge

@@ -17,7 +17,7 @@ import torch
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.load import load_project
-from lemon.configuration.planned_run import as_many_tied_layers
+from lemon.configuration.row_lookups import as_many_tied_layers
 from lemon.methods import come, cut, ff_merge
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators

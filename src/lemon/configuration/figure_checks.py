@@ -20,7 +20,7 @@ from lemon.configuration.figure_specs import (
     FigureSpec,
 )
 from lemon.configuration.methods import METHODS, SECOND_SIZE
-from lemon.configuration.planned_run import start_run
+from lemon.configuration.row_lookups import start_run
 from lemon.configuration.runs import Run
 from lemon.configuration.yaml_files import Mistake, Place, did_you_mean
 from lemon.published.tables import published_claims

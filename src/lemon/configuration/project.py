@@ -17,9 +17,10 @@ from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
 from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
 from lemon.configuration.paper import PaperEntry, TableSpec, TrialsSpec, runs_with_snapshots
-from lemon.configuration.planned_run import PlannedRun, named_shape, plan_runs
+from lemon.configuration.planned_run import PlannedRun, plan_runs
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import needed_assets
+from lemon.configuration.row_lookups import named_shape
 from lemon.configuration.tasks import Suite, suites, table_suites
 from lemon.configuration.trials import Trial
 from lemon.configuration.yaml_files import did_you_mean

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.methods import METHODS, SCRATCH, SECOND_SIZE
-from lemon.configuration.planned_run import (
+from lemon.configuration.preset import Preset
+from lemon.configuration.row_lookups import (
     changes_widths,
     fused_shape,
     named_shape,
@@ -15,7 +16,6 @@ from lemon.configuration.planned_run import (
     rearranged_by,
     ties,
 )
-from lemon.configuration.preset import Preset
 from lemon.configuration.runs import Mistake, Run
 from lemon.configuration.yaml_files import Problem, did_you_mean
 from lemon.errors import BadInput

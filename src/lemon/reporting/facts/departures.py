@@ -9,8 +9,9 @@ from lemon.architecture import LlamaShape
 from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.methods import Method
 from lemon.configuration.paper import TableSpec
-from lemon.configuration.planned_run import PlannedRun, changes_widths, lineage
+from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
+from lemon.configuration.row_lookups import changes_widths
 from lemon.configuration.tasks import TASKS, table_suites
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.published.tables import published_setup, published_table

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.configuration.planned_run import changes_widths
 from lemon.configuration.project import Project
+from lemon.configuration.row_lookups import changes_widths
 from lemon.reporting.facts.accuracy import floors_of
 from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
 from lemon.reporting.facts.heldout import UNIGRAM

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.planned_run import changes_widths
+from lemon.configuration.row_lookups import changes_widths
 from lemon.configuration.tasks import TASKS, mean_chance
 from lemon.perplexity import perplexity_of
 from lemon.published.tables import AVERAGE

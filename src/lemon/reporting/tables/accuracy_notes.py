@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lemon.configuration.planned_run import changes_widths
+from lemon.configuration.row_lookups import changes_widths
 from lemon.published.tables import AVERAGE
 from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.outcomes import shots_in_words
