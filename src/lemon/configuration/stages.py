@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lemon.configuration.figure_specs import FigureSpec
-from lemon.configuration.load import siblings
-from lemon.configuration.methods import SECOND_SIZE
-from lemon.configuration.paper import SizesSpec, TrialsSpec
+from lemon.configuration.entry_fields import figure_fields, table_fields
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.preset import SourceSettings
-from lemon.configuration.preset_checks import radii_in_numbers
-from lemon.configuration.project import Project, canonical_json, dimension_cases
+from lemon.configuration.project import Project, canonical_json
 from lemon.configuration.tasks import ABLATION, TASKS
 from lemon.errors import BadInput
 
@@ -95,9 +91,9 @@ def _fields(project: Project, stage: str, key: str, suite: str) -> dict[str, Any
         case "evaluate":
             return _evaluate(project, suite)
         case "table" | "track":
-            return _table(project, key)
+            return table_fields(project, key)
         case "figure_numbers" | "figure":
-            return _figure(project, key)
+            return figure_fields(project, key)
         case "claims" | "report":
             return {"entries": list(project.tables), "preset": project.preset_name}
     return {}
@@ -250,82 +246,4 @@ def _evaluate(project: Project, name: str) -> dict[str, Any]:
             "sequences": preset.text.heldout_sequences,
             "domains": sorted(preset.text.domains),
         }
-    return fields
-
-
-def _table(project: Project, key: str) -> dict[str, Any]:
-    entry = project.entry(key)
-    if isinstance(entry, SizesSpec):
-        return _sizes_table(project, entry)
-    if isinstance(entry, TrialsSpec):
-        return _trials_table(project, entry)
-    runs = [project.run(run) for run in project.table_runs(key)]
-    fields: dict[str, Any] = {
-        "table": entry.model_dump(mode="json"),
-        "source_label": project.preset.source.label,
-        "runs": {run.id: run.row.model_dump(mode="json") for run in runs},
-    }
-    second = project.preset.second_size
-    if second is not None and any(run.row.method == SECOND_SIZE for run in runs):
-        fields["second_size_label"] = second.label
-    return fields
-
-
-def _sizes_table(project: Project, entry: SizesSpec) -> dict[str, Any]:
-    """Every preset's sizes and radii, and the cases of Table 4, or its settings; no runs."""
-    if entry.renderer == "hyper_parameters":
-        sections = {"budgets", "learning", "pruning", "pretraining", "rates", "targets"}
-        return {
-            "table": entry.model_dump(mode="json"),
-            "runs": [run.row.model_dump(mode="json") for run in project.runs.values()],
-            "presets": {
-                sibling.preset_name: {
-                    **sibling.preset.model_dump(mode="json", include=sections),
-                    "sequence_length": sibling.preset.text.sequence_length,
-                }
-                for sibling in siblings(project)
-            },
-        }
-    return {
-        "table": entry.model_dump(mode="json"),
-        "preset": project.preset_name,
-        "dimension_cases": dimension_cases(project),
-        "presets": {
-            sibling.preset_name: {
-                "source_label": sibling.preset.source.label,
-                "source": sibling.source_shape().sizes(),
-                "targets": {
-                    name: sibling.shape_of(name).sizes() for name in sibling.preset.targets
-                },
-                "radii": {
-                    name: vars(radii_in_numbers(settings))
-                    for name, settings in sibling.preset.radii.items()
-                },
-            }
-            for sibling in siblings(project)
-        },
-    }
-
-
-def _trials_table(project: Project, entry: TrialsSpec) -> dict[str, Any]:
-    return {
-        "table": entry.model_dump(mode="json"),
-        "trials": {
-            name: [[trial.run, trial.rates_in_numbers] for trial in trials]
-            for name, trials in project.trials.items()
-        },
-        "rates": {
-            name: values.model_dump(exclude_none=True)
-            for name, values in project.preset.rates.items()
-        },
-    }
-
-
-def _figure(project: Project, key: str) -> dict[str, Any]:
-    fields = _table(project, key)
-    if not isinstance(project.entry(key), FigureSpec):
-        runs = [run for run in map(project.run, project.table_runs(key)) if run.method.needs_target]
-        fields["radii"] = {run.id: vars(run.radii) for run in runs}
-        fields["fused_shapes"] = {run.id: run.fused_shape.sizes() for run in runs}
-        fields["target_shapes"] = {run.id: run.target_shape.sizes() for run in runs}
     return fields
