@@ -26,6 +26,7 @@ REQUIRED = {
     "fuse": {"--source", "--operators", "--out"},
     "evaluate": {"--model", "--tasks", "--out"},
     "cka": {"--source", "--component", "--out"},
+    "match": {"--source", "--text", "--out"},
     "table": {"--table", "--runs", "--out"},
     "figure": {"--figure", "--runs", "--out"},
     "claims": {"--results", "--out"},

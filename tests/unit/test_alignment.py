@@ -14,11 +14,11 @@ from transformers import LlamaForCausalLM
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.methods import aligned, cut
-from lemon.methods.alignment import correlation, matched
 from lemon.methods.calibration import Calibration
 from lemon.methods.context import BuildContext
 from lemon.operators.factor import keeping
 from lemon.operators.fuse import fuse_tensors
+from lemon.similarity.alignment import correlation, matched
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`lemon evaluate` and `cka`: scores of a model, and similarity of its layers."""
+"""`lemon evaluate`, `cka` and `match`: scores of a model, and similarity of its layers."""
 
 from __future__ import annotations
 
@@ -83,6 +83,18 @@ def add(commands: Commands) -> None:
     words = "compare the outputs of mha or ffn on this packed text, instead of weights"
     add_path(cka, "--activations", words, "TEXT", required=False)
 
+    match = add_command(
+        commands,
+        "match",
+        _match,
+        "measure how well the FFN neurons of neighbouring layers match, as they are and aligned",
+        "lemon match --source data/laptop/source --text data/laptop/text --out match.csv",
+        "\nMean correlation of matched neurons on held-out text, one line a pair of neighbours.",
+    )
+    add_path(match, "--source", "Hugging Face model folder")
+    add_path(match, "--text", "packed text that `lemon prepare text` wrote")
+    add_path(match, "--out", "csv file to write", "FILE")
+
 
 def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
     """Parse and check the `--task-limit` options."""
@@ -151,3 +163,12 @@ def _cka(arguments: argparse.Namespace) -> None:
         from lemon.similarity.activations import write_activation_cka
 
         write_activation_cka(arguments.source, text, *options)
+
+
+def _match(arguments: argparse.Namespace) -> None:
+    require_model(arguments.source)
+    require_packed_text(arguments.text)
+    require_output(arguments.out, ".csv", "layer,")
+    from lemon.similarity.matching import write_matches
+
+    write_matches(arguments.source, arguments.text, arguments.out)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from lemon.errors import BadInput
-from lemon.methods.alignment import correlation, matched
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import OneHot
 from lemon.radii import Radii
+from lemon.similarity.alignment import correlation, matched
 
 
 def build(context: BuildContext) -> Operators:

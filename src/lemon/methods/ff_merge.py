@@ -21,12 +21,12 @@ from torch import Tensor
 
 from lemon.architecture import FFN_TYPES, LAYER_TYPES
 from lemon.errors import BadInput
-from lemon.methods.alignment import correlation, matched
 from lemon.methods.calibration import Calibration, lowest
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense, Factor, OneHot, keeping
 from lemon.progress import say
+from lemon.similarity.alignment import correlation, matched
 
 TOKENS = 10_240  # at most, rounded up to whole rows; the paper takes about 10,000
 

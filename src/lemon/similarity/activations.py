@@ -101,11 +101,7 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
     from lemon.data.pretrained import load_model
 
     model = load_model(source_dir).eval()
-    if text.vocab_size > model.config.vocab_size:
-        raise BadInput(
-            f"{text.path}: has token ids up to {text.vocab_size - 1}, the model "
-            f"{model.config.vocab_size} words; prepare the text with the model's tokenizer"
-        )
+    require_vocabulary(text, model.config.vocab_size)
     found: list[list[torch.Tensor]] = [[] for _ in model.base_model.layers]
     keep = torch.empty(0, dtype=torch.long)
 
@@ -123,6 +119,15 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
             keep = torch.from_numpy(positions.round().astype(np.int64))
             model.base_model(input_ids=torch.from_numpy(tokens)[None], use_cache=False)
     return [torch.cat(kept)[:TOKENS] for kept in found]
+
+
+def require_vocabulary(text: PackedText, vocab_size: int) -> None:
+    """Raise BadInput for text with token ids that a model of this vocabulary does not know."""
+    if text.vocab_size > vocab_size:
+        raise BadInput(
+            f"{text.path}: has token ids up to {text.vocab_size - 1}, the model {vocab_size} "
+            "words; prepare the text with the model's tokenizer"
+        )
 
 
 def _sequences(text: PackedText) -> Iterator[np.ndarray]:

@@ -27,11 +27,16 @@ def correlation(anchor_TN: Tensor, other_TN: Tensor, where: str) -> Tensor:
     Raises:
         BadInput: a feature is not finite, or there are fewer than two tokens.
     """
-    if len(anchor_TN) < 2:
-        raise BadInput(f"{where}: a correlation needs at least two tokens of calibration text")
-    anchor, other = (_centred(features, where) for features in (anchor_TN, other_TN))
+    anchor, other = _both_centred(anchor_TN, other_TN, where)
     spread = torch.outer(*(x.square().mean(0).sqrt() for x in (anchor, other)))
     return (anchor.T @ other / len(anchor)) / spread.clamp(min=SMALLEST)
+
+
+def paired_correlation(anchor_TN: Tensor, other_TN: Tensor, where: str) -> Tensor:
+    """C[p, p] alone, [N] float32; arguments and errors as of `correlation`."""
+    anchor, other = _both_centred(anchor_TN, other_TN, where)
+    spread = anchor.square().mean(0).sqrt() * other.square().mean(0).sqrt()
+    return (anchor * other).mean(0) / spread.clamp(min=SMALLEST)
 
 
 def matched(scores: Tensor) -> OneHot:
@@ -41,9 +46,15 @@ def matched(scores: Tensor) -> OneHot:
     return OneHot(torch.from_numpy(columns).long(), len(scores))
 
 
+def _both_centred(anchor_TN: Tensor, other_TN: Tensor, where: str) -> tuple[Tensor, Tensor]:
+    if len(anchor_TN) < 2:
+        raise BadInput(f"{where}: a correlation needs at least two tokens of text")
+    return _centred(anchor_TN, where), _centred(other_TN, where)
+
+
 def _centred(features_TN: Tensor, where: str) -> Tensor:
     features = features_TN.float()
     if not features.isfinite().all():
         feature = int((~features.isfinite()).any(0).nonzero()[0])
-        raise BadInput(f"{where}: feature {feature} is not finite on the calibration text")
+        raise BadInput(f"{where}: feature {feature} is not finite on the text")
     return features - features.mean(0)
