@@ -40,10 +40,12 @@ def start_operators(
     source: Checkpoint,
     start: Path | None = None,
     calibration: Calibration | None = None,
+    record: dict[str, Any] | None = None,
 ) -> Operators:
     """The operators of a run before any learning: those of its method, or of its start.
 
-    `start` is the folder of the run that this one starts from, if any.
+    `start` is the folder of the run that this one starts from, if any. `record` is filled with what
+    the builder tells of its decisions.
 
     Raises:
         BadInput: the source's sizes are not the preset's, the method can't build this target, or
@@ -56,6 +58,7 @@ def start_operators(
         method=run.method.name,
         tied_ffn_layers=run.tied_ffn_layers,
         window_stride=run.calibration.window_stride,
+        record={} if record is None else record,
     )
     if run.start is not None:
         if start is None:
@@ -117,10 +120,13 @@ def build(
             f"{calibration.states_bound / 1e6:.0f} MB of hidden states, and the activations of "
             f"{ROWS} rows"
         )
-    operators = start_operators(run, checkpoint, start, calibration)
+    record: dict[str, Any] = {}
+    operators = start_operators(run, checkpoint, start, calibration, record)
     (out / MANIFEST).unlink(missing_ok=True)
     fused, operators = rearranged_source(run, checkpoint, operators, out)
-    write_run(project, run, "build", out, fused, operators, inputs=inputs, started=started)
+    write_run(
+        *(project, run, "build", out, fused, operators), inputs=inputs, started=started, **record
+    )
 
 
 def write_run(

@@ -111,14 +111,21 @@ def by_influence(measured: Measured, first: int) -> float:
 
 
 def merged_in_rounds(context: BuildContext, method: str, share_of: Share) -> Operators:
-    """Merge the pair of least distance until the target's depth is reached."""
+    """Merge the pair of least distance until the target's depth is reached.
+
+    The rounds are recorded: the source layers of both layers of the pair, their distance, and the
+    share of the first.
+    """
     context.require_depth_only(method)
     calibration, shape = context.calibrated(), context.source.shape
     state = [unmerged(context, layer) for layer in range(shape.num_hidden_layers)]
+    rounds = context.record["rounds"] = []
     while len(state) > context.target.num_hidden_layers:
         measured = measure(calibration, operators_of(context, state))
         first = min(range(len(state) - 1), key=measured.distance.__getitem__)
         share = share_of(state, measured, first)
+        pair = [layer.leaves for layer in state[first : first + 2]]
+        rounds.append({"layers": pair, "distance": measured.distance[first], "share": share})
         state = merge(state, measured, first, share)
         say(f"{method}: {len(state)} layers, one of {state[first].leaves}, share {share:.2f}")
     return operators_of(context, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape
 from lemon.checkpoint import Checkpoint
@@ -31,6 +31,7 @@ class BuildContext:
         method: the method's name, where one builder serves several.
         tied_ffn_layers: how many neighbouring layers share one FFN; 1 for none.
         window_stride: layers between the windows that a search tries.
+        record: what the builder tells of its decisions, for the manifest of a run that it makes.
     """
 
     source: Checkpoint
@@ -42,6 +43,7 @@ class BuildContext:
     method: str = ""
     tied_ffn_layers: int = 1
     window_stride: int = 1
+    record: dict[str, Any] = field(default_factory=dict)
 
     def calibrated(self) -> Calibration:
         """The calibration; BadInput if the run was given no text."""
