@@ -29,9 +29,9 @@ def test_the_claims_of_figures() -> None:
     assert set(CLAIMS["activation_similarity"]) == set(MEASURED) - {BLOCKS}
     assert {*PAIRED, BLOCKS, OUTPUTS, SIZES} <= set(MEASURED)
     assert set(OF_CURVES) == set(curves.MEASURED)
-    of_scores_or_curves = {"receptive_field_grid", "scores_by_tokens", "tune_curves"}
-    of_scores_or_curves |= {"quality_by_cost"}
-    assert set(CLAIMS) == set(RENDERERS) - of_scores_or_curves
+    without = {"receptive_field_grid", "scores_by_tokens", "tune_curves", "quality_by_cost"}
+    without |= {"layer_merges"}
+    assert set(CLAIMS) == set(RENDERERS) - without
 
 
 def test_the_smallest_models() -> None:

@@ -1,4 +1,4 @@
-"""How alike the layers of a model are: one job a map, of weights or of activations."""
+"""How alike the layers of a model are: one job a map of weights or activations, and one of neurons."""
 
 
 rule cka:
@@ -30,3 +30,29 @@ rule cka:
     shell:
         "OMP_NUM_THREADS={threads} lemon cka --source {params.model:q} "
         "--component {wildcards.component:q} {params.options} --out {output.map:q} > {log:q} 2>&1"
+
+
+rule match:
+    input:
+        model=lambda wildcards: model_manifest(wildcards.run),
+        text="<data>/text/manifest.json",
+    output:
+        table="<runs>/{run}/similarity/activations/matched/ffn.csv",
+        manifest="<runs>/{run}/similarity/activations/matched/ffn.manifest.json",
+    log:
+        "<logs>/match/{run}.log",
+    benchmark:
+        "<logs>/match/{run}.tsv"
+    threads: 1
+    resources:
+        mem_mb=host_memory(3000, 1),
+        runtime=240,
+    params:
+        model=folder("model"),
+        text=folder("text"),
+        settings=settings("match"),
+    message:
+        "Matching the FFN neurons of neighbouring layers of {wildcards.run}"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon match --source {params.model:q} --text {params.text:q} "
+        "--out {output.table:q} > {log:q} 2>&1"

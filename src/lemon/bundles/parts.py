@@ -126,4 +126,4 @@ def _parts(project: Project) -> Iterator[PlannedPart]:
     figures = [entry for entry in project.tables.values() if isinstance(entry, FigureSpec)]
     for map in dict.fromkeys(map for figure in figures for map in figure.maps):
         path = f"runs/{map.path}".removesuffix(".csv")
-        yield PlannedPart("map", path, project.run(map.run), None, settings("cka"))
+        yield PlannedPart("map", path, project.run(map.run), None, settings(map.stage))

@@ -18,6 +18,7 @@ from lemon.configuration.figure_specs import (
     CurvesSpec,
     FigurePanel,
     FigureSpec,
+    MergesSpec,
 )
 from lemon.configuration.methods import METHODS, SECOND_SIZE
 from lemon.configuration.row_lookups import start_run
@@ -77,6 +78,22 @@ def curve_mistakes(
                 yield ("curves", index, "runs"), f"{run} is no run of {what}"
 
 
+def merge_mistakes(
+    figure: MergesSpec, runs: Mapping[str, Run], run_ids: Collection[str]
+) -> Iterator[Mistake]:
+    """The mistakes in a figure of merged layers; arguments as `paper_mistakes`."""
+    shown: dict[str, int] = {}
+    for index, panel in enumerate(figure.panels):
+        place: Place = ("panels", index, "run")
+        if run_ids and panel.run not in run_ids:
+            yield place, f"no run {panel.run}, {did_you_mean(panel.run, run_ids)}"
+        elif panel.run in runs and not METHODS[runs[panel.run].method].places:
+            placing = ", ".join(name for name, method in METHODS.items() if method.places)
+            yield place, f"{panel.run} merges no layers in rounds; name a run of {placing}"
+        elif shown.setdefault(panel.run, index) != index:
+            yield place, f"is shown by panel {shown[panel.run] + 1}; leave one of them out"
+
+
 def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str]:
     """Claims that are unknown, named twice, or not measured on the figure's panels."""
     known, measured, panels = published_claims(), CLAIMS[figure.renderer], figure.panels
@@ -86,7 +103,8 @@ def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str
         if claim not in known:
             yield f"claims.csv has no {claim}, {did_you_mean(claim, known)}"
         elif claim not in measured:
-            yield f"{claim} is not measured by {figure.renderer}; it measures {', '.join(measured)}"
+            known_there = ", ".join(measured) or "no claim"
+            yield f"{claim} is not measured by {figure.renderer}; it measures {known_there}"
         elif count > 1:
             yield f"{claim} is named {count} times; name it once"
         elif claim in PAIRED and len(panels) < 2:
@@ -110,6 +128,8 @@ def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[Mist
         yield ("component",), message
     if figure.renderer == "activation_similarity" and name not in ("mha", "ffn"):
         yield ("component",), f"{name} has no output of its own; take mha or ffn"
+    if figure.renderer == "matched_correlation" and name != "ffn":
+        yield ("component",), f"the neurons of {name} are not matched; take ffn"
 
 
 def _run_mistakes(

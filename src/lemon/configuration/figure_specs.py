@@ -1,4 +1,7 @@
-"""The figures of `paper.yaml` that show no scores: similarity, layer operators, training curves."""
+"""The figures of `paper.yaml` that show no scores.
+
+They are of similarity, layer operators, merged layers and training curves.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "ffn": ("gate", "up", "down"),
 }
 MEASURES = ("plain", "debiased")  # the estimators of CKA, one folder each
+MATCHED = "matched"  # the folder of the correlation of matched neurons
 # By renderer: the claims that are measured on its figures.
 CLAIMS: dict[str, tuple[str, ...]] = {
     "weight_similarity": ("C22", "C23", "C24", "C26", "C27"),
     "activation_similarity": ("C22", "C24", "C26", "C27", "F06"),
+    "matched_correlation": (),
     "layer_operators": ("C25",),
 }
 PAIRED = ("C26", "C27")  # claims that compare the second panel with the first
@@ -35,12 +40,14 @@ Component = Literal[MatrixType, "mha", "ffn", "ln1", "ln2"]
 
 @dataclass(frozen=True)
 class SimilarityMap:
-    """One similarity map over all pairs of layers, written by `lemon cka`.
+    """One measurement of how alike the layers of a model are.
+
+    `lemon cka` writes a map over all pairs of layers, `lemon match` neighbouring layers alone.
 
     Attributes:
         run: run whose model is measured.
         of: `weights` or `activations`.
-        measure: one of `MEASURES`.
+        measure: one of `MEASURES`, or `MATCHED`.
         component: a key of `COMPONENTS`.
     """
 
@@ -50,8 +57,13 @@ class SimilarityMap:
     component: str
 
     @property
+    def stage(self) -> str:
+        """The command that writes it."""
+        return "match" if self.measure == MATCHED else "cka"
+
+    @property
     def path(self) -> str:
-        """The path of the map in the folder of runs."""
+        """The path of its file in the folder of runs."""
         return f"{self.run}/similarity/{self.of}/{self.measure}/{self.component}.csv"
 
 
@@ -91,10 +103,13 @@ class FigureSpec(Section):
     is_figure: ClassVar[bool] = True
 
     title: Line = Field(description="heading")
-    renderer: Literal["weight_similarity", "activation_similarity", "layer_operators"] = Field(
+    renderer: Literal[
+        "weight_similarity", "activation_similarity", "matched_correlation", "layer_operators"
+    ] = Field(
         description="weight_similarity: CKA of the weights of all pairs of layers; "
         "activation_similarity: the same of the outputs of attention and FFN on held-out text; "
-        "layer_operators: the learned gamma"
+        "matched_correlation: correlation of the FFN neurons of neighbouring layers there, as they "
+        "are and aligned; layer_operators: the learned gamma"
     )
     panels: List[FigurePanel] = Field(
         min_length=1, description="in the order in which they are drawn"
@@ -119,7 +134,7 @@ class FigureSpec(Section):
 
     @property
     def maps(self) -> list[SimilarityMap]:
-        """The similarity maps of all panels; none for a figure of operators."""
+        """The measurements of all panels; none for a figure of operators."""
         return list(dict.fromkeys(map for panel in self.panels for map in self.maps_of(panel)))
 
     def among(self, runs: Collection[str]) -> FigureSpec:
@@ -136,16 +151,45 @@ class FigureSpec(Section):
         return self.model_copy(update=shown)
 
     def maps_of(self, panel: FigurePanel) -> list[SimilarityMap]:
-        """The similarity maps of one panel.
+        """The measurements of one panel.
 
         For weights there is one map per matrix type; `mha` and `ffn` are means over types. For
         activations, the output of attention or the FFN has one map.
         """
+        if self.renderer == "matched_correlation":
+            return [SimilarityMap(panel.run, "activations", MATCHED, panel.component)]
         of: Literal["weights", "activations"] = "activations"
         parts: list[str] = [panel.component] if self.renderer == "activation_similarity" else []
         if self.renderer == "weight_similarity":
             of, parts = "weights", [f"{part}_proj" for part in COMPONENTS.get(panel.component, ())]
         return [SimilarityMap(panel.run, of, kind, part) for kind in MEASURES for part in parts]
+
+
+class MergedModel(Section):
+    """One panel of a figure of merged layers."""
+
+    label: Line = Field(description="title of the panel")
+    run: Name = Field(description="id in runs.tsv, of a method that merges in rounds, such as come")
+
+
+class MergesSpec(Section):
+    """A figure of the source layers that each layer of merged models is made of: its panels."""
+
+    is_figure: ClassVar[bool] = True
+
+    title: Line = Field(description="heading")
+    renderer: Literal["layer_merges"] = Field(
+        description="layer_merges: the tree of source layers of each merged layer, and their shares"
+    )
+    panels: List[MergedModel] = Field(
+        min_length=1, description="in the order in which they are drawn"
+    )
+    notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs of the figure, in the order of its panels."""
+        return [panel.run for panel in self.panels]
 
 
 OF_CURVES = ("C06", "C07")  # the claims about Figure 4, middle

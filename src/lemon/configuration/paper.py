@@ -22,7 +22,7 @@ from lemon.configuration.bounds import (
     Names,
     Section,
 )
-from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
+from lemon.configuration.figure_specs import CurvesSpec, FigureSpec, MergesSpec
 
 
 class TableRow(Section):
@@ -190,7 +190,8 @@ class TrialsSpec(Section):
 
 
 PaperEntry = Annotated[
-    TableSpec | FigureSpec | CurvesSpec | SizesSpec | TrialsSpec, Field(discriminator="renderer")
+    TableSpec | FigureSpec | MergesSpec | CurvesSpec | SizesSpec | TrialsSpec,
+    Field(discriminator="renderer"),
 ]
 
 

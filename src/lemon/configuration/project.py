@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.assets import Asset
-from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
+from lemon.configuration.figure_specs import CurvesSpec, FigureSpec, MergesSpec
 from lemon.configuration.paper import PaperEntry, TableSpec, TrialsSpec, runs_with_snapshots
 from lemon.configuration.planned_run import PlannedRun, plan_runs
 from lemon.configuration.preset import Preset
@@ -152,7 +152,7 @@ class Project:
     def figure_files(self, figure: str) -> list[str]:
         """The files in the folder of runs that a figure is drawn from; none for scores."""
         entry = self.entry(figure)
-        if isinstance(entry, CurvesSpec):
+        if isinstance(entry, CurvesSpec | MergesSpec):
             return [f"{run}/manifest.json" for run in entry.runs]
         if not isinstance(entry, FigureSpec):
             return []

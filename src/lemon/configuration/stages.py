@@ -29,6 +29,7 @@ RULE_VERSIONS: dict[str, int] = {
     "fuse": 1,
     "evaluate": 3,
     "cka": 1,
+    "match": 1,
     "table": 11,
     "figure_numbers": 5,
     "figure": 7,

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
 
-from lemon.configuration.figure_checks import curve_mistakes, figure_mistakes
-from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
+from lemon.configuration.figure_checks import curve_mistakes, figure_mistakes, merge_mistakes
+from lemon.configuration.figure_specs import CurvesSpec, FigureSpec, MergesSpec
 from lemon.configuration.methods import METHODS, SECOND_SIZE
 from lemon.configuration.paper import Comparison, PaperEntry, TableRow, TableSpec
 from lemon.configuration.preset_checks import task_mistakes
@@ -22,9 +22,9 @@ SCORES = {"method", "layers", "task", "value"}
 RULES = {
     *("all", "fetch", "prepare_source", "prepare_second_size", "prepare_text", "prepare_tasks"),
     *("trial", "build", "learn", "pretrain", "pretrain_with_snapshots", "fuse", "evaluate"),
-    *("evaluate_main", "evaluate_dense", "cka", "unpack", "table", "figure_numbers", "figure"),
-    *("claims", "report", "track", "environment", "help", "check", "test", "style", "types"),
-    *("pytest", "ui", "follow", "plan", "bench", "doctor", "lock", "bundle"),
+    *("evaluate_main", "evaluate_dense", "cka", "match", "unpack", "table", "figure_numbers"),
+    *("figure", "claims", "report", "track", "environment", "help", "check", "test", "style"),
+    *("types", "pytest", "ui", "follow", "plan", "bench", "doctor", "lock", "bundle"),
     *("check-results", "check_results"),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
@@ -64,6 +64,8 @@ def paper_mistakes(
             mistakes = figure_mistakes(entry, runs, run_ids)
         elif isinstance(entry, CurvesSpec):
             mistakes = curve_mistakes(entry, runs, run_ids)
+        elif isinstance(entry, MergesSpec):
+            mistakes = merge_mistakes(entry, runs, run_ids)
         elif isinstance(entry, TableSpec):
             mistakes = (
                 *((("tasks",), message) for message in task_mistakes(entry.tasks)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
+from lemon.configuration.figure_specs import CurvesSpec, FigureSpec, MergesSpec
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
@@ -29,7 +29,7 @@ class FigureFacts:
     """
 
     name: str
-    spec: FigureSpec | CurvesSpec | TableSpec
+    spec: FigureSpec | MergesSpec | CurvesSpec | TableSpec
     setup: Setup
     runs: list[PlannedRun]
     frame: pd.DataFrame

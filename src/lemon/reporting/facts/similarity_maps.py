@@ -77,7 +77,7 @@ def similarity_facts(
             floor = weights_floor(run.target_shape, component)
         if BLOCKS in spec.claims:
             outlined = list(blocks(map_of(frame, number, component, "debiased")).blocks)
-        panels.append(Panel(_label(project, panel), component, floor, outlined))
+        panels.append(Panel(panel_label(project, panel), component, floor, outlined))
     return SimilarityFacts(
         name=figure,
         spec=spec,
@@ -110,7 +110,7 @@ def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataF
                 layer, other = np.triu_indices(len(matrix))
                 lines = {
                     "panel": number,
-                    "label": _label(project, panel),
+                    "label": panel_label(project, panel),
                     "run": panel.run,
                     "component": component,
                     "measure": measure,
@@ -122,7 +122,7 @@ def similarity_lines(project: Project, spec: FigureSpec, runs: Path) -> pd.DataF
     return pd.concat(parts, ignore_index=True)
 
 
-def _label(project: Project, panel: FigurePanel) -> str:
+def panel_label(project: Project, panel: FigurePanel) -> str:
     """The title of a panel; for an unchanged model the model's name."""
     given = project.run(panel.run).given_model
     return panel.label if given is None else given.label
@@ -134,13 +134,7 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
     Raises:
         BadInput: it is missing, damaged or not a square table of numbers.
     """
-    path = runs / map.path
-    manifest = path.with_suffix(".manifest.json")
-    if not path.is_file():
-        raise BadInput(f"{path}: no such map; `lemon cka` writes it")
-    if not manifest.is_file():
-        raise BadInput(f"{manifest}: no such file; run `lemon cka` for {path} again")
-    checked_file(path, manifest)
+    path = written_file(runs, map)
     try:
         matrix = pd.read_csv(path, index_col=0).to_numpy(dtype=float)
     except ValueError as error:
@@ -148,6 +142,21 @@ def read_map(runs: Path, map: SimilarityMap) -> np.ndarray:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
         raise BadInput(f"{path}: is not a square map of finite numbers; remove it, rerun")
     return matrix
+
+
+def written_file(runs: Path, map: SimilarityMap) -> Path:
+    """The path of a measurement, checked against its manifest.
+
+    Raises:
+        BadInput: it is missing or damaged.
+    """
+    path, command = runs / map.path, f"`lemon {map.stage}`"
+    manifest = path.with_suffix(".manifest.json")
+    if not path.is_file():
+        raise BadInput(f"{path}: no such map; {command} writes it")
+    if not manifest.is_file():
+        raise BadInput(f"{manifest}: no such file; run {command} for {path} again")
+    return checked_file(path, manifest)
 
 
 def map_of(frame: pd.DataFrame, panel: int, component: str, measure: str) -> np.ndarray:

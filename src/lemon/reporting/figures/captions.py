@@ -14,7 +14,9 @@ from lemon.reporting.facts.curves import (
     TuneCurveFacts,
 )
 from lemon.reporting.facts.departures import Departure
+from lemon.reporting.facts.layer_merges import MergeFacts
 from lemon.reporting.facts.layer_operators import LayerOperatorFacts
+from lemon.reporting.facts.neighbour_matches import MatchFacts
 from lemon.reporting.facts.quality_costs import QualityCostFacts
 from lemon.reporting.facts.receptive_fields import GridFacts, paper_names
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
@@ -47,6 +49,33 @@ def similarity_numbers(facts: SimilarityFacts) -> FigureNumbers:
     caption.append(_departures(facts.departures))
     bound = similarity.BOUND if "C24" in facts.spec.claims else None
     return figure_numbers(facts, caption, similarity.MEASURED, panels=facts.panels, bound=bound)
+
+
+def match_numbers(facts: MatchFacts) -> FigureNumbers:
+    """The matched correlations of a figure's panels, with the caption."""
+    caption = [
+        f"Preset {facts.setup.name}, {facts.setup.label}. FFN neurons of layers l and l + 1, by "
+        "the inputs of down_proj on held-out text, the first token of a sequence left out. Each "
+        "neuron is matched with that of the same number, or aligned: by the permutation with the "
+        "largest sum of correlations, as FF-merge does. That sum is positive for neurons that have "
+        "nothing in common as well, so the permutation is tested on as many other tokens.",
+        *facts.spec.notes,
+        _departures(facts.departures),
+    ]
+    return figure_numbers(facts, caption)
+
+
+def merge_numbers(facts: MergeFacts) -> FigureNumbers:
+    """The source layers of a figure's merged layers and their shares, with the caption."""
+    runs = ", ".join(run.id for run in facts.runs)
+    caption = [
+        f"Preset {facts.setup.name}, {facts.setup.label}; runs {runs}. Each join makes one layer "
+        "of two neighbours. Numbers: how much of the FFN neurons and query-head groups of the "
+        "layer made comes from the source layer, after all merges; none where a layer is kept as "
+        "it is. What one merge keeps, the next may drop.",
+        *facts.spec.notes,
+    ]
+    return figure_numbers(facts, caption)
 
 
 def layer_operator_numbers(facts: LayerOperatorFacts) -> FigureNumbers:

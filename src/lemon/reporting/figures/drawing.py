@@ -18,6 +18,8 @@ from lemon.reporting.figures.cost_picture import draw_costs
 from lemon.reporting.figures.curves_picture import draw_curves
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.figures.layer_operators_picture import draw_operators
+from lemon.reporting.figures.matching_picture import draw_matches
+from lemon.reporting.figures.merges_picture import draw_merges
 from lemon.reporting.figures.receptive_fields_picture import draw_grid
 from lemon.reporting.figures.similarity_picture import draw_similarity
 from lemon.reporting.style import STYLE
@@ -32,7 +34,9 @@ DRAWINGS = {
     "receptive_field_grid": draw_grid,
     "weight_similarity": draw_similarity,
     "activation_similarity": draw_similarity,
+    "matched_correlation": draw_matches,
     "layer_operators": draw_operators,
+    "layer_merges": draw_merges,
     "scores_by_tokens": draw_curves,
     "tune_curves": draw_curves,
     "quality_by_cost": draw_costs,

@@ -13,13 +13,17 @@ from typing import Any
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.facts.curves import score_curve_facts, tune_curve_facts
+from lemon.reporting.facts.layer_merges import merge_facts
 from lemon.reporting.facts.layer_operators import layer_operator_facts
+from lemon.reporting.facts.neighbour_matches import match_facts
 from lemon.reporting.facts.quality_costs import quality_cost_facts
 from lemon.reporting.facts.receptive_fields import grid_facts
 from lemon.reporting.facts.similarity_maps import similarity_facts
 from lemon.reporting.figures.captions import (
     grid_numbers,
     layer_operator_numbers,
+    match_numbers,
+    merge_numbers,
     quality_cost_numbers,
     score_curve_numbers,
     similarity_numbers,
@@ -35,7 +39,9 @@ RENDERERS: dict[
     "receptive_field_grid": (grid_facts, grid_numbers),
     "weight_similarity": (similarity_facts, similarity_numbers),
     "activation_similarity": (similarity_facts, similarity_numbers),
+    "matched_correlation": (match_facts, match_numbers),
     "layer_operators": (layer_operator_facts, layer_operator_numbers),
+    "layer_merges": (merge_facts, merge_numbers),
     "scores_by_tokens": (score_curve_facts, score_curve_numbers),
     "tune_curves": (tune_curve_facts, tune_curve_numbers),
     "quality_by_cost": (quality_cost_facts, quality_cost_numbers),
