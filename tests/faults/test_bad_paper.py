@@ -208,6 +208,26 @@ MISTAKES: dict[str, Mistake] = {
         (PAPER, r"run: lemon-prune-width$", "run: lemon-prune-widht"),
         "panels[1].otherwise.run: no run lemon-prune-widht, did you mean lemon-prune-width?",
     ),
+    "neurons of attention": (
+        (PAPER, r"(  renderer: matched_correlation\n.*\n.*component: )ffn", r"\1mha"),
+        "figure-matching.panels[0].component: the neurons of mha are not matched; take ffn",
+    ),
+    "claim of matched neurons": (
+        (PAPER, r"  renderer: matched_correlation", r"\g<0>\n  claims: [F06]"),
+        "F06 is not measured by matched_correlation; it measures no claim",
+    ),
+    "merges of a run that merges nothing": (
+        (PAPER, r"{label: CoMe, run: come-50}", "{label: CoMe, run: cut-50}"),
+        "panels[2].run: cut-50 merges no layers in rounds; name a run of come, come-posterior",
+    ),
+    "merges of an unknown run": (
+        (PAPER, r"{label: CoMe, run: come-50}", "{label: CoMe, run: come-51}"),
+        "panels[2].run: no run come-51, did you mean come-50?",
+    ),
+    "merges shown twice": (
+        (PAPER, r"{label: CoMe, run: come-50}", "{label: CoMe, run: come-75}"),
+        "figure-merges.panels[2].run: is shown by panel 1; leave one of them out",
+    ),
     "figure with an unknown claim": (
         (PAPER, r"claims: \[C22, C23, C24\]", "claims: [C22, C230]"),
         "claims: claims.csv has no C230, did you mean C30?",

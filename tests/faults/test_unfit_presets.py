@@ -34,8 +34,17 @@ UNFIT = {
     "tokens too few": (
         r"(  sequence_length:) 32",
         r"\1 1",
-        {"figure-activations": "panels: the held-out text gives 0 tokens; at least 4 are needed"},
+        {
+            "figure-activations": "panels: the held-out text gives 0 tokens; at least 4 are needed",
+            "figure-matching": "panels: half of the held-out text gives 0 tokens; at least 2",
+        },
         ["table3", "figure2"],
+    ),
+    "one held-out sequence": (
+        r"(  heldout_sequences:) 8",
+        r"\1 1",
+        {"figure-matching": "panels: half of the held-out text gives 0 tokens; at least 2"},
+        ["table3", "figure-activations"],
     ),
     "receptive fields alike": (
         r"(^radii:.*\n)",

@@ -16,7 +16,7 @@ FEWEST_LAYERS = 3  # of a map of layer pairs, and of a layer operator
 FEWEST_IN_THIRDS = 6  # so that each third has a pair
 FEWEST_COMPARED = 4  # so that two maps have three distances in common
 FEWEST_ROWS = 4  # for the debiased estimator: residual coordinates, or tokens
-FEWEST_MATCHED = 2  # held-out sequences of a domain: one to find a permutation, one to test it
+FEWEST_MATCHED = 2  # tokens of a correlation, in each half of the held-out text
 FEWEST_NEAR = 4  # source layers, so that each has neighbours within a quarter of the depth
 
 
@@ -70,11 +70,14 @@ def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
             width = f"{panel.run} has hidden_size {shape.hidden_size}"
             yield place, f"{width}; at least {FEWEST_ROWS} are needed"
     text = project.preset.text
-    if figure.renderer == "matched_correlation" and text.heldout_sequences < FEWEST_MATCHED:
-        message = f"a domain has {text.heldout_sequences} held-out sequence; "
-        yield ("panels",), f"{message}at least {FEWEST_MATCHED} are needed"
+    in_rows = len(text.domains) * (text.sequence_length - 1)
+    if figure.renderer == "matched_correlation":
+        tokens = text.heldout_sequences // 2 * in_rows
+        if tokens < FEWEST_MATCHED:
+            message = f"half of the held-out text gives {tokens} tokens"
+            yield ("panels",), f"{message}; at least {FEWEST_MATCHED} are needed"
     if figure.renderer == "activation_similarity":
-        tokens = text.heldout_sequences * len(text.domains) * (text.sequence_length - 1)
+        tokens = text.heldout_sequences * in_rows
         if tokens < FEWEST_ROWS:
             message = f"the held-out text gives {tokens} tokens; at least {FEWEST_ROWS} are needed"
             yield ("panels",), message

@@ -12,7 +12,6 @@ from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.provenance import file_digest
-from lemon.reporting.facts.departures import figure_departures
 from lemon.reporting.facts.figure import FigureFacts
 from lemon.reporting.facts.setup import setup_of
 from lemon.reporting.facts.similarity_maps import panel_label, written_file
@@ -49,7 +48,7 @@ def match_facts(project: Project, figure: str, runs: Path, text: Path | None = N
         setup=setup_of(project),
         runs=[project.run(run) for run in spec.runs],
         frame=pd.concat(parts, ignore_index=True),
-        departures=figure_departures(project, spec),
+        departures=[],
         inputs={map.path: file_digest(runs / map.path) for map in spec.maps},
     )
 

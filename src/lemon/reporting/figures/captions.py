@@ -60,7 +60,6 @@ def match_numbers(facts: MatchFacts) -> FigureNumbers:
         "largest sum of correlations, as FF-merge does. That sum is positive for neurons that have "
         "nothing in common as well, so the permutation is tested on as many other tokens.",
         *facts.spec.notes,
-        _departures(facts.departures),
     ]
     return figure_numbers(facts, caption)
 
