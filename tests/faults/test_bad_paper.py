@@ -209,11 +209,11 @@ MISTAKES: dict[str, Mistake] = {
         "panels[1].otherwise.run: no run lemon-prune-widht, did you mean lemon-prune-width?",
     ),
     "neurons of attention": (
-        (PAPER, r"(  renderer: matched_correlation\n.*\n.*component: )ffn", r"\1mha"),
+        (PAPER, r"(?<=: matched_correlation\n  panels:\n)(.*component: )ffn", r"\1mha"),
         "figure-matching.panels[0].component: the neurons of mha are not matched; take ffn",
     ),
     "claim of matched neurons": (
-        (PAPER, r"  renderer: matched_correlation", r"\g<0>\n  claims: [F06]"),
+        (PAPER, r"(?<=  renderer: matched_correlation\n)", r"  claims: [F06]\n"),
         "F06 is not measured by matched_correlation; it measures no claim",
     ),
     "merges of a run that merges nothing": (
@@ -222,7 +222,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "merges of an unknown run": (
         (PAPER, r"{label: CoMe, run: come-50}", "{label: CoMe, run: come-51}"),
-        "panels[2].run: no run come-51, did you mean come-50?",
+        "panels[2].run: no run come-51, did you mean come-",
     ),
     "merges shown twice": (
         (PAPER, r"{label: CoMe, run: come-50}", "{label: CoMe, run: come-75}"),

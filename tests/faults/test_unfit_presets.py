@@ -41,8 +41,8 @@ UNFIT = {
         ["table3", "figure2"],
     ),
     "one held-out sequence": (
-        r"(  heldout_sequences:) 8",
-        r"\1 1",
+        r"(  heldout_sequences:) 8((.*\n)*?.*tune_sequences:) 2((.*\n)*?.*tune_sequences:) 2",
+        r"\1 1\2 1\4 1",
         {"figure-matching": "panels: half of the held-out text gives 0 tokens; at least 2"},
         ["table3", "figure-activations"],
     ),

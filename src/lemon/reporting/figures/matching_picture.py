@@ -9,7 +9,7 @@ from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.style import LINES, SOFT, STYLE, TITLE_INCHES, framed, layer_ticks, open_axes
 
 WIDTH, HEIGHT, GAP = 5.2, 2.6, 0.6  # inches of a panel, and between panels
-LEFT, HEADING, BELOW, LEGEND = 0.75, 0.3, 0.4, 1.95  # inches around them
+LEFT, HEADING, BELOW, LEGEND = 0.75, 0.2, 0.4, 1.95  # inches around them
 MATCHINGS = {
     "permuted": "aligned, on the tokens\nthat chose the permutation",
     "elsewhere": "aligned, on other tokens",

@@ -78,8 +78,8 @@ def _draw_panel(axes: Axes, lines: pd.DataFrame, height: float) -> None:
         for line in lines.itertuples():
             share, merged = getattr(line, column), line.merges > 0
             face = colormaps[COLOURS](0.05 + 0.8 * share) if merged else "white"
-            box: dict[str, Any] = {"facecolor": face, "edgecolor": FAINT, "linewidth": 0.6}
-            axes.add_patch(Rectangle((line.source - 0.5, -2 - row), 1, 1, **box))
+            box: dict[str, Any] = {"facecolor": face, "edgecolor": FAINT, "clip_on": False}
+            axes.add_patch(Rectangle((line.source - 0.5, -2 - row), 1, 1, linewidth=0.6, **box))
             if merged:
                 words: dict[str, Any] = {"ha": "center", "color": "white" if share > DARK else INK}
                 axes.text(line.source, -1.52 - row, f"{100 * share:.0f}", **words, **SMALL)
