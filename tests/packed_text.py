@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemon.data.text.packing import FORMAT, SPLITS, token_dtype, write_rows
+from lemon.data.text.packing import FORMAT, SPLITS, Rows as RowsOfText, token_dtype, write_rows
 from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.provenance import file_digest
 

@@ -7,22 +7,29 @@ split depends only on the hash of seed and content.
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Iterable, Sequence
-from hashlib import sha256
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from tempfile import TemporaryFile
 
 from lemon.configuration.preset import DomainSettings, TextSettings
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_documents
+from lemon.data.text.documents import SplitDocuments
 from lemon.data.text.floors import FLOORS, floors
 from lemon.data.text.order import keyed_permutation
-from lemon.data.text.packing import FORMAT, SPLITS, PackedDomain, pack, token_dtype, write_rows
+from lemon.data.text.packing import (
+    FORMAT,
+    SPLITS,
+    PackedDomain,
+    PackedSplit,
+    Rows,
+    first_rows,
+    open_rows,
+    pack,
+    token_dtype,
+    write_rows,
+)
 from lemon.data.text.readers import READERS
 from lemon.data.text.tokenization import TextTokenizer
 from lemon.errors import BadInput
@@ -31,7 +38,6 @@ from lemon.files.ownership import replaced_folder
 from lemon.files.storage import inside, write_json
 from lemon.provenance import file_digest
 
-HELDOUT_SHARE = 0.1  # of the documents of a domain; as many are for tuning
 log = logging.getLogger(__name__)
 
 
@@ -60,27 +66,33 @@ def prepare_text(
     started = time.monotonic()
     tokenizer = TextTokenizer(source)
     dtype = token_dtype(tokenizer.vocab_size)
-    domains: dict[str, PackedDomain] = {}
-    packed: dict[str, dict[str, NDArray[Any]]] = {split: {} for split in SPLITS}
+    domains: dict[str, PackedDomain] = {
+        name: {"weight": domain.weight, "splits": {}} for name, domain in settings.domains.items()
+    }
     with replaced_folder(out, owner) as temporary:
-        for name, domain in settings.domains.items():
-            documents = unique_documents(_documents(name, domain, lock, cache, seed))
-            domains[name] = {"weight": domain.weight, "splits": {}}
-            for split, texts in split_documents(documents, seed).items():
-                rows, row_documents = _rows(name, split, texts, tokenizer, settings, seed)
-                path = inside(temporary / split, f"{name}.bin")
-                write_rows(path, rows, dtype)
-                packed[split][name] = np.memmap(path, dtype, "r", shape=rows.shape)
-                domains[name]["splits"][split] = {
-                    "documents": len(texts),
-                    "sequences": len(rows),
-                    "tokens": len(rows) * settings.sequence_length,
-                    "row_documents": row_documents,
-                    "sha256": file_digest(path),
-                }
-                log.info("%s/%s: %d documents, %d sequences", split, name, len(texts), len(rows))
+        # The smallest first, tune and held-out text before training text: where there is too little
+        # of it, that is found before the large domains are tokenised.
+        for name, domain in sorted(settings.domains.items(), key=lambda item: _size(item[1], lock)):
+            with TemporaryFile(dir=temporary) as file:
+                found = _documents(name, domain, lock, cache, seed)
+                documents = SplitDocuments(found, seed, file)
+                for split in reversed(SPLITS):
+                    path = inside(temporary / split, f"{name}.bin")
+                    entry = _write_split(path, name, split, documents, tokenizer, settings, seed)
+                    domains[name]["splits"][split] = entry
+                    numbers = entry["documents"], entry["sequences"]
+                    log.info("%s/%s: %d documents, %d sequences", split, name, *numbers)
         whole = sum(domain.weight for domain in settings.domains.values())
         weights = {name: domain.weight / whole for name, domain in settings.domains.items()}
+        packed = {
+            split: {
+                name: open_rows(
+                    inside(temporary / split, f"{name}.bin"), dtype, settings.sequence_length
+                )
+                for name in domains
+            }
+            for split in SPLITS
+        }
         write_json(temporary / FLOORS, floors(packed, weights, tokenizer.vocab_size))
         assets = [domain.asset for domain in settings.domains.values() if domain.asset]
         write_manifest(
@@ -103,6 +115,11 @@ def prepare_text(
         )
 
 
+def _size(domain: DomainSettings, lock: Lock) -> int:
+    """The bytes of a domain's asset, which may hold more than its text."""
+    return lock[domain.asset].size if domain.asset is not None and domain.asset in lock else 0
+
+
 def _documents(
     name: str, domain: DomainSettings, lock: Lock, cache: Path, seed: int
 ) -> Iterable[str]:
@@ -117,56 +134,43 @@ def _documents(
     return READERS[domain.reader](open_asset(lock, domain.asset, cache))
 
 
-def unique_documents(documents: Iterable[str]) -> list[str]:
-    """The documents, stripped, without blank ones and repeats."""
-    return list(dict.fromkeys(filter(None, (document.strip() for document in documents))))
-
-
-def split_documents(documents: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """Split documents into `train`, `tune` and `heldout`, by the hash of seed and content."""
-    ordered = sorted(documents, key=lambda text: sha256(f"{seed}/{text}".encode()).digest())
-    share = math.ceil(len(ordered) * HELDOUT_SHARE)
-    return {
-        "train": ordered[2 * share :],
-        "tune": ordered[share : 2 * share],
-        "heldout": ordered[:share],
-    }
-
-
-def _rows(
+def _write_split(
+    path: Path,
     name: str,
     split: str,
-    texts: list[str],
+    documents: SplitDocuments,
     tokenizer: TextTokenizer,
     settings: TextSettings,
     seed: int,
-) -> tuple[NDArray[Any], list[int]]:
-    """The rows of a split, [num_rows, sequence_length + 1], and the document of each.
+) -> PackedSplit:
+    """Write the rows of a split, and describe them.
 
     Training rows come from the first documents; their documents are not kept. The few tune or
     held-out rows are drawn from all documents of the split; otherwise one long document could fill
     them.
     """
-    length = settings.sequence_length
+    length, dtype = settings.sequence_length, token_dtype(tokenizer.vocab_size)
+    rows = pack(tokenizer.encode(documents.read(split)), tokenizer.separator, length)
     if split == "train":
-        limit, needed = settings.train_sequences, 1
-        tokens, total = [], 0
-        for document in tokenizer.encode(texts):
-            tokens.append(document)
-            total += len(document) + 1
-            if total > limit * length:
-                break
-        rows, _ = pack(tokens, tokenizer.separator, length)
-        rows, row_documents = rows[:limit], []
+        needed = 1
+        homes = write_rows(path, first_rows(rows, settings.train_sequences), dtype)
     else:
-        rows, every = pack(tokenizer.encode(texts), tokenizer.separator, length)
         needed = settings.heldout_sequences
-        drawn = keyed_permutation(len(rows), split, seed, name)[:needed]
-        rows, row_documents = rows[drawn], every[drawn].tolist()
-    if len(rows) < needed:
+        homes = write_rows(path, rows, dtype)
+    if len(homes) < needed:
         raise BadInput(
-            f"text.domains.{name}: {len(texts)} {split} documents give {len(rows)} sequences of "
-            f"{length} tokens and {needed} are needed; lower text.sequence_length or "
+            f"text.domains.{name}: {documents.count(split)} {split} documents give {len(homes)} "
+            f"sequences of {length} tokens and {needed} are needed; lower text.sequence_length or "
             "text.heldout_sequences, or give the domain more text"
         )
-    return rows, row_documents
+    if split != "train":
+        drawn = keyed_permutation(len(homes), split, seed, name)[:needed]
+        homes = homes[drawn]
+        write_rows(path, [Rows(open_rows(path, dtype, length)[drawn], homes)], dtype)
+    return {
+        "documents": documents.count(split),
+        "sequences": len(homes),
+        "tokens": len(homes) * length,
+        "row_documents": [] if split == "train" else homes.tolist(),
+        "sha256": file_digest(path),
+    }

@@ -54,9 +54,10 @@ def floors(
     """
     train = {name: _pairs(several, COUNTED) for name, several in rows["train"].items()}
     total = sum(len(predicted) for _, predicted in train.values())
-    share = [np.full(len(v), weights[name] * total / len(v)) for name, (_, v) in train.items()]
-    weight = np.concatenate(share)
+    lengths = [len(predicted) for _, predicted in train.values()]
+    weight = np.repeat([weights[name] * total / len(v) for name, (_, v) in train.items()], lengths)
     before, predicted = (np.concatenate(tokens) for tokens in zip(*train.values(), strict=True))
+    del train  # each array counts here: the tokens of all domains are many
     count = np.bincount(predicted, weight, minlength=vocab_size)
     count_before = np.bincount(before, weight, minlength=vocab_size)
     count_pair = coo_array((weight, (before, predicted)), shape=(vocab_size, vocab_size)).tocsr()
@@ -106,9 +107,9 @@ def floors(
 
 def _pairs(
     rows: NDArray[np.integer], most: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The tokens before, and the predicted tokens, of at most `most` places of rows [R, T + 1]."""
     if most is not None:
         rows = rows[: max(1, most // (rows.shape[1] - 1))]
-    tokens = np.asarray(rows, dtype=np.int64)
+    tokens = np.asarray(rows, dtype=np.int32)
     return tokens[:, :-1].ravel(), tokens[:, 1:].ravel()

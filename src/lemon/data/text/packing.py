@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -55,36 +56,65 @@ class PackedManifest(BaseModel):
     domain_order: list[str]
 
 
+class Rows(NamedTuple):
+    """Some rows of packed text."""
+
+    tokens: NDArray[Any]  # [num_rows, sequence_length + 1]
+    documents: NDArray[np.int64]  # [num_rows], the document of each row's first predicted token
+
+
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
     """The smallest unsigned type that holds every token id."""
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
 
-def pack(
-    documents: Iterable[NDArray[Any]], separator: int, sequence_length: int
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def pack(documents: Iterable[NDArray[Any]], separator: int, sequence_length: int) -> Iterator[Rows]:
     """Join documents, each followed by `separator`, and cut the stream into rows.
 
-    Returns:
-        The rows [num_rows, sequence_length + 1]. A row's last token is also the next row's first,
-        so every token but the very first is predicted exactly once. An incomplete last row is
-        dropped. With them, for each row the index of the document of its first predicted token;
-        a separator belongs to the document before it.
+    A row's last token is also the next row's first, so every token but the very first is predicted
+    exactly once. An incomplete last row is dropped.
+
+    Yields:
+        The rows that a document completes. A row belongs to the document of its first predicted
+        token; a separator belongs to the document before it.
     """
-    parts = [np.append(document, separator) for document in documents]
-    stream = np.concatenate([np.empty(0, dtype=np.int64), *parts])
-    num_rows = max(0, (len(stream) - 1) // sequence_length)
-    starts = np.arange(num_rows) * sequence_length
-    ends = np.cumsum([len(part) for part in parts])
-    rows = stream[starts[:, None] + np.arange(sequence_length + 1)]
-    return rows, np.searchsorted(ends, starts + 1, side="right")
+    begun, home = np.empty(0, dtype=np.int64), 0  # the row that is not yet complete
+    for number, document in enumerate(documents):
+        if len(begun) < 2:
+            home = number
+        stream = np.concatenate([begun, document, [separator]])
+        if num_rows := (len(stream) - 1) // sequence_length:
+            homes = np.full(num_rows, number)
+            homes[0], home = home, number
+            yield Rows(sliding_window_view(stream, sequence_length + 1)[::sequence_length], homes)
+        begun = stream[num_rows * sequence_length :]
 
 
-def write_rows(path: Path, rows: NDArray[Any], dtype: np.dtype[Any]) -> None:
-    """Write rows as a raw little-endian array."""
+def first_rows(blocks: Iterable[Rows], limit: int) -> Iterator[Rows]:
+    """The first rows of all, at most `limit`; no more blocks are asked for than they need."""
+    for rows in blocks:
+        yield Rows(rows.tokens[:limit], rows.documents[:limit])
+        limit -= len(rows.tokens)
+        if limit <= 0:
+            return
+
+
+def write_rows(path: Path, blocks: Iterable[Rows], dtype: np.dtype[Any]) -> NDArray[np.int64]:
+    """Write rows as a raw little-endian array; the document of each of them, [num_rows]."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tofile, which does not report a full disk.
-    path.write_bytes(rows.astype(dtype.newbyteorder("<")).tobytes())
+    documents = [np.empty(0, dtype=np.int64)]
+    with path.open("wb") as file:
+        for rows in blocks:
+            # Not tofile, which does not report a full disk.
+            file.write(rows.tokens.astype(dtype.newbyteorder("<")).tobytes())
+            documents.append(rows.documents)
+    return np.concatenate(documents)
+
+
+def open_rows(path: Path, dtype: np.dtype[Any], sequence_length: int) -> NDArray[Any]:
+    """The rows of a file that `write_rows` wrote, [num_rows, sequence_length + 1], on disk."""
+    tokens = np.memmap(path, dtype.newbyteorder("<"), mode="r")
+    return tokens.reshape(-1, sequence_length + 1)
 
 
 class PackedText:
@@ -118,7 +148,7 @@ class PackedText:
         declared = {name: manifest.domains[name] for name in manifest.domain_order}
         self.domains = list(declared)
         self.sequence_length, self.vocab_size = manifest.sequence_length, manifest.vocab_size
-        dtype = np.dtype(manifest.dtype).newbyteorder("<")
+        dtype = np.dtype(manifest.dtype)
         self._splits = {name: domain["splits"] for name, domain in declared.items()}
         total = sum(domain["weight"] for domain in declared.values())
         self.weights = {name: domain["weight"] / total for name, domain in declared.items()}
@@ -150,7 +180,7 @@ class PackedText:
                 f"the {rows} rows of {split}/{domain}; {PREPARE}"
             )
         require_digest(file, entry["sha256"], str(self.path / MANIFEST))
-        return np.memmap(file, dtype=dtype, mode="r", shape=(rows, self.sequence_length + 1))
+        return open_rows(file, dtype, self.sequence_length)
 
     def num_sequences(self, split: str, domain: str) -> int:
         """Rows of a domain in a split."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lemon.errors import BadInput
 from lemon.files.json_file import read_json
 from lemon.provenance import file_digest
 
-BATCH = 64  # documents encoded at once
+BATCH_CHARACTERS = 1 << 20  # encoded at once; more where one document is longer
 # Models pretrained with this token between documents still have it after tuning for chat, where
 # eos_token ends a turn.
 DOCUMENT_END = "<|endoftext|>"
@@ -90,9 +90,22 @@ class TextTokenizer:
             )
         self.separator = known[0]
 
-    def encode(self, documents: Sequence[str]) -> Iterator[NDArray[Any]]:
-        """The token ids of each document, int64 [num_tokens], without special tokens."""
-        for start in range(0, len(documents), BATCH):
-            batch = list(documents[start : start + BATCH])
+    def encode(self, documents: Iterable[str]) -> Iterator[NDArray[Any]]:
+        """The token ids of each document, int64 [num_tokens], without special tokens.
+
+        Documents are read and held in batches, which the threads of RAYON_NUM_THREADS share.
+        """
+        for batch in _batches(documents):
             for encoding in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):
                 yield np.array(encoding.ids, dtype=np.int64)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    batch, characters = [], 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document)
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    yield batch
