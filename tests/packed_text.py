@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemon.data.text.packing import FORMAT, SPLITS, Rows as RowsOfText, token_dtype, write_rows
+from lemon.data.text.packing import FORMAT, SPLITS, Rows, token_dtype, write_rows
 from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.provenance import file_digest
 
-Rows = Mapping[str, NDArray[np.int64]]
+ByDomain = Mapping[str, NDArray[np.int64]]
 
 
 def write_packed_text(
     folder: Path,
-    train: Rows,
-    heldout: Rows,
+    train: ByDomain,
+    heldout: ByDomain,
     weights: Mapping[str, float],
     vocab_size: int,
-    tune: Rows | None = None,
+    tune: ByDomain | None = None,
 ) -> Path:
     """Write the rows of each domain and the manifest.
 
@@ -39,12 +39,12 @@ def write_packed_text(
         splits = {}
         for split, rows in zip(SPLITS, (train[name], tune[name], heldout[name]), strict=True):
             file = folder / split / f"{name}.bin"
-            write_rows(file, rows, dtype)
+            documents = write_rows(file, [Rows(rows, np.arange(len(rows)))], dtype)
             splits[split] = {
                 "documents": 1,
                 "sequences": len(rows),
                 "tokens": rows[:, 1:].size,
-                "row_documents": [] if split == "train" else [*range(len(rows))],
+                "row_documents": [] if split == "train" else documents.tolist(),
                 "sha256": file_digest(file),
             }
         domains[name] = {"weight": weight, "splits": splits}

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import bz2
 import json
+import shutil
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from lemon.configuration.preset import TextSettings
 from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import LockedAsset, snapshot_digest
 from lemon.data.synthetic import generated_documents
-from lemon.data.text.domains import prepare_text, split_documents, unique_documents
-from lemon.data.text.packing import PackedText
+from lemon.data.text.documents import SplitDocuments
+from lemon.data.text.domains import prepare_text
+from lemon.data.text.packing import SPLITS, PackedText
 from lemon.data.text.readers import read_jsonl, read_python_files, read_text_files, read_wikitext
 from lemon.data.text.tokenization import TextTokenizer
 from lemon.data.text.wikitext import plain_text
@@ -86,28 +90,13 @@ def test_of_json_lines_the_text_is_read(tmp_path):
     assert list(read_jsonl(AssetFiles(tmp_path))) == ["one", "two"]
 
 
-@pytest.mark.parametrize("line", ["not json", '{"content": "x"}', "[1]"])
+@pytest.mark.parametrize(
+    "line", ["not json", '{"content": "x"}', "[1]", '{"text": 1}', r'{"text": "\ud800"}']
+)
 def test_a_line_without_text_is_named(tmp_path, line):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n' + line + "\n")
     with pytest.raises(BadInput, match=r"a\.jsonl:2: not a JSON object"):
         list(read_jsonl(AssetFiles(tmp_path)))
-
-
-def test_repeated_and_blank_documents_are_dropped():
-    assert unique_documents(["b", " a\n", "", "a", "  ", "b"]) == ["b", "a"]
-
-
-def test_the_split_depends_on_content_and_seed_alone():
-    documents = [f"document {number}" for number in range(100)]
-    split = split_documents(documents, seed=0)
-    assert {name: len(texts) for name, texts in split.items()} == {
-        "train": 80,
-        "tune": 10,
-        "heldout": 10,
-    }
-    assert sorted(text for texts in split.values() for text in texts) == sorted(documents)
-    assert split_documents(documents[::-1], seed=0) == split
-    assert split_documents(documents, seed=1) != split
 
 
 def text_settings(**changes: object) -> TextSettings:
@@ -138,8 +127,9 @@ def test_prepared_text_decodes_to_the_documents_of_its_split(tiny_model_folder, 
     assert text.num_sequences("heldout", "numbers") == 6
     # The tiny model's tokenizer gives a token a byte, and <|endoftext|> after each document.
     tokenizer = TextTokenizer(tiny_model_folder)._tokenizer
-    split = split_documents(unique_documents(generated_documents("prose", 0)), seed=0)
-    for name, documents in split.items():
+    split = SplitDocuments(generated_documents("prose", 0), 0, BytesIO())
+    for name in SPLITS:
+        documents = list(split.read(name))
         stream = "".join(f"{document}<|endoftext|>" for document in documents)
         for row in range(text.num_sequences(name, "prose")):
             ids = text.sequence(name, "prose", row).tolist()
@@ -168,7 +158,8 @@ def test_heldout_rows_come_from_many_documents(tiny_model_folder, tmp_path):
     rows = {tuple(text.sequence("heldout", "prose", row)) for row in range(6)}
     assert len(rows) == 6
     tokenizer = TextTokenizer(tiny_model_folder)._tokenizer
-    heldout = split_documents(unique_documents(generated_documents("prose", 0)), 0)["heldout"]
+    split = SplitDocuments(generated_documents("prose", 0), 0, BytesIO())
+    heldout = list(split.read("heldout"))
     shown = [tokenizer.decode(list(row)[:20]) for row in rows]
     homes = {next((d for d in heldout if piece in d), piece) for piece in shown}
     assert len(homes) >= 3
@@ -176,7 +167,7 @@ def test_heldout_rows_come_from_many_documents(tiny_model_folder, tmp_path):
 
 def test_too_little_heldout_text_says_how_much_there_is(tiny_model_folder, tmp_path):
     settings = text_settings(heldout_sequences=100_000)
-    with pytest.raises(BadInput, match=r"text\.domains\.prose: 12 tune documents give \d+ seq"):
+    with pytest.raises(BadInput, match=r"text\.domains\.prose: 12 heldout documents give \d+ seq"):
         prepare(settings, tiny_model_folder, tmp_path / "text")
     assert not (tmp_path / "text").exists()
     assert list(tmp_path.glob(".*")) == []
@@ -190,7 +181,7 @@ def test_a_domain_without_text_is_refused(tiny_model_folder, tmp_path):
     settings = text_settings(
         domains={"speeches": {"reader": "text_files", "asset": "speeches", "weight": 1.0}}
     )
-    with pytest.raises(BadInput, match=r"text\.domains\.speeches: 0 train documents give 0 seq"):
+    with pytest.raises(BadInput, match=r"text\.domains\.speeches: 0 heldout documents give 0 seq"):
         prepare(settings, tiny_model_folder, tmp_path / "text", lock={"speeches": entry})
 
 
@@ -208,6 +199,17 @@ def test_an_unknown_generated_domain_is_refused():
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(BadInput, match="take a model folder with a fast tokenizer"):
         TextTokenizer(tmp_path)
+
+
+def test_documents_are_neither_cut_nor_filled_up(tiny_model_folder, tmp_path):
+    folder = tmp_path / "source"
+    shutil.copytree(tiny_model_folder, folder)
+    inside = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    inside.enable_truncation(4)
+    inside.enable_padding()
+    inside.save(str(folder / "tokenizer.json"))
+    found = TextTokenizer(folder).encode(["a", "abcdef"])
+    assert [len(tokens) for tokens in found] == [1, 6]
 
 
 def test_a_document_ends_with_endoftext_even_if_eos_ends_a_turn(tiny_model_folder):

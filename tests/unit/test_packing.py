@@ -16,9 +16,13 @@ from lemon.data.text.order import SequenceOrder, keyed_permutation
 from lemon.data.text.packing import (
     FORMAT,
     PackedText,
+    Rows,
+    first_rows,
+    open_rows,
     pack,
     token_dtype,
     training_batch,
+    write_rows,
 )
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST
@@ -26,35 +30,61 @@ from lemon.files.manifest import MANIFEST
 SEPARATOR = 0
 
 
+def packed_rows(documents: list[list[int]], length: int, limit: int | None = None) -> list[Rows]:
+    blocks = pack([np.array(tokens, dtype=np.int64) for tokens in documents], SEPARATOR, length)
+    return list(blocks if limit is None else first_rows(blocks, limit))
+
+
+def in_lists(blocks: list[Rows]) -> tuple[list[list[int]], list[int]]:
+    rows = [row for block in blocks for row in block.tokens.tolist()]
+    return rows, [document for block in blocks for document in block.documents.tolist()]
+
+
 def test_rows_overlap_by_one_token_and_what_is_left_is_dropped():
-    documents = [np.array([1, 2, 3]), np.array([4]), np.array([5, 6, 7, 8])]
     # The stream is 1 2 3 0 4 0 5 6 7 8 0, of which rows of 3 + 1 tokens are cut.
-    rows, row_documents = pack(documents, SEPARATOR, sequence_length=3)
-    assert rows.tolist() == [[1, 2, 3, 0], [0, 4, 0, 5], [5, 6, 7, 8]]
+    rows, documents = in_lists(packed_rows([[1, 2, 3], [4], [5, 6, 7, 8]], 3))
+    assert rows == [[1, 2, 3, 0], [0, 4, 0, 5], [5, 6, 7, 8]]
     # The first predicted tokens are 2, 4 and 6.
-    assert row_documents.tolist() == [0, 1, 2]
+    assert documents == [0, 1, 2]
 
 
 def test_a_stream_of_exactly_one_row_is_kept_and_one_token_less_is_not():
-    assert pack([np.array([1, 2, 3])], SEPARATOR, 3)[0].tolist() == [[1, 2, 3, 0]]
-    assert pack([np.array([1, 2])], SEPARATOR, 3)[0].shape == (0, 4)
-    assert pack([], SEPARATOR, 3)[0].shape == (0, 4)
+    assert in_lists(packed_rows([[1, 2, 3]], 3)) == ([[1, 2, 3, 0]], [0])
+    assert packed_rows([[1, 2]], 3) == packed_rows([], 3) == []
 
 
 @given(
     st.lists(st.lists(st.integers(1, 99), max_size=12), max_size=8),
     st.integers(min_value=1, max_value=6),
+    st.integers(min_value=1, max_value=20),
 )
-def test_the_predicted_tokens_are_the_stream_without_its_first(documents, length):
+def test_the_predicted_tokens_are_the_stream_without_its_first(documents, length, limit):
     stream = [token for document in documents for token in [*document, SEPARATOR]]
-    rows, row_documents = pack(
-        [np.array(document, dtype=np.int64) for document in documents], SEPARATOR, length
-    )
-    predicted = rows[:, 1:].ravel().tolist()
+    rows, row_documents = in_lists(packed_rows(documents, length))
+    predicted = [token for row in rows for token in row[1:]]
     home = [number for number, document in enumerate(documents) for _ in [*document, SEPARATOR]]
-    assert row_documents.tolist() == home[1::length][: len(rows)]
+    assert row_documents == home[1::length][: len(rows)]
     assert predicted == stream[1 : 1 + len(predicted)]
     assert len(stream) - 1 - len(predicted) < length
+    first = in_lists(packed_rows(documents, length, limit))
+    assert first == (rows[:limit], row_documents[:limit])
+
+
+def test_no_document_is_asked_for_after_the_last_row_is_complete():
+    def documents():
+        yield np.array([1, 2, 3])
+        yield np.array([4, 5])
+        pytest.fail("two rows of two tokens are complete")
+
+    rows, _ = in_lists(list(first_rows(pack(documents(), SEPARATOR, 2), limit=2)))
+    assert rows == [[1, 2, 3], [3, 0, 4]]
+
+
+def test_written_rows_are_read_from_the_disk(tmp_path):
+    file, dtype = tmp_path / "train" / "a.bin", np.dtype(np.uint16)
+    documents = write_rows(file, packed_rows([[1, 2, 3], [], [400]], 2), dtype)
+    assert documents.tolist() == [0, 0, 2]
+    assert open_rows(file, dtype, 2).tolist() == [[1, 2, 3], [3, 0, 0], [0, 400, 0]]
 
 
 def test_token_ids_take_the_smallest_type_that_holds_them():

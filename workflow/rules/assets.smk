@@ -86,9 +86,9 @@ rule prepare_text:
         "<logs>/prepare_text.log",
     benchmark:
         "<logs>/prepare_text.tsv"
-    threads: 1
+    threads: ALL_CORES
     resources:
-        mem_mb=4000,
+        mem_mb=2000,
         runtime=120,
     params:
         preset=PRESET,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -102,13 +103,13 @@ def first_rows(blocks: Iterable[Rows], limit: int) -> Iterator[Rows]:
 def write_rows(path: Path, blocks: Iterable[Rows], dtype: np.dtype[Any]) -> NDArray[np.int64]:
     """Write rows as a raw little-endian array; the document of each of them, [num_rows]."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    documents = [np.empty(0, dtype=np.int64)]
+    documents = array("q")
     with path.open("wb") as file:
         for rows in blocks:
             # Not tofile, which does not report a full disk.
             file.write(rows.tokens.astype(dtype.newbyteorder("<")).tobytes())
-            documents.append(rows.documents)
-    return np.concatenate(documents)
+            documents.extend(rows.documents)
+    return np.frombuffer(documents, dtype=np.int64)
 
 
 def open_rows(path: Path, dtype: np.dtype[Any], sequence_length: int) -> NDArray[Any]:

@@ -59,11 +59,14 @@ def read_jsonl(files: AssetFiles) -> Iterator[str]:
         with files.open(name) as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield json.loads(line)["text"]
-                except (ValueError, KeyError, TypeError):
+                    text = json.loads(line)["text"]
+                    text.encode()  # JSON can hold half a character
+                except (ValueError, KeyError, TypeError, AttributeError):
                     raise BadInput(
-                        f'{name}:{number}: not a JSON object with a "text"; each line must be one'
+                        f'{name}:{number}: not a JSON object with a "text" in Unicode; each line '
+                        "must be one"
                     ) from None
+                yield text
 
 
 READERS: dict[str, Callable[[AssetFiles], Iterator[str]]] = {
