@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +19,7 @@ from lemon.learning.run import learn
 from lemon.pretraining.run import pretrain
 from lemon.training.loop import Trainer
 from lemon.training.processes import ALONE, Processes
+from lemon.training.shards import Shard, _Gather, clip_gradients, own_value, whole_value
 
 PATIENCE_S = 600
 
@@ -126,6 +127,70 @@ def summed_gradients(
         held[-1].grad = None if own is None else own.clone()
     processes.sum_gradients(held)
     return [parameter.grad for parameter in held]
+
+
+def divided(
+    processes: Processes, whole: torch.Tensor, layer_shape: Sequence[int]
+) -> tuple[tuple[int, ...], torch.Tensor]:
+    """What each process holds of a tensor, and what is gathered from it."""
+    shape = (*whole.shape[: whole.dim() - len(layer_shape)], -1)
+    layers = whole.view(-1, *layer_shape)
+    own = torch.stack([processes.share(layer) for layer in layers]).view(shape)
+    shard = Shard(own, layer_shape, processes)
+    assert torch.equal(own_value(shard, whole), shard)
+    return tuple(shard.shape), whole_value(shard, shard)
+
+
+def differentiated(
+    processes: Processes, whole: torch.Tensor, factors: list[torch.Tensor], limit: float
+) -> tuple[float, torch.Tensor]:
+    """The norm before clipping, and the gradient of the sum over processes of whole . factor.
+
+    A second, replicated parameter has the gradient 2.
+    """
+    shard = Shard(processes.share(whole), whole.shape, processes)
+    (shard.whole(factors[0].dtype) * factors[processes.rank]).sum().backward()
+    second = torch.nn.Parameter(torch.zeros(1))
+    second.grad = torch.tensor([2.0])
+    norm = clip_gradients([shard, second], limit)
+    assert shard.grad is not None and shard.grad.dtype == shard.dtype
+    return norm, processes.gathered(shard.grad)[: whole.numel()].view_as(whole)
+
+
+def measured(
+    processes: Processes, world: LearningWorld, run: str, out: Path, **settings: Any
+) -> tuple[int, int]:
+    """Bytes that one step gathers of trained weights, and that a process holds for them after it.
+
+    It holds the weights, their gradients and both moments.
+    """
+    gathered, held = [], []
+    forward, prepare = _Gather.forward, Trainer.__post_init__
+
+    def counting(*arguments: Any) -> torch.Tensor:
+        whole = forward(*arguments)
+        gathered.append(whole.nbytes)
+        return whole
+
+    def measure(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for parameter, state in optimizer.state.items():
+            if isinstance(parameter, Shard):
+                values = [parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"]]
+                held.append(sum(value.untyped_storage().nbytes() for value in values))
+        raise KeyboardInterrupt
+
+    def prepared(trainer: Trainer) -> None:
+        prepare(trainer)
+        gathered.clear()  # what dynamic batch loading has read before the first step
+        trainer.tune_losses = lambda **_: {"prose": 0.0, "numbers": 0.0}
+        trainer.optimizer.register_step_post_hook(measure)
+
+    _Gather.forward, Trainer.__post_init__ = staticmethod(counting), prepared
+    try:
+        train(processes, world, run, out, stop=1, **settings)
+    finally:
+        _Gather.forward, Trainer.__post_init__ = staticmethod(forward), prepare
+    return sum(gathered), sum(held)
 
 
 def said_of(

@@ -105,7 +105,7 @@ def test_the_teacher_in_channel_order_is_the_model(source):
         logits = teacher(tokens) @ teacher.head_weight().T
         expected = model(tokens).logits
     torch.testing.assert_close(logits, expected, atol=logits_off(model, tokens), rtol=0)
-    for name, weight in layers.named_weights().items():
+    for name, weight in layers.named_weights():
         assert torch.equal(weight, source.tensor(name)), name
 
 

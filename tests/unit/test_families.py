@@ -258,9 +258,10 @@ def test_the_teacher_is_the_model(source: Checkpoint, kind: type[SourceWeights])
     logits, expected = teacher(some_tokens()) @ teacher.head_weight().T, model(some_tokens()).logits
     allowed = logits_off(model, some_tokens())
     torch.testing.assert_close(logits, expected, atol=allowed, rtol=0)
-    for name, weight in weights.named_weights().items():
+    named = dict(weights.named_weights())
+    assert named.keys() == source.specs.keys()
+    for name, weight in named.items():
         assert torch.equal(weight, source.tensor(name)), name
-    assert weights.named_weights().keys() == source.specs.keys()
 
 
 def test_the_student_over_layers_is_the_exported_model(source: Checkpoint, tmp_path: Path) -> None:

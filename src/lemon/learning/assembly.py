@@ -38,6 +38,7 @@ from lemon.learning.teacher_cache import CachedTeacher
 from lemon.learning.trainee import FusedTrainee
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import one_hot
+from lemon.training.processes import ALONE, Processes
 from lemon.training.trainee import ParameterGroup
 
 
@@ -50,7 +51,7 @@ def assemble(
     teacher: Checkpoint | None = None,
     teacher_cache: Path | None = None,
     stands_for: Sequence[int] | None = None,
-    processes: int = 1,
+    processes: Processes = ALONE,
 ) -> FusedTrainee:
     """Assemble the trainee of a run.
 
@@ -62,7 +63,7 @@ def assemble(
         teacher: the teacher, if it is not the source.
         teacher_cache: folder in which the teacher's hidden states are kept; None to keep none.
         stands_for: for hierarchical distillation the teacher's layer that each layer learns.
-        processes: how many keep hidden states in `teacher_cache` at the same time.
+        processes: those that train together; they divide the source's weights where these train.
 
     Raises:
         BadInput: the start changes both layers and widths or neither, has different rotary halves
@@ -71,9 +72,9 @@ def assemble(
     method, settings, pruning = run.method, run.learning, run.pruning
     tied = preset.fusion.rotary_halves == "tied"
     decoder = Decoder((start.target if start else source.shape).to_config(source.config), device)
-    fusion, storage = _fusion(run, source, decoder, device, start, tied=tied)
+    fusion, storage = _fusion(run, source, decoder, device, start, processes, tied=tied)
     load = partial(storage, dtype=getattr(torch, preset.compute.dtype), device=device)
-    weights = load(source, trains=method.trains_weights)
+    weights = load(source, trains=method.trains_weights, processes=processes)
 
     groups, constraint = [], None
     if method.learns_operators:
@@ -102,7 +103,7 @@ def assemble(
         taught_by = Teacher(frozen, Decoder(model.config, device))
         if teacher_cache is not None and stands_for is None:  # it keeps the last states alone
             taught_by = CachedTeacher(
-                *(frozen, taught_by.decoder, teacher_cache, model.digest()), sharers=processes
+                *(frozen, taught_by.decoder, teacher_cache, model.digest()), sharers=processes.count
             )
     student = FusedStudent(
         *(weights, fusion, decoder),
@@ -125,6 +126,7 @@ def _fusion(
     decoder: Decoder,
     device: torch.device,
     start: Operators | None,
+    processes: Processes,
     *,
     tied: bool,
 ) -> tuple[Fusion, Callable[..., SourceWeights]]:
@@ -132,7 +134,7 @@ def _fusion(
     learns = run.method.learns_operators
     if start is None:
         masks = Masks(source.shape, run.target_shape, seed=run.seed, device=device)
-        return MaskedFusion(masks, decoder.norm_eps), SourceLayers
+        return MaskedFusion(masks, decoder.norm_eps, processes), SourceLayers
     if not learns and not [*start.named_factors()]:  # all weights of a model of an earlier run
         return LayerSelection(start, range(start.target.num_hidden_layers)), SourceLayers
     if _maps_widths(start, run.id):

@@ -59,8 +59,11 @@ class Fusion(nn.Module, ABC):
         """The current operators."""
 
     def exported_weights(self, source: SourceWeights) -> Iterator[tuple[str, Tensor]]:
-        """The tensors that the operators apply to, by their Hugging Face names."""
-        yield from source.named_weights().items()
+        """The tensors that the operators apply to, by their Hugging Face names.
+
+        Processes that divide the source's weights go through them all together.
+        """
+        yield from source.named_weights()
 
 
 def float32_master(matrix: Tensor, device: torch.device, *, trains: bool = True) -> nn.Parameter:
@@ -113,16 +116,17 @@ class DepthFusion(Fusion):
 
         One product for each tensor covers the whole segment, so the stack is read once for S
         layers. Reading bounds the cost: with an inner dimension of L1 the product is memory-bound.
+        Of a stack that processes divide, each fuses its share, and the fused tensors are gathered.
         """
         assert isinstance(source, SourceStack)
         fused = {}
         for type, tensor in source.shape.layer_tensors.items():
-            weights = source.used(source.layers[type])
+            weights = source.layers[type].to(source.dtype)
             used = self.rows[tensor.follows][first:last]
             rows = self.gamma[tensor.follows][used[0] : used[-1] + 1].to(weights.dtype)
-            segment = (rows @ weights.flatten(1)).unflatten(1, weights.shape[1:])
             # Indexing would make the gradient of each layer a tensor of the whole segment.
-            distinct = segment.unbind(0)
+            segment = (rows @ weights.flatten(1)).unbind(0)
+            distinct = [source.fused(type, row) for row in segment]
             fused[type] = [distinct[row - used[0]] for row in used]
         return [{type: fused[type][i] for type in fused} for i in range(last - first)]
 

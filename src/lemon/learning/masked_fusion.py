@@ -28,14 +28,19 @@ from lemon.learning.masks import Gates, Masks
 from lemon.learning.source_weights import SourceLayers, SourceWeights
 from lemon.methods.shear import selection_operators
 from lemon.operators.algebra import Operators
+from lemon.training.processes import ALONE, Processes
 
 
 class MaskedFusion(Fusion):
     """All layers of the source, each unit times its gate; layers with gate 0 are skipped."""
 
-    def __init__(self, masks: Masks, norm_eps: Tensor) -> None:
-        """`norm_eps` is the eps of the source's norms, a scalar."""
+    def __init__(self, masks: Masks, norm_eps: Tensor, processes: Processes = ALONE) -> None:
+        """`norm_eps` is the eps of the source's norms, a scalar.
+
+        `processes` make their passes together, each with gates of its own.
+        """
         super().__init__()
+        self._processes = processes
         self.masks = masks
         self.opens_kept_gates = False
         self.num_hidden_layers = masks.source.num_hidden_layers
@@ -57,8 +62,12 @@ class MaskedFusion(Fusion):
             self._gates = self.masks.sampled(*draw)
         self._norm_scale: Tensor | None = None
         self._layer_gates: list[float] | None = None  # one read: each waits for the GPU
+        self._open: list[float] | None = None  # in how many processes
         if "layer" in self._gates:
-            self._layer_gates = self._gates["layer"].tolist()
+            gates = self._gates["layer"].detach()
+            is_open = (gates != 0).to(gates)
+            self._processes.sum(is_open)
+            self._layer_gates, self._open = torch.stack([gates, is_open]).tolist()
         hidden = self._gates.get("hidden")
         if hidden is not None:
             open_share = (hidden.detach() > 0).float().mean()
@@ -72,16 +81,20 @@ class MaskedFusion(Fusion):
         return hidden if gate is None else hidden * gate.to(hidden.dtype)
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
-        """The masked weights of source layers first, ..., last - 1, without those with gate 0."""
+        """The masked weights of source layers first, ..., last - 1, without those with gate 0.
+
+        A layer that is open in another process is gathered by all, so a closed one is then
+        computed: it adds 0 times its output.
+        """
         assert isinstance(source, SourceLayers)
-        gates = self._layer_gates
-        is_on = [layer for layer in range(first, last) if gates is None or gates[layer] != 0.0]
+        is_on = [layer for layer in range(first, last) if self._open is None or self._open[layer]]
         return [self._layer(source, layer) for layer in is_on]
 
     def final_norm(self, source: SourceWeights) -> Tensor:
         """The gain [D] of the last norm."""
-        gain = source.final_norm
-        return source.used(gain if self._norm_scale is None else gain * self._norm_scale)
+        if self._norm_scale is None:
+            return super().final_norm(source)
+        return source.used(source.held(source.final_norm) * self._norm_scale)
 
     def operators(self) -> Operators:
         """The operators that select the kept units."""
@@ -105,7 +118,7 @@ class MaskedFusion(Fusion):
             if (scale := scales[layer].get(tensor.follows)) is not None
         }
         with torch.no_grad():
-            for name, weight in source.named_weights().items():
+            for name, weight in source.named_weights():
                 if name in folds:
                     weight = _rows(weight, folds[name])
                 elif hidden is not None and self._carries_hidden_gate(name, source):

@@ -11,6 +11,8 @@ of the residual stream does not change what the model computes, so teacher and s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ from lemon.architecture import LAYER_TENSORS, Axis, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.decoder import LayerWeights
 from lemon.learning.source_weights import SourceWeights
+from lemon.training.processes import ALONE, Processes
 
 
 class ResidualLayers(SourceWeights):
@@ -37,10 +40,11 @@ class ResidualLayers(SourceWeights):
         device: torch.device,
         radius: int,
         trains: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         """`radius` is r, that of the hidden operator; the rest is as for `SourceWeights`."""
         self.radius = radius
-        super().__init__(source, dtype=dtype, device=device, trains=trains)
+        super().__init__(source, dtype=dtype, device=device, trains=trains, processes=processes)
 
     def _read_layers(self) -> None:
         self.rows: dict[str, slice] = {}
@@ -69,21 +73,20 @@ class ResidualLayers(SourceWeights):
 
     def held_layer(self, index: int) -> LayerWeights:
         """The stored weights of one source layer, each a view of the layer's matrix."""
-        matrix = self.layers[index]
-        return as_layer({t: matrix[rows] for t, rows in self.rows.items()}) | self.other(index)
+        matrix = self.held(self.layers[index])
+        others = {type: self.held(weight) for type, weight in self.other(index).items()}
+        return as_layer({type: matrix[rows] for type, rows in self.rows.items()}) | others
 
     def other(self, index: int) -> LayerWeights:
-        """The stored tensors of one source layer without an axis on the residual stream."""
+        """The parameters of one source layer without an axis on the residual stream."""
         others = self.others[index]
         assert isinstance(others, nn.ParameterDict)
         return dict(others.items())
 
-    def named_weights(self) -> dict[str, Tensor]:
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """All tensors by Hugging Face name, with the residual stream in the source's order."""
-        return {
-            name: self._transposed(name, weight, (self.radius, -1)).contiguous()
-            for name, weight in super().named_weights().items()
-        }
+        for name, weight in super().named_weights():
+            yield name, self._transposed(name, weight, (self.radius, -1)).contiguous()
 
     def _transposed(self, name: str, weight: Tensor, view: tuple[int, int]) -> Tensor:
         """A weight whose residual axis, seen as a matrix of this shape, is transposed, if any."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def learn(
         large = fused
     trainee = assemble(
         *(run, project.preset, large, device, operators, taught_by, teacher_cache, stands_for),
-        processes=processes.count,
+        processes=processes,
     )
     trainer = trainer_of(run, trainee, packed, out, checkpoint_key(key, inputs), processes)
     trainer.run()
@@ -114,7 +115,9 @@ def learn(
     facts["tune_loss"] = mixture_loss(trainer.tune_losses(exported=True), packed.weights)
     if not math.isfinite(facts["tune_loss"]):
         raise Diverged(f"{run_id}: the loss on the tune text is {facts['tune_loss']} at the end")
+    exported = fusion.exported_weights(weights) if run.method.trains_weights else iter(())
     if not processes.writes:
+        deque(exported, maxlen=0)  # the first process gathers them with all others
         return
     if run.own_weights is not None:
         own = out / run.own_weights
@@ -122,7 +125,7 @@ def learn(
             write_model(
                 own,
                 large.shape,
-                fusion.exported_weights(weights),
+                exported,
                 like=large.path,
                 dtype=large.dtype,
                 stage="train",

@@ -7,6 +7,7 @@ mix layers: each layer's tensor is a separate parameter, so that its gradient ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +16,16 @@ from torch.nn import functional
 from lemon.architecture import LlamaShape, layer_tensor_name
 from lemon.checkpoint import Checkpoint
 from lemon.decoder import LayerWeights
+from lemon.training.processes import ALONE, Processes
+from lemon.training.shards import Shard
 
 
 class SourceWeights(nn.Module, ABC):
     """The tensors of the large model; subclasses differ in how they store the layers.
 
     Frozen weights are stored in the compute format. Trained weights are stored in float32 and cast
-    where they are used, because updates of 1e-4 are lost in bfloat16.
+    where they are used, because updates of 1e-4 are lost in bfloat16. Of trained weights each of
+    several processes holds a share of every tensor, and all together gather what a pass uses.
 
     Attributes:
         radius: r of the order [r, D / r] of the residual stream; 1 is the source's own order.
@@ -30,11 +34,17 @@ class SourceWeights(nn.Module, ABC):
     radius: int = 1
 
     def __init__(
-        self, source: Checkpoint, *, dtype: torch.dtype, device: torch.device, trains: bool = False
+        self,
+        source: Checkpoint,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        trains: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         """Read the source onto `device`; `dtype` is the compute format.
 
-        If it `trains`, the weights take gradients.
+        If it `trains`, the weights take gradients, and `processes` divide them.
         """
         super().__init__()
         self.shape: LlamaShape = source.shape
@@ -42,6 +52,7 @@ class SourceWeights(nn.Module, ABC):
         self._source = source
         self._device = device
         self._trains = trains
+        self._processes = processes if trains else ALONE
         self.embedding = self._parameter(self._read("model.embed_tokens.weight"))
         self.final_norm = self._parameter(self._read("model.norm.weight"))
         tied = self.shape.tie_word_embeddings
@@ -57,15 +68,29 @@ class SourceWeights(nn.Module, ABC):
         return self._source.tensor(name).to(device=self._device, dtype=held)
 
     def _parameter(self, value: Tensor) -> nn.Parameter:
-        return nn.Parameter(value, requires_grad=self._trains)
+        return self._as_parameter(self._own(value), value.shape)
+
+    def _own(self, value: Tensor) -> Tensor:
+        """What this process holds of a tensor: all of it, or its share."""
+        return value if self._processes.count == 1 else self._processes.share(value)
+
+    def _as_parameter(self, own: Tensor, layer_shape: Sequence[int]) -> nn.Parameter:
+        """The parameter of what `_own` gave of a tensor, or of each layer of a stack."""
+        if self._processes.count > 1:
+            return Shard(own, layer_shape, self._processes)
+        return nn.Parameter(own, requires_grad=self._trains)
 
     def used(self, weight: Tensor) -> Tensor:
-        """A weight in the compute format."""
-        return weight.to(self.dtype)
+        """A whole weight in the compute format."""
+        return weight.whole(self.dtype) if isinstance(weight, Shard) else weight.to(self.dtype)
+
+    def held(self, weight: Tensor) -> Tensor:
+        """A whole weight in the stored format."""
+        return weight.whole(weight.dtype) if isinstance(weight, Shard) else weight
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """The embedded tokens, [B, T, D] in the compute format."""
-        return self.used(functional.embedding(tokens_BT, self.embedding))
+        return self.used(functional.embedding(tokens_BT, self.held(self.embedding)))
 
     def head_weight(self) -> Tensor:
         """The output embedding [V, D] in the compute format; the embedding itself if tied."""
@@ -79,18 +104,19 @@ class SourceWeights(nn.Module, ABC):
         """The weights of one source layer in the compute format."""
         return {type: self.used(weight) for type, weight in self.held_layer(index).items()}
 
-    def named_weights(self) -> dict[str, Tensor]:
-        """All tensors by Hugging Face name, in the stored format, detached."""
-        named = {
-            layer_tensor_name(type, layer): weight.detach()
-            for layer in range(self.shape.num_hidden_layers)
-            for type, weight in self.held_layer(layer).items()
-        }
-        named["model.embed_tokens.weight"] = self.embedding.detach()
-        named["model.norm.weight"] = self.final_norm.detach()
+    @torch.no_grad()
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """All tensors by Hugging Face name, in the stored format, detached.
+
+        Processes that divide them go through all together, and each holds one layer at a time.
+        """
+        for layer in range(self.shape.num_hidden_layers):
+            for type, weight in self.held_layer(layer).items():
+                yield layer_tensor_name(type, layer), weight.detach()
+        yield "model.embed_tokens.weight", self.held(self.embedding).detach()
+        yield "model.norm.weight", self.held(self.final_norm).detach()
         if self.head is not None:
-            named["lm_head.weight"] = self.head.detach()
-        return named
+            yield "lm_head.weight", self.held(self.head).detach()
 
 
 class SourceStack(SourceWeights):
@@ -103,14 +129,21 @@ class SourceStack(SourceWeights):
         self.layers = nn.ParameterDict()
         for type in self.shape.layer_tensors:
             shape = self._source.specs[layer_tensor_name(type, 0)].shape
-            stack = self.embedding.new_empty((depth, *shape))
-            for layer in range(depth):
-                stack[layer] = self._read(layer_tensor_name(type, layer))
-            self.layers[type] = self._parameter(stack)
+            first = self._own(self._read(layer_tensor_name(type, 0)))
+            stack = first.new_empty((depth, *first.shape))
+            stack[0] = first
+            for layer in range(1, depth):
+                stack[layer] = self._own(self._read(layer_tensor_name(type, layer)))
+            self.layers[type] = self._as_parameter(stack, shape)
 
     def held_layer(self, index: int) -> LayerWeights:
         """The weights of one source layer in the stored format."""
-        return {type: self.layers[type][index] for type in self.shape.layer_tensors}
+        return {type: self.fused(type, stack[index]) for type, stack in self.layers.items()}
+
+    def fused(self, type: str, row: Tensor) -> Tensor:
+        """A whole tensor from a sum over layers of what this process holds of the stack."""
+        stack = self.layers[type]
+        return stack.gathered(row, row.dtype) if isinstance(stack, Shard) else row.view_as(stack[0])
 
 
 class SourceLayers(SourceWeights):
@@ -129,6 +162,13 @@ class SourceLayers(SourceWeights):
 
     def held_layer(self, index: int) -> LayerWeights:
         """The weights of one source layer in the stored format."""
+        return {type: self.held(weight) for type, weight in self._layer(index).items()}
+
+    def layer(self, index: int) -> LayerWeights:
+        """The weights of one source layer in the compute format, in which they are gathered."""
+        return {type: self.used(weight) for type, weight in self._layer(index).items()}
+
+    def _layer(self, index: int) -> nn.ParameterDict:
         layer = self.layers[index]
         assert isinstance(layer, nn.ParameterDict)
-        return dict(layer.items())
+        return layer

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lemon.configuration.learning_settings import TrainingSettings
 from lemon.data.text.packing import PackedText
@@ -32,7 +32,10 @@ from lemon.training.batches import Batches
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
 from lemon.training.processes import ALONE, Processes
+from lemon.training.shards import Shard, clip_gradients, own_value, whole_value
 from lemon.training.trainee import Trainee
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, as large as their parameter
 
 
 @dataclass
@@ -65,6 +68,8 @@ class Trainer:
         self.parameters = {
             name: value for group in self.groups for name, value in group.parameters.items()
         }
+        every = self.parameters.values()
+        self.replicated = [value for value in every if not isinstance(value, Shard)]
         groups = [
             {"params": [*group.parameters.values()], "maximize": group.ascends}
             for group in self.groups
@@ -86,7 +91,7 @@ class Trainer:
         """
         settings = self.settings
         first, earlier_s, events = self._resume()
-        self.processes.require_same(self.parameters.values())
+        self.processes.require_same(self.replicated)
         started = time.monotonic() - earlier_s
         metrics = Metrics(self.metrics_path, events) if self.processes.writes else None
         line = ProgressLine(self.label, "step", self.steps, first)
@@ -106,15 +111,11 @@ class Trainer:
                     log(done, self._tune())
                 if self.batches.update_every and done % self.batches.update_every == 0:
                     log(done, self._update_mixture(done))
-                saves = done % settings.checkpoint_every == 0 or done == self.steps
-                if saves:
-                    self.processes.require_same(self.parameters.values())
+                if metrics is not None and done in self.after:
+                    self.after[done]()
+                if done % settings.checkpoint_every == 0 or done == self.steps:
+                    self._save(done, started, metrics)
                 if metrics is not None:
-                    if done in self.after:
-                        self.after[done]()
-                    if saves:
-                        clock = {"wall_s": time.monotonic() - started, "events": metrics.text}
-                        self.checkpoints.save(done, self._state() | clock)
                     rate = (done - first) * self.tokens_per_step / line.seconds
                     line.show(
                         done,
@@ -140,8 +141,7 @@ class Trainer:
             optimized["lr"] = rate
         losses = self._accumulate_gradients(step)
         constraint = self.trainee.constrain(step)
-        limit = self.settings.max_gradient_norm
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit).item()
+        norm = clip_gradients(self.parameters.values(), self.settings.max_gradient_norm)
         problem = self.divergence.found(losses["loss"], norm)
         if problem is not None:
             self._fail(step + 1, problem)
@@ -169,7 +169,7 @@ class Trainer:
             (losses["loss"] / parts).backward()
             for name, loss in losses.items():
                 means[name] = means.get(name, 0.0) + loss.detach() / parts
-        self.processes.sum_gradients(self.parameters.values())
+        self.processes.sum_gradients(self.replicated)
         together = torch.stack([*means.values()])
         self.processes.sum(together)
         return dict(zip(means, together.tolist(), strict=True))
@@ -206,12 +206,37 @@ class Trainer:
             f"Lower {rates} of the preset, or what it gives for the rates that the run names"
         )
 
+    def _save(self, done: int, started: float, metrics: Metrics | None) -> None:
+        """Write the checkpoint after `done` steps, in the process with the metrics."""
+        self.processes.require_same(self.replicated)
+        state = self._state()
+        if metrics is not None:
+            clock = {"wall_s": time.monotonic() - started, "events": metrics.text}
+            self.checkpoints.save(done, state | clock)
+
     def _state(self) -> dict[str, Any]:
+        """The state in whole tensors, for process 0; all processes call it."""
+        optimizer = self.optimizer.state_dict()
         return {
-            "parameters": {name: value.detach() for name, value in self.parameters.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "parameters": {
+                name: whole_value(value, value.detach()) for name, value in self.parameters.items()
+            },
+            "optimizer": optimizer | {"state": self._moments(optimizer["state"], whole_value)},
             "batches": self.batches.state(),
             "divergence": self.divergence.state(),
+        }
+
+    def _moments(
+        self, state: Mapping[int, Mapping[str, Tensor]], held: Callable[..., Tensor]
+    ) -> dict[int, dict[str, Tensor]]:
+        """The optimiser's state by parameter, with its moments as whole or as own values."""
+        every = list(self.parameters.values())
+        return {
+            place: {
+                name: held(every[place], value) if name in MOMENTS else value
+                for name, value in values.items()
+            }
+            for place, values in state.items()
         }
 
     def _resume(self) -> tuple[int, float, str]:
@@ -221,8 +246,10 @@ class Trainer:
             return 0, 0.0, ""
         with torch.no_grad():
             for name, value in self.parameters.items():
-                value.copy_(state["parameters"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+                value.copy_(own_value(value, state["parameters"][name]))
+        optimizer = state["optimizer"]
+        moments = self._moments(optimizer["state"], own_value)
+        self.optimizer.load_state_dict(optimizer | {"state": moments})
         self.batches.load_state(state["batches"])
         self.divergence.load_state(state["divergence"])
         if self.processes.writes:
@@ -244,7 +271,9 @@ def tune_losses(
     """Mean next-token loss in nats by domain, over the first tune sequences.
 
     `loss_of` returns the mean loss of tokens [B, T + 1] on `device`, for B up to a microbatch. The
-    `processes` share the microbatches, and all return the same losses.
+    `processes` share the microbatches, and all return the same losses. Weights that are divided are
+    gathered by all processes in each pass, so one that has no microbatch left repeats an earlier
+    one.
     """
     size = settings.microbatch_sequences
     counts = {
@@ -257,10 +286,13 @@ def tune_losses(
         for first in range(0, count, size)
     ]
     sums = torch.zeros(len(parts), dtype=torch.float64, device=device)
-    for part, (domain, rows) in enumerate(parts):
-        if processes.takes(part):
-            batch = np.stack([text.sequence("tune", domain, row) for row in rows])
-            sums[part] = loss_of(torch.from_numpy(batch).to(device)) * len(rows)
+    for own in range(processes.rank, len(parts) + processes.rank, processes.count):
+        part = own % len(parts)
+        domain, rows = parts[part]
+        batch = np.stack([text.sequence("tune", domain, row) for row in rows])
+        loss = loss_of(torch.from_numpy(batch).to(device)) * len(rows)
+        if own < len(parts):
+            sums[part] = loss
     processes.sum(sums)
     totals = dict.fromkeys(counts, 0.0)
     for (domain, _), loss in zip(parts, sums.tolist(), strict=True):

@@ -1,7 +1,8 @@
 """Several processes that train one model, each on its share of the microbatches of every step.
 
-`torchrun` starts them on one machine, one for each device. Every process holds the whole model and
-takes the same steps; process 0 alone writes files (decision 0036).
+`torchrun` starts them on one machine, one for each device. Every process takes the same steps, and
+process 0 alone writes files (decision 0036). Weights that train are divided among them
+(`lemon.training.shards`); everything else each process holds whole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lemon.configuration.preset import ComputeSettings
 from lemon.errors import BadInput, WorkFailed
@@ -89,28 +91,49 @@ class Processes:
         All get the same bits: those of one process that adds one part after another. An all-reduce
         has the same traffic, but adds in an order of its own.
         """
-        if self.count == 1:
-            return
-        size = values.numel()
-        share = -(-size // self.count)  # each process adds up one share of the numbers
-        whole = values.new_zeros(self.count * share)
-        whole[:size] = values.flatten()
-        received = torch.empty_like(whole)
-        dist.all_to_all_single(received, whole)
-        total, *others = received.view(self.count, share).unbind()
+        if self.count > 1:
+            total = self.gathered(self.summed_share(values))
+            values.copy_(total[: values.numel()].view_as(values))
+
+    def share(self, whole: Tensor) -> Tensor:
+        """A copy of this process's share [s] of n numbers, s = ceil(n / count), filled up by 0."""
+        size = -(-whole.numel() // self.count)
+        own = whole.flatten()[self.rank * size : (self.rank + 1) * size]
+        share = own.new_zeros(size)
+        share[: len(own)] = own
+        return share
+
+    def gathered(self, share: Tensor) -> Tensor:
+        """The shares [s] of all processes one after another, [count * s]."""
+        whole = share.new_empty(self.count * len(share))
+        dist.all_gather_single(whole, share.contiguous())
+        return whole
+
+    def summed_share(self, values: Tensor) -> Tensor:
+        """This process's share [s] of the sum of the values of all, in the order of their ranks.
+
+        The numbers travel in their own format and are added up in float32, or float64 if they are.
+        """
+        size = -(-values.numel() // self.count)
+        sent = values.flatten()
+        if self.count * size > len(sent):
+            sent = functional.pad(sent, (0, self.count * size - len(sent)))
+        received = torch.empty_like(sent)
+        dist.all_to_all_single(received, sent)
+        first, *others = received.view(self.count, size).unbind()
+        total = first.to(torch.promote_types(first.dtype, torch.float32), copy=True)
         for other in others:
             total += other
-        dist.all_gather_single(whole, total)
-        values.copy_(whole[:size].view_as(values))
+        return total
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up the gradients of all processes, as `sum` does.
 
         A parameter without a gradient in any process stays without: closed masks skip layers.
         """
-        if self.count == 1:
-            return
         every = list(parameters)
+        if self.count == 1 or not every:
+            return
         has_one = [float(parameter.grad is not None) for parameter in every]
         holders = torch.tensor(has_one, device=every[0].device)
         self.sum(holders)
@@ -133,9 +156,10 @@ class Processes:
         Raises:
             WorkFailed: they do not.
         """
-        if self.count == 1:
+        sums = [value.detach().sum(dtype=torch.float64) for value in parameters]
+        if self.count == 1 or not sums:
             return
-        own = torch.stack([value.detach().sum(dtype=torch.float64) for value in parameters])
+        own = torch.stack(sums)
         every = own.new_empty(self.count * len(own))
         dist.all_gather_single(every, own)
         if not all(torch.equal(other, own) for other in every.view(self.count, -1)):
