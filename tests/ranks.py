@@ -173,10 +173,11 @@ def measured(
         return whole
 
     def measure(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        for parameter, state in optimizer.state.items():
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
             if isinstance(parameter, Shard):
-                values = [parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"]]
-                held.append(sum(value.untyped_storage().nbytes() for value in values))
+                moments = [v for v in optimizer.state[parameter].values() if v.dim()]
+                values = [parameter, *moments, *([parameter.grad] if moments else [])]
+                held.extend(value.untyped_storage().nbytes() for value in values)
         raise KeyboardInterrupt
 
     def prepared(trainer: Trainer) -> None:

@@ -1,7 +1,7 @@
 """The command line: parse, set up the process, run one command, turn errors into exit codes.
 
 Exit codes: 0 done, 1 the work failed, 2 bad input (one message, before torch is imported),
-130 interrupted.
+130 interrupted, 143 ended by SIGTERM after a step of training, whose checkpoint was written.
 """
 
 from __future__ import annotations

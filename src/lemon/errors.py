@@ -1,4 +1,4 @@
-"""The two kinds of error that end a command, with their exit codes."""
+"""The kinds of error that end a command, with their exit codes."""
 
 import re
 
@@ -26,6 +26,12 @@ class WorkFailed(LemonError):
 
 class Diverged(WorkFailed):
     """A training loss is not finite or has grown too far to recover."""
+
+
+class Terminated(LemonError):
+    """SIGTERM ended a training run after a step, and its checkpoint was written."""
+
+    exit_code = 143  # that of a process that the signal ends
 
 
 class BadInput(LemonError):

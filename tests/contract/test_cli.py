@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lemon import cli
-from lemon.errors import BadInput, WorkFailed
+from lemon.errors import BadInput, Terminated, WorkFailed
 
 ROOT = Path(__file__).parents[2]
 # Public: scripts outside the repository may rely on these options.
@@ -82,6 +82,7 @@ def test_every_command_shows_an_example_that_parses(
         (None, 0, ""),
         (WorkFailed("the disk is full"), 1, "lemon: error: the disk is full\n"),
         (BadInput("no such run"), 2, "lemon: error: no such run\n"),
+        (Terminated("ended"), 143, "lemon: error: ended\n"),
         (KeyboardInterrupt(), 130, "lemon: interrupted; run the same command to continue\n"),
     ],
 )

@@ -1,9 +1,10 @@
-"""One of two processes that learn together is killed: both end, and the run goes on whole."""
+"""Processes that learn are killed, or asked to end: all end, and the run goes on whole."""
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,23 +25,33 @@ PYTHON = (sys.executable, "-m")
 TORCHRUN = (*PYTHON, "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def command(world: LearningWorld, preset: Path, out: Path) -> list[str]:
-    """What the rule calls, for a run of a preset in two processes."""
+def command(world: LearningWorld, preset: Path, out: Path, processes: int = 2) -> list[str]:
+    """What the rule calls, for a run of a preset in one or two processes."""
     words = ["--config", CONFIG, "learn", "--preset", preset, "--run", RUN, "--out", out]
     words += ["--source", world.source, "--text", world.text]
-    return [*TORCHRUN, "--no-python", "--", *PYTHON, "lemon.cli", *map(str, words)]
+    starter = [*TORCHRUN, "--no-python", "--"] if processes > 1 else []
+    return [*starter, *PYTHON, "lemon.cli", *map(str, words)]
 
 
-def two_processes(folder: Path) -> Path:
-    """The smoke preset in two processes."""
-    preset = folder / "pair.yaml"
-    learning = ", ".join(f"{name}: {value}" for name, value in SETTINGS.items())
+def preset_of(folder: Path, processes: int = 2, **settings: int) -> Path:
+    """The smoke preset in one or two processes, with these settings of learning."""
+    preset = folder / "few.yaml"
+    learning = ", ".join(f"{name}: {value}" for name, value in (SETTINGS | settings).items())
     preset.write_text(
-        "base: smoke\ndescription: two processes\n"
-        "compute: {device: cpu, dtype: float32, devices: 2}\n"
+        "base: smoke\ndescription: one or two processes\n"
+        f"compute: {{device: cpu, dtype: float32, devices: {processes}}}\n"
         f"budgets: {{fusion: {STEPS}}}\nlearning: {{{learning}}}\n"
     )
     return preset
+
+
+def start(words: list[str], out: Path, step: int) -> subprocess.Popen:
+    """Start a command, and return when it has taken a step."""
+    started = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not any(e["step"] >= step for e in read_events(out / "metrics.jsonl")):
+        assert started.poll() is None, started.stdout.read()
+        time.sleep(0.005)
+    return started
 
 
 def kill_one(started: subprocess.Popen, rank: int, end: signal.Signals) -> list[psutil.Process]:
@@ -55,17 +66,12 @@ def kill_one(started: subprocess.Popen, rank: int, end: signal.Signals) -> list[
 def test_a_killed_process_ends_the_others_and_the_run_goes_on(learning_world, tmp_path):
     """The first process writes, the second computes; one is killed after another."""
     draw = random.Random(int(os.environ.get("KILLS_SEED", "0")))
-    preset, out = two_processes(tmp_path), tmp_path / "out"
+    preset, out = preset_of(tmp_path), tmp_path / "out"
     whole = train_alone(learning_world, RUN, tmp_path / "whole", steps=STEPS, **SETTINGS)
     for rank, end in ((1, signal.SIGKILL), (0, signal.SIGTERM)):
         done = max((e["step"] for e in read_events(out / "metrics.jsonl")), default=0)
         step = done + draw.randint(1, STEPS // 3)
-        started = subprocess.Popen(
-            command(learning_world, preset, out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        while not any(e["step"] >= step for e in read_events(out / "metrics.jsonl")):
-            assert started.poll() is None, started.stdout.read().decode()
-            time.sleep(0.005)
+        started = start(command(learning_world, preset, out), out, step)
         both = kill_one(started, rank, end)
         begun = time.monotonic()
         started.communicate(timeout=ENDED_S)
@@ -76,5 +82,28 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on(learning_world, tm
     last = subprocess.run(command(learning_world, preset, out), capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     assert last.stdout.count("goes on after step") == 1
+    name = "operators.safetensors"
+    assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_ends_a_run_with_a_checkpoint_of_its_step(learning_world, tmp_path, processes):
+    """Sent to the command alone: torchrun passes it on, and its own exit code is 1."""
+    preset, out = preset_of(tmp_path, processes, checkpoint_every=1000), tmp_path / "out"
+    words = command(learning_world, preset, out, processes)
+    started = start(words, out, step=2)
+    started.send_signal(signal.SIGTERM)
+    told, _ = started.communicate(timeout=ENDED_S)
+    assert started.returncode == (143 if processes == 1 else 1), told
+    ends = re.findall(rf"error: {RUN}: ended by SIGTERM after step (\d+) of {STEPS}, with", told)
+    assert len(ends) == processes and len({*ends}) == 1
+    [kept] = (out / "checkpoints").iterdir()
+    assert kept.name.startswith(f"step-{int(ends[0]):08d}-") and 2 <= int(ends[0]) < STEPS
+
+    last = subprocess.run(words, capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    assert f"goes on after step {ends[0]} of {STEPS}" in last.stdout
+    whole = train_alone(learning_world, RUN, tmp_path / "whole", steps=STEPS, **SETTINGS)
     name = "operators.safetensors"
     assert (out / name).read_bytes() == (whole / name).read_bytes()

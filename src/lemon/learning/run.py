@@ -37,8 +37,9 @@ from lemon.training.batches import batches_of
 from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.completion import checkpoint_key, finished_before, read_digests
 from lemon.training.divergence import Divergence
-from lemon.training.loop import Trainer, tune_losses
+from lemon.training.loop import Trainer
 from lemon.training.processes import ALONE, Processes
+from lemon.training.tune_losses import tune_losses
 
 
 def learn(

@@ -60,7 +60,11 @@ class TrainingCheckpoints:
         return named
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest undamaged state of these settings, or None; removes damaged ones."""
+        """The newest undamaged state of these settings, or None; removes damaged ones.
+
+        Its tensors are read from the file where they are used: several processes that take their
+        shares need no copy each.
+        """
         for path in self._newest_first():
             state = _read(path)
             if isinstance(state, str):
@@ -108,7 +112,7 @@ def _read(path: Path) -> dict[str, Any] | str:
     if digest is not None and not file_digest(path).startswith(digest):
         return "damaged (its sha256 is not the one in its name)"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the type differs with the damage
         return f"damaged ({type(error).__name__})"
     if not (isinstance(state, dict) and {"key", "step"} <= state.keys()):

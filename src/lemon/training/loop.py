@@ -18,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lemon.configuration.learning_settings import TrainingSettings
 from lemon.data.text.packing import PackedText
-from lemon.errors import Diverged
+from lemon.errors import Diverged, Terminated
 from lemon.events import Metrics, events_until
 from lemon.perplexity import mixture_loss, perplexity_of
 from lemon.progress import ProgressLine, Watchdog
@@ -33,7 +32,9 @@ from lemon.training.checkpoints import TrainingCheckpoints
 from lemon.training.divergence import Divergence
 from lemon.training.processes import ALONE, Processes
 from lemon.training.shards import Shard, clip_gradients, own_value, whole_value
+from lemon.training.sigterm import Sigterm
 from lemon.training.trainee import Trainee
+from lemon.training.tune_losses import tune_losses
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, as large as their parameter
 
@@ -68,6 +69,7 @@ class Trainer:
         self.parameters = {
             name: value for group in self.groups for name, value in group.parameters.items()
         }
+        self.sigterm = Sigterm()
         every = self.parameters.values()
         self.replicated = [value for value in every if not isinstance(value, Shard)]
         groups = [
@@ -88,6 +90,7 @@ class Trainer:
         Raises:
             Diverged: the loss is not finite or has grown too far; the last good checkpoint is kept.
             WorkFailed: the processes do not hold the same parameters, or the disk is full.
+            Terminated: one of the processes got a SIGTERM; the checkpoint of its step is written.
         """
         settings = self.settings
         first, earlier_s, events = self._resume()
@@ -101,11 +104,12 @@ class Trainer:
                 wall_s = time.monotonic() - started
                 metrics.write(done, done * self.tokens_per_step, wall_s, values)
 
-        if first == 0:
-            log(0, self._tune())
-        with Watchdog() as watchdog:
+        with self.sigterm, Watchdog() as watchdog:
+            if first == 0:
+                log(0, self._tune())
+                watchdog.step_ended()
             for done in range(first + 1, self.steps + 1):
-                values = self._step(done - 1)
+                values, ends = self._step(done - 1)
                 log(done, values)
                 if done % settings.evaluate_every == 0 or done == self.steps:
                     log(done, self._tune())
@@ -113,7 +117,7 @@ class Trainer:
                     log(done, self._update_mixture(done))
                 if metrics is not None and done in self.after:
                     self.after[done]()
-                if done % settings.checkpoint_every == 0 or done == self.steps:
+                if ends or done % settings.checkpoint_every == 0 or done == self.steps:
                     self._save(done, started, metrics)
                 if metrics is not None:
                     rate = (done - first) * self.tokens_per_step / line.seconds
@@ -123,12 +127,18 @@ class Trainer:
                         f"{rate:.0f} tokens/s",
                         always=done in (first + 1, self.steps),
                     )
+                if ends:
+                    self.processes.from_first(lambda: None)  # all wait for the checkpoint
+                    raise Terminated(
+                        f"{self.label}: ended by SIGTERM after step {done} of {self.steps}, with a "
+                        "checkpoint; run the same command to go on"
+                    )
                 watchdog.step_ended()
         if metrics is not None:
             metrics.close()
 
-    def _step(self, step: int) -> dict[str, float]:
-        """Take one optimiser step; returns the values to log."""
+    def _step(self, step: int) -> tuple[dict[str, float], bool]:
+        """Take one optimiser step; returns the values to log, and whether it is the last one."""
         begun = time.monotonic()
         factor = rate_factor(
             step,
@@ -139,7 +149,7 @@ class Trainer:
         rates = {group.name: group.rate * factor for group in self.groups}
         for rate, optimized in zip(rates.values(), self.optimizer.param_groups, strict=True):
             optimized["lr"] = rate
-        losses = self._accumulate_gradients(step)
+        losses, ends = self._accumulate_gradients(step)
         constraint = self.trainee.constrain(step)
         norm = clip_gradients(self.parameters.values(), self.settings.max_gradient_norm)
         problem = self.divergence.found(losses["loss"], norm)
@@ -147,16 +157,21 @@ class Trainer:
             self._fail(step + 1, problem)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {
+        values = {
             **{f"train/{name}": value for name, value in losses.items()},
             **constraint,
             "train/gradient_norm": norm,
             "train/tokens_per_s": self.tokens_per_step / (time.monotonic() - begun),
             **{f"train/rate_{name}": rate for name, rate in rates.items()},
         }
+        return values, ends
 
-    def _accumulate_gradients(self, step: int) -> dict[str, float]:
-        """Add up the gradients of the step's microbatches; returns the mean of each loss."""
+    def _accumulate_gradients(self, step: int) -> tuple[dict[str, float], bool]:
+        """Add up the gradients of the step's microbatches.
+
+        Returns:
+            The mean of each loss, and whether any process has got a SIGTERM.
+        """
         count = self.settings.microbatch_sequences
         parts = self.settings.batch_sequences // count
         means: dict[str, Tensor] = {}
@@ -170,9 +185,11 @@ class Trainer:
             for name, loss in losses.items():
                 means[name] = means.get(name, 0.0) + loss.detach() / parts
         self.processes.sum_gradients(self.replicated)
-        together = torch.stack([*means.values()])
+        noted = torch.tensor(float(self.sigterm.noted), device=self.trainee.device)
+        together = torch.stack([*means.values(), noted])
         self.processes.sum(together)
-        return dict(zip(means, together.tolist(), strict=True))
+        *numbers, noted_by = together.tolist()
+        return dict(zip(means, numbers, strict=True)), noted_by > 0
 
     def tune_losses(self, *, exported: bool) -> dict[str, float]:
         """The losses by domain of the model as it would be exported now, or as it trains."""
@@ -258,46 +275,6 @@ class Trainer:
         if events is None:  # a checkpoint of an earlier version
             events = events_until(self.metrics_path, state["step"])
         return state["step"], state["wall_s"], events
-
-
-@torch.no_grad()
-def tune_losses(
-    loss_of: Callable[[Tensor], float],
-    text: PackedText,
-    settings: TrainingSettings,
-    device: torch.device,
-    processes: Processes = ALONE,
-) -> dict[str, float]:
-    """Mean next-token loss in nats by domain, over the first tune sequences.
-
-    `loss_of` returns the mean loss of tokens [B, T + 1] on `device`, for B up to a microbatch. The
-    `processes` share the microbatches, and all return the same losses. Weights that are divided are
-    gathered by all processes in each pass, so one that has no microbatch left repeats an earlier
-    one.
-    """
-    size = settings.microbatch_sequences
-    counts = {
-        domain: min(settings.tune_sequences, text.num_sequences("tune", domain))
-        for domain in text.domains
-    }
-    parts = [
-        (domain, range(first, min(first + size, count)))
-        for domain, count in counts.items()
-        for first in range(0, count, size)
-    ]
-    sums = torch.zeros(len(parts), dtype=torch.float64, device=device)
-    for own in range(processes.rank, len(parts) + processes.rank, processes.count):
-        part = own % len(parts)
-        domain, rows = parts[part]
-        batch = np.stack([text.sequence("tune", domain, row) for row in rows])
-        loss = loss_of(torch.from_numpy(batch).to(device)) * len(rows)
-        if own < len(parts):
-            sums[part] = loss
-    processes.sum(sums)
-    totals = dict.fromkeys(counts, 0.0)
-    for (domain, _), loss in zip(parts, sums.tolist(), strict=True):
-        totals[domain] += loss
-    return {domain: total / counts[domain] for domain, total in totals.items()}
 
 
 def rate_factor(step: int, steps: int, *, warmup_ratio: float, final_ratio: float) -> float:
