@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -130,13 +131,13 @@ def summed_gradients(
 
 
 def divided(
-    processes: Processes, whole: torch.Tensor, layer_shape: Sequence[int]
+    processes: Processes, whole: torch.Tensor, whole_shape: Sequence[int]
 ) -> tuple[tuple[int, ...], torch.Tensor]:
     """What each process holds of a tensor, and what is gathered from it."""
-    shape = (*whole.shape[: whole.dim() - len(layer_shape)], -1)
-    layers = whole.view(-1, *layer_shape)
+    shape = (*whole.shape[: whole.dim() - len(whole_shape)], -1)
+    layers = whole.view(-1, *whole_shape)
     own = torch.stack([processes.share(layer) for layer in layers]).view(shape)
-    shard = Shard(own, layer_shape, processes)
+    shard = Shard(own, whole_shape, processes)
     assert torch.equal(own_value(shard, whole), shard)
     return tuple(shard.shape), whole_value(shard, shard)
 
@@ -159,17 +160,20 @@ def differentiated(
 
 def measured(
     processes: Processes, world: LearningWorld, run: str, out: Path, **settings: Any
-) -> tuple[int, int]:
-    """Bytes that one step gathers of trained weights, and that a process holds for them after it.
+) -> tuple[int, int, int]:
+    """Of trained weights, in bytes: what one step gathers, what of it exists at once, what is held.
 
-    It holds the weights, their gradients and both moments.
+    A process holds shares of weights, gradients and both moments.
     """
-    gathered, held = [], []
+    gathered, held, peaks = [], [], []
+    alive: list[weakref.ref[torch.Tensor]] = []
     forward, prepare = _Gather.forward, Trainer.__post_init__
 
     def counting(*arguments: Any) -> torch.Tensor:
         whole = forward(*arguments)
         gathered.append(whole.nbytes)
+        alive.append(weakref.ref(whole))
+        peaks.append(sum(other().nbytes for other in alive if other() is not None))
         return whole
 
     def measure(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -182,7 +186,8 @@ def measured(
 
     def prepared(trainer: Trainer) -> None:
         prepare(trainer)
-        gathered.clear()  # what dynamic batch loading has read before the first step
+        for counted in (gathered, peaks):
+            counted.clear()  # what dynamic batch loading has read before the first step
         trainer.tune_losses = lambda **_: {"prose": 0.0, "numbers": 0.0}
         trainer.optimizer.register_step_post_hook(measure)
 
@@ -191,7 +196,7 @@ def measured(
         train(processes, world, run, out, stop=1, **settings)
     finally:
         _Gather.forward, Trainer.__post_init__ = staticmethod(forward), prepare
-    return sum(gathered), sum(held)
+    return sum(gathered), max(peaks), sum(held)
 
 
 def said_of(

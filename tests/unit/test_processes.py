@@ -147,8 +147,10 @@ def test_what_a_step_gathers_and_what_a_process_holds(
     rest = source.with_depth(layers).parameters_without_vocabulary
     gathered = 4 * (2 * (rest + embedding) - source.hidden_size)  # the last norm once
     given = {"batch_sequences": 2 * count, "microbatch_sequences": 2}
-    for found, held in ranks(measured, learning_world, run, tmp_path, **given):
+    for found, at_once, held in ranks(measured, learning_world, run, tmp_path, **given):
         assert found == gathered
+        layer = source.ffn_parameters
+        assert 4 * layer < at_once < 4 * 2 * layer  # whole weights of one layer, not of two
         assert held == (4 * source.num_parameters + 12 * trained) / count
 
 
@@ -228,13 +230,13 @@ def test_gradients_that_one_process_lacks(two):
 
 
 @pytest.mark.parametrize(
-    ("shape", "layer_shape", "share"),
+    ("shape", "whole_shape", "share"),
     [((8,), (8,), (2,)), ((3, 3), (3, 3), (3,)), ((2,), (2,), (1,)), ((5, 2, 7), (2, 7), (5, 4))],
 )
-def test_shares_are_gathered_as_they_were_divided(four, shape, layer_shape, share):
+def test_shares_are_gathered_as_they_were_divided(four, shape, whole_shape, share):
     """Also where the numbers do not divide, or are fewer than processes; a stack layer by layer."""
     whole = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    found = four(divided, whole, layer_shape)
+    found = four(divided, whole, whole_shape)
     assert [held for held, _ in found] == [share] * 4
     assert torch.equal(found[0][1], whole)
 

@@ -74,10 +74,10 @@ class SourceWeights(nn.Module, ABC):
         """What this process holds of a tensor: all of it, or its share."""
         return value if self._processes.count == 1 else self._processes.share(value)
 
-    def _as_parameter(self, own: Tensor, layer_shape: Sequence[int]) -> nn.Parameter:
+    def _as_parameter(self, own: Tensor, whole_shape: Sequence[int]) -> nn.Parameter:
         """The parameter of what `_own` gave of a tensor, or of each layer of a stack."""
         if self._processes.count > 1:
-            return Shard(own, layer_shape, self._processes)
+            return Shard(own, whole_shape, self._processes)
         return nn.Parameter(own, requires_grad=self._trains)
 
     def used(self, weight: Tensor) -> Tensor:

@@ -104,10 +104,9 @@ class Trainer:
                 wall_s = time.monotonic() - started
                 metrics.write(done, done * self.tokens_per_step, wall_s, values)
 
+        if first == 0:
+            log(0, self._tune())
         with self.sigterm, Watchdog() as watchdog:
-            if first == 0:
-                log(0, self._tune())
-                watchdog.step_ended()
             for done in range(first + 1, self.steps + 1):
                 values, ends = self._step(done - 1)
                 log(done, values)

@@ -24,17 +24,17 @@ class Shard(nn.Parameter):
     """The share [s] of this process in a tensor that trains, or [L, s] of a stack.
 
     Attributes:
-        layer_shape: of the whole tensor; of a stack, that of one layer.
+        whole_shape: that of the tensor; of a stack, that of one layer.
         processes: those that divide it.
     """
 
-    layer_shape: torch.Size
+    whole_shape: torch.Size
     processes: Processes
 
-    def __new__(cls, share: Tensor, layer_shape: Sequence[int], processes: Processes) -> Shard:
+    def __new__(cls, share: Tensor, whole_shape: Sequence[int], processes: Processes) -> Shard:
         """`share` is what `Processes.share` gives of the tensor, or of each layer."""
         shard: Shard = super().__new__(cls, share)
-        shard.layer_shape, shard.processes = torch.Size(layer_shape), processes
+        shard.whole_shape, shard.processes = torch.Size(whole_shape), processes
         return shard
 
     def whole(self, dtype: torch.dtype) -> Tensor:
@@ -42,8 +42,8 @@ class Shard(nn.Parameter):
         return self.gathered(self, dtype)
 
     def gathered(self, share: Tensor, dtype: torch.dtype) -> Tensor:
-        """A tensor of `layer_shape` of which each process has a share [s]; differentiable."""
-        whole: Tensor = _Gather.apply(share, self.layer_shape, dtype, self.processes)
+        """The whole of which each process has a share [s], as of a fused layer; differentiable."""
+        whole: Tensor = _Gather.apply(share, self.whole_shape, dtype, self.processes)
         return whole
 
 
@@ -76,19 +76,19 @@ def whole_value(parameter: nn.Parameter, value: Tensor) -> Tensor:
     if not isinstance(parameter, Shard):
         return value
     shares, writes = value.view(-1, value.shape[-1]), parameter.processes.writes
-    whole = torch.empty((len(shares) if writes else 0, *parameter.layer_shape), dtype=value.dtype)
+    whole = torch.empty((len(shares) if writes else 0, *parameter.whole_shape), dtype=value.dtype)
     for layer, share in enumerate(shares):
         gathered = parameter.gathered(share, value.dtype)
         if writes:
             whole[layer] = gathered
-    return whole.view(*value.shape[:-1], *parameter.layer_shape) if writes else whole
+    return whole.view(*value.shape[:-1], *parameter.whole_shape) if writes else whole
 
 
 def own_value(parameter: nn.Parameter, whole: Tensor) -> Tensor:
     """What a process holds of a value that `whole_value` gave, as a copy."""
     if not isinstance(parameter, Shard):
         return whole.clone()
-    layers = whole.view(-1, *parameter.layer_shape)
+    layers = whole.view(-1, *parameter.whole_shape)
     shares = [parameter.processes.share(layer) for layer in layers]
     return torch.stack(shares).view(parameter.shape)
 
