@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-import weakref
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -14,6 +13,7 @@ import torch
 import torch.distributed as dist
 from learning_world import LearningWorld
 from replanned import replanned
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from lemon.errors import LemonError
 from lemon.learning.run import learn
@@ -166,14 +166,14 @@ def measured(
     A process holds shares of weights, gradients and both moments.
     """
     gathered, held, peaks = [], [], []
-    alive: list[weakref.ref[torch.Tensor]] = []
+    alive: list[tuple[StorageWeakRef, int]] = []
     forward, prepare = _Gather.forward, Trainer.__post_init__
 
     def counting(*arguments: Any) -> torch.Tensor:
         whole = forward(*arguments)
         gathered.append(whole.nbytes)
-        alive.append(weakref.ref(whole))
-        peaks.append(sum(other().nbytes for other in alive if other() is not None))
+        alive.append((StorageWeakRef(whole.untyped_storage()), whole.nbytes))
+        peaks.append(sum(size for storage, size in alive if not storage.expired()))
         return whole
 
     def measure(optimizer: torch.optim.Optimizer, *_: Any) -> None:

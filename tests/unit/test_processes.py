@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from learning_world import CONFIG, LearningWorld, write_learning_world
+from own_models import save_model, write_preset
 from ranks import (
     Ranks,
     differentiated,
@@ -65,12 +66,8 @@ def four(tmp_path_factory):
 def untied_world(tmp_path_factory):
     """The smoke preset on a model with a head of its own."""
     folder = tmp_path_factory.mktemp("untied")
-    preset = folder / "untied.yaml"
-    preset.write_text(
-        "base: smoke\ndescription: a head of its own\n"
-        "source: {shape: {tie_word_embeddings: false}}\n"
-    )
-    return write_learning_world(folder, preset)
+    model = save_model(folder / "given", "llama-3")
+    return write_learning_world(folder, write_preset(folder / "untied.yaml", model))
 
 
 def ends(out: Path) -> dict[str, torch.Tensor]:
