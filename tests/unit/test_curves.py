@@ -79,14 +79,15 @@ def test_pruning_is_read_between_its_measurements(project) -> None:
     words, found = catches_up_early(curves(project, {0: 99.0, 25: 24.9, 50: 28.0}, PRUNING))
     assert found == HOLDS
     assert words == (
-        "pruning minus fusion is +2 at step 50 of fusion's 50; fusion is ahead from step 25"
+        "pruning minus fusion is +2 at step 50 of fusion's 50; fusion is ahead from step 25 "
+        "(paper 25% of its steps)"
         " (1 seed a curve)"
     )
     # A quarter of fusion's 100 steps is 25, where it is behind.
     _, late = catches_up_early(curves(project, {0: 99.0, 25: 25.1, 100: 1.0}, PRUNING))
     assert late == FAILS
     words, _ = catches_up_early(curves(project, {0: 99.0, 100: 50.0}, PRUNING))
-    assert words.endswith("fusion is never ahead (1 seed a curve)")
+    assert words.endswith("fusion is never ahead (paper 25% of its steps) (1 seed a curve)")
 
 
 def test_a_curve_goes_from_its_start_through_its_snapshots_to_its_end(project, tmp_path) -> None:

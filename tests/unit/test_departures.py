@@ -93,6 +93,15 @@ def test_widths_are_listed_where_the_table_changes_them(laptop: Project) -> None
     assert not any("width" in setting or "dimension" in setting for setting in depth)
 
 
+def test_pre_training_departs_in_its_own_rate_and_batch(laptop: Project) -> None:
+    trained = listed(laptop, "figure4-left")
+    assert trained["sequences a step of pre-training"] == ("4", "256")
+    rates = [laptop.preset.rates[name].weight_rate for name in ("pretraining", "scratch")]
+    assert trained["rate of pre-training"] == (f"{rates[0]:g} / {rates[1]:g}", "0.0001")
+    assert trained["sequences a step"] == ("4", "32")  # of fusion and pruning
+    assert "rate of pre-training" not in listed(laptop, "table4")
+
+
 def test_two_stages_depart_in_both(laptop: Project) -> None:
     both = listed(laptop, "small")
     assert both["layers of the small models"] == ("22", "24")

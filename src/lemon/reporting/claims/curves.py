@@ -64,7 +64,7 @@ def catches_up_early(facts: TuneCurveFacts) -> tuple[str, str]:
     since = f"ahead from step {int(ahead.iloc[0])}" if len(ahead) else "never ahead"
     words = (
         f"pruning minus fusion is {lead.iloc[-1]:+.4g} at step {int(both['step'].iloc[-1])} of "
-        f"fusion's {int(fusion['step'].max())}; fusion is {since}"
+        f"fusion's {int(fusion['step'].max())}; fusion is {since} (paper {early:.0%} of its steps)"
     )
     return _judged(facts, words, HOLDS if (lead[late] > 0).all() else FAILS)
 

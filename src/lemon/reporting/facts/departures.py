@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.methods import Method
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
@@ -36,6 +35,8 @@ SETTINGS = {
     "norm_rate": "rate of the layer operator on norms",
     "dimension_rate": "rate of the dimension operators",
     "weight_rate": "rate of the weights, where they learn",
+    "pretraining_batch_sequences": "sequences a step of pre-training",
+    "pretraining_rate": "rate of pre-training",
     "mask_rate": "rate of the masks",
     "update_every": "steps between updates of the mixture, under masks",
 }
@@ -80,7 +81,7 @@ def departures(
         "source_layers": str(source.here.num_hidden_layers),
         "rows": _rows(project, spec),
         "fewshot": _fewshot(project, spec),
-        **_learning_settings(project, [run for run in behind if run.method.stage == "learn"]),
+        **_learning_settings(project, [run for run in behind if run.method.learned]),
     }
     paper = published_setup()
     if source.paper and in_paper:
@@ -143,6 +144,8 @@ def _learning_settings(project: Project, learned: list[PlannedRun]) -> dict[str,
     """The settings of the trained runs; empty text for those that no run uses."""
     if not learned:
         return {}
+    pretrained = [run.pretraining for run in learned if run.method.pretrains]
+    learned = [run for run in learned if not run.method.pretrains]
     operators = [run for run in learned if run.method.learns_operators]
     pruned = [run for run in learned if run.method.prunes]
     deep = [run for run in operators if _changes_depth(run.fused_shape, run.target_shape)]
@@ -160,6 +163,8 @@ def _learning_settings(project: Project, learned: list[PlannedRun]) -> dict[str,
     return {
         "sequence_length": str(project.preset.text.sequence_length),
         **{key: _each(getattr(run.learning, key) for run in runs) for key, runs in users.items()},
+        "pretraining_batch_sequences": _each(one.batch_sequences for one in pretrained),
+        "pretraining_rate": _each(one.weight_rate for one in pretrained),
         "mask_rate": _each(run.pruning.mask_rate for run in pruned),
         "update_every": str(every or "never") if pruned else "",
     }
@@ -270,32 +275,3 @@ def _same(here: str, paper: str) -> bool:
         return float(here.replace(",", "")) == float(paper)
     except ValueError:
         return here == paper
-
-
-def figure_departures(project: Project, spec: FigureSpec) -> list[Departure]:
-    """All settings of a figure that differ from the paper's."""
-    paper, source = published_setup(), project.preset.source.label
-    found = []
-    if source != paper["source"]:
-        found.append(Departure("model", source, paper["source"]))
-    for panel in spec.panels:
-        given = project.run(panel.run).given_model
-        name = panel.run if given is None else given.label
-        if panel.shows_second_size and name != paper["second_size"]:
-            found.append(Departure("second size", name, paper["second_size"]))
-    length, length_in_paper = project.preset.text.sequence_length, int(paper["sequence_length"])
-    for run in map(project.run, spec.runs):
-        if not run.method.learned:
-            continue
-        rate = "dimension_rate" if run.changes_widths else "layer_rate"
-        batch, batch_in_paper = run.learning.batch_sequences, int(paper["batch_sequences"])
-        found += [
-            Departure(f"{words} of {run.id}", f"{here:,}", f"{there:,}")
-            for words, here, there in (
-                ("steps", run.steps, int(paper["fusion_steps"])),
-                ("tokens a step", batch * length, batch_in_paper * length_in_paper),
-                ("peak rate", getattr(run.learning, rate), float(paper[rate])),
-            )
-            if here != there
-        ]
-    return found

@@ -19,8 +19,8 @@ from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.operators.file import load_operators
 from lemon.provenance import file_digest
-from lemon.reporting.facts.departures import figure_departures
 from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.figure_departures import figure_departures
 from lemon.reporting.facts.setup import setup_of
 
 

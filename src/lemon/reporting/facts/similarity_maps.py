@@ -20,8 +20,8 @@ from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import checked_file
 from lemon.provenance import file_digest
-from lemon.reporting.facts.departures import figure_departures
 from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.figure_departures import figure_departures
 from lemon.reporting.facts.layer_operators import leading_layers
 from lemon.reporting.facts.setup import setup_of
 from lemon.similarity.blocks import blocks
