@@ -86,6 +86,12 @@ def test_pruning_is_read_between_its_measurements(project) -> None:
     # A quarter of fusion's 100 steps is 25, where it is behind.
     _, late = catches_up_early(curves(project, {0: 99.0, 25: 25.1, 100: 1.0}, PRUNING))
     assert late == FAILS
+    # Not with a floor that neither has reached there; with one between them it is a defeat again.
+    fusion = {0: 99.0, 25: 25.2, 100: 1.0}
+    words, low = catches_up_early(curves(project, fusion, PRUNING, floor=25.0))
+    assert low == UNRESOLVED
+    assert "; where it is behind, both are below the floor" in words
+    assert catches_up_early(curves(project, fusion, PRUNING, floor=25.1))[1] == FAILS
     words, _ = catches_up_early(curves(project, {0: 99.0, 100: 50.0}, PRUNING))
     assert words.endswith("fusion is never ahead (paper 25% of its steps) (1 seed a curve)")
 

@@ -53,11 +53,14 @@ def reaches_pruning_sooner(facts: TuneCurveFacts) -> tuple[str, str]:
 def catches_up_early(facts: TuneCurveFacts) -> tuple[str, str]:
     """C07: fusion leads from the paper's share of its steps on, 500 of 2,000.
 
-    Pruning is read at the steps at which fusion was measured, linearly between its own.
+    Pruning is read at the steps at which fusion was measured, linearly between its own. Where
+    fusion is behind only while neither predicts better than token frequencies, the claim is not
+    resolved.
     """
     fusion, pruning = mean_curve(facts, 0), mean_curve(facts, 1)
     both = fusion[fusion["step"] <= pruning["step"].max()]
-    lead = np.interp(both["step"], pruning["step"], pruning["perplexity"]) - both["perplexity"]
+    rival = np.interp(both["step"], pruning["step"], pruning["perplexity"])
+    lead = rival - both["perplexity"]
     early = facts.quoted[PARITY][0] / facts.quoted[LEMON][0]
     late = both["step"] >= early * fusion["step"].max()
     ahead = both.loc[lead > 0, "step"]
@@ -66,7 +69,13 @@ def catches_up_early(facts: TuneCurveFacts) -> tuple[str, str]:
         f"pruning minus fusion is {lead.iloc[-1]:+.4g} at step {int(both['step'].iloc[-1])} of "
         f"fusion's {int(fusion['step'].max())}; fusion is {since} (paper {early:.0%} of its steps)"
     )
-    return _judged(facts, words, HOLDS if (lead[late] > 0).all() else FAILS)
+    behind = late & (lead <= 0)
+    beats_floor = both["perplexity"].clip(upper=rival) < facts.floor
+    if not behind.any():
+        return _judged(facts, words, HOLDS)
+    if not (behind & beats_floor).any():
+        words += "; where it is behind, both are below the floor"
+    return _judged(facts, words, FAILS if (behind & beats_floor).any() else UNRESOLVED)
 
 
 def _judged(facts: TuneCurveFacts, words: str, verdict: str) -> tuple[str, str]:
