@@ -204,6 +204,8 @@ def test_a_run_names_its_data_and_its_model_and_keeps_its_manifest(tracked: Path
     page = run.data.tags["mlflow.note.content"]
     assert "It stands in `table3`, row 7" in page
     assert "folder `runs/laptop/lemon-cut-75/model`" in page
+    later = runs_by_key(tracked)["laptop/runs/lemon-prune-75"].data.tags["mlflow.note.content"]
+    assert " steps, from run `shear-75`." in later
     client = MlflowClient(f"sqlite:///{tracked / 'mlflow.db'}")
     assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"manifest.json"}
     assert run.data.metrics["system/peak_memory_bytes"] == 10**9

@@ -35,7 +35,7 @@ RULE_VERSIONS: dict[str, int] = {
     "figure": 7,
     "claims": 1,
     "report": 2,
-    "track": 7,
+    "track": 8,
     "unpack": 1,
 }
 # Version of `learn` for runs that train weights; raising it reruns only these.

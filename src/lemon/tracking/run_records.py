@@ -131,8 +131,9 @@ def _description(
     run: PlannedRun, name: str, shown: list[Place], model: str | None, weights: str | None
 ) -> str:
     """Markdown for the page of a run: what it is, where it stands, where its model is."""
-    start = f", started from run `{run.start.id}`" if run.start else ""
-    lines = [f"**{name}**: run `{run.id}`, method `{run.method.name}`, {run.steps} steps{start}."]
+    earlier = [f"`{one.id}`" for one in (run.start, run.first_stage) if one is not None]
+    began = f", from run {' and '.join(earlier)}" if earlier else ""
+    lines = [f"**{name}**: run `{run.id}`, method `{run.method.name}`, {run.steps} steps{began}."]
     rows = dict.fromkeys(f"`{place.table}`, row {place.number}" for place in shown)
     lines += [f"It stands in {'; '.join(rows)}."] if rows else []
     if model and weights:
