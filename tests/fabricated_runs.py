@@ -84,6 +84,7 @@ def write_outcomes(
         folder / MANIFEST,
         "evaluate",
         files=files,
+        peak_memory_bytes=5 * 10**8,
         settings={"model": f"runs/laptop/{run_folder.name}/model"},
         inputs={
             **({"heldout": "text"} if loss is not None else {}),

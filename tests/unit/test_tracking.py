@@ -208,7 +208,7 @@ def test_a_run_names_its_data_and_its_model_and_keeps_its_manifest(tracked: Path
     assert " steps, from run `shear-75`." in later
     client = MlflowClient(f"sqlite:///{tracked / 'mlflow.db'}")
     assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"manifest.json"}
-    assert run.data.metrics["system/peak_memory_bytes"] >= 10**9  # that of learning, or more
+    assert run.data.metrics["system/peak_memory_bytes"] == 10**9  # learning's; scoring took half
 
 
 def test_the_table_is_an_artifact(tracked: Path) -> None:

@@ -61,7 +61,7 @@ class Record:
         return content_digest(content)
 
 
-def final(scores: dict[str, float]) -> list[Metric]:
+def final_metrics(scores: dict[str, float]) -> list[Metric]:
     """Scores as metrics of a run's end, rounded."""
     return [Metric(name, rounded(value)) for name, value in scores.items()]
 

@@ -19,7 +19,7 @@ from lemon.reporting.facts.outcomes import RunResult, read_run, require_same_doc
 from lemon.reporting.figures.figure_numbers import read_numbers
 from lemon.tracking.metrics import published_scores
 from lemon.tracking.places import Place, places, tags_of
-from lemon.tracking.record import Record, code_tags, final, finished_ms, started_ms
+from lemon.tracking.record import Record, code_tags, final_metrics, finished_ms, started_ms
 from lemon.tracking.run_records import mean_of_seeds, reproduced
 from lemon.tracking.settings import texts
 
@@ -100,7 +100,7 @@ def _published(project: Project, place: Place, everywhere: list[Place]) -> Recor
         started_ms=PAPER_PUBLISHED_MS,
         ended_ms=PAPER_PUBLISHED_MS,
         tags=texts(tags),
-        metrics=final(scores),
+        metrics=final_metrics(scores),
     )
 
 

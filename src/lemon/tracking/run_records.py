@@ -24,7 +24,7 @@ from lemon.tracking.metrics import (
     run_scores,
 )
 from lemon.tracking.places import Place, tags_of
-from lemon.tracking.record import Record, code_tags, content_digest, final, started_ms
+from lemon.tracking.record import Record, code_tags, content_digest, final_metrics, started_ms
 from lemon.tracking.settings import run_parameters, texts
 
 REPRODUCED = "reproduced"
@@ -111,7 +111,7 @@ def reproduced(
         description=_description(run, name, shown, model, weights),
         params=run_parameters(project, run, list(results)),
         tags=texts(tags),
-        metrics=[*step_metrics(folder / "metrics.jsonl"), *final(scores)],
+        metrics=[*step_metrics(folder / "metrics.jsonl"), *final_metrics(scores)],
         parent=None if parent is None else _mean_key(project, parent),
     )
 
@@ -155,7 +155,7 @@ def mean_of_seeds(
         ended_ms=max(seed.ended_ms for seed in seeds),
         params={n: v for n, v in params if all(seed.params.get(n) == v for seed in seeds)},
         tags={name: seeds[0].tags[name] for name in same} | tags_of(shown),
-        metrics=final(over_seeds([seed.scores for seed in seeds])),
+        metrics=final_metrics(over_seeds([seed.scores for seed in seeds])),
     )
 
 
