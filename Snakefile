@@ -5,6 +5,7 @@
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/behind.smk"
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/unpack.smk"

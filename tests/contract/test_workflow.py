@@ -64,7 +64,7 @@ def test_what_a_job_may_take_over_is_not_removed_before_it(name):
 
 
 def test_every_artifact_has_a_producer():
-    """Each path that a rule or a function of common.smk reads is the output of some rule."""
+    """Each path that a rule or a function of inputs.smk reads is the output of some rule."""
     produced = [
         re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))
         for rule in RULES.values()
@@ -73,7 +73,7 @@ def test_every_artifact_has_a_producer():
     read = [
         path for rule in RULES.values() for path in re.findall(r'"(<[^"]+)"', rule.get("input", ""))
     ]
-    read += re.findall(r'"(<[^"]+)"', (WORKFLOW / "rules" / "common.smk").read_text())
+    read += re.findall(r'"(<[^"]+)"', (WORKFLOW / "rules" / "inputs.smk").read_text())
     assert len(read) >= 8
     given = {method.prepared for method in METHODS.values() if method.prepared}
     for path in {path.replace("{prepared}", folder) for path in read for folder in given}:

@@ -19,7 +19,7 @@ SOUND = {"status": "tracked", "runs": {}}
 def replay(tmp_path: Path) -> Callable[[], str]:
     """The function of the rules that says whether a replay is due, for `table3` in `tmp_path`."""
     text = RULES.read_text(encoding="utf-8")
-    source = re.search(r"^def replay\(.*?(?=^\S)", text, re.M | re.S)
+    source = re.search(r"^def replay\(.*?(?=^\S|\Z)", text, re.M | re.S)
     assert source
     names = {"Path": Path, "json": json, "RUNS": str(tmp_path)}
     exec(source[0], names)

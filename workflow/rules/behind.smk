@@ -1,6 +1,9 @@
 """All files behind a table or figure. Its target asks for each: a missing one is made again."""
 
+from pathlib import Path
+
 from lemon.bundles.taken import runs_behind, runs_to_compare, shown_parts
+from lemon.configuration.tasks import ABLATION, FOLDERS
 
 
 def rendered(table):

@@ -1,5 +1,9 @@
-"""The project of this preset. What is typed is checked before a shell or a format reads it."""
+"""The project of this preset, and the checks of a call: what is typed is checked before a shell or a
+format reads it, and one call at a time works in a folder.
+"""
 
+import difflib
+import fcntl
 import os
 import sys
 
@@ -63,3 +67,31 @@ ENTRY = TARGET if TARGET in PROJECT.tables else None
 TAKEN = checked(taken_from, PROJECT, given("from", ""), entry=ENTRY)
 # The folder with data/, runs/, results/ and logs/; empty where it is the working folder.
 FOLDER = given("folder", "")
+
+
+def hold_folder():
+    """Keep a second invocation out of this folder. Snakemake's own lock outlives a killed process
+    and then asks for --unlock; the kernel drops this one by itself.
+    """
+    lock = os.open(
+        ".snakemake/in-use", os.O_CREAT | os.O_WRONLY
+    )  # open until the process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stop(BadInput("another snakemake works in this folder; wait for it or end it"))
+
+
+def check_target(target):
+    """Stop at a mistyped target and name the nearest; `make` hands its own over in the config."""
+    known = [rule.name for rule in workflow.rules]
+    if target in known or "/" in target:
+        return
+    near = difflib.get_close_matches(target, known, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    targets = ", ".join(["all", *PROJECT.tables])
+    stop(BadInput(f"no target {target}; {hint}the targets are {targets}"))
+
+
+onstart:
+    hold_folder()
