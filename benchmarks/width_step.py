@@ -32,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
+from lemon.config_json import config_of
 from lemon.configuration.load import load_project
 from lemon.decoder import Decoder
 from lemon.learning.dimension_fusion import DimensionFusion
@@ -53,7 +54,7 @@ def width_step(options: argparse.Namespace) -> Step:
     student = FusedStudent(
         layers,
         DimensionFusion(start, device, tied=True),
-        Decoder(start.target.to_config(source.config), device),
+        Decoder(config_of(start.target, source.config), device),
         layers_per_segment=options.layers_per_segment,
         recompute=options.recompute,
     )

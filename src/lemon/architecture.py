@@ -7,7 +7,7 @@ tensors. No torch is imported here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from math import prod
 from typing import Any
@@ -88,15 +88,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "qwen2": (*LAYER_TYPES, "q_bias", "k_bias", "v_bias"),
     "qwen3": (*LAYER_TYPES, "q_norm", "k_norm"),
 }
-
-# The family of each known Hugging Face model type. Mistral's layers have LLaMA's tensors, and
-# attend to a window (`sliding_window`).
-MODEL_TYPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-
-ATTENTIONS, FULL_ATTENTION = "layer_types", "full_attention"  # a key of config.json and its value
-
-# Keys of config.json that make transformers load weights other than those in the model's files.
-FOREIGN_KEYS = ("quantization_config", "transformers_weights")
 
 
 @dataclass(frozen=True)
@@ -189,86 +180,11 @@ class LlamaShape:
         """The same widths at another number of layers."""
         return replace(self, num_hidden_layers=num_hidden_layers)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> LlamaShape:
-        """The sizes in a `config.json`.
-
-        Raises:
-            BadInput: a size is missing, or the model is of another family, has other biases than
-                its family, or windows of attention in some of its layers.
-        """
-        model_type = config.get("model_type")
-        if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
-            raise BadInput(
-                f"model_type is {str(model_type)[:40]!r}; only models of the types "
-                f"{', '.join(MODEL_TYPES)} are supported: LLaMA 2 and 3, SmolLM2, TinyLlama, "
-                "Mistral, Qwen2, Qwen2.5 and Qwen3"
-            )
-        for flag in ("attention_bias", "mlp_bias"):
-            if config.get(flag):
-                raise BadInput(
-                    f"{flag} is true; biases are supported only in Qwen2, which has no such key"
-                )
-        if config.get("use_sliding_window") or _attentions(config) - {FULL_ATTENTION}:
-            raise BadInput(
-                "some layers attend to a sliding window (use_sliding_window, layer_types), and "
-                "layers that are mixed must attend alike; only models without one are supported"
-            )
-        for key in FOREIGN_KEYS:
-            if config.get(key) is not None:
-                raise BadInput(
-                    f"{key} is set, which changes the weights that are loaded; save the plain "
-                    "model, without quantisation or adapters"
-                )
-        heads, width, head_dim = map(config.get, ("num_attention_heads", "hidden_size", "head_dim"))
-        if head_dim is None and isinstance(heads, int) and isinstance(width, int) and heads > 0:
-            head_dim = width // heads
-        groups = config.get("num_key_value_heads")
-        sizes = {
-            "tie_word_embeddings": False,
-            **config,
-            "num_key_value_heads": heads if groups is None else groups,
-            "head_dim": head_dim,
-            "family": MODEL_TYPES[model_type],
-        }
-        try:
-            return cls(**{field.name: sizes[field.name] for field in fields(cls)})
-        except KeyError as missing:
-            raise BadInput(f"the model's config.json has no {missing}") from None
-
     def difference(self, other: LlamaShape) -> str:
         """List the sizes in which another shape differs: `hidden_size 64, not 96; ...`."""
         others = asdict(other)
         differing = ((size, mine) for size, mine in asdict(self).items() if mine != others[size])
         return "; ".join(f"{size} {mine}, not {others[size]}" for size, mine in differing)
-
-    def to_config(self, config: dict[str, Any]) -> dict[str, Any]:
-        """A copy of a Hugging Face `config.json` with the sizes of this shape."""
-        sizes = {size: value for size, value in asdict(self).items() if size != "family"}
-        if config.get(ATTENTIONS):  # has an entry for each layer
-            sizes[ATTENTIONS] = [FULL_ATTENTION] * self.num_hidden_layers
-        return {**config, **sizes}
-
-
-def _attentions(config: dict[str, Any]) -> set[str]:
-    """The kinds of attention that a `config.json` lists by layer; none if it lists none."""
-    listed = config.get(ATTENTIONS) or ()
-    if not isinstance(listed, list | tuple):
-        raise BadInput(f"{ATTENTIONS} is {str(listed)[:40]!r}; it must be a list")
-    return set(map(str, listed))
-
-
-def sliding_window(config: dict[str, Any]) -> int | None:
-    """The most tokens that a token attends to, from a `config.json`; None if unlimited.
-
-    BadInput if the value is not a whole number above 0.
-    """
-    window = config.get("sliding_window")
-    if window is None or config.get("model_type") != "mistral":
-        return None
-    if type(window) is not int or window < 1:
-        raise BadInput(f"sliding_window is {str(window)[:40]!r}; it must be a whole number above 0")
-    return window
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import TypedDict
 
-from lemon.architecture import FFN_TYPES, LlamaShape, TensorSpec, layer_tensor_name, tensor_specs
+from lemon.architecture import FFN_TYPES, TensorSpec, layer_tensor_name, tensor_specs
+from lemon.config_json import shape_of
 from lemon.errors import BadInput
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, listed_files, read_manifest, require_digest
@@ -71,7 +72,7 @@ class Checkpoint:
             self.path / "config.json", dict[str, Any], "name a Hugging Face model folder"
         )
         try:
-            self.shape = LlamaShape.from_config(self.config)
+            self.shape = shape_of(self.config)
         except BadInput as error:
             raise BadInput(f"{self.path / 'config.json'}: {error}") from None
         self.tied_ffn = self._windows(self.config.get(TIED_FFN, []))

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from lemon.architecture import LAYER_TENSORS, LAYER_TYPES, NORM_TYPES, sliding_window
+from lemon.architecture import LAYER_TENSORS, LAYER_TYPES, NORM_TYPES
+from lemon.config_json import sliding_window
 from lemon.errors import BadInput
 
 LayerWeights = dict[str, Tensor]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import COMPANION_SUFFIXES, COPY_AGAIN, INDEX, TIED_FFN, WEIGHTS, Checkpoint
+from lemon.config_json import config_of
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, files_below, write_manifest
 from lemon.files.storage import atomic_folder, write_json
@@ -46,7 +47,7 @@ def write_checkpoint(
         WorkFailed: a weight is not finite.
     """
     format = {f"torch.{name}": key for key, (name, _) in FORMATS.items()}[str(dtype)]
-    config = shape.to_config(read_json(like / "config.json", dict[str, Any], COPY_AGAIN))
+    config = config_of(shape, read_json(like / "config.json", dict[str, Any], COPY_AGAIN))
     config.pop("torch_dtype", None)  # the older name of the same key
     config.pop(TIED_FFN, None)  # of the model that this one is fused from
     if tied_ffn:

@@ -28,7 +28,7 @@ LAYERS = (
     {"operators", "configuration"},
     {"model_folder"},
     {"published", "checkpoint", "decoder"},
-    {"radii", "events", "machine", "progress", "perplexity"},
+    {"radii", "config_json", "events", "machine", "progress", "perplexity"},
     {"files", "architecture"},
     {"provenance"},
     {"errors", "redaction", "outside_calls"},

@@ -9,6 +9,7 @@ from roundoff import logits_off
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lemon.checkpoint import Checkpoint
+from lemon.config_json import config_of
 from lemon.decoder import Decoder
 from lemon.errors import BadInput
 from lemon.learning.dimension_fusion import DimensionFusion
@@ -55,7 +56,7 @@ def make_student(
     layers = ResidualLayers(
         source, dtype=torch.float32, device=CPU, radius=start.radii.hidden, trains=trains
     )
-    decoder = Decoder(start.target.to_config(source.config), CPU)
+    decoder = Decoder(config_of(start.target, source.config), CPU)
     fusion = DimensionFusion(start, CPU, tied=tied)
     return FusedStudent(layers, fusion, decoder, layers_per_segment=2, recompute=False)
 
@@ -75,7 +76,7 @@ def test_the_student_computes_what_the_fused_model_computes(source, radii, tied)
     """Random operators on every axis: Hugging Face's model of the fused tensors agrees."""
     start = random_widths(source, radii, tied=tied)
     student = make_student(source, start, tied=tied)
-    model = LlamaForCausalLM(LlamaConfig(**start.target.to_config(source.config))).eval()
+    model = LlamaForCausalLM(LlamaConfig(**config_of(start.target, source.config))).eval()
     model.load_state_dict(dict(fuse_tensors(source, start)), strict=False)
     tokens = some_tokens(source)
     with torch.no_grad():

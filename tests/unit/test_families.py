@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from lemon.architecture import LAYER_TYPES, LlamaShape, tensor_specs
 from lemon.checkpoint import Checkpoint
+from lemon.config_json import config_of, shape_of
 from lemon.configuration.load import load_project
 from lemon.data.synthetic import write_random_model
 from lemon.decoder import Decoder
@@ -286,7 +287,7 @@ def test_the_student_over_widths_is_the_exported_model(
     )
     weights = frozen(ResidualLayers, source, radius=radii.hidden)
     fusion = DimensionFusion(start, CPU, tied=False)
-    student = student_of(source, fusion, weights, start.target.to_config(source.config))
+    student = student_of(source, fusion, weights, config_of(start.target, source.config))
     assert_same_logits(student, fused_model(source, start, tmp_path))
 
 
@@ -355,7 +356,7 @@ def test_what_no_family_has_is_refused(
     changes: dict[str, Any], message: str, source: Checkpoint
 ) -> None:
     with pytest.raises(BadInput, match=message):
-        LlamaShape.from_config({**source.config, **changes})
+        shape_of({**source.config, **changes})
 
 
 def test_a_folder_without_the_tensors_of_its_family_is_refused(

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lemon.architecture import LlamaShape
+from lemon.config_json import config_of
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.flops import forward_flops, learning_flops, training_flops
@@ -38,7 +39,7 @@ def test_a_tiny_model_by_hand() -> None:
 def test_the_count_is_that_of_torch(tied: bool) -> None:
     """Torch counts every pair of tokens, and a causal model needs half of them."""
     shape, length = replace(SHAPE, tie_word_embeddings=tied), 6
-    config = LlamaConfig(**shape.to_config({}), attn_implementation="eager")
+    config = LlamaConfig(**config_of(shape, {}), attn_implementation="eager")
     model = LlamaForCausalLM(config)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, length, dtype=torch.long))

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
+from lemon.config_json import config_of
 from lemon.operators import fuse as fuse_module
 from lemon.operators.algebra import Operators, factor_shapes
 from lemon.operators.factor import Dense, OneHot, keeping
@@ -273,7 +274,7 @@ def test_exported_model_loads_in_a_fresh_process_with_the_same_logits(source, tm
     out = tmp_path / "model"
     fuse(source.path, tmp_path / "operators.safetensors", out)
 
-    model = LlamaForCausalLM(LlamaConfig(**target.to_config(source.config))).eval()
+    model = LlamaForCausalLM(LlamaConfig(**config_of(target, source.config))).eval()
     missing = model.load_state_dict(dict(fuse_tensors(source, operators)), strict=False)
     assert not missing.unexpected_keys
     assert set(missing.missing_keys) <= (

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lemon.architecture import LlamaShape, sliding_window
+from lemon.architecture import LlamaShape
+from lemon.config_json import shape_of, sliding_window
 from lemon.configuration.assets import Asset, HubAsset
 from lemon.configuration.preset import Preset, ShapeSettings, SourceSettings
 from lemon.configuration.yaml_files import Document, Problem
@@ -62,7 +63,7 @@ def with_shapes(
             config = _config(model, assets)
             if config is None:
                 continue
-            found = LlamaShape.from_config(config)
+            found = shape_of(config)
         except BadInput as error:
             problems.append(document.problem((section, "path"), str(error)))
             continue

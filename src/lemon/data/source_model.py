@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import Checkpoint
+from lemon.config_json import shape_of
 from lemon.configuration.given_models import given_shape
 from lemon.configuration.preset import SourceSettings
 from lemon.data.fetch.archive import AssetFiles
@@ -119,7 +120,7 @@ def _convert_gguf(
             tokenizer = AutoTokenizer.from_pretrained(like, gguf_file=gguf)
         # The values are dequantised, so the file's quantisation settings no longer apply.
         model.config.__dict__.pop("quantization_config", None)
-        shape = LlamaShape.from_config(model.config.to_dict())
+        shape = shape_of(model.config.to_dict())
         _check_shape(shape, expected, f"asset {asset}")
         differing = model.config.to_diff_dict()
         config = {key: value for key, value in differing.items() if not key.startswith("_")}

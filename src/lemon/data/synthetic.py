@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lemon.architecture import LlamaShape
+from lemon.config_json import config_of
 from lemon.errors import BadInput
 
 Row = dict[str, Any]
@@ -89,7 +90,7 @@ def write_random_model(out: Path, shape: LlamaShape, dtype: str, seed: int) -> N
     from transformers import AutoConfig, AutoModelForCausalLM
 
     ends: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
-    config = AutoConfig.for_model(shape.family, **shape.to_config(ends))
+    config = AutoConfig.for_model(shape.family, **config_of(shape, ends))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)

@@ -20,6 +20,7 @@ from torch import nn
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
+from lemon.config_json import config_of
 from lemon.configuration.learning_settings import LearningSettings, PruningSettings
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.preset import Preset
@@ -71,7 +72,7 @@ def assemble(
     """
     method, settings, pruning = run.method, run.learning, run.pruning
     tied = preset.fusion.rotary_halves == "tied"
-    decoder = Decoder((start.target if start else source.shape).to_config(source.config), device)
+    decoder = Decoder(config_of(start.target if start else source.shape, source.config), device)
     fusion, storage = _fusion(run, source, decoder, device, start, processes, tied=tied)
     load = partial(storage, dtype=getattr(torch, preset.compute.dtype), device=device)
     weights = load(source, trains=method.trains_weights, processes=processes)

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import Checkpoint
+from lemon.config_json import config_of
 from lemon.configuration.methods import SCRATCH
 from lemon.configuration.planned_run import PlannedRun, snapshot_folder
 from lemon.configuration.project import Project
@@ -157,7 +158,7 @@ def random_model(config: dict[str, Any], shape: LlamaShape, seed: int) -> PreTra
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        sizes = AutoConfig.for_model(**shape.to_config(config))
+        sizes = AutoConfig.for_model(**config_of(shape, config))
         return AutoModelForCausalLM.from_config(sizes, dtype=torch.float32)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from lemon.architecture import LlamaShape
+from lemon.config_json import config_of
 from lemon.configuration.load import siblings
 from lemon.configuration.project import Project
 from lemon.errors import BadInput, WorkFailed
@@ -119,7 +120,7 @@ def counted_parameters(shape: LlamaShape) -> int:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.for_model(shape.family, **shape.to_config({}))
+    config = AutoConfig.for_model(shape.family, **config_of(shape, {}))
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     found = sum(parameter.numel() for parameter in model.parameters())
