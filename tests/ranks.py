@@ -15,8 +15,10 @@ from learning_world import LearningWorld
 from replanned import replanned
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from lemon.data.pretrained import load_model
 from lemon.errors import LemonError
 from lemon.learning.run import learn
+from lemon.pretraining.language_model import LanguageModel
 from lemon.pretraining.run import pretrain
 from lemon.training.loop import Trainer
 from lemon.training.processes import ALONE, Processes
@@ -156,6 +158,22 @@ def differentiated(
     norm = clip_gradients([shard, second], limit)
     assert shard.grad is not None and shard.grad.dtype == shard.dtype
     return norm, processes.gathered(shard.grad)[: whole.numel()].view_as(whole)
+
+
+def pretraining_gradients(
+    processes: Processes, folder: Path, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """The gradients of two microbatches by name, of a model of one's own in pre-training."""
+    model = load_model(folder, dtype=torch.float32).train()
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    trainee = LanguageModel(model, dtype=dtype, rate=1.0, chunk_tokens=8, processes=processes)
+    draw = torch.Generator().manual_seed(0)
+    for part in range(2):
+        tokens = torch.randint(512, (2, 17), generator=draw)
+        if processes.takes(part):
+            trainee.losses(tokens, 0, part)["loss"].backward()
+    [group] = trainee.groups
+    return {name: whole_value(held, held.grad) for name, held in group.parameters.items()}
 
 
 def measured(

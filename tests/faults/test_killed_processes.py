@@ -1,4 +1,7 @@
-"""Processes that learn are killed, or asked to end: all end, and the run goes on whole."""
+"""Processes that learn are killed, or asked to end: all end, and the run goes on whole.
+
+KILLS=10 in the environment kills ten times instead of twice, and KILLS_SEED takes other steps.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from ranks import train_alone
 
 from lemon.events import read_events
 
-RUN, STEPS = "lemon-cut-75", 24
+KILLS = int(os.environ.get("KILLS", "2"))
+RUN, STEPS = "lemon-cut-75", 12 * KILLS
 SETTINGS = {"batch_sequences": 4, "microbatch_sequences": 2, "checkpoint_every": 3}
 ENDED_S = 90  # torchrun kills after 30 seconds what does not end; the rest is for a busy machine
 PYTHON = (sys.executable, "-m")
@@ -54,27 +58,22 @@ def start(words: list[str], out: Path, step: int) -> subprocess.Popen:
     return started
 
 
-def kill_one(started: subprocess.Popen, rank: int, end: signal.Signals) -> list[psutil.Process]:
-    """Send one process a signal; gives all of them."""
-    both = psutil.Process(started.pid).children()
-    [chosen] = [process for process in both if process.environ().get("RANK") == str(rank)]
-    chosen.send_signal(end)
-    return both
-
-
 @pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_the_run_goes_on(learning_world, tmp_path):
-    """The first process writes, the second computes; one is killed after another."""
+    """Of two, one after another: the first process writes, the second computes."""
     draw = random.Random(int(os.environ.get("KILLS_SEED", "0")))
     preset, out = preset_of(tmp_path), tmp_path / "out"
     whole = train_alone(learning_world, RUN, tmp_path / "whole", steps=STEPS, **SETTINGS)
-    for rank, end in ((1, signal.SIGKILL), (0, signal.SIGTERM)):
+    told = ""
+    for rank in (kill % 2 for kill in range(KILLS)):
         done = max((e["step"] for e in read_events(out / "metrics.jsonl")), default=0)
-        step = done + draw.randint(1, STEPS // 3)
+        step = done + draw.randint(1, 8)
         started = start(command(learning_world, preset, out), out, step)
-        both = kill_one(started, rank, end)
+        both = psutil.Process(started.pid).children()
+        [chosen] = [process for process in both if process.environ().get("RANK") == str(rank)]
+        chosen.kill()
         begun = time.monotonic()
-        started.communicate(timeout=ENDED_S)
+        told += started.communicate(timeout=ENDED_S)[0]
         assert started.returncode != 0
         assert not any(process.is_running() for process in both)
         print(f"rank {rank}, step {step}: all ended after {time.monotonic() - begun:.1f} s")
@@ -82,20 +81,26 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on(learning_world, tm
     last = subprocess.run(command(learning_world, preset, out), capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     assert last.stdout.count("goes on after step") == 1
+    assert "damaged" not in told + last.stdout + last.stderr  # no checkpoint was half-written
     name = "operators.safetensors"
     assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_sigterm_ends_a_run_with_a_checkpoint_of_its_step(learning_world, tmp_path, processes):
-    """Sent to the command alone: torchrun passes it on, and its own exit code is 1."""
+@pytest.mark.parametrize(
+    ("processes", "end", "code"),
+    [(1, signal.SIGTERM, 143), (2, signal.SIGTERM, 1), (2, signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_a_command_that_is_ended_leaves_a_checkpoint_of_its_step(
+    learning_world, tmp_path, processes, end, code
+):
+    """Torchrun passes a SIGTERM on; if it is killed itself, its processes get one."""
     preset, out = preset_of(tmp_path, processes, checkpoint_every=1000), tmp_path / "out"
     words = command(learning_world, preset, out, processes)
     started = start(words, out, step=2)
-    started.send_signal(signal.SIGTERM)
+    started.send_signal(end)
     told, _ = started.communicate(timeout=ENDED_S)
-    assert started.returncode == (143 if processes == 1 else 1), told
+    assert started.returncode == code, told
     ends = re.findall(rf"error: {RUN}: ended by SIGTERM after step (\d+) of {STEPS}, with", told)
     assert len(ends) == processes and len({*ends}) == 1
     [kept] = (out / "checkpoints").iterdir()

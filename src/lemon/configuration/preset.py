@@ -199,7 +199,7 @@ class ComputeSettings(Section):
         default=1,
         exclude_if=lambda devices: devices == 1,
         description="processes of `learn` and `pretrain`, one on each device of one machine; they "
-        "share the microbatches of every step and the source's weights where these train",
+        "share the microbatches of every step and the weights that train",
     )
 
 

@@ -5,13 +5,16 @@ Shapes: B sequences, T predicted tokens of a sequence, D hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from lemon.training.objective import distillation_loss
+from lemon.training.processes import ALONE, Processes
+from lemon.training.shards import Shard, whole_value
 from lemon.training.trainee import ParameterGroup
 
 if TYPE_CHECKING:
@@ -22,26 +25,35 @@ class LanguageModel(nn.Module):
     """A model that learns from text alone (`lemon.training.trainee.Trainee` has the methods).
 
     Weights are float32; where the compute format is bfloat16, `autocast` casts them for each
-    product, and the residual stream stays float32. The forward pass ends in the loss, so that a
-    wrapper that shards weights sees every use of one.
+    product, and the residual stream stays float32. Several processes divide the weights: each one
+    is gathered where a module of the model uses it.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, dtype: torch.dtype, rate: float, chunk_tokens: int
+        self,
+        model: PreTrainedModel,
+        *,
+        dtype: torch.dtype,
+        rate: float,
+        chunk_tokens: int,
+        processes: Processes = ALONE,
     ) -> None:
         """Train all weights of `model`.
 
         Args:
-            model: in float32, on its device.
+            model: in float32; the model of several processes is kept in shares from then on.
             dtype: compute format.
             rate: peak learning rate.
             chunk_tokens: tokens whose logits are in memory at once.
+            processes: those that train together.
         """
         super().__init__()
         self.model = model
         self.dtype = dtype
         self.chunk_tokens = chunk_tokens
         weights = dict(model.named_parameters())
+        if processes.count > 1:
+            weights = _divide(model, weights, dtype, processes)
         self.groups: Sequence[ParameterGroup] = [
             ParameterGroup("weight", rate, "pretraining.weight_rate", weights)
         ]
@@ -50,6 +62,15 @@ class LanguageModel(nn.Module):
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.model.device
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """All tensors by Hugging Face name, in float32 on the CPU.
+
+        Processes that divide them go through all together, and process 0 alone gets them.
+        """
+        for group in self.groups:
+            for name, weight in group.parameters.items():
+                yield name, whole_value(weight, weight.detach()).cpu()
 
     def forward(self, tokens_BT1: Tensor) -> Tensor:
         """The mean next-token loss of tokens [B, T + 1] in nats."""
@@ -79,3 +100,37 @@ class LanguageModel(nn.Module):
     def constrain(self, step: int) -> dict[str, float]:
         """Nothing is constrained."""
         return {}
+
+
+class _Whole(nn.Module):
+    """Gives a module a weight whose share this process holds, each time that it asks for it."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        """`dtype` is the format in which it is gathered."""
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, shard: Shard) -> Tensor:
+        return shard.whole(self.dtype)
+
+
+def _divide(
+    model: PreTrainedModel,
+    weights: dict[str, nn.Parameter],
+    dtype: torch.dtype,
+    processes: Processes,
+) -> dict[str, nn.Parameter]:
+    """Replace each weight by this process's share; returns the shares by the weights' names.
+
+    Weights of products are gathered in the compute format, to which `autocast` would cast them.
+    """
+    shards = {
+        weight: Shard(processes.share(weight.detach()), weight.shape, processes)
+        for weight in weights.values()
+    }
+    for module in [*model.modules()]:
+        used = dtype if isinstance(module, nn.Linear) else torch.float32
+        for name, weight in [*module.named_parameters(recurse=False)]:
+            setattr(module, name, shards[weight])
+            parametrize.register_parametrization(module, name, _Whole(used), unsafe=True)
+    return {name: shards[weight] for name, weight in weights.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from lemon.architecture import LlamaShape, tensor_specs
+from lemon.architecture import LlamaShape
 from lemon.checkpoint import Checkpoint
 from lemon.config_json import config_of
 from lemon.configuration.methods import SCRATCH
@@ -91,13 +92,15 @@ def pretrain(
         model = random_model(given.config, run.target_shape, run.seed)
     else:
         model = load_model(source, dtype=torch.float32)
-    trainee = _trainee(run, project, model, device)
+    trainee = _trainee(run, project, model, device, processes)
 
     def write(folder: Path) -> None:
-        weights = model.state_dict()
-        names = (spec.name for spec in tensor_specs(run.target_shape))
+        weights = trainee.named_weights()
+        if not processes.writes:
+            deque(weights, maxlen=0)  # the first process gathers them with all others
+            return
         write_model(
-            *(folder, run.target_shape, ((name, weights[name].cpu()) for name in names)),
+            *(folder, run.target_shape, weights),
             like=source,
             dtype=given.dtype,
             stage="pretrain",
@@ -129,9 +132,9 @@ def pretrain(
     tune_loss = mixture_loss(trainer.tune_losses(exported=True), packed.weights)
     if not math.isfinite(tune_loss):
         raise Diverged(f"{run_id}: the loss on the tune text is {tune_loss} at the end")
+    write(out / MODEL)
     if not processes.writes:
         return
-    write(out / MODEL)
     settings = project.resolved(run_id)
     write_yaml(out / "config.yaml", settings)
     write_manifest(
@@ -163,16 +166,22 @@ def random_model(config: dict[str, Any], shape: LlamaShape, seed: int) -> PreTra
 
 
 def _trainee(
-    run: PlannedRun, project: Project, model: PreTrainedModel, device: torch.device
+    run: PlannedRun,
+    project: Project,
+    model: PreTrainedModel,
+    device: torch.device,
+    processes: Processes,
 ) -> LanguageModel:
     if run.pretraining.recompute:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    return LanguageModel(
-        model.to(device).train(),
+    trainee = LanguageModel(
+        model.train(),
         dtype=getattr(torch, project.preset.compute.dtype),
         rate=run.pretraining.weight_rate,
         chunk_tokens=run.pretraining.loss_chunk_tokens,
+        processes=processes,
     )
+    return trainee.to(device)  # after it was divided: the device need not hold all of it
 
 
 def _losses(
@@ -185,6 +194,7 @@ def _losses(
 ) -> dict[str, float]:
     """The reference model's losses by domain on the tune text, in nats a token."""
     assert reference is not None
-    model = _trainee(run, project, load_model(reference, dtype=torch.float32), device)
-    loss_of = partial(model.tune_loss, exported=True)
+    model = load_model(reference, dtype=torch.float32)
+    trainee = _trainee(run, project, model, device, processes)
+    loss_of = partial(trainee.tune_loss, exported=True)
     return tune_losses(loss_of, text, run.pretraining, device, processes)

@@ -49,7 +49,8 @@ class Trainer:
         text: packed sequences, for tune losses.
         metrics_path: the file of events.
         processes: those that take the steps together.
-        after: what is done after these steps, before their checkpoints; a killed run may repeat it.
+        after: what all processes do after these steps, before their checkpoints; a killed run may
+            repeat it.
     """
 
     label: str
@@ -114,7 +115,7 @@ class Trainer:
                     log(done, self._tune())
                 if self.batches.update_every and done % self.batches.update_every == 0:
                     log(done, self._update_mixture(done))
-                if metrics is not None and done in self.after:
+                if done in self.after:
                     self.after[done]()
                 if ends or done % settings.checkpoint_every == 0 or done == self.steps:
                     self._save(done, started, metrics)

@@ -7,6 +7,9 @@ process 0 alone writes files (decision 0036). Weights that train are divided amo
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ from lemon.machine import compute_device
 
 PATIENCE = timedelta(minutes=30)  # of a process that waits; longer than process 0 writes a model
 BUCKET = 2**24  # numbers that are summed at once, of gradients that are smaller
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 T = TypeVar("T")
 
 
@@ -177,6 +181,8 @@ ALONE = Processes()
 def joined(rank: int, compute: ComputeSettings) -> Iterator[Processes]:
     """Join the processes of `compute.devices`, of which this one has a rank.
 
+    On Linux this process then gets a SIGTERM if the one that started it dies.
+
     Raises:
         BadInput: there is no GPU, or fewer than processes.
     """
@@ -184,6 +190,7 @@ def joined(rank: int, compute: ComputeSettings) -> Iterator[Processes]:
         yield ALONE
         return
     processes = Processes(rank, compute.devices)
+    _end_with_parent()
     device = processes.device(compute.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -192,6 +199,12 @@ def joined(rank: int, compute: ComputeSettings) -> Iterator[Processes]:
     yield processes
     # After a failure the process ends at once, and torchrun ends the others.
     dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """Let the kernel send this process a SIGTERM when torchrun, which started it, has died."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
