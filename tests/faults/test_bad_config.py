@@ -126,6 +126,10 @@ MISTAKES: dict[str, Mistake] = {
         (LAPTOP, r"code: \{asset: networkx, reader: \w+", "code: {reader: generated"),
         "text.domains.code: only prose, numbers can be generated; name it so",
     ),
+    "column of files that have none": (
+        (LAPTOP, r"code: \{asset: networkx,", "code: {asset: networkx, column: content,"),
+        "text.domains.code.column: must not be given for reader python_files",
+    ),
     "scaling law of other text": (
         (LAPTOP, r"loading: \{", "loading: {reference: scaling-law, "),
         "pruning.loading.reference: the scaling law has no domain speeches",

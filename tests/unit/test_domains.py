@@ -87,7 +87,7 @@ def test_of_text_files_each_is_a_document(tmp_path):
 
 def test_of_json_lines_the_text_is_read(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one", "meta": 1}\n{"text": "two"}\n')
-    assert list(read_jsonl(AssetFiles(tmp_path))) == ["one", "two"]
+    assert list(read_jsonl(AssetFiles(tmp_path), "text")) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_of_json_lines_the_text_is_read(tmp_path):
 def test_a_line_without_text_is_named(tmp_path, line):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n' + line + "\n")
     with pytest.raises(BadInput, match=r"a\.jsonl:2: not a JSON object"):
-        list(read_jsonl(AssetFiles(tmp_path)))
+        list(read_jsonl(AssetFiles(tmp_path), "text"))
 
 
 def text_settings(**changes: object) -> TextSettings:

@@ -265,6 +265,16 @@ def test_a_changed_run_is_brought_up_to_date_and_the_others_stay(
     assert changed == {"laptop/runs/cut-75"}
 
 
+def test_a_name_is_no_longer_than_a_database_server_takes(
+    workplace: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [record] = table_records(project, "table3", workplace / "runs", workplace / "results")[:1]
+    long = [replace(record, name="a name " * 50)]
+    monkeypatch.setattr("lemon.tracking.replay.table_records", lambda *_: long)
+    ids = replay(project, workplace)["runs"]
+    assert MlflowClient().get_run(ids[record.key]).info.run_name == ("a name " * 50)[:250]
+
+
 def test_a_users_own_run_in_the_experiment_is_left_alone(workplace: Path, project: Project) -> None:
     client = MlflowClient(f"sqlite:///{workplace / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("LEMON (laptop)").experiment_id

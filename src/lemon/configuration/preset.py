@@ -83,8 +83,13 @@ class DomainSettings(Section):
     """One kind of text in the training mixture."""
 
     asset: Name | None = Field(default=None, description="key in assets.yaml; none if generated")
-    reader: Literal["wikitext", "text_files", "python_files", "jsonl", "generated"] = Field(
-        description="how documents are read from the asset"
+    reader: Literal["wikitext", "text_files", "python_files", "jsonl", "parquet", "generated"] = (
+        Field(description="how documents are read from the asset")
+    )
+    column: Line = Field(
+        default="text",
+        exclude_if=lambda column: column == "text",
+        description="of parquet the column, of jsonl the key with the text",
     )
     weight: Share = Field(description="share of the training sequences, up to a common factor")
 

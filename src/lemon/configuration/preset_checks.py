@@ -181,6 +181,9 @@ def _source_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mi
         if (domain.asset is None) != generated:
             message = f"must {'not ' if generated else ''}be given for reader {domain.reader}"
             yield ("text", "domains", name, "asset"), message
+        if domain.column != "text" and domain.reader not in ("jsonl", "parquet"):
+            message = f"must not be given for reader {domain.reader}"
+            yield ("text", "domains", name, "column"), message
         if generated and name not in GENERATED_DOMAINS:
             message = f"only {', '.join(GENERATED_DOMAINS)} can be generated; name it so"
             yield ("text", "domains", name), message

@@ -25,6 +25,7 @@ from lemon.tracking.metrics import Metric
 from lemon.tracking.places import Place, places
 from lemon.tracking.replay import (
     KEY,
+    LONGEST_NAME,
     all_runs,
     experiment_of,
     log_metrics,
@@ -142,7 +143,7 @@ class Follower:
     ) -> Run:
         """A new run of MLflow's, begun as long ago as the last value is old."""
         tags = texts(run_tags(self._project, run, shown))
-        name = f"{tags['method']}, {tags['layers']} layers, learning"
+        name = f"{tags['method']}, {tags['layers']} layers, learning"[:LONGEST_NAME]
         started = client.create_run(
             experiment,
             start_time=round(1000 * time.time()) - max(_elapsed_ms(curve)),

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 KEY, DIGEST = "lemon.key", "lemon.digest"  # tags that identify a replay's runs
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"  # of a run, on MLflow's page
 LONGEST_REPLAYS_S = 1800.0  # of other tables, for which a replay waits
+LONGEST_NAME = 250  # of a run: a PostgreSQL server refuses a longer one, SQLite takes it
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits for one batch
 
 
@@ -133,7 +134,7 @@ def _write(client: MlflowClient, experiment: str, record: Record) -> str:
     run = client.create_run(
         experiment,
         start_time=record.started_ms,
-        tags={KEY: record.key, "mlflow.runName": record.name},
+        tags={KEY: record.key, "mlflow.runName": record.name[:LONGEST_NAME]},
     )
     run_id = str(run.info.run_id)
     log_params(client, run_id, record.params)

@@ -30,7 +30,7 @@ from lemon.data.text.packing import (
     token_dtype,
     write_rows,
 )
-from lemon.data.text.readers import READERS
+from lemon.data.text.readers import READERS, ROW_READERS
 from lemon.data.text.tokenization import TextTokenizer
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
@@ -131,7 +131,10 @@ def _documents(
             f"text.domains.{name}: the reader {domain.reader} needs an asset; name one of "
             "config/assets.yaml"
         )
-    return READERS[domain.reader](open_asset(lock, domain.asset, cache))
+    files = open_asset(lock, domain.asset, cache)
+    if domain.reader in ROW_READERS:
+        return ROW_READERS[domain.reader](files, domain.column)
+    return READERS[domain.reader](files)
 
 
 def _write_split(
