@@ -26,6 +26,8 @@ from lemon.reporting.figures.figure import write_figure_numbers
 from lemon.reporting.tables.table import KINDS, write_table
 from lemon.tracking.records import table_records
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "config"
 TABLE = "table3"
 SHOWN = ("source", "lemon-cut-75", "cut-75")  # in Figure 6

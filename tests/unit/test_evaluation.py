@@ -26,6 +26,8 @@ from lemon.evaluation.harness import evaluate
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.tasks import opened_tasks
 
+pytestmark = pytest.mark.slow
+
 TASKS = {name: info for name, info in EVERY_TASK.items() if info.suite == "ablation"}
 ROWS = 20
 

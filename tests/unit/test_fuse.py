@@ -263,6 +263,7 @@ def test_a_row_of_zeros_gives_a_layer_of_zeros(source):
     assert not fused[layer_tensor_name("up", 1)].any()
 
 
+@pytest.mark.slow
 def test_exported_model_loads_in_a_fresh_process_with_the_same_logits(source, tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -332,6 +333,7 @@ def test_the_folder_has_the_companions_of_the_source_and_a_manifest(tiny_model_f
     assert manifest["inputs"]["source"] == source.digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "select"), [(False, False), (True, False), (True, True)])
 def test_peak_memory_stays_within_the_bound(tmp_path, width, select):
     """4 x the two largest tensors + 300 MB; the source alone takes 300 MB in float32."""

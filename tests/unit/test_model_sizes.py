@@ -127,6 +127,7 @@ def test_the_command_needs_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no such folder of runs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_track_keeps_one_record_with_the_files_and_no_view(
     project: Project, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ print(json.dumps({"seconds": time.monotonic() - started, "memory": peak() - befo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["cut-width", "shear-width"])
 def test_a_selection_at_the_paper_sizes_is_small_and_quick(tmp_path, run):
     file = tmp_path / "operators.safetensors"

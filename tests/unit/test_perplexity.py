@@ -115,6 +115,7 @@ def likely_rows(model: Any, draw: np.random.Generator) -> np.ndarray:
     return tokens.numpy()
 
 
+@pytest.mark.slow
 def test_the_temperature_is_the_best_of_a_grid_on_the_tune_text(model: Any, tmp_path: Path) -> None:
     """Logits of a model that is eight times too sure are divided by eight times as much."""
     draw = np.random.default_rng(3)

@@ -19,6 +19,8 @@ from lemon.reporting.figures.figure import write_figure
 from lemon.reporting.report import write_report
 from lemon.reporting.tables.table import write_table
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "config"
 
 

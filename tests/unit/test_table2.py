@@ -23,6 +23,8 @@ from lemon.reporting.facts.statistics import wilson_interval
 from lemon.reporting.tables.accuracy import column_parts
 from lemon.tracking.records import table_records
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "config"
 TEXTS = ("md", "tex", "html")
 

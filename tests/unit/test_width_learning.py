@@ -20,6 +20,8 @@ from lemon.methods.build import start_operators
 from lemon.operators.file import load_operators, save_operators
 from lemon.operators.fuse import fuse
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 WIDE, DEEP = "lemon-width-small", "lemon-cut-75"
 
