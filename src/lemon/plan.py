@@ -1,7 +1,8 @@
 """Estimate the work left for a table, before anything starts. Finished jobs cost nothing.
 
-Only matrix products are counted, at `EFFICIENCY` of the machine's rate, with jobs in sequence. So
-minutes are an order of magnitude; the numbers of runs, steps and tokens are exact.
+Only matrix products are counted, at a share of the machine's rate, with jobs in sequence. So
+minutes are rough, and too few for methods that search on text, whose passes are not counted. The
+numbers of runs, steps and tokens are exact.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lemon.architecture import LlamaShape
+from lemon.architecture import Axis, LlamaShape
 from lemon.configuration.paper import TableSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
-from lemon.configuration.tasks import FOLDERS, TASKS
+from lemon.configuration.tasks import FOLDERS, TASKS, Suite, TaskInfo
 from lemon.configuration.trials import Trial
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, read_manifest
@@ -23,6 +24,7 @@ from lemon.flops import forward_flops, learning_flops
 from lemon.machine import chosen_device, free_bytes, matmul_rate
 
 EFFICIENCY = 0.6  # rate of a forward or backward pass, relative to a large matrix product
+ATTENTION_EFFICIENCY = 0.17  # of attention with a mask: 74 of 430 GFLOP/s, bfloat16 on one core
 JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights
 BYTES = {"bfloat16": 2, "float32": 4}
 
@@ -36,29 +38,52 @@ class RunCost:
     steps: int
     tokens: int  # of training
     flops: float
+    attention_flops: float  # those of them that attend to few-shot examples
     written: int  # bytes
 
     def seconds(self, rate: float) -> float:
         """Estimated time at this rate of matrix products, in FLOP/s."""
-        return self.flops / (rate * EFFICIENCY) + self.jobs * JOB_SECONDS
+        dense = (self.flops - self.attention_flops) / EFFICIENCY
+        masked = self.attention_flops / ATTENTION_EFFICIENCY
+        return (dense + masked) / rate + self.jobs * JOB_SECONDS
 
 
-def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[str]) -> float:
-    """FLOP of scoring a model on some suites, including the held-out text.
-
-    Few-shot examples count once if all questions share them, which holds unless they are drawn;
-    MMLU has one set for each of its 57 subjects.
+def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[Suite]) -> float:
+    """FLOP of scoring a model on some suites, including the held-out text, without attention to
+    few-shot examples.
     """
-    text, drawn, tokens = project.preset.text, project.preset.evaluation.fewshot == "drawn", 0
-    for suite in map(project.suite, suites):
-        for name in suite.tasks:
-            task = TASKS[name]
-            rows = min(task.rows, suite.limit_of(name) or task.rows)
-            contexts = min(57, rows) if name == "mmlu" else rows if drawn else 1
+    text, tokens = project.preset.text, 0
+    for suite in suites:
+        for task, rows, contexts in _asked(project, suite):
             tokens += (rows + task.shots * contexts) * task.tokens
         if suite.has_heldout:
             tokens += text.heldout_sequences * len(text.domains) * text.sequence_length
     return tokens * forward_flops(shape, text.sequence_length)
+
+
+def attention_to_examples_flops(
+    project: Project, shape: LlamaShape, suites: Collection[Suite]
+) -> float:
+    """FLOP of attention to few-shot examples: by each token of a question to all of them, and by
+    their own tokens to half of them.
+    """
+    pairs = 0.0
+    for suite in suites:
+        for task, rows, contexts in _asked(project, suite):
+            examples = task.shots * task.tokens
+            pairs += rows * task.tokens * examples + contexts * examples**2 / 2
+    return 4 * pairs * shape.num_hidden_layers * shape.axis_size(Axis.QUERY)
+
+
+def _asked(project: Project, suite: Suite) -> Iterator[tuple[TaskInfo, int, int]]:
+    """The tasks of a suite, with their rows and how often few-shot examples are read.
+
+    All questions share them, unless they are drawn; MMLU has one set for each of its 57 subjects.
+    """
+    drawn = project.preset.evaluation.fewshot == "drawn"
+    for name in suite.tasks:
+        rows = min(TASKS[name].rows, suite.limit_of(name) or TASKS[name].rows)
+        yield TASKS[name], rows, min(57, rows) if name == "mmlu" else rows if drawn else 1
 
 
 def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[RunCost]:
@@ -105,10 +130,9 @@ def _run_cost(
     fuses = anew and run.method.fuses
     left = [path for path in outcomes if anew or not (runs / path / MANIFEST).is_file()]
     suite_of = {folder: name for name, folder in FOLDERS.items()}
-    evaluated = (
-        evaluation_flops(project, run.target_shape, [suite_of[PurePosixPath(path).name]])
-        for path in left
-    )
+    suites = [project.suite(suite_of[PurePosixPath(path).name]) for path in left]
+    evaluation = evaluation_flops(project, run.target_shape, suites)
+    attention = attention_to_examples_flops(project, run.target_shape, suites)
     learns = run.method.learned and not is_made
     steps = run.steps if learns else 0
     weights = anew * run.target_shape.num_parameters * (1 + len(run.snapshots))
@@ -120,7 +144,8 @@ def _run_cost(
         jobs=(not is_made) + fuses + len(left),
         steps=steps,
         tokens=steps * run.tokens_per_step,
-        flops=learning + sum(evaluated),
+        flops=learning + evaluation + attention,
+        attention_flops=attention,
         written=weights * BYTES[project.preset.source.dtype],
     )
 

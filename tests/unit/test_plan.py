@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,35 @@ def test_several_tables_have_a_line_each_with_what_is_left_of_it(
     assert lines["table3"] == [*map(str, counts), f"{minutes:.1f}"]
     assert lines["figure5"] == ["0", "0", "0.0"]
     assert "minutes" not in plan.plan(project, ["table3"], tmp_path).splitlines()[1]
+
+
+# CPU seconds of all jobs of a run of the laptop preset, on a core that multiplies at 430 GFLOP/s.
+RECORDED = {
+    ("table3", "source"): 127,
+    ("table3", "cut-50"): 102,
+    ("table3", "lemon-cut-75"): 340,
+    ("table3", "shear-50"): 441,
+    ("starts", "lemon-cut-trained-50"): 390,
+    ("starts", "cut-tuned-time-75"): 359,
+    ("table4", "lemon-width-2-4"): 239,
+    ("table2", "scratch-width"): 1128,
+    ("table2", "cut-tuned-width-pretrained"): 1138,
+}
+
+
+@pytest.mark.parametrize(("table", "run"), RECORDED)
+def test_estimated_times_are_within_half_of_those_that_runs_took(table: str, run: str) -> None:
+    laptop = load_project("laptop", CONFIG)
+    [cost] = [c for c in plan.run_costs(laptop, [table], Path("nowhere")) if c.run.id == run]
+    recorded = RECORDED[table, run]
+    assert recorded / 1.5 < cost.seconds(430e9) < recorded * 1.5
+
+
+def test_questions_attend_to_their_examples() -> None:
+    """BoolQ by hand: each token of 200 questions to 32 examples of as many tokens."""
+    laptop = load_project("laptop", CONFIG)
+    shape, tokens, examples = laptop.run("scratch-width").target_shape, 150, 32 * 150
+    pairs = 200 * tokens * examples + examples**2 / 2
+    by_hand = 2 * 2 * 6 * 64 * shape.num_hidden_layers * pairs  # scores and sums, 6 heads of 64
+    only = replace(laptop.suite("main"), tasks=("boolq",))
+    assert plan.attention_to_examples_flops(laptop, shape, [only]) == by_hand
