@@ -263,6 +263,20 @@ def test_a_row_of_zeros_gives_a_layer_of_zeros(source):
     assert not fused[layer_tensor_name("up", 1)].any()
 
 
+def test_equal_rows_of_gamma_give_equal_bits_and_rows_between_them_their_own(source):
+    one, other = torch.zeros(2, source.shape.num_hidden_layers)
+    one[:2], other[1:3] = 0.5, torch.tensor([0.25, 0.75])
+    gamma = {type: Dense(torch.stack([one, other, one, one])) for type in LAYER_TYPES}
+    operators = Operators(source.shape, source.shape.with_depth(4), gamma=gamma)
+    fused = dict(fuse_tensors(source, operators))
+    ups = [fused[layer_tensor_name("up", layer)] for layer in range(4)]
+    stored = [source.tensor(layer_tensor_name("up", layer)).float() for layer in range(3)]
+    torch.testing.assert_close(ups[1], 0.25 * stored[1] + 0.75 * stored[2])
+    for layer in (0, 2, 3):
+        torch.testing.assert_close(ups[layer], (stored[0] + stored[1]) / 2)
+    assert ups[2].equal(ups[3])
+
+
 @pytest.mark.slow
 def test_exported_model_loads_in_a_fresh_process_with_the_same_logits(source, tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
