@@ -54,6 +54,17 @@ def test_equals_the_kronecker_product(out, into, radius, other):
     assert_maps(AxisMap(Dense(factor), radius), dense, weight)
 
 
+@given(heads=st.integers(2, 4), into=small, radius=small, copies=small, blocks=small)
+def test_some_output_rows_are_those_of_the_whole_map(heads, into, radius, copies, blocks):
+    factor = Dense(normal(heads * blocks, into * blocks))
+    whole = AxisMap(factor, radius, copies=copies, blocks_per_head=blocks)
+    unit = radius * copies * blocks
+    assert whole.rows_per_unit == unit
+    weight = normal(into * unit, 3, seed=1)
+    some = whole.output_rows(unit, 2 * unit).rows(weight)
+    torch.testing.assert_close(some, whole.rows(weight)[unit : 2 * unit])
+
+
 @given(out=small, into=small, group=small, halvings=st.integers(0, 3), other=st.integers(1, 4))
 def test_query_heads_of_a_group_are_mixed_as_their_key_value_head(
     out, into, group, halvings, other
