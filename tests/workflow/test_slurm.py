@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from ranks import train_alone
 from single_node_slurm import absent, single_node_slurm
-from workspaces import DrivenWorkspace, copy_workflow, keep_runs
+from workspaces import Workspace, copy_workflow, keep_runs
 
 from lemon.events import read_events
 
@@ -41,14 +42,17 @@ def cluster(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def space(tmp_path) -> DrivenWorkspace:
-    """A workspace whose model and text are prepared, and one run learned, by the real command."""
-    laid = copy_workflow(tmp_path / "work")
-    keep_runs(laid.path / "config", "table3", ["source", RUN])
-    (laid.path / "config" / "presets" / "pair.yaml").write_text(PRESET)
-    space = DrivenWorkspace(laid.path, preset="pair")
-    space.environment = {**space.stand_in(), "REAL": "fetch prepare learn", "LEARNER": str(LEARNER)}
-    space.calls.write_text("")
+def space(tmp_path) -> Workspace:
+    """A workspace in which `lemon` waits while it learns."""
+    space = copy_workflow(tmp_path / "work")
+    keep_runs(space.path / "config", "table3", ["source", RUN])
+    (space.path / "config" / "presets" / "pair.yaml").write_text(PRESET)
+    command = tmp_path / "bin" / "lemon"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{LEARNER}" "$@"\n')
+    command.chmod(0o755)
+    path = f"{command.parent}{os.pathsep}{space.variables()['PATH']}"
+    space.environment = {"PATH": path}
     return space
 
 
@@ -82,6 +86,7 @@ def test_a_run_of_two_processes_is_killed_and_runs_out_of_time(space, learning_w
         asked = scontrol("show", "job", killed)
         for what in ("NumNodes=1", "NumTasks=1", "CPUs/Task=16", "gres:gpu:2", "Node=11000M"):
             assert what in asked, asked
+        assert any("--gpus=2" in words for words in steps(space))
         subprocess.run(["scancel", "--signal=KILL", "--full", killed], check=True)
         until(lambda: resumed(space) >= 4 and reached(resumed(space) + 5))
         first = resumed(space)
@@ -99,7 +104,7 @@ def test_a_run_of_two_processes_is_killed_and_runs_out_of_time(space, learning_w
     assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
-def resumed(space: DrivenWorkspace) -> int:
+def resumed(space: Workspace) -> int:
     """The step from which the last job that learned has gone on; 0 if from none."""
     log = space.path / "logs" / "pair" / "learn" / f"{RUN}.log"
     told = log.read_text() if log.is_file() else ""  # a new job removes it
@@ -112,6 +117,13 @@ def learning_jobs() -> list[str]:
     command = ["squeue", "--noheader", "--states=R", "--format=%i %k"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True)
     return [line.split()[0] for line in listed.stdout.splitlines() if "rule_learn" in line]
+
+
+def steps(space: Workspace) -> list[list[str]]:
+    """The calls of `srun` by which the running jobs of a workspace have begun."""
+    calls = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    own = [words for words in calls if str(space.path) in " ".join(words)]
+    return [words for words in own if Path(words[0]).name == "srun"]
 
 
 def scontrol(*words: str) -> str:
