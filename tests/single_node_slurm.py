@@ -29,10 +29,13 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 MinJobAge=3600
-KillWait=2
-NodeName={host} CPUs=2 RealMemory=16000
+GresTypes=gpu
+SlurmdParameters=config_overrides
+NodeName={host} CPUs=16 RealMemory=1000000 Gres=gpu:8
 PartitionName=main Nodes={host} Default=YES State=UP OverSubscribe=FORCE:4
 """
+# The node claims more than there is: jobs ask for what the presets do, and the tests run on less.
+GPUS = "NodeName={host} Name=gpu File={folder}/gpu[0-7]"
 
 
 def absent() -> list[str]:
@@ -49,6 +52,9 @@ def single_node_slurm(folder: Path) -> Iterator[Path]:
     host = socket.gethostname().split(".")[0]
     settings = {"host": host, "user": user, "ports": [free_port(), free_port()], "folder": folder}
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**settings).lstrip())
+    (folder / "gres.conf").write_text(GPUS.format(**settings))
+    for number in range(8):
+        (folder / f"gpu{number}").touch()
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o600)
     commands = lay_commands(folder)
@@ -65,7 +71,11 @@ def single_node_slurm(folder: Path) -> Iterator[Path]:
                 daemons.append(subprocess.Popen(command, stdout=out, stderr=out))
             time.sleep(1)
         wait_until_idle(commands)
-        yield commands
+        try:
+            yield commands
+        finally:
+            subprocess.run([str(commands / "scancel"), "--user", user])
+            wait_until_idle(commands)
     finally:
         for daemon in reversed(daemons):
             daemon.terminate()

@@ -20,7 +20,7 @@ rule fetch:
         "Downloading the assets of the preset (only what the cache lacks)"
     shell:
         "unset HF_HUB_OFFLINE HF_DATASETS_OFFLINE TRANSFORMERS_OFFLINE; "
-        "lemon fetch --preset {params.preset:q} --out {output.lock:q} 2>&1 | tee {log:q}"
+        "lemon fetch --preset {params.preset:q} --out {output.lock:q} 2>&1 | logged {log:q}"
 
 
 rule prepare_source:

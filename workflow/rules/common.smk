@@ -34,12 +34,18 @@ pathvars:
 # then `lemon` says so for each command.
 OFFLINE = "export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
 HUB_ROWS = PROJECT.preset.evaluation.source == "hub"
-shell.prefix("set -euo pipefail; " + ("" if HUB_ROWS else OFFLINE))
+# At a time limit Slurm sends a SIGTERM to all processes of a job, and kills what is left once the
+# shell is gone. So the shell waits for its command, which saves its work, and so does the log.
+AT_SIGTERM = "trap : TERM; logged() {{ trap '' TERM; tee \"$1\"; }}; "
+shell.prefix("set -euo pipefail; " + AT_SIGTERM + ("" if HUB_ROWS else OFFLINE))
 
-# None where a cluster, not this machine, has the cores; `workflow.cores` is an error then.
-ALL_CORES = workflow.resource_settings.cores or 8
+# Where a cluster has the cores, none are given here. In its jobs Snakemake is given all of the node,
+# of which a job may have a part, so that a job must ask for the same there as where it was sent off.
+ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.cores is None
+ALL_CORES = 8 if ON_CLUSTER else workflow.resource_settings.cores
 DEVICE = PROJECT.preset.compute.device
-GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and bool(shutil.which("nvidia-smi"))))
+HAS_GPU = not ON_CLUSTER and bool(shutil.which("nvidia-smi"))
+GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and HAS_GPU))
 # Learning and pre-training in several processes, on one machine. Without `--`, torchrun takes the
 # options of `lemon` for abbreviations of its own.
 PROCESSES = PROJECT.preset.compute.devices
@@ -48,10 +54,9 @@ TORCHRUN = (
     if PROCESSES > 1
     else ""
 )
-# A cluster gives each of them cores and a GPU; on this machine a job has all cores, and the jobs
-# on its GPUs take turns.
-TRAINING_CORES = workflow.resource_settings.cores or ALL_CORES * PROCESSES
-TRAINING_GPUS = GPUS if workflow.resource_settings.cores else GPUS * PROCESSES
+# Snakemake cuts both to what this machine has: all cores, and the one `gpu` of the profile, by which
+# jobs take turns.
+TRAINING_CORES, TRAINING_GPUS = ALL_CORES * PROCESSES, GPUS * PROCESSES
 SOURCE_MB = PROJECT.source_shape().num_parameters * 2 // 10**6  # in bfloat16
 
 

@@ -73,7 +73,7 @@ rule learn:
         "OMP_NUM_THREADS={params.threads} {params.starter}lemon learn --preset {params.preset:q} "
         "--run {wildcards.run:q} "
         "--source {params.source:q} --text {params.text:q} {params.start} {params.teacher} "
-        "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | logged {log:q}"
 
 
 rule trial:
@@ -114,7 +114,7 @@ rule trial:
         "OMP_NUM_THREADS={threads} lemon try --preset {params.preset:q} --rates {wildcards.rates:q} "
         "--trial {wildcards.number:q} --source {params.source:q} --text {params.text:q} "
         "{params.start} {params.teacher} {params.reference} "
-        "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | logged {log:q}"
 
 
 rule fuse:

@@ -59,4 +59,4 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         shell:
             "OMP_NUM_THREADS={params.threads} {params.starter}lemon pretrain --preset {params.preset:q} "
             "--run {wildcards.run:q} --source {params.model:q} --text {params.text:q} "
-            "{params.reference} --out {params.out:q} 2>&1 | tee {log:q}"
+            "{params.reference} --out {params.out:q} 2>&1 | logged {log:q}"

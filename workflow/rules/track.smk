@@ -29,4 +29,4 @@ rule track:
         "Replaying the files of {wildcards.table} into MLflow"
     shell:
         "lemon track --table {wildcards.table:q} --preset {params.preset:q} --runs {params.runs:q} "
-        "--results {params.results:q} --out {output.state:q} 2>&1 | tee {log:q}"
+        "--results {params.results:q} --out {output.state:q} 2>&1 | logged {log:q}"
