@@ -25,7 +25,7 @@ from lemon.machine import chosen_device, free_bytes, matmul_rate
 
 EFFICIENCY = 0.6  # rate of a forward or backward pass, relative to a large matrix product
 ATTENTION_EFFICIENCY = 0.17  # of attention with a mask: 74 of 430 GFLOP/s, bfloat16 on one core
-JOB_SECONDS = 10.0  # to start a job: importing torch, lm-eval, reading weights
+JOB_SECONDS = 5.0  # to start a job: 3 s where torch is imported, 6 s with lm-eval, Snakemake's own
 BYTES = {"bfloat16": 2, "float32": 4}
 
 

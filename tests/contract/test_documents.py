@@ -1,7 +1,7 @@
 """Documents: links lead somewhere, commands are ones that exist, verdicts are the ledger's.
 
-Commands are parsed here as a shell and `lemon` read them; what each does is tested elsewhere. The
-guide "add a method" is followed word by word in tests/unit/test_add_a_method.py.
+Commands are parsed here as a shell and `lemon` read them; those of the guide are run in
+tests/workflow/test_guide.py.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import argparse
 import csv
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from documented_commands import commands
 
 from lemon import cli
 from lemon.configuration.load import load_project
@@ -64,17 +64,6 @@ def test_the_readmes_verdicts_are_those_of_the_ledger() -> None:
         named = re.findall(r"\b[CFM]\d\d\b", claims)
         if verdict != "not tested":  # too many to name
             assert sorted(named) == sorted(judged), verdict
-
-
-def commands(document: Path) -> Iterator[tuple[str, bool]]:
-    """The lines of a document's shell blocks, which are whole commands, and those in sentences."""
-    text = document.read_text(encoding="utf-8")
-    for block in re.findall(r"```sh\n(.*?)```", text, re.S):
-        yield from ((line, True) for line in block.splitlines() if line)
-    prose = re.sub(r"```.*?```", "", text, flags=re.S)
-    for span in re.findall(r"`([^`]+)`", prose):
-        if re.match(r"(make|snakemake|lemon) ", span):
-            yield " ".join(span.split()), False
 
 
 def mistake(command: str, whole: bool = True) -> str | None:
