@@ -137,11 +137,14 @@ def _has_measures(test: dict[str, Any]) -> bool:
 def _claims_of(entry: PaperEntry) -> tuple[frozenset[str], dict[str, str]]:
     """The claims that an entry bears on, and those that it can't test, with the reasons."""
     if isinstance(entry, TableSpec):
-        tests = [pair for pair in entry.comparisons if pair.claim]
-        tested = {pair.claim for pair in tests if not pair.not_tested}
-        claims = frozenset(pair.claim for pair in tests if pair.claim)
-        reasons = {pair.claim: pair.not_tested for pair in tests if pair.claim not in tested}
-        return claims, {claim: reason for claim, reason in reasons.items() if claim and reason}
+        reasons: dict[str, list[str | None]] = {}
+        for pair in entry.comparisons:
+            if pair.claim:
+                reasons.setdefault(pair.claim, []).append(pair.not_tested)
+        untested = {
+            claim: "; ".join(filter(None, said)) for claim, said in reasons.items() if all(said)
+        }
+        return frozenset(reasons), untested
     if isinstance(entry, FigureSpec):
         return frozenset(entry.claims), dict(entry.not_tested)
     return frozenset(entry.claims if isinstance(entry, CurvesSpec) else ()), {}
