@@ -46,7 +46,9 @@ ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.cores is None
 DEVICE = PROJECT.preset.compute.device
 GPUS_HERE = 0 if ON_CLUSTER or DEVICE == "cpu" else len(gpus_here())
 GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and GPUS_HERE > 0))
-ALL_CORES = 8 if ON_CLUSTER else max(1, workflow.resource_settings.cores // max(1, GPUS_HERE))
+ALL_CORES = (
+    8 if ON_CLUSTER else max(1, workflow.resource_settings.cores // max(1, GPUS_HERE))
+)
 if not ON_CLUSTER and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, GPUS_HERE))
 # Learning and pre-training in several processes, on one machine. Without `--`, torchrun takes the
