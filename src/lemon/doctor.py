@@ -12,8 +12,8 @@ from lemon.configuration.given_models import default_cache
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.machine import chosen_device, free_bytes, gpu_bytes, matmul_rate
-from lemon.plan import BYTES, planned_bytes
 from lemon.provenance import host, library_versions, usable_cores, without_private_parts
+from lemon.work_left import BYTES, planned_bytes
 
 LIBRARIES = ("torch", "transformers", "datasets", "lm_eval", "mlflow", "snakemake", "safetensors")
 MISSING = "not installed; `make` installs it"

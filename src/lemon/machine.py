@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from lemon.errors import BadInput
+from lemon.gpus import VISIBLE, lease_gpus
 
 SIDE = 2048  # rows and columns of the matrices that are timed
 
@@ -22,9 +23,15 @@ def chosen_device(wanted: str) -> str:
 
 
 def compute_device(wanted: str) -> str:
-    """As `chosen_device`; BadInput if "cuda" or "cuda:N" is wanted and no GPU is usable."""
+    """As `chosen_device`, for a process that computes there: a GPU is leased (`lemon.gpus`).
+
+    Raises:
+        BadInput: "cuda" or "cuda:N" is wanted, and no GPU is usable.
+    """
     import torch
 
+    if wanted != "cpu" and (os.environ.get("WORLD_SIZE", "1") == "1" or VISIBLE in os.environ):
+        lease_gpus(1)  # before torch looks for GPUs; of several processes, `lemon lease` did
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"device {wanted}: torch finds no usable GPU here; choose auto or cpu")
     return chosen_device(wanted)

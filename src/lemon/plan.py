@@ -1,171 +1,52 @@
-"""Estimate the work left for a table, before anything starts. Finished jobs cost nothing.
+"""Estimate the work left for a table, before anything starts.
 
-Only matrix products are counted, at a share of the machine's rate, with jobs in sequence. So
-minutes are rough, and too few for methods that search on text, whose passes are not counted. The
-numbers of runs, steps and tokens are exact.
+Only matrix products are counted, at a share of the rate of the machine or of the stated devices,
+all of which are kept busy. So minutes are rough, and too few for methods that search on text, whose
+passes are not counted. The numbers of runs, steps and tokens are exact. Where the preset states the
+memory of its devices, so is that of training, but for what `lemon.memory.training` does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
-from lemon.architecture import Axis, LlamaShape
 from lemon.configuration.paper import TableSpec, TrialsSpec
-from lemon.configuration.planned_run import PlannedRun, lineage
+from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.preset import ComputeSettings
 from lemon.configuration.project import Project
-from lemon.configuration.stages import stage_params
-from lemon.configuration.tasks import FOLDERS, TASKS, Suite, TaskInfo
 from lemon.configuration.trials import Trial
-from lemon.errors import BadInput
-from lemon.files.manifest import MANIFEST, read_manifest
-from lemon.flops import forward_flops, learning_flops
+from lemon.files.manifest import MANIFEST
 from lemon.machine import chosen_device, free_bytes, matmul_rate
+from lemon.memory.fit import KindMemory, in_gb, memory_of, misfits
+from lemon.work_left import EFFICIENCY, RunCost, run_costs, written_bytes
 
-EFFICIENCY = 0.6  # rate of a forward or backward pass, relative to a large matrix product
-ATTENTION_EFFICIENCY = 0.17  # of attention with a mask: 74 of 430 GFLOP/s, bfloat16 on one core
-JOB_SECONDS = 5.0  # to start a job: 3 s where torch is imported, 6 s with lm-eval, Snakemake's own
-BYTES = {"bfloat16": 2, "float32": 4}
+UTILISATION = 0.4  # rate of a pass relative to what the device's maker states (MFU)
 
 
 @dataclass(frozen=True)
-class RunCost:
-    """Work left for a run; all 0 if it is done."""
+class Speed:
+    """How fast large matrix products are, in FLOP/s, None if unknown, and what that rests on."""
 
-    run: PlannedRun
-    jobs: int
-    steps: int
-    tokens: int  # of training
-    flops: float
-    attention_flops: float  # those of them that attend to few-shot examples
-    written: int  # bytes
-
-    def seconds(self, rate: float) -> float:
-        """Estimated time at this rate of matrix products, in FLOP/s."""
-        dense = (self.flops - self.attention_flops) / EFFICIENCY
-        masked = self.attention_flops / ATTENTION_EFFICIENCY
-        return (dense + masked) / rate + self.jobs * JOB_SECONDS
+    rate: float | None
+    words: str
 
 
-def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[Suite]) -> float:
-    """FLOP of scoring a model on some suites, including the held-out text, without attention to
-    few-shot examples.
-    """
-    text, tokens = project.preset.text, 0
-    for suite in suites:
-        for task, rows, contexts in _asked(project, suite):
-            tokens += (rows + task.shots * contexts) * task.tokens
-        if suite.has_heldout:
-            tokens += text.heldout_sequences * len(text.domains) * text.sequence_length
-    return tokens * forward_flops(shape, text.sequence_length)
-
-
-def attention_to_examples_flops(
-    project: Project, shape: LlamaShape, suites: Collection[Suite]
-) -> float:
-    """FLOP of attention to few-shot examples: by each token of a question to all of them, and by
-    their own tokens to half of them.
-    """
-    pairs = 0.0
-    for suite in suites:
-        for task, rows, contexts in _asked(project, suite):
-            examples = task.shots * task.tokens
-            pairs += rows * task.tokens * examples + contexts * examples**2 / 2
-    return 4 * pairs * shape.num_hidden_layers * shape.axis_size(Axis.QUERY)
-
-
-def _asked(project: Project, suite: Suite) -> Iterator[tuple[TaskInfo, int, int]]:
-    """The tasks of a suite, with their rows and how often few-shot examples are read.
-
-    All questions share them, unless they are drawn; MMLU has one set for each of its 57 subjects.
-    """
-    drawn = project.preset.evaluation.fewshot == "drawn"
-    for name in suite.tasks:
-        rows = min(TASKS[name].rows, suite.limit_of(name) or TASKS[name].rows)
-        yield TASKS[name], rows, min(57, rows) if name == "mmlu" else rows if drawn else 1
-
-
-def run_costs(project: Project, tables: Sequence[str], folder: Path) -> list[RunCost]:
-    """Work left for the runs in some tables and for the runs that these start from.
-
-    Only manifests in `folder`/runs are read. A run is learned again if its learning settings, or
-    those of an earlier run in its lineage, have changed.
-    """
-    scored: dict[str, dict[str, None]] = {}  # by run, the outcomes of its models
-    for table in tables:
-        folders = [FOLDERS[name] for name in project.table_suites(table)]
-        for model, run in project.shown_models(table).items():
-            outcomes = (f"{model}/{name}" for name in folders)
-            scored.setdefault(run.id, {}).update(dict.fromkeys(outcomes))
-    runs, own = lineage(map(project.run, scored)), folder / "runs" / project.preset_name
-    made = {run.id for run in runs if _is_made(project, run, own / run.id)}
-
-    def cost(run: PlannedRun) -> RunCost:
-        is_made = made.issuperset(earlier.id for earlier in lineage([run]))
-        return _run_cost(project, run, scored.get(run.id, {}), own, is_made=is_made)
-
-    return [cost(run) for run in runs]
-
-
-def _is_made(project: Project, run: PlannedRun, own: Path) -> bool:
-    """Whether a run's operators exist and were learned with the current settings."""
-    if not run.method.needs_target:
-        return True
-    try:
-        manifest = read_manifest(own / MANIFEST)
-    except BadInput:  # missing or damaged: the workflow makes it again
-        return False
-    if not run.method.learned:
-        return True
-    return manifest.get("key") == stage_params(project, run.method.stage, run.id)
-
-
-def _run_cost(
-    project: Project, run: PlannedRun, outcomes: Collection[str], runs: Path, *, is_made: bool
-) -> RunCost:
-    """The work left for a run, of whose models these outcomes are shown, by folder in `runs`."""
-    has_model = is_made and (runs / run.id / "model" / MANIFEST).is_file()
-    anew = run.method.needs_target and not has_model
-    fuses = anew and run.method.fuses
-    left = [path for path in outcomes if anew or not (runs / path / MANIFEST).is_file()]
-    suite_of = {folder: name for name, folder in FOLDERS.items()}
-    suites = [project.suite(suite_of[PurePosixPath(path).name]) for path in left]
-    evaluation = evaluation_flops(project, run.target_shape, suites)
-    attention = attention_to_examples_flops(project, run.target_shape, suites)
-    learns = run.method.learned and not is_made
-    steps = run.steps if learns else 0
-    weights = anew * run.target_shape.num_parameters * (1 + len(run.snapshots))
-    if run.own_weights is not None and not is_made:
-        weights += run.fused_shape.num_parameters
-    learning = learning_flops(project, run) if learns else 0.0
-    return RunCost(
-        run,
-        jobs=(not is_made) + fuses + len(left),
-        steps=steps,
-        tokens=steps * run.tokens_per_step,
-        flops=learning + evaluation + attention,
-        attention_flops=attention,
-        written=weights * BYTES[project.preset.source.dtype],
-    )
-
-
-def prepared_bytes(project: Project) -> int:
-    """Disk space of the source model and the packed text."""
-    text = project.preset.text
-    rows = (text.train_sequences + 2 * text.heldout_sequences) * len(text.domains)
-    model = project.source_shape().num_parameters * BYTES[project.preset.source.dtype]
-    return model + rows * (text.sequence_length + 1) * 2
-
-
-def planned_bytes(project: Project, folder: Path = Path()) -> int:
-    """What is left to write of everything that the preset shows, besides the download."""
-    return _written(project, run_costs(project, project.whole, folder), folder)
-
-
-def _written(project: Project, costs: Sequence[RunCost], folder: Path) -> int:
-    prepared = (folder / "data" / project.preset_name / "text" / MANIFEST).is_file()
-    return sum(cost.written for cost in costs) + (0 if prepared else prepared_bytes(project))
+def speed_of(compute: ComputeSettings) -> Speed:
+    """The speed of all devices of a preset: measured where they are, or as it states."""
+    device = chosen_device(compute.device)
+    rate = matmul_rate(compute.dtype, device)
+    several = f" on {compute.devices} devices" if compute.devices > 1 and device != "cpu" else ""
+    count = compute.devices if several else 1
+    if rate is not None:
+        words = f"{EFFICIENCY:.0%} of {rate / 1e9:,.0f} GFLOP/s ({compute.dtype} on {device}, now)"
+        return Speed(rate * count, words + several)
+    if compute.teraflops is not None:
+        words = f"{UTILISATION:.0%} of {compute.teraflops:,.0f} TFLOP/s (compute.teraflops)"
+        return Speed(compute.teraflops * 1e12 * UTILISATION / EFFICIENCY * count, words + several)
+    return Speed(None, f"there is no {device} device here to measure, and no compute.teraflops")
 
 
 def _trials_left(project: Project, table: str, folder: Path) -> list[Trial]:
@@ -177,47 +58,85 @@ def _trials_left(project: Project, table: str, folder: Path) -> list[Trial]:
     return [trial for trial in trials if not (runs / trial.folder / MANIFEST).is_file()]
 
 
-def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> str:
-    """The plan of some tables as text; `folder` is the workflow's working folder."""
+class Plan(NamedTuple):
+    """The plan as text, and what does not fit the devices, a message each."""
+
+    text: str
+    faults: list[str]
+
+
+def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> Plan:
+    """The plan of some tables; `folder` is the workflow's working folder."""
     heading = f"{', '.join(tables)} with preset {project.preset_name}: {project.preset.description}"
     costs = run_costs(project, tables, folder)
     trials = [t for name in tables for t in _trials_left(project, name, folder)]
+    tried = {trial.run: project.run(trial.run) for trial in trials}
+    memory = training_memories(project, [c.run for c in costs if c.steps], tried.values())
     if trials:
         steps = sum(project.run(trial.run).steps for trial in trials)
         heading += f"\n\n{len(trials)} trials of rates to do; {steps:,} steps"
-    if not costs and any(isinstance(project.entry(name), TrialsSpec) for name in tables):
-        return heading
-    if not costs:
-        return f"{heading}\n\nno runs: sizes are computed from the shapes alone, in seconds"
+    if costs:
+        text = "\n".join([heading, "", *_lines(project, tables, folder, costs, memory)])
+    elif any(isinstance(project.entry(name), TrialsSpec) for name in tables):
+        text = heading
+    else:
+        text = f"{heading}\n\nno runs: sizes are computed from the shapes alone, in seconds"
+    return Plan(text, list(misfits(project, memory)))
+
+
+def training_memories(
+    project: Project, runs: Iterable[PlannedRun], tried: Iterable[PlannedRun]
+) -> list[KindMemory]:
+    """The memory of runs and trials, if the preset states that of its devices; trials use one."""
     compute = project.preset.compute
-    device = chosen_device(compute.device)
-    rate = matmul_rate(compute.dtype, device)
+    if compute.memory is None:
+        return []
+    return memory_of(project, runs, compute.devices) + memory_of(project, tried, 1)
+
+
+def _lines(
+    project: Project,
+    tables: Sequence[str],
+    folder: Path,
+    costs: Sequence[RunCost],
+    memory: Sequence[KindMemory],
+) -> Iterator[str]:
+    speed = speed_of(project.preset.compute)
     left = [cost for cost in costs if cost.jobs]
     finished = [cost.run.id for cost in costs if not cost.jobs]
-    minutes = _minutes(left, rate) if rate else 0
-    written = _written(project, left, folder)
-    lines = [
-        heading,
-        "",
-        *(_by_table(project, tables, folder, rate) if len(tables) > 1 else ()),
-        *(_by_run(left, rate) if left else ()),
+    if len(tables) > 1:
+        yield from _by_table(project, tables, folder, speed.rate)
+    if left:
+        yield from _by_run(left, speed.rate, memory)
+    yield (
         f"{len(left)} runs to do, {sum(cost.steps > 0 for cost in left)} of them learned; "
         f"{sum(cost.steps for cost in left):,} steps, {sum(cost.tokens for cost in left):,} "
-        "training tokens",
-    ]
+        "training tokens"
+    )
     if finished:
-        lines.append(f"done      {len(finished)} runs: {', '.join(finished)}")
-    lines += [
-        f"time      about {minutes:.0f} minutes, one job after another, "
-        f"at {EFFICIENCY:.0%} of {rate / 1e9:,.0f} GFLOP/s ({compute.dtype} on {device}, now)"
-        if rate
-        else f"time      unknown: there is no {device} device here to measure",
-        f"download  {_download(project, folder)}",
-        f"disk      about {written / 1e9:.1f} GB besides the download; "
-        f"{free_bytes(folder.absolute()) / 1e9:.1f} GB are free here",
-        *(f"not yet run: {row}" for table in tables for row in _empty_rows(project, table)),
-    ]
-    return "\n".join(lines)
+        yield f"done      {len(finished)} runs: {', '.join(finished)}"
+    if speed.rate is None:
+        yield f"time      unknown: {speed.words}"
+    else:
+        yield (
+            f"time      about {duration(_minutes(left, speed.rate))}, one job after another, at "
+            f"{speed.words}"
+        )
+    yield f"download  {_download(project, folder)}"
+    written = written_bytes(project, left, folder)
+    learned = max((cost.checkpoints for cost in left), default=0)
+    yield (
+        f"disk      about {written / 1e9:.1f} GB besides the download, and up to "
+        f"{learned / 1e9:.1f} GB of checkpoints while a run learns; "
+        f"{free_bytes(folder.absolute()) / 1e9:.1f} GB are free here"
+    )
+    for table in tables:
+        yield from (f"not yet run: {row}" for row in _empty_rows(project, table))
+
+
+def duration(minutes: float) -> str:
+    """In minutes, or in hours from three on."""
+    return f"{minutes:.0f} minutes" if minutes < 180 else f"{minutes / 60:.0f} hours"
 
 
 def _by_table(
@@ -238,10 +157,15 @@ def _minutes(costs: Sequence[RunCost], rate: float) -> float:
     return sum(cost.seconds(rate) for cost in costs) / 60
 
 
-def _by_run(costs: Sequence[RunCost], rate: float | None) -> Iterator[str]:
+def _by_run(
+    costs: Sequence[RunCost], rate: float | None, memory: Sequence[KindMemory]
+) -> Iterator[str]:
     width = max(len(cost.run.id) for cost in costs)
-    yield f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes"
-    yield from (_line(cost, width, rate) for cost in costs)
+    own = {run.id: in_gb(kind.memory.peak) for kind in memory for run in kind.runs}
+    head = f"{'run':{width}}  layers  parameters  steps      tokens      FLOP  minutes"
+    yield head + ("  GB a device" if memory else "")
+    for cost in costs:
+        yield _line(cost, width, rate) + (f"  {own.get(cost.run.id, '-'):>11}" if memory else "")
     yield ""
     yield from dict.fromkeys(_target(cost.run) for cost in costs if cost.run.row.target)
     yield ""

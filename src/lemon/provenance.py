@@ -1,7 +1,7 @@
 """Provenance of a result, for its manifest: code, machine, software, memory.
 
-It contains no environment variable except OMP_NUM_THREADS, no credential, and no path of the
-user's home.
+It contains no environment variable except OMP_NUM_THREADS and the numbers of the GPUs, no
+credential, and no path of the user's home.
 """
 
 from __future__ import annotations
@@ -151,6 +151,21 @@ def device() -> str:
     if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
         return f"cuda: {torch.cuda.get_device_name()}"
     return "cpu"
+
+
+def gpus() -> dict[str, Any] | None:
+    """The numbers of the GPUs that this process may use, and the most bytes of its tensors there.
+
+    None where it used none. A GPU that is not named by its number is left out.
+    """
+    torch = sys.modules.get("torch")
+    if not torch or not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return None
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return {
+        "numbers": [int(name) for name in named if name.strip().isdecimal()],
+        "peak_bytes": torch.cuda.max_memory_allocated(),
+    }
 
 
 @cache

@@ -21,6 +21,7 @@ LAYERS = (
     {"cli"},
     {"commands"},
     {"plan", "doctor", "tracking", "bundles"},
+    {"memory", "work_left"},
     {"reporting", "learning", "pretraining"},
     {"methods", "training", "evaluation"},
     {"similarity", "flops"},

@@ -202,5 +202,5 @@ def test_a_changed_size_or_radius_of_another_preset_reruns(
 
 
 def test_plans_cope_with_tables_of_sizes(project: Project) -> None:
-    assert "no runs" in plan(project, ["table1", "table5"])
-    assert "lemon-width-2-2" in plan(project, list(project.tables))
+    assert "no runs" in plan(project, ["table1", "table5"]).text
+    assert "lemon-width-2-2" in plan(project, list(project.tables)).text

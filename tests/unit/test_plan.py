@@ -13,6 +13,14 @@ from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.files.manifest import write_manifest
 from lemon.flops import forward_flops
+from lemon.work_left import (
+    BYTES,
+    EFFICIENCY,
+    RunCost,
+    attention_to_examples_flops,
+    checkpoint_bytes,
+    run_costs,
+)
 
 CONFIG = Path(__file__).parents[2] / "config"
 RUNS = Path("runs", "smoke")
@@ -32,8 +40,8 @@ def finish(project: Project, run: str, folder: Path, *parts: str, key: str | Non
         write_manifest(own / part / "manifest.json", "fuse", files=[], started=0.0)
 
 
-def left(project: Project, table: str, folder: Path) -> dict[str, plan.RunCost]:
-    return {cost.run.id: cost for cost in plan.run_costs(project, [table], folder)}
+def left(project: Project, table: str, folder: Path) -> dict[str, RunCost]:
+    return {cost.run.id: cost for cost in run_costs(project, [table], folder)}
 
 
 def test_a_finished_run_costs_nothing(project: Project, tmp_path: Path) -> None:
@@ -68,7 +76,7 @@ def test_pre_training_is_counted_with_its_text_and_its_models(
     assert cost.tokens == run.steps * run.pretraining.batch_sequences * length
     per_token = (3 + run.pretraining.recompute) * forward_flops(run.target_shape, length)
     assert cost.flops > cost.tokens * per_token
-    size = run.target_shape.num_parameters * plan.BYTES[project.preset.source.dtype]
+    size = run.target_shape.num_parameters * BYTES[project.preset.source.dtype]
     assert cost.written == (1 + len(run.snapshots)) * size
 
 
@@ -98,7 +106,7 @@ def test_the_plan_names_what_is_done(
 ) -> None:
     monkeypatch.setattr(plan, "matmul_rate", lambda *_: 1e9)
     finish(project, "lemon-cut-75", tmp_path, "model", "outcomes")
-    text = plan.plan(project, ["table3"], tmp_path)
+    text = plan.plan(project, ["table3"], tmp_path).text
     shown = len(project.table_runs("table3"))
     assert f"{shown - 1} runs to do" in text
     assert "done      1 runs: lemon-cut-75" in text
@@ -107,7 +115,9 @@ def test_the_plan_names_what_is_done(
     lock = tmp_path / "data" / "smoke" / "assets.lock.json"
     lock.parent.mkdir(parents=True)
     lock.write_text("{}")
-    assert "download  nothing, all assets are fetched" in plan.plan(project, ["table3"], tmp_path)
+    assert (
+        "download  nothing, all assets are fetched" in plan.plan(project, ["table3"], tmp_path).text
+    )
 
 
 def test_several_tables_have_a_line_each_with_what_is_left_of_it(
@@ -116,14 +126,14 @@ def test_several_tables_have_a_line_each_with_what_is_left_of_it(
     monkeypatch.setattr(plan, "matmul_rate", lambda *_: 1e9)
     for run in project.table_runs("figure5"):
         finish(project, run, tmp_path, "model", "outcomes")
-    text = plan.plan(project, ["table3", "figure5"], tmp_path)
+    text = plan.plan(project, ["table3", "figure5"], tmp_path).text
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
     runs = left(project, "table3", tmp_path).values()
     counts = [sum(cost.jobs > 0 for cost in runs), sum(cost.steps > 0 for cost in runs)]
     minutes = sum(cost.seconds(1e9) for cost in runs) / 60
     assert lines["table3"] == [*map(str, counts), f"{minutes:.1f}"]
     assert lines["figure5"] == ["0", "0", "0.0"]
-    assert "minutes" not in plan.plan(project, ["table3"], tmp_path).splitlines()[1]
+    assert "minutes" not in plan.plan(project, ["table3"], tmp_path).text.splitlines()[1]
 
 
 # CPU seconds of all jobs of a run of the laptop preset, on a core that multiplies at 430 GFLOP/s.
@@ -143,7 +153,7 @@ RECORDED = {
 @pytest.mark.parametrize(("table", "run"), RECORDED)
 def test_estimated_times_are_within_half_of_those_that_runs_took(table: str, run: str) -> None:
     laptop = load_project("laptop", CONFIG)
-    [cost] = [c for c in plan.run_costs(laptop, [table], Path("nowhere")) if c.run.id == run]
+    [cost] = [c for c in run_costs(laptop, [table], Path("nowhere")) if c.run.id == run]
     recorded = RECORDED[table, run]
     assert recorded / 1.5 < cost.seconds(430e9) < recorded * 1.5
 
@@ -155,4 +165,40 @@ def test_questions_attend_to_their_examples() -> None:
     pairs = 200 * tokens * examples + examples**2 / 2
     by_hand = 2 * 2 * 6 * 64 * shape.num_hidden_layers * pairs  # scores and sums, 6 heads of 64
     only = replace(laptop.suite("main"), tasks=("boolq",))
-    assert plan.attention_to_examples_flops(laptop, shape, [only]) == by_hand
+    assert attention_to_examples_flops(laptop, shape, [only]) == by_hand
+
+
+def test_time_where_no_device_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.4 of what the makers of all devices state, all of which are busy."""
+    monkeypatch.setattr(plan, "matmul_rate", lambda *_: None)
+    paper = load_project("paper", CONFIG)
+    compute = paper.preset.compute
+    speed = plan.speed_of(compute)
+    assert speed.rate == pytest.approx(8 * 0.4 * 312e12 / EFFICIENCY)
+    assert speed.words == "40% of 312 TFLOP/s (compute.teraflops) on 8 devices"
+    unknown = plan.speed_of(compute.model_copy(update={"teraflops": None}))
+    assert unknown.rate is None and "no compute.teraflops" in unknown.words
+    assert 24 < hours(paper, tmp_path) < 72
+    assert 12 < hours(load_project("gpu", CONFIG), tmp_path) < 30  # about a day
+
+
+def hours(project: Project, folder: Path) -> float:
+    """Those of Table 3 on the devices that the preset states."""
+    speed = plan.speed_of(project.preset.compute)
+    assert speed.rate is not None
+    costs = run_costs(project, ["table3"], folder)
+    return sum(cost.seconds(speed.rate) for cost in costs) / 3600
+
+
+@pytest.mark.parametrize(
+    ("run", "trained"),
+    [
+        ("lemon-cut-75", 9 * 4 * 6),
+        ("shear-75", None),  # all weights, and nothing of its size
+    ],
+)
+def test_a_checkpoint_has_three_numbers_for_each_that_trains(
+    project: Project, run: str, trained: int | None
+) -> None:
+    planned = project.run(run)
+    assert checkpoint_bytes(planned) == 12 * (trained or planned.fused_shape.num_parameters)

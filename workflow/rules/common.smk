@@ -8,13 +8,13 @@ import json
 import os
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 from lemon.configuration.figure_specs import COMPONENTS, MEASURES
 from lemon.configuration.planned_run import snapshot_folder
 from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import suites
+from lemon.gpus import gpus_here
 
 DATA, RUNS, RESULTS, LOGS = (
     os.path.join(FOLDER, room, PROJECT.preset_name)
@@ -41,21 +41,27 @@ shell.prefix("set -euo pipefail; " + AT_SIGTERM + ("" if HUB_ROWS else OFFLINE))
 
 # Where a cluster has the cores, none are given here. In its jobs Snakemake is given all of the node,
 # of which a job may have a part, so that a job must ask for the same there as where it was sent off.
+# On this machine jobs on several GPUs share the cores.
 ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.cores is None
-ALL_CORES = 8 if ON_CLUSTER else workflow.resource_settings.cores
 DEVICE = PROJECT.preset.compute.device
-HAS_GPU = not ON_CLUSTER and bool(shutil.which("nvidia-smi"))
-GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and HAS_GPU))
+GPUS_HERE = 0 if ON_CLUSTER or DEVICE == "cpu" else len(gpus_here())
+GPUS = int(DEVICE == "cuda" or (DEVICE == "auto" and GPUS_HERE > 0))
+ALL_CORES = (
+    8 if ON_CLUSTER else max(1, workflow.resource_settings.cores // max(1, GPUS_HERE))
+)
+if not ON_CLUSTER and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", max(1, GPUS_HERE))
 # Learning and pre-training in several processes, on one machine. Without `--`, torchrun takes the
-# options of `lemon` for abbreviations of its own.
+# options of `lemon` for abbreviations of its own. Each job leases its GPUs, unless a scheduler did.
 PROCESSES = PROJECT.preset.compute.devices
+LEASE = f"lemon lease --gpus {PROCESSES} -- " if GPUS else ""
 TORCHRUN = (
-    f"python -m torch.distributed.run --standalone --nproc-per-node {PROCESSES} --no-python -- "
+    f"{LEASE}python -m torch.distributed.run --standalone --nproc-per-node {PROCESSES} "
+    "--no-python -- "
     if PROCESSES > 1
     else ""
 )
-# Snakemake cuts both to what this machine has: all cores, and the one `gpu` of the profile, by which
-# jobs take turns.
+# Snakemake cuts both to what this machine has.
 TRAINING_CORES, TRAINING_GPUS = ALL_CORES * PROCESSES, GPUS * PROCESSES
 SOURCE_MB = PROJECT.source_shape().num_parameters * 2 // 10**6  # in bfloat16
 

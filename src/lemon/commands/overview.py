@@ -1,11 +1,14 @@
-"""`lemon plan`, `doctor` and `config`: estimated work, this machine, generated config files."""
+"""`lemon plan`, `doctor`, `lease` and `config`: estimated work, this machine, generated files."""
 
 from __future__ import annotations
 
 import argparse
+import os
 
 from lemon.commands.options import Commands, add_command, add_preset, project_of
+from lemon.configuration.project import Project
 from lemon.errors import BadInput
+from lemon.gpus import lease_gpus
 
 
 def add(commands: Commands) -> None:
@@ -14,10 +17,17 @@ def add(commands: Commands) -> None:
     plan = add_command(commands, "plan", _plan, words, "lemon plan --preset laptop --table table3")
     add_preset(plan)
     plan.add_argument("--table", metavar="NAME", help="table in paper.yaml (default: all tables)")
+    words = "the memory of every kind of training of the preset, as a table in Markdown, instead"
+    plan.add_argument("--memory", action="store_true", help=words)
     doctor = add_command(
         commands, "doctor", _doctor, "report on this machine", "lemon doctor --preset laptop"
     )
     add_preset(doctor)
+    words = "run a command on GPUs that no other job has; waits until as many are free"
+    example = "lemon lease --gpus 2 -- python train.py"
+    lease = add_command(commands, "lease", _lease, words, example)
+    lease.add_argument("--gpus", type=int, required=True, metavar="N", help="how many")
+    lease.add_argument("of", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command")
     config = commands.add_parser("config", help="the files that are generated from the types")
     steps = config.add_subparsers(required=True, metavar="STEP")
     words = "write the JSON schemas and the configuration guide"
@@ -28,11 +38,28 @@ def add(commands: Commands) -> None:
 
 def _plan(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
+    if arguments.memory:
+        _print_memory(project)
+        return
     if arguments.table is not None:
         project.entry(arguments.table)
     from lemon.plan import plan
 
-    print(plan(project, [arguments.table] if arguments.table else project.whole))
+    text, faults = plan(project, [arguments.table] if arguments.table else project.whole)
+    print(text)
+    if faults:
+        raise BadInput("\n".join(["what is planned does not fit the devices", *faults]))
+
+
+def _print_memory(project: Project) -> None:
+    if project.preset.compute.memory is None:
+        raise BadInput(
+            f"preset {project.preset_name} does not state the memory of its devices; give "
+            "compute.memory in GB"
+        )
+    from lemon.memory.table import memory_table
+
+    print(memory_table(project), end="")
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
@@ -40,6 +67,15 @@ def _doctor(arguments: argparse.Namespace) -> None:
     from lemon.doctor import report
 
     print(report(project))
+
+
+def _lease(arguments: argparse.Namespace) -> None:
+    """Become the command, so that its end is that of the lease."""
+    command = arguments.of[1:] if arguments.of[:1] == ["--"] else arguments.of
+    if arguments.gpus < 1 or not command:
+        raise BadInput("give at least one GPU, and a command: lemon lease --gpus 2 -- COMMAND")
+    lease_gpus(arguments.gpus)
+    os.execvp(command[0], command)
 
 
 def _write(arguments: argparse.Namespace) -> None:

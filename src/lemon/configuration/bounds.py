@@ -69,6 +69,8 @@ Rate = Annotated[float, Field(gt=0.0, le=HIGHEST_RATE)]
 Decay = Annotated[float, Field(ge=0.0, le=HIGHEST_RATE)]
 Share = Annotated[float, Field(gt=0.0, le=1e12)]
 
+Gigabytes = Annotated[int, Field(ge=1, le=10**6)]
+
 Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
 Count = Annotated[int, Field(ge=1, le=MOST)]

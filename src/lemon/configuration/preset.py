@@ -13,6 +13,7 @@ from pydantic import Field
 from lemon.configuration.bounds import (
     Count,
     Entries,
+    Gigabytes,
     Layers,
     LayersOrRatio,
     Line,
@@ -205,6 +206,18 @@ class ComputeSettings(Section):
         exclude_if=lambda devices: devices == 1,
         description="processes of `learn` and `pretrain`, one on each device of one machine; they "
         "share the microbatches of every step and the weights that train",
+    )
+    memory: Gigabytes | None = Field(
+        default=None,
+        exclude_if=lambda memory: memory is None,
+        description="GB of one device; `lemon plan` refuses a training that does not fit. None: "
+        "it is not checked",
+    )
+    teraflops: Share | None = Field(
+        default=None,
+        exclude_if=lambda teraflops: teraflops is None,
+        description="dense matrix products of one device in dtype as its maker states them, in "
+        "TFLOP/s, for the time that `lemon plan` tells where the device is not at hand",
     )
 
 

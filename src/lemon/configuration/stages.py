@@ -122,8 +122,8 @@ def _text(project: Project) -> dict[str, Any]:
 
 
 def _compute(project: Project) -> dict[str, Any]:
-    """Without the number of processes: what they write differs by rounding at most."""
-    return project.preset.compute.model_dump(mode="json", exclude={"devices"})
+    """Device and format; with other devices, or more of them, results differ by rounding alone."""
+    return project.preset.compute.model_dump(mode="json", include={"device", "dtype"})
 
 
 def _tasks(project: Project) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _fusion(
         radius = start.radii.hidden if start.hidden is not None else 1
         fusion = DimensionFusion(start, device, tied=tied, trains=learns)
         return fusion, partial(ResidualLayers, radius=radius)
-    kept = None if learns else _kept_layers(start)
+    kept = None if run.mixes_layers else _kept_layers(start)
     if kept is None:
         tied_ffn = start.tied_ffn if run.tied_ffn_layers > 1 else []
         _require_ties(run, tied_ffn)

@@ -104,12 +104,10 @@ class DepthFusion(Fusion):
             for type in LAYER_TYPES
         }
         self.rows = {type: [n - 1 for n in accumulate(own)] for type, own in own_row.items()}
-        self.gamma = nn.ParameterDict(
-            {
-                type: float32_master(start.gamma[type].dense()[own], device, trains=trains)
-                for type, own in own_row.items()
-            }
-        )
+        self.gamma = nn.ParameterDict()
+        for type, own in own_row.items():
+            rows = start.gamma[type].dense()[[layer for layer in range(depth) if own[layer]]]
+            self.gamma[type] = float32_master(rows, device, trains=trains)
 
     def layers(self, source: SourceWeights, first: int, last: int) -> list[LayerWeights]:
         """The fused weights of target layers first, ..., last - 1.

@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def pretrain(
         model = random_model(given.config, run.target_shape, run.seed)
     else:
         model = load_model(source, dtype=torch.float32)
-    trainee = _trainee(run, project, model, device, processes)
+    trainee = trainee_of(project, run, model, processes).to(device)
 
     def write(folder: Path) -> None:
         weights = trainee.named_weights()
@@ -107,23 +108,9 @@ def pretrain(
             started=started,
         )
 
-    loading = run.pretraining.loading
-    trainer = Trainer(
-        label=run.id,
-        settings=run.pretraining,
-        steps=run.steps,
-        trainee=trainee,
-        text=packed,
-        batches=batches_of(
-            packed,
-            run.seed,
-            loading,
-            num_parameters=run.target_shape.num_parameters,
-            source_losses=partial(_losses, project, run, packed, reference, device, processes),
-        ),
-        divergence=Divergence(run.pretraining.divergence_factor),
-        checkpoints=TrainingCheckpoints(out / "checkpoints", checkpoint_key(key, inputs)),
-        metrics_path=out / "metrics.jsonl",
+    trainer = trainer_of(
+        *(run, trainee, packed, out, checkpoint_key(key, inputs)),
+        source_losses=partial(_losses, project, run, packed, reference, device, processes),
         processes=processes,
         after={step: partial(write, folder) for step, folder in kept.items()},
     )
@@ -165,23 +152,62 @@ def random_model(config: dict[str, Any], shape: LlamaShape, seed: int) -> PreTra
         return AutoModelForCausalLM.from_config(sizes, dtype=torch.float32)
 
 
-def _trainee(
-    run: PlannedRun,
-    project: Project,
-    model: PreTrainedModel,
-    device: torch.device,
-    processes: Processes,
+def trainee_of(
+    project: Project, run: PlannedRun, model: PreTrainedModel, processes: Processes
 ) -> LanguageModel:
+    """The trainee of a run, which several processes divide before it is moved to a device.
+
+    So no device need hold all of the model, which is in float32.
+    """
     if run.pretraining.recompute:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    trainee = LanguageModel(
+    return LanguageModel(
         model.train(),
         dtype=getattr(torch, project.preset.compute.dtype),
         rate=run.pretraining.weight_rate,
         chunk_tokens=run.pretraining.loss_chunk_tokens,
         processes=processes,
     )
-    return trainee.to(device)  # after it was divided: the device need not hold all of it
+
+
+def trainer_of(
+    run: PlannedRun,
+    trainee: LanguageModel,
+    text: PackedText,
+    out: Path,
+    key: str,
+    *,
+    source_losses: Callable[[], Mapping[str, float]],
+    processes: Processes = ALONE,
+    after: Mapping[int, Callable[[], None]] | None = None,
+) -> Trainer:
+    """The trainer of a run, which writes into the folder `out`.
+
+    `source_losses` measures the losses that steer the mixture; `after` are calls by step.
+
+    Raises:
+        BadInput: a domain has no text, or the scaling law does not know it.
+    """
+    settings = run.pretraining
+    return Trainer(
+        label=run.id,
+        settings=settings,
+        steps=run.steps,
+        trainee=trainee,
+        text=text,
+        batches=batches_of(
+            text,
+            run.seed,
+            settings.loading,
+            num_parameters=run.target_shape.num_parameters,
+            source_losses=source_losses,
+        ),
+        divergence=Divergence(settings.divergence_factor),
+        checkpoints=TrainingCheckpoints(out / "checkpoints", key),
+        metrics_path=out / "metrics.jsonl",
+        processes=processes,
+        after=after or {},
+    )
 
 
 def _losses(
@@ -195,6 +221,6 @@ def _losses(
     """The reference model's losses by domain on the tune text, in nats a token."""
     assert reference is not None
     model = load_model(reference, dtype=torch.float32)
-    trainee = _trainee(run, project, model, device, processes)
+    trainee = trainee_of(project, run, model, processes).to(device)
     loss_of = partial(trainee.tune_loss, exported=True)
     return tune_losses(loss_of, text, run.pretraining, device, processes)

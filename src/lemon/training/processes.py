@@ -113,6 +113,12 @@ class Processes:
         dist.all_gather_single(whole, share.contiguous())
         return whole
 
+    def exchanged(self, sent: Tensor) -> Tensor:
+        """The parts for this process of what all send, each equal parts for every process."""
+        received = torch.empty_like(sent)
+        dist.all_to_all_single(received, sent)
+        return received
+
     def summed_share(self, values: Tensor) -> Tensor:
         """This process's share [s] of the sum of the values of all, in the order of their ranks.
 
@@ -122,9 +128,7 @@ class Processes:
         sent = values.flatten()
         if self.count * size > len(sent):
             sent = functional.pad(sent, (0, self.count * size - len(sent)))
-        received = torch.empty_like(sent)
-        dist.all_to_all_single(received, sent)
-        first, *others = received.view(self.count, size).unbind()
+        first, *others = self.exchanged(sent).view(self.count, size).unbind()
         total = first.to(torch.promote_types(first.dtype, torch.float32), copy=True)
         for other in others:
             total += other

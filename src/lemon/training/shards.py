@@ -11,6 +11,7 @@ Shapes: s numbers of a share, L layers of a stack, each of which is divided by i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class Shard(nn.Parameter):
     def __new__(cls, share: Tensor, whole_shape: Sequence[int], processes: Processes) -> Shard:
         """`share` is what `Processes.share` gives of the tensor, or of each layer."""
         shard: Shard = super().__new__(cls, share)
+        if not isinstance(shard, Shard):  # a fake tensor stays one, and becomes a share as well
+            shard.__class__ = _share_of(type(shard))
         shard.whole_shape, shard.processes = torch.Size(whole_shape), processes
         return shard
 
@@ -45,6 +48,12 @@ class Shard(nn.Parameter):
         """The whole of which each process has a share [s], as of a fused layer; differentiable."""
         whole: Tensor = _Gather.apply(share, self.whole_shape, dtype, self.processes)
         return whole
+
+
+@cache
+def _share_of(kind: type[Tensor]) -> type[Shard]:
+    """The class of shares that are tensors of another class, which has operations of its own."""
+    return type(f"{kind.__name__}Shard", (kind, Shard), {})
 
 
 class _Gather(Function):

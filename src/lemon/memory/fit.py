@@ -1,0 +1,99 @@
+"""Which kinds of training fit a device, and which settings make the others fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from lemon.configuration.planned_run import PlannedRun
+from lemon.configuration.project import Project
+from lemon.memory.kinds import kinds
+from lemon.memory.training import TrainingMemory, training_memory
+from lemon.progress import say
+
+# Share of a device for what is not counted: CUDA's context, libraries, gaps between tensors.
+LEFT_FREE = 1 / 8
+GB = 10**9
+# The settings that take less, each at its least.
+LEAST = {"microbatch_sequences": 1, "layers_per_segment": 1, "recompute": True}
+SEVERAL = 8
+
+
+@dataclass(frozen=True)
+class KindMemory:
+    """The memory of one kind of training.
+
+    Attributes:
+        runs: those of this kind, the largest first.
+        devices: the processes that train together.
+        memory: what each process of the largest run takes.
+    """
+
+    runs: list[PlannedRun]
+    devices: int
+    memory: TrainingMemory
+
+
+def room(project: Project) -> float | None:
+    """The bytes that a training may take on a device of the preset; None if that is not stated."""
+    stated = project.preset.compute.memory
+    return None if stated is None else stated * GB * (1 - LEFT_FREE)
+
+
+def memory_of(project: Project, runs: Iterable[PlannedRun], devices: int) -> list[KindMemory]:
+    """The memory of the trained ones of these runs; each kind is computed once, in seconds."""
+    found = []
+    for same in kinds(project, runs, devices).values():
+        found.append(KindMemory(same, devices, training_memory(project, same[0], devices)))
+        say(f"memory of {names(same)}: {in_gb(found[-1].memory.peak)} GB")
+    return found
+
+
+def misfits(project: Project, found: Iterable[KindMemory]) -> Iterator[str]:
+    """For each kind that does not fit, what it takes, and what would make it fit."""
+    most = room(project)
+    for kind in found:
+        if most is None or kind.memory.peak <= most:
+            continue
+        yield (
+            f"{names(kind.runs)}: training takes up to {in_gb(kind.memory.peak)} GB of "
+            f"{'the device' if kind.devices == 1 else 'each device'}, and {in_gb(most)} of its "
+            f"{project.preset.compute.memory} GB (compute.memory) may be taken; "
+            f"{_advice(project, kind, most)}"
+        )
+
+
+def _advice(project: Project, kind: KindMemory, most: float) -> str:
+    """The first setting that makes a kind fit, else the first combination."""
+    run = kind.runs[0]
+    section = "pretraining" if run.method.pretrains else "learning"
+    less = {name: to for name, to in LEAST.items() if getattr(run.training, name, to) != to}
+    tries = [({name: to}, kind.devices) for name, to in less.items()]
+    if len(less) > 1:
+        tries.append((less, kind.devices))
+    if kind.devices < SEVERAL:
+        tries += [({}, SEVERAL), (less, SEVERAL)]
+    for changed, devices in tries:
+        if run.method.pretrains:
+            other = replace(run, pretraining=run.pretraining.model_copy(update=changed))
+        else:
+            other = replace(run, learning=run.learning.model_copy(update=changed))
+        peak = training_memory(project, other, devices).peak
+        if peak <= most:
+            settings = [f"{section}.{name}: {str(to).lower()}" for name, to in changed.items()]
+            if devices != kind.devices:
+                settings.append(f"compute.devices: {devices}")
+            return f"with {' and '.join(settings)} it would take {in_gb(peak)} GB"
+    return "no setting makes it fit; take a smaller source model, or devices with more memory"
+
+
+def names(runs: Iterable[PlannedRun], most: int = 3) -> str:
+    """The first ids of some runs, and how many more there are."""
+    ids = [run.id for run in runs]
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
+
+
+def in_gb(size: float) -> str:
+    """Bytes in GB of 10^9, with one digit."""
+    return f"{size / GB:.1f}"
