@@ -38,6 +38,7 @@ REQUIRED = {
     "compare": {"--bundle"},
     "plan": set(),
     "doctor": set(),
+    "lease": {"--gpus"},
     "config write": set(),
     "config check": set(),
 }

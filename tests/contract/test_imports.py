@@ -29,7 +29,7 @@ LAYERS = (
     {"operators", "configuration"},
     {"model_folder"},
     {"published", "checkpoint", "decoder"},
-    {"radii", "config_json", "events", "machine", "progress", "perplexity"},
+    {"radii", "config_json", "events", "machine", "gpus", "progress", "perplexity"},
     {"files", "architecture"},
     {"provenance"},
     {"errors", "redaction", "outside_calls"},

@@ -27,7 +27,8 @@ def add(commands: Commands) -> None:
     example = "lemon lease --gpus 2 -- python train.py"
     lease = add_command(commands, "lease", _lease, words, example)
     lease.add_argument("--gpus", type=int, required=True, metavar="N", help="how many")
-    lease.add_argument("of", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command")
+    command = lease.add_argument("of", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    command.required = False  # one message of our own says what is missing
     config = commands.add_parser("config", help="the files that are generated from the types")
     steps = config.add_subparsers(required=True, metavar="STEP")
     words = "write the JSON schemas and the configuration guide"
