@@ -70,7 +70,7 @@ def mistake(command: str, whole: bool = True) -> str | None:
     """Why a command can't be typed as it stands; None if it can."""
     words = shlex.split(command, comments=True)
     if "torch.distributed.run" in words:  # starts what follows
-        words = words[words.index("--") + 1 :]
+        words = words[-words[::-1].index("--") :]
     program, arguments = Path(words[0]).name, words[1:]
     if program == "lemon":
         return lemon_mistake(arguments, whole)
