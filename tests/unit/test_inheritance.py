@@ -132,7 +132,7 @@ def test_a_model_of_the_hub_has_unknown_sizes_until_it_is_fetched(
     )
     project = load_project(mine, CONFIG)
     assert project.source_shape().head_dim == 64
-    assert project.shape_of("width-62").hidden_size == 640  # 600, to a multiple of 64
+    assert project.shape_of("width-62").hidden_size == 576  # 60 %, a multiple of 64
 
 
 def test_stated_sizes_are_held_against_the_folder(tmp_path: Path) -> None:
