@@ -21,6 +21,8 @@ from lemon.reporting.figures.drawing import draw_figure
 from lemon.reporting.figures.figure import write_figure
 from lemon.reporting.figures.figure_numbers import read_numbers
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "config"
 FIGURE = "figure-cost"
 TABLES = ("methods", "methods-trained", "starts")

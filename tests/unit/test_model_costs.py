@@ -14,6 +14,8 @@ from lemon.flops import forward_flops, training_flops
 from lemon.reporting.facts.model_costs import model_cost, start_tokens
 from lemon.reporting.numbers import with_prefix
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "config"
 
 
