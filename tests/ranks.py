@@ -86,14 +86,14 @@ def train(
     project = world.project(steps, **settings)
     own = project.preset.pretraining.model_copy(update=settings)
     project = replanned(project, preset=project.preset.model_copy(update={"pretraining": own}))
-    take = Trainer._step
+    take = Trainer.take_step
 
     def stopping(trainer: Trainer, step: int) -> dict[str, float]:
         if step == stop:
             raise KeyboardInterrupt
         return take(trainer, step)
 
-    Trainer._step = stopping
+    Trainer.take_step = stopping
     read = (project, run, world.source, world.text, out)
     try:
         if project.run(run).method.pretrains:
@@ -103,7 +103,7 @@ def train(
     except KeyboardInterrupt:
         assert stop is not None
     finally:
-        Trainer._step = take
+        Trainer.take_step = take
 
 
 def train_alone(world: LearningWorld, run: str, out: Path, **settings: Any) -> Path:

@@ -3,7 +3,7 @@
 Only matrix products are counted, at a share of the rate of the machine or of the stated devices,
 all of which are kept busy. So minutes are rough, and too few for methods that search on text, whose
 passes are not counted. The numbers of runs, steps and tokens are exact. Where the preset states the
-memory of its devices, so is that of training, but for what `lemon.memory.training` does not count.
+memory of its devices, that of training is compared with it (`lemon.memory`).
 """
 
 from __future__ import annotations

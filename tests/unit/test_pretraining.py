@@ -249,7 +249,7 @@ def test_interrupted_three_times_it_ends_bit_identical(
     project = smoke(learning_world, 14, checkpoint_every=2, **steered)
     arguments = (project, run_id, source, learning_world.text)
     pretrain(*arguments, tmp_path / "whole", learning_world.source)
-    whole_step, taken = Trainer._step, []
+    whole_step, taken = Trainer.take_step, []
 
     def step(trainer: Trainer, number: int) -> dict[str, float]:
         if number in (3, 7, 12) and number not in taken:
@@ -257,7 +257,7 @@ def test_interrupted_three_times_it_ends_bit_identical(
             raise Killed
         return whole_step(trainer, number)
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "take_step", step)
     for _ in range(3):
         with pytest.raises(Killed):
             pretrain(*arguments, tmp_path / "cut", learning_world.source)

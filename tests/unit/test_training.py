@@ -352,7 +352,7 @@ def test_the_mixture_follows_the_losses_of_the_model_as_it_trains(
     twin = trainer("twin", steps=STEPS)
     twin.steps = STEPS
     for step in range(2):
-        twin._step(step)
+        twin.take_step(step)
     losses = {name: loss + 0.25 for name, loss in twin.tune_losses(exported=True).items()}
     weights = updated_weights(text.weights, losses, references, clip=True, smoothing=1e-3)
     assert values(run, "mixture/prose")[0] == pytest.approx(weights["prose"], rel=1e-9)

@@ -65,6 +65,5 @@ def test_the_peak_is_that_of_the_training_that_runs(
     changes = [event.nbytes() for event in memory]
     measured = max(accumulate(changes))
     found = training_memory(learning_world.project(20), learning_world.project(20).run(run), 1)
-    print(run, found, measured)
     assert found.peak == pytest.approx(measured, rel=0.1)
     assert found.held < found.peak

@@ -19,7 +19,7 @@ STEPS = 5
 def wait_at_the_sixth_step() -> None:
     from lemon.training.loop import Trainer
 
-    take, taken = Trainer._step, []
+    take, taken = Trainer.take_step, []
 
     def step(trainer: Trainer, number: int) -> tuple[dict[str, float], bool]:
         while len(taken) == STEPS and not trainer.sigterm.noted:
@@ -27,7 +27,7 @@ def wait_at_the_sixth_step() -> None:
         taken.append(number)
         return take(trainer, number)
 
-    Trainer._step = step
+    Trainer.take_step = step
 
 
 if sys.argv[1] == "learn":

@@ -26,7 +26,7 @@ Written by `lemon plan --preset {preset} --memory`.
 
 
 def memory_table(project: Project) -> str:
-    """The table of all runs and trials of a preset that states the memory of its devices."""
+    """The table of all runs of a preset that states the memory of its devices."""
     compute = project.preset.compute
     most = room(project)
     assert most is not None

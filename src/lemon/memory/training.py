@@ -55,7 +55,10 @@ class TrainingMemory:
 
 
 class TiedStart(Operators):
-    """Operators whose first target layers share one FFN, whatever their gamma."""
+    """Operators whose first target layers share one FFN.
+
+    `Operators.tied_ffn` compares rows of gamma, and fake tensors have no values to compare.
+    """
 
     tied_layers = 1
 
@@ -84,7 +87,7 @@ def training_memory(project: Project, run: PlannedRun, devices: int) -> Training
             del reference
         every, state = trainer.parameters.values(), trainer.optimizer.state
         if method.learns == ("weights",) and not (method.pretrains or run.mixes_layers):
-            trainer._step(0)  # layers that are not selected get no gradients and no moments
+            trainer.take_step(0)  # layers that are not selected get no gradients and no moments
         else:
             _set_gradients(every)
             trainer.optimizer.step()
@@ -92,7 +95,7 @@ def training_memory(project: Project, run: PlannedRun, devices: int) -> Training
         if microbatches > 1:  # gradients of one wait for those of the next
             _set_gradients(parameter for parameter in every if parameter in state)
         held = live.now
-        trainer._step(1)
+        trainer.take_step(1)
         trainer.tune_losses(exported=False)
     return TrainingMemory(held, live.peak)
 

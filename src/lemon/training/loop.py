@@ -109,7 +109,7 @@ class Trainer:
             log(0, self._tune())
         with self.sigterm, Watchdog() as watchdog:
             for done in range(first + 1, self.steps + 1):
-                values, ends = self._step(done - 1)
+                values, ends = self.take_step(done - 1)
                 log(done, values)
                 if done % settings.evaluate_every == 0 or done == self.steps:
                     log(done, self._tune())
@@ -137,7 +137,7 @@ class Trainer:
         if metrics is not None:
             metrics.close()
 
-    def _step(self, step: int) -> tuple[dict[str, float], bool]:
+    def take_step(self, step: int) -> tuple[dict[str, float], bool]:
         """Take one optimiser step; returns the values to log, and whether it is the last one."""
         begun = time.monotonic()
         factor = rate_factor(
