@@ -47,6 +47,10 @@ MISTAKES: dict[str, Mistake] = {
         "targets.width-62.num_attention_heads: 5 query heads over 2 key/value heads; the source "
         "has 3 query heads per key/value head and groups are kept whole, so give 6 query heads",
     ),
+    "heads that do not divide the width": (
+        (LAPTOP, r"width-62: \{hidden_size: 62.5%", "width-62: {hidden_size: 400"),
+        "targets.width-62.hidden_size: 400 is not divisible by its 6 query heads",
+    ),
     "ratio of nothing": (
         (LAPTOP, r"num_hidden_layers: 75%", "num_hidden_layers: 0%"),
         "targets.depth-75.num_hidden_layers: must be a ratio of at least 1% and at most 100%, such "

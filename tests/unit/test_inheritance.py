@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lemon.architecture import LlamaShape
 from lemon.configuration.learning_settings import RateSettings
 from lemon.configuration.load import load_project
-from lemon.configuration.preset import Preset
+from lemon.configuration.preset import Preset, TargetSettings
 from lemon.configuration.ratios import in_numbers, width_unit
 from lemon.errors import BadInput
 
@@ -56,6 +58,19 @@ def test_layers_are_rounded_down_and_heads_up_to_whole_groups(preset: Preset) ->
     found = changed.targets["small"]
     assert found.num_hidden_layers == 18
     assert (found.num_attention_heads, found.num_key_value_heads) == (6, 2)
+
+
+def test_heads_divide_the_hidden_size_of_a_llama(preset: Preset) -> None:
+    tinyllama = LlamaShape(22, 2048, 5632, 32, 4, 64, 32000)
+    written = TargetSettings(hidden_size="62.5%", num_attention_heads="62.5%")
+    raw = preset.model_copy(update={"targets": {"width": written}})
+    found = in_numbers(raw, tinyllama).targets["width"]
+    assert (found.num_attention_heads, found.num_key_value_heads) == (24, 3)  # 20 in groups of 8
+    assert (
+        found.hidden_size == 1296
+    )  # 27 * 48 >= 1280, the least that 24 heads and radius 16 divide
+    qwen = in_numbers(raw, replace(tinyllama, family="qwen3")).targets["width"]
+    assert qwen.hidden_size == 1280
 
 
 def write(path: Path, text: str) -> Path:

@@ -109,7 +109,8 @@ class TargetSettings(Section):
 
     A ratio is of the source's size: 75%. Layers are rounded down. Heads are rounded up to whole
     groups of query heads. Widths are rounded up to a multiple of 128, or of the largest power of
-    two that fits a smaller model, which every radius divides.
+    two that fits a smaller model, which every radius divides; where the heads of a LLaMA do not
+    divide its hidden size then, that is rounded up to a multiple of the heads instead.
     """
 
     num_hidden_layers: LayersOrRatio | None = Field(default=None, description="decoder layers")
