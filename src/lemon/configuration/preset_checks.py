@@ -146,7 +146,7 @@ def _shape_mistakes(preset: Preset) -> Iterator[Mistake]:
                 f"whole, so give {groups * source.group_size} query heads"
             )
             yield ("targets", name, key), message
-        width = target.hidden_size or source.hidden_size
+        width: Any = target.hidden_size or source.hidden_size  # the ratios are numbers here
         if source.family == "llama" and width % heads:  # transformers loads no such folder
             message = f"{width} is not divisible by its {heads} query heads, as LLaMA's must be"
             key = "hidden_size" if target.hidden_size else "num_attention_heads"
