@@ -15,6 +15,7 @@ from learning_world import LearningWorld
 from replanned import replanned
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from lemon.configuration.project import Project
 from lemon.data.pretrained import load_model
 from lemon.errors import LemonError
 from lemon.learning.run import learn
@@ -23,6 +24,7 @@ from lemon.pretraining.run import pretrain
 from lemon.training.loop import Trainer
 from lemon.training.processes import ALONE, Processes
 from lemon.training.shards import Shard, _Gather, clip_gradients, own_value, whole_value
+from lemon.training.trial import run_trial
 
 PATIENCE_S = 600
 
@@ -110,6 +112,17 @@ def train_alone(world: LearningWorld, run: str, out: Path, **settings: Any) -> P
     """The same in this process."""
     train(ALONE, world, run, out, **settings)
     return out
+
+
+def try_rates(processes: Processes, world: LearningWorld, out: Path, **settings: Any) -> None:
+    """The first trial of the preset's operators, in two steps."""
+    project = world.project(2, **settings)
+    trial = project.trials_of("operators")[0]
+
+    def train(tried: Project, folder: Path) -> None:
+        learn(tried, trial.run, world.source, world.text, folder, processes=processes)
+
+    run_trial(project, trial, out, {"text": "digest"}, train, processes)
 
 
 def summed(processes: Processes, parts: list[torch.Tensor]) -> torch.Tensor:

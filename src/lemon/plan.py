@@ -71,7 +71,8 @@ def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> Plan
     costs = run_costs(project, tables, folder)
     trials = [t for name in tables for t in _trials_left(project, name, folder)]
     tried = {trial.run: project.run(trial.run) for trial in trials}
-    memory = training_memories(project, [c.run for c in costs if c.steps], tried.values())
+    trained = {cost.run.id: cost.run for cost in costs if cost.steps}
+    memory = training_memories(project, (trained | tried).values())
     if trials:
         steps = sum(project.run(trial.run).steps for trial in trials)
         heading += f"\n\n{len(trials)} trials of rates to do; {steps:,} steps"
@@ -84,14 +85,9 @@ def plan(project: Project, tables: Sequence[str], folder: Path = Path()) -> Plan
     return Plan(text, list(misfits(project, memory)))
 
 
-def training_memories(
-    project: Project, runs: Iterable[PlannedRun], tried: Iterable[PlannedRun]
-) -> list[KindMemory]:
-    """The memory of runs and trials, if the preset states that of its devices; trials use one."""
-    compute = project.preset.compute
-    if compute.memory is None:
-        return []
-    return memory_of(project, runs, compute.devices) + memory_of(project, tried, 1)
+def training_memories(project: Project, runs: Iterable[PlannedRun]) -> list[KindMemory]:
+    """The memory of runs that train, if the preset states that of its devices."""
+    return [] if project.preset.compute.memory is None else memory_of(project, runs)
 
 
 def _lines(

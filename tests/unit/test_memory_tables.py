@@ -69,7 +69,7 @@ def test_a_kind_takes_what_is_committed(
     preset: str, run: str, projects: dict[str, Project]
 ) -> None:
     project = projects[preset]
-    (found,) = fit.memory_of(project, [project.run(run)], project.preset.compute.devices)
+    (found,) = fit.memory_of(project, [project.run(run)])
     numbers = rows([found])[0].rsplit(" | ", 2)[1:]
     (row,) = (row for row in committed_rows(preset) if re.search(rf"\| {run}[ ,]", row))
     assert row.rsplit(" | ", 2)[1:] == numbers
@@ -115,7 +115,7 @@ class TestRefusal:
         learning = run.learning.model_copy(update={"microbatch_sequences": microbatch})
         run = replace(run, learning=learning)
         project = replace(project, preset=project.preset.model_copy(update={"compute": compute}))
-        return list(fit.misfits(project, fit.memory_of(project, [run], 1)))
+        return list(fit.misfits(project, fit.memory_of(project, [run])))
 
     def test_what_fits_is_not_refused(self, projects: dict[str, Project]) -> None:
         assert self.messages(projects["gpu"], 24) == []

@@ -26,6 +26,7 @@ from ranks import (
     summed_gradients,
     train,
     train_alone,
+    try_rates,
 )
 from safetensors.torch import load_file
 
@@ -207,6 +208,19 @@ def test_a_finished_run_is_known_to_all_processes(learning_world, tmp_path, two,
     two(train, learning_world, run, out, steps=2, stop=0, **TWO_PARTS)  # it takes no step
     assert (out / "metrics.jsonl").read_bytes() == before
     assert (out / "manifest.json").exists()
+
+
+def test_a_trial_is_tried_by_all_processes(learning_world, tmp_path, two):
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    try_rates(ALONE, learning_world, alone, **TWO_PARTS)
+    two(try_rates, learning_world, shared, **TWO_PARTS)
+    one, both = (read_manifest(folder / "manifest.json") for folder in (alone, shared))
+    assert one["tune_loss"] == both["tune_loss"]
+    assert {path.name for path in shared.iterdir()} == {"manifest.json", "metrics.jsonl"}
+    before = both["finished"], (shared / "metrics.jsonl").read_bytes()
+    two(try_rates, learning_world, shared, **TWO_PARTS)  # it is done
+    again = read_manifest(shared / "manifest.json")
+    assert (again["finished"], (shared / "metrics.jsonl").read_bytes()) == before
 
 
 def test_each_process_keeps_the_teachers_states_of_its_own_rows(learning_world, tmp_path, two):

@@ -93,13 +93,16 @@ rule trial:
     wildcard_constraints:
         rates=pattern(PROJECT.trials if TAKEN.learns else ()),
         number=r"[1-9][0-9]*",
-    threads: ALL_CORES
+    threads: TRAINING_CORES
     resources:
-        mem_mb=host_memory(5500, 4),
+        mem_mb=host_memory(5500, 4) * PROCESSES,
         runtime=1440,
-        gpu=GPUS,
+        gpu=TRAINING_GPUS,
+        nodes=1,
     params:
         preset=PRESET,
+        threads=shared_threads,
+        starter=TORCHRUN,
         source=folder("source"),
         text=folder("text"),
         start=folder_option("start", "start"),
@@ -111,8 +114,8 @@ rule trial:
     message:
         "Trying rates of {wildcards.rates}, trial {wildcards.number}"
     shell:
-        "OMP_NUM_THREADS={threads} lemon try --preset {params.preset:q} --rates {wildcards.rates:q} "
-        "--trial {wildcards.number:q} --source {params.source:q} --text {params.text:q} "
+        "OMP_NUM_THREADS={params.threads} {params.starter}lemon try --preset {params.preset:q} "
+        "--rates {wildcards.rates:q} --trial {wildcards.number:q} --source {params.source:q} --text {params.text:q} "
         "{params.start} {params.teacher} {params.reference} "
         "--teacher-cache {params.cache:q} --out {params.out:q} 2>&1 | logged {log:q}"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,36 +120,30 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    """Learn or pre-train a run; `_run_of` checks that the command is that of its method.
-
-    Of several processes the first takes the folder; if it can't, torchrun ends the others.
-    """
+    """Learn or pre-train a run; `_run_of` checks that the command is that of its method."""
     project = project_of(arguments)
-    compute = project.preset.compute
-    rank = own_rank(compute.devices)
+    rank = own_rank(project.preset.compute.devices)
     run = _run_of(project, arguments, arguments.run, arguments.command)
     _require_read(project, run, arguments)
     owner = owner_of_run(project.preset_name, run.id)
-    with own_folder(arguments.out, owner) if rank == 0 else nullcontext():
-        from lemon.training.processes import joined
-
-        with joined(rank, compute) as processes:
-            _train_into(processes, run, arguments, project, arguments.out)
+    with _training_together(rank, project, arguments.out, owner) as processes:
+        _train_into(processes, run, arguments, project, arguments.out)
 
 
 def _try(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
+    rank = own_rank(project.preset.compute.devices)
     trials, number = project.trials_of(arguments.rates), arguments.trial
     if not 1 <= number <= len(trials):
         raise BadInput(f"--trial {number}: rates {arguments.rates} have trials 1 to {len(trials)}")
     tried = project.run(trials[0].run)
     run = _run_of(project, arguments, tried.id, tried.method.stage)
     _require_read(project, run, arguments)
-    with own_folder(arguments.out, owner_of_trial(project.preset_name, arguments.rates, number)):
+    owner = owner_of_trial(project.preset_name, arguments.rates, number)
+    with _training_together(rank, project, arguments.out, owner) as processes:
         from lemon.data.text.packing import PackedText
         from lemon.learning.run import learned_from
         from lemon.training.completion import read_digests
-        from lemon.training.processes import ALONE
         from lemon.training.trial import run_trial
 
         source = Checkpoint(arguments.source)
@@ -157,8 +152,21 @@ def _try(arguments: argparse.Namespace) -> None:
             inputs = read_digests(source, text, reference=arguments.reference)
         else:
             inputs = learned_from(source, text, arguments.start, arguments.teacher)
-        train = partial(_train_into, ALONE, run, arguments)
-        run_trial(project, trials[number - 1], arguments.out, inputs, train)
+        train = partial(_train_into, processes, run, arguments)
+        run_trial(project, trials[number - 1], arguments.out, inputs, train, processes)
+
+
+@contextmanager
+def _training_together(rank: int, project: Project, out: Path, owner: str) -> Iterator[Processes]:
+    """The processes that train into a folder, of which this one has a rank.
+
+    The first one takes the folder; if it can't, torchrun ends the others.
+    """
+    with own_folder(out, owner) if rank == 0 else nullcontext():
+        from lemon.training.processes import joined
+
+        with joined(rank, project.preset.compute) as processes:
+            yield processes
 
 
 def _train_into(

@@ -40,9 +40,9 @@ def room(project: Project) -> float | None:
     return None if stated is None else stated * GB * (1 - LEFT_FREE)
 
 
-def memory_of(project: Project, runs: Iterable[PlannedRun], devices: int) -> list[KindMemory]:
+def memory_of(project: Project, runs: Iterable[PlannedRun]) -> list[KindMemory]:
     """The memory of the trained ones of these runs; each kind is computed once, in seconds."""
-    found = []
+    found, devices = [], project.preset.compute.devices
     for same in kinds(project, runs, devices).values():
         found.append(KindMemory(same, devices, training_memory(project, same[0], devices)))
         say(f"memory of {names(same)}: {in_gb(found[-1].memory.peak)} GB")

@@ -30,7 +30,7 @@ def memory_table(project: Project) -> str:
     compute = project.preset.compute
     most = room(project)
     assert most is not None
-    found = memory_of(project, project.runs.values(), compute.devices)
+    found = memory_of(project, project.runs.values())
     text = TEXT.format(
         preset=project.preset_name,
         devices="one device" if compute.devices == 1 else f"{compute.devices} devices",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lemon.errors import Diverged
 from lemon.files.manifest import MANIFEST, read_manifest, write_manifest
 from lemon.files.ownership import owner_of_trial
 from lemon.training.completion import is_complete
+from lemon.training.processes import ALONE, Processes
 
 TRAINED = "trained"  # the folder of the run while it trains
 METRICS = "metrics.jsonl"
@@ -27,6 +29,7 @@ def run_trial(
     out: Path,
     inputs: Mapping[str, str],
     train: Callable[[Project, Path], None],
+    processes: Processes = ALONE,
 ) -> None:
     """Train with the rates of a trial, or go on, and keep its losses; nothing if that is done.
 
@@ -39,24 +42,26 @@ def run_trial(
         out: the trial's folder.
         inputs: the digests of what the run reads.
         train: trains the run of a project into a folder, or continues there.
+        processes: those that train together, and all call this; the first one writes.
 
     Raises:
         BadInput, WorkFailed: as `train`; a run that diverged is a result, no failure.
     """
     started, trained = time.monotonic(), out / TRAINED
     key, inputs = stage_params(project, "trial", trial.name), dict(inputs)
-    if is_complete(out, key, inputs, models=()):
-        (out / MANIFEST).touch()
-        shutil.rmtree(trained, ignore_errors=True)
+    if processes.from_first(partial(_finished_before, out, key, inputs)):
         return
-    (out / MANIFEST).unlink(missing_ok=True)
+    if processes.writes:
+        (out / MANIFEST).unlink(missing_ok=True)
     try:
         train(project.trying(trial), trained)
     except Diverged as error:
         facts: dict[str, Any] = {"tune_loss": None, "diverged": str(error)}
     else:
-        manifest = read_manifest(trained / MANIFEST)
+        manifest = read_manifest(trained / MANIFEST) if processes.writes else {}
         facts = {name: manifest[name] for name in KEPT if name in manifest}
+    if not processes.writes:
+        return
     shutil.copyfile(trained / METRICS, out / METRICS)
     write_manifest(
         out / MANIFEST,
@@ -75,3 +80,12 @@ def run_trial(
         **facts,
     )
     shutil.rmtree(trained)
+
+
+def _finished_before(out: Path, key: str, inputs: Mapping[str, str]) -> bool:
+    """As `is_complete`, and if so remove what a killed job left of what was trained."""
+    if not is_complete(out, key, inputs, models=()):
+        return False
+    (out / MANIFEST).touch()
+    shutil.rmtree(out / TRAINED, ignore_errors=True)
+    return True
