@@ -65,7 +65,7 @@ def kill_after(command, out, step):
     ],
 )
 def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path, run):
-    steps = 60
+    steps = 30
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(learn_command(learning_world, whole, steps, run), check=True)
     kill_after(learn_command(learning_world, killed, steps, run), killed, step=8)
