@@ -63,27 +63,14 @@ def fetch(
     A cached asset is hashed again and reused, so an interrupted fetch continues where it stopped.
 
     Raises:
-        BadInput: an asset is not declared, not found, or its licence must be accepted first.
+        BadInput: an asset is not found, or its licence must be accepted first.
         WorkFailed: no network, a wrong hash, a full disk.
     """
     cache = cache or default_cache()
     with sole_writer(cache, wait_s=math.inf):
-        lock = {
-            name: fetch_asset(name, declared_asset(assets, name), cache)
-            for name in sorted(set(needed))
-        }
+        lock = {name: fetch_asset(name, assets[name], cache) for name in sorted(set(needed))}
     write_lock(out, lock)
     return lock
-
-
-def declared_asset(assets: Mapping[str, Asset], name: str) -> Asset:
-    """The asset of that name; BadInput if it isn't declared."""
-    if name not in assets:
-        raise BadInput(
-            f"asset {name!r} is not declared in config/assets.yaml; declared are "
-            f"{', '.join(sorted(assets)) or 'none'}"
-        )
-    return assets[name]
 
 
 def fetch_asset(name: str, asset: Asset, cache: Path) -> LockedAsset:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.given_models import default_cache
-from lemon.data.fetch.assets import Lock, declared_asset, write_lock
+from lemon.data.fetch.assets import Lock, write_lock
 from lemon.data.mirror.check_rows import check_rows
 from lemon.data.mirror.hub_rows import chosen, needed_rows
 from lemon.data.mirror.listing import ASSETS, Stamp, read_mirror
@@ -45,7 +45,7 @@ def fetch_from_mirror(
     listing = read_mirror(mirror)
     lock: Lock = {}
     for name in sorted(set(needed)):
-        asset = declared_asset(assets, name)
+        asset = assets[name]
         entry = listing.assets.get(name)
         if entry is None or not fits(entry.locked, asset):
             found = "is not in it" if entry is None else "is another version there"
