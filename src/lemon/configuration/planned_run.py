@@ -1,4 +1,4 @@
-"""Resolve the rows of `runs.tsv` under a preset. No torch is imported here."""
+"""Resolve the rows of `runs.tsv` under a preset."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _planned(
     *,
     keeps: bool,
 ) -> PlannedRun:
-    method = METHODS[row.method]
+    method = row.traits
     given = None
     if row.target is None:
         given = preset.second_size if row.method == SECOND_SIZE else preset.source

@@ -1,7 +1,4 @@
-"""A project: one preset with its runs, tables and assets, read by `lemon.configuration.load`.
-
-No torch is imported here.
-"""
+"""A project: one preset with its runs, tables and assets, read by `lemon.configuration.load`."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from lemon.configuration.preset_checks import needed_assets
 from lemon.configuration.row_lookups import named_shape
 from lemon.configuration.tasks import Suite, suites, table_suites
 from lemon.configuration.trials import Trial
-from lemon.configuration.yaml_files import did_you_mean
+from lemon.configuration.yaml_files import known_entry
 from lemon.errors import BadInput
 
 
@@ -40,14 +37,8 @@ class Project:
     config_dir: Path = Path("config")
 
     def run(self, run_id: str) -> PlannedRun:
-        """The run of `runs.tsv` with this id.
-
-        Raises:
-            BadInput: there is none.
-        """
-        if run_id not in self.runs:
-            raise BadInput(f"runs.tsv has no run {run_id}, {did_you_mean(run_id, self.runs)}")
-        return self.runs[run_id]
+        """The run of `runs.tsv` with this id; BadInput if there is none."""
+        return known_entry(self.runs, run_id, "runs.tsv has no run")
 
     @property
     def every_trial(self) -> list[Trial]:
@@ -55,16 +46,9 @@ class Project:
         return [trial for trials in self.trials.values() for trial in trials]
 
     def trials_of(self, rates: str) -> list[Trial]:
-        """The trials of these rates, at least one.
-
-        Raises:
-            BadInput: there are none.
-        """
-        if rates not in self.trials:
-            known = did_you_mean(rates, self.trials) if self.trials else "it has no trials"
-            path = self.config_dir / "trials" / f"{self.preset_name}.tsv"
-            raise BadInput(f"{path}: no trial of rates {rates}, {known}")
-        return self.trials[rates]
+        """The trials of these rates, at least one; BadInput if there are none."""
+        path = self.config_dir / "trials" / f"{self.preset_name}.tsv"
+        return known_entry(self.trials, rates, f"{path}: no trial of rates")
 
     def trying(self, trial: Trial) -> Project:
         """The same project with the rates of a trial in place of the preset's."""
@@ -79,14 +63,8 @@ class Project:
         return [name for name, entry in self.tables.items() if not isinstance(entry, TrialsSpec)]
 
     def entry(self, name: str) -> PaperEntry:
-        """The table or figure of `paper.yaml` with this name.
-
-        Raises:
-            BadInput: there is none.
-        """
-        if name not in self.tables:
-            raise BadInput(f"paper.yaml has no table {name}, {did_you_mean(name, self.tables)}")
-        return self.tables[name]
+        """The table or figure of `paper.yaml` with this name; BadInput if there is none."""
+        return known_entry(self.tables, name, "paper.yaml has no table")
 
     def table(self, name: str) -> TableSpec:
         """The table or figure of scored runs with this name, limited to the preset's tasks.
@@ -104,14 +82,8 @@ class Project:
         return named_shape(self.preset, None)
 
     def shape_of(self, target: str) -> LlamaShape:
-        """The sizes of a symbolic target.
-
-        Raises:
-            BadInput: the preset has no such target.
-        """
-        if target not in self.preset.targets:
-            known = did_you_mean(target, self.preset.targets)
-            raise BadInput(f"preset {self.preset_name} has no target {target}, {known}")
+        """The sizes of a symbolic target; BadInput if the preset has no such target."""
+        known_entry(self.preset.targets, target, f"preset {self.preset_name} has no target")
         return named_shape(self.preset, target)
 
     def table_runs(self, table: str) -> list[str]:
@@ -136,18 +108,9 @@ class Project:
         return shown
 
     def suite(self, name: str) -> Suite:
-        """One suite of this preset's evaluation.
-
-        Raises:
-            BadInput: the preset has no task of it.
-        """
+        """One suite of this preset's evaluation; BadInput if the preset has no task of it."""
         found = suites(self.preset.evaluation)
-        if name not in found:
-            raise BadInput(
-                f"preset {self.preset_name} has no task of the suite {name}; it has those of "
-                f"{', '.join(found)}"
-            )
-        return found[name]
+        return known_entry(found, name, f"preset {self.preset_name} has no task of the suite")
 
     def figure_files(self, figure: str) -> list[str]:
         """The files in the folder of runs that a figure is drawn from; none for scores."""
