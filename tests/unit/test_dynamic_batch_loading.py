@@ -192,3 +192,8 @@ def test_a_state_is_not_moved_by_what_is_drawn_later():
     order.take(10)
     order.update(LOSSES)
     assert json.dumps(state) == kept
+
+
+def test_references_of_other_domains_are_refused_before_the_first_step():
+    with pytest.raises(BadInput, match="reference losses: none for c, domains of the text"):
+        loader(references={"a": 2.0, "b": 1.0})

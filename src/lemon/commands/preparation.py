@@ -77,6 +77,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
     needed = project.needed_assets()
     evaluation = project.preset.evaluation
     tasks = () if evaluation.prepares_rows else evaluation.tasks
+    cache = arguments.cache or default_cache()
     if mirror is not None:
         from lemon.data.mirror.make import make_mirror
 
@@ -84,11 +85,11 @@ def _fetch(arguments: argparse.Namespace) -> None:
     elif source is not None:
         from lemon.data.mirror.use import fetch_from_mirror
 
-        fetch_from_mirror(project.assets, needed, tasks, source, out, arguments.cache)
+        fetch_from_mirror(project.assets, needed, tasks, source, out, cache)
     else:
         from lemon.data.fetch.assets import fetch
 
-        fetch(project.assets, needed, out, arguments.cache)
+        fetch(project.assets, needed, out, cache)
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

@@ -79,8 +79,13 @@ class DynamicBatchLoader(RandomRows):
         clip: bool,
         smoothing: float,
     ) -> None:
-        """An order as `SequenceOrder`, starting at `weights`, updated as by `updated_weights`."""
+        """An order as `SequenceOrder`, from `weights` on, updated as by `updated_weights`.
+
+        BadInput if a domain has no reference.
+        """
         super().__init__(num_sequences, seed)
+        if lacking := [domain for domain in self.domains if domain not in references]:
+            raise BadInput(f"reference losses: none for {', '.join(lacking)}, domains of the text")
         self._block_uniforms = lru_cache(maxsize=1)(self.uniforms)
         self._drawn = dict.fromkeys(self.domains, 0)
         self._rule = partial(
