@@ -67,11 +67,7 @@ class Project:
         return known_entry(self.tables, name, "paper.yaml has no table")
 
     def table(self, name: str) -> TableSpec:
-        """The table or figure of scored runs with this name, limited to the preset's tasks.
-
-        Raises:
-            BadInput: there is none, or it shows no scores.
-        """
+        """The table or figure of scores with this name and the preset's tasks; BadInput if none."""
         entry = self.entry(name)
         if not isinstance(entry, TableSpec):
             raise BadInput(f"{name} shows no scores of runs")
@@ -179,11 +175,7 @@ DIMENSION_TABLE = "table4"
 
 
 def dimension_cases(project: Project) -> list[tuple[str, str]]:
-    """The (target, radii) pairs of Table 4 that learn dimension operators, in its order.
-
-    Raises:
-        BadInput: `paper.yaml` has no such table.
-    """
+    """The (target, radii) pairs of Table 4 that learn dimension operators, in its order."""
     runs = map(project.run, project.table_runs(DIMENSION_TABLE))
     learned = [run.row for run in runs if run.method.learns_operators]
     cases = [(row.target, row.radii) for row in learned if row.target and row.radii]

@@ -33,8 +33,7 @@ def check_runs(
     """Every cell of `runs.tsv` that does not fit the preset or the other rows."""
     for run in runs.values():
         for column, message in (
-            *_name_mistakes(preset, run),
-            *_given_mistakes(run, runs),
+            *_name_mistakes(preset, runs, run),
             *_start_mistakes(run, runs),
             *_source_mistakes(run, runs),
             *_size_mistakes(preset, runs, run),
@@ -42,9 +41,12 @@ def check_runs(
             yield Problem(path, line_of[run.id], column, message)
 
 
-def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
-    """A budget, target, radii or rates that the preset lacks, or that do not fit the method."""
+def _name_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[Mistake]:
+    """What the preset lacks or does not fit the method, and a given model that is named twice."""
     method = run.traits
+    first = next(other.id for other in runs.values() if other.method == run.method)
+    if first != run.id and not method.needs_target:
+        yield "method", f"{first} is this model already; name that run instead of a second one"
     scattered = method.scatters and run.radii is not None
     if scattered:
         message = "keeps single channels; write - and give radii to what starts from it"
@@ -64,13 +66,6 @@ def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
         needs = "needs a budget of at least 1 step"
         verb = needs if method.learned else "learns nothing; give it a budget of 0 steps"
         yield "steps", f"{run.method} {verb} ({run.steps} is {steps})"
-
-
-def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
-    """A second run of the same given model, which would repeat the first."""
-    first = next(other.id for other in runs.values() if other.method == run.method)
-    if first != run.id and not run.traits.needs_target:
-        yield "method", f"{first} is this model already; name that run instead of a second one"
 
 
 def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:

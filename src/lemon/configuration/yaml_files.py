@@ -262,26 +262,16 @@ def _fields_at(schema: dict[str, Any], place: Place) -> dict[str, Any]:
 
     parts = [*branches(schema)]
     for key in place:
-        inside = [
-            inner
-            for part in parts
-            for inner in (
-                part.get("properties", {}).get(key),
-                *part.get("patternProperties", {}).values(),
-                part.get("items"),
-            )
-            if inner is not None
-        ]
-        parts = [branch for inner in inside for branch in branches(inner)]
+        inside: list[Any] = []
+        for part in parts:
+            inside += [part.get("properties", {}).get(key), part.get("items")]
+            inside += part.get("patternProperties", {}).values()
+        parts = [branch for inner in filter(None, inside) for branch in branches(inner)]
     return {name: about for part in parts for name, about in part.get("properties", {}).items()}
 
 
 def raise_problems(problems: list[Problem]) -> None:
-    """Raise one error that lists all problems, if there are any.
-
-    Raises:
-        BadInput: there is a problem.
-    """
+    """Raise one BadInput that lists all problems, if there are any."""
     if problems:
         noun = "mistake" if len(problems) == 1 else "mistakes"
         listed = "\n".join(f"  {problem}" for problem in problems)
