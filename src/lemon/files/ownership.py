@@ -51,11 +51,7 @@ def owner_of_prepared(stage: str, preset: str) -> str:
 
 @contextmanager
 def own_folder(folder: Path, owner: str) -> Iterator[None]:
-    """Take a folder to write into step by step, as the only process.
-
-    Args:
-        folder: created if missing.
-        owner: recorded as the folder's owner.
+    """Take a folder, created if missing, to write into step by step, as its owner and alone.
 
     Raises:
         BadInput: the folder has another owner or holds foreign files (checked before anything is
@@ -88,11 +84,7 @@ def replaced_folder(folder: Path, owner: str) -> Iterator[Path]:
 
 
 def require_replaceable(folder: Path, owner: str) -> None:
-    """Check as `replaced_folder` does, before any work is done.
-
-    Raises:
-        BadInput: as `replaced_folder`.
-    """
+    """Check as `replaced_folder` does, before any work is done; raises as it does."""
     manifest, place = require_owned(folder, owner) or {}, real_path(folder)
     ours = {MANIFEST, *manifest.get("files", {})}
     for path in sorted(_files_in(place)):
