@@ -208,9 +208,8 @@ def _in_words(detail: Any, place: Place, schema: dict[str, Any]) -> str:
             return f"unknown key, {did_you_mean(str(place[-1]), fields)}"
         case "missing":
             absent = _fields_at(schema, place[:-1]).get(str(place[-1]), {})
-            return "missing; add it" + (
-                f" ({about})" if (about := absent.get("description")) else ""
-            )
+            about = absent.get("description")
+            return f"missing; add it ({about})" if about else "missing; add it"
         case "literal_error":
             known = quoted(context["expected"])
             return f"{given} is not known, {did_you_mean(str(detail['input']), known)}"
