@@ -135,6 +135,9 @@ class Project:
         sections = {"compute", "source", "text", "evaluation"}
         if run.row.radii or run.first_stage:
             sections.add("fusion")
+        used = {"pretraining" if run.method.pretrains else "learning": run.training}
+        more = {"pruning": run.method.prunes, "calibration": run.method.calibrates}
+        used |= {name: getattr(run, name) for name, reads in more.items() if reads}
         return {
             "preset": self.preset_name,
             "run": run.row.model_dump(mode="json"),
@@ -142,15 +145,7 @@ class Project:
             "steps": run.steps,
             "target_shape": run.target_shape.sizes(),
             "seed": preset.seed,
-            ("pretraining" if run.method.pretrains else "learning"): run.training.model_dump(
-                mode="json"
-            ),
-            **({"pruning": run.pruning.model_dump(mode="json")} if run.method.prunes else {}),
-            **(
-                {"calibration": run.calibration.model_dump(mode="json")}
-                if run.method.calibrates
-                else {}
-            ),
+            **{name: settings.model_dump(mode="json") for name, settings in used.items()},
             **preset.model_dump(mode="json", include=sections),
         }
 
