@@ -36,7 +36,6 @@ def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     build = add_command(
         commands,
-        "build",
         _build,
         "write the operators of a method that learns nothing",
         "lemon build --preset laptop --run cut-75 --source data/laptop/source "
@@ -44,15 +43,14 @@ def add(commands: Commands) -> None:
     )
     learn = add_command(
         commands,
-        "learn",
         _train,
         "learn the operators of a run; resumes from its last checkpoint",
         "lemon learn --preset laptop --run lemon-cut-75 --source data/laptop/source "
         "--text data/laptop/text --out runs/laptop/lemon-cut-75",
+        name="learn",
     )
     trial = add_command(
         commands,
-        "try",
         _try,
         "learn with the rates of one line of config/trials/PRESET.tsv, for its loss on tune text",
         "lemon try --preset laptop --rates operators --trial 1 --source data/laptop/source "
@@ -60,12 +58,12 @@ def add(commands: Commands) -> None:
     )
     pretrain = add_command(
         commands,
-        "pretrain",
         _train,
         "train the model of an earlier run, or a new one, on text; resumes like learn",
         "lemon pretrain --preset laptop --run lemon-small-pretrained "
         "--source runs/laptop/lemon-small-width-first/model --text data/laptop/text "
         "--reference data/laptop/source --out runs/laptop/lemon-small-pretrained",
+        name="pretrain",
     )
     for parser in (build, learn, trial, pretrain):
         add_preset(parser)
@@ -97,7 +95,6 @@ def add(commands: Commands) -> None:
         add_path(parser, "--teacher-cache", words, required=False)
     fuse = add_command(
         commands,
-        "fuse",
         _fuse,
         "apply operators to a model and write the smaller model",
         "lemon fuse --source data/laptop/source "

@@ -19,15 +19,15 @@ Commands = Any  # what argparse's add_subparsers returns; its type is private
 
 def add_command(
     commands: Commands,
-    name: str,
     run: Callable[[argparse.Namespace], None],
     summary: str,
     example: str,
     epilogue: str = "",
+    name: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a subcommand with a one-line summary and an example."""
+    """Add a subcommand, named like `run` by default, with a one-line summary and an example."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        name,
+        name or run.__name__.strip("_"),
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=f"example:\n  {example}\n{epilogue}",

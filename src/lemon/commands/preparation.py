@@ -25,7 +25,6 @@ def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     parser = add_command(
         commands,
-        "fetch",
         _fetch,
         "download the assets of a preset, the only step that touches a network",
         "lemon fetch --preset laptop --out data/laptop/assets.lock.json",
@@ -57,7 +56,7 @@ def add(commands: Commands) -> None:
             f"lemon prepare {step} --preset {preset} --assets data/{preset}/assets.lock.json"
             f"{source} --out data/{preset}/{step}"
         )
-        parser = add_command(steps, step, _prepare, summary, example)
+        parser = add_command(steps, _prepare, summary, example, name=step)
         parser.set_defaults(step=step)
         add_preset(parser)
         add_path(parser, "--assets", "lock file that `lemon fetch` wrote", "FILE")

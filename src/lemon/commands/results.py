@@ -23,7 +23,6 @@ def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     table = add_command(
         commands,
-        "table",
         _table,
         "render a table of the paper from the outcomes of its runs",
         "lemon table --table table3 --preset laptop --runs runs/laptop --text data/laptop/text "
@@ -31,7 +30,6 @@ def add(commands: Commands) -> None:
     )
     figure = add_command(
         commands,
-        "figure",
         _figure,
         "draw a figure of the paper from the files of its runs",
         "lemon figure --figure figure4-right --preset laptop --runs runs/laptop "
@@ -39,7 +37,6 @@ def add(commands: Commands) -> None:
     )
     track = add_command(
         commands,
-        "track",
         _track,
         "replay the files of a table's or figure's runs into MLflow; twice does no harm",
         "lemon track --table table3 --preset laptop --runs runs/laptop --results results/laptop "
@@ -69,7 +66,6 @@ def add(commands: Commands) -> None:
     figure.add_argument("--numbers", action="store_true", help=words)
     claims = add_command(
         commands,
-        "claims",
         _claims,
         "give every published claim one verdict, from the tables and figures that are made",
         "lemon claims --preset laptop --results results/laptop --out results/laptop/claims.md",
@@ -77,7 +73,6 @@ def add(commands: Commands) -> None:
     )
     report = add_command(
         commands,
-        "report",
         _report,
         "put every table and figure that is made on one self-contained page",
         "lemon report --preset laptop --results results/laptop --out results/laptop/report.html",
@@ -86,7 +81,7 @@ def add(commands: Commands) -> None:
         add_preset(parser)
         add_path(parser, "--results", "folder with the rendered tables/ and figures/")
         add_path(parser, "--out", "page to write", "FILE")
-    ui = add_command(commands, "ui", _ui, "serve the recorded runs in MLflow's pages", "lemon ui")
+    ui = add_command(commands, _ui, "serve the recorded runs in MLflow's pages", "lemon ui")
     ui.add_argument("--port", type=int, default=5000, help="port (default: 5000)")
 
 
