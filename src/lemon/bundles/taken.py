@@ -58,17 +58,11 @@ class Taken:
         return self.scope == "rest"
 
 
-def taken_from(
-    project: Project, word: str, folder: Path = Path(), entry: str | None = None
-) -> Taken:
-    """What `FROM=word` takes.
+def taken_from(project: Project, word: str, entry: str | None = None) -> Taken:
+    """What `FROM=word` takes, where `entry` of `paper.yaml` is made, or any.
 
-    Args:
-        project: the preset.
-        word: a scope, for the bundle among the preset's results; or the path of a bundle, of which
-            everything is taken; or empty, for nothing.
-        folder: the workflow's working folder.
-        entry: the table or figure that is made; None if it may be any.
+    The word is a scope, for the bundle among the preset's results; or a bundle's path, of which
+    everything is taken; or empty, for nothing.
 
     Raises:
         BadInput: there is no such bundle, or it is damaged or of another preset.
@@ -78,7 +72,7 @@ def taken_from(
     scope: Scope = next((scope for scope in SCOPES if scope == word), "bundle")
     own = Path("results", project.preset_name, BUNDLE_FILE)
     bundle = own if word in SCOPES else Path(word)
-    return taken(project, bundle, index_of(project, folder / bundle), scope, entry)
+    return taken(project, bundle, index_of(project, bundle), scope, entry)
 
 
 def index_of(project: Project, bundle: Path) -> Index:
