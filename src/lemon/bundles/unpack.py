@@ -17,7 +17,7 @@ from lemon.files.json_file import parse_json
 from lemon.files.manifest import digest_once, read_manifest
 from lemon.files.ownership import (
     own_folder,
-    owner_of_outcomes,
+    owner_of_made,
     owner_of_prepared,
     owner_of_run,
     require_owned,
@@ -101,5 +101,5 @@ def _owner(project: Project, folder: Path, part: PlannedPart) -> str | None:
     if part.kind == "outcomes":
         prepared = part.run.method.prepared
         data = folder / "data" / project.preset_name
-        return owner_of_outcomes(data / prepared if prepared else out.parent / "model", out)
+        return owner_of_made("evaluate", data / prepared if prepared else out.parent / "model", out)
     return None

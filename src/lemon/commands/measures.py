@@ -21,7 +21,7 @@ from lemon.configuration.tasks import TASKS
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
 from lemon.files.names import shown
-from lemon.files.ownership import own_folder, owner_of_outcomes
+from lemon.files.ownership import own_folder, owner_of_made
 
 
 def add(commands: Commands) -> None:
@@ -125,7 +125,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.heldout is not None:
         require_packed_text(arguments.heldout)
     require_writable(arguments.out)
-    with own_folder(arguments.out, owner_of_outcomes(arguments.model, arguments.out)):
+    with own_folder(arguments.out, owner_of_made("evaluate", arguments.model, arguments.out)):
         from lemon.evaluation.harness import evaluate
 
         evaluate(

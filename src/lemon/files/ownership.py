@@ -34,14 +34,9 @@ def owner_of_trial(preset: str, rates: str, number: int) -> str:
     return f"trial {number} of rates {rates} of preset {preset}"
 
 
-def owner_of_outcomes(model: Path, out: Path) -> str:
-    """The owner of a folder of outcomes: the model, by its path relative to the folder."""
-    return f"evaluate of {os.path.relpath(real_path(model), real_path(out))}"
-
-
-def owner_of_fused(operators: Path, out: Path) -> str:
-    """The owner of a fused model's folder: the operators, by their path relative to the folder."""
-    return f"fuse of {os.path.relpath(real_path(operators), real_path(out))}"
+def owner_of_made(stage: str, origin: Path, out: Path) -> str:
+    """The owner of outcomes or a fused model: the model or operators, by their path from there."""
+    return f"{stage} of {os.path.relpath(real_path(origin), real_path(out))}"
 
 
 def owner_of_prepared(stage: str, preset: str) -> str:
