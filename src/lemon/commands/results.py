@@ -109,7 +109,7 @@ def _figure(arguments: argparse.Namespace) -> None:
 
 def _claims(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _require_results(arguments.results)
+    _require_folder(arguments.results, "results", "`make all` fills one")
     require_output(arguments.out, ".md", "# Claims")
     _require_rendered(arguments.out.parent, arguments.out.stem)
     from lemon.reporting.ledger import write_ledger
@@ -119,7 +119,7 @@ def _claims(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _require_results(arguments.results)
+    _require_folder(arguments.results, "results", "`make all` fills one")
     require_output(arguments.out, ".html", "LEMON reproduced")
     from lemon.reporting.report import write_report
 
@@ -132,8 +132,7 @@ def _track(arguments: argparse.Namespace) -> None:
     if arguments.follow:
         if any(of_a_table):
             raise BadInput("--follow mirrors all runs; leave out --table, --results and --out")
-        if not arguments.runs.is_dir():
-            raise BadInput(f"{arguments.runs}: no such folder of runs; start what learns first")
+        _require_folder(arguments.runs, "runs", "start what learns first")
         from lemon.tracking.follow import follow
 
         follow(project, arguments.runs)
@@ -183,14 +182,13 @@ def _require_rendered(out: Path, table: str) -> None:
         )
 
 
-def _require_results(results: Path) -> None:
-    """Refuse a folder of results that is not there."""
-    if not results.is_dir():
-        raise BadInput(f"{results}: no such folder of results; `make all` fills one")
+def _require_folder(folder: Path, of: str, fix: str) -> None:
+    """Refuse a folder that is not there."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder of {of}; {fix}")
 
 
 def _require_runs(project: Project, arguments: argparse.Namespace) -> None:
     """Check that the folder of runs exists; a table of sizes needs none."""
-    runs, table = arguments.runs, arguments.table
-    if project.table_runs(table) and not runs.is_dir():
-        raise BadInput(f"{runs}: no such folder of runs; `make {table}` fills one")
+    if project.table_runs(arguments.table):
+        _require_folder(arguments.runs, "runs", f"`make {arguments.table}` fills one")

@@ -82,11 +82,11 @@ class DynamicBatches(Batches):
 
     def state(self) -> dict[str, Any]:
         """The weights and the number of rows drawn from each domain."""
-        return dict(self._loader.state())
+        return self._loader.state()
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore a stored state."""
-        self._loader.load_state({"drawn": state["drawn"], "weights": state["weights"]})
+        self._loader.load_state(state)
 
 
 def batches_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache, partial
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -52,13 +52,6 @@ def updated_weights(
         delta = np.maximum(delta, 0.0)
     after = (1 - smoothing) * softmax(np.log(before) + delta) + smoothing / len(domains)
     return dict(zip(domains, after.tolist(), strict=True))
-
-
-class OrderState(TypedDict):
-    """The state of an order in a checkpoint, in plain values; seed and text are the run's."""
-
-    drawn: dict[str, int]  # rows by domain
-    weights: dict[str, float]  # as they were last given
 
 
 class DynamicBatchLoader(RandomRows):
@@ -129,11 +122,11 @@ class DynamicBatchLoader(RandomRows):
         self._drawn[domain] += 1
         return domain, row
 
-    def state(self) -> OrderState:
-        """The state for a checkpoint."""
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint, the rows drawn by domain and the weights as they were last given."""
         return {"drawn": self.drawn, "weights": dict(self._given)}
 
-    def load_state(self, state: OrderState) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Continue from `state`, with the same seed and text."""
         # The weights as given, not the shares: normalising twice may change the last bit.
         self.reweigh(state["weights"])
