@@ -160,7 +160,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "wrong seed type": (
         (RUNS, r"^(random-75-s2\t.*)\t2\t", r"\1\t3.5\t"),
-        "seed: must be a whole number of at least 0, not '3.5'",
+        "seed: must be a whole number, not '3.5'",
     ),
 }
 

@@ -75,7 +75,7 @@ COMMANDS = {
     ),
     "a start that is a run and not given": (
         "learn --run lemon-prune-75 --source x --text y --out z",
-        "run lemon-prune-75 starts from run shear-75; name that run's folder by --start",
+        "run lemon-prune-75 starts from run shear-75; name its folder by --start",
     ),
     "a start that is not there": (
         "build --run shear-selection-75 --source x --start no-run --out z",
@@ -83,7 +83,7 @@ COMMANDS = {
     ),
     "a start in vain": (
         "learn --run lemon-cut-75 --source x --text y --start s --out z",
-        "run lemon-cut-75 starts from no earlier run; leave --start out",
+        "run lemon-cut-75 reads no start; leave --start out",
     ),
     "building the source": ("build --run source --source x --out z", "is a model as it is"),
     "unknown table": (

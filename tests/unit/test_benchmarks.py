@@ -19,7 +19,6 @@ from lemon.data.benchmarks.prepare import FEWSHOT_ROWS, deal_rows, prepare_tasks
 from lemon.data.benchmarks.question_readers import arc_row
 from lemon.data.benchmarks.rows import BENCHMARKS
 from lemon.data.synthetic import MMLU_SUBJECTS
-from lemon.errors import BadInput
 from lemon.evaluation.tasks import opened_tasks
 
 
@@ -240,21 +239,9 @@ def test_generated_rows_give_every_type_of_request(tmp_path):
     assert {one.group for one in tasks["mmlu"].questions} == set(MMLU_SUBJECTS)
 
 
-def test_no_rows_of_other_tasks_are_generated(tmp_path):
-    wanted = preset("generated", "logiqa")
-    with pytest.raises(BadInput, match="rows of logiqa can't be generated"):
-        prepare_tasks(wanted, lock={}, cache=tmp_path, out=tmp_path / "tasks")
-    assert not (tmp_path / "tasks").exists()
-
-
 def test_with_rows_of_the_hub_only_the_manifest_is_written(tmp_path):
     prepare_tasks(preset("hub", "sciq"), lock={}, cache=tmp_path, out=tmp_path / "tasks")
     assert [path.name for path in (tmp_path / "tasks").iterdir()] == ["manifest.json"]
-
-
-def test_a_task_without_packaged_rows_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="no rows of copa are packaged"):
-        prepare_tasks(preset("packaged", "copa"), lock={}, cache=tmp_path, out=tmp_path / "tasks")
 
 
 def test_every_known_task_has_packaged_rows():

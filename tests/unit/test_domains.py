@@ -185,17 +185,6 @@ def test_a_domain_without_text_is_refused(tiny_model_folder, tmp_path):
         prepare(settings, tiny_model_folder, tmp_path / "text", lock={"speeches": entry})
 
 
-def test_a_reader_without_its_asset_is_refused(tiny_model_folder, tmp_path):
-    settings = text_settings(domains={"speeches": {"reader": "text_files", "weight": 1.0}})
-    with pytest.raises(BadInput, match=r"text\.domains\.speeches: .* needs an asset"):
-        prepare(settings, tiny_model_folder, tmp_path / "text")
-
-
-def test_an_unknown_generated_domain_is_refused():
-    with pytest.raises(BadInput, match="only prose, numbers can be generated"):
-        generated_documents("poems", seed=0)
-
-
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(BadInput, match="take a model folder with a fast tokenizer"):
         TextTokenizer(tmp_path)

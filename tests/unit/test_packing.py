@@ -191,8 +191,3 @@ def test_the_order_is_the_same_on_every_machine_and_version():
     places = [order.locate(index) for index in (0, 1, 2, 4095, 4096, 100_000)]
     assert places == [("b", 9), ("b", 8), ("b", 37), ("b", 38), ("a", 1), ("b", 32)]
     assert keyed_permutation(8, "any", 1).tolist() == [1, 0, 3, 6, 2, 7, 4, 5]
-
-
-def test_an_empty_domain_is_refused():
-    with pytest.raises(BadInput, match="domain b: no training sequences"):
-        SequenceOrder({"a": 3, "b": 0}, {"a": 1.0, "b": 1.0}, seed=0)

@@ -15,7 +15,6 @@ from roundoff import FLOAT64
 
 from lemon.configuration.load import load_project
 from lemon.data.text.reference_losses import ScalingLaw, fit_scaling_law, scaling_law_references
-from lemon.errors import BadInput
 
 CONFIG = Path(__file__).parents[2] / "config"
 SIZES = (6_738_415_616, 13_015_864_320, 68_976_648_192)
@@ -59,13 +58,13 @@ def test_fourteen_published_losses_are_extrapolated():
 
 @pytest.mark.parametrize("cell", EXTRAPOLATED, ids=lambda c: f"{c['model']}-{c['domain']}")
 def test_a_published_reference_loss_is_found_to_its_last_digit(cell):
-    references = scaling_law_references(int(cell["num_parameters"]), cell["family"])
+    references = scaling_law_references(int(cell["num_parameters"]))
     assert references[cell["domain"]] == pytest.approx(float(cell["loss"]), abs=0.5e-4)
 
 
 def test_the_references_are_of_the_domains_of_the_paper_preset():
     domains = load_project("paper", CONFIG).preset.text.domains
-    assert set(scaling_law_references(1.3e9, "LLaMA2")) == set(domains)
+    assert set(scaling_law_references(1.3e9)) == set(domains)
 
 
 def test_the_degenerate_law_of_commoncrawl_is_found():
@@ -76,33 +75,8 @@ def test_the_degenerate_law_of_commoncrawl_is_found():
         assert law.loss(size) == pytest.approx(loss, abs=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "losses", "message"),
-    [
-        ((1, 2, 4), (3.0, 3.0, 2.0), "the losses must fall"),
-        ((1, 2, 4), (3.0, 2.0, 2.5), "the losses must fall"),
-        ((1, 2, 4), (math.nan, 2.0, 1.0), "the losses must fall"),
-        ((1, 2, 4), (3.0, 2.0, -math.inf), "the losses must fall"),
-        ((2, 1, 4), (3.0, 2.0, 1.5), "the sizes must be positive and rise"),
-        ((0, 2, 4), (3.0, 2.0, 1.5), "the sizes must be positive and rise"),
-        ((1, 2), (3.0, 2.0), "three of each are needed"),
-        # A straight line in the logarithm of the size, and a loss that falls faster and faster.
-        ((1, 2, 4), (3.0, 2.0, 1.0), "1, 2, 4 and losses 3, 2, 1: the losses decrease too evenly"),
-        ((1, 2, 4), (3.0, 2.0, 0.5), "the losses decrease too evenly"),
-        ((1, 2, 4), (3.0, 2.0, 2.0 - 1e-5), "they level off too early"),
-    ],
-)
-def test_losses_that_no_law_fits_are_refused(sizes, losses, message):
-    with pytest.raises(BadInput, match=message):
-        fit_scaling_law(sizes, losses)
-
-
-def test_a_family_that_is_not_published_names_the_mend():
-    with pytest.raises(BadInput, match=r"no family 'SmolLM2' is published, only LLaMA2; .* source"):
-        scaling_law_references(1e8, "SmolLM2")
-
-
-@pytest.mark.parametrize("size", [0, -1e9, math.nan])
-def test_a_size_that_no_model_has_is_refused(size):
-    with pytest.raises(BadInput, match="scaling law: no model has"):
-        scaling_law_references(size, "LLaMA2")
+@pytest.mark.parametrize("losses", [(3.0, 2.0, 1.0), (3.0, 2.0, 0.5), (3.0, 2.0, 2.0 - 1e-5)])
+def test_losses_that_no_law_fits_are_refused(losses):
+    # A line in the logarithm of the size, a loss that falls faster and faster, and a step.
+    with pytest.raises(ValueError, match="different signs"):
+        fit_scaling_law((1, 2, 4), losses)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from pathlib import Path
@@ -42,16 +41,6 @@ def write_prepared(root: Path, file: str, digest: str, repository: str = "owner/
     seal_again(root / "manifest.json", files={f"{repository}/{file}": digest})
 
 
-def write_prepared_of_format_1(root: Path, file: str, digest: str) -> None:
-    splits = {"test": {"file": file, "rows": 1, "sha256": digest}}
-    tasks = {"a-task": {"repository": "owner/name", "splits": splits}}
-    write_manifest(root / "manifest.json", "tasks", started=time.monotonic(), tasks=tasks)
-    content = json.loads((root / "manifest.json").read_text())
-    newer = ("format_version", "files", "digest")
-    content = {key: value for key, value in content.items() if key not in newer}
-    (root / "manifest.json").write_text(json.dumps(content))
-
-
 def write_mirror_list(root: Path, file: str, digest: str) -> None:
     rows = MirroredRows("main", "0" * 40, configs={}, files={file: Stamp(1, digest)})
     MirrorListing(rows={"owner/name": rows}).write(root / "mirror.json")
@@ -68,13 +57,13 @@ def test_the_hash_in_a_name_is_held_to(tmp_path: Path) -> None:
         assert words in str(refused.value)
 
 
-@pytest.mark.parametrize("write", [write_prepared, write_prepared_of_format_1, write_mirror_list])
+@pytest.mark.parametrize("write", [write_prepared, write_mirror_list])
 def test_a_manifest_is_held_to(tmp_path: Path, write) -> None:
     path = add_file(tmp_path, "data/test.parquet", b"rows")
     write(tmp_path, "data/test.parquet", sha256(b"rows"))
     check_rows(tmp_path / "owner/name")
     path.write_bytes(b"altered")
-    with pytest.raises(BadInput, match=r"test\.parquet: sha256 is .* damaged or altered"):
+    with pytest.raises(BadInput, match=r"test\.parquet: is damaged; its sha256 is"):
         check_rows(tmp_path / "owner/name")
     path.unlink()
     with pytest.raises(BadInput, match=r"test\.parquet: missing, though .*json lists it"):
@@ -129,7 +118,7 @@ def test_an_evaluation_refuses_altered_rows_before_it_opens_them(tmp_path: Path)
         tmp_path, rows.relative_to(tmp_path / "allenai/sciq").as_posix(), "0" * 64, "allenai/sciq"
     )
     with (
-        pytest.raises(BadInput, match=r"test\.parquet: sha256 is .*manifest\.json says 0000"),
+        pytest.raises(BadInput, match=r"test\.parquet: is damaged; .*manifest\.json says 0000"),
         opened_tasks(["sciq"], str(tmp_path), None) as opened,
     ):
         list(opened)
@@ -158,5 +147,5 @@ def test_a_real_file_with_one_other_byte_is_refused(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     says = r"manifest\.json says" if listed else "its name says"
-    with pytest.raises(BadInput, match=f"{path.name}: sha256 is .*{says}"):
+    with pytest.raises(BadInput, match=f"{path.name}: is damaged; .*{says}"):
         check_rows(tmp_path / "owner/name")

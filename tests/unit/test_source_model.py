@@ -202,20 +202,6 @@ def test_a_random_source_depends_on_its_seed_alone(tmp_path):
     assert len(ids) < len("The red fox eats berries.")  # it has learned merges
 
 
-def test_a_random_source_needs_room_for_all_bytes(tmp_path):
-    shape = LlamaShape(**{**GROUPED_TIED, "vocab_size": 200})
-    with pytest.raises(BadInput, match="at least 257"):
-        prepare_source(
-            settings(shape, "random"), lock={}, cache=tmp_path, out=tmp_path / "source", seed=0
-        )
-
-
-def test_a_converted_source_needs_an_asset(tmp_path):
-    wanted = settings(LlamaShape(**GROUPED_TIED)).model_copy(update={"asset": None})
-    with pytest.raises(BadInput, match="kind gguf needs an asset"):
-        prepare_source(wanted, lock={}, cache=tmp_path, out=tmp_path / "source", seed=0)
-
-
 @pytest.mark.assets
 @pytest.mark.slow
 def test_the_packaged_model_knows_the_capital_of_france(laptop_source):

@@ -66,7 +66,7 @@ def test_a_table_asks_for_the_suites_of_its_tasks(
 def test_a_preset_without_a_suites_tasks_says_which_it_has(laptop: Project) -> None:
     evaluation = laptop.preset.evaluation.model_copy(update={"tasks": ZERO_SHOT})
     project = replace(laptop, preset=laptop.preset.model_copy(update={"evaluation": evaluation}))
-    with pytest.raises(BadInput, match="suite main; it has those of ablation, dense"):
+    with pytest.raises(BadInput, match="suite main, known: ablation, dense"):
         project.suite("main")
 
 

@@ -74,7 +74,7 @@ def test_a_preset_without_the_file_has_no_trials(config: Path) -> None:
         ([line("operators", "cut-75", layer_rate=1)], "run: no run 'cut-75' has rates operators"),
         (
             [line("operators", RUN, layer_rate="x")],
-            "layer_rate: must be a number within the limits of the setting, not",
+            "layer_rate: must be a number, not 'x'",
         ),
         ([line("operators", RUN, layer_rate="nan")], "layer_rate"),
         ([line("operators", RUN, layer_rate=-1)], "layer_rate"),

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lemon.errors import BadInput
 from lemon.files.json_file import parse_json
-from lemon.files.manifest import require_sealed, sealed
+from lemon.files.manifest import damaged, require_sealed, sealed
 from lemon.files.storage import atomic_file
 
 FORMAT_VERSION = 1
@@ -63,13 +63,7 @@ class Index(BaseModel):
 def write_archive(
     path: Path, preset: str, parts: Mapping[str, Part], contents: Mapping[str, bytes]
 ) -> None:
-    """Write a bundle atomically.
-
-    Args:
-        path: the file.
-        preset: name of the preset.
-        parts: the parts by name.
-        contents: every file of the parts, by path in the bundle.
+    """Write a bundle atomically, with `contents` of every file of the parts, by path in the bundle.
 
     Raises:
         BadInput, WorkFailed: the file can't be written.
@@ -120,11 +114,7 @@ def read_index(path: Path) -> Index:
 
 
 def read_contents(path: Path, index: Index) -> dict[str, bytes]:
-    """Every file of a bundle, by path, each held against its digest in the index.
-
-    Raises:
-        BadInput: a file is damaged, missing, or not in the index.
-    """
+    """Every file of a bundle, by path; BadInput if one is damaged, missing, or not in the index."""
     expected, found, left = index.files, dict[str, bytes](), LARGEST_CONTENT
     with _opened(path) as archive:
         for member in archive:
@@ -139,10 +129,9 @@ def read_contents(path: Path, index: Index) -> dict[str, bytes]:
             left -= len(content)
             digest = sha256(content).hexdigest()
             if digest != expected[member.name]:
-                raise BadInput(
-                    f"{path}: {member.name} is damaged; its sha256 is {digest}, but the index says "
-                    f"{expected[member.name]}; nothing was written, {GET_AGAIN}"
-                )
+                fix = f"nothing was written, {GET_AGAIN}"
+                where = f"{path}: {member.name}"
+                raise damaged(where, digest, expected[member.name], "the index", fix)
             found[member.name] = content
         # To the end of the compressed stream, whose own checksum is there; it holds zeros alone.
         padding = archive.fileobj.read(tarfile.RECORDSIZE + 1) if archive.fileobj else b""

@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lemon.bundles.taken import index_of, runs_to_compare, taken
 from lemon.bundles.unpack import unpack
@@ -78,12 +77,7 @@ class Comparison:
 
 
 def compare(project: Project, bundle: Path, folder: Path) -> list[Comparison]:
-    """Hold scores in a working folder against those of a bundle.
-
-    Args:
-        project: the preset.
-        bundle: the file.
-        folder: the working folder, with the runs' outcomes in `runs/`.
+    """Hold scores in a working folder, with the runs' outcomes in `runs/`, against a bundle's.
 
     Raises:
         BadInput: the bundle is damaged or lacks scores to compare; or those in the folder are
@@ -140,7 +134,7 @@ def _compared(committed: RunResult, anew: RunResult) -> Comparison:
             committed=float(correct.mean()),
             anew=float(anew.correct[task].mean()),
             changed=int((correct != anew.correct[task]).sum()),
-            bits=_mean_apart(committed.bits_per_byte[task], anew.bits_per_byte[task]),
+            bits=float(np.abs(committed.bits_per_byte[task] - anew.bits_per_byte[task]).mean()),
         )
         for task, correct in committed.correct.items()
     ]
@@ -158,7 +152,3 @@ def _compared(committed: RunResult, anew: RunResult) -> Comparison:
         losses=(first.loss, second.loss),
         equal=same and not any(task.changed or task.bits for task in tasks),
     )
-
-
-def _mean_apart(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    return float(np.abs(first - second).mean() if first.size else 0.0)

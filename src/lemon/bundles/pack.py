@@ -36,12 +36,8 @@ class Packed:
 def pack(project: Project, folder: Path, out: Path) -> Packed:
     """Write a bundle of all finished runs that were made with the preset's settings.
 
-    Equal runs give a file of equal bytes.
-
-    Args:
-        project: the preset.
-        folder: the workflow's working folder, with `runs/` and `data/`.
-        out: the file to write.
+    They are read from the workflow's working folder, with `runs/` and `data/`. Equal runs give a
+    file of equal bytes.
 
     Raises:
         BadInput: a file of a finished run is damaged or missing, or no run is finished.

@@ -1,7 +1,4 @@
-"""The parts of a preset's finished work: what each job leaves, and the settings that it had.
-
-No torch is imported here, and no file is read.
-"""
+"""The parts of a preset's finished work: what each job leaves, and the settings that it had."""
 
 from __future__ import annotations
 
@@ -74,11 +71,7 @@ class PlannedPart:
 
 
 def place_of(project: Project, folder: Path, path: str) -> Path:
-    """Where a file lies in a working folder, by its path in a bundle, which may be hostile.
-
-    Raises:
-        BadInput: the path leads out of the preset's folders.
-    """
+    """Where a bundle's file lies in a working folder; BadInput outside of the preset's folders."""
     room, _, inner = path.partition("/")
     if room not in ROOMS:
         raise BadInput(f"{path!r:.200}: a bundle holds files in {' and '.join(ROOMS)} alone")

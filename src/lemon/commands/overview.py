@@ -14,27 +14,27 @@ from lemon.gpus import lease_gpus
 def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     words = "estimate the jobs and the cost of a table"
-    plan = add_command(commands, "plan", _plan, words, "lemon plan --preset laptop --table table3")
+    plan = add_command(commands, _plan, words, "lemon plan --preset laptop --table table3")
     add_preset(plan)
     plan.add_argument("--table", metavar="NAME", help="table in paper.yaml (default: all tables)")
     words = "the memory of every kind of training of the preset, as a table in Markdown, instead"
     plan.add_argument("--memory", action="store_true", help=words)
     doctor = add_command(
-        commands, "doctor", _doctor, "report on this machine", "lemon doctor --preset laptop"
+        commands, _doctor, "report on this machine", "lemon doctor --preset laptop"
     )
     add_preset(doctor)
     words = "run a command on GPUs that no other job has; waits until as many are free"
     example = "lemon lease --gpus 2 -- python train.py"
-    lease = add_command(commands, "lease", _lease, words, example)
+    lease = add_command(commands, _lease, words, example)
     lease.add_argument("--gpus", type=int, required=True, metavar="N", help="how many")
     command = lease.add_argument("of", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     command.required = False  # one message of our own says what is missing
     config = commands.add_parser("config", help="the files that are generated from the types")
     steps = config.add_subparsers(required=True, metavar="STEP")
     words = "write the JSON schemas and the configuration guide"
-    add_command(steps, "write", _write, words, "lemon config write")
+    add_command(steps, _write, words, "lemon config write")
     words = "fail if a generated file is outdated"
-    add_command(steps, "check", _check, words, "lemon config check")
+    add_command(steps, _check, words, "lemon config check")
 
 
 def _plan(arguments: argparse.Namespace) -> None:

@@ -25,7 +25,6 @@ def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     parser = add_command(
         commands,
-        "fetch",
         _fetch,
         "download the assets of a preset, the only step that touches a network",
         "lemon fetch --preset laptop --out data/laptop/assets.lock.json",
@@ -57,7 +56,7 @@ def add(commands: Commands) -> None:
             f"lemon prepare {step} --preset {preset} --assets data/{preset}/assets.lock.json"
             f"{source} --out data/{preset}/{step}"
         )
-        parser = add_command(steps, step, _prepare, summary, example)
+        parser = add_command(steps, _prepare, summary, example, name=step)
         parser.set_defaults(step=step)
         add_preset(parser)
         add_path(parser, "--assets", "lock file that `lemon fetch` wrote", "FILE")
@@ -77,6 +76,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
     needed = project.needed_assets()
     evaluation = project.preset.evaluation
     tasks = () if evaluation.prepares_rows else evaluation.tasks
+    cache = arguments.cache or default_cache()
     if mirror is not None:
         from lemon.data.mirror.make import make_mirror
 
@@ -84,11 +84,11 @@ def _fetch(arguments: argparse.Namespace) -> None:
     elif source is not None:
         from lemon.data.mirror.use import fetch_from_mirror
 
-        fetch_from_mirror(project.assets, needed, tasks, source, out, arguments.cache)
+        fetch_from_mirror(project.assets, needed, tasks, source, out, cache)
     else:
         from lemon.data.fetch.assets import fetch
 
-        fetch(project.assets, needed, out, arguments.cache)
+        fetch(project.assets, needed, out, cache)
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

@@ -23,7 +23,6 @@ def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     table = add_command(
         commands,
-        "table",
         _table,
         "render a table of the paper from the outcomes of its runs",
         "lemon table --table table3 --preset laptop --runs runs/laptop --text data/laptop/text "
@@ -31,7 +30,6 @@ def add(commands: Commands) -> None:
     )
     figure = add_command(
         commands,
-        "figure",
         _figure,
         "draw a figure of the paper from the files of its runs",
         "lemon figure --figure figure4-right --preset laptop --runs runs/laptop "
@@ -39,7 +37,6 @@ def add(commands: Commands) -> None:
     )
     track = add_command(
         commands,
-        "track",
         _track,
         "replay the files of a table's or figure's runs into MLflow; twice does no harm",
         "lemon track --table table3 --preset laptop --runs runs/laptop --results results/laptop "
@@ -69,7 +66,6 @@ def add(commands: Commands) -> None:
     figure.add_argument("--numbers", action="store_true", help=words)
     claims = add_command(
         commands,
-        "claims",
         _claims,
         "give every published claim one verdict, from the tables and figures that are made",
         "lemon claims --preset laptop --results results/laptop --out results/laptop/claims.md",
@@ -77,7 +73,6 @@ def add(commands: Commands) -> None:
     )
     report = add_command(
         commands,
-        "report",
         _report,
         "put every table and figure that is made on one self-contained page",
         "lemon report --preset laptop --results results/laptop --out results/laptop/report.html",
@@ -86,7 +81,7 @@ def add(commands: Commands) -> None:
         add_preset(parser)
         add_path(parser, "--results", "folder with the rendered tables/ and figures/")
         add_path(parser, "--out", "page to write", "FILE")
-    ui = add_command(commands, "ui", _ui, "serve the recorded runs in MLflow's pages", "lemon ui")
+    ui = add_command(commands, _ui, "serve the recorded runs in MLflow's pages", "lemon ui")
     ui.add_argument("--port", type=int, default=5000, help="port (default: 5000)")
 
 
@@ -114,7 +109,7 @@ def _figure(arguments: argparse.Namespace) -> None:
 
 def _claims(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _require_results(arguments.results)
+    _require_folder(arguments.results, "results", "`make all` fills one")
     require_output(arguments.out, ".md", "# Claims")
     _require_rendered(arguments.out.parent, arguments.out.stem)
     from lemon.reporting.ledger import write_ledger
@@ -124,7 +119,7 @@ def _claims(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     project = project_of(arguments)
-    _require_results(arguments.results)
+    _require_folder(arguments.results, "results", "`make all` fills one")
     require_output(arguments.out, ".html", "LEMON reproduced")
     from lemon.reporting.report import write_report
 
@@ -137,8 +132,7 @@ def _track(arguments: argparse.Namespace) -> None:
     if arguments.follow:
         if any(of_a_table):
             raise BadInput("--follow mirrors all runs; leave out --table, --results and --out")
-        if not arguments.runs.is_dir():
-            raise BadInput(f"{arguments.runs}: no such folder of runs; start what learns first")
+        _require_folder(arguments.runs, "runs", "start what learns first")
         from lemon.tracking.follow import follow
 
         follow(project, arguments.runs)
@@ -188,14 +182,13 @@ def _require_rendered(out: Path, table: str) -> None:
         )
 
 
-def _require_results(results: Path) -> None:
-    """Refuse a folder of results that is not there."""
-    if not results.is_dir():
-        raise BadInput(f"{results}: no such folder of results; `make all` fills one")
+def _require_folder(folder: Path, of: str, fix: str) -> None:
+    """Refuse a folder that is not there."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder of {of}; {fix}")
 
 
 def _require_runs(project: Project, arguments: argparse.Namespace) -> None:
     """Check that the folder of runs exists; a table of sizes needs none."""
-    runs, table = arguments.runs, arguments.table
-    if project.table_runs(table) and not runs.is_dir():
-        raise BadInput(f"{runs}: no such folder of runs; `make {table}` fills one")
+    if project.table_runs(arguments.table):
+        _require_folder(arguments.runs, "runs", f"`make {arguments.table}` fills one")

@@ -1,4 +1,4 @@
-"""Limits of names, texts and numbers in config files. No torch is imported here.
+"""Limits of names, texts and numbers in config files.
 
 The limits are far above real use, so that a typing error gives a message, not days of work or full
 memory.
@@ -29,6 +29,8 @@ class Section(BaseModel):
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME)]
+IDENTIFIER = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
 Line = Annotated[str, StringConstraints(pattern=LINE, max_length=500)]
 
 MOST_ENTRIES = 100  # of one list or block

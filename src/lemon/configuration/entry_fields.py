@@ -15,13 +15,13 @@ from lemon.configuration.project import Project, dimension_cases
 def table_fields(project: Project, key: str) -> dict[str, Any]:
     """The settings that a table shows or depends on, beside the files of its runs."""
     entry = project.entry(key)
+    fields: dict[str, Any] = {"table": entry.model_dump(mode="json")}
     if isinstance(entry, SizesSpec):
-        return _sizes_table(project, entry)
+        return fields | _sizes(project, entry)
     if isinstance(entry, TrialsSpec):
-        return _trials_table(project, entry)
+        return fields | _trials(project)
     runs = [project.run(run) for run in project.table_runs(key)]
-    fields: dict[str, Any] = {
-        "table": entry.model_dump(mode="json"),
+    fields |= {
         "source_label": project.preset.source.label,
         "runs": {run.id: run.row.model_dump(mode="json") for run in runs},
     }
@@ -31,12 +31,11 @@ def table_fields(project: Project, key: str) -> dict[str, Any]:
     return fields
 
 
-def _sizes_table(project: Project, entry: SizesSpec) -> dict[str, Any]:
+def _sizes(project: Project, entry: SizesSpec) -> dict[str, Any]:
     """Every preset's sizes and radii, and the cases of Table 4, or its settings; no runs."""
     if entry.renderer == "hyper_parameters":
         sections = {"budgets", "learning", "pruning", "pretraining", "rates", "targets"}
         return {
-            "table": entry.model_dump(mode="json"),
             "runs": [run.row.model_dump(mode="json") for run in project.runs.values()],
             "presets": {
                 sibling.preset_name: {
@@ -47,7 +46,6 @@ def _sizes_table(project: Project, entry: SizesSpec) -> dict[str, Any]:
             },
         }
     return {
-        "table": entry.model_dump(mode="json"),
         "preset": project.preset_name,
         "dimension_cases": dimension_cases(project),
         "presets": {
@@ -67,9 +65,8 @@ def _sizes_table(project: Project, entry: SizesSpec) -> dict[str, Any]:
     }
 
 
-def _trials_table(project: Project, entry: TrialsSpec) -> dict[str, Any]:
+def _trials(project: Project) -> dict[str, Any]:
     return {
-        "table": entry.model_dump(mode="json"),
         "trials": {
             name: [[trial.run, trial.rates_in_numbers] for trial in trials]
             for name, trials in project.trials.items()

@@ -37,15 +37,13 @@ def figure_mistakes(
         yield ("claims",), f"{SIZES} needs a margin, within which two sizes count as alike"
     if SIZES not in figure.claims and figure.margin is not None:
         yield ("margin",), f"goes with the claim {SIZES} alone"
-    without: list[tuple[Place, Collection[str]]] = [(("not_tested",), figure.not_tested)]
+    without: dict[Place, Collection[str]] = {("not_tested",): figure.not_tested}
     for index, panel in enumerate(figure.panels):
         if panel.otherwise is not None:
-            stand_in: Place = ("panels", index, "otherwise", "not_tested")
-            without.append((stand_in, panel.otherwise.not_tested))
-    for place, claims in without:
-        for claim in claims:
-            if claim not in figure.claims:
-                yield (*place, claim), "is not among the claims of the figure"
+            without["panels", index, "otherwise", "not_tested"] = panel.otherwise.not_tested
+    for place, claims in without.items():
+        for claim in (claim for claim in claims if claim not in figure.claims):
+            yield (*place, claim), "is not among the claims of the figure"
     shown: dict[tuple[str, str], int] = {}
     for index, panel in enumerate(figure.panels):
         for keys, message in (
@@ -67,15 +65,13 @@ def curve_mistakes(
         if claim not in OF_CURVES:
             yield ("claims",), f"{claim} is not measured on curves, only {' and '.join(OF_CURVES)}"
     kinds = (lambda method: method.teaches, lambda method: method.prunes)
-    for index, (curve, fits, what) in enumerate(
-        zip(figure.curves, kinds, ("fusion", "pruning"), strict=True)
-    ):
-        for run in curve.runs:
+    for index, (fits, what) in enumerate(zip(kinds, ("fusion", "pruning"), strict=True)):
+        place: Place = ("curves", index, "runs")
+        for run in figure.curves[index].runs:
             if run_ids and run not in run_ids:
-                message = f"no run {run}, {did_you_mean(run, run_ids)}"
-                yield ("curves", index, "runs"), message
-            elif run in runs and not fits(METHODS[runs[run].method]):
-                yield ("curves", index, "runs"), f"{run} is no run of {what}"
+                yield place, f"no run {run}, {did_you_mean(run, run_ids)}"
+            elif run in runs and not fits(runs[run].traits):
+                yield place, f"{run} is no run of {what}"
 
 
 def merge_mistakes(
@@ -87,7 +83,7 @@ def merge_mistakes(
         place: Place = ("panels", index, "run")
         if run_ids and panel.run not in run_ids:
             yield place, f"no run {panel.run}, {did_you_mean(panel.run, run_ids)}"
-        elif panel.run in runs and not METHODS[runs[panel.run].method].places:
+        elif panel.run in runs and not runs[panel.run].traits.places:
             placing = ", ".join(name for name, method in METHODS.items() if method.places)
             yield place, f"{panel.run} merges no layers in rounds; name a run of {placing}"
         elif shown.setdefault(panel.run, index) != index:
@@ -124,8 +120,7 @@ def _claim_mistakes(figure: FigureSpec, runs: Mapping[str, Run]) -> Iterator[str
 def _component_mistakes(figure: FigureSpec, panel: FigurePanel) -> Iterator[Mistake]:
     name = panel.component
     if name in NORM_TYPES and figure.renderer != "layer_operators":
-        message = f"{name} has no similarity; take one of {', '.join(COMPONENTS)}"
-        yield ("component",), message
+        yield ("component",), f"{name} has no similarity; take one of {', '.join(COMPONENTS)}"
     if figure.renderer == "activation_similarity" and name not in ("mha", "ffn"):
         yield ("component",), f"{name} has no output of its own; take mha or ffn"
     if figure.renderer == "matched_correlation" and name != "ffn":
@@ -143,20 +138,19 @@ def _run_mistakes(
         if run_ids and name not in run_ids:
             yield place, f"no run {name}, {did_you_mean(name, run_ids)}"
         if place != ("run",) and name in runs and runs[name].method == SECOND_SIZE:
-            message = f"{name} is a second size itself; name a run that every preset has"
-            yield place, message
-    if panel.run not in runs:
+            yield place, f"{name} is a second size itself; name a run that every preset has"
+    run = runs.get(panel.run)
+    if run is None:
         return
-    run = runs[panel.run]
-    if (run.method == SECOND_SIZE) != panel.shows_second_size:
-        message = (
-            "is not a second size, and otherwise stands in for one alone; leave otherwise out"
-            if panel.shows_second_size
-            else "is a second size, which not every preset has; say in otherwise what to show then"
-        )
+    second, instead = run.method == SECOND_SIZE, panel.shows_second_size
+    if instead and not second:
+        message = "is not a second size, and otherwise stands in for one alone; leave otherwise out"
+        yield ("run",), f"{run.id} {message}"
+    elif second and not instead:
+        message = "is a second size, which not every preset has; say in otherwise what to show then"
         yield ("run",), f"{run.id} {message}"
     elif figure.renderer == "layer_operators":
-        if not METHODS[run.method].learns_operators or run.radii is not None:
+        if not run.traits.learns_operators or run.radii is not None:
             message = "learns no layer operators; name a run of method lemon over depth"
             yield ("run",), f"{run.id} {message}"
         elif start_run(runs, run) is None:

@@ -33,11 +33,7 @@ SCHEMAS: dict[str, Any] = {"preset": Preset, "paper": Paper, "assets": Assets}
 
 
 def generated_files(config_dir: Path) -> dict[Path, str]:
-    """The path and text of every generated file.
-
-    Raises:
-        BadInput: `config_dir` is no config folder.
-    """
+    """The path and text of every generated file; BadInput if `config_dir` is no config folder."""
     if not (config_dir / "presets").is_dir():
         raise BadInput(f"{config_dir / 'presets'}: no presets here; give --config DIR")
     root = config_dir.parent

@@ -9,7 +9,7 @@ from lemon.configuration.yaml_files import (
     Document,
     Place,
     Problem,
-    did_you_mean,
+    known_entry,
     preset_files,
     read_yaml,
 )
@@ -26,16 +26,9 @@ def preset_document(
 ) -> Document | None:
     """The values of a preset file merged over those of its base.
 
-    Blocks are merged key by key; any other value replaces the base's.
-
-    Args:
-        path: the file.
-        config_dir: the folder with `presets`, in which a base is looked up by name.
-        problems: every mistake is appended, with its file and line.
-        children: the files that are based on this one.
-
-    Returns:
-        The merged values; None if a file can't be read or the base is not usable.
+    Blocks are merged key by key; any other value replaces the base's. `children` are the files that
+    are based on this one. None if a file can't be read or the base is not usable, which becomes a
+    problem.
     """
     own = read_yaml(path, problems)
     named = own.value.get("base") if own and isinstance(own.value, dict) else None
@@ -73,9 +66,7 @@ def preset_path(preset: str | Path, config_dir: Path) -> Path:
     files = {path.stem: path for path in preset_files(config_dir, [])}
     if not files:
         raise BadInput(f"{folder}: no presets here; run in the repository or give --config DIR")
-    if given not in files:
-        raise BadInput(f"{folder}: no preset {given}, {did_you_mean(given, files)}")
-    return files[given]
+    return known_entry(files, given, f"{folder}: no preset")
 
 
 def _require_name(preset: str) -> None:
@@ -84,26 +75,19 @@ def _require_name(preset: str) -> None:
 
 
 def _laid_over(base: Document, own: Document) -> Document:
-    value = _merged(base.value, own.value, ())
-    inherited = {place: at for place, at in base.origins.items() if _holds(value, place)}
-    return Document(own.path, value, inherited | own.origins)
+    origins = dict(own.origins)
 
+    def merged(theirs: Any, ours: Any, place: Place) -> Any:
+        whole = place in REPLACED or (*place[:-1], "*") in REPLACED
+        if not isinstance(theirs, dict) or not isinstance(ours, dict) or whole:
+            return ours
+        for at, origin in base.origins.items():
+            if at[: len(place)] == place != at and at[len(place)] not in ours:
+                origins[at] = origin
+        inside = {
+            key: merged(theirs[key], value, (*place, key)) if key in theirs else value
+            for key, value in ours.items()
+        }
+        return theirs | inside
 
-def _merged(base: Any, own: Any, place: Place) -> Any:
-    whole = place in REPLACED or (*place[:-1], "*") in REPLACED
-    if not isinstance(base, dict) or not isinstance(own, dict) or whole:
-        return own
-    inside = {
-        key: _merged(base[key], value, (*place, key)) if key in base else value
-        for key, value in own.items()
-    }
-    return base | inside
-
-
-def _holds(value: Any, place: Place) -> bool:
-    for part in place:
-        entries: Any = dict(enumerate(value)) if isinstance(value, list) else value
-        if not isinstance(entries, dict) or part not in entries:
-            return False
-        value = entries[part]
-    return True
+    return Document(own.path, merged(base.value, own.value, ()), origins)

@@ -1,4 +1,4 @@
-"""Read and check a preset and all files that it refers to. No torch is imported here."""
+"""Read and check a preset and all files that it refers to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lemon.configuration.assets import Asset, Assets
 from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.given_models import given_models, given_shape, with_shapes
 from lemon.configuration.inheritance import preset_document, preset_path
-from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.methods import SECOND_SIZE
 from lemon.configuration.paper import Paper, PaperEntry, TableRow, TableSpec, runs_with_snapshots
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.preset import Preset
@@ -95,7 +95,7 @@ def _shown(
 
 def _with_seeds(row: TableRow, seeds: int, runs: Mapping[str, Run]) -> TableRow:
     """A row of a table with this many of its runs, where they learn."""
-    learned = any(METHODS[runs[run].method].learned for run in row.runs)
+    learned = any(runs[run].traits.learned for run in row.runs)
     return row.model_copy(update={"runs": row.runs[:seeds]}) if learned else row
 
 

@@ -8,6 +8,7 @@ are only named here and imported when used.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 Learned = Literal["operators", "weights", "masks"]
@@ -137,6 +138,11 @@ class Method:
         return self.learned and not self.prunes and not self.pretrains
 
 
+_layers = partial(Method, depth_only=True, calibrates=True)
+_merged = partial(_layers, mixes=True)
+_placed = partial(_merged, places=True)
+_from_a_start = partial(Method, starts=("method", "run"))
+
 _METHODS = (
     Method("source", "the source model, unchanged", prepared="source"),
     Method(
@@ -147,75 +153,45 @@ _METHODS = (
     Method("cut", "keep the first layers"),
     Method("random", "keep a sorted random subset of the layers", depth_only=True),
     Method("average", "average clusters of neighbouring layers", depth_only=True, mixes=True),
-    Method(
-        "shortgpt",
-        "drop the layers that change the hidden states least",
-        depth_only=True,
-        calibrates=True,
-    ),
-    Method(
+    _layers("shortgpt", "drop the layers that change the hidden states least"),
+    _layers(
         "sleb",
         "drop one layer after the other, the one whose absence costs the least loss",
-        depth_only=True,
-        calibrates=True,
         calibration_rows="search_sequences",
     ),
-    Method(
+    _merged(
         "laco",
         "collapse neighbouring layers into one while the output stays alike",
-        depth_only=True,
-        mixes=True,
-        calibrates=True,
         calibration_rows="search_sequences",
     ),
-    Method(
+    _merged(
         "mka",
         "merge the last layers into one, with weights by how alike the maps of their outputs are",
-        depth_only=True,
-        mixes=True,
-        calibrates=True,
     ),
-    Method(
+    _placed(
         "come",
         "merge neighbouring layers by placing their most sensitive heads and neurons side by side",
-        depth_only=True,
-        mixes=True,
-        places=True,
-        calibrates=True,
     ),
-    Method(
-        "come-posterior",
-        "as come, with the shares of the two layers that have the least loss",
-        depth_only=True,
-        mixes=True,
-        places=True,
-        calibrates=True,
+    _placed(
+        "come-posterior", "as come, with the shares of the two layers that have the least loss"
     ),
-    Method(
-        "come-sum",
-        "the pairs and shares of come with weighted sums",
-        depth_only=True,
-        mixes=True,
-        calibrates=True,
-    ),
+    _merged("come-sum", "the pairs and shares of come with weighted sums"),
     Method(
         "minitron",
         "keep the hidden coordinates, heads and neurons with the largest activations",
         widths_only=True,
         calibrates=True,
     ),
-    Method(
+    _layers(
         "window-drop",
         "drop the neighbouring layers whose absence costs the least loss",
-        depth_only=True,
-        calibrates=True,
         calibration_rows=None,
         chooses=True,
     ),
     *(
         Method(
             name,
-            f"tie a window of neighbouring FFNs to their mean, {how}",
+            f"tie a window of neighbouring FFNs to their mean, neurons {how}",
             mixes=True,
             places=True,
             calibrates=True,
@@ -224,44 +200,39 @@ _METHODS = (
             builder="ff-merge",
         )
         for name, how in (
-            ("ff-merge", "neurons aligned to the first layer's"),
-            ("ff-merge-middle", "neurons aligned to the middle layer's"),
-            ("ff-merge-last", "neurons aligned to the last layer's"),
-            ("ff-merge-vanilla", "neurons not aligned"),
+            ("ff-merge", "aligned to the first layer's"),
+            ("ff-merge-middle", "aligned to the middle layer's"),
+            ("ff-merge-last", "aligned to the last layer's"),
+            ("ff-merge-vanilla", "not aligned"),
         )
     ),
-    Method(
+    _from_a_start(
         "aligned",
         "permute the neurons and heads of each layer onto those of the layer before, under a start",
-        starts=("method", "run"),
         depth_only=True,
         places=True,
         calibrates=True,
     ),
-    Method(
+    _from_a_start(
         "lemon",
         "learn the operators from a start, source weights frozen",
         learns=("operators",),
-        starts=("method", "run"),
     ),
-    Method(
+    _from_a_start(
         "lemon-trained",
         "learn the operators and the source weights together",
         learns=("operators", "weights"),
-        starts=("method", "run"),
     ),
-    Method(
+    _from_a_start(
         "tuned",
         "train the source weights under the operators of a start, which stay as they are",
         learns=("weights",),
-        starts=("method", "run"),
     ),
-    Method(
+    _from_a_start(
         "hierarchical",
         "train the weights of a start's model, each layer towards the output of the source layers "
         "that it stands for, then towards the teacher's predictions too",
         learns=("weights",),
-        starts=("method", "run"),
         depth_only=True,
         matches_states=True,
     ),

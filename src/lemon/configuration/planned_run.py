@@ -1,4 +1,4 @@
-"""Resolve the rows of `runs.tsv` under a preset. No torch is imported here."""
+"""Resolve the rows of `runs.tsv` under a preset."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _planned(
     *,
     keeps: bool,
 ) -> PlannedRun:
-    method = METHODS[row.method]
+    method = row.traits
     given = None
     if row.target is None:
         given = preset.second_size if row.method == SECOND_SIZE else preset.source
@@ -204,7 +204,8 @@ def _planned(
     rated, steps = with_rates(preset, row.rates), preset.budgets[row.steps]
     training = rated.pretraining if method.pretrains else rated.learning
     tokens_per_step = training.batch_sequences * preset.text.sequence_length
-    counts = preset.pretraining.snapshots if keeps and method.pretrains else ()
+    counts = sorted(preset.pretraining.snapshots) if keeps and method.pretrains else []
+    reached = {ceil(tokens / tokens_per_step): tokens for tokens in counts}
     large = fused_shape(preset, rows, row)
     small = given_shape(given) if given else named_shape(preset, row.target)
     tied = 1
@@ -227,7 +228,7 @@ def _planned(
         pruning=rated.pruning,
         pretraining=rated.pretraining,
         calibration=preset.calibration,
-        snapshots=_snapshots(counts, tokens_per_step, steps),
+        snapshots={step: tokens for step, tokens in reached.items() if step < steps},
         taught_by_source=(
             method.teaches
             and second_stage
@@ -240,12 +241,6 @@ def _planned(
 def snapshot_folder(tokens: int) -> str:
     """The folder, inside the run's, of the model that is kept after so many tokens."""
     return f"snapshots/{tokens}"
-
-
-def _snapshots(counts: Iterable[int], tokens_per_step: int, steps: int) -> dict[int, int]:
-    """For each token count the first step that reaches it, in order, without the last step."""
-    reached = ((ceil(tokens / tokens_per_step), tokens) for tokens in sorted(counts))
-    return {step: tokens for step, tokens in reached if step < steps}
 
 
 def lineage(runs: Iterable[PlannedRun]) -> list[PlannedRun]:

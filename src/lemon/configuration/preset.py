@@ -1,12 +1,11 @@
 """The types of all preset settings.
 
-The JSON schema and the guide are generated from them. Unknown keys are errors. No torch is imported
-here.
+The JSON schema and the guide are generated from them. Unknown keys are errors.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +34,13 @@ from lemon.configuration.learning_settings import (
 )
 
 
+def _later(default: Any, description: str) -> Any:
+    """A setting that came later: its default is left out, so that earlier digests stay valid."""
+    return Field(
+        default=default, exclude_if=lambda value: value == default, description=description
+    )
+
+
 class ShapeSettings(Section):
     """The sizes of a given model; checked against the weights once they are there."""
 
@@ -46,10 +52,9 @@ class ShapeSettings(Section):
     head_dim: Size = Field(description="channels of one head")
     vocab_size: Size = Field(description="rows of the embedding")
     tie_word_embeddings: bool = Field(description="the head is the embedding")
-    family: Literal["llama", "qwen2", "qwen3"] = Field(
-        default="llama",
-        exclude_if=lambda family: family == "llama",
-        description="the tensors of a layer: llama is LLaMA's and Mistral's, qwen2 has biases on "
+    family: Literal["llama", "qwen2", "qwen3"] = _later(
+        "llama",
+        "the tensors of a layer: llama is LLaMA's and Mistral's, qwen2 has biases on "
         "q, k and v, qwen3 has norms on the heads of q and k",
     )
 
@@ -62,11 +67,7 @@ class SourceSettings(Section):
         description="folder: a Hugging Face model folder on this machine; hub: one of the Hub; "
         "gguf: dequantised once from a packaged file; random: initialised from the seed"
     )
-    path: Line | None = Field(
-        default=None,
-        exclude_if=lambda path: path is None,
-        description="the folder, for kind folder",
-    )
+    path: Line | None = _later(None, "the folder, for kind folder")
     asset: Name | None = Field(
         default=None, description="key in assets.yaml, for the kinds hub and gguf"
     )
@@ -87,11 +88,7 @@ class DomainSettings(Section):
     reader: Literal["wikitext", "text_files", "python_files", "jsonl", "parquet", "generated"] = (
         Field(description="how documents are read from the asset")
     )
-    column: Line = Field(
-        default="text",
-        exclude_if=lambda column: column == "text",
-        description="of parquet the column, of jsonl the key with the text",
-    )
+    column: Line = _later("text", "of parquet the column, of jsonl the key with the text")
     weight: Share = Field(description="share of the training sequences, up to a common factor")
 
 
@@ -202,22 +199,19 @@ class ComputeSettings(Section):
     dtype: Literal["bfloat16", "float32"] = Field(
         default="bfloat16", description="activations and fused weights; operators stay float32"
     )
-    devices: Count = Field(
-        default=1,
-        exclude_if=lambda devices: devices == 1,
-        description="processes of `learn` and `pretrain`, one on each device of one machine; they "
+    devices: Count = _later(
+        1,
+        "processes of `learn` and `pretrain`, one on each device of one machine; they "
         "share the microbatches of every step and the weights that train",
     )
-    memory: Gigabytes | None = Field(
-        default=None,
-        exclude_if=lambda memory: memory is None,
-        description="GB of one device; `lemon plan` refuses a training that does not fit. None: "
+    memory: Gigabytes | None = _later(
+        None,
+        "GB of one device; `lemon plan` refuses a training that does not fit. None: "
         "it is not checked",
     )
-    teraflops: Share | None = Field(
-        default=None,
-        exclude_if=lambda teraflops: teraflops is None,
-        description="dense matrix products of one device in dtype as its maker states them, in "
+    teraflops: Share | None = _later(
+        None,
+        "dense matrix products of one device in dtype as its maker states them, in "
         "TFLOP/s, for the time that `lemon plan` tells where the device is not at hand",
     )
 

@@ -12,11 +12,7 @@ from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
 from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.bounds import MOST_PARAMETERS, MOST_RANDOM_PARAMETERS
 from lemon.configuration.given_models import given_models, given_shape
-from lemon.configuration.learning_settings import (
-    LoadingSettings,
-    RateSettings,
-    TrainingSettings,
-)
+from lemon.configuration.learning_settings import RateSettings, TrainingSettings
 from lemon.configuration.preset import Preset, RadiiSettings
 from lemon.configuration.tasks import TASKS
 from lemon.configuration.yaml_files import Mistake, Place, did_you_mean
@@ -74,14 +70,19 @@ def preset_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mis
     yield from _source_mistakes(preset, assets)
     for message in task_mistakes(preset.evaluation.tasks):
         yield ("evaluation", "tasks"), message
-    yield from _limit_mistakes(preset)
-    yield from _loading_mistakes(preset, preset.pruning.loading, "pruning")
-    yield from _loading_mistakes(preset, preset.pretraining.loading, "pretraining")
-    fault = path_fault(preset.evaluation.source)
-    if fault is not None:
+    limits, dense = preset.evaluation.limits, preset.evaluation.dense.limits
+    for place, names in ((("limits",), limits), (("dense", "limits"), dense)):
+        for task in (task for task in names if task not in TASKS):
+            yield ("evaluation", *place, task), f"unknown task {task}, {did_you_mean(task, TASKS)}"
+    for section in ("pruning", "pretraining"):
+        if getattr(preset, section).loading.reference == "scaling-law":
+            for message in _lawless_domains(preset):
+                yield (section, "loading", "reference"), message
+    if fault := path_fault(preset.evaluation.source):
         yield ("evaluation", "source"), fault
-    yield from _training_mistakes(preset, preset.learning, "learning")
-    yield from _training_mistakes(preset, preset.pretraining, "pretraining")
+    for section in ("learning", "pretraining"):
+        for key, message in _training_mistakes(preset, getattr(preset, section)):
+            yield (section, key), message
     yield from _snapshot_mistakes(preset)
 
 
@@ -203,22 +204,19 @@ def _source_mistakes(preset: Preset, assets: Mapping[str, Asset]) -> Iterator[Mi
             yield place, f"assets.yaml has no {asset}, {did_you_mean(asset, assets)}"
 
 
-def _training_mistakes(
-    preset: Preset, settings: TrainingSettings, section: str
-) -> Iterator[Mistake]:
+def _training_mistakes(preset: Preset, settings: TrainingSettings) -> Iterator[tuple[str, str]]:
     """Microbatches that do not make up a batch, and more tune sequences than there are."""
     whole, part = settings.batch_sequences, settings.microbatch_sequences
     if whole % part:
-        message = f"{part} does not divide batch_sequences ({whole})"
-        yield (section, "microbatch_sequences"), message
+        yield "microbatch_sequences", f"{part} does not divide batch_sequences ({whole})"
     elif (whole // part) % preset.compute.devices:
-        yield (section, "microbatch_sequences"), _uneven(whole, part, preset.compute.devices)
+        yield "microbatch_sequences", _uneven(whole, part, preset.compute.devices)
     prepared = preset.text.heldout_sequences
     # A default is no mistake: training takes at most the sequences that there are.
     given = "tune_sequences" in settings.model_fields_set
     if given and settings.tune_sequences > prepared:
         message = f"is more than the text.heldout_sequences ({prepared}) that are prepared"
-        yield (section, "tune_sequences"), f"{settings.tune_sequences} {message}"
+        yield "tune_sequences", f"{settings.tune_sequences} {message}"
 
 
 def _uneven(whole: int, part: int, devices: int) -> str:
@@ -243,25 +241,9 @@ def _snapshot_mistakes(preset: Preset) -> Iterator[Mistake]:
         yield ("pretraining", "snapshots"), message + "give counts further apart"
 
 
-def _limit_mistakes(preset: Preset) -> Iterator[Mistake]:
-    """Limits of single tasks that are unknown."""
-    evaluation = preset.evaluation
-    for place, limits in (
-        (("evaluation", "limits"), evaluation.limits),
-        (("evaluation", "dense", "limits"), evaluation.dense.limits),
-    ):
-        for task in limits:
-            if task not in TASKS:
-                yield (*place, task), f"unknown task {task}, {did_you_mean(task, TASKS)}"
-
-
-def _loading_mistakes(preset: Preset, loading: LoadingSettings, section: str) -> Iterator[Mistake]:
+def _lawless_domains(preset: Preset) -> Iterator[str]:
     """Domains that the scaling law lacks; it has only those of RedPajama."""
-    if loading.reference != "scaling-law":
-        return
-    lawful = {row["domain"] for row in published_table("reference_losses")}
-    for domain in preset.text.domains:
-        if domain not in lawful:
-            known = ", ".join(sorted(lawful))
-            message = f"the scaling law has no domain {domain} (it has {known}); "
-            yield (section, "loading", "reference"), message + "set reference to source"
+    known = sorted({row["domain"] for row in published_table("reference_losses")})
+    for domain in (domain for domain in preset.text.domains if domain not in known):
+        message = f"the scaling law has no domain {domain} (it has {', '.join(known)}); "
+        yield message + "set reference to source"

@@ -1,7 +1,4 @@
-"""A project: one preset with its runs, tables and assets, read by `lemon.configuration.load`.
-
-No torch is imported here.
-"""
+"""A project: one preset with its runs, tables and assets, read by `lemon.configuration.load`."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from lemon.configuration.preset_checks import needed_assets
 from lemon.configuration.row_lookups import named_shape
 from lemon.configuration.tasks import Suite, suites, table_suites
 from lemon.configuration.trials import Trial
-from lemon.configuration.yaml_files import did_you_mean
+from lemon.configuration.yaml_files import known_entry
 from lemon.errors import BadInput
 
 
@@ -40,14 +37,8 @@ class Project:
     config_dir: Path = Path("config")
 
     def run(self, run_id: str) -> PlannedRun:
-        """The run of `runs.tsv` with this id.
-
-        Raises:
-            BadInput: there is none.
-        """
-        if run_id not in self.runs:
-            raise BadInput(f"runs.tsv has no run {run_id}, {did_you_mean(run_id, self.runs)}")
-        return self.runs[run_id]
+        """The run of `runs.tsv` with this id; BadInput if there is none."""
+        return known_entry(self.runs, run_id, "runs.tsv has no run")
 
     @property
     def every_trial(self) -> list[Trial]:
@@ -55,16 +46,9 @@ class Project:
         return [trial for trials in self.trials.values() for trial in trials]
 
     def trials_of(self, rates: str) -> list[Trial]:
-        """The trials of these rates, at least one.
-
-        Raises:
-            BadInput: there are none.
-        """
-        if rates not in self.trials:
-            known = did_you_mean(rates, self.trials) if self.trials else "it has no trials"
-            path = self.config_dir / "trials" / f"{self.preset_name}.tsv"
-            raise BadInput(f"{path}: no trial of rates {rates}, {known}")
-        return self.trials[rates]
+        """The trials of these rates, at least one; BadInput if there are none."""
+        path = self.config_dir / "trials" / f"{self.preset_name}.tsv"
+        return known_entry(self.trials, rates, f"{path}: no trial of rates")
 
     def trying(self, trial: Trial) -> Project:
         """The same project with the rates of a trial in place of the preset's."""
@@ -79,21 +63,11 @@ class Project:
         return [name for name, entry in self.tables.items() if not isinstance(entry, TrialsSpec)]
 
     def entry(self, name: str) -> PaperEntry:
-        """The table or figure of `paper.yaml` with this name.
-
-        Raises:
-            BadInput: there is none.
-        """
-        if name not in self.tables:
-            raise BadInput(f"paper.yaml has no table {name}, {did_you_mean(name, self.tables)}")
-        return self.tables[name]
+        """The table or figure of `paper.yaml` with this name; BadInput if there is none."""
+        return known_entry(self.tables, name, "paper.yaml has no table")
 
     def table(self, name: str) -> TableSpec:
-        """The table or figure of scored runs with this name, limited to the preset's tasks.
-
-        Raises:
-            BadInput: there is none, or it shows no scores.
-        """
+        """The table or figure of scores with this name and the preset's tasks; BadInput if none."""
         entry = self.entry(name)
         if not isinstance(entry, TableSpec):
             raise BadInput(f"{name} shows no scores of runs")
@@ -104,14 +78,8 @@ class Project:
         return named_shape(self.preset, None)
 
     def shape_of(self, target: str) -> LlamaShape:
-        """The sizes of a symbolic target.
-
-        Raises:
-            BadInput: the preset has no such target.
-        """
-        if target not in self.preset.targets:
-            known = did_you_mean(target, self.preset.targets)
-            raise BadInput(f"preset {self.preset_name} has no target {target}, {known}")
+        """The sizes of a symbolic target; BadInput if the preset has no such target."""
+        known_entry(self.preset.targets, target, f"preset {self.preset_name} has no target")
         return named_shape(self.preset, target)
 
     def table_runs(self, table: str) -> list[str]:
@@ -136,18 +104,9 @@ class Project:
         return shown
 
     def suite(self, name: str) -> Suite:
-        """One suite of this preset's evaluation.
-
-        Raises:
-            BadInput: the preset has no task of it.
-        """
+        """One suite of this preset's evaluation; BadInput if the preset has no task of it."""
         found = suites(self.preset.evaluation)
-        if name not in found:
-            raise BadInput(
-                f"preset {self.preset_name} has no task of the suite {name}; it has those of "
-                f"{', '.join(found)}"
-            )
-        return found[name]
+        return known_entry(found, name, f"preset {self.preset_name} has no task of the suite")
 
     def figure_files(self, figure: str) -> list[str]:
         """The files in the folder of runs that a figure is drawn from; none for scores."""
@@ -176,6 +135,9 @@ class Project:
         sections = {"compute", "source", "text", "evaluation"}
         if run.row.radii or run.first_stage:
             sections.add("fusion")
+        used = {"pretraining" if run.method.pretrains else "learning": run.training}
+        more = {"pruning": run.method.prunes, "calibration": run.method.calibrates}
+        used |= {name: getattr(run, name) for name, reads in more.items() if reads}
         return {
             "preset": self.preset_name,
             "run": run.row.model_dump(mode="json"),
@@ -183,15 +145,7 @@ class Project:
             "steps": run.steps,
             "target_shape": run.target_shape.sizes(),
             "seed": preset.seed,
-            ("pretraining" if run.method.pretrains else "learning"): run.training.model_dump(
-                mode="json"
-            ),
-            **({"pruning": run.pruning.model_dump(mode="json")} if run.method.prunes else {}),
-            **(
-                {"calibration": run.calibration.model_dump(mode="json")}
-                if run.method.calibrates
-                else {}
-            ),
+            **{name: settings.model_dump(mode="json") for name, settings in used.items()},
             **preset.model_dump(mode="json", include=sections),
         }
 
@@ -216,11 +170,7 @@ DIMENSION_TABLE = "table4"
 
 
 def dimension_cases(project: Project) -> list[tuple[str, str]]:
-    """The (target, radii) pairs of Table 4 that learn dimension operators, in its order.
-
-    Raises:
-        BadInput: `paper.yaml` has no such table.
-    """
+    """The (target, radii) pairs of Table 4 that learn dimension operators, in its order."""
     runs = map(project.run, project.table_runs(DIMENSION_TABLE))
     learned = [run.row for run in runs if run.method.learns_operators]
     cases = [(row.target, row.radii) for row in learned if row.target and row.radii]

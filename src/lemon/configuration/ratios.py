@@ -15,12 +15,7 @@ FEWEST_UNITS = 8  # in a width, so that small models can be narrowed at all
 
 
 def in_numbers(preset: Preset, source: LlamaShape) -> Preset:
-    """The preset with every ratio in its targets and radii replaced by a number.
-
-    Args:
-        preset: the preset as written.
-        source: the sizes of its source model.
-    """
+    """The preset with every ratio of the source's sizes, in targets and radii, made a number."""
     radii = {name: _radii(settings, source.head_dim) for name, settings in preset.radii.items()}
     hidden = [settings.hidden or settings.ffn for settings in radii.values()]
     ffn = [settings.ffn for settings in radii.values()]

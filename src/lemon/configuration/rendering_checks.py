@@ -23,8 +23,7 @@ FEWEST_NEAR = 4  # source layers, so that each has neighbours within a quarter o
 def require_renderable(project: Project, name: str) -> None:
     """Refuse a table or figure that this preset's runs can't render.
 
-    Raises:
-        BadInput: one message with every reason, each with its line in `paper.yaml`.
+    BadInput gives every reason, each with its line in `paper.yaml`.
     """
     mistakes = list(_mistakes(project, project.entry(name)))
     if mistakes:
@@ -71,16 +70,15 @@ def _figure_mistakes(project: Project, figure: FigureSpec) -> Iterator[Mistake]:
             yield place, f"{width}; at least {FEWEST_ROWS} are needed"
     text = project.preset.text
     in_rows = len(text.domains) * (text.sequence_length - 1)
-    if figure.renderer == "matched_correlation":
-        tokens = text.heldout_sequences // 2 * in_rows
-        if tokens < FEWEST_MATCHED:
-            message = f"half of the held-out text gives {tokens} tokens"
-            yield ("panels",), f"{message}; at least {FEWEST_MATCHED} are needed"
-    if figure.renderer == "activation_similarity":
-        tokens = text.heldout_sequences * in_rows
-        if tokens < FEWEST_ROWS:
-            message = f"the held-out text gives {tokens} tokens; at least {FEWEST_ROWS} are needed"
-            yield ("panels",), message
+    needs = {
+        "matched_correlation": (2, FEWEST_MATCHED, "half of the held-out text"),
+        "activation_similarity": (1, FEWEST_ROWS, "the held-out text"),
+    }
+    if figure.renderer in needs:
+        parts, fewest, what = needs[figure.renderer]
+        tokens = text.heldout_sequences // parts * in_rows
+        if tokens < fewest:
+            yield ("panels",), f"{what} gives {tokens} tokens; at least {fewest} are needed"
 
 
 def _grid_mistakes(project: Project, figure: TableSpec) -> Iterator[Mistake]:

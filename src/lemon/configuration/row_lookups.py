@@ -1,6 +1,6 @@
 """What the names in a row of `runs.tsv` stand for under a preset: sizes, radii, start.
 
-The checks ask this too, before rows can be resolved. No torch is imported here.
+The checks ask this too, before rows can be resolved.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.given_models import given_shape
-from lemon.configuration.methods import METHODS, Method
+from lemon.configuration.methods import Method
 from lemon.configuration.preset import Preset
 from lemon.configuration.preset_checks import radii_in_numbers
 from lemon.configuration.runs import Run
@@ -30,7 +30,7 @@ def named_shape(preset: Preset, target: str | None) -> LlamaShape:
 
 def rearranged_by(start: Method | None, row: Run) -> str | None:
     """The folder of rearranged weights of a run whose start has this method; None for none."""
-    if METHODS[row.method].matches_states:
+    if row.traits.matches_states:
         return "fused_source"
     if start is None:
         return None
@@ -42,7 +42,7 @@ def rearranged_by(start: Method | None, row: Run) -> str | None:
 def ties(rows: Mapping[str, Run], row: Run) -> bool:
     """Whether neighbouring layers of a run's model share one FFN."""
     start = rows.get(row.start or "")
-    return METHODS[row.method].ties or (start is not None and METHODS[start.method].ties)
+    return row.traits.ties or (start is not None and start.traits.ties)
 
 
 def as_many_tied_layers(large: LlamaShape, small: LlamaShape) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
-from lemon.configuration.methods import METHODS, SCRATCH, SECOND_SIZE
+from lemon.configuration.methods import SCRATCH, SECOND_SIZE
 from lemon.configuration.preset import Preset
 from lemon.configuration.row_lookups import (
     changes_widths,
@@ -33,8 +33,7 @@ def check_runs(
     """Every cell of `runs.tsv` that does not fit the preset or the other rows."""
     for run in runs.values():
         for column, message in (
-            *_name_mistakes(preset, run),
-            *_given_mistakes(run, runs),
+            *_name_mistakes(preset, runs, run),
             *_start_mistakes(run, runs),
             *_source_mistakes(run, runs),
             *_size_mistakes(preset, runs, run),
@@ -42,42 +41,31 @@ def check_runs(
             yield Problem(path, line_of[run.id], column, message)
 
 
-def _name_mistakes(preset: Preset, run: Run) -> Iterator[Mistake]:
-    """A budget, target, radii or rates that the preset lacks, or that do not fit the method."""
-    method = METHODS[run.method]
+def _name_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[Mistake]:
+    """What the preset lacks or does not fit the method, and a given model that is named twice."""
+    method = run.traits
+    first = next(other.id for other in runs.values() if other.method == run.method)
+    if first != run.id and not method.needs_target:
+        yield "method", f"{first} is this model already; name that run instead of a second one"
+    scattered = method.scatters and run.radii is not None
+    if scattered:
+        message = "keeps single channels; write - and give radii to what starts from it"
+        yield "radii", f"{run.method} {message}"
     named: dict[str, tuple[str, Collection[str]]] = {
         "steps": ("budget", preset.budgets),
         "target": ("target", preset.targets),
-        "radii": ("radii", preset.radii),
+        **({} if scattered else {"radii": ("radii", preset.radii)}),
         "rates": ("rates", preset.rates),
     }
-    if method.scatters and run.radii is not None:
-        del named["radii"]
-        message = (
-            f"{run.method} keeps single channels; write - and give radii to what starts from it"
-        )
-        yield "radii", message
     for column, (what, known) in named.items():
         name = getattr(run, column)
         if name is not None and name not in known:
             yield column, f"unknown {what} {name}, {did_you_mean(name, known)}"
     steps = preset.budgets.get(run.steps)
     if steps is not None and method.learned != (steps > 0):
-        verb = (
-            "needs a budget of at least 1 step"
-            if method.learned
-            else "learns nothing; give it a budget of 0 steps"
-        )
+        needs = "needs a budget of at least 1 step"
+        verb = needs if method.learned else "learns nothing; give it a budget of 0 steps"
         yield "steps", f"{run.method} {verb} ({run.steps} is {steps})"
-
-
-def _given_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
-    """A second run of the same given model, which would repeat the first."""
-    if METHODS[run.method].needs_target:
-        return
-    first = next(other.id for other in runs.values() if other.method == run.method)
-    if first != run.id:
-        yield "method", f"{first} is this model already; name that run instead of a second one"
 
 
 def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
@@ -85,23 +73,21 @@ def _start_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
     start = runs.get(run.start or "")
     if start is None:
         return
-    for column in ("target", "source"):
-        own, other = getattr(run, column), getattr(start, column)
+    columns = ("target", "source") if start.traits.scatters else ("target", "source", "radii")
+    for column in columns:
+        own, other = (getattr(row, column) or "none" for row in (run, start))
         if own != other:
             message = f"{start.id} has {column} {other}, this run {own}; they must be the same"
             yield "start", message
-    if run.radii != start.radii and not METHODS[start.method].scatters:
-        own, other = run.radii or "none", start.radii or "none"
-        yield "start", f"{start.id} has radii {other}, this run {own}; they must be the same"
-    if METHODS[run.method].selects and not METHODS[start.method].prunes:
+    if run.traits.selects and not start.traits.prunes:
         yield "start", f"{start.id} ({start.method}) learns no masks; name a run that does"
     earlier = runs.get(start.start or "")
-    if rearranged_by(METHODS[earlier.method] if earlier else None, start):
+    if rearranged_by(earlier.traits if earlier else None, start):
         message = f"{start.id} learned over rearranged weights of its own, which this run has not; "
         yield "start", message + f"name {start.id} in source, as the first of two stages"
-    if METHODS[run.method].matches_states and ties(runs, start):
+    if run.traits.matches_states and ties(runs, start):
         yield "start", f"{start.id} ties FFNs, and weights of its model that train would untie them"
-    if METHODS[run.method].matches_states and METHODS[start.method].learns_operators:
+    if run.traits.matches_states and start.traits.learns_operators:
         message = f"{start.id} learned operators, whose layers each stand for all source layers; "
         yield "start", message + "name a run that drops or merges neighbouring layers"
     if _comes_back(run, runs, "start"):
@@ -112,22 +98,22 @@ def _source_mistakes(run: Run, runs: dict[str, Run]) -> Iterator[Mistake]:
     """Why a run can't fuse the model of the run that it names as source."""
     if run.source is None:
         return
-    if run.source not in runs:
+    source = runs.get(run.source)
+    if source is None:
         yield "source", f"no run {run.source}, {did_you_mean(run.source, runs)}"
-    elif runs[run.source].method == SECOND_SIZE:
-        yield "source", f"{run.source} is only compared with the source; nothing is fused from it"
-    elif ties(runs, runs[run.source]):
-        yield "source", f"{run.source} ties FFNs, and a further stage would untie them"
+    elif source.method == SECOND_SIZE:
+        yield "source", f"{source.id} is only compared with the source; nothing is fused from it"
+    elif ties(runs, source):
+        yield "source", f"{source.id} ties FFNs, and a further stage would untie them"
     elif _comes_back(run, runs, "source"):
-        sources = [known.id for known in runs.values() if known.method == "source"]
+        sources = " or ".join(known.id for known in runs.values() if known.method == "source")
         message = f"{run.id} is fused, through others, from itself; one of them must be fused from "
-        yield "source", message + " or ".join(sources)
-    elif METHODS[runs[run.source].method].fuses and METHODS[run.method].prunes:
-        message = f"{run.source} is no source model, and masks start from the source's own shape"
-        yield "source", message
-    elif run.method == SCRATCH and METHODS[runs[run.source].method].needs_target:
-        message = f"{run.source} is no source model, of whose family the new one is"
-        yield "source", message
+        yield "source", message + sources
+    elif source.traits.fuses and run.traits.prunes:
+        message = "is no source model, and masks start from the source's own shape"
+        yield "source", f"{source.id} {message}"
+    elif run.method == SCRATCH and source.traits.needs_target:
+        yield "source", f"{source.id} is no source model, of whose family the new one is"
 
 
 def _comes_back(run: Run, runs: dict[str, Run], column: str) -> bool:
@@ -141,7 +127,7 @@ def _comes_back(run: Run, runs: dict[str, Run], column: str) -> bool:
 
 def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[Mistake]:
     """Sizes and radii that a run can't map between; nothing if a shape itself is wrong."""
-    method = METHODS[run.method]
+    method = run.traits
     if run.target is None:
         return
     try:
@@ -172,25 +158,19 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
     wide = changes_widths(large, small)
     if wide and method.depth_only:
         kept = (t for t in preset.targets if not changes_widths(large, named_shape(preset, t)))
-        yield (
-            "target",
-            f"{run.method} removes layers only, and {run.target} changes widths; take a target "
-            f"that does not ({', '.join(kept) or 'none here'}), or the method cut",
-        )
+        message = f"{run.method} removes layers only, and {run.target} changes widths; take a "
+        fix = f"target that does not ({', '.join(kept) or 'none here'}), or the method cut"
+        yield "target", message + fix
     if method.ties and (wide or not deep):
         message = f"{run.method} spares the parameters that fewer layers would have less, and "
         yield "target", message + f"{run.target} does not have fewer layers of the same widths"
     if deep and method.widths_only:
-        message = (
-            f"{run.method} keeps all layers, and {run.target} drops some; take a target of widths"
-        )
-        yield "target", message
+        message = f"keeps all layers, and {run.target} drops some; take a target of widths"
+        yield "target", f"{run.method} {message}"
     if deep and wide and method.teaches:
-        yield (
-            "target",
-            f"{run.target} changes both the widths and the layers of what is fused; operators "
-            "learn one of the two a stage, so name the run of the first stage in source",
-        )
+        message = f"{run.target} changes both the widths and the layers of what is fused; "
+        fix = "operators learn one of the two a stage, so name the run of the first stage in source"
+        yield "target", message + fix
     if method.learns_operators and not (deep or wide):
         yield "target", f"{run.target} is as large as what is fused; there is nothing to learn"
     if run.radii is None and wide and method.learns_operators:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, ValidationError
 
-from lemon.configuration.bounds import Name, Section, Seed
+from lemon.configuration.bounds import Identifier, Name, Section, Seed
 from lemon.configuration.methods import METHODS, Method
-from lemon.configuration.yaml_files import MOST_PROBLEMS, Problem, did_you_mean, first_of
-from lemon.files.names import name_fault, shown
+from lemon.configuration.yaml_files import (
+    MOST_PROBLEMS,
+    Problem,
+    did_you_mean,
+    first_of,
+    mistakes_of,
+)
+from lemon.files.names import name_fault
 from lemon.files.plain_text import NotPlain, read_text
 
 Mistake = tuple[str, str]
 """A column and the message about it."""
-
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 class Run(Section):
@@ -44,6 +48,11 @@ class Run(Section):
     source: Name | None = Field(
         description="run whose model is fused: that of the source, or the earlier one of two stages"
     )
+
+    @property
+    def traits(self) -> Method:
+        """The properties of its method."""
+        return METHODS[self.method]
 
 
 COLUMNS = tuple(Run.model_fields)
@@ -114,26 +123,16 @@ def _read_row(cells: list[str], ids: set[str]) -> tuple[Run | None, list[Mistake
     """
     if len(cells) != len(COLUMNS):
         return None, [("", f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}")]
-    row = dict(zip(COLUMNS, cells, strict=True))
-    none = {column for column in OPTIONAL if row[column] in ("", NONE)}
-    names = {column: cell for column, cell in row.items() if column not in none | {"seed"}}
-    faults = {column: name_fault(name) for column, name in names.items()}
-    mistakes = [(column, fault) for column, fault in faults.items() if fault]
-    if mistakes:
-        return None, mistakes
-    seed = int(row["seed"]) if re.fullmatch("[0-9]{1,30}", row["seed"]) else None
-    values: dict[str, Any] = {**row, **dict.fromkeys(none), "seed": seed or 0}
-    if seed is None:
-        given = shown(row["seed"])
-        mistakes.append(("seed", f"must be a whole number of at least 0, not {given}"))
+    row: dict[str, Any] = dict(zip(COLUMNS, cells, strict=True))
+    row |= {column: None for column in OPTIONAL if row[column] in ("", NONE)}
+    if re.fullmatch("-?[0-9]{1,30}", row["seed"]):
+        row["seed"] = int(row["seed"])
     try:
-        Run.model_validate(values)
+        run = Run.model_validate(row)
     except ValidationError as error:
-        for detail in error.errors():
-            column = str(detail["loc"][0])
-            mistakes.append((column, f"{row[column]!r}: {detail['msg']}"))
-    run = Run.model_construct(**values)
-    return run, [*mistakes, *_mistakes(run, ids)]
+        found = mistakes_of(error, row, Run)
+        return None, [(str(column), message) for (column,), message in found]
+    return run, [*_mistakes(run, ids)]
 
 
 def _mistakes(run: Run, ids: set[str]) -> Iterator[Mistake]:

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from lemon.configuration.figure_checks import curve_mistakes, figure_mistakes, merge_mistakes
 from lemon.configuration.figure_specs import CurvesSpec, FigureSpec, MergesSpec
-from lemon.configuration.methods import METHODS, SECOND_SIZE
+from lemon.configuration.methods import SECOND_SIZE
 from lemon.configuration.paper import Comparison, PaperEntry, TableRow, TableSpec
 from lemon.configuration.preset_checks import task_mistakes
 from lemon.configuration.runs import Run
@@ -100,10 +100,8 @@ def _rows_mistakes(table: TableSpec, entries: Mapping[str, PaperEntry]) -> Itera
     if not gathers and not table.rows:
         yield ("rows",), "is empty; a table has at least one row"
     if gathers != bool(table.rows_of):
-        words = (
-            "names no table; name at least one" if gathers else "goes with quality_by_cost alone"
-        )
-        yield ("rows_of",), words
+        lacking, alone = "names no table; name at least one", "goes with quality_by_cost alone"
+        yield ("rows_of",), lacking if gathers else alone
     for name in table.rows_of:
         if name not in entries:
             yield ("rows_of",), f"no table {name}, {did_you_mean(name, entries)}"
@@ -208,9 +206,9 @@ def _row_mistakes(
         elif run.target != row.target:
             own, other = run.target or "none", row.target or "none"
             yield f"{run.id} has target {own} in runs.tsv, the row {other}; they must be the same"
-        elif table.renderer == "scores_by_tokens" and not METHODS[run.method].pretrains:
+        elif table.renderer == "scores_by_tokens" and not run.traits.pretrains:
             yield f"{run.id} ({run.method}) is not pre-trained; name a run that is"
-        elif METHODS[run.method].needs_target and not _one_method(run, runs[0], known):
+        elif run.traits.needs_target and not _one_method(run, runs[0], known):
             yield f"{run.id} is not {runs[0].id} at another seed; give it a row of its own"
 
 

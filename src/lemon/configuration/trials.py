@@ -1,7 +1,4 @@
-"""`trials/PRESET.tsv`, one line per trial: rates that are tried for one kind of run.
-
-No torch is imported here.
-"""
+"""`trials/PRESET.tsv`, one line per trial: rates that are tried for one kind of run."""
 
 from __future__ import annotations
 
@@ -9,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from lemon.configuration.learning_settings import RateSettings
-from lemon.configuration.methods import METHODS
 from lemon.configuration.runs import NONE, Run, table_lines
-from lemon.configuration.yaml_files import Problem, did_you_mean
+from lemon.configuration.yaml_files import Problem, did_you_mean, mistakes_of
 from lemon.files.names import shown
 
 RATES = tuple(RateSettings.model_fields)
@@ -94,28 +92,21 @@ def _trial(cells: list[str], runs: Mapping[str, Run], before: Mapping[str, list[
         hint = did_you_mean(run_id, of_them)
         raise _Fault("run", f"no run {shown(run_id)} has rates {rates}, {hint}")
     given = {rate: row[rate] for rate in RATES if row[rate] not in ("", NONE)}
-    method = METHODS[runs[run_id].method]
+    method = runs[run_id].traits
     for rate in given:
         if rate not in method.rates:
             raise _Fault(rate, f"{method.name} does not use it; write {NONE}")
     if not given:
         raise _Fault("", "tries no rate; give at least one")
-    values = RateSettings(**{rate: _number(rate, cell) for rate, cell in given.items()})
+    try:
+        values = RateSettings.model_validate(given, strict=False)  # the cells are text
+    except ValidationError as error:
+        (column,), message = next(mistakes_of(error, given, RateSettings))
+        raise _Fault(str(column), message) from None
     earlier = before.get(rates, [])
     if earlier:
         _require_alike(run_id, values, earlier)
     return Trial(rates, run_id, len(earlier) + 1, values)
-
-
-def _number(rate: str, cell: str) -> float:
-    """The number in a cell, within the limits of the setting."""
-    try:
-        number = float(cell)
-        RateSettings(**{rate: number})
-    except ValueError:  # a ValidationError is one
-        fault = f"must be a number within the limits of the setting, not {shown(cell)}"
-        raise _Fault(rate, fault) from None
-    return number
 
 
 def _require_alike(run: str, values: RateSettings, earlier: list[Trial]) -> None:

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import difflib
 import re
-import types
-import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import TypeAdapter, ValidationError
 
-from lemon.configuration.bounds import RATIO
+from lemon.configuration.bounds import IDENTIFIER, RATIO
 from lemon.errors import BadInput
 from lemon.files.names import LINE, NAME, name_fault, shown
 from lemon.files.plain_text import NotPlain, read_text
@@ -26,6 +23,7 @@ from lemon.files.plain_yaml import Place, parse
 MOST_PROBLEMS = 30  # reported for one file at once
 MOST_NAMED = 60  # known words listed in a message
 LONGEST_PLACE = 100  # characters of a place in a message
+T = TypeVar("T")
 
 
 Mistake = tuple[Place, str]
@@ -95,6 +93,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(known[:MOST_NAMED])}{more}" if known else "none is known"
 
 
+def known_entry(known: Mapping[str, T], name: str, where: str) -> T:
+    """The entry of this name; BadInput, with a message that begins with `where`, if none is."""
+    if name not in known:
+        raise BadInput(f"{where} {name}, {did_you_mean(name, known)}")
+    return known[name]
+
+
 def read_yaml(path: Path, problems: list[Problem]) -> Document | None:
     """Parse a YAML file; if it can't be read or is no plain YAML, that becomes a problem."""
     try:
@@ -120,27 +125,25 @@ def validate(document: Document | None, kind: Any, problems: list[Problem]) -> A
     try:
         return TypeAdapter(kind).validate_python(document.value)
     except ValidationError as error:
-        problems += [document.problem(*mistake) for mistake in mistakes_of(error, document, kind)]
+        problems += [document.problem(*found) for found in mistakes_of(error, document.value, kind)]
         return None
 
 
-def mistakes_of(
-    error: ValidationError, document: Document, kind: Any, base: Place = ()
-) -> Iterator[Mistake]:
-    """The mistakes found by pydantic in a value of the type `kind` at the place `base`.
+def mistakes_of(error: ValidationError, value: Any, kind: Any) -> Iterator[Mistake]:
+    """The mistakes found by pydantic in a value of the type `kind`.
 
     A misspelt required key is one mistake, not one unknown and one missing key.
     """
-    details = error.errors(include_url=False)
+    details, schema = error.errors(include_url=False), TypeAdapter(kind).json_schema()
     found: list[Mistake] = []
     missing: list[Place] = []
     for detail in details[:MOST_PROBLEMS]:
-        place = _existing(document.value, base + tuple(detail["loc"]), detail["type"])
+        place = _existing(value, detail["loc"], detail["type"])
         if detail["type"] == "union_tag_invalid":
             place += ("kind",)
         if detail["type"] == "missing":
             missing.append(place)
-        found.append((place, _in_words(detail, place, kind, base)))
+        found.append((place, _in_words(detail, place, schema)))
     misspelt = {
         absent
         for place, message in found
@@ -189,22 +192,24 @@ WORDS = {
 }
 # The same for text that does not match a pattern.
 PATTERNS = {
+    IDENTIFIER: "{given} is no name; take letters, digits and . _ - alone, all in lower case, a "
+    "letter or digit first, at most 64 in all",
     LINE: "must not hold $, which figures read as a formula",
     RATIO: "must be a ratio of at least 1% and at most 100%, such as 62.5%, not {given}",
 }
 
 
-def _in_words(detail: Any, place: Place, kind: Any, base: Place) -> str:
+def _in_words(detail: Any, place: Place, schema: dict[str, Any]) -> str:
     """The message for the user, in place of pydantic's."""
     context, given = detail.get("ctx", {}), _given(detail["input"])
     match detail["type"]:
         case "extra_forbidden":
-            fields = fields_at(kind, place[len(base) : -1])
+            fields = _fields_at(schema, place[:-1])
             return f"unknown key, {did_you_mean(str(place[-1]), fields)}"
         case "missing":
-            absent = fields_at(kind, place[len(base) : -1]).get(str(place[-1]))
-            about = absent.description if absent else None
-            return "missing; add it" + (f" ({about})" if about else "")
+            absent = _fields_at(schema, place[:-1]).get(str(place[-1]), {})
+            about = absent.get("description")
+            return f"missing; add it ({about})" if about else "missing; add it"
         case "literal_error":
             known = quoted(context["expected"])
             return f"{given} is not known, {did_you_mean(str(detail['input']), known)}"
@@ -244,43 +249,28 @@ def _given(value: Any) -> str:
     return shown(value)
 
 
-def fields_at(kind: Any, place: Place) -> dict[str, FieldInfo]:
-    """The fields of the block at a place inside the type `kind`."""
-    models = list(_models(kind))
-    if not place:
-        return {name: about for model in models for name, about in model.model_fields.items()}
-    for model in models:
-        if place[0] in model.model_fields:
-            return fields_at(model.model_fields[str(place[0])].annotation, place[1:])
-    element = _element(kind)
-    return fields_at(element, place[1:]) if element is not None else {}
+def _fields_at(schema: dict[str, Any], place: Place) -> dict[str, Any]:
+    """The fields of the block at a place, by a JSON schema."""
 
+    def branches(part: Any) -> Iterator[dict[str, Any]]:
+        if "$ref" in part:
+            part = schema["$defs"][part["$ref"].rpartition("/")[2]]
+        yield part
+        for branch in (*part.get("anyOf", ()), *part.get("oneOf", ())):
+            yield from branches(branch)
 
-def _models(kind: Any) -> Iterator[type[BaseModel]]:
-    """The models among the branches of a type."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        yield kind
-    elif typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
-        for branch in typing.get_args(kind):
-            yield from _models(branch)
-
-
-def _element(kind: Any) -> Any:
-    """The type of the entries of a dict, tuple or list type."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        return _element(arguments[0])
-    if origin is dict:
-        return arguments[1]
-    return arguments[0] if origin in (tuple, list) else None
+    parts = [*branches(schema)]
+    for key in place:
+        inside: list[Any] = []
+        for part in parts:
+            inside += [part.get("properties", {}).get(key), part.get("items")]
+            inside += part.get("patternProperties", {}).values()
+        parts = [branch for inner in filter(None, inside) for branch in branches(inner)]
+    return {name: about for part in parts for name, about in part.get("properties", {}).items()}
 
 
 def raise_problems(problems: list[Problem]) -> None:
-    """Raise one error that lists all problems, if there are any.
-
-    Raises:
-        BadInput: there is a problem.
-    """
+    """Raise one BadInput that lists all problems, if there are any."""
     if problems:
         noun = "mistake" if len(problems) == 1 else "mistakes"
         listed = "\n".join(f"  {problem}" for problem in problems)

@@ -54,20 +54,15 @@ def prepare_source(
     with replaced_folder(out, owner) as temporary:
         if settings.path is not None:
             _copy_folder(Path(settings.path), shape, dtype, settings.path, temporary)
-        elif asset is not None:
-            files = open_asset(lock, asset, cache)
-            if settings.kind == "gguf":
-                _convert_gguf(files, shape, dtype, asset, temporary)
-            elif files.archive is None:
-                _copy_folder(files.path, shape, dtype, f"asset {asset}", temporary)
-            else:
-                raise BadInput(f"asset {asset} is an archive; kind hub needs a hub asset")
-        elif settings.kind == "random":
+        elif asset is None:  # of kind random
             shape = given_shape(settings)
             write_random_model(temporary, shape, dtype, seed)
             write_tokenizer(temporary, shape.vocab_size, seed)
+        elif settings.kind == "gguf":
+            _convert_gguf(open_asset(lock, asset, cache), shape, dtype, asset, temporary)
         else:
-            raise BadInput(f"{settings.label}: a model of kind {settings.kind} needs an asset")
+            folder = open_asset(lock, asset, cache).path
+            _copy_folder(folder, shape, dtype, f"asset {asset}", temporary)
         checkpoint = Checkpoint(temporary)
         known = KNOWN_COMPLETIONS.get(asset or "")
         completion = _check_completion(temporary, *known) if known else None

@@ -13,7 +13,6 @@ from typing import Any
 
 from lemon.architecture import LlamaShape
 from lemon.config_json import config_of
-from lemon.errors import BadInput
 
 Row = dict[str, Any]
 NUM_DOCUMENTS = 120
@@ -52,12 +51,7 @@ DOMAINS: dict[str, Callable[[random.Random], str]] = {"prose": _prose, "numbers"
 
 
 def generated_documents(domain: str, seed: int) -> list[str]:
-    """The documents of a generated domain; BadInput if it can't be generated."""
-    if domain not in DOMAINS:
-        raise BadInput(
-            f"text.domains.{domain}: only {', '.join(DOMAINS)} can be generated; rename the "
-            "domain or give it a reader and an asset"
-        )
+    """The documents of a generated domain, a key of `DOMAINS`."""
     draw = random.Random(f"{seed}/{domain}")
     return [DOMAINS[domain](draw) for _ in range(NUM_DOCUMENTS)]
 
@@ -65,15 +59,11 @@ def generated_documents(domain: str, seed: int) -> list[str]:
 def write_tokenizer(out: Path, vocab_size: int, seed: int) -> None:
     """Train a byte-level BPE tokenizer on the generated text and save it into `out`.
 
-    BadInput if `vocab_size` is below 257, the bytes and the end-of-document token.
+    `vocab_size` is at least 257: the bytes, and the end-of-document token.
     """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
-    if vocab_size < 257:
-        raise BadInput(
-            f"source.shape.vocab_size is {vocab_size}; a random source needs at least 257"
-        )
     tokenizer = ByteLevelBPETokenizer()
     texts = (text for domain in DOMAINS for text in generated_documents(domain, seed))
     tokenizer.train_from_iterator(
@@ -182,15 +172,7 @@ ROWS: dict[str, Callable[[random.Random], Row]] = {
 
 
 def generated_rows(task: str, seed: int) -> tuple[list[Row], list[Row] | None]:
-    """Distinct rows of a task with the Hub's columns, and few-shot rows for MMLU, else None.
-
-    BadInput if the task can't be generated.
-    """
-    if task not in ROWS:
-        raise BadInput(
-            f"evaluation.tasks: rows of {task} can't be generated, only of {', '.join(ROWS)}; "
-            "a preset with a random source can have these tasks only"
-        )
+    """Distinct rows of a task, a key of `ROWS`, with the Hub's columns; few-shot rows for MMLU."""
     draw = random.Random(f"{seed}/{task}")
     unique: dict[str, Row] = {}
     while len(unique) < QUESTIONS:

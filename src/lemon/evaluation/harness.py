@@ -23,7 +23,7 @@ from lemon.evaluation.questions import Task
 from lemon.evaluation.tasks import opened_tasks, rows_folder
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, require_sealed, sealed, write_manifest
-from lemon.files.ownership import owner_of_outcomes
+from lemon.files.ownership import owner_of_made
 from lemon.files.storage import refusals_told, write_json
 from lemon.machine import compute_device
 from lemon.progress import ProgressLine, say
@@ -139,7 +139,7 @@ def evaluate(
         out / MANIFEST,
         "evaluate",
         files=sorted(written),
-        owner=owner_of_outcomes(model_dir, out),
+        owner=owner_of_made("evaluate", model_dir, out),
         settings={
             "model": str(model_dir),
             "tasks": list(tasks),

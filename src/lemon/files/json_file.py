@@ -1,6 +1,6 @@
 """Read JSON that may be damaged, hand-written or hostile, with checked types.
 
-Every JSON file that the program reads is read here. No torch is imported.
+Every JSON file that the program reads is read here.
 """
 
 from __future__ import annotations

@@ -196,19 +196,23 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_sealed(content: dict[str, Any], path: Path, fix: str, *, since: bool = True) -> None:
-    """Refuse JSON values that have changed since `sealed`.
-
-    Args:
-        content: what was read.
-        path: the file it was read from.
-        fix: ends the message.
-        since: whether the format requires a digest; older formats have none.
+    """Refuse JSON values read from `path` that have changed since `sealed`.
 
     Raises:
-        BadInput: the digest is not that of the other values, or is missing.
+        BadInput: the digest is not that of the other values; or is missing, where `since` says that
+            the format requires one. The message ends in `fix`.
     """
     if (since or "digest" in content) and content.get("digest") != _digest_of(content):
         raise BadInput(f"{path}: is damaged, its digest is not that of its content; {fix}")
+
+
+def read_sealed(path: Path, format: int, fix: str) -> dict[str, Any]:
+    """A JSON file of `sealed` values with this `format`; raises as `read_json`, ending in `fix`."""
+    content = read_json(path, dict[str, Any], fix)
+    if content.get("format") != format:
+        raise BadInput(f"{path}: is not of this version; {fix}")
+    require_sealed(content, path, fix, since=False)
+    return content
 
 
 def _digest_of(content: dict[str, Any]) -> str:
@@ -231,11 +235,8 @@ def files_below(folder: Path) -> list[Path]:
 def checked_file(path: Path, manifest: Path | None = None) -> Path:
     """Check a file against the digest in its manifest and return its path.
 
-    Without a manifest, or if the manifest lists no files, there is no check.
-
-    Args:
-        path: the file.
-        manifest: the manifest that lists it; by default `manifest.json` in its folder.
+    Its manifest is by default `manifest.json` in its folder. Without a manifest, or if the manifest
+    lists no files, there is no check.
 
     Raises:
         BadInput: it is missing, damaged, or not listed in a manifest that lists files.
@@ -264,19 +265,18 @@ def listed_files(manifest: Path) -> dict[str, str] | None:
 
 
 def require_digest(path: Path, expected: str, listed_in: str) -> None:
-    """Refuse a file that is missing or has another sha256.
-
-    Raises:
-        BadInput: naming the file, both digests and the source of the expected one.
-    """
+    """BadInput if a file is missing or has another sha256 than is `listed_in` a manifest."""
     try:
         found = digest_once(path)
     except OSError:
         raise BadInput(f"{path}: missing, though {listed_in} lists it; {REMAKE}") from None
     if found != expected:
-        raise BadInput(
-            f"{path}: is damaged; its sha256 is {found}, but {listed_in} says {expected}; {REMAKE}"
-        )
+        raise damaged(path, found, expected, listed_in, REMAKE)
+
+
+def damaged(path: Path | str, found: str, expected: str, by: str, fix: str) -> BadInput:
+    """That a file has another sha256 than is expected, and who expects which."""
+    return BadInput(f"{path}: is damaged; its sha256 is {found}, but {by} says {expected}; {fix}")
 
 
 def digest_once(path: Path) -> str:

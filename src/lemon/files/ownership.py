@@ -34,14 +34,9 @@ def owner_of_trial(preset: str, rates: str, number: int) -> str:
     return f"trial {number} of rates {rates} of preset {preset}"
 
 
-def owner_of_outcomes(model: Path, out: Path) -> str:
-    """The owner of a folder of outcomes: the model, by its path relative to the folder."""
-    return f"evaluate of {os.path.relpath(real_path(model), real_path(out))}"
-
-
-def owner_of_fused(operators: Path, out: Path) -> str:
-    """The owner of a fused model's folder: the operators, by their path relative to the folder."""
-    return f"fuse of {os.path.relpath(real_path(operators), real_path(out))}"
+def owner_of_made(stage: str, origin: Path, out: Path) -> str:
+    """The owner of outcomes or a fused model: the model or operators, by their path from there."""
+    return f"{stage} of {os.path.relpath(real_path(origin), real_path(out))}"
 
 
 def owner_of_prepared(stage: str, preset: str) -> str:
@@ -51,11 +46,7 @@ def owner_of_prepared(stage: str, preset: str) -> str:
 
 @contextmanager
 def own_folder(folder: Path, owner: str) -> Iterator[None]:
-    """Take a folder to write into step by step, as the only process.
-
-    Args:
-        folder: created if missing.
-        owner: recorded as the folder's owner.
+    """Take a folder, created if missing, to write into step by step, as its owner and alone.
 
     Raises:
         BadInput: the folder has another owner or holds foreign files (checked before anything is
@@ -88,11 +79,7 @@ def replaced_folder(folder: Path, owner: str) -> Iterator[Path]:
 
 
 def require_replaceable(folder: Path, owner: str) -> None:
-    """Check as `replaced_folder` does, before any work is done.
-
-    Raises:
-        BadInput: as `replaced_folder`.
-    """
+    """Check as `replaced_folder` does, before any work is done; raises as it does."""
     manifest, place = require_owned(folder, owner) or {}, real_path(folder)
     ours = {MANIFEST, *manifest.get("files", {})}
     for path in sorted(_files_in(place)):

@@ -94,10 +94,8 @@ def refusals_told(path: Path) -> Iterator[None]:
 def inside(folder: Path, name: str, *, links: bool = False) -> Path:
     """The path of a file in `folder` whose name comes from an untrusted file or server.
 
-    Args:
-        folder: the folder.
-        name: relative path with `/` as the separator.
-        links: whether a link may lead out of the folder, as allowed for files that are only read.
+    `name` is a relative path with `/` as the separator. With `links` a link may lead out of the
+    folder, as allowed for files that are only read.
 
     Raises:
         BadInput: the name is empty, absolute or too long, leaves the folder, or holds a backslash

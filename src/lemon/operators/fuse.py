@@ -23,7 +23,7 @@ from lemon.architecture import TensorSpec, layer_tensor_name, tensor_specs
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
-from lemon.files.ownership import owner_of_fused, replaced_folder, require_replaceable
+from lemon.files.ownership import owner_of_made, replaced_folder, require_replaceable
 from lemon.model_folder import weights_in, write_checkpoint
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import NOTHING, OneHot, keeping
@@ -47,7 +47,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
     started = time.monotonic()
     source = Checkpoint(source_dir)
     metadata = read_metadata(operators_file)
-    owner = owner_of_fused(operators_file, out_dir)
+    owner = owner_of_made("fuse", operators_file, out_dir)
     require_replaceable(out_dir, owner)
     if metadata.source != source.shape:
         raise BadInput(

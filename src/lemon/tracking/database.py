@@ -11,10 +11,10 @@ import os
 import shutil
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lemon.errors import WorkFailed
@@ -102,11 +102,19 @@ def _first(database: Path, query: str) -> Any:
 
 def _renew(database: Path, opening: Opening, ours: bool) -> None:
     """Create or upgrade a database that MLflow opens. A failure leaves the old file unchanged."""
-    with _folder_beside(database) as folder:
+    name, place = database.name, database.parent
+    with TemporaryDirectory(
+        prefix=f"{name}.", suffix=".partial", dir=place, ignore_cleanup_errors=True
+    ) as folder:
         made = Path(folder, "completed.db")
         try:
             if database.exists():
-                _copy(database, made)
+                with (
+                    closing(sqlite3.connect(database)) as old,
+                    closing(sqlite3.connect(made)) as new,
+                ):
+                    old.backup(new)
+                shutil.copymode(database, made)
             opening(made)
         except Exception as error:  # a refusal has no common class
             if not ours or not database.exists():
@@ -126,19 +134,6 @@ def _renew(database: Path, opening: Opening, ours: bool) -> None:
         for suffix in SIDE_FILES:  # SQLite would apply an old journal to the new file
             Path(f"{database}{suffix}").unlink(missing_ok=True)
         os.replace(made, database)
-
-
-def _copy(database: Path, copy: Path) -> None:
-    with closing(sqlite3.connect(database)) as old, closing(sqlite3.connect(copy)) as new:
-        old.backup(new)
-    shutil.copymode(database, copy)
-
-
-def _folder_beside(database: Path) -> tempfile.TemporaryDirectory[str]:
-    name, place = database.name, database.parent
-    return tempfile.TemporaryDirectory(
-        prefix=f"{name}.", suffix=".partial", dir=place, ignore_cleanup_errors=True
-    )
 
 
 def _leftovers(database: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST
 from lemon.outside_calls import silence
 from lemon.tracking.metrics import Metric
-from lemon.tracking.places import Place, places
+from lemon.tracking.places import places
 from lemon.tracking.replay import (
     KEY,
     LONGEST_NAME,
@@ -122,8 +122,14 @@ class Follower:
             key = run_key(self._project, run)
             for other in all_runs(client, experiment, f"tags.`{KEY}` = '{key}'"):
                 client.delete_run(other.info.run_id)
-            shown = rows_with(run.id, self._places)
-            followed = self._started(client, experiment, run, shown, curve)
+            tags = texts(run_tags(self._project, run, rows_with(run.id, self._places)))
+            name = f"{tags['method']}, {tags['layers']} layers, learning"[:LONGEST_NAME]
+            followed = client.create_run(  # begun as long ago as the last value is old
+                experiment,
+                start_time=round(1000 * time.time()) - max(_elapsed_ms(curve)),
+                tags={**tags, KEY: key, "mlflow.runName": name},
+            )
+            log_params(client, followed.info.run_id, run_parameters(self._project, run, ()))
         run_id, started_ms = followed.info.run_id, followed.info.start_time
         first = self._recorded.get(run_id, 0)
         if first < len(curve):
@@ -132,25 +138,6 @@ class Follower:
             self._recorded[run_id] = len(curve)
         if ended:
             client.set_terminated(run_id, end_time=started_ms + max(_elapsed_ms(curve)))
-
-    def _started(
-        self,
-        client: MlflowClient,
-        experiment: str,
-        run: PlannedRun,
-        shown: list[Place],
-        curve: list[Metric],
-    ) -> Run:
-        """A new run of MLflow's, begun as long ago as the last value is old."""
-        tags = texts(run_tags(self._project, run, shown))
-        name = f"{tags['method']}, {tags['layers']} layers, learning"[:LONGEST_NAME]
-        started = client.create_run(
-            experiment,
-            start_time=round(1000 * time.time()) - max(_elapsed_ms(curve)),
-            tags={**tags, KEY: run_key(self._project, run), "mlflow.runName": name},
-        )
-        log_params(client, started.info.run_id, run_parameters(self._project, run, ()))
-        return started
 
 
 def _begins_as(curve: list[Metric], mirrored: str) -> bool:

@@ -37,20 +37,15 @@ class Place:
 
 
 def places(project: Project) -> list[Place]:
-    """Every row of every table and figure of scored runs, in the order of `paper.yaml`.
-
-    Raises:
-        BadInput: a published table lacks a row.
-    """
+    """Every row of every table and figure of scored runs, in the order of `paper.yaml`."""
     found = []
     for table, spec in project.tables.items():
-        for number, row in enumerate(spec.rows if isinstance(spec, TableSpec) else (), start=1):
-            assert isinstance(spec, TableSpec)
-            published = None
-            if spec.published and row.published_method and row.published_layers:
-                published = published_row(
-                    spec.published, row.published_method, row.published_layers
-                )
+        if not isinstance(spec, TableSpec):
+            continue
+        for number, row in enumerate(spec.rows, start=1):
+            method, layers, published = row.published_method, row.published_layers, None
+            if spec.published and method and layers:
+                published = published_row(spec.published, method, layers)
             found.append(Place(table, spec, row, number, published))
     return found
 

@@ -55,10 +55,7 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     the content; or `pending`, with the reason, if MLflow could not be reached or refused, or
     MLFLOW_TRACKING_URI is wrong. The latter prints one line on stderr and is no failure.
 
-    Args:
-        project, table: the preset, and a table of `paper.yaml`.
-        runs, results: the folders of the runs' folders, and of `tables/` and `figures/`.
-        out: the file to write.
+    `runs` is the folder of the runs' folders, `results` that of `tables/` and `figures/`.
 
     Raises:
         BadInput: a run is not evaluated or the table is not rendered.

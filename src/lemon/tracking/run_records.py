@@ -35,20 +35,14 @@ def run_key(project: Project, run: PlannedRun) -> str:
     return f"{project.preset_name}/runs/{run.id}"
 
 
-def run_label(project: Project, run: PlannedRun, shown: list[Place]) -> str:
-    """The name of a run's method: in its first row, or of the source model; its id in no row."""
-    if run.row.method == "source":
-        return project.preset.source.label
-    return shown[0].row.label if shown else run.id
-
-
 def run_tags(project: Project, run: PlannedRun, shown: list[Place]) -> dict[str, Any]:
-    """What a tracker's run says of itself before any result."""
+    """What a tracker's run says of itself before any result; its method as in its first row."""
+    label = shown[0].row.label if shown else run.id
     return {
         "source": REPRODUCED,
         "preset": project.preset_name,
         "run": run.id,
-        "method": run_label(project, run, shown),
+        "method": project.preset.source.label if run.row.method == "source" else label,
         "layers": run.target_shape.num_hidden_layers,
         "seed": run.seed,
         **tags_of(shown, run.seed),

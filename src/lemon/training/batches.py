@@ -17,8 +17,6 @@ from lemon.data.text.order import SequenceOrder, Tokens
 from lemon.data.text.packing import PackedText, training_batch
 from lemon.data.text.reference_losses import scaling_law_references
 
-SCALING_LAW_FAMILY = "LLaMA2"
-
 
 class Batches:
     """The training rows of a run, by a fixed mixture.
@@ -29,11 +27,7 @@ class Batches:
     update_every: int | None = None  # steps between updates of the mixture; None: no updates
 
     def __init__(self, text: PackedText, seed: int) -> None:
-        """`seed` is that of the order; `text` has the packed sequences and the mixture.
-
-        Raises:
-            BadInput: a domain has no rows.
-        """
+        """`seed` is that of the order; `text` has the packed sequences and the mixture."""
         self._text = text
         self._order = SequenceOrder(_training_sequences(text), text.weights, seed)
 
@@ -63,11 +57,7 @@ class DynamicBatches(Batches):
         loading: LoadingSettings,
         references: Mapping[str, float],
     ) -> None:
-        """`loading` says how to update, `references` the target loss of each domain in nats.
-
-        Raises:
-            BadInput: a domain has no rows or no reference.
-        """
+        """`loading` says how to update, `references` the target loss of each domain in nats."""
         self._text = text
         self._loader = DynamicBatchLoader(
             _training_sequences(text),
@@ -92,11 +82,11 @@ class DynamicBatches(Batches):
 
     def state(self) -> dict[str, Any]:
         """The weights and the number of rows drawn from each domain."""
-        return dict(self._loader.state())
+        return self._loader.state()
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore a stored state."""
-        self._loader.load_state({"drawn": state["drawn"], "weights": state["weights"]})
+        self._loader.load_state(state)
 
 
 def batches_of(
@@ -116,14 +106,11 @@ def batches_of(
         num_parameters: of the run's final model, for the scaling law.
         source_losses: measures the source model's tune losses; called only if they are the
             references.
-
-    Raises:
-        BadInput: a domain has no rows, or is unknown to the scaling law.
     """
     if loading is None or loading.update_every is None:
         return Batches(text, seed)
     if loading.reference == "scaling-law":
-        references: Mapping[str, float] = scaling_law_references(num_parameters, SCALING_LAW_FAMILY)
+        references: Mapping[str, float] = scaling_law_references(num_parameters)
     else:
         references = source_losses()
     return DynamicBatches(text, seed, loading, references)

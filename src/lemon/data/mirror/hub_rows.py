@@ -15,7 +15,6 @@ from typing import Any
 from lemon.configuration.tasks import TASKS
 from lemon.data.benchmarks.card import Configs, front_matter
 from lemon.data.benchmarks.rows import BENCHMARKS
-from lemon.errors import BadInput
 
 CONVERTED = "refs/convert/parquet"
 
@@ -40,14 +39,9 @@ class NeededRows:
 
 
 def needed_rows(tasks: Iterable[str]) -> dict[str, NeededRows]:
-    """What the tasks need, by data set; BadInput if that of a task is not known."""
+    """What the tasks need, by data set."""
     needed: dict[str, NeededRows] = {}
     for task in tasks:
-        if task not in BENCHMARKS:
-            raise BadInput(
-                f"evaluation.tasks: the data set of {task} is not known, only those of "
-                f"{', '.join(BENCHMARKS)}; take it out"
-            )
         benchmark = BENCHMARKS[task]
         rows = needed.setdefault(benchmark.repository, NeededRows([], {}))
         rows.tasks.append(task)

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lemon.data.benchmarks.card import Configs
 from lemon.data.fetch.assets import LockedAsset
 from lemon.data.mirror.hub_rows import file_names
 from lemon.errors import BadInput
-from lemon.files.json_file import checked, read_json
-from lemon.files.manifest import require_sealed, sealed
+from lemon.files.json_file import checked
+from lemon.files.manifest import read_sealed, sealed
 from lemon.files.storage import inside, write_json
 from lemon.provenance import file_digest
 
@@ -117,11 +116,7 @@ def read_begun_mirror(folder: Path) -> MirrorListing:
 def _parsed(path: Path) -> MirrorListing:
     """Read a listing and check its types, its digest and every name in it."""
     fix = "delete this file and run `lemon fetch --mirror` again"
-    content = read_json(path, dict[str, Any], fix)
-    if content.get("format") != FORMAT:
-        raise BadInput(f"{path}: not a mirror's list of files of this version; {fix}")
-    require_sealed(content, path, fix, since=False)
-    listing = checked(content, MirrorListing, str(path), fix)
+    listing = checked(read_sealed(path, FORMAT, fix), MirrorListing, str(path), fix)
     for repository, rows in listing.rows.items():
         place = inside(path.parent, repository)
         for name in [*rows.files, *file_names(rows.configs)]:

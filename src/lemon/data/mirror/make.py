@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lemon.configuration.assets import Asset, HubAsset, PypiAsset
 from lemon.data.benchmarks.card import Configs
-from lemon.data.fetch.assets import LockedAsset, declared_asset, fetch_asset
+from lemon.data.fetch.assets import LockedAsset, fetch_asset
 from lemon.data.fetch.hub import COMMIT, HUB_STATE, Snapshot, download, find_snapshot, wanted_asset
 from lemon.data.fetch.hub_retry import NotThere, Wanted
 from lemon.data.mirror.hub_rows import (
@@ -68,7 +68,7 @@ def make_mirror(
         for repository, rows in needed_rows(tasks).items():
             maker.take_rows(repository, rows)
         for name in sorted(set(needed)):
-            maker.take_asset(name, declared_asset(assets, name))
+            maker.take_asset(name, assets[name])
         maker.finish()
         return maker.listing
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from lemon.configuration.assets import Asset, PypiAsset
-from lemon.configuration.given_models import default_cache
-from lemon.data.fetch.assets import Lock, declared_asset, write_lock
+from lemon.data.fetch.assets import Lock, write_lock
 from lemon.data.mirror.check_rows import check_rows
 from lemon.data.mirror.hub_rows import chosen, needed_rows
-from lemon.data.mirror.listing import ASSETS, Stamp, read_mirror
+from lemon.data.mirror.listing import ASSETS, LISTING, Stamp, read_mirror
 from lemon.data.mirror.make import fits
 from lemon.errors import BadInput
+from lemon.files.manifest import damaged
 from lemon.files.storage import atomic_file, inside, sole_writer
 from lemon.provenance import file_digest
 
@@ -30,7 +30,7 @@ def fetch_from_mirror(
     tasks: Iterable[str],
     mirror: Path,
     out: Path,
-    cache: Path | None = None,
+    cache: Path,
 ) -> Lock:
     """Copy the needed assets from a mirror into the cache and write the lock file.
 
@@ -41,11 +41,10 @@ def fetch_from_mirror(
         BadInput: the folder is no finished mirror, lacks something, or a file is damaged.
         WorkFailed: the disk is full.
     """
-    cache = cache or default_cache()
     listing = read_mirror(mirror)
     lock: Lock = {}
     for name in sorted(set(needed)):
-        asset = declared_asset(assets, name)
+        asset = assets[name]
         entry = listing.assets.get(name)
         if entry is None or not fits(entry.locked, asset):
             found = "is not in it" if entry is None else "is another version there"
@@ -78,7 +77,4 @@ def _copy(source: Path, target: Path, stamp: Stamp) -> None:
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
         if (found := file_digest(temporary)) != stamp.sha256:
-            raise BadInput(
-                f"{source}: sha256 is {found}, but mirror.json says {stamp.sha256}; the file is "
-                f"damaged: copy it again, or {AGAIN}"
-            )
+            raise damaged(source, found, stamp.sha256, LISTING, f"copy it again, or {AGAIN}")

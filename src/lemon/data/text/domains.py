@@ -124,13 +124,8 @@ def _documents(
     name: str, domain: DomainSettings, lock: Lock, cache: Path, seed: int
 ) -> Iterable[str]:
     """The documents of a domain, in the order of its asset."""
-    if domain.reader == "generated":
-        return generated_documents(name, seed)
     if domain.asset is None:
-        raise BadInput(
-            f"text.domains.{name}: the reader {domain.reader} needs an asset; name one of "
-            "config/assets.yaml"
-        )
+        return generated_documents(name, seed)
     files = open_asset(lock, domain.asset, cache)
     if domain.reader in ROW_READERS:
         return ROW_READERS[domain.reader](files, domain.column)

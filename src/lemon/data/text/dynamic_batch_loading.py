@@ -7,16 +7,14 @@ loss expected of a model of that size. Rows drawn afterwards follow the new mixt
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache, partial
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import softmax
 
-from lemon.data.text.order import BLOCK, RandomRows, mixture_shares, require_domains
+from lemon.data.text.order import BLOCK, RandomRows, mixture_shares
 from lemon.errors import BadInput
 
 
@@ -34,7 +32,7 @@ def updated_weights(
     does not overflow.
 
     Args:
-        weights: of the k domains, up to a common factor.
+        weights: of the k domains, positive, up to a common factor.
         losses, references: held-out and reference loss by domain, in nats.
         clip: delta = max(loss - reference, 0) as in the paper, so that a domain already below its
             reference does not lose weight twice; else delta = loss - reference, as in the public
@@ -43,26 +41,17 @@ def updated_weights(
             weight may vanish.
 
     Raises:
-        BadInput: a domain lacks a value, a loss is not finite, a weight is not positive, or the
-            smoothing is not between 0 and 1.
+        BadInput: a loss is not finite.
     """
-    if not 0 <= smoothing <= 1:
-        raise BadInput(f"smoothing of the mixture: {smoothing} is not between 0 and 1")
     domains = list(weights)
     before = mixture_shares(weights, domains)
-    delta = _nats("held-out losses", losses, domains)
-    delta -= _nats("reference losses", references, domains)
+    delta = np.array([losses[domain] - references[domain] for domain in domains])
+    if not np.isfinite(delta).all():
+        raise BadInput(f"held-out losses {losses}, reference losses {references}: not all finite")
     if clip:
         delta = np.maximum(delta, 0.0)
     after = (1 - smoothing) * softmax(np.log(before) + delta) + smoothing / len(domains)
     return dict(zip(domains, after.tolist(), strict=True))
-
-
-class OrderState(TypedDict):
-    """The state of an order in a checkpoint, in plain values; seed and text are the run's."""
-
-    drawn: dict[str, int]  # rows by domain
-    weights: dict[str, float]  # as they were last given
 
 
 class DynamicBatchLoader(RandomRows):
@@ -83,19 +72,19 @@ class DynamicBatchLoader(RandomRows):
         clip: bool,
         smoothing: float,
     ) -> None:
-        """An order as `SequenceOrder`, starting at `weights`, updated as by `updated_weights`.
+        """An order as `SequenceOrder`, from `weights` on, updated as by `updated_weights`.
 
-        Raises as both do.
+        BadInput if a domain has no reference.
         """
         super().__init__(num_sequences, seed)
+        if lacking := [domain for domain in self.domains if domain not in references]:
+            raise BadInput(f"reference losses: none for {', '.join(lacking)}, domains of the text")
         self._block_uniforms = lru_cache(maxsize=1)(self.uniforms)
         self._drawn = dict.fromkeys(self.domains, 0)
         self._rule = partial(
             updated_weights, references=dict(references), clip=clip, smoothing=smoothing
         )
         self.reweigh(weights)
-        # The result is discarded: this only refuses bad references before the first steps.
-        self._rule(self.weights, dict.fromkeys(self.domains, 0.0))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -110,15 +99,12 @@ class DynamicBatchLoader(RandomRows):
     def update(self, losses: Mapping[str, float]) -> None:
         """Update the mixture from the held-out losses by domain, in nats.
 
-        BadInput if one is missing or not finite; the old weights stay.
+        BadInput if one is not finite; the old weights stay.
         """
         self.reweigh(self._rule(self.weights, losses))
 
     def reweigh(self, weights: Mapping[str, float]) -> None:
-        """Use these weights, given up to a common factor, for all following rows.
-
-        BadInput if a domain has no positive and finite weight; the old weights stay.
-        """
+        """Use these weights, given up to a common factor, for all following rows."""
         self._shares = mixture_shares(weights, self.domains)
         self._bounds = np.cumsum(self._shares)[:-1]
         self._given = {domain: float(weights[domain]) for domain in self.domains}
@@ -136,22 +122,12 @@ class DynamicBatchLoader(RandomRows):
         self._drawn[domain] += 1
         return domain, row
 
-    def state(self) -> OrderState:
-        """The state for a checkpoint."""
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint, the rows drawn by domain and the weights as they were last given."""
         return {"drawn": self.drawn, "weights": dict(self._given)}
 
-    def load_state(self, state: OrderState) -> None:
-        """Continue from `state`, with the same seed and text; BadInput if of other domains."""
-        require_domains("rows drawn before the checkpoint", state["drawn"], self.domains)
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, with the same seed and text."""
         # The weights as given, not the shares: normalising twice may change the last bit.
         self.reweigh(state["weights"])
         self._drawn = {domain: state["drawn"][domain] for domain in self.domains}
-
-
-def _nats(what: str, values: Mapping[str, float], domains: Sequence[str]) -> NDArray[np.float64]:
-    """The losses of the domains, [num_domains]."""
-    require_domains(what, values, domains)
-    for domain in domains:
-        if not math.isfinite(values[domain]):
-            raise BadInput(f"{what}: that of the domain {domain} is {values[domain]}, not finite")
-    return np.array([values[domain] for domain in domains], dtype=np.float64)

@@ -6,15 +6,12 @@ epochs, each a new permutation of all its rows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
-
-from lemon.errors import BadInput
 
 BLOCK = 4096  # places assigned at once
 Tokens = NDArray[np.int64]
@@ -36,29 +33,8 @@ def keyed_permutation(count: int, *key: object) -> Tokens:
     return np.argsort(_keyed_words(count, *key), kind="stable")
 
 
-def require_domains(what: str, values: Mapping[str, object], domains: Sequence[str]) -> None:
-    """Refuse values unless there is exactly one per domain; the message begins with `what`."""
-    for domain in domains:
-        if domain not in values:
-            raise BadInput(f"{what}: none for the domain {domain}; give every domain one")
-    for domain in values:
-        if domain not in domains:
-            known = ", ".join(domains)
-            raise BadInput(f"{what}: there is no domain {domain}; the domains are {known}")
-
-
 def mixture_shares(weights: Mapping[str, float], domains: Sequence[str]) -> NDArray[np.float64]:
-    """The weights of the domains as shares that sum to one, [num_domains].
-
-    BadInput if a domain has no weight, or one that is not positive and finite.
-    """
-    require_domains("mixture weights", weights, domains)
-    for domain in domains:
-        if not (math.isfinite(weights[domain]) and weights[domain] > 0):
-            raise BadInput(
-                f"domain {domain}: its weight is {weights[domain]}; give it a positive number, or "
-                "leave the domain out of the mixture"
-            )
+    """The weights of the domains as shares that sum to one, [num_domains]."""
     shares = np.array([weights[domain] for domain in domains], dtype=np.float64)
     return shares / shares.sum()
 
@@ -67,10 +43,7 @@ class RandomRows:
     """The random numbers of an order: uniforms that assign places to domains, and epochs."""
 
     def __init__(self, num_sequences: Mapping[str, int], seed: int) -> None:
-        """An order over `num_sequences` training rows by domain; BadInput if one has none."""
-        for domain, count in num_sequences.items():
-            if count < 1:
-                raise BadInput(f"domain {domain}: no training sequences")
+        """An order over `num_sequences` training rows by domain, at least one of each."""
         self.domains = list(num_sequences)
         self._num_sequences = dict(num_sequences)
         self._seed = seed
@@ -99,11 +72,7 @@ class SequenceOrder(RandomRows):
     def __init__(
         self, num_sequences: Mapping[str, int], weights: Mapping[str, float], seed: int
     ) -> None:
-        """An order over `num_sequences` training rows by domain.
-
-        `weights` are shares of the places, up to a common factor. BadInput if a domain has no rows,
-        or no positive and finite weight.
-        """
+        """An order as `RandomRows`; `weights` are shares of the places, up to a common factor."""
         super().__init__(num_sequences, seed)
         self._bounds = np.cumsum(mixture_shares(weights, self.domains))[:-1]
         # Number of places of each domain before each block: a cache, extended on demand.

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from scipy.optimize import brentq
 
-from lemon.errors import BadInput
 from lemon.published.tables import published_table
 
 # Bounds: below, the law is linear in the logarithm of the size; above, it is a step.
@@ -33,9 +32,7 @@ class ScalingLaw:
     exponent: float
 
     def loss(self, num_parameters: float) -> float:
-        """The loss of a model of this size; BadInput if it is not positive."""
-        if not num_parameters > 0:
-            raise BadInput(f"scaling law: no model has {num_parameters} parameters")
+        """The loss of a model of this size."""
         return self.asymptote + self.factor * num_parameters**-self.exponent
 
 
@@ -45,17 +42,11 @@ def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float]) -> ScalingL
     The ratio of the two decreases does not depend on asymptote and factor,
     (L1 - L2) / (L2 - L3) = (N1^-a - N2^-a) / (N2^-a - N3^-a), and its right side grows with a.
 
-    BadInput unless the three `sizes`, in parameters, increase, the `losses`, in nats, decrease, and
-    an exponent fits.
+    The three `sizes`, in parameters, increase and the `losses`, in nats, decrease. ValueError if no
+    exponent fits: the loss must fall less for each doubling from the second to the third model than
+    before.
     """
-    given = f"sizes {_listed(sizes)} and losses {_listed(losses)}"
-    if len(sizes) != 3 or len(losses) != 3:
-        raise BadInput(f"scaling law: {given}: three of each are needed")
     small, middle, large = sizes
-    if not 0 < small < middle < large < math.inf:
-        raise BadInput(f"scaling law: {given}: the sizes must be positive and rise")
-    if not math.inf > losses[0] > losses[1] > losses[2] > -math.inf:
-        raise BadInput(f"scaling law: {given}: the losses must fall as the size grows")
     first, second = math.log(middle / small), math.log(large / middle)
     fall = losses[0] - losses[1]
     ratio = math.log(fall / (losses[1] - losses[2]))
@@ -66,41 +57,19 @@ def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float]) -> ScalingL
         # log(expm1(left)) in a form that does not overflow
         return left + math.log(-math.expm1(-left)) - math.log(-math.expm1(-right)) - ratio
 
-    low, high = EXPONENTS
-    if misfit(low) > 0:
-        raise BadInput(
-            f"scaling law: {given}: the losses decrease too evenly for any exponent; from the "
-            "second to the third model the loss must fall less for each doubling than before"
-        )
-    if misfit(high) < 0:
-        raise BadInput(f"scaling law: {given}: they level off too early for any exponent")
-    exponent = brentq(misfit, low, high, xtol=1e-15)
+    exponent = brentq(misfit, *EXPONENTS, xtol=1e-15)
     factor = fall * small**exponent / -math.expm1(-exponent * first)
     return ScalingLaw(losses[0] - factor * small**-exponent, factor, exponent)
 
 
-def scaling_law_references(num_parameters: float, family: str) -> dict[str, float]:
-    """Reference losses in nats by domain of a model with this many parameters.
-
-    BadInput if `published/reference_losses.csv` has no such family, or the size is not positive.
-    """
-    lines = published_table("reference_losses")
-    cells = [cell for cell in lines if cell["is_extrapolated"] == "0"]
-    if family not in (known := sorted({cell["family"] for cell in cells})):
-        raise BadInput(
-            f"reference losses: no family {family!r} is published, only {', '.join(known)}; for "
-            "other models take the losses of the source model itself"
-        )
+def scaling_law_references(num_parameters: float) -> dict[str, float]:
+    """Reference losses in nats by domain of a LLaMA-2 model with this many parameters."""
     models: dict[str, list[tuple[float, float]]] = {}
-    for cell in cells:
-        if cell["family"] == family:
+    for cell in published_table("reference_losses"):
+        if cell["is_extrapolated"] == "0":
             point = (float(cell["num_parameters"]), float(cell["loss"]))
             models.setdefault(cell["domain"], []).append(point)
     return {
         domain: fit_scaling_law(*zip(*sorted(points), strict=True)).loss(num_parameters)
         for domain, points in models.items()
     }
-
-
-def _listed(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
