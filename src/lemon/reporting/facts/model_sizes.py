@@ -50,14 +50,11 @@ class ModelLine:
         return self.shape.num_parameters / self.source.num_parameters
 
     @property
-    def same_as_published(self) -> bool:
-        """Whether the paper prints these sizes, so that the counts must agree."""
-        return self.published is not None and self.published.shape == self.shape
-
-
-def model_sizes_facts(project: Project, *_: object) -> list[tuple[ModelLine, int]]:
-    """The models of Table 5, each with its counted parameters."""
-    return [(line, counted_parameters(line.shape)) for line in model_lines(project)]
+    def difference(self) -> int | None:
+        """Parameters less the paper's, where it prints these sizes, so that they must agree."""
+        if self.published is None or self.published.shape != self.shape:
+            return None
+        return self.shape.num_parameters - self.published.parameters
 
 
 def all_presets(project: Project) -> list[Project]:
@@ -75,7 +72,7 @@ def all_presets(project: Project) -> list[Project]:
     )
 
 
-def model_lines(project: Project) -> list[ModelLine]:
+def model_lines(project: Project, *_: object) -> list[ModelLine]:
     """All models of the table: the paper's first, then those of the other presets."""
     paper, *others = all_presets(project)
     lines = list(_paper_lines(paper))

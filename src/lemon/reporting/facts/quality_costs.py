@@ -26,7 +26,7 @@ WHOLE = ("layers", "parameters", "start_tokens", "training_tokens", "seeds")
 NOTHING = "nothing learned"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QualityCostFacts(ScoredFigureFacts):
     """The figure; `frame` is that of `_lines`.
 

@@ -36,7 +36,7 @@ TIMES = ("seconds_low", "seconds_per_step", "seconds_high")  # quartiles
 WHOLE = ("r_a", "r_i", "r_h", "operator_parameters", "seeds")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GridFacts(ScoredFigureFacts):
     """The figure; `frame` is that of `_lines`."""
 

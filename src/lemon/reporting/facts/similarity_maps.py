@@ -19,11 +19,8 @@ from lemon.configuration.figure_specs import (
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import checked_file
-from lemon.provenance import file_digest
-from lemon.reporting.facts.figure import FigureFacts
-from lemon.reporting.facts.figure_departures import figure_departures
+from lemon.reporting.facts.figure import FigureFacts, figure_departures, shared_facts
 from lemon.reporting.facts.layer_operators import leading_layers
-from lemon.reporting.facts.setup import setup_of
 from lemon.similarity.blocks import blocks
 from lemon.similarity.profile import random_floor
 
@@ -43,8 +40,8 @@ class Panel:
     blocks: list[tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class SimilarityFacts(FigureFacts):
+@dataclass(frozen=True, kw_only=True)
+class SimilarityFacts(FigureFacts[FigureSpec]):
     """A figure of layer similarity; `frame` has one line for each pair of layers and map.
 
     Attributes:
@@ -52,7 +49,6 @@ class SimilarityFacts(FigureFacts):
             source.
     """
 
-    spec: FigureSpec
     panels: list[Panel]
     kept: list[list[int] | None]
 
@@ -79,15 +75,11 @@ def similarity_facts(
             outlined = list(blocks(map_of(frame, number, component, "debiased")).blocks)
         panels.append(Panel(panel_label(project, panel), component, floor, outlined))
     return SimilarityFacts(
-        name=figure,
-        spec=spec,
-        setup=setup_of(project),
-        runs=[project.run(run) for run in spec.runs],
+        **shared_facts(project, figure, {map.path: runs / map.path for map in spec.maps}),
         panels=panels,
         kept=[leading_layers(run, runs) for run in shown],
         frame=frame,
         departures=figure_departures(project, spec),
-        inputs={map.path: file_digest(runs / map.path) for map in spec.maps},
     )
 
 

@@ -52,7 +52,8 @@ def draw_figure(numbers: FigureNumbers) -> Figure:
     renderer = numbers.words.renderer
     if renderer not in DRAWINGS:
         raise BadInput(f"no renderer {renderer!r}; there is {', '.join(DRAWINGS)}")
-    return DRAWINGS[renderer](numbers)
+    with matplotlib.rc_context(STYLE):
+        return DRAWINGS[renderer](numbers)
 
 
 def write_pictures(

@@ -63,7 +63,7 @@ class FigureNumbers:
 
 
 def figure_numbers(
-    facts: FigureFacts,
+    facts: FigureFacts[Any],
     caption: list[str],
     measures: Mapping[str, Callable[[Any], tuple[str, str]]] | None = None,
     **picture: Any,
@@ -88,7 +88,7 @@ def figure_numbers(
 
 
 def _findings(
-    facts: FigureFacts, measures: Mapping[str, Callable[[Any], tuple[str, str]]]
+    facts: FigureFacts[Any], measures: Mapping[str, Callable[[Any], tuple[str, str]]]
 ) -> list[Finding]:
     """A finding for each claim of the figure; without a verdict where it is not tested."""
     known, reasons = published_claims(), getattr(facts.spec, "not_tested", {})

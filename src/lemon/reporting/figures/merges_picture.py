@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -16,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from lemon.reporting.facts.layer_merges import Tree, tree_of
 from lemon.reporting.figures.figure_numbers import FigureNumbers
-from lemon.reporting.style import FAINT, INK, OURS, SOFT, STYLE, TITLE_INCHES, framed
+from lemon.reporting.style import FAINT, INK, OURS, SOFT, TITLE_INCHES, framed
 
 CELL, NARROWEST = 0.27, 5.4  # inches: of a source layer, and of all of them together
 ROW, HEADING, BETWEEN = 0.19, 0.28, 0.18  # inches: of a unit in height, above panels, between them
@@ -35,20 +34,19 @@ def draw_merges(numbers: FigureNumbers) -> Figure:
     width = LEFT + cell * max(len(lines) for lines in panels) + RIGHT
     rows = [BELOW + _height(lines) + ABOVE for lines in panels]
     content = sum(HEADING + ROW * count + BETWEEN for count in rows) - BETWEEN
-    with matplotlib.rc_context(STYLE):
-        picture = framed(numbers.words.title, numbers.words.caption, width, content)
-        top = TITLE_INCHES
-        for lines, count in zip(panels, rows, strict=True):
-            size = cell * len(lines), ROW * count
-            axes = picture.axes(LEFT, top + HEADING, *size)
-            axes.set_xlim(-0.5, len(lines) - 0.5)
-            axes.set_ylim(-BELOW, count - BELOW)
-            axes.axis("off")
-            label = lines["label"].iloc[0]
-            title = f"{label}: {len(lines)} layers merged to {lines['target'].nunique()}"
-            picture.words(LEFT, top, title, fontsize=9, fontweight="bold")
-            _draw_panel(axes, lines, count - BELOW - ABOVE)
-            top += HEADING + size[1] + BETWEEN
+    picture = framed(numbers.words.title, numbers.words.caption, width, content)
+    top = TITLE_INCHES
+    for lines, count in zip(panels, rows, strict=True):
+        size = cell * len(lines), ROW * count
+        axes = picture.axes(LEFT, top + HEADING, *size)
+        axes.set_xlim(-0.5, len(lines) - 0.5)
+        axes.set_ylim(-BELOW, count - BELOW)
+        axes.axis("off")
+        label = lines["label"].iloc[0]
+        title = f"{label}: {len(lines)} layers merged to {lines['target'].nunique()}"
+        picture.words(LEFT, top, title, fontsize=9, fontweight="bold")
+        _draw_panel(axes, lines, count - BELOW - ABOVE)
+        top += HEADING + size[1] + BETWEEN
     return picture.figure
 
 

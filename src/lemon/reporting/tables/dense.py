@@ -14,13 +14,7 @@ from lemon.reporting.facts.outcomes import Protocol
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.scores import BITS, SHARE, Score
 from lemon.reporting.numbers import count, interval
-from lemon.reporting.tables.document import (
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
+from lemon.reporting.tables.document import Group, Section, WordedTable, numbers, words
 
 COLUMNS = [
     *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),

@@ -16,14 +16,7 @@ from lemon.reporting.facts.errata import Erratum
 from lemon.reporting.facts.evidence import EntryEvidence
 from lemon.reporting.facts.setup import Setup
 from lemon.reporting.numbers import signed
-from lemon.reporting.tables.document import (
-    Cell,
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
+from lemon.reporting.tables.document import Cell, Group, Section, WordedTable, numbers, words
 
 TITLE = "Claims"  # begins the page, by which the command knows its own file
 MEASURE = {measure.name: measure for measure in MEASURES}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -32,27 +31,26 @@ LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the end o
 def draw_scores(page: WordedTable, scores: ScoreGrid, path: Path) -> None:
     """Draw the scores of a table to a PNG file, one panel for each column."""
     lines, height = _picture_lines(scores)
-    with matplotlib.rc_context(TABLE_STYLE):
-        label_width = _label_width(scores)
-        most = max(map(len, scores.parts))
-        part_height = height * ROW_HEIGHT
-        size = (
-            label_width + PANEL_WIDTH * most + MARGIN,
-            TOP + (part_height + BETWEEN) * len(scores.parts) - BETWEEN + BOTTOM,
-        )
-        figure = Figure(figsize=size)
-        sides = {"left": label_width / size[0], "right": 1 - MARGIN / size[0], "wspace": 0.1}
-        for number, part in enumerate(scores.parts):
-            top = TOP + (part_height + BETWEEN) * number
-            ends = {"top": 1 - top / size[1], "bottom": 1 - (top + part_height) / size[1]}
-            grid = figure.add_gridspec(1, most, **sides, **ends)
-            panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
-            for panel, index in zip(panels, part, strict=True):
-                _frame_panel(panel, scores.columns[index], lines, height)
-                _draw_column(panel, lines, index, scores.marked(index))
-            _write_labels(figure, panels[0], lines)
-        _write_title_and_key(figure, page, scores, label_width)
-        figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
+    label_width = _label_width(scores)
+    most = max(map(len, scores.parts))
+    part_height = height * ROW_HEIGHT
+    size = (
+        label_width + PANEL_WIDTH * most + MARGIN,
+        TOP + (part_height + BETWEEN) * len(scores.parts) - BETWEEN + BOTTOM,
+    )
+    figure = Figure(figsize=size)
+    sides = {"left": label_width / size[0], "right": 1 - MARGIN / size[0], "wspace": 0.1}
+    for number, part in enumerate(scores.parts):
+        top = TOP + (part_height + BETWEEN) * number
+        ends = {"top": 1 - top / size[1], "bottom": 1 - (top + part_height) / size[1]}
+        grid = figure.add_gridspec(1, most, **sides, **ends)
+        panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
+        for panel, index in zip(panels, part, strict=True):
+            _frame_panel(panel, scores.columns[index], lines, height)
+            _draw_column(panel, lines, index, scores.marked(index))
+        _write_labels(figure, panels[0], lines)
+    _write_title_and_key(figure, page, scores, label_width)
+    figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.table import Table
 
-from lemon.reporting.style import FAINT, INK, SOFT, TABLE_STYLE
+from lemon.reporting.style import FAINT, INK, SOFT
 from lemon.reporting.tables.document import Section, WordedTable
 
 SIZE = 8.5  # points
@@ -26,19 +25,18 @@ def draw_sections(page: WordedTable, path: Path) -> None:
     sections = [section for section in page.sections if section.drawn]
     heights = [LINE * sum(_row_heights(section)) for section in sections]
     height = TOP + sum(heights) + BETWEEN * len(sections)
-    with matplotlib.rc_context(TABLE_STYLE):
-        figure = Figure(figsize=(WIDTH, height))
-        figure.text(0, 1, page.title, fontsize=12.5, fontweight="bold", va="top")
-        figure.text(0, 1 - 0.28 / height, page.subtitle, fontsize=9, color=SOFT, va="top")
-        bottom = height - TOP + BETWEEN
-        for section, own in zip(sections, heights, strict=True):
-            bottom -= own + BETWEEN
-            axes = figure.add_axes((0, bottom / height, 1, own / height))
-            axes.set_axis_off()
-            axes.text(0, 1 + 0.12 / own, section.heading, fontsize=10, fontweight="bold")
-            _draw_section(axes, section)
-        options: dict[str, Any] = {"dpi": 160, "metadata": {"Software": None}}
-        figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.15, **options)
+    figure = Figure(figsize=(WIDTH, height))
+    figure.text(0, 1, page.title, fontsize=12.5, fontweight="bold", va="top")
+    figure.text(0, 1 - 0.28 / height, page.subtitle, fontsize=9, color=SOFT, va="top")
+    bottom = height - TOP + BETWEEN
+    for section, own in zip(sections, heights, strict=True):
+        bottom -= own + BETWEEN
+        axes = figure.add_axes((0, bottom / height, 1, own / height))
+        axes.set_axis_off()
+        axes.text(0, 1 + 0.12 / own, section.heading, fontsize=10, fontweight="bold")
+        _draw_section(axes, section)
+    options: dict[str, Any] = {"dpi": 160, "metadata": {"Software": None}}
+    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.15, **options)
 
 
 def _rows(section: Section) -> list[list[str] | str]:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
 from lemon.configuration.load import siblings
 from lemon.configuration.paper import SizesSpec
 from lemon.configuration.project import Project
@@ -20,10 +22,11 @@ from lemon.files.storage import atomic_file, write_text
 from lemon.reporting.facts.accuracy import accuracy_facts
 from lemon.reporting.facts.dense_scores import dense_facts
 from lemon.reporting.facts.hyper_parameters import hyper_parameters
-from lemon.reporting.facts.model_sizes import model_sizes_facts
-from lemon.reporting.facts.operator_sizes import model_pairs
+from lemon.reporting.facts.model_sizes import model_lines
+from lemon.reporting.facts.operator_sizes import operator_sizes
 from lemon.reporting.facts.setup import setup_of
 from lemon.reporting.facts.tuning import tuning_facts
+from lemon.reporting.style import TABLE_STYLE
 from lemon.reporting.tables.accuracy import accuracy_table
 from lemon.reporting.tables.dense import dense_table
 from lemon.reporting.tables.document import WordedTable, table_title
@@ -42,9 +45,9 @@ RENDERERS: dict[
 ] = {
     "accuracy_table": (accuracy_facts, accuracy_table),
     "dense_scores": (dense_facts, dense_table),
-    "operator_sizes": (model_pairs, operator_sizes_table),
+    "operator_sizes": (operator_sizes, operator_sizes_table),
     "hyper_parameters": (hyper_parameters, hyper_parameters_table),
-    "model_sizes": (model_sizes_facts, model_sizes_table),
+    "model_sizes": (model_lines, model_sizes_table),
     "tuning_trials": (tuning_facts, tuning_table),
 }
 
@@ -78,7 +81,7 @@ def write_table(
     write_text(out / f"{table}.csv", page.frame.to_csv(index=False))
     for suffix in FORMATS:
         write_text(out / f"{table}.{suffix}", render(page, suffix))
-    with atomic_file(out / f"{table}.png") as path:
+    with matplotlib.rc_context(TABLE_STYLE), atomic_file(out / f"{table}.png") as path:
         draw_scores(page, page.scores, path) if page.scores else draw_sections(page, path)
     write_manifest(
         out / f"{table}.manifest.json",

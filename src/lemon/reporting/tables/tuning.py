@@ -12,14 +12,7 @@ from lemon.reporting.facts.gates import CONVERGED_IN_WORDS, NOT_CONVERGED
 from lemon.reporting.facts.scores import six_digits
 from lemon.reporting.facts.tuning import TrialResult, TunedRates, TuningFacts
 from lemon.reporting.numbers import duration, percent, rounded_perplexity
-from lemon.reporting.tables.document import (
-    Cell,
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
+from lemon.reporting.tables.document import Cell, Group, Section, WordedTable, numbers, words
 
 
 def tuning_table(facts: TuningFacts) -> WordedTable:
