@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -61,7 +62,6 @@ def _task_part(test: OrderingTest, measure: str, entry: str, evidence: Evidence)
     lost = sum(task.difference < 0 for task in resolved)
     ahead = sum(task.difference > 0 for task in test.tasks)
     verdict = of_tasks(won, lost, len(test.tasks))
-    whole = part_of(test, measure, entry, evidence)
     least = min((abs(task.difference) for task in resolved), default=None)
     words = f"{won} of {len(test.tasks)} tasks won and {lost} lost, resolved one by one; ahead on "
     words += f"{ahead}"
@@ -70,16 +70,14 @@ def _task_part(test: OrderingTest, measure: str, entry: str, evidence: Evidence)
             f"; smallest resolved difference {least:.1f} points" if least else "; none resolved"
         )
     below = test.untested == BELOW_FLOOR
-    return Part(
-        entry=entry,
+    return replace(
+        part_of(test, measure, entry, evidence),
         found=test.untested or verdict,
         test="" if below else "each task by itself, Holm over tasks",
-        measure=measure,
+        effect=None,
         measured="" if below else words,
         reason=test.not_tested or ("" if test.tasks else "the models have no task in common"),
-        compared=whole.compared,
-        layers=test.layers,
-        seeds=whole.seeds,
+        others={},
     )
 
 

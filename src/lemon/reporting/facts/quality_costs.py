@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,22 +41,14 @@ def quality_cost_facts(
 ) -> QualityCostFacts:
     """Gather losses, bits per byte and costs of the figure's rows, and the floor of `text`."""
     results = read_runs(runs, project.table_runs(figure), project.table(figure).tasks)
-    rows = scored_rows(project, figure, results)
-    floors, costs = floors_of(rows, text), row_model_costs(project, rows)
-    targets = {row.spec.target: _target_in_words(project, row.spec.target) for row in rows}
     return QualityCostFacts(
         **of_scores(project, figure, results, runs),
-        frame=_lines(rows, costs, targets, floors),
+        frame=_lines(project, scored_rows(project, figure, results), text),
         sequence_length=project.preset.text.sequence_length,
     )
 
 
-def _lines(
-    rows: list[ScoredRow],
-    costs: Iterable[ModelCost | None],
-    targets: dict[str | None, str | None],
-    floors: dict[str, float],
-) -> pd.DataFrame:
+def _lines(project: Project, rows: list[ScoredRow], text: Path | None) -> pd.DataFrame:
     """The figure in tidy form, columns `COLUMNS`: a line for each row, then the unigram floor.
 
     The fields of `ModelCost` have its units. `loss` is the held-out loss at the best temperature,
@@ -68,13 +59,14 @@ def _lines(
         {
             "run": " ".join(row.spec.runs),
             "method": row.label,
-            "target": targets[row.spec.target],
+            "target": _target_in_words(project, row.spec.target),
             "seeds": len(row.results),
             **(vars(cost) if cost else {}),
             **(_quality(row) if row.results else {}),
         }
-        for row, cost in zip(rows, costs, strict=True)
+        for row, cost in zip(rows, row_model_costs(project, rows), strict=True)
     ]
+    floors = floors_of(rows, text)
     if UNIGRAM in floors:
         lines.append({"method": f"{UNIGRAM} floor", "loss": round(floors[UNIGRAM], 6)})
     frame = pd.DataFrame(lines, columns=COLUMNS)

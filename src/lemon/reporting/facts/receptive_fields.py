@@ -77,19 +77,14 @@ def _lines(figure: str, rows: list[ScoredRow], runs: Path) -> pd.DataFrame:
     Raises:
         BadInput: two rows have the same radii.
     """
-    lines = [_line(row, runs) for row in rows]
-    cells: dict[tuple[int, int], str] = {}
-    for row, line in zip(rows, lines, strict=True):
-        if "r_a" in line:
-            cell = (line["r_a"], line["r_i"])
-            if cell in cells:
-                raise BadInput(
-                    f"paper.yaml, {figure}: rows {cells[cell]!r} and {row.label!r} both have "
-                    f"r_a {cell[0]} and r_i {cell[1]}; the grid has one cell for them, so drop "
-                    "one or give it other radii in the preset"
-                )
-            cells[cell] = row.label
-    frame = pd.DataFrame(lines, columns=COLUMNS)
+    frame = pd.DataFrame([_line(row, runs) for row in rows], columns=COLUMNS)
+    for (r_a, r_i), cell in frame.groupby(["r_a", "r_i"])["method"]:
+        if len(cell) > 1:
+            raise BadInput(
+                f"paper.yaml, {figure}: rows {cell.iloc[0]!r} and {cell.iloc[1]!r} both have "
+                f"r_a {r_a:g} and r_i {r_i:g}; the grid has one cell for them, so drop one or give "
+                "it other radii in the preset"
+            )
     return frame.astype({name: "Int64" for name in WHOLE})
 
 

@@ -18,20 +18,18 @@ from lemon.reporting.claims.orderings import is_below_floor, ordering_tests, ord
 from lemon.reporting.claims.verdict import BELOW_FLOOR
 from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.gates import NOT_CONVERGED
+from lemon.reporting.facts.heldout import UNIGRAM
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, HELDOUT, LOSS, Score, six_digits
-from lemon.reporting.numbers import DASH, interval, rounded_perplexity, signed
+from lemon.reporting.numbers import DASH, interval, points, rounded_perplexity, signed
 from lemon.reporting.tables.accuracy_notes import accuracy_notes
 from lemon.reporting.tables.document import (
     ABOVE_FLOOR,
-    GUESSING,
     NOT_RUN,
-    FloorRow,
     MethodRow,
     RowBlock,
     ScoreCell,
     ScoreGrid,
-    Section,
     WordedTable,
 )
 from lemon.reporting.tables.orderings_section import ordering_sections
@@ -43,7 +41,6 @@ from lemon.reporting.tables.sections import (
     radii_section,
 )
 
-OURS = "ours, not in the paper"
 OTHER_COLUMNS = ("Bits per byte", "Perplexity", "Calibrated")  # beside accuracies
 COLUMNS_A_PAGE = 9  # score columns side by side
 COLUMNS = [
@@ -60,11 +57,16 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     """The table with its verdicts: tidy lines, page, and entries of the manifest."""
     tests, orders = ordering_tests(facts), orders_as_in_paper(facts)
     staged = any(run.first_stage for row in facts.rows for run in row.runs)
+    headings = {row.spec.target: _heading(facts, row.spec.target) for row in facts.rows}
     target_of = {tuple(row.spec.runs): row.spec.target for row in facts.rows}
     sections = [
         *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
         *([learning_section(facts.costs, target_of, staged=staged)] if facts.costs else []),
-        *_model_costs(facts),
+        *(
+            [model_costs_section(facts.rows, facts.model_costs, headings)]
+            if facts.model_costs
+            else []
+        ),
         *([gates_section(facts.rows, facts.gates)] if facts.gates else []),
         *([departures_section(facts.departures)] if facts.departures else []),
         *([radii_section(facts.radii)] if facts.radii else []),
@@ -86,16 +88,6 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
             "departures": [asdict(departure) for departure in facts.departures],
         },
     )
-
-
-def _model_costs(facts: AccuracyFacts) -> list[Section]:
-    if not facts.model_costs:
-        return []
-    headings = {
-        target: _block_heading(facts, target, list(rows))
-        for target, rows in groupby(facts.rows, key=lambda row: row.spec.target)
-    }
-    return [model_costs_section(facts.rows, facts.model_costs, headings)]
 
 
 def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
@@ -162,19 +154,24 @@ def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
     """The grid of methods by scores, each score with its interval and the paper's value."""
     columns = [*(TASKS[task].label for task in facts.spec.tasks), "Mean", *OTHER_COLUMNS]
     pairs = list(zip(facts.rows, orders, strict=True))
-    blocks = []
-    for target, found in groupby(pairs, key=lambda pair: pair[0].spec.target):
-        block = list(found)
-        heading = _block_heading(facts, target, [row for row, _ in block])
-        blocks.append(RowBlock(heading, list(_method_rows(facts, block, best=bool(target)))))
+    blocks = [
+        RowBlock(_heading(facts, target), [*_method_rows(facts, [*block], best=bool(target))])
+        for target, block in groupby(pairs, key=lambda pair: pair[0].spec.target)
+    ]
+    chances = [*(TASKS[task].chance for task in facts.spec.tasks), mean_chance(facts.spec.tasks)]
+    blank = [""] * (len(columns) - 1)
+    floors = {
+        f"{name.capitalize()} floor": [*blank, rounded_perplexity(perplexity_of(loss))]
+        for name, loss in facts.floors.items()
+    }
     return ScoreGrid(
         in_paper=facts.spec.published is not None,
         columns=columns,
         parts=column_parts(len(columns)),
         reference=facts.spec.reference[0],
-        floors=_floor_rows(facts),
+        floors={"Guessing": [*map(points, chances), *[""] * len(OTHER_COLUMNS)], **floors},
+        marked=[*chances, None, None, facts.floors.get(UNIGRAM)],
         blocks=blocks,
-        ours=OURS,
     )
 
 
@@ -223,7 +220,7 @@ def _leading(scores: Sequence[Score]) -> float | None:
 
 def _cell(score: Score, best: float | None, *, above: bool) -> ScoreCell:
     """A score as text; `above` if the row is not below the unigram floor."""
-    published = "" if score.published is None else f"{score.published:.1f}"
+    published = points(score.published)
     if score.value is None or score.ci_low is None or score.ci_high is None:
         return ScoreCell(published=published)
     lead = score.value == best
@@ -247,22 +244,10 @@ def _cell(score: Score, best: float | None, *, above: bool) -> ScoreCell:
     )
 
 
-def _floor_rows(facts: AccuracyFacts) -> list[FloorRow]:
-    """Guessing on the tasks, then the perplexities of models that know token frequencies alone."""
-    tasks, others = facts.spec.tasks, [None] * len(OTHER_COLUMNS)
-    chances = [*(TASKS[task].chance for task in tasks), mean_chance(tasks), *others]
-    cells = ["" if chance is None else f"{chance:.1f}" for chance in chances]
-    rows = [FloorRow(GUESSING, chances, cells)]
-    for name, loss in facts.floors.items():
-        values = [*[None] * (len(chances) - 1), loss]
-        texts = ["" if v is None else rounded_perplexity(perplexity_of(v)) for v in values]
-        rows.append(FloorRow(f"{name.capitalize()} floor", values, texts))
-    return rows
-
-
-def _block_heading(facts: AccuracyFacts, target: str | None, rows: list[ScoredRow]) -> str:
-    layers, source = rows[0].layers, facts.source
-    printed = max((row.spec.published_layers or 0 for row in rows), default=0)
+def _heading(facts: AccuracyFacts, target: str | None) -> str:
+    """The heading of the rows of a target: its sizes, here and in the paper."""
+    rows, source = [row for row in facts.rows if row.spec.target == target], facts.source
+    layers, printed = rows[0].layers, max(row.spec.published_layers or 0 for row in rows)
     sizes = facts.targets[target] if target else source
     if target is None:
         heading, in_paper = f"Source model, {layers} layers", f"{printed}"

@@ -13,7 +13,7 @@ from lemon.reporting.facts.dense_scores import DenseFacts
 from lemon.reporting.facts.outcomes import Protocol
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.scores import BITS, SHARE, Score
-from lemon.reporting.numbers import count, interval
+from lemon.reporting.numbers import count, interval, points
 from lemon.reporting.tables.document import Group, Section, WordedTable, numbers, words
 
 COLUMNS = [
@@ -96,7 +96,7 @@ def _scores_section(facts: DenseFacts) -> Section:
         else:
             shown = facts.protocols[score.task]
             own = [TASKS[score.task].label, score.metric, _shots(shown), _rows(shown)]
-        lines.append([*own, *_score(score), _percent(_chance(facts.row, score))])
+        lines.append([*own, *_score(score), points(_chance(facts.row, score))])
         lines[-1] += _answers(facts.row, score.task)
     columns = [
         *words("Task", "Metric"),
@@ -115,7 +115,7 @@ def _published_section(facts: DenseFacts) -> Section:
         known, ours = first_of[name]
         shots = " and ".join(_shots(facts.protocols[task]) for task in known.tasks)
         here = " and ".join(TASKS[task].label for task in known.tasks)
-        published = [_percent(value.get((name, model))) for model in models]
+        published = [points(value.get((name, model))) for model in models]
         score = _score(_scores(ours)[-1])
         lines.append([name, *published, str(known.shots), here, *score, shots])
     cards = ", ".join(dict.fromkeys(known.source for known, _ in facts.published))
@@ -172,7 +172,7 @@ def _rows(shown: Protocol) -> str:
 
 
 def _score(score: Score) -> list[str]:
-    return [_percent(score.value), interval(score.ci_low or 0.0, score.ci_high or 0.0)]
+    return [points(score.value), interval(score.ci_low or 0.0, score.ci_high or 0.0)]
 
 
 def _answers(row: ScoredRow, task: str) -> list[str]:
@@ -181,8 +181,4 @@ def _answers(row: ScoredRow, task: str) -> list[str]:
     bits, share = found[BITS], found.get(SHARE)
     low, high = bits.ci_low or 0.0, bits.ci_high or 0.0
     value = "" if bits.value is None else f"{bits.value:.2f}"
-    return [value, interval(low, high, 2), _percent(share.value if share else None)]
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+    return [value, interval(low, high, 2), points(share.value if share else None)]

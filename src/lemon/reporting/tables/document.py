@@ -14,7 +14,6 @@ import pandas as pd
 from lemon.reporting.facts.rows import ScoredRow
 
 NOT_RUN = "not yet run"
-GUESSING, UNIGRAM_FLOOR = "Guessing", "Unigram floor"  # rows of floors
 ABOVE_FLOOR = "\N{DAGGER}"  # beside a calibrated perplexity that is not below the unigram floor
 
 
@@ -149,20 +148,6 @@ class RowBlock:
 
 
 @dataclass(frozen=True)
-class FloorRow:
-    """What a model scores that knows nothing, or no more than how often tokens occur.
-
-    Attributes:
-        values: percent for tasks, nats per token for perplexities; None where it says nothing.
-        cells: the same as text; empty for None.
-    """
-
-    label: str
-    values: list[float | None]
-    cells: list[str]
-
-
-@dataclass(frozen=True)
 class ScoreGrid:
     """Methods by scores.
 
@@ -170,7 +155,9 @@ class ScoreGrid:
         in_paper: whether the table has published values.
         parts: column indices, split to fit the width of a page.
         reference: the row to which the others of the same sizes are compared.
-        floors: guessing, then the floors of perplexity.
+        floors: the cells of guessing, then of the floors of perplexity, by label.
+        marked: the floor to mark in each column's picture: percent for tasks, nats per token for
+            perplexity; None where there is none.
         ours: heading of the rows that are not in the paper.
     """
 
@@ -178,20 +165,10 @@ class ScoreGrid:
     columns: list[str]
     parts: list[list[int]]
     reference: str
-    floors: list[FloorRow]
+    floors: dict[str, list[str]]
+    marked: list[float | None]
     blocks: list[RowBlock]
-    ours: str
-
-    def marked(self, column: int) -> float | None:
-        """The floor to mark in a column's picture: guessing, or the unigram floor."""
-        return next(
-            (
-                floor.values[column]
-                for floor in self.floors
-                if floor.label in (GUESSING, UNIGRAM_FLOOR) and floor.values[column] is not None
-            ),
-            None,
-        )
+    ours: str = "ours, not in the paper"
 
 
 @dataclass(frozen=True)

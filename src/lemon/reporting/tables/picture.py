@@ -47,7 +47,7 @@ def draw_scores(page: WordedTable, scores: ScoreGrid, path: Path) -> None:
         panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
         for panel, index in zip(panels, part, strict=True):
             _frame_panel(panel, scores.columns[index], lines, height)
-            _draw_column(panel, lines, index, scores.marked(index))
+            _draw_column(panel, lines, index, scores.marked[index])
         _write_labels(figure, panels[0], lines)
     _write_title_and_key(figure, page, scores, label_width)
     figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
