@@ -168,7 +168,9 @@ def _ranked(groups: list[list[tuple[str, OrderingTest]]], measure: str) -> tuple
         ends = [test.measures[measure] for _, test in group if measure in test.measures]
         sizes.append(len(ends))
         for one, other in combinations(ends, 2):
-            concordance += _sign(one.first - other.first) * _sign(one.second - other.second)
+            concordance += int(
+                np.sign(one.first - other.first) * np.sign(one.second - other.second)
+            )
     chances = concordance_chances(sizes)
     most = max(chances)
     if most == 0:
@@ -201,10 +203,6 @@ def concordance_chances(sizes: Iterable[int]) -> dict[int, float]:
 def _p_value(chances: Mapping[int, float], observed: int) -> float:
     """Two-sided: of a sum at least as far from zero."""
     return sum(chance for value, chance in chances.items() if abs(value) >= abs(observed))
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
 
 
 DERIVED: dict[str, Callable[[str, Evidence], Found]] = {

@@ -54,7 +54,8 @@ class OrderingTest:
         equivalent: whether it is tested that both are equally good.
         gains: of two pairs, the first run of each row, pair by pair; empty for two rows.
         not_tested: why the rows are not what the claim is about, or are the same; None if neither.
-        below_floor: whether neither row is below the unigram floor, see `is_below_floor`.
+        below_floor: whether no row is below the unigram floor, see `is_below_floor`, or none of one
+            of two gains.
         measures: the tests by measure; without those on which a row has no scores.
         tasks: accuracy task by task.
     """
@@ -137,18 +138,12 @@ def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bo
     return floor is not None and all(loss is not None and loss >= floor for loss in losses)
 
 
-def _is_below_floor(first: Side, second: Side, floors: Mapping[str, float]) -> bool:
-    """Whether no row of a comparison is above the floor, or none of one of its gains."""
-    if first.second or second.second:
-        return any(is_below_floor(side.rows, floors) for side in (first, second))
-    return is_below_floor((*first.rows, *second.rows), floors)
-
-
 def _untested(
     comparison: Comparison, first: Side, second: Side, floors: Mapping[str, float]
 ) -> OrderingTest:
     """A comparison without its tests on measures."""
     rows = [*first.rows, *second.rows]
+    compared = [first.rows, second.rows] if comparison.than else [rows]
     statement = published_claims()[comparison.claim]["claim"] if comparison.claim else None
     return OrderingTest(
         claim=comparison.claim,
@@ -163,7 +158,7 @@ def _untested(
         equivalent=comparison.relation == "equivalent",
         gains=[[row.spec.runs[0] for row in side.rows] for side in (first, second) if side.second],
         not_tested=comparison.not_tested or (SAME_RUN if _are_same(first, second) else None),
-        below_floor=_is_below_floor(first, second, floors),
+        below_floor=any(is_below_floor(one, floors) for one in compared),
         measures={},
         tasks=_task_tests(first, second),
     )

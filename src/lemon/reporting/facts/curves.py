@@ -42,9 +42,7 @@ class TuneCurveFacts(FigureFacts[CurvesSpec]):
     floor: float
 
 
-def score_curve_facts(
-    project: Project, figure: str, runs: Path, text: Path | None = None
-) -> ScoredFigureFacts:
+def score_curve_facts(project: Project, figure: str, runs: Path, *_: object) -> ScoredFigureFacts:
     """Gather the scores of a figure's runs at their starts, snapshots and ends.
 
     `frame` has a line for each point of a curve: `curve`, `tokens`, `mean` (percent) and

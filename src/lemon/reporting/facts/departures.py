@@ -13,9 +13,10 @@ from lemon.configuration.project import Project
 from lemon.configuration.row_lookups import changes_widths
 from lemon.configuration.tasks import TASKS, table_suites
 from lemon.data.benchmarks.rows import BENCHMARKS
+from lemon.published.models import SOURCE_MODEL, published_shape, published_target
 from lemon.published.tables import published_setup, published_table
 from lemon.reporting.facts.outcomes import Protocol
-from lemon.reporting.facts.setup import source_sizes, target_sizes
+from lemon.reporting.facts.setup import target_shapes
 from lemon.reporting.numbers import widths_in_words
 
 # Settings that are compared with published/setup.csv, by their key there.
@@ -77,19 +78,19 @@ def departures(
     """
     spec, evaluation = project.table(table), project.preset.evaluation
     behind = lineage(map(project.run, spec.runs))
-    source, targets = source_sizes(project), target_sizes(project, spec).values()
-    in_paper = [sizes.paper for sizes in targets if sizes.paper]
+    source, targets = project.source_shape(), target_shapes(project, spec)
+    in_paper = [shape for shape in map(published_target, targets) if shape]
     here = {
-        **_sizes(source.here, [sizes.here for sizes in targets]),
+        **_sizes(source, [*targets.values()]),
         **_source_and_text(project),
-        "source_layers": str(source.here.num_hidden_layers),
+        "source_layers": str(source.num_hidden_layers),
         "rows": _rows(project, spec),
         "fewshot": FEWSHOT[evaluation.fewshot] if any(TASKS[t].shots for t in spec.tasks) else "",
         **_learning_settings(project, [run for run in behind if run.method.learned]),
     }
     paper = published_setup()
-    if source.paper and in_paper:
-        paper = {**paper, **_sizes(source.paper, in_paper)}
+    if in_paper:
+        paper = {**paper, **_sizes(published_shape(SOURCE_MODEL), in_paper)}
     fewer = "{}, as many whole ones as fit before the longest question"
     return [
         *_differing(here, paper),

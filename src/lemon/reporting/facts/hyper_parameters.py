@@ -38,8 +38,7 @@ def hyper_parameters(project: Project, *_: object) -> tuple[pd.DataFrame, list[s
 def fits_runs(project: Project) -> bool:
     """Whether a preset has every budget, target, radius and rate that `runs.tsv` names."""
     preset = project.preset
-    for run in project.runs.values():
-        row = run.row
+    for row in (run.row for run in project.runs.values()):
         named: list[tuple[str | None, Collection[str]]] = [
             (row.steps, preset.budgets),
             (row.target, preset.targets),

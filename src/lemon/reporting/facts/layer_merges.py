@@ -26,9 +26,7 @@ from lemon.reporting.facts.figure import FigureFacts, shared_facts
 NORMS = "ln1"  # the norm type that is read; both have one gamma
 
 
-def merge_facts(
-    project: Project, figure: str, runs: Path, text: Path | None = None
-) -> FigureFacts[MergesSpec]:
+def merge_facts(project: Project, figure: str, runs: Path, *_: object) -> FigureFacts[MergesSpec]:
     """Gather a figure of merged layers from the folder of the runs' folders.
 
     `frame` has one line for each source layer and panel. Columns: `target`, the layer that it is
@@ -43,7 +41,7 @@ def merge_facts(
     parts = []
     for number, panel in enumerate(spec.panels):
         path = runs / panel.run / "operators.safetensors"
-        operators, _ = load_operators(path)
+        operators = load_operators(path)[0]
         try:
             lines = pd.DataFrame(leaves(operators))
         except ValueError as error:

@@ -21,7 +21,7 @@ from lemon.reporting.facts.figure import FigureFacts, figure_departures, shared_
 
 
 def layer_operator_facts(
-    project: Project, figure: str, runs: Path, text: Path | None = None
+    project: Project, figure: str, runs: Path, *_: object
 ) -> FigureFacts[FigureSpec]:
     """Gather a figure of layer operators, as of `operator_lines`, from the runs' folders."""
     spec = project.entry(figure)

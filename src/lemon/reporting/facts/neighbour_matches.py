@@ -16,9 +16,7 @@ from lemon.reporting.facts.similarity_maps import panel_label, written_file
 COLUMNS = ["layer", "unpermuted", "permuted", "elsewhere"]
 
 
-def match_facts(
-    project: Project, figure: str, runs: Path, text: Path | None = None
-) -> FigureFacts[FigureSpec]:
+def match_facts(project: Project, figure: str, runs: Path, *_: object) -> FigureFacts[FigureSpec]:
     """Gather a figure of matched correlation from the folder of the runs' folders.
 
     `frame` has one line for each pair of neighbouring layers. Its columns are those of

@@ -10,9 +10,8 @@ import pandas as pd
 
 from lemon.configuration.project import Project
 from lemon.configuration.row_lookups import changes_widths
-from lemon.reporting.facts.accuracy import floors_of
 from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
-from lemon.reporting.facts.heldout import UNIGRAM
+from lemon.reporting.facts.heldout import UNIGRAM, read_floors
 from lemon.reporting.facts.model_costs import ModelCost, row_model_costs
 from lemon.reporting.facts.outcomes import read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
@@ -66,7 +65,7 @@ def _lines(project: Project, rows: list[ScoredRow], text: Path | None) -> pd.Dat
         }
         for row, cost in zip(rows, row_model_costs(project, rows), strict=True)
     ]
-    floors = floors_of(rows, text)
+    floors = read_floors(text, [heldout for row in rows for heldout in row.heldouts])
     if UNIGRAM in floors:
         lines.append({"method": f"{UNIGRAM} floor", "loss": round(floors[UNIGRAM], 6)})
     frame = pd.DataFrame(lines, columns=COLUMNS)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lemon.architecture import LlamaShape
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
@@ -24,7 +25,7 @@ from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
 from lemon.reporting.facts.outcomes import read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.facts.scores import BITS
-from lemon.reporting.facts.setup import Sizes, target_sizes
+from lemon.reporting.facts.setup import target_shapes
 
 COLUMNS = [
     *("run", "method", "r_a", "r_i", "r_h", "mean", "ci_low", "ci_high", "perplexity"),
@@ -40,16 +41,16 @@ WHOLE = ("r_a", "r_i", "r_h", "operator_parameters", "seeds")
 class GridFacts(ScoredFigureFacts):
     """The figure; `frame` is that of `_lines`."""
 
-    targets: dict[str, Sizes]
+    targets: dict[str, LlamaShape]
 
 
-def grid_facts(project: Project, figure: str, runs: Path, text: Path | None = None) -> GridFacts:
+def grid_facts(project: Project, figure: str, runs: Path, *_: object) -> GridFacts:
     """Gather scores, operator sizes and step times of the figure's runs."""
     spec = project.table(figure)
     results = read_runs(runs, project.table_runs(figure), spec.tasks)
     return GridFacts(
         **of_scores(project, figure, results, runs),
-        targets=target_sizes(project, spec),
+        targets=target_shapes(project, spec),
         frame=_lines(figure, scored_rows(project, figure, results), runs),
     )
 

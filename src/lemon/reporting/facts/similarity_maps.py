@@ -58,9 +58,7 @@ class SimilarityFacts(FigureFacts[FigureSpec]):
         return map_of(self.frame, panel, component or own, measure)
 
 
-def similarity_facts(
-    project: Project, figure: str, runs: Path, text: Path | None = None
-) -> SimilarityFacts:
+def similarity_facts(project: Project, figure: str, runs: Path, *_: object) -> SimilarityFacts:
     """Gather a figure of similarity from the folder of the runs' folders."""
     spec = project.entry(figure)
     assert isinstance(spec, FigureSpec)

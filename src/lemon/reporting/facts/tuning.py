@@ -118,8 +118,8 @@ class TuningFacts:
         return max(len(one.results) for one in self.rates if one.stage == stage)
 
 
-def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = None) -> TuningFacts:
-    """Gather the finished trials of a preset; no text is read.
+def tuning_facts(project: Project, table: str, runs: Path, *_: object) -> TuningFacts:
+    """Gather the finished trials of a preset.
 
     Raises:
         BadInput: the preset has no trials, or one is missing, damaged or of other settings.

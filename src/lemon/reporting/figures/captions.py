@@ -95,8 +95,8 @@ def grid_numbers(facts: GridFacts) -> FigureNumbers:
     """Scores, operator sizes and step times of the figure's runs, with the caption."""
     frame, setup = facts.frame, facts.setup
     small = " and ".join(
-        f"hidden {widths_in_words(sizes.here)}, {sizes.here.num_hidden_layers} layers"
-        for sizes in facts.targets.values()
+        f"hidden {widths_in_words(shape)}, {shape.num_hidden_layers} layers"
+        for shape in facts.targets.values()
     )
     seeds = int(frame["seeds"].max())
     starts = {run.row.start for run in facts.runs if run.changes_widths and run.row.radii}

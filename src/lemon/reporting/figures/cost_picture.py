@@ -33,21 +33,10 @@ COSTS = (
 )
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A measure of quality, and the ends of its interval: columns of the tidy lines."""
-
-    column: str
-    low: str
-    high: str
-    title: str
-
-
+# Measures of quality: a column of the tidy lines, the ends of its interval, the title.
 MEASURES = (
-    Measure(
-        "loss", "loss_low", "loss_high", "held-out loss at the best temperature, nats per token"
-    ),
-    Measure("bits_per_byte", "bits_low", "bits_high", "answer bits per byte"),
+    ("loss", "loss_low", "loss_high", "held-out loss at the best temperature, nats per token"),
+    ("bits_per_byte", "bits_low", "bits_high", "answer bits per byte"),
 )
 
 
@@ -106,13 +95,15 @@ class PanelOf:
     """One panel: a measure over a cost.
 
     Attributes:
-        x: the column of the cost.
+        x, y, low, high: the columns of the cost, of the measure, and of the ends of its interval.
         points: the lines that are drawn as points.
         levels: the lines without a target: the source model, and floors.
     """
 
     x: str
-    y: Measure
+    y: str
+    low: str
+    high: str
     points: pd.DataFrame
     levels: pd.DataFrame
 
@@ -137,10 +128,8 @@ class PanelOf:
 
     def y_scale(self, height: float) -> Scale:
         """The scale of the measure, with its levels."""
-        shown = [self.points[name] for name in (self.y.low, self.y.high)]
-        return Scale.of(
-            pd.concat([*shown, self.levels[self.y.column]]).astype(float), PADDING, height - PADDING
-        )
+        shown = [self.points[self.low], self.points[self.high], self.levels[self.y]]
+        return Scale.of(pd.concat(shown).astype(float), PADDING, height - PADDING)
 
     def labelled(self, y: list[float]) -> list[Point]:
         """The points in inches at these heights."""
@@ -170,8 +159,8 @@ def draw_costs(numbers: FigureNumbers) -> Figure:
         {NOTHING: "o", **dict(zip(learned, MARKERS * len(learned), strict=False))},
     )
     panels = [
-        [PanelOf(x, y, points[points[y.column].notna()], levels) for x, _ in COSTS]
-        for y in MEASURES
+        [PanelOf(x, y, low, high, points[points[y].notna()], levels) for x, _ in COSTS]
+        for y, low, high, _ in MEASURES
     ]
     height = max(LEAST_HEIGHT, *(panel.height for row in panels for panel in row))
     width = LEFT + len(COSTS) * WIDTH + (len(COSTS) - 1) * BETWEEN + RIGHT
@@ -183,13 +172,13 @@ def draw_costs(numbers: FigureNumbers) -> Figure:
             axes = picture.axes(x, y, WIDTH, height)
             _draw(axes, panel, height, look)
             axes.set_xlabel(COSTS[column][1])
-            axes.set_ylabel(MEASURES[row].title)
+            axes.set_ylabel(MEASURES[row][-1])
     _draw_legend(picture, look)
     return picture.figure
 
 
 def _draw(axes: Axes, panel: PanelOf, height: float, look: Look) -> None:
-    x_scale, y_scale, y = panel.x_scale, panel.y_scale(height), panel.y.column
+    x_scale, y_scale, y = panel.x_scale, panel.y_scale(height), panel.y
     axes.set_xlim(*x_scale.limits(WIDTH))
     axes.set_ylim(*y_scale.limits(height))
     ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(x_scale.low, x_scale.high)
@@ -208,7 +197,7 @@ def _draw(axes: Axes, panel: PanelOf, height: float, look: Look) -> None:
         for index, place in cluster.places.items():
             line, point = panel.points.iloc[index], points[index]
             style = look.mark(line["learns"], look.colours[line["target"]])
-            ends = (line[panel.y.low], line[panel.y.high])
+            ends = (line[panel.low], line[panel.high])
             axes.vlines(line[panel.x], *ends, style["color"], linewidth=0.7)
             axes.plot(line[panel.x], line[y], markersize=4.6, markeredgewidth=0.9, **style)
             inside: dict[str, Any] = {"transform": axes.transAxes, "color": style["color"]}

@@ -32,7 +32,7 @@ def draw_merges(numbers: FigureNumbers) -> Figure:
     panels = [lines for _, lines in numbers.frame.groupby("panel")]
     cell = max(CELL, NARROWEST / max(len(lines) for lines in panels))
     width = LEFT + cell * max(len(lines) for lines in panels) + RIGHT
-    rows = [BELOW + _height(lines) + ABOVE for lines in panels]
+    rows = [BELOW + int(lines["merges"].max()) + ABOVE for lines in panels]
     content = sum(HEADING + ROW * count + BETWEEN for count in rows) - BETWEEN
     picture = framed(numbers.words.title, numbers.words.caption, width, content)
     top = TITLE_INCHES
@@ -50,23 +50,10 @@ def draw_merges(numbers: FigureNumbers) -> Figure:
     return picture.figure
 
 
-def _trees(lines: pd.DataFrame) -> list[tuple[int, list[int], Tree]]:
-    """Of each layer that was made its number, its source layers, and their tree."""
-    return [
-        (int(target), part["source"].tolist(), tree_of(part["merges"]))
-        for target, part in lines.groupby("target")
-    ]
-
-
-def _height(lines: pd.DataFrame) -> int:
-    """The most merges from a leaf of the panel to the layer that was made."""
-    return int(lines["merges"].max())
-
-
 def _draw_panel(axes: Axes, lines: pd.DataFrame, height: float) -> None:
-    for target, sources, tree in _trees(lines):
-        colour = OURS if len(sources) > 1 else SOFT
-        middle, level = _draw_tree(axes, tree, sources)
+    for target, part in lines.groupby("target"):
+        colour = OURS if len(part) > 1 else SOFT
+        middle, level = _draw_tree(axes, tree_of(part["merges"]), part["source"].tolist())
         axes.plot([middle, middle], [level, height + 0.5], color=colour, linewidth=1.0)
         axes.text(middle, height + 0.9, str(target), ha="center", color=colour, **SMALL)
     axes.text(-0.8, height + 0.9, "layer made", ha="right", **SMALL)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.scores import Score
 
 NOT_RUN = "not yet run"
 ABOVE_FLOOR = "\N{DAGGER}"  # beside a calibrated perplexity that is not below the unigram floor
@@ -96,47 +96,25 @@ class MethodRow:
     """A row of the score grid, as text and numbers.
 
     Attributes:
+        note: the number of seeds if several, or `NOT_RUN`, and whether its gates did not settle.
+        published: whether the paper has values for it.
+        published_name: the paper's name of the method if it differs; otherwise empty.
         opens_ours: whether it is the first row of its block that is not in the paper, which is
             separated by a line; never in a table without published values.
         order: whether its mean compares to the reference's as in the paper; empty if the paper has
             no order.
-        state: `not converged` if the gates of its pruning did not settle.
-        cells: its scores in the order of the columns.
+        scores, cells: its scores in the order of the columns, and as text.
     """
 
-    row: ScoredRow
+    label: str
+    note: str
+    run: bool
+    published: bool
+    published_name: str
     opens_ours: bool
     order: str
-    state: str
+    scores: list[Score]
     cells: list[ScoreCell]
-
-    @property
-    def run(self) -> bool:
-        """Whether it was run."""
-        return bool(self.row.results)
-
-    @property
-    def label(self) -> str:
-        """The method's name."""
-        return self.row.label
-
-    @property
-    def note(self) -> str:
-        """The number of seeds if several, or `NOT_RUN`, and the state of its gates."""
-        seeds = len(self.row.results)
-        count = f"{seeds} seeds" if seeds > 1 else "" if seeds else NOT_RUN
-        return ", ".join(filter(None, (count, self.state)))
-
-    @property
-    def published(self) -> bool:
-        """Whether the paper has values for it."""
-        return any(score.published is not None for score in self.row.scores.values())
-
-    @property
-    def published_name(self) -> str:
-        """The paper's name of the method if it differs; otherwise empty."""
-        name = self.row.spec.published_method
-        return "" if name is None or name == self.row.label else name
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
-"""The numbers and text of Table 5: parameters of all models, computed and counted."""
+"""The text of Table 5: parameters of all models, computed and counted."""
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
+from lemon.architecture import LlamaShape
 from lemon.published.models import SOURCE_MODEL, published_shape
-from lemon.reporting.facts.model_sizes import ModelLine, counted_parameters
 from lemon.reporting.numbers import count, percent, signed, signed_count
 from lemon.reporting.tables.document import Group, Section, WordedTable, numbers, words
 
+SIZES = [
+    *("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "num_hidden_layers"),
+]
 COLUMNS = [
     *words("Model", "Target"),
     *numbers("Hidden size", "FFN", "Query heads", "KV heads", "Head size", "Layers", "Parameters"),
@@ -20,74 +23,44 @@ COLUMNS = [
 ]
 
 
-def model_sizes_table(lines: list[ModelLine]) -> WordedTable:
-    """The table of all models."""
-    groups = [
-        Group(heading, [_cells(line) for line in own]) for heading, own in groupby(lines, _heading)
-    ]
+def model_sizes_table(facts: tuple[pd.DataFrame, dict[str, LlamaShape]]) -> WordedTable:
+    """The table of all models, from the lines and the sources of `model_sizes`."""
+    frame, sources = facts
+    groups = []
+    for (preset, group), own in frame.groupby(["preset", "group"], sort=False, dropna=False):
+        where = f"preset {preset}" if pd.notna(preset) else "in no preset"
+        groups.append(Group(f"{group}, {where}", [*map(_cells, own.to_dict("records"))]))
     return WordedTable(
-        pd.DataFrame([_tidy(line) for line in lines]).convert_dtypes(),
+        frame.drop(columns="group").convert_dtypes(),
         subtitle="Computed from the shapes and counted on Hugging Face's models; the two agree for "
-        f"all {len(lines)} lines",
+        f"all {len(frame)} lines",
         sections=[Section("Models", COLUMNS, groups, drawn=True)],
-        notes=_notes(lines),
+        notes=_notes(sources),
     )
 
 
-def _tidy(line: ModelLine) -> dict[str, Any]:
-    """A line of the CSV; shares are fractions, and columns of the paper's row may be missing."""
-    shape, paper = line.shape, line.published
-    tidy = {
-        "preset": line.preset or None,
-        "model": line.model,
-        "target": line.target or None,
-        **shape.sizes(),
-        "parameters": shape.num_parameters,
-        "parameters_counted": counted_parameters(shape),
-        "share_of_source": round(line.share, 6),
-    }
-    if paper is None:
-        return tidy
-    return tidy | {
-        "published_model": paper.name,
-        "published_hidden_size": paper.shape.hidden_size,
-        "published_intermediate_size": paper.shape.intermediate_size,
-        "published_attention_heads": paper.shape.num_attention_heads,
-        "published_hidden_layers": paper.shape.num_hidden_layers,
-        "published_parameters": paper.parameters,
-        "parameters_difference": line.difference,
-        "published_share": paper.share,
-        "share_difference": round(line.share - paper.share, 4),
-    }
-
-
-def _heading(line: ModelLine) -> str:
-    return f"{line.group}, preset {line.preset}" if line.preset else f"{line.group}, in no preset"
-
-
-def _cells(line: ModelLine) -> list[str]:
-    shape, paper = line.shape, line.published
-    difference = line.difference
+def _cells(line: dict[str, Any]) -> list[str]:
+    target = line["target"] if pd.notna(line["target"]) else ""
+    has_published, is_same = (
+        pd.notna(line["published_share"]),
+        pd.notna(line["parameters_difference"]),
+    )
     return [
-        line.model.removesuffix(f", {line.target}"),
-        line.target,
-        *map(str, (shape.hidden_size, shape.intermediate_size)),
-        *map(str, (shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim)),
-        str(shape.num_hidden_layers),
-        count(shape.num_parameters),
-        percent(line.share, 2),
-        "" if paper is None or difference is None else count(paper.parameters),
-        "" if difference is None else signed_count(difference),
-        percent(paper.share, 2) if paper else "",
-        signed(100 * (line.share - paper.share), 2) if paper else "",
+        line["model"].removesuffix(f", {target}"),
+        target,
+        *(str(line[size]) for size in SIZES),
+        count(line["parameters"]),
+        percent(line["share_of_source"], 2),
+        count(line["published_parameters"]) if is_same else "",
+        signed_count(int(line["parameters_difference"])) if is_same else "",
+        percent(line["published_share"], 2) if has_published else "",
+        signed(100 * line["share_difference"], 2) if has_published else "",
     ]
 
 
-def _notes(lines: list[ModelLine]) -> list[str]:
-    source, narrow, small, half = map(
-        published_shape,
-        (SOURCE_MODEL, "LEMON-Horizontal-37.5%", "LEMON-2.7B", "LEMON-Horizontal-50%"),
-    )
+def _notes(sources: dict[str, LlamaShape]) -> list[str]:
+    names = SOURCE_MODEL, "LEMON-Horizontal-37.5%", "LEMON-2.7B", "LEMON-Horizontal-50%"
+    source, narrow, small, half = map(published_shape, names)
     exact, ffn = source.intermediate_size * 5 // 8, narrow.intermediate_size
     same = "are the same shape" if narrow == small else "differ in shape"
     share = narrow.num_parameters / source.num_parameters
@@ -109,7 +82,7 @@ def _notes(lines: list[ModelLine]) -> list[str]:
         "in every target, so that sources in which it weighs more keep a larger share: "
         + ", ".join(
             f"{percent(1 - shape.parameters_without_vocabulary / shape.num_parameters)} of {group}"
-            for group, shape in {line.group: line.source for line in lines}.items()
+            for group, shape in sources.items()
         )
         + ".",
     ]

@@ -111,14 +111,17 @@ Scored = tuple[float, Score, MethodRow]  # a score of a column, with its y and r
 
 def _draw_column(panel: Axes, lines: list[PictureLine], column: int, floor: float | None) -> None:
     """Draw the scores of a column and write them as numbers; hide a measure that no row has."""
-    scored = [(one.y, one.row.row.columns[column], one.row) for one in lines if one.row]
+    scored = [(one.y, one.row.scores[column], one.row) for one in lines if one.row]
     draw = _DRAWN_AS.get(scored[0][1].metric, _draw_accuracy)
     if draw is not _draw_accuracy and all(score.value is None for _, score, _ in scored):
         panel.set_visible(False)
         return
     draw(panel, scored, floor)
+    place: dict[str, Any] = {"transform": panel.get_yaxis_transform(), "ha": "right"}
     for y, _, row in scored:
-        _write_number(panel, y, row, column)
+        cell = row.cells[column]
+        weight = "bold" if cell.best else "normal"
+        panel.text(0.985, y, cell.value, fontsize=8.5, fontweight=weight, va="center", **place)
 
 
 def _draw_accuracy(panel: Axes, scored: list[Scored], chance: float | None) -> None:
@@ -188,12 +191,6 @@ _PAPER: dict[str, Any] = {
     **{"marker": "D", "markersize": 4.4, "linestyle": "none", "zorder": 3, "clip_on": False},
     **{"markerfacecolor": "white", "markeredgecolor": SOFT, "markeredgewidth": 1.0},
 }
-
-
-def _write_number(panel: Axes, y: float, row: MethodRow, column: int) -> None:
-    cell, place = row.cells[column], panel.get_yaxis_transform()
-    style: dict[str, Any] = {"fontsize": 8.5, "fontweight": "bold" if cell.best else "normal"}
-    panel.text(0.985, y, cell.value, transform=place, ha="right", va="center", **style)
 
 
 def _write_labels(figure: Figure, first: Axes, lines: list[PictureLine]) -> None:

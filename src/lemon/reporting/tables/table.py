@@ -22,7 +22,7 @@ from lemon.files.storage import atomic_file, write_text
 from lemon.reporting.facts.accuracy import accuracy_facts
 from lemon.reporting.facts.dense_scores import dense_facts
 from lemon.reporting.facts.hyper_parameters import hyper_parameters
-from lemon.reporting.facts.model_sizes import model_lines
+from lemon.reporting.facts.model_sizes import model_sizes
 from lemon.reporting.facts.operator_sizes import operator_sizes
 from lemon.reporting.facts.setup import setup_of
 from lemon.reporting.facts.tuning import tuning_facts
@@ -47,7 +47,7 @@ RENDERERS: dict[
     "dense_scores": (dense_facts, dense_table),
     "operator_sizes": (operator_sizes, operator_sizes_table),
     "hyper_parameters": (hyper_parameters, hyper_parameters_table),
-    "model_sizes": (model_lines, model_sizes_table),
+    "model_sizes": (model_sizes, model_sizes_table),
     "tuning_trials": (tuning_facts, tuning_table),
 }
 
@@ -83,19 +83,15 @@ def write_table(
         write_text(out / f"{table}.{suffix}", render(page, suffix))
     with matplotlib.rc_context(TABLE_STYLE), atomic_file(out / f"{table}.png") as path:
         draw_scores(page, page.scores, path) if page.scores else draw_sections(page, path)
+    settings: dict[str, Any] = {**setup_of(project).in_manifest(table=table)}
+    if isinstance(entry, SizesSpec):  # made from the configurations of all presets
+        del settings["config"]
+        settings["presets"] = {one.preset_name: one.digest() for one in siblings(project)}
     write_manifest(
         out / f"{table}.manifest.json",
         "table",
         started=started,
         files=[out / f"{table}.{kind}" for kind in KINDS],
-        settings=_settings(project, table),
+        settings=settings,
         **page.manifest,
     )
-
-
-def _settings(project: Project, table: str) -> dict[str, Any]:
-    """The `settings` in a manifest; of a table of sizes with the configuration of all presets."""
-    if not isinstance(project.entry(table), SizesSpec):
-        return dict(setup_of(project).in_manifest(table=table))
-    presets = {sibling.preset_name: sibling.digest() for sibling in siblings(project)}
-    return {"preset": project.preset_name, "table": table, "presets": presets}
