@@ -17,7 +17,7 @@ from lemon.reporting.facts.errata import errata
 from lemon.reporting.facts.evidence import Evidence, evidence, manifest_path
 from lemon.reporting.tables.document import WordedTable
 from lemon.reporting.tables.ledger import ledger_table
-from lemon.reporting.tables.rendering import filled, render
+from lemon.reporting.tables.rendering import filled
 
 
 def gathered_ledger(project: Project, results: Path) -> tuple[Evidence, WordedTable]:
@@ -45,7 +45,7 @@ def write_ledger(project: Project, results: Path, out: Path) -> None:
     found, worded = gathered_ledger(project, results)
     numbers = out.with_suffix(".csv")
     write_text(numbers, worded.frame.to_csv(index=False))
-    write_text(out, render(worded, "md"))
+    write_text(out, filled("table.md", table=worded))
     write_manifest(
         out.with_suffix(".manifest.json"),
         "claims",

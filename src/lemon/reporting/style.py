@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 
@@ -104,6 +105,14 @@ def open_axes(*panels: Axes) -> None:
     for axes in panels:
         axes.tick_params(length=2)
         axes.spines[["top", "right"]].set_visible(False)
+
+
+def heat_map(axes: Axes, matrix: np.ndarray, colours: str, norm: Normalize) -> None:
+    """A matrix over layers [rows, columns] in colours, with round layer numbers on the axes."""
+    axes.imshow(matrix, cmap=colours, norm=norm, interpolation="nearest", rasterized=True)
+    axes.set_xticks(layer_ticks(matrix.shape[1]))
+    axes.set_yticks(layer_ticks(matrix.shape[0]))
+    axes.tick_params(length=2)
 
 
 def entitle(axes: Axes, title: str, x: str, y: str) -> None:

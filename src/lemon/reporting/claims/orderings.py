@@ -12,7 +12,7 @@ from lemon.reporting.claims.measures import MEASURES, MeasureTest, measure_test,
 from lemon.reporting.claims.verdict import BELOW_FLOOR, NOT_TESTED
 from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.heldout import UNIGRAM
-from lemon.reporting.facts.rows import ScoredRow, Side
+from lemon.reporting.facts.rows import ScoredRow, Side, difference_of
 from lemon.reporting.facts.statistics import (
     Interval,
     holm,
@@ -145,6 +145,7 @@ def _untested(
     rows = [*first.rows, *second.rows]
     compared = [first.rows, second.rows] if comparison.than else [rows]
     statement = published_claims()[comparison.claim]["claim"] if comparison.claim else None
+    made = [[[_made_by(run) for run in row.runs] for row in one.rows] for one in (first, second)]
     return OrderingTest(
         claim=comparison.claim,
         statement=statement,
@@ -154,22 +155,14 @@ def _untested(
         second_runs=[run for row in second.rows for run in row.spec.runs],
         layers=first.first.layers,
         published_layers=rows[0].spec.published_layers,
-        published_difference=_published_difference(first, second),
+        published_difference=difference_of(first.published, second.published),
         equivalent=comparison.relation == "equivalent",
         gains=[[row.spec.runs[0] for row in side.rows] for side in (first, second) if side.second],
-        not_tested=comparison.not_tested or (SAME_RUN if _are_same(first, second) else None),
+        not_tested=comparison.not_tested or (SAME_RUN if made[0] == made[1] else None),
         below_floor=any(is_below_floor(one, floors) for one in compared),
         measures={},
         tasks=_task_tests(first, second),
     )
-
-
-def _are_same(first: Side, second: Side) -> bool:
-    """Whether two sides differ in the ids of their runs alone."""
-    ones, twos = (
-        [[_made_by(run) for run in row.runs] for row in one.rows] for one in (first, second)
-    )
-    return ones == twos
 
 
 def _made_by(run: PlannedRun | None) -> tuple[object, ...]:
@@ -203,19 +196,6 @@ def _task_tests(first: Side, second: Side) -> list[TaskTest]:
         )
         for task, p_value, p_adjusted in zip(ones, p_values, holm(p_values), strict=True)
     ]
-
-
-def _published_difference(first: Side, second: Side) -> float | None:
-    one, two = map(_published_mean, (first, second))
-    return None if one is None or two is None else round(one - two, 4)
-
-
-def _published_mean(side: Side) -> float | None:
-    """The printed mean of a row; of a gain the difference of its rows' means."""
-    if side.second:
-        return _published_difference(Side(side.first), Side(side.second))
-    published = side.first.published
-    return None if published is None else published.average_over(side.first.tasks)
 
 
 def orders_as_in_paper(facts: AccuracyFacts) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from lemon.reporting.facts.costs import RowCost, row_costs
 from lemon.reporting.facts.departures import Departure, departures
 from lemon.reporting.facts.gates import Gates, gates_of_runs
 from lemon.reporting.facts.heldout import read_floors
-from lemon.reporting.facts.model_costs import ModelCost, row_model_costs
+from lemon.reporting.facts.model_costs import ModelCost, model_cost
 from lemon.reporting.facts.outcomes import Protocol, outcomes_digest, protocols, read_runs
 from lemon.reporting.facts.radii import RadiiSetting, radii_settings
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
@@ -74,7 +74,9 @@ def accuracy_facts(
         rows=rows,
         floors=read_floors(text, [heldout for row in rows for heldout in row.heldouts]),
         costs=row_costs(rows, runs),
-        model_costs=row_model_costs(project, rows) if spec.costs else [],
+        model_costs=[
+            model_cost(project, row.runs[0]) if row.runs else None for row in rows if spec.costs
+        ],
         gates=gates_of_runs(lineage(run for row in rows for run in row.runs), runs),
         protocols=shown,
         departures=departures(project, table, shown),

@@ -80,12 +80,11 @@ def _points(
 
 
 def _line(tokens: int, row: ScoredRow) -> dict[str, Any]:
-    mean, bits = row.scores[AVERAGE], row.mean_bits
     return {
         "curve": row.label,
         "tokens": tokens,
-        **{"mean": mean.value, "mean_low": mean.ci_low, "mean_high": mean.ci_high},
-        **{"bits_per_byte": bits.value, "bits_low": bits.ci_low, "bits_high": bits.ci_high},
+        **row.scores[AVERAGE].named("mean", "mean_low", "mean_high"),
+        **row.mean_bits.named("bits_per_byte", "bits_low", "bits_high"),
         "seeds": len(row.results),
     }
 

@@ -123,15 +123,11 @@ def _entry(project: Project, name: str, results: Path) -> EntryEvidence:
     manifest = read_manifest(path)
     comparisons, findings = (tuple(manifest.get(key, ())) for key in ("comparisons", "findings"))
     current = manifest.get("format_version", 1) == FORMAT_VERSION
-    if not current or not all(map(_has_measures, comparisons)):
+    for measures in (test.get("measures") for test in comparisons):
+        current &= measures is not None and (LOSS not in measures or CALIBRATED_LOSS in measures)
+    if not current:
         return replace(unread, state="older")
     return replace(unread, state="made", comparisons=comparisons, findings=findings)
-
-
-def _has_measures(test: dict[str, Any]) -> bool:
-    """Whether a comparison has verdicts, and one on calibrated loss beside that on loss."""
-    measures = test.get("measures")
-    return measures is not None and (LOSS not in measures or CALIBRATED_LOSS in measures)
 
 
 def _claims_of(entry: PaperEntry) -> tuple[frozenset[str], dict[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,7 +11,7 @@ from lemon.configuration.project import Project
 from lemon.configuration.row_lookups import changes_widths
 from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
 from lemon.reporting.facts.heldout import UNIGRAM, read_floors
-from lemon.reporting.facts.model_costs import ModelCost, row_model_costs
+from lemon.reporting.facts.model_costs import ModelCost, model_cost
 from lemon.reporting.facts.outcomes import read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 
@@ -60,25 +59,18 @@ def _lines(project: Project, rows: list[ScoredRow], text: Path | None) -> pd.Dat
             "method": row.label,
             "target": _target_in_words(project, row.spec.target),
             "seeds": len(row.results),
-            **(vars(cost) if cost else {}),
-            **(_quality(row) if row.results else {}),
+            **(vars(model_cost(project, row.runs[0])) if row.runs else {}),
+            "learns": (" and ".join(row.runs[0].method.learns) or NOTHING) if row.runs else None,
+            **row.calibrated.named("loss", "loss_low", "loss_high"),
+            **row.mean_bits.named("bits_per_byte", "bits_low", "bits_high"),
         }
-        for row, cost in zip(rows, row_model_costs(project, rows), strict=True)
+        for row in rows
     ]
     floors = read_floors(text, [heldout for row in rows for heldout in row.heldouts])
     if UNIGRAM in floors:
         lines.append({"method": f"{UNIGRAM} floor", "loss": round(floors[UNIGRAM], 6)})
     frame = pd.DataFrame(lines, columns=COLUMNS)
     return frame.astype({name: "Int64" for name in WHOLE})
-
-
-def _quality(row: ScoredRow) -> dict[str, Any]:
-    bits, loss = row.mean_bits, row.calibrated
-    return {
-        "learns": " and ".join(row.runs[0].method.learns) or NOTHING,
-        **{"loss": loss.value, "loss_low": loss.ci_low, "loss_high": loss.ci_high},
-        **{"bits_per_byte": bits.value, "bits_low": bits.ci_low, "bits_high": bits.ci_high},
-    }
 
 
 def _target_in_words(project: Project, target: str | None) -> str | None:

@@ -90,13 +90,12 @@ def _lines(figure: str, rows: list[ScoredRow], runs: Path) -> pd.DataFrame:
 
 
 def _line(row: ScoredRow, runs: Path) -> dict[str, Any]:
-    mean = row.scores[AVERAGE]
     line: dict[str, Any] = {
         "run": " ".join(row.spec.runs),
         "method": row.label,
         "published": row.published.average_over(row.tasks) if row.published else None,
         "seeds": len(row.results),
-        **{"mean": mean.value, "ci_low": mean.ci_low, "ci_high": mean.ci_high},
+        **row.scores[AVERAGE].named("mean", "ci_low", "ci_high"),
     }
     line |= {score.metric: score.value for score in row.heldout if score.metric in COLUMNS}
     line[BITS] = row.mean_bits.value

@@ -224,6 +224,13 @@ class Side:
             return self.first.label
         return f"{self.first.label} over {self.second.label} at {self.first.layers} layers"
 
+    @property
+    def published(self) -> float | None:
+        """The printed mean of the row; of two rows the difference."""
+        rows = ((row.published, row.tasks) for row in self.rows)
+        means = [printed.average_over(tasks) if printed else None for printed, tasks in rows]
+        return difference_of(*means) if self.second else means[0]
+
     def over_seeds(self, name: str) -> ByTask:
         """As of a row; of two rows the differences."""
         scores = self.first.over_seeds(name)
@@ -231,6 +238,11 @@ class Side:
             return scores
         less = self.second.over_seeds(name)
         return {one: scores[one] - less[one] for one in scores if one in less}
+
+
+def difference_of(first: float | None, second: float | None) -> float | None:
+    """The difference of two printed means, to four decimals; None if one of them is."""
+    return None if first is None or second is None else round(first - second, 4)
 
 
 def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> list[ScoredRow]:

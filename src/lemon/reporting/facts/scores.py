@@ -45,6 +45,10 @@ class Score:
     published_recomputed: float | None = None
     delta: float | None = None
 
+    def named(self, value: str, low: str, high: str) -> dict[str, float | None]:
+        """The value and the ends of its interval, by these names."""
+        return {value: self.value, low: self.ci_low, high: self.ci_high}
+
 
 def rounded(value: float | None) -> float | None:
     """To four decimals."""

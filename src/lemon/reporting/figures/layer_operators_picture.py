@@ -20,7 +20,7 @@ from lemon.reporting.style import (
     Frame,
     entitle,
     framed,
-    layer_ticks,
+    heat_map,
     open_axes,
 )
 from lemon.similarity.profile import offset_profile
@@ -79,14 +79,12 @@ def draw_operators(numbers: FigureNumbers) -> Figure:
 def _draw_gamma(
     axes: Axes, matrix: np.ndarray, label: str, norm: Normalize, *, first: bool, last: bool
 ) -> None:
-    axes.imshow(matrix, cmap=SIGNED, norm=norm, interpolation="nearest", rasterized=True)
+    heat_map(axes, matrix, SIGNED, norm)
     depth = matrix / float(norm.vmin or 1.0)  # 1 at the negative end of the scale
     for marked, colour in (((depth > 0.25) & (depth <= 0.6), INK), (depth > 0.6, "white")):
         target, source = np.nonzero(marked)
         axes.scatter(source, target, marker="_", s=2.2, linewidths=0.5, color=colour)
-    axes.set_xticks(layer_ticks(matrix.shape[1]))
-    axes.set_yticks(layer_ticks(matrix.shape[0]))
-    axes.tick_params(length=2, labelsize=7)
+    axes.tick_params(labelsize=7)
     axes.set_title(label, loc="left", fontsize=8.5, pad=3)
     if first:
         axes.set_ylabel("target layer", labelpad=2)

@@ -54,7 +54,7 @@ class Quantity:
     more_is_better: bool
     logarithmic: bool
     number: Callable[[float], str]
-    detail: Callable[[pd.Series], list[str]]
+    detail: Callable[[pd.Series], list[str]] = lambda line: []
     spanned: tuple[str, ...] = ()
 
     @property
@@ -85,13 +85,11 @@ QUANTITIES = (
         ],
         spanned=("ci_low", "ci_high"),
     ),
-    Quantity("Answer bits per byte", BITS, False, False, "{:.2f}".format, lambda line: []),
-    Quantity("Held-out perplexity", "perplexity", False, True, rounded_perplexity, lambda line: []),
+    Quantity("Answer bits per byte", BITS, False, False, "{:.2f}".format),
+    Quantity("Held-out perplexity", "perplexity", False, True, rounded_perplexity),
     Quantity(
-        "Held-out perplexity, calibrated",
-        *("calibrated_perplexity", False, True),
-        number=rounded_perplexity,
-        detail=lambda line: [],
+        *("Held-out perplexity, calibrated", "calibrated_perplexity", False, True),
+        rounded_perplexity,
     ),
     Quantity(
         "Operators, million parameters",

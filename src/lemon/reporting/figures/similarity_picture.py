@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -25,7 +24,7 @@ from lemon.reporting.style import (
     Frame,
     entitle,
     framed,
-    layer_ticks,
+    heat_map,
     open_axes,
 )
 from lemon.similarity.profile import distance_profile, neighbour_curve
@@ -34,6 +33,7 @@ MAP, CURVE, GAP, BETWEEN = 2.35, 2.5, 0.55, 0.6  # inches; GAP between columns, 
 LEFT, BAR, BAR_ROOM, RIGHT = 0.75, 0.1, 0.7, 0.2  # inches
 HEADING = 0.3  # inches above the panels of a row
 NAMES = {"plain": "plain CKA", "debiased": "debiased CKA (random: 0)"}
+OUTLINE: dict[str, Any] = {"fill": False, "edgecolor": "white", "linewidth": 1.1}
 LEFT_NOTE: dict[str, Any] = {"ha": "left", "va": "bottom", "fontsize": 7}
 RIGHT_NOTE: dict[str, Any] = {**LEFT_NOTE, "ha": "right"}
 SCALE = Normalize(0.0, 1.0)  # fixed, so that all maps are comparable
@@ -53,31 +53,17 @@ def draw_similarity(numbers: FigureNumbers) -> Figure:
         matrices = [map_of(frame, i, p.component, measure) for i, p in enumerate(panels)]
         for column, (panel, matrix) in enumerate(zip(panels, matrices, strict=True)):
             axes = picture.axes(LEFT + column * (MAP + GAP), top, MAP, MAP)
-            _draw_map(axes, matrix, f"{panel.label}, {panel.component}")
-            if measure == "debiased":
-                _outline(axes, panel.blocks)
+            heat_map(axes, matrix, SIMILARITY, SCALE)
+            entitle(axes, f"{panel.label}, {panel.component}", "layer", "layer")
+            for first, last in panel.blocks if measure == "debiased" else ():
+                corner, size = (first - 0.5, first - 0.5), last - first + 1
+                axes.add_patch(Rectangle(corner, size, size, **OUTLINE))
         bar = picture.axes(maps_end + 0.12, top, BAR, MAP)
         picture.bar(bar, SIMILARITY, SCALE, NAMES[measure])
         floors = [panel.floor if measure == "plain" else 0.0 for panel in panels]
         bound = words.bound if measure == "plain" else None
         _draw_curves(picture, (curves_at, top), panels, matrices, floors, NAMES[measure], bound)
     return picture.figure
-
-
-def _draw_map(axes: Axes, matrix: np.ndarray, title: str) -> None:
-    axes.imshow(matrix, cmap=SIMILARITY, norm=SCALE, interpolation="nearest", rasterized=True)
-    ticks = layer_ticks(len(matrix))
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.tick_params(length=2)
-    entitle(axes, title, "layer", "layer")
-
-
-def _outline(axes: Axes, found: list[tuple[int, int]]) -> None:
-    style: dict[str, Any] = {"fill": False, "edgecolor": "white", "linewidth": 1.1}
-    for first, last in found:
-        size = last - first + 1
-        axes.add_patch(Rectangle((first - 0.5, first - 0.5), size, size, **style))
 
 
 def _draw_curves(

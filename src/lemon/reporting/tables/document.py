@@ -170,9 +170,3 @@ def words(*names: str, wrap: bool = False) -> list[Column]:
 def numbers(*names: str) -> list[Column]:
     """Right-aligned columns."""
     return [Column(name) for name in names]
-
-
-def table_title(table: str, caption: str) -> str:
-    """`Table 4. ...` for a table of the paper, otherwise only the caption."""
-    number = table.removeprefix("table")
-    return f"Table {number}. {caption}" if number.isdigit() else caption

@@ -13,12 +13,16 @@ from lemon.reporting.claims.measures import MEASURES
 from lemon.reporting.claims.parts import DEPENDS, Part
 from lemon.reporting.claims.verdict import BELOW_FLOOR, FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
 from lemon.reporting.facts.errata import Erratum
-from lemon.reporting.facts.evidence import EntryEvidence
 from lemon.reporting.facts.setup import Setup
 from lemon.reporting.numbers import signed
 from lemon.reporting.tables.document import Cell, Group, Section, WordedTable, numbers, words
 
 TITLE = "Claims"  # begins the page, by which the command knows its own file
+NOT_MADE = {
+    "made": "{0} lacks this test: `make {0}` makes it anew",
+    "older": "{0} is of an earlier version: `make {0}` makes it anew",
+    "missing": "{0} is not made yet: `make {0}` makes it",
+}
 MEASURE = {measure.name: measure for measure in MEASURES}
 COLUMNS = [
     *words("Claim"),
@@ -161,8 +165,10 @@ def reason_of(one: Judgement) -> str:
     """What is to be said of a verdict: why there is none, on what it depends, how little it is."""
     said = []
     if one.verdict == DEPENDS:
+        own = f"on {MEASURES_IN_WORDS[one.row['measure']]}" if one.row["measure"] else ""
         parts = (
-            f"{_place(part)} {_on_measures(part) if part.verdict == DEPENDS else part.verdict}"
+            f"{_place(part)} "
+            + (f"{part.found} {own}, {_others(part)}" if part.verdict == DEPENDS else part.verdict)
             for part in one.tested
         )
         said.append(f"on {one.depends_on}: {', '.join(parts)}")
@@ -176,19 +182,13 @@ def reason_of(one: Judgement) -> str:
     if scale := [part for part in holding if part.may_be_scale]:
         names = "" if scale == holding else f": {', '.join(map(_place, scale))}"
         said.append(f"scale alone is not excluded{names}")
-    left_out = [part for part in one.parts if part.verdict == BELOW_FLOOR]
-    if one.tested and left_out:
-        said.append(f"below the floor: {', '.join(_place(part) for part in left_out)}")
-    if one.tested and any(part.seeds == 1 for part in one.tested):
-        said.append("one seed")
-    if one.tested and not any(part.trained for part in one.tested):
-        said.append("nothing trained")
-    said += [_not_made(entry) for entry in one.waiting]
+    left_out = [_place(part) for part in one.parts if part.verdict == BELOW_FLOOR]
+    if one.tested:
+        said += [f"below the floor: {', '.join(left_out)}"] if left_out else []
+        said += ["one seed"] if any(part.seeds == 1 for part in one.tested) else []
+        said += [] if any(part.trained for part in one.tested) else ["nothing trained"]
+    said += [NOT_MADE[entry.state].format(entry.name) for entry in one.waiting]
     return "; ".join(dict.fromkeys(said))
-
-
-def _on_measures(part: Part) -> str:
-    return f"{part.found} on {MEASURES_IN_WORDS[part.measure or '']}, {_others(part)}"
 
 
 def _others(part: Part) -> str:
@@ -231,12 +231,3 @@ def _entries(one: Judgement) -> list[str]:
     return list(
         dict.fromkeys(name for part in one.parts for name in part.entry.split(", ") if name)
     )
-
-
-def _not_made(entry: EntryEvidence) -> str:
-    state = {
-        "made": "lacks this test: `make {}` makes it anew",
-        "older": "is of an earlier version: `make {}` makes it anew",
-        "missing": "is not made yet: `make {}` makes it",
-    }
-    return f"{entry.name} {state[entry.state].format(entry.name)}"

@@ -29,13 +29,13 @@ from lemon.reporting.facts.tuning import tuning_facts
 from lemon.reporting.style import TABLE_STYLE
 from lemon.reporting.tables.accuracy import accuracy_table
 from lemon.reporting.tables.dense import dense_table
-from lemon.reporting.tables.document import WordedTable, table_title
+from lemon.reporting.tables.document import WordedTable
 from lemon.reporting.tables.hyper_parameters import hyper_parameters_table
 from lemon.reporting.tables.model_sizes import model_sizes_table
 from lemon.reporting.tables.operator_sizes import operator_sizes_table
 from lemon.reporting.tables.picture import draw_scores
 from lemon.reporting.tables.plain_picture import draw_sections
-from lemon.reporting.tables.rendering import FORMATS, render
+from lemon.reporting.tables.rendering import FORMATS, filled
 from lemon.reporting.tables.tuning import tuning_table
 
 KINDS = ("csv", *FORMATS, "png")
@@ -76,11 +76,12 @@ def write_table(
             f"paper.yaml, {table}: no renderer {entry.renderer!r}; there is {', '.join(RENDERERS)}"
         )
     gather, word = RENDERERS[entry.renderer]
-    title = table_title(table, entry.title)
+    number = table.removeprefix("table")
+    title = f"Table {number}. {entry.title}" if number.isdigit() else entry.title
     page = replace(word(gather(project, table, runs, text)), title=title)
     write_text(out / f"{table}.csv", page.frame.to_csv(index=False))
     for suffix in FORMATS:
-        write_text(out / f"{table}.{suffix}", render(page, suffix))
+        write_text(out / f"{table}.{suffix}", filled(f"table.{suffix}", table=page))
     with matplotlib.rc_context(TABLE_STYLE), atomic_file(out / f"{table}.png") as path:
         draw_scores(page, page.scores, path) if page.scores else draw_sections(page, path)
     settings: dict[str, Any] = {**setup_of(project).in_manifest(table=table)}
