@@ -133,7 +133,7 @@ def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bo
     That is, the lowest held-out loss at the best temperature is not below the unigram floor. Rows
     without held-out losses count as above.
     """
-    losses = [row.calibrated_loss for row in rows]
+    losses = [row.calibrated.value for row in rows]
     floor = floors.get(UNIGRAM)
     return floor is not None and all(loss is not None and loss >= floor for loss in losses)
 

@@ -82,12 +82,6 @@ class ScoredRow:
         """The shares of the domains, and the documents of the held-out sequences."""
         return self.heldouts[0].design if self.heldouts else Design()
 
-    @property
-    def calibrated_loss(self) -> float | None:
-        """The mean loss at each seed's best temperature."""
-        losses = [heldout.calibrated_loss for heldout in self.heldouts]
-        return sum(losses) / len(losses) if losses else None
-
     @cached_property
     def scores(self) -> dict[str, Score]:
         """The scores by task, then the mean over tasks."""

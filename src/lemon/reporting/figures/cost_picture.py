@@ -31,8 +31,6 @@ COSTS = (
     ("flops", "inference: FLOP of a forward pass, per token"),
     ("training_flops", "training, with the teacher and the runs that a row builds on: FLOP"),
 )
-
-
 # Measures of quality: a column of the tidy lines, the ends of its interval, the title.
 MEASURES = (
     ("loss", "loss_low", "loss_high", "held-out loss at the best temperature, nats per token"),

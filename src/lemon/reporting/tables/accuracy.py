@@ -31,6 +31,7 @@ from lemon.reporting.tables.document import (
     RowBlock,
     ScoreCell,
     ScoreGrid,
+    Section,
     WordedTable,
 )
 from lemon.reporting.tables.orderings_section import ordering_sections
@@ -60,18 +61,13 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     staged = any(run.first_stage for row in facts.rows for run in row.runs)
     headings = {row.spec.target: _heading(facts, row.spec.target) for row in facts.rows}
     target_of = {tuple(row.spec.runs): row.spec.target for row in facts.rows}
-    sections = [
-        *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
-        *([learning_section(facts.costs, target_of, staged=staged)] if facts.costs else []),
-        *(
-            [model_costs_section(facts.rows, facts.model_costs, headings)]
-            if facts.model_costs
-            else []
-        ),
-        *([gates_section(facts.rows, facts.gates)] if facts.gates else []),
-        *([departures_section(facts.departures)] if facts.departures else []),
-        *([radii_section(facts.radii, setup.source.head_dim)] if facts.radii else []),
-    ]
+    shown = (
+        facts.costs and learning_section(facts.costs, target_of, staged=staged),
+        facts.model_costs and model_costs_section(facts.rows, facts.model_costs, headings),
+        facts.gates and gates_section(facts.rows, facts.gates),
+        facts.departures and departures_section(facts.departures),
+        facts.radii and radii_section(facts.radii, setup.source.head_dim),
+    )
     scores = [score for row in facts.rows for score in row.scores.values()]
     counts = [score.n for score in scores if score.n and score.task != AVERAGE]
     per_task = " to ".join(dict.fromkeys([str(min(counts)), str(max(counts))])) if counts else "no"
@@ -79,7 +75,10 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
         tidy_lines(facts, orders),
         subtitle=f"{setup.label}, preset {setup.name}, {per_task} rows a task",
         scores=score_grid(facts, orders),
-        sections=sections,
+        sections=[
+            *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
+            *(section for section in shown if isinstance(section, Section)),
+        ],
         notes=[*accuracy_notes(facts, ordered=any(orders)), *facts.spec.notes],
         manifest={
             "inputs": facts.inputs,
