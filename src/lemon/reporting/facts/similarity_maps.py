@@ -165,9 +165,6 @@ def weights_floor(shape: LlamaShape, component: str) -> float:
 
     n is the hidden size, p the number of units of a matrix (method section 9).
     """
-    floors = []
-    for type in COMPONENTS[component]:
-        units = LAYER_TENSORS[type].inner_axis
-        assert units is not None
-        floors.append(random_floor(shape.axis_size(units), shape.hidden_size))
-    return float(np.mean(floors))
+    units = (LAYER_TENSORS[type].inner_axis for type in COMPONENTS[component])
+    sizes = [shape.axis_size(axis) for axis in units if axis is not None]
+    return float(np.mean([random_floor(size, shape.hidden_size) for size in sizes]))
