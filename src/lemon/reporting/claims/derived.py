@@ -110,9 +110,8 @@ def starts_rank_results(measure: str, evidence: Evidence) -> Found:
     waiting = _could_add(pairs, evidence)
     if not groups:
         below = bool(_grouped(pairs, evidence))
-        return [
-            Part("", BELOW_FLOOR, "") if below else Part("", NOT_TESTED, "", reason=TOO_FEW)
-        ], waiting
+        part = Part("", BELOW_FLOOR, "") if below else Part("", NOT_TESTED, "", reason=TOO_FEW)
+        return [part], waiting
     tests = [[above[pair] for pair in group] for group in groups]
     by_measure = {name: _ranked(tests, name) for name in MEASURES_IN_WORDS}
     names = dict.fromkeys(name for group in tests for name, _ in group)
@@ -120,20 +119,18 @@ def starts_rank_results(measure: str, evidence: Evidence) -> Found:
     verdict, words = by_measure.pop(measure)
     rates = sorted({str(evidence.starts[first].rates) for group in groups for first, _ in group})
     words += f"; rates {', '.join(rates)}" if len(rates) > 1 else ""
-    others = {name: verdict for name, (verdict, _) in by_measure.items()}
-    return [
-        Part(
-            entry=", ".join(names),
-            found=verdict,
-            test=RANKS,
-            measure=measure,
-            measured=words,
-            reason="the models have no score on the measure" if verdict == NOT_TESTED else "",
-            others=others,
-            compared="; ".join(first for group in groups for first, _ in group),
-            seeds=min((count for count in seeds if count is not None), default=None),
-        )
-    ], waiting
+    part = Part(
+        entry=", ".join(names),
+        found=verdict,
+        test=RANKS,
+        measure=measure,
+        measured=words,
+        reason="the models have no score on the measure" if verdict == NOT_TESTED else "",
+        others={name: verdict for name, (verdict, _) in by_measure.items()},
+        compared="; ".join(first for group in groups for first, _ in group),
+        seeds=min((count for count in seeds if count is not None), default=None),
+    )
+    return [part], waiting
 
 
 def _could_add(found: Iterable[tuple[str, str]], evidence: Evidence) -> list[EntryEvidence]:

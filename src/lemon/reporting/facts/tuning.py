@@ -74,12 +74,9 @@ class TunedRates:
         return [] if self.best is None else self._edges(self.best)
 
     def _edges(self, result: TrialResult) -> list[str]:
-        tried = {rate: {one.values[rate] for one in self.results} for rate in result.values}
-        return [
-            rate
-            for rate, values in tried.items()
-            if len(values) > 1 and result.values[rate] in (min(values), max(values))
-        ]
+        tried = {rate: [one.values[rate] for one in self.results] for rate in result.values}
+        varied = [rate for rate in tried if rate not in self.fixed]
+        return [r for r in varied if result.values[r] in (min(tried[r]), max(tried[r]))]
 
     @property
     def fixed(self) -> list[str]:
