@@ -37,7 +37,6 @@ LAYERS = (
 # The wings of reporting, as layers: what is gathered, judged, worded, put together.
 WINGS = (
     {"report"},
-    {"ledger"},
     {"tables", "figures"},
     {"claims"},
     {"facts"},

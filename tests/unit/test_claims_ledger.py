@@ -30,7 +30,7 @@ from lemon.reporting.claims.verdict import (
     UNRESOLVED,
 )
 from lemon.reporting.facts.evidence import evidence
-from lemon.reporting.ledger import gathered_ledger, write_ledger
+from lemon.reporting.report import gathered_ledger, write_ledger
 from lemon.reporting.tables.ledger import reason_of
 
 ROOT = Path(__file__).parents[2]

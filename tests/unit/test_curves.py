@@ -16,7 +16,7 @@ from lemon.errors import BadInput
 from lemon.reporting.claims.curves import catches_up_early, reaches_pruning_sooner
 from lemon.reporting.claims.verdict import BELOW_FLOOR, FAILS, HOLDS, UNRESOLVED
 from lemon.reporting.facts.curves import TuneCurveFacts, score_curve_facts
-from lemon.reporting.facts.setup import setup_of
+from lemon.reporting.facts.figure import shared_facts
 from lemon.reporting.figures.figure import write_figure
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -40,10 +40,9 @@ def curves(
         for curve, values in zip(spec.curves, (fusion, pruning), strict=True)
         for step, value in values.items()
     ]
-    setup = setup_of(project)
     quoted = {"LEMON": (2000, 7.47), "Sheared-LLaMA": (4800, 7.49), "parity": (500, 500.0)}
-    shown = ("figure4-middle", spec, setup, [], pd.DataFrame(lines), [], {})
-    return TuneCurveFacts(*shown, quoted, floor)
+    shared = shared_facts(project, "figure4-middle", {})
+    return TuneCurveFacts(**shared, frame=pd.DataFrame(lines), quoted=quoted, floor=floor)
 
 
 PRUNING = {0: 20.0, 100: 40.0, 200: 10.0}

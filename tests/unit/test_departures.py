@@ -12,7 +12,7 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.published.models import TARGET_MODELS, published_shape
 from lemon.reporting.facts import departures
-from lemon.reporting.facts.radii import RadiiFacts, radii_facts
+from lemon.reporting.facts.radii import radii_settings
 from lemon.reporting.tables.sections import radii_section
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -127,14 +127,8 @@ def test_the_papers_own_preset_has_the_papers_sizes(paper: Project) -> None:
     assert published_shape("LEMON-2.7B").num_parameters == 2_701_560_320  # calc_params of Table 5
 
 
-def radii(project: Project, table: str) -> RadiiFacts:
-    found = radii_facts(project, table)
-    assert found is not None
-    return found
-
-
 def test_the_mapping_of_the_radii_and_its_reason(laptop: Project) -> None:
-    found = radii_section(radii(laptop, "table4"))
+    found = radii_section(radii_settings(laptop, "table4"), laptop.source_shape().head_dim)
     [group] = found.groups
     lines = {name.text: [cell.text for cell in cells] for name, *cells in group.rows}
     assert {name: tuple(cells[:3]) for name, cells in lines.items()} == {
@@ -148,13 +142,14 @@ def test_the_mapping_of_the_radii_and_its_reason(laptop: Project) -> None:
     assert lines["2-2"][3:] == [share, in_paper]
     assert "r_a 128 is the head size of the paper's models" in found.note
     assert f"r_i = 2: {share} of the small model here, {in_paper} in the paper" in found.note
-    assert radii_facts(laptop, "table3") is None
+    assert radii_settings(laptop, "table3") == []
 
 
 def test_the_papers_own_radii_need_no_reason(paper: Project) -> None:
-    found = radii(paper, "table4")
-    assert all(one.share == one.paper_share for one in found.settings)
-    assert radii_section(found).note == "The paper states no r_h; here it is r_i."
+    found = radii_settings(paper, "table4")
+    assert all(one.share == one.paper_share for one in found)
+    section = radii_section(found, paper.source_shape().head_dim)
+    assert section.note == "The paper states no r_h; here it is r_i."
 
 
 def test_the_weight_of_the_lm_loss_is_of_runs_that_have_it() -> None:

@@ -79,13 +79,13 @@ def test_floors_are_those_of_the_text_that_was_scored(tmp_path: Path) -> None:
     heldout = read_run(tmp_path / "runs", "cut", ["sciq"]).heldout
     assert heldout is not None
     text = scored_text(tmp_path / "runs")
-    assert read_floors(text, heldout) == FLOORS
+    assert read_floors(text, [heldout]) == FLOORS
     manifest = json.loads((text / "manifest.json").read_text())
     heldout_split = manifest["domains"]["wikipedia"]["splits"]["heldout"]
     heldout_split["row_documents"] = [*DOCUMENTS[:-1], 8]
     seal_again(text / "manifest.json", domains=manifest["domains"])
     with pytest.raises(BadInput, match="is not the text that the runs were scored on"):
-        read_floors(text, heldout)
+        read_floors(text, [heldout])
 
 
 def test_sequences_of_one_document_are_one_observation() -> None:

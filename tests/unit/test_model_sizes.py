@@ -15,7 +15,7 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import WorkFailed
 from lemon.published.models import LLAMA2_13B, narrowed
-from lemon.reporting.facts.model_sizes import counted_parameters, model_lines
+from lemon.reporting.facts.model_sizes import counted_parameters
 from lemon.reporting.tables.table import write_table
 from lemon.tracking.records import table_records
 from lemon.tracking.replay import track
@@ -84,14 +84,10 @@ def test_llama2_13b_and_the_rule_of_widths(lines: pd.DataFrame) -> None:
 
 
 def test_other_presets_have_the_share_of_the_same_target_beside_them(
-    project: Project, lines: pd.DataFrame
+    lines: pd.DataFrame,
 ) -> None:
-    beside = {
-        line.target: line.published.name
-        for line in model_lines(project)
-        if line.preset == "laptop" and line.published
-    }
-    assert beside == {
+    beside = lines[lines["preset"] == "laptop"].set_index("target")["published_model"].dropna()
+    assert beside.to_dict() == {
         "depth-75": "LEMON-Vertical-24",
         "depth-50": "LEMON-Vertical-16",
         "width-62": "LEMON-Horizontal-37.5%",

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,9 +18,13 @@ from lemon.configuration.stages import stage_params
 from lemon.errors import BadInput
 from lemon.plan import plan
 from lemon.radii import Radii
-from lemon.reporting.facts.operator_sizes import ModelPair, model_pairs
+from lemon.reporting.facts.operator_sizes import (
+    ModelPair,
+    family_lines,
+    model_pairs,
+    operator_sizes,
+)
 from lemon.reporting.numbers import millions
-from lemon.reporting.tables.operator_sizes import operator_frame
 from lemon.reporting.tables.table import write_table
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -41,7 +46,11 @@ def tables(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def seven(hidden: int, attention: int, ffn: int) -> ModelPair:
     """LLaMA-2 7B to 2.7B."""
-    return ModelPair("", "7B", "2.7B", LARGE, SMALL, "", Radii(hidden, attention, ffn))
+    return ModelPair(None, "7B", "2.7B", LARGE, SMALL, "", Radii(hidden, attention, ffn))
+
+
+def lines_of(pair: ModelPair) -> dict[str, dict[str, Any]]:
+    return {line["operator"]: line for line in family_lines(pair)}
 
 
 @pytest.mark.parametrize(
@@ -56,42 +65,44 @@ def seven(hidden: int, attention: int, ffn: int) -> ModelPair:
 def test_seven_to_two_point_seven(
     radii: tuple[int, int, int], squared: str, first_power: str
 ) -> None:
-    pair = seven(*radii)
-    assert (millions(pair.count), millions(pair.printed)) == (squared, first_power)
+    learned = [line for line in family_lines(seven(*radii)) if line["learned"] == "true"]
+    counts = [sum(line[name] for line in learned) for name in ("count", "count_first_power")]
+    assert [*map(millions, counts)] == [squared, first_power]
 
 
 def test_the_families_by_hand() -> None:
-    hidden, attention, ffn = seven(2, 2, 2).lines[1:]
-    assert hidden.count == 1280 * 2048 == 2_621_440
-    assert attention.count == 32 * 1280 * 2048 == 83_886_080
-    assert ffn.count == 32 * 3456 * 5504 == 608_698_368
-    assert [line.printed for line in (hidden, attention, ffn)] == [
+    hidden, attention, ffn = family_lines(seven(2, 2, 2))[1:]
+    assert hidden["count"] == 1280 * 2048 == 2_621_440
+    assert attention["count"] == 32 * 1280 * 2048 == 83_886_080
+    assert ffn["count"] == 32 * 3456 * 5504 == 608_698_368
+    assert [line["count_first_power"] for line in (hidden, attention, ffn)] == [
         4096 * 2560 // 2,
         32 * 4096 * 2560 // 2,
         32 * 11008 * 6912 // 2,
     ]
-    assert seven(2, 128, 2).line("attention").count == 32 * 20 * 32
+    assert lines_of(seven(2, 128, 2))["attention"]["count"] == 32 * 20 * 32
 
 
 def test_gamma_is_nine_matrices_and_the_identity_between_equal_depths() -> None:
-    gamma = seven(2, 2, 2).line("layer")
-    assert (gamma.count, gamma.printed, gamma.learned) == (9 * 32 * 32, 32 * 32, False)
-    shallow = replace(seven(2, 2, 2), target=SMALL.with_depth(24)).line("layer")
-    assert (shallow.count, shallow.learned) == (9 * 24 * 32, True)
+    gamma = lines_of(seven(2, 2, 2))["layer"]
+    assert (gamma["count"], gamma["count_first_power"]) == (9 * 32 * 32, 32 * 32)
+    shallow = lines_of(seven(2, 2, 2)._replace(target=SMALL.with_depth(24)))["layer"]
+    assert shallow["count"] == 9 * 24 * 32
+    assert (gamma["learned"], shallow["learned"]) == ("false", "true")
 
 
 def test_grouped_queries_make_the_attention_operator_smaller(project: Project) -> None:
     laptop = [pair for pair in model_pairs(project) if pair.preset == "laptop"]
-    line = next(pair for pair in laptop if pair.radii_name == "2-2").line("attention")
-    assert line.count == 30 * (3 * 64 // 2) * (2 * 64 // 2) == 184_320
-    assert line.query_count == 30 * (9 * 64 // 2) * (6 * 64 // 2)
-    assert line.printed == 2 * line.count
+    line = lines_of(next(pair for pair in laptop if pair.radii_name == "2-2"))["attention"]
+    assert line["count"] == 30 * (3 * 64 // 2) * (2 * 64 // 2) == 184_320
+    assert line["count_on_query_axis"] == 30 * (9 * 64 // 2) * (6 * 64 // 2)
+    assert line["count_first_power"] == 2 * line["count"]
 
 
 def test_every_preset_and_llama2_13b_are_there(project: Project) -> None:
     found = model_pairs(project)
     assert [pair.radii_name for pair in found] == ["128-2", "2-4", "2-2"] * 5
-    assert {f.preset for f in found} == {"", "gpu", "laptop", "paper", "smoke"}
+    assert {f.preset for f in found} == {None, "gpu", "laptop", "paper", "smoke"}
     (larger,) = {pair.target for pair in found if not pair.preset}
     assert larger == LlamaShape(40, 3200, 8704, 25, 25, 128, 32000)  # 62.5 % of 13824 is 8640
 
@@ -115,8 +126,8 @@ def test_the_paper_case_is_there_without_a_preset_of_its_sizes(project: Project)
     targets = {**paper.preset.targets, "width-62": smaller}
     changed = replace(paper, preset=paper.preset.model_copy(update={"targets": targets}))
     first, *others = model_pairs(changed)
-    assert (first.published, first.target_name) == (True, "LEMON-2.7B")
-    assert not any(pair.published for pair in others)
+    assert (first.is_published, first.target_name) == (True, "LEMON-2.7B")
+    assert not any(pair.is_published for pair in others)
 
 
 def test_the_files_and_what_the_manifest_says_of_them(tables: Path) -> None:
@@ -161,7 +172,7 @@ def test_radii_that_do_not_fit_are_refused(project: Project) -> None:
     preset = project.preset.model_copy(update={"radii": {**project.preset.radii, "2-2": radii}})
     changed = replace(project, preset=preset)
     with pytest.raises(BadInput, match=r"receptive field 5 .* does not divide"):
-        operator_frame(model_pairs(changed))
+        operator_sizes(changed)
     less = {name: radii for name, radii in project.preset.radii.items() if name != "2-4"}
     preset = project.preset.model_copy(update={"radii": less})
     with pytest.raises(BadInput, match="preset laptop has no radii 2-4"):

@@ -14,7 +14,7 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.data.source_model import prepare_source
 from lemon.published.models import LLAMA2_13B
-from lemon.reporting.facts.figure_departures import figure_departures
+from lemon.reporting.facts.figure import figure_departures
 from lemon.reporting.facts.similarity_maps import weights_floor
 from lemon.reporting.figures.figure import gathered_numbers, write_figure_numbers
 

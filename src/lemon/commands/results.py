@@ -112,7 +112,7 @@ def _claims(arguments: argparse.Namespace) -> None:
     _require_folder(arguments.results, "results", "`make all` fills one")
     require_output(arguments.out, ".md", "# Claims")
     _require_rendered(arguments.out.parent, arguments.out.stem)
-    from lemon.reporting.ledger import write_ledger
+    from lemon.reporting.report import write_ledger
 
     write_ledger(project, arguments.results, arguments.out)
 

@@ -36,6 +36,11 @@ def signed(value: float, digits: int = 1) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
+def points(percent: float | None) -> str:
+    """Percent to one decimal; empty for None."""
+    return "" if percent is None else f"{percent:.1f}"
+
+
 def interval(low: float, high: float, digits: int = 1) -> str:
     """A 95 % interval: `41.2–45.0`."""
     return f"{low:.{digits}f}{DASH}{high:.{digits}f}"

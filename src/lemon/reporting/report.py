@@ -1,46 +1,79 @@
-"""One self-contained page: the claims ledger, then all tables and figures of a preset."""
+"""What is put together from all that is made: the claims ledger, and one page with everything."""
 
 from __future__ import annotations
 
 import base64
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.files.manifest import checked_file, read_manifest
+from lemon.files.manifest import checked_file, read_manifest, write_manifest
 from lemon.files.storage import write_text
-from lemon.reporting.facts.evidence import manifest_path
-from lemon.reporting.ledger import gathered_ledger
+from lemon.reporting.claims.ledger import judgements
+from lemon.reporting.facts.errata import errata
+from lemon.reporting.facts.evidence import Evidence, evidence, manifest_path
+from lemon.reporting.tables.document import WordedTable
+from lemon.reporting.tables.ledger import ledger_table
 from lemon.reporting.tables.rendering import filled
 
 
-def write_report(project: Project, results: Path, out: Path) -> None:
-    """Write the page; entries that are not made yet are marked.
+def gathered_ledger(project: Project, results: Path) -> tuple[Evidence, WordedTable]:
+    """The evidence of what is made so far, and the ledger that follows from it.
 
-    Args:
-        project: the preset with its tables and figures.
-        results: the folder that contains `tables/` and `figures/`.
-        out: the HTML file.
+    `results` is the folder that contains `tables/` and `figures/`.
 
     Raises:
         BadInput: nothing is made yet, or a manifest is damaged.
+    """
+    found = evidence(project, results)
+    if not found.inputs:
+        raise BadInput(f"{results}: holds no table or figure yet; `make all` makes them")
+    return found, ledger_table(found.setup, judgements(found), errata())
+
+
+def write_ledger(project: Project, results: Path, out: Path) -> None:
+    """Write the ledger to the Markdown file `out`, beside it its CSV and, last, its manifest.
+
+    Raises:
+        BadInput: as of `gathered_ledger`.
+        WorkFailed: a file can't be written.
+    """
+    started = time.monotonic()
+    found, worded = gathered_ledger(project, results)
+    numbers = out.with_suffix(".csv")
+    write_text(numbers, worded.frame.to_csv(index=False))
+    write_text(out, filled("table.md", table=worded))
+    write_manifest(
+        out.with_suffix(".manifest.json"),
+        "claims",
+        started=started,
+        files=[numbers, out],
+        inputs=dict(found.inputs),
+        **worded.manifest,
+    )
+
+
+def write_report(project: Project, results: Path, out: Path) -> None:
+    """Write the ledger, then all tables and figures of a preset, to one self-contained HTML file.
+
+    Entries that are not made yet are marked.
+
+    Raises:
+        BadInput: as of `gathered_ledger`.
         WorkFailed: the file can't be written.
     """
-    _, ledger = gathered_ledger(project, results)
-    entries = [_entry(project, name, results) for name in project.tables]
-    write_text(
-        out,
-        filled(
-            "report.html",
-            title=f"LEMON reproduced: preset {project.preset_name}",
-            source=project.preset.source.label,
-            description=project.preset.description,
-            ledger=ledger,
-            entries=entries,
-        ),
+    page = filled(
+        "report.html",
+        title=f"LEMON reproduced: preset {project.preset_name}",
+        source=project.preset.source.label,
+        description=project.preset.description,
+        ledger=gathered_ledger(project, results)[1],
+        entries=[_entry(project, name, results) for name in project.tables],
     )
+    write_text(out, page)
 
 
 def _entry(project: Project, name: str, results: Path) -> dict[str, Any]:

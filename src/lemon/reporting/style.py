@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 
@@ -77,6 +78,16 @@ class Frame:
         drawn.outline.set_linewidth(0.6)
         axes.tick_params(length=2)
 
+    def legend(self, x: float, handles: list[Any]) -> None:
+        """A legend in one line below the title, from `x` on."""
+        self.figure.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(x / self.width, 1 - TITLE_INCHES / self.height),
+            ncols=len(handles),
+            **{"frameon": False, "fontsize": 8, "borderaxespad": 0.0},
+        )
+
 
 def framed(title: str, caption: str, width: float, content: float) -> Frame:
     """A frame for content of this size in inches, which begins `TITLE_INCHES` below the top."""
@@ -94,6 +105,21 @@ def open_axes(*panels: Axes) -> None:
     for axes in panels:
         axes.tick_params(length=2)
         axes.spines[["top", "right"]].set_visible(False)
+
+
+def heat_map(axes: Axes, matrix: np.ndarray, colours: str, norm: Normalize) -> None:
+    """A matrix over layers [rows, columns] in colours, with round layer numbers on the axes."""
+    axes.imshow(matrix, cmap=colours, norm=norm, interpolation="nearest", rasterized=True)
+    axes.set_xticks(layer_ticks(matrix.shape[1]))
+    axes.set_yticks(layer_ticks(matrix.shape[0]))
+    axes.tick_params(length=2)
+
+
+def entitle(axes: Axes, title: str, x: str, y: str) -> None:
+    """The title of a panel, and of its axes."""
+    axes.set_title(title, loc="left", fontsize=8.5)
+    axes.set_xlabel(x, labelpad=2)
+    axes.set_ylabel(y, labelpad=2)
 
 
 def layer_ticks(count: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -61,7 +62,6 @@ def _task_part(test: OrderingTest, measure: str, entry: str, evidence: Evidence)
     lost = sum(task.difference < 0 for task in resolved)
     ahead = sum(task.difference > 0 for task in test.tasks)
     verdict = of_tasks(won, lost, len(test.tasks))
-    whole = part_of(test, measure, entry, evidence)
     least = min((abs(task.difference) for task in resolved), default=None)
     words = f"{won} of {len(test.tasks)} tasks won and {lost} lost, resolved one by one; ahead on "
     words += f"{ahead}"
@@ -70,16 +70,14 @@ def _task_part(test: OrderingTest, measure: str, entry: str, evidence: Evidence)
             f"; smallest resolved difference {least:.1f} points" if least else "; none resolved"
         )
     below = test.untested == BELOW_FLOOR
-    return Part(
-        entry=entry,
+    return replace(
+        part_of(test, measure, entry, evidence),
         found=test.untested or verdict,
         test="" if below else "each task by itself, Holm over tasks",
-        measure=measure,
+        effect=None,
         measured="" if below else words,
         reason=test.not_tested or ("" if test.tasks else "the models have no task in common"),
-        compared=whole.compared,
-        layers=test.layers,
-        seeds=whole.seeds,
+        others={},
     )
 
 
@@ -112,9 +110,8 @@ def starts_rank_results(measure: str, evidence: Evidence) -> Found:
     waiting = _could_add(pairs, evidence)
     if not groups:
         below = bool(_grouped(pairs, evidence))
-        return [
-            Part("", BELOW_FLOOR, "") if below else Part("", NOT_TESTED, "", reason=TOO_FEW)
-        ], waiting
+        part = Part("", BELOW_FLOOR, "") if below else Part("", NOT_TESTED, "", reason=TOO_FEW)
+        return [part], waiting
     tests = [[above[pair] for pair in group] for group in groups]
     by_measure = {name: _ranked(tests, name) for name in MEASURES_IN_WORDS}
     names = dict.fromkeys(name for group in tests for name, _ in group)
@@ -122,20 +119,18 @@ def starts_rank_results(measure: str, evidence: Evidence) -> Found:
     verdict, words = by_measure.pop(measure)
     rates = sorted({str(evidence.starts[first].rates) for group in groups for first, _ in group})
     words += f"; rates {', '.join(rates)}" if len(rates) > 1 else ""
-    others = {name: verdict for name, (verdict, _) in by_measure.items()}
-    return [
-        Part(
-            entry=", ".join(names),
-            found=verdict,
-            test=RANKS,
-            measure=measure,
-            measured=words,
-            reason="the models have no score on the measure" if verdict == NOT_TESTED else "",
-            others=others,
-            compared="; ".join(first for group in groups for first, _ in group),
-            seeds=min((count for count in seeds if count is not None), default=None),
-        )
-    ], waiting
+    part = Part(
+        entry=", ".join(names),
+        found=verdict,
+        test=RANKS,
+        measure=measure,
+        measured=words,
+        reason="the models have no score on the measure" if verdict == NOT_TESTED else "",
+        others={name: verdict for name, (verdict, _) in by_measure.items()},
+        compared="; ".join(first for group in groups for first, _ in group),
+        seeds=min((count for count in seeds if count is not None), default=None),
+    )
+    return [part], waiting
 
 
 def _could_add(found: Iterable[tuple[str, str]], evidence: Evidence) -> list[EntryEvidence]:
@@ -170,7 +165,9 @@ def _ranked(groups: list[list[tuple[str, OrderingTest]]], measure: str) -> tuple
         ends = [test.measures[measure] for _, test in group if measure in test.measures]
         sizes.append(len(ends))
         for one, other in combinations(ends, 2):
-            concordance += _sign(one.first - other.first) * _sign(one.second - other.second)
+            concordance += int(
+                np.sign(one.first - other.first) * np.sign(one.second - other.second)
+            )
     chances = concordance_chances(sizes)
     most = max(chances)
     if most == 0:
@@ -203,10 +200,6 @@ def concordance_chances(sizes: Iterable[int]) -> dict[int, float]:
 def _p_value(chances: Mapping[int, float], observed: int) -> float:
     """Two-sided: of a sum at least as far from zero."""
     return sum(chance for value, chance in chances.items() if abs(value) >= abs(observed))
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
 
 
 DERIVED: dict[str, Callable[[str, Evidence], Found]] = {

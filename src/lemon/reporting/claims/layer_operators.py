@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from lemon.configuration.figure_specs import FigureSpec
 from lemon.reporting.claims.verdict import FAILS, HOLDS
-from lemon.reporting.facts.layer_operators import LayerOperatorFacts, gamma_of, start_layers
+from lemon.reporting.facts.figure import FigureFacts
+from lemon.reporting.facts.layer_operators import gamma_of, start_layers
 from lemon.similarity.profile import offset_profile
 
 
-def shrinks_with_distance(facts: LayerOperatorFacts) -> tuple[str, str]:
+def shrinks_with_distance(facts: FigureFacts[FigureSpec]) -> tuple[str, str]:
     """C25: the learned change decreases with the distance from the start layer, to negative values.
 
     Measured on gamma minus its start; the means leave out the offset 0: near is within a quarter of

@@ -7,7 +7,7 @@ them apart. Otherwise it is undecided.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lemon.published.tables import published_claims
@@ -31,7 +31,8 @@ class Judgement:
     """A claim and its verdict.
 
     Attributes:
-        claim, paper, statement, measure, published: as in claims.csv.
+        claim: its id.
+        row: its line in claims.csv.
         verdict: one of `VERDICTS`.
         depends_on: what the verdict depends on; empty unless it is `DEPENDS`.
         parts: the tests that bear on it, those without a verdict included.
@@ -40,10 +41,7 @@ class Judgement:
     """
 
     claim: str
-    paper: str
-    statement: str
-    measure: str
-    published: str
+    row: Mapping[str, str]
     verdict: str
     depends_on: str
     parts: tuple[Part, ...]
@@ -62,20 +60,18 @@ def judgements(evidence: Evidence) -> list[Judgement]:
 
 
 def _judgement(claim: str, row: dict[str, str], evidence: Evidence) -> Judgement:
+    reasons = [UNTESTED[claim]] if claim in UNTESTED else []
     if claim in DERIVED:
         parts, waiting = DERIVED[claim](row["measure"], evidence)
-        reasons = []
     else:
-        bearing = [entry for entry in evidence.entries if claim in entry.claims]
-        reasons = [entry.not_tested[claim] for entry in bearing if claim in entry.not_tested]
-        able = [entry for entry in bearing if claim not in entry.not_tested]
         parts, waiting = [], []
-        for entry in able:
-            found = parts_of(claim, row["measure"], entry, evidence)
-            parts += found
-            waiting += [] if found else [entry]
-        if not bearing and claim in UNTESTED:
-            reasons = [UNTESTED[claim]]
+        for entry in evidence.entries:
+            if claim in entry.not_tested:
+                reasons.append(entry.not_tested[claim])
+            elif claim in entry.claims:
+                found = parts_of(claim, row["measure"], entry, evidence)
+                parts += found
+                waiting += [] if found else [entry]
     reasons += [
         f"{part.compared}: {part.reason}" if part.compared else part.reason
         for part in parts
@@ -84,10 +80,7 @@ def _judgement(claim: str, row: dict[str, str], evidence: Evidence) -> Judgement
     verdict = verdict_of(parts)
     return Judgement(
         claim=claim,
-        paper=row["paper"],
-        statement=row["claim"],
-        measure=row["measure"],
-        published=row["published_margin"],
+        row=row,
         verdict=verdict,
         depends_on=told_apart(parts) if verdict == DEPENDS else "",
         parts=tuple(parts),

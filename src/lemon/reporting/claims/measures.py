@@ -113,7 +113,8 @@ def p_value_of(measure: Measure, first: Side, second: Side, margins: Margins | N
     design = measure.design(first)
     if margins is None:
         return sign_flip_test(ones, twos, design)
-    return equivalence_test(ones, twos, _margin(measure, margins) / measure.scale, design)
+    margin = getattr(margins, measure.margin)
+    return equivalence_test(ones, twos, margin / measure.scale, design)
 
 
 def measure_test(
@@ -136,7 +137,7 @@ def measure_test(
     ones, twos = (side.over_seeds(measure.scores) for side in (first, second))
     design = measure.design(first)
     found = paired_difference(ones, twos, design)
-    margin = None if margins is None else _margin(measure, margins)
+    margin = None if margins is None else float(getattr(margins, measure.margin))
     pairs = _seed_pairs(measure, first, second)
     scale = measure.scale
     p_value, p_adjusted = p_values or (None, None)
@@ -173,10 +174,6 @@ def measure_verdict(
     if margin is not None:
         return HOLDS if abs(difference) < margin else FAILS
     return HOLDS if (difference > 0) == measure.higher_is_better else FAILS
-
-
-def _margin(measure: Measure, margins: Margins) -> float:
-    return float(getattr(margins, measure.margin))
 
 
 def _seed_pairs(measure: Measure, first: Side, second: Side) -> list[bool]:

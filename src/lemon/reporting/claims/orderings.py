@@ -12,7 +12,7 @@ from lemon.reporting.claims.measures import MEASURES, MeasureTest, measure_test,
 from lemon.reporting.claims.verdict import BELOW_FLOOR, NOT_TESTED
 from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.heldout import UNIGRAM
-from lemon.reporting.facts.rows import ScoredRow, Side
+from lemon.reporting.facts.rows import ScoredRow, Side, difference_of
 from lemon.reporting.facts.statistics import (
     Interval,
     holm,
@@ -54,7 +54,8 @@ class OrderingTest:
         equivalent: whether it is tested that both are equally good.
         gains: of two pairs, the first run of each row, pair by pair; empty for two rows.
         not_tested: why the rows are not what the claim is about, or are the same; None if neither.
-        below_floor: whether neither row is below the unigram floor, see `is_below_floor`.
+        below_floor: whether no row is below the unigram floor, see `is_below_floor`, or none of one
+            of two gains.
         measures: the tests by measure; without those on which a row has no scores.
         tasks: accuracy task by task.
     """
@@ -132,16 +133,9 @@ def is_below_floor(rows: Iterable[ScoredRow], floors: Mapping[str, float]) -> bo
     That is, the lowest held-out loss at the best temperature is not below the unigram floor. Rows
     without held-out losses count as above.
     """
-    losses = [row.calibrated_loss for row in rows]
+    losses = [row.calibrated.value for row in rows]
     floor = floors.get(UNIGRAM)
     return floor is not None and all(loss is not None and loss >= floor for loss in losses)
-
-
-def _is_below_floor(first: Side, second: Side, floors: Mapping[str, float]) -> bool:
-    """Whether no row of a comparison is above the floor, or none of one of its gains."""
-    if first.second or second.second:
-        return any(is_below_floor(side.rows, floors) for side in (first, second))
-    return is_below_floor((*first.rows, *second.rows), floors)
 
 
 def _untested(
@@ -149,7 +143,9 @@ def _untested(
 ) -> OrderingTest:
     """A comparison without its tests on measures."""
     rows = [*first.rows, *second.rows]
+    compared = [first.rows, second.rows] if comparison.than else [rows]
     statement = published_claims()[comparison.claim]["claim"] if comparison.claim else None
+    made = [[[_made_by(run) for run in row.runs] for row in one.rows] for one in (first, second)]
     return OrderingTest(
         claim=comparison.claim,
         statement=statement,
@@ -159,22 +155,14 @@ def _untested(
         second_runs=[run for row in second.rows for run in row.spec.runs],
         layers=first.first.layers,
         published_layers=rows[0].spec.published_layers,
-        published_difference=_published_difference(first, second),
+        published_difference=difference_of(first.published, second.published),
         equivalent=comparison.relation == "equivalent",
         gains=[[row.spec.runs[0] for row in side.rows] for side in (first, second) if side.second],
-        not_tested=comparison.not_tested or (SAME_RUN if _are_same(first, second) else None),
-        below_floor=_is_below_floor(first, second, floors),
+        not_tested=comparison.not_tested or (SAME_RUN if made[0] == made[1] else None),
+        below_floor=any(is_below_floor(one, floors) for one in compared),
         measures={},
         tasks=_task_tests(first, second),
     )
-
-
-def _are_same(first: Side, second: Side) -> bool:
-    """Whether two sides differ in the ids of their runs alone."""
-    ones, twos = (
-        [[_made_by(run) for run in row.runs] for row in one.rows] for one in (first, second)
-    )
-    return ones == twos
 
 
 def _made_by(run: PlannedRun | None) -> tuple[object, ...]:
@@ -208,19 +196,6 @@ def _task_tests(first: Side, second: Side) -> list[TaskTest]:
         )
         for task, p_value, p_adjusted in zip(ones, p_values, holm(p_values), strict=True)
     ]
-
-
-def _published_difference(first: Side, second: Side) -> float | None:
-    one, two = map(_published_mean, (first, second))
-    return None if one is None or two is None else round(one - two, 4)
-
-
-def _published_mean(side: Side) -> float | None:
-    """The printed mean of a row; of a gain the difference of its rows' means."""
-    if side.second:
-        return _published_difference(Side(side.first), Side(side.second))
-    published = side.first.published
-    return None if published is None else published.average_over(side.first.tasks)
 
 
 def orders_as_in_paper(facts: AccuracyFacts) -> list[dict[str, str]]:

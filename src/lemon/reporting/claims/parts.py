@@ -102,7 +102,7 @@ def parts_of(claim: str, measure: str, entry: EntryEvidence, evidence: Evidence)
 
 def part_of(test: OrderingTest, measure: str, entry: str, evidence: Evidence) -> Part:
     """The verdict of a comparison on `measure`, against which the others may speak."""
-    own = test.measures.get(measure)
+    own, over = test.measures.get(measure), pair_in_words(vars(test))
     below = test.untested == BELOW_FLOOR
     return Part(
         entry=entry,
@@ -112,7 +112,7 @@ def part_of(test: OrderingTest, measure: str, entry: str, evidence: Evidence) ->
         effect=None if below else own,
         reason=test.not_tested or ("" if own else "the models have no score on the measure"),
         others={name: one.verdict for name, one in test.measures.items() if name != measure},
-        compared=_compared(test),
+        compared=over.replace(" over ", " = ") if test.equivalent else over,
         layers=test.layers,
         seeds=fewest_seeds(test, evidence),
         trained=not evidence.trained.isdisjoint([*test.first_runs, *test.second_runs]),
@@ -134,8 +134,3 @@ def _rows(test: OrderingTest) -> list[list[str]]:
         place = runs.index(second)
         rows += [runs[:place], runs[place:]]
     return rows
-
-
-def _compared(test: OrderingTest) -> str:
-    over = pair_in_words(vars(test))
-    return over.replace(" over ", " = ") if test.equivalent else over

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lemon.architecture import LlamaShape
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.planned_run import lineage
 from lemon.configuration.project import Project
-from lemon.errors import BadInput
 from lemon.published.tables import published_rows
 from lemon.reporting.facts.costs import RowCost, row_costs
 from lemon.reporting.facts.departures import Departure, departures
 from lemon.reporting.facts.gates import Gates, gates_of_runs
 from lemon.reporting.facts.heldout import read_floors
-from lemon.reporting.facts.model_costs import ModelCost, row_model_costs
+from lemon.reporting.facts.model_costs import ModelCost, model_cost
 from lemon.reporting.facts.outcomes import Protocol, outcomes_digest, protocols, read_runs
-from lemon.reporting.facts.radii import RadiiFacts, radii_facts
+from lemon.reporting.facts.radii import RadiiSetting, radii_settings
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
-from lemon.reporting.facts.setup import Setup, Sizes, setup_of, source_sizes, target_sizes
+from lemon.reporting.facts.setup import Setup, setup_of, target_shapes
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,20 @@ class AccuracyFacts:
     """The facts of an accuracy table, before verdicts and text.
 
     Attributes:
-        source: sizes of the source model, here and in the paper.
         targets: sizes of the small models by symbolic target, in the order of the rows.
         floors: held-out losses of `uniform`, `unigram` and `bigram` models, nats per token; empty
             if no run was scored on held-out text.
         costs: training costs of the rows in which something is learned.
         model_costs: by row, what its model costs, None if not run; empty if the table shows none.
         gates: of the runs that prune, by id: those of the rows, and those that they build on.
-        radii: the receptive fields; None if no row learns widths.
+        radii: the receptive fields of the rows that learn widths.
         tasks_in_paper: the tasks of the published table.
         inputs: digest of the outcomes of each run.
     """
 
     spec: TableSpec
     setup: Setup
-    source: Sizes
-    targets: dict[str, Sizes]
+    targets: dict[str, LlamaShape]
     rows: list[ScoredRow]
     floors: dict[str, float]
     costs: list[RowCost]
@@ -49,7 +47,7 @@ class AccuracyFacts:
     gates: dict[str, Gates]
     protocols: dict[str, Protocol]
     departures: list[Departure]
-    radii: RadiiFacts | None
+    radii: list[RadiiSetting]
     tasks_in_paper: frozenset[str]
     inputs: dict[str, str]
 
@@ -72,33 +70,17 @@ def accuracy_facts(
     return AccuracyFacts(
         spec=spec,
         setup=setup_of(project),
-        source=source_sizes(project),
-        targets=target_sizes(project, spec),
+        targets=target_shapes(project, spec),
         rows=rows,
-        floors=floors_of(rows, text),
+        floors=read_floors(text, [heldout for row in rows for heldout in row.heldouts]),
         costs=row_costs(rows, runs),
-        model_costs=row_model_costs(project, rows) if spec.costs else [],
+        model_costs=[
+            model_cost(project, row.runs[0]) if row.runs else None for row in rows if spec.costs
+        ],
         gates=gates_of_runs(lineage(run for row in rows for run in row.runs), runs),
         protocols=shown,
         departures=departures(project, table, shown),
-        radii=radii_facts(project, table),
+        radii=radii_settings(project, table),
         tasks_in_paper=frozenset(task for row in in_paper for task in row.scores),
         inputs={run: outcomes_digest(runs / run, suites) for run in results},
     )
-
-
-def floors_of(rows: list[ScoredRow], text: Path | None) -> dict[str, float]:
-    """The floors of the held-out text in `text`; none if no row was scored on held-out text.
-
-    Raises:
-        BadInput: `text` is missing, or is not what the rows were scored on.
-    """
-    heldouts = [heldout for row in rows for heldout in row.heldouts]
-    if not heldouts:
-        return {}
-    if text is None:
-        raise BadInput(
-            "the runs were scored on held-out text, whose floors are shown beside them; name its "
-            "folder with --text"
-        )
-    return read_floors(text, heldouts[0])

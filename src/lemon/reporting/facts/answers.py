@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,29 +66,20 @@ def read_answers(path: Path) -> Answers:
             f"{path}: holds no documents, or one twice or without an answer; remove it and rerun"
         )
     outcomes = outcomes.sort_values("id")
-    with_answer = [row for row in outcomes.to_dict("records") if row["gold"] >= 0]
-    if not all(map(_is_scored, with_answer)):
-        raise BadInput(f"{path}: a right answer has no finite log-likelihood or no bytes; {AGAIN}")
-    several = bool(with_answer) and all(len(row["loglikelihoods"]) > 1 for row in with_answer)
+    bits, shares, several = [], [], True
+    for row in outcomes[outcomes["gold"] >= 0].itertuples():
+        scores, sizes, gold = row.loglikelihoods, row.bytes, row.gold
+        is_scored = len(scores) == len(sizes) > gold and np.isfinite(scores).all()
+        if not (is_scored and sizes[gold] > 0):
+            raise BadInput(
+                f"{path}: a right answer has no finite log-likelihood or no bytes; {AGAIN}"
+            )
+        bits.append(-float(scores[gold]) / (np.log(2) * sizes[gold]))
+        shares.append(float(softmax(scores)[gold]))
+        several = several and len(scores) > 1
     return Answers(
         ids=outcomes["id"].to_numpy(dtype=np.int64),
         correct=outcomes["correct"].to_numpy(dtype=bool),
-        bits_per_byte=np.array([_bits_per_byte(row) for row in with_answer]),
-        share=np.array([_share(row) for row in with_answer]) if several else None,
+        bits_per_byte=np.array(bits),
+        share=np.array(shares) if shares and several else None,
     )
-
-
-def _is_scored(row: dict[str, Any]) -> bool:
-    """Whether the right answer is among those with finite log-likelihoods and has bytes."""
-    scores, sizes, gold = row["loglikelihoods"], row["bytes"], row["gold"]
-    known = len(scores) == len(sizes) > gold and np.isfinite(scores).all()
-    return bool(known and sizes[gold] > 0)
-
-
-def _bits_per_byte(row: dict[str, Any]) -> float:
-    gold = row["gold"]
-    return -float(row["loglikelihoods"][gold]) / (np.log(2) * row["bytes"][gold])
-
-
-def _share(row: dict[str, Any]) -> float:
-    return float(softmax(row["loglikelihoods"])[row["gold"]])

@@ -95,4 +95,4 @@ def _start_in_words(run: PlannedRun, label_of: dict[str, str]) -> str:
 
 def _mean(costs: list[Cost]) -> Cost:
     summed, count = sum(costs, Cost()), max(1, len(costs))
-    return Cost(summed.steps / count, summed.tokens / count, summed.seconds / count)
+    return Cost(*(value / count for value in vars(summed).values()))

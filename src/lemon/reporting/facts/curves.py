@@ -15,39 +15,34 @@ from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.perplexity import perplexity_of
-from lemon.provenance import file_digest
 from lemon.published.tables import AVERAGE, published_table
 from lemon.reporting.facts.departures import learned_departures
-from lemon.reporting.facts.figure import FigureFacts, ScoredFigureFacts, of_scores
+from lemon.reporting.facts.figure import FigureFacts, ScoredFigureFacts, of_scores, shared_facts
 from lemon.reporting.facts.heldout import tune_floor
 from lemon.reporting.facts.outcomes import read_run, require_same_documents
 from lemon.reporting.facts.rows import ScoredRow
-from lemon.reporting.facts.setup import setup_of
 
 PERPLEXITY = "tune/perplexity"
+COLUMNS = ["curve", "run", "seed", "step", "tokens", "seconds", "perplexity"]
 LEMON, SHEARED, PARITY, APART = "LEMON", "Sheared-LLaMA", "parity", "difference"  # in figure4.csv
 
 
-@dataclass(frozen=True)
-class TuneCurveFacts(FigureFacts):
+@dataclass(frozen=True, kw_only=True)
+class TuneCurveFacts(FigureFacts[CurvesSpec]):
     """Perplexity on the tune text over training.
 
-    `frame` has a line for each measurement of a run: `curve`, `run`, `seed`, `step`, `tokens`,
-    `seconds`, `perplexity`.
+    `frame` has a line for each measurement of a run, with `COLUMNS`.
 
     Attributes:
         quoted: the points that the paper quotes, (step, value) by curve.
         floor: perplexity of a unigram model on the tune text.
     """
 
-    spec: CurvesSpec
     quoted: dict[str, tuple[int, float]]
     floor: float
 
 
-def score_curve_facts(
-    project: Project, figure: str, runs: Path, text: Path | None = None
-) -> ScoredFigureFacts:
+def score_curve_facts(project: Project, figure: str, runs: Path, *_: object) -> ScoredFigureFacts:
     """Gather the scores of a figure's runs at their starts, snapshots and ends.
 
     `frame` has a line for each point of a curve: `curve`, `tokens`, `mean` (percent) and
@@ -85,12 +80,11 @@ def _points(
 
 
 def _line(tokens: int, row: ScoredRow) -> dict[str, Any]:
-    mean, bits = row.scores[AVERAGE], row.mean_bits
     return {
         "curve": row.label,
         "tokens": tokens,
-        **{"mean": mean.value, "mean_low": mean.ci_low, "mean_high": mean.ci_high},
-        **{"bits_per_byte": bits.value, "bits_low": bits.ci_low, "bits_high": bits.ci_high},
+        **row.scores[AVERAGE].named("mean", "mean_low", "mean_high"),
+        **row.mean_bits.named("bits_per_byte", "bits_low", "bits_high"),
         "seeds": len(row.results),
     }
 
@@ -107,45 +101,30 @@ def tune_curve_facts(
     assert isinstance(spec, CurvesSpec)
     if text is None:
         raise BadInput(f"{figure} shows the floor of its text; name the text's folder by --text")
-    planned = [project.run(run) for run in spec.runs]
     quoted = {
         line["curve"]: (int(line["step"]), float(line["value"]))
         for line in published_table("figure4")
     }
     steps = {"fusion_steps": str(quoted[LEMON][0]), "pruning_steps": str(quoted[SHEARED][0])}
     lines = [
-        line
+        _measured(curve.label, project.run(run), runs)
         for curve in spec.curves
-        for run in map(project.run, curve.runs)
-        for line in _measured(curve.label, run, runs)
+        for run in curve.runs
     ]
+    metrics = {run: runs / run / "metrics.jsonl" for run in spec.runs}
     return TuneCurveFacts(
-        name=figure,
-        spec=spec,
-        setup=setup_of(project),
-        runs=planned,
-        frame=pd.DataFrame(lines),
-        departures=learned_departures(project, planned, steps),
-        inputs={run.id: file_digest(runs / run.id / "metrics.jsonl") for run in planned},
+        **shared_facts(project, figure, metrics),
+        frame=pd.concat(lines, ignore_index=True),
+        departures=learned_departures(project, map(project.run, spec.runs), steps),
         quoted=quoted,
         floor=perplexity_of(tune_floor(text)),
     )
 
 
-def _measured(curve: str, run: PlannedRun, runs: Path) -> list[dict[str, Any]]:
+def _measured(curve: str, run: PlannedRun, runs: Path) -> pd.DataFrame:
     path = runs / run.id / "metrics.jsonl"
     found = [event for event in read_events(path) if event["name"] == PERPLEXITY]
     if len(found) < 2:
         raise BadInput(f"{path}: holds fewer than two of {PERPLEXITY}; run {run.id} again")
-    return [
-        {
-            "curve": curve,
-            "run": run.id,
-            "seed": run.seed,
-            "step": event["step"],
-            "tokens": event["tokens"],
-            "seconds": event["wall_s"],
-            "perplexity": event["value"],
-        }
-        for event in found
-    ]
+    lines = pd.DataFrame(found).rename(columns={"wall_s": "seconds", "value": "perplexity"})
+    return lines.assign(curve=curve, run=run.id, seed=run.seed)[COLUMNS]

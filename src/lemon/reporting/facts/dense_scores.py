@@ -37,8 +37,8 @@ class DenseFacts:
     inputs: dict[str, str]
 
 
-def dense_facts(project: Project, table: str, runs: Path, text: Path | None = None) -> DenseFacts:
-    """Gather the table of the source model; no text is read.
+def dense_facts(project: Project, table: str, runs: Path, *_: object) -> DenseFacts:
+    """Gather the table of the source model.
 
     Raises:
         BadInput: the source was not evaluated in the dense suite.

@@ -13,9 +13,10 @@ from lemon.configuration.project import Project
 from lemon.configuration.row_lookups import changes_widths
 from lemon.configuration.tasks import TASKS, table_suites
 from lemon.data.benchmarks.rows import BENCHMARKS
+from lemon.published.models import SOURCE_MODEL, published_shape, published_target
 from lemon.published.tables import published_setup, published_table
 from lemon.reporting.facts.outcomes import Protocol
-from lemon.reporting.facts.setup import source_sizes, target_sizes
+from lemon.reporting.facts.setup import target_shapes
 from lemon.reporting.numbers import widths_in_words
 
 # Settings that are compared with published/setup.csv, by their key there.
@@ -41,6 +42,10 @@ SETTINGS = {
     "update_every": "steps between updates of the mixture, under masks",
 }
 REDPAJAMA = {"commoncrawl", "c4", "github", "books", "wikipedia", "arxiv", "stackexchange"}
+FEWSHOT = {
+    "fixed": "the same first rows before every question",
+    "drawn": "drawn for each question",
+}
 
 # Kinds of training with a separate length in the paper: the steps of `fusion` are `fusion_steps` in
 # setup.csv. A run is of the first kind whose test accepts its method.
@@ -71,26 +76,31 @@ def departures(
 
     `shown` has the evaluation protocol of each task, if evaluated.
     """
-    spec = project.table(table)
+    spec, evaluation = project.table(table), project.preset.evaluation
     behind = lineage(map(project.run, spec.runs))
-    source, targets = source_sizes(project), target_sizes(project, spec).values()
-    in_paper = [sizes.paper for sizes in targets if sizes.paper]
+    source, targets = project.source_shape(), target_shapes(project, spec)
+    in_paper = [shape for shape in map(published_target, targets) if shape]
     here = {
-        **_sizes(source.here, [sizes.here for sizes in targets]),
+        **_sizes(source, [*targets.values()]),
         **_source_and_text(project),
-        "source_layers": str(source.here.num_hidden_layers),
+        "source_layers": str(source.num_hidden_layers),
         "rows": _rows(project, spec),
-        "fewshot": _fewshot(project, spec),
+        "fewshot": FEWSHOT[evaluation.fewshot] if any(TASKS[t].shots for t in spec.tasks) else "",
         **_learning_settings(project, [run for run in behind if run.method.learned]),
     }
     paper = published_setup()
-    if source.paper and in_paper:
-        paper = {**paper, **_sizes(source.paper, in_paper)}
+    if in_paper:
+        paper = {**paper, **_sizes(published_shape(SOURCE_MODEL), in_paper)}
+    fewer = "{}, as many whole ones as fit before the longest question"
     return [
         *_differing(here, paper),
         *_lengths(behind, paper),
         *_pretraining(project, spec, paper["source"]),
-        *_shots(shown or {}),
+        *(
+            Departure(f"shots of {TASKS[task].label}", fewer.format(one.shots), str(one.asked))
+            for task, one in (shown or {}).items()
+            if one.cut_short
+        ),
         *packaged_rows(project, table),
     ]
 
@@ -118,18 +128,14 @@ def _differing(here: Mapping[str, str], paper: Mapping[str, str]) -> list[Depart
 def _sizes(source: LlamaShape, small: list[LlamaShape]) -> dict[str, str]:
     """The sizes that a table changes; empty text for those that it does not."""
     wide = any(changes_widths(source, shape) for shape in small)
-    deep = any(_changes_depth(source, shape) for shape in small)
     depths = dict.fromkeys(str(shape.num_hidden_layers) for shape in small)
+    deep = depths.keys() - {str(source.num_hidden_layers)}
     widths = dict.fromkeys(map(widths_in_words, small))
     return {
         "target_layers": " / ".join(depths) if deep else "",
         "source_widths": widths_in_words(source) if wide else "",
         "target_widths": " / ".join(widths) if wide else "",
     }
-
-
-def _changes_depth(source: LlamaShape, target: LlamaShape) -> bool:
-    return source.num_hidden_layers != target.num_hidden_layers
 
 
 def _source_and_text(project: Project) -> dict[str, str]:
@@ -148,7 +154,11 @@ def _learning_settings(project: Project, learned: list[PlannedRun]) -> dict[str,
     learned = [run for run in learned if not run.method.pretrains]
     operators = [run for run in learned if run.method.learns_operators]
     pruned = [run for run in learned if run.method.prunes]
-    deep = [run for run in operators if _changes_depth(run.fused_shape, run.target_shape)]
+    deep = [
+        run
+        for run in operators
+        if run.fused_shape.num_hidden_layers != run.target_shape.num_hidden_layers
+    ]
     users = {
         "batch_sequences": learned,
         "lm_weight": [
@@ -218,14 +228,6 @@ def _pretraining(project: Project, spec: TableSpec, source: str) -> Iterator[Dep
         )
 
 
-def _shots(shown: Mapping[str, Protocol]) -> Iterator[Departure]:
-    """The tasks with fewer few-shot examples than in the paper."""
-    for task, one in shown.items():
-        if one.cut_short:
-            here = f"{one.shots}, as many whole ones as fit before the longest question"
-            yield Departure(f"shots of {TASKS[task].label}", here, str(one.asked))
-
-
 def packaged_rows(project: Project, table: str) -> list[Departure]:
     """The differences of each task's rows from the Hub's; empty for the Hub's rows."""
     evaluation = project.preset.evaluation
@@ -253,14 +255,6 @@ def _rows(project: Project, spec: TableSpec) -> str:
         if limits[task] != usual:
             count += f", of {TASKS[task].label} {limits[task] or 'all'}"
     return count if source == "hub" else f"{count} ({source})"
-
-
-def _fewshot(project: Project, spec: TableSpec) -> str:
-    """How few-shot examples are chosen; empty if no task has any."""
-    if not any(TASKS[task].shots for task in spec.tasks):
-        return ""
-    fixed = project.preset.evaluation.fewshot == "fixed"
-    return "the same first rows before every question" if fixed else "drawn for each question"
 
 
 def _each(values: Iterable[float]) -> str:

@@ -63,14 +63,12 @@ def _averages() -> dict[str, Any]:
     """The averages that are not the rounded mean of their row's cells, and the leads by cells."""
     found = {}
     for table in ("table2", "table3", "table4"):
-        rows = [(row, row.average, row.mean_over(row.scores)) for row in published_rows(table)]
-        off = [
-            (f"{row.method} ({row.layers})", printed, mean)
-            for row, printed, mean in rows
-            if printed is not None and mean is not None and f"{mean:.1f}" != f"{printed:.1f}"
-        ]
-        found[f"{table}_printed"] = ", ".join(f"{name} {printed:.1f}" for name, printed, _ in off)
-        found[f"{table}_means"] = ", ".join(f"{name} {mean:.2f}" for name, _, mean in off)
+        rows = {f"{row.method} ({row.layers})": row for row in published_rows(table)}
+        means = {name: row.mean_over(row.scores) or 0.0 for name, row in rows.items()}
+        printed = {name: row.average or 0.0 for name, row in rows.items()}
+        off = [name for name in rows if f"{means[name]:.1f}" != f"{printed[name]:.1f}"]
+        found[f"{table}_printed"] = ", ".join(f"{name} {printed[name]:.1f}" for name in off)
+        found[f"{table}_means"] = ", ".join(f"{name} {means[name]:.2f}" for name in off)
     leads = []
     for pair in PAIRS:
         first, second = (published_row("table2", name, pair[2]).scores for name in pair[:2])
@@ -117,20 +115,20 @@ def _gains() -> dict[str, Any]:
     """The gains that section 4.4 quotes and those of Table 3, and the cases that starts decide."""
     text = published_text()
 
+    def mean(table: str, method: str, layers: int) -> float:
+        return published_row(table, method, layers).average or 0.0
+
     def table(first: str, second: str) -> str:
-        gains = (_average("table3", first, n) - _average("table3", second, n) for n in DEPTHS)
+        gains = (mean("table3", first, n) - mean("table3", second, n) for n in DEPTHS)
         return " / ".join(map(signed, gains))
 
     def quoted(what: str) -> str:
         return " / ".join(signed(float(text[f"gain_over_{what}_{layers}"])) for layers in DEPTHS)
 
-    cases = []
+    methods, cases = ("Cut", "Shear", "LEMON-Cut", "LEMON-Prune"), []
     for name, suffix in (("table3", ""), ("table7", "@ShearedLLaMA-2.7B")):
         for layers in DEPTHS:
-            cut, shear, from_cut, from_shear = (
-                _average(name, method + suffix, layers)
-                for method in ("Cut", "Shear", "LEMON-Cut", "LEMON-Prune")
-            )
+            cut, shear, from_cut, from_shear = (mean(name, m + suffix, layers) for m in methods)
             cases.append((cut > shear) == (from_cut > from_shear))
     return {
         "over_start": quoted("start"),
@@ -214,7 +212,3 @@ def _sizes() -> dict[str, Any]:
 def _tokens(printed: str) -> float:
     """A printed number of tokens, `0.26B` or `2T`."""
     return float(printed[:-1]) * UNITS[printed[-1]]
-
-
-def _average(table: str, method: str, layers: int) -> float:
-    return published_row(table, method, layers).average or 0.0

@@ -123,15 +123,11 @@ def _entry(project: Project, name: str, results: Path) -> EntryEvidence:
     manifest = read_manifest(path)
     comparisons, findings = (tuple(manifest.get(key, ())) for key in ("comparisons", "findings"))
     current = manifest.get("format_version", 1) == FORMAT_VERSION
-    if not current or not all(map(_has_measures, comparisons)):
+    for measures in (test.get("measures") for test in comparisons):
+        current &= measures is not None and (LOSS not in measures or CALIBRATED_LOSS in measures)
+    if not current:
         return replace(unread, state="older")
     return replace(unread, state="made", comparisons=comparisons, findings=findings)
-
-
-def _has_measures(test: dict[str, Any]) -> bool:
-    """Whether a comparison has verdicts, and one on calibrated loss beside that on loss."""
-    measures = test.get("measures")
-    return measures is not None and (LOSS not in measures or CALIBRATED_LOSS in measures)
 
 
 def _claims_of(entry: PaperEntry) -> tuple[frozenset[str], dict[str, str]]:
@@ -158,20 +154,13 @@ def _draws(run: PlannedRun) -> bool:
 
 
 def _start(project: Project, run: PlannedRun) -> Start:
+    """Its start as a model of its own: what is built, or the selection of a pruned run."""
+    start, others = run.start_run, project.runs.values()
+    if start is not None and start.method.learned:
+        own = [other for other in others if other.method.selects and not other.method.learned]
+        models = {other.id for other in own if other.row.start == start.id}
+    else:
+        models = {start.id} if start else set()
     rates = run.row.rates
     group = (run.target_shape, run.tied_ffn_layers, run.row.source, run.steps, rates)
-    return Start(_start_models(project, run), group, rates)
-
-
-def _start_models(project: Project, run: PlannedRun) -> frozenset[str]:
-    """The start of a run as a model of its own: what is built, or the selection of a pruned run."""
-    start = run.start_run
-    if start is None:
-        return frozenset()
-    if not start.method.learned:
-        return frozenset({start.id})
-    return frozenset(
-        other.id
-        for other in project.runs.values()
-        if other.method.selects and other.row.start == start.id and not other.method.learned
-    )
+    return Start(frozenset(models), group, rates)

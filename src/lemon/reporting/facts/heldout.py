@@ -7,6 +7,7 @@ floor predicts text worse than token frequencies do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,16 +106,23 @@ def read_heldout(path: Path) -> HeldoutLosses | None:
     )
 
 
-def read_floors(text: Path, heldout: HeldoutLosses) -> dict[str, float]:
+def read_floors(text: Path | None, heldouts: Sequence[HeldoutLosses]) -> dict[str, float]:
     """The held-out losses `uniform`, `unigram` and `bigram` of packed text, nats per token.
 
     Args:
         text: the folder of `lemon prepare text`.
-        heldout: the losses of a run, which must be on this text.
+        heldouts: the losses of runs, which must be on this text; without any there is no floor.
 
     Raises:
-        BadInput: a file is missing or damaged, or the run was scored on other text.
+        BadInput: a file is missing or damaged, or the first run was scored on other text.
     """
+    if not heldouts:
+        return {}
+    if text is None:
+        raise BadInput(
+            "the runs were scored on held-out text, whose floors are shown beside them; name its "
+            "folder with --text"
+        )
     again = "run `lemon prepare text` again"
     manifest = text / MANIFEST
     packed = checked(read_manifest(manifest), PackedManifest, str(manifest), again)
@@ -122,7 +130,7 @@ def read_floors(text: Path, heldout: HeldoutLosses) -> dict[str, float]:
         name: domain["splits"]["heldout"]["row_documents"]
         for name, domain in packed.domains.items()
     }
-    scored = heldout.design.documents or {}
+    scored = heldouts[0].design.documents or {}
     if scored.keys() != documents.keys() or any(
         list(scored[name]) != documents[name][: len(scored[name])] for name in scored
     ):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import pandas as pd
 
 from lemon.configuration.planned_run import PlannedRun, plan_runs
 from lemon.configuration.preset import TextSettings
@@ -19,36 +21,24 @@ PHASES: dict[str, tuple[Callable[[PlannedRun], bool], str]] = {
 }
 
 
-@dataclass(frozen=True)
-class HyperParameter:
-    """One hyper-parameter of one preset.
+def hyper_parameters(project: Project, *_: object) -> tuple[pd.DataFrame, list[str]]:
+    """The hyper-parameters in tidy form, and the presets left out: they lack a name of `runs.tsv`.
 
-    Attributes:
-        name: its name in `published/table6.csv`; ours where the paper's table lacks it.
-        unit: of the values; empty for rates.
-        values: by phase, the distinct values of its runs, smallest first; none where no run has it.
-        published: by phase, as printed; empty where the paper prints none.
+    A line for each `preset`, `parameter`, `phase` and distinct `value` of its runs, smallest first;
+    one without a value if only the paper has it. Parameters are named as in
+    `published/table6.csv`, or by us where it lacks them; `unit` is empty for rates, and `published`
+    is as printed, empty where the paper prints none.
     """
-
-    name: str
-    unit: str
-    values: dict[str, tuple[float, ...]]
-    published: dict[str, str]
-
-
-def hyper_parameters(project: Project, *_: object) -> dict[str, list[HyperParameter]]:
-    """The hyper-parameters by preset; none of a preset that lacks a name of `runs.tsv`."""
-    return {
-        preset.preset_name: list(_lines(preset)) if fits_runs(preset) else []
-        for preset in all_presets(project)
-    }
+    presets = all_presets(project)
+    lines = [line for preset in presets if fits_runs(preset) for line in _lines(preset)]
+    left_out = [preset.preset_name for preset in presets if not fits_runs(preset)]
+    return pd.DataFrame(lines), left_out
 
 
 def fits_runs(project: Project) -> bool:
     """Whether a preset has every budget, target, radius and rate that `runs.tsv` names."""
     preset = project.preset
-    for run in project.runs.values():
-        row = run.row
+    for row in (run.row for run in project.runs.values()):
         named: list[tuple[str | None, Collection[str]]] = [
             (row.steps, preset.budgets),
             (row.target, preset.targets),
@@ -60,7 +50,7 @@ def fits_runs(project: Project) -> bool:
     return True
 
 
-def _lines(project: Project) -> Iterable[HyperParameter]:
+def _lines(project: Project) -> Iterator[dict[str, Any]]:
     rows = {name: run.row for name, run in project.runs.items()}
     runs = list(plan_runs(project.preset, rows).values())
     text = project.preset.text
@@ -87,12 +77,13 @@ def _lines(project: Project) -> Iterable[HyperParameter]:
         ("evaluation_interval_m", "steps", lambda r: r.training.evaluate_every),
     ]
     for name, unit, value in known:
-        values, published = {}, {}
         for phase, (of_phase, column) in PHASES.items():
-            found = [value(run) for run in runs if of_phase(run)]
-            values[phase] = tuple(sorted({one for one in found if one is not None}))
-            published[phase] = printed.get(name, {}).get(column, "") if column else ""
-        yield HyperParameter(name, unit, values, published)
+            published = printed.get(name, {}).get(column, "")
+            found = {one for r in runs if of_phase(r) and (one := value(r)) is not None}
+            values: list[float | None] = [*sorted(found)]
+            for one in values or [None] * bool(published):
+                place = {"preset": project.preset_name, "parameter": name, "phase": phase}
+                yield {**place, "value": one, "unit": unit, "published": published}
 
 
 def _most_epochs(run: PlannedRun, text: TextSettings) -> float:

@@ -9,7 +9,6 @@ FFN neurons and query-head groups are left is in `ffn.<j>` and `attn.<j>`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import log2
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,56 +21,40 @@ from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import NOTHING, Factor, one_hot
 from lemon.operators.file import load_operators
-from lemon.provenance import file_digest
-from lemon.reporting.facts.figure import FigureFacts
-from lemon.reporting.facts.setup import setup_of
+from lemon.reporting.facts.figure import FigureFacts, shared_facts
 
 NORMS = "ln1"  # the norm type that is read; both have one gamma
 
 
-@dataclass(frozen=True)
-class MergeFacts(FigureFacts):
-    """A figure of merged layers; `frame` has one line for each source layer and panel.
-
-    Columns: `target`, the layer that it is part of; `merges`, how many it went through; `neurons`
-    and `groups`, its shares of that layer's FFN neurons and query-head groups.
-    """
-
-    spec: MergesSpec
-
-
-def merge_facts(project: Project, figure: str, runs: Path, text: Path | None = None) -> MergeFacts:
+def merge_facts(project: Project, figure: str, runs: Path, *_: object) -> FigureFacts[MergesSpec]:
     """Gather a figure of merged layers from the folder of the runs' folders.
+
+    `frame` has one line for each source layer and panel. Columns: `target`, the layer that it is
+    part of; `merges`, how many it went through; `neurons` and `groups`, its shares of that layer's
+    FFN neurons and query-head groups.
 
     Raises:
         BadInput: operators are missing, damaged, or not of merges in rounds.
     """
     spec = project.entry(figure)
     assert isinstance(spec, MergesSpec)
-    files = {run: f"{run}/operators.safetensors" for run in spec.runs}
     parts = []
     for number, panel in enumerate(spec.panels):
-        path = runs / files[panel.run]
-        operators, _ = load_operators(path)
+        path = runs / panel.run / "operators.safetensors"
+        operators = load_operators(path)[0]
         try:
             lines = pd.DataFrame(leaves(operators))
         except ValueError as error:
             raise BadInput(f"{path}: {error}; name a run of a method that merges") from None
         place = {"panel": number, "label": panel.label, "run": panel.run}
-        parts.append(lines.assign(**place)[[*place, *lines.columns]])
-    return MergeFacts(
-        name=figure,
-        spec=spec,
-        setup=setup_of(project),
-        runs=[project.run(run) for run in spec.runs],
-        frame=pd.concat(parts, ignore_index=True),
-        departures=[],
-        inputs={file: file_digest(runs / file) for file in files.values()},
-    )
+        parts.append(pd.DataFrame({**place, **lines}))
+    files = [f"{run}/operators.safetensors" for run in spec.runs]
+    shared = shared_facts(project, figure, {file: runs / file for file in files})
+    return FigureFacts(**shared, frame=pd.concat(parts, ignore_index=True))
 
 
 def leaves(operators: Operators) -> Iterator[dict[str, Any]]:
-    """The columns of `MergeFacts.frame` for each source layer, in order.
+    """The columns of `merge_facts` for each source layer, in order.
 
     Raises:
         ValueError: the operators are not those of merges in rounds.

@@ -6,7 +6,6 @@ gamma.<type> [L2, L1]: row = target layer, column = source layer; paper, equatio
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,37 +17,22 @@ from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.operators.file import load_operators
-from lemon.provenance import file_digest
-from lemon.reporting.facts.figure import FigureFacts
-from lemon.reporting.facts.figure_departures import figure_departures
-from lemon.reporting.facts.setup import setup_of
-
-
-@dataclass(frozen=True)
-class LayerOperatorFacts(FigureFacts):
-    """A figure of layer operators; `frame` has one line for each entry of gamma."""
-
-    spec: FigureSpec
+from lemon.reporting.facts.figure import FigureFacts, figure_departures, shared_facts
 
 
 def layer_operator_facts(
-    project: Project, figure: str, runs: Path, text: Path | None = None
-) -> LayerOperatorFacts:
-    """Gather a figure of layer operators from the folder of the runs' folders."""
+    project: Project, figure: str, runs: Path, *_: object
+) -> FigureFacts[FigureSpec]:
+    """Gather a figure of layer operators, as of `operator_lines`, from the runs' folders."""
     spec = project.entry(figure)
     assert isinstance(spec, FigureSpec)
-    shown = [project.run(run) for run in spec.runs]
     frame = operator_lines(project, spec, runs)
-    read = [*spec.runs, *(run.start_run.id for run in shown if run.start_run)]
-    files = [f"{run}/operators.safetensors" for run in dict.fromkeys(read)]
-    return LayerOperatorFacts(
-        name=figure,
-        spec=spec,
-        setup=setup_of(project),
-        runs=shown,
+    starts = [run.start_run.id for run in map(project.run, spec.runs) if run.start_run]
+    files = [f"{run}/operators.safetensors" for run in dict.fromkeys([*spec.runs, *starts])]
+    return FigureFacts(
+        **shared_facts(project, figure, {file: runs / file for file in files}),
         frame=frame,
         departures=figure_departures(project, spec),
-        inputs={file: file_digest(runs / file) for file in files},
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.flops import forward_flops, training_flops
-from lemon.reporting.facts.rows import ScoredRow
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,3 @@ def start_tokens(project: Project, run: PlannedRun) -> int:
         tune = min(run.learning.tune_sequences, text.heldout_sequences)  # as many as held out
         sequences += tune * len(text.domains)
     return sequences * text.sequence_length
-
-
-def row_model_costs(project: Project, rows: list[ScoredRow]) -> list[ModelCost | None]:
-    """The cost of each row's models, which differ in their seeds alone; None without runs."""
-    return [model_cost(project, row.runs[0]) if row.runs else None for row in rows]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
+from typing import Any
+
+import pandas as pd
 
 from lemon.architecture import LlamaShape
 from lemon.config_json import config_of
@@ -23,43 +24,6 @@ from lemon.published.models import (
 PAPER_PRESET = "paper"  # the preset of the paper's source
 
 
-@dataclass(frozen=True)
-class ModelLine:
-    """One model of Table 5.
-
-    Attributes:
-        preset: its preset; empty for a model of no preset.
-        group: the source model's name.
-        target: symbolic shape in the preset; empty for a source and if no target has this shape.
-        shape, source: its sizes, and those of its source model.
-        published: the paper's row for comparison: the same model, or, in other presets, the
-            paper's model of the same target.
-    """
-
-    preset: str
-    group: str
-    model: str
-    target: str
-    shape: LlamaShape
-    source: LlamaShape
-    published: PublishedModel | None = None
-
-    @property
-    def share(self) -> float:
-        """Parameters divided by those of the source."""
-        return self.shape.num_parameters / self.source.num_parameters
-
-    @property
-    def same_as_published(self) -> bool:
-        """Whether the paper prints these sizes, so that the counts must agree."""
-        return self.published is not None and self.published.shape == self.shape
-
-
-def model_sizes_facts(project: Project, *_: object) -> list[tuple[ModelLine, int]]:
-    """The models of Table 5, each with its counted parameters."""
-    return [(line, counted_parameters(line.shape)) for line in model_lines(project)]
-
-
 def all_presets(project: Project) -> list[Project]:
     """All presets of the folder, the paper's first.
 
@@ -75,39 +39,80 @@ def all_presets(project: Project) -> list[Project]:
     )
 
 
-def model_lines(project: Project) -> list[ModelLine]:
-    """All models of the table: the paper's first, then those of the other presets."""
-    paper, *others = all_presets(project)
-    lines = list(_paper_lines(paper))
-    for name, shape in (("", LLAMA2_13B), (", widths 62.5 %", narrowed(LLAMA2_13B))):
-        model = f"{LLAMA2_13B_LABEL}{name}"
-        lines.append(ModelLine("", LLAMA2_13B_LABEL, model, "", shape, LLAMA2_13B))
-    beside = {line.target: line.published for line in reversed(lines) if line.target}
-    return [*lines, *(line for preset in others for line in _preset_lines(preset, beside))]
+def model_sizes(project: Project, *_: object) -> tuple[pd.DataFrame, dict[str, LlamaShape]]:
+    """All models, the paper's first, then those of the other presets; and the source of each group.
 
+    A line for each `model` with its `preset` (None for a model of no preset), `group` (the source
+    model's name), `target` (None for a source, and if no target has this shape), sizes and
+    parameters; shares are fractions. The published columns have the same model, or, in other
+    presets, the paper's model of the same target. `parameters_difference` is there where the paper
+    prints these sizes, so that they must agree.
 
-def _paper_lines(paper: Project) -> Iterator[ModelLine]:
-    """Table 5's rows, each with the target of the same sizes; then targets not in Table 5."""
-    source, label = paper.source_shape(), paper.preset.source.label
+    Raises:
+        BadInput: as of `all_presets`.
+        WorkFailed: as of `counted_parameters`.
+    """
+    (paper, *others), lines = all_presets(project), []
+    sources = {paper.preset.source.label: paper.source_shape(), LLAMA2_13B_LABEL: LLAMA2_13B}
+    sources |= {other.preset.source.label: other.source_shape() for other in others}
+
+    def add(
+        preset: str | None,
+        group: str,
+        model: str,
+        target: str | None,
+        shape: LlamaShape,
+        printed: PublishedModel | None = None,
+    ) -> None:
+        place = {"preset": preset, "group": group, "model": model, "target": target}
+        lines.append({**place, **_numbers(shape, sources[group], printed)})
+
+    models, label = published_models(), paper.preset.source.label
     targets = {name: paper.shape_of(name) for name in paper.preset.targets}
-    models = published_models().values()
-    for model in models:
-        name = label if model.name == SOURCE_MODEL else model.name
-        same = next((target for target, shape in targets.items() if shape == model.shape), "")
-        yield ModelLine(paper.preset_name, label, name, same, model.shape, source, model)
+    beside: dict[str, PublishedModel] = {}
+    for one in models.values():
+        name = label if one.name == SOURCE_MODEL else one.name
+        same = next((target for target, shape in targets.items() if shape == one.shape), None)
+        add(paper.preset_name, label, name, same, one.shape, one)
+        beside.setdefault(same or "", one)
     for target, shape in targets.items():
-        if all(shape != model.shape for model in models):
-            yield ModelLine(paper.preset_name, label, f"{label}, {target}", target, shape, source)
+        if all(shape != one.shape for one in models.values()):
+            add(paper.preset_name, label, f"{label}, {target}", target, shape)
+    for name, shape in (("", LLAMA2_13B), (", widths 62.5 %", narrowed(LLAMA2_13B))):
+        add(None, LLAMA2_13B_LABEL, f"{LLAMA2_13B_LABEL}{name}", None, shape)
+    for other in others:
+        label = other.preset.source.label
+        add(other.preset_name, label, label, None, sources[label])
+        for target in other.preset.targets:
+            shape, model = other.shape_of(target), f"{label}, {target}"
+            add(other.preset_name, label, model, target, shape, beside.get(target))
+    return pd.DataFrame(lines), sources
 
 
-def _preset_lines(
-    project: Project, beside: dict[str, PublishedModel | None]
-) -> Iterator[ModelLine]:
-    source, label, name = project.source_shape(), project.preset.source.label, project.preset_name
-    yield ModelLine(name, label, label, "", source, source)
-    for target in project.preset.targets:
-        model, shape = f"{label}, {target}", project.shape_of(target)
-        yield ModelLine(name, label, model, target, shape, source, beside.get(target))
+def _numbers(
+    shape: LlamaShape, source: LlamaShape, printed: PublishedModel | None
+) -> dict[str, Any]:
+    share = shape.num_parameters / source.num_parameters
+    numbers = {
+        **shape.sizes(),
+        "parameters": shape.num_parameters,
+        "parameters_counted": counted_parameters(shape),
+        "share_of_source": round(share, 6),
+    }
+    if printed is None:
+        return numbers
+    difference = shape.num_parameters - printed.parameters
+    return numbers | {
+        "published_model": printed.name,
+        "published_hidden_size": printed.shape.hidden_size,
+        "published_intermediate_size": printed.shape.intermediate_size,
+        "published_attention_heads": printed.shape.num_attention_heads,
+        "published_hidden_layers": printed.shape.num_hidden_layers,
+        "published_parameters": printed.parameters,
+        "parameters_difference": difference if printed.shape == shape else None,
+        "published_share": printed.share,
+        "share_difference": round(share - printed.share, 4),
+    }
 
 
 @cache

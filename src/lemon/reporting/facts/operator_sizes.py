@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
 from lemon.configuration.preset_checks import radii_in_numbers
@@ -17,64 +18,31 @@ from lemon.published.models import (
     narrowed,
     published_shape,
 )
+from lemon.published.tables import published_table
 from lemon.radii import Radii
 from lemon.reporting.facts.model_sizes import all_presets
 
 PAPER_SMALL = "LEMON-2.7B"  # in published/table5.csv; table1.csv has its counts
 PAPER_RADII = Radii(hidden=2, attention=2, ffn=2)
-# The families in the order of published/table1.csv; the layer operator is the first.
-LAYER = "layer"
-WIDTHS = {"hidden": Axis.HIDDEN, "attention": Axis.KEY_VALUE, "intermediate": Axis.FFN}
+# The families in the order of published/table1.csv, with the axis of a dimension operator.
+FAMILIES = {
+    "layer": None,
+    "hidden": Axis.HIDDEN,
+    "attention": Axis.KEY_VALUE,
+    "intermediate": Axis.FFN,
+}
 
 
-@dataclass(frozen=True)
-class OperatorLine:
-    """One family of operators between two models.
-
-    Attributes:
-        operator: `LAYER` or a key of `WIDTHS`.
-        radius: r, channels tied in one block.
-        rows, columns: of its small factor, [out / r, in / r].
-        factors: the number of factors: nine gammas, one B, an A for every source layer.
-        learned: False for a layer operator between equal depths, which is the identity.
-        group: query heads for each key/value head; 1 on other axes than attention's.
-    """
-
-    operator: str
-    radius: int
-    rows: int
-    columns: int
-    factors: int
-    learned: bool = True
-    group: int = 1
-
-    @property
-    def count(self) -> int:
-        """Entries of all factors: r squared in the denominator (equation 3, footnote 2)."""
-        return self.factors * self.rows * self.columns
-
-    @property
-    def printed(self) -> int:
-        """The count by Table 1's formula: the first power of r, and one gamma for all types."""
-        return self.rows * self.columns if self.operator == LAYER else self.count * self.radius
-
-    @property
-    def query_count(self) -> int:
-        """The count by the paper's formula, whose attention axis is the query heads."""
-        return self.count * self.group**2
-
-
-@dataclass(frozen=True)
-class ModelPair:
+class ModelPair(NamedTuple):
     """A source, a target, and the receptive fields of the operators between them.
 
     Attributes:
-        preset: their preset; empty for models of no preset.
+        preset: their preset; None for models of no preset.
         label, target_name: the names of source and target.
         radii_name: the paper's name of the radii.
     """
 
-    preset: str
+    preset: str | None
     label: str
     target_name: str
     source: LlamaShape
@@ -82,49 +50,73 @@ class ModelPair:
     radii_name: str
     radii: Radii
 
-    @cached_property
-    def lines(self) -> list[OperatorLine]:
-        """The four families, in the order of Table 1.
-
-        Raises:
-            BadInput: a radius does not divide the sizes of its axis.
-        """
-        depth, layers = self.target.num_hidden_layers, self.source.num_hidden_layers
-        lines = [OperatorLine(LAYER, 1, depth, layers, len(LAYER_TYPES), depth != layers)]
-        for operator, axis in WIDTHS.items():
-            rows, columns = self.radii.factor_shape(axis, self.source, self.target)
-            factors = 1 if axis is Axis.HIDDEN else layers
-            group = self.source.group_size if axis is Axis.KEY_VALUE else 1
-            radius = self.radii.of(axis)
-            lines.append(OperatorLine(operator, radius, rows, columns, factors, group=group))
-        return lines
-
     @property
-    def count(self) -> int:
-        """Entries of all trained operators."""
-        return sum(line.count for line in self.lines if line.learned)
-
-    @property
-    def printed(self) -> int:
-        """Entries of all trained operators by Table 1's formula, with the first power of r."""
-        return sum(line.printed for line in self.lines if line.learned)
-
-    def line(self, operator: str) -> OperatorLine:
-        """One family by its name."""
-        return next(line for line in self.lines if line.operator == operator)
-
-    def share(self, entries: int) -> float:
-        """Entries divided by the parameters of the small model."""
-        return entries / self.target.num_parameters
-
-    @property
-    def published(self) -> bool:
+    def is_published(self) -> bool:
         """Whether published/table1.csv has the counts for these models and radii."""
         printed = published_shape(SOURCE_MODEL), published_shape(PAPER_SMALL), PAPER_RADII
         return (self.source, self.target, self.radii) == printed
 
 
-def model_pairs(project: Project, *_: object) -> list[ModelPair]:
+def operator_sizes(project: Project, *_: object) -> pd.DataFrame:
+    """The lines of `family_lines` of all pairs of models; errors as of it and `model_pairs`."""
+    return pd.DataFrame([line for pair in model_pairs(project) for line in family_lines(pair)])
+
+
+def family_lines(pair: ModelPair) -> list[dict[str, Any]]:
+    """A line for each family of operators between two models; shares are fractions.
+
+    `factors` is the number of small factors [out / r, in / r]: nine gammas, one B, an A for every
+    source layer. `count` has the entries of them all: r squared in the denominator (equation 3,
+    footnote 2). `count_first_power` is that of Table 1's formula: the first power of r, and one
+    gamma for all types. `count_on_query_axis` is that of the paper's formula, whose attention axis
+    is the query heads. A layer operator between equal depths is the identity and not `learned`.
+
+    Raises:
+        BadInput: a radius does not divide the sizes of its axis.
+    """
+    depth, layers = pair.target.num_hidden_layers, pair.source.num_hidden_layers
+    small, lines = pair.target.num_parameters, []
+    for paper, (operator, axis) in zip(published_table("table1"), FAMILIES.items(), strict=True):
+        if axis is None:
+            rows, columns, factors = depth, layers, len(LAYER_TYPES)
+            first_power = rows * columns
+        else:
+            rows, columns = pair.radii.factor_shape(axis, pair.source, pair.target)
+            factors = 1 if axis is Axis.HIDDEN else layers
+            first_power = factors * rows * columns * pair.radii.of(axis)
+        count = factors * rows * columns
+        group = pair.source.group_size if axis is Axis.KEY_VALUE else 1
+        squared = int(paper["count_7b_to_2p7b_all_r2"]) if pair.is_published else None
+        first = int(paper["count_if_printed_power_all_r2"]) if pair.is_published else None
+        line = {
+            "preset": pair.preset,
+            "source": pair.label,
+            "target": pair.target_name,
+            "radii": pair.radii_name,
+            **{f"radius_{name}": radius for name, radius in vars(pair.radii).items()},
+            "operator": operator,
+            "factor_rows": rows,
+            "factor_columns": columns,
+            "factors": factors,
+            "learned": str(axis is not None or depth != layers).lower(),
+            "count": count,
+            "count_first_power": first_power,
+            "first_power_over_count": round(first_power / count, 6),
+            "count_on_query_axis": count * group**2,
+            "small_model_parameters": small,
+            "share_of_small_model": round(count / small, 6),
+            "published_symbol": paper["symbol"],
+            "published_shape": paper["shape_as_printed"],
+            "published_count": squared,
+            "count_difference": None if squared is None else count - squared,
+            "published_count_first_power": first,
+            "first_power_difference": None if first is None else first_power - first,
+        }
+        lines.append(line)
+    return lines
+
+
+def model_pairs(project: Project) -> list[ModelPair]:
     """Sources and Table 4 targets at all radii: the paper's, 13B, then those of other presets.
 
     Raises:
@@ -132,21 +124,12 @@ def model_pairs(project: Project, *_: object) -> list[ModelPair]:
     """
     (paper, *others), cases = all_presets(project), dimension_cases(project)
     found = [_pair(paper, target, name) for target, name in cases]
-    found += [
-        replace(
-            pair,
-            preset="",
-            label=LLAMA2_13B_LABEL,
-            target_name="widths 62.5 %",
-            source=LLAMA2_13B,
-            target=narrowed(LLAMA2_13B),
-        )
-        for pair in found
-    ]
-    if not any(pair.published for pair in found):
+    larger = (None, LLAMA2_13B_LABEL, "widths 62.5 %", LLAMA2_13B, narrowed(LLAMA2_13B))
+    found += [ModelPair(*larger, pair.radii_name, pair.radii) for pair in found]
+    if not any(pair.is_published for pair in found):
         source, label = paper.source_shape(), paper.preset.source.label
         small = published_shape(PAPER_SMALL)
-        found.insert(0, ModelPair("", label, PAPER_SMALL, source, small, "2-2", PAPER_RADII))
+        found.insert(0, ModelPair(None, label, PAPER_SMALL, source, small, "2-2", PAPER_RADII))
     return [*found, *(_pair(other, *case) for other in others for case in cases)]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +113,14 @@ def _merged(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def read_runs(
-    runs: Path, names: Iterable[str], tasks: Iterable[str], suite: str | None = None
-) -> dict[str, RunResult]:
+def read_runs(runs: Path, names: Iterable[str], tasks: Sequence[str]) -> dict[str, RunResult]:
     """Read the outcomes of several runs and check that they are comparable."""
-    tasks = list(tasks)
-    results = {name: read_run(runs, name, tasks, suite) for name in dict.fromkeys(names)}
+    results = {name: read_run(runs, name, tasks) for name in dict.fromkeys(names)}
     require_same_documents(results, tasks)
     return results
 
 
-def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str]) -> None:
+def require_same_documents(results: Mapping[str, RunResult], tasks: Sequence[str]) -> None:
     """Check that paired comparisons are possible.
 
     Raises:
@@ -132,10 +130,7 @@ def require_same_documents(results: Mapping[str, RunResult], tasks: Iterable[str
         "so they can't be compared; evaluate both again with the same rows and limit "
         "(remove their outcomes/ folders and rerun)"
     )
-    if not results:
-        return
-    first, *others = results.values()
-    for other in others:
+    for first, other in pairwise(results.values()):
         for task in tasks:
             same_hash = first.row_hash(task) == other.row_hash(task)
             if not same_hash or not np.array_equal(first.ids[task], other.ids[task]):

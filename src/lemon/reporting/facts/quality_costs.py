@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from lemon.configuration.project import Project
 from lemon.configuration.row_lookups import changes_widths
-from lemon.reporting.facts.accuracy import floors_of
 from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
-from lemon.reporting.facts.heldout import UNIGRAM
-from lemon.reporting.facts.model_costs import ModelCost, row_model_costs
+from lemon.reporting.facts.heldout import UNIGRAM, read_floors
+from lemon.reporting.facts.model_costs import ModelCost, model_cost
 from lemon.reporting.facts.outcomes import read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 
@@ -26,7 +23,7 @@ WHOLE = ("layers", "parameters", "start_tokens", "training_tokens", "seeds")
 NOTHING = "nothing learned"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QualityCostFacts(ScoredFigureFacts):
     """The figure; `frame` is that of `_lines`.
 
@@ -42,22 +39,14 @@ def quality_cost_facts(
 ) -> QualityCostFacts:
     """Gather losses, bits per byte and costs of the figure's rows, and the floor of `text`."""
     results = read_runs(runs, project.table_runs(figure), project.table(figure).tasks)
-    rows = scored_rows(project, figure, results)
-    floors, costs = floors_of(rows, text), row_model_costs(project, rows)
-    targets = {row.spec.target: _target_in_words(project, row.spec.target) for row in rows}
     return QualityCostFacts(
         **of_scores(project, figure, results, runs),
-        frame=_lines(rows, costs, targets, floors),
+        frame=_lines(project, scored_rows(project, figure, results), text),
         sequence_length=project.preset.text.sequence_length,
     )
 
 
-def _lines(
-    rows: list[ScoredRow],
-    costs: Iterable[ModelCost | None],
-    targets: dict[str | None, str | None],
-    floors: dict[str, float],
-) -> pd.DataFrame:
+def _lines(project: Project, rows: list[ScoredRow], text: Path | None) -> pd.DataFrame:
     """The figure in tidy form, columns `COLUMNS`: a line for each row, then the unigram floor.
 
     The fields of `ModelCost` have its units. `loss` is the held-out loss at the best temperature,
@@ -68,26 +57,20 @@ def _lines(
         {
             "run": " ".join(row.spec.runs),
             "method": row.label,
-            "target": targets[row.spec.target],
+            "target": _target_in_words(project, row.spec.target),
             "seeds": len(row.results),
-            **(vars(cost) if cost else {}),
-            **(_quality(row) if row.results else {}),
+            **(vars(model_cost(project, row.runs[0])) if row.runs else {}),
+            "learns": (" and ".join(row.runs[0].method.learns) or NOTHING) if row.runs else None,
+            **row.calibrated.named("loss", "loss_low", "loss_high"),
+            **row.mean_bits.named("bits_per_byte", "bits_low", "bits_high"),
         }
-        for row, cost in zip(rows, costs, strict=True)
+        for row in rows
     ]
+    floors = read_floors(text, [heldout for row in rows for heldout in row.heldouts])
     if UNIGRAM in floors:
         lines.append({"method": f"{UNIGRAM} floor", "loss": round(floors[UNIGRAM], 6)})
     frame = pd.DataFrame(lines, columns=COLUMNS)
     return frame.astype({name: "Int64" for name in WHOLE})
-
-
-def _quality(row: ScoredRow) -> dict[str, Any]:
-    bits, loss = row.mean_bits, row.calibrated
-    return {
-        "learns": " and ".join(row.runs[0].method.learns) or NOTHING,
-        **{"loss": loss.value, "loss_low": loss.ci_low, "loss_high": loss.ci_high},
-        **{"bits_per_byte": bits.value, "bits_low": bits.ci_low, "bits_high": bits.ci_high},
-    }
 
 
 def _target_in_words(project: Project, target: str | None) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
-from lemon.published.models import published_target
+from lemon.published.models import SOURCE_MODEL, published_shape, published_target
 from lemon.radii import Radii, named_radii
 
 
@@ -31,25 +31,13 @@ class RadiiSetting:
     paper_share: float | None
 
 
-@dataclass(frozen=True)
-class RadiiFacts:
-    """The settings of a table, and the head sizes of the models, here and in the paper."""
-
-    settings: tuple[RadiiSetting, ...]
-    head_dim: int
-    paper_head_dim: int | None
-
-
-def radii_facts(project: Project, table: str) -> RadiiFacts | None:
-    """The settings of a table's runs and their starts that learn widths; None without any."""
-    behind = lineage(map(project.run, project.table(table).runs))
+def radii_settings(project: Project, table: str) -> list[RadiiSetting]:
+    """The settings of a table's runs and their starts that learn widths."""
     runs: dict[str, PlannedRun] = {}
-    for run in behind:
-        if run.row.radii and run.method.learns_operators and run.changes_widths:
+    for run in lineage(map(project.run, project.table(table).runs)):
+        if run.row.radii and run.learns_widths:
             runs.setdefault(run.row.radii, run)
-    if not runs:
-        return None
-    settings = [
+    return [
         RadiiSetting(
             name=name,
             here=run.radii,
@@ -59,17 +47,13 @@ def radii_facts(project: Project, table: str) -> RadiiFacts | None:
         )
         for name, run in runs.items()
     ]
-    paper = published_target(None)
-    paper_head_dim = paper.head_dim if paper else None
-    return RadiiFacts(tuple(settings), project.source_shape().head_dim, paper_head_dim)
 
 
 def _paper_ffn_share(run: PlannedRun) -> float | None:
     """`ffn_share` of the setting in the paper's models; None if the paper has no such model."""
-    source, target = published_target(None), published_target(run.row.target)
-    radii = named_radii(run.row.radii)
-    if source is None or target is None or radii is None:
+    target, radii = published_target(run.row.target), named_radii(run.row.radii)
+    if target is None or radii is None:
         return None
-    first = run.first_stage
+    source, first = published_shape(SOURCE_MODEL), run.first_stage
     fused = (published_target(first.row.target) if first else None) or source
     return radii.ffn_share(source.with_depth(fused.num_hidden_layers), target)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lemon.architecture import LlamaShape
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
@@ -24,7 +25,7 @@ from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
 from lemon.reporting.facts.outcomes import read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 from lemon.reporting.facts.scores import BITS
-from lemon.reporting.facts.setup import Sizes, target_sizes
+from lemon.reporting.facts.setup import target_shapes
 
 COLUMNS = [
     *("run", "method", "r_a", "r_i", "r_h", "mean", "ci_low", "ci_high", "perplexity"),
@@ -36,20 +37,20 @@ TIMES = ("seconds_low", "seconds_per_step", "seconds_high")  # quartiles
 WHOLE = ("r_a", "r_i", "r_h", "operator_parameters", "seeds")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GridFacts(ScoredFigureFacts):
     """The figure; `frame` is that of `_lines`."""
 
-    targets: dict[str, Sizes]
+    targets: dict[str, LlamaShape]
 
 
-def grid_facts(project: Project, figure: str, runs: Path, text: Path | None = None) -> GridFacts:
+def grid_facts(project: Project, figure: str, runs: Path, *_: object) -> GridFacts:
     """Gather scores, operator sizes and step times of the figure's runs."""
     spec = project.table(figure)
     results = read_runs(runs, project.table_runs(figure), spec.tasks)
     return GridFacts(
         **of_scores(project, figure, results, runs),
-        targets=target_sizes(project, spec),
+        targets=target_shapes(project, spec),
         frame=_lines(figure, scored_rows(project, figure, results), runs),
     )
 
@@ -77,30 +78,24 @@ def _lines(figure: str, rows: list[ScoredRow], runs: Path) -> pd.DataFrame:
     Raises:
         BadInput: two rows have the same radii.
     """
-    lines = [_line(row, runs) for row in rows]
-    cells: dict[tuple[int, int], str] = {}
-    for row, line in zip(rows, lines, strict=True):
-        if "r_a" in line:
-            cell = (line["r_a"], line["r_i"])
-            if cell in cells:
-                raise BadInput(
-                    f"paper.yaml, {figure}: rows {cells[cell]!r} and {row.label!r} both have "
-                    f"r_a {cell[0]} and r_i {cell[1]}; the grid has one cell for them, so drop "
-                    "one or give it other radii in the preset"
-                )
-            cells[cell] = row.label
-    frame = pd.DataFrame(lines, columns=COLUMNS)
+    frame = pd.DataFrame([_line(row, runs) for row in rows], columns=COLUMNS)
+    for (r_a, r_i), cell in frame.groupby(["r_a", "r_i"])["method"]:
+        if len(cell) > 1:
+            raise BadInput(
+                f"paper.yaml, {figure}: rows {cell.iloc[0]!r} and {cell.iloc[1]!r} both have "
+                f"r_a {r_a:g} and r_i {r_i:g}; the grid has one cell for them, so drop one or give "
+                "it other radii in the preset"
+            )
     return frame.astype({name: "Int64" for name in WHOLE})
 
 
 def _line(row: ScoredRow, runs: Path) -> dict[str, Any]:
-    mean = row.scores[AVERAGE]
     line: dict[str, Any] = {
         "run": " ".join(row.spec.runs),
         "method": row.label,
         "published": row.published.average_over(row.tasks) if row.published else None,
         "seeds": len(row.results),
-        **{"mean": mean.value, "ci_low": mean.ci_low, "ci_high": mean.ci_high},
+        **row.scores[AVERAGE].named("mean", "ci_low", "ci_high"),
     }
     line |= {score.metric: score.value for score in row.heldout if score.metric in COLUMNS}
     line[BITS] = row.mean_bits.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -27,12 +28,17 @@ from lemon.reporting.facts.scores import (
     Score,
     as_perplexity,
     ends,
-    mean_over_tasks,
-    mean_score,
     rounded,
     six_digits,
 )
-from lemon.reporting.facts.statistics import Design, accuracy_interval, mean_interval, seed_spread
+from lemon.reporting.facts.statistics import (
+    Design,
+    Interval,
+    accuracy_interval,
+    mean_interval,
+    mean_over_strata,
+    seed_spread,
+)
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,6 @@ class ScoredRow:
         """The shares of the domains, and the documents of the held-out sequences."""
         return self.heldouts[0].design if self.heldouts else Design()
 
-    @property
-    def calibrated_loss(self) -> float | None:
-        """The mean loss at each seed's best temperature."""
-        losses = [heldout.calibrated_loss for heldout in self.heldouts]
-        return sum(losses) / len(losses) if losses else None
-
     @cached_property
     def scores(self) -> dict[str, Score]:
         """The scores by task, then the mean over tasks."""
@@ -96,14 +96,8 @@ class ScoredRow:
             (BITS, "bits_per_byte", 1, self.tasks),
             (SHARE, "answer_share", 100, [t for t in self.tasks if TASKS[t].chance is not None]),
         ):
-            documents = self.over_seeds(field)
-            by_seed = [getattr(result, field) for result in self.results]
-            for name, chosen in {**{task: [task] for task in tasks}, AVERAGE: tasks}.items():
-                if chosen and not self.results:
-                    found.append(Score(name, metric))
-                elif chosen:
-                    own = {task: documents[task] for task in chosen}
-                    found.append(mean_score(name, metric, own, by_seed, scale))
+            chosen = {**{task: [task] for task in tasks}, AVERAGE: tasks} if tasks else {}
+            found += [self._mean(name, metric, field, own, scale) for name, own in chosen.items()]
         return found
 
     @property
@@ -171,16 +165,38 @@ class ScoredRow:
         if self.published is not None and name == AVERAGE:
             recomputed = rounded(self.published.mean_over(tasks))
         printed: dict[str, Any] = {"published": published, "published_recomputed": recomputed}
-        if not self.results:
-            return Score(name, metric, **printed)
         correct = self.over_seeds("correct")
-        answers = {task: correct[task] for task in tasks}
-        by_seed = [result.correct for result in self.results]
-        single = None if name == AVERAGE else accuracy_interval(answers[name])
-        score = mean_score(name, metric, answers, by_seed, 100, single)
-        if published is not None:
-            printed["delta"] = round(100 * mean_over_tasks(answers) - published, 4)
+        single = accuracy_interval(correct[name]) if name in correct else None
+        score = self._mean(name, metric, "correct", tasks, 100, single)
+        if published is not None and score.value is not None:
+            mean = mean_over_strata({task: correct[task] for task in tasks})
+            printed["delta"] = round(100 * mean - published, 4)
         return replace(score, **printed)
+
+    def _mean(
+        self,
+        name: str,
+        metric: str,
+        field: str,
+        tasks: Iterable[str],
+        scale: float,
+        interval: Interval | None = None,
+    ) -> Score:
+        """The mean over tasks of the means over documents of an attribute of the results.
+
+        `interval` is that of the mean, by default the bootstrap's.
+        """
+        if not self.results:
+            return Score(name, metric)
+        over_seeds, by_seed = self.over_seeds(field), (getattr(one, field) for one in self.results)
+        documents = {task: over_seeds[task] for task in tasks}
+        low, high = ends(interval or mean_interval(documents), scale)
+        means = [mean_over_strata({task: seed[task] for task in tasks}) for seed in by_seed]
+        return Score(
+            *(name, metric, round(scale * mean_over_strata(documents), 4), low, high),
+            n=sum(values.size for values in documents.values()),
+            seed_sd=rounded(seed_spread([scale * mean for mean in means])),
+        )
 
 
 @dataclass(frozen=True)
@@ -202,6 +218,13 @@ class Side:
             return self.first.label
         return f"{self.first.label} over {self.second.label} at {self.first.layers} layers"
 
+    @property
+    def published(self) -> float | None:
+        """The printed mean of the row; of two rows the difference."""
+        rows = ((row.published, row.tasks) for row in self.rows)
+        means = [printed.average_over(tasks) if printed else None for printed, tasks in rows]
+        return difference_of(*means) if self.second else means[0]
+
     def over_seeds(self, name: str) -> ByTask:
         """As of a row; of two rows the differences."""
         scores = self.first.over_seeds(name)
@@ -209,6 +232,11 @@ class Side:
             return scores
         less = self.second.over_seeds(name)
         return {one: scores[one] - less[one] for one in scores if one in less}
+
+
+def difference_of(first: float | None, second: float | None) -> float | None:
+    """The difference of two printed means, to four decimals; None if one of them is."""
+    return None if first is None or second is None else round(first - second, 4)
 
 
 def scored_rows(project: Project, table: str, results: dict[str, RunResult]) -> list[ScoredRow]:

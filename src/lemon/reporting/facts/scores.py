@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lemon.perplexity import perplexity_of
-from lemon.reporting.facts.statistics import Interval, mean_interval, seed_spread
+from lemon.reporting.facts.statistics import Interval
 
 HELDOUT = "heldout"
 BITS, SHARE = "answer_bits_per_byte", "answer_share"  # metrics of a task beside its accuracy
@@ -47,6 +45,10 @@ class Score:
     published_recomputed: float | None = None
     delta: float | None = None
 
+    def named(self, value: str, low: str, high: str) -> dict[str, float | None]:
+        """The value and the ends of its interval, by these names."""
+        return {value: self.value, low: self.ci_low, high: self.ci_high}
+
 
 def rounded(value: float | None) -> float | None:
     """To four decimals."""
@@ -56,37 +58,6 @@ def rounded(value: float | None) -> float | None:
 def ends(interval: Interval, scale: float = 1.0) -> tuple[float, float]:
     """Both ends of an interval, scaled and to four decimals."""
     return round(scale * interval.low, 4), round(scale * interval.high, 4)
-
-
-def mean_score(
-    name: str,
-    metric: str,
-    documents: ByTask,
-    by_seed: Sequence[Mapping[str, NDArray[Any]]],
-    scale: float,
-    interval: Interval | None = None,
-) -> Score:
-    """The mean over the tasks of `documents` of means over documents; `by_seed` may have more.
-
-    `interval` is that of the mean, by default the bootstrap's.
-    """
-    low, high = ends(interval or mean_interval(documents), scale)
-    own = ({task: seed[task] for task in documents} for seed in by_seed)
-    of_seeds = [scale * mean_over_tasks(seed) for seed in own]
-    return Score(
-        task=name,
-        metric=metric,
-        value=round(scale * mean_over_tasks(documents), 4),
-        ci_low=low,
-        ci_high=high,
-        n=sum(values.size for values in documents.values()),
-        seed_sd=rounded(seed_spread(of_seeds)),
-    )
-
-
-def mean_over_tasks(documents: Mapping[str, NDArray[Any]]) -> float:
-    """The mean over tasks of the means over documents."""
-    return float(np.mean([values.mean() for values in documents.values()]))
 
 
 def as_perplexity(loss: Score, metric: str) -> Score:

@@ -1,4 +1,4 @@
-"""The preset of a table or figure, and the sizes of its models, here and in the paper."""
+"""The preset of a table or figure, and the sizes of its models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from lemon.architecture import LlamaShape
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
-from lemon.published.models import published_target
 
 
 @dataclass(frozen=True)
@@ -24,26 +23,13 @@ class Setup:
         return {"preset": self.name, **entry, "config": self.digest}
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of a model here, and of the paper's counterpart or None."""
-
-    here: LlamaShape
-    paper: LlamaShape | None
-
-
 def setup_of(project: Project) -> Setup:
     """The preset of a project."""
     label = project.preset.source.label
     return Setup(project.preset_name, label, project.source_shape(), project.digest())
 
 
-def source_sizes(project: Project) -> Sizes:
-    """The sizes of the source model."""
-    return Sizes(project.source_shape(), published_target(None))
-
-
-def target_sizes(project: Project, spec: TableSpec) -> dict[str, Sizes]:
+def target_shapes(project: Project, spec: TableSpec) -> dict[str, LlamaShape]:
     """The sizes of a table's small models by symbolic target, in the order of the rows."""
     names = dict.fromkeys(row.target for row in spec.rows if row.target)
-    return {name: Sizes(project.shape_of(name), published_target(name)) for name in names}
+    return {name: project.shape_of(name) for name in names}

@@ -19,11 +19,8 @@ from lemon.configuration.figure_specs import (
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import checked_file
-from lemon.provenance import file_digest
-from lemon.reporting.facts.figure import FigureFacts
-from lemon.reporting.facts.figure_departures import figure_departures
+from lemon.reporting.facts.figure import FigureFacts, figure_departures, shared_facts
 from lemon.reporting.facts.layer_operators import leading_layers
-from lemon.reporting.facts.setup import setup_of
 from lemon.similarity.blocks import blocks
 from lemon.similarity.profile import random_floor
 
@@ -43,8 +40,8 @@ class Panel:
     blocks: list[tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class SimilarityFacts(FigureFacts):
+@dataclass(frozen=True, kw_only=True)
+class SimilarityFacts(FigureFacts[FigureSpec]):
     """A figure of layer similarity; `frame` has one line for each pair of layers and map.
 
     Attributes:
@@ -52,7 +49,6 @@ class SimilarityFacts(FigureFacts):
             source.
     """
 
-    spec: FigureSpec
     panels: list[Panel]
     kept: list[list[int] | None]
 
@@ -62,9 +58,7 @@ class SimilarityFacts(FigureFacts):
         return map_of(self.frame, panel, component or own, measure)
 
 
-def similarity_facts(
-    project: Project, figure: str, runs: Path, text: Path | None = None
-) -> SimilarityFacts:
+def similarity_facts(project: Project, figure: str, runs: Path, *_: object) -> SimilarityFacts:
     """Gather a figure of similarity from the folder of the runs' folders."""
     spec = project.entry(figure)
     assert isinstance(spec, FigureSpec)
@@ -79,15 +73,11 @@ def similarity_facts(
             outlined = list(blocks(map_of(frame, number, component, "debiased")).blocks)
         panels.append(Panel(panel_label(project, panel), component, floor, outlined))
     return SimilarityFacts(
-        name=figure,
-        spec=spec,
-        setup=setup_of(project),
-        runs=[project.run(run) for run in spec.runs],
+        **shared_facts(project, figure, {map.path: runs / map.path for map in spec.maps}),
         panels=panels,
         kept=[leading_layers(run, runs) for run in shown],
         frame=frame,
         departures=figure_departures(project, spec),
-        inputs={map.path: file_digest(runs / map.path) for map in spec.maps},
     )
 
 
@@ -175,9 +165,6 @@ def weights_floor(shape: LlamaShape, component: str) -> float:
 
     n is the hidden size, p the number of units of a matrix (method section 9).
     """
-    floors = []
-    for type in COMPONENTS[component]:
-        units = LAYER_TENSORS[type].inner_axis
-        assert units is not None
-        floors.append(random_floor(shape.axis_size(units), shape.hidden_size))
-    return float(np.mean(floors))
+    units = (LAYER_TENSORS[type].inner_axis for type in COMPONENTS[component])
+    sizes = [shape.axis_size(axis) for axis in units if axis is not None]
+    return float(np.mean([random_floor(size, shape.hidden_size) for size in sizes]))

@@ -7,7 +7,7 @@ answer the same documents, so differences are tested in pairs.
 Scores come in strata, tasks or text domains, which are fixed; a model's scores of a stratum are an
 array [scores], for a method with several seeds of means over them. Accuracies are fractions in
 [0, 1] here; tables print percent. A `Design` says how strata add up and which scores belong to one
-document.
+document. What compares two models raises ValueError if their strata or numbers of scores differ.
 """
 
 from __future__ import annotations
@@ -132,15 +132,11 @@ def paired_difference(
     """The difference (first minus second) of the means over strata.
 
     Documents are resampled within each stratum, both models' scores of a document together.
-
-    Raises:
-        ValueError: the strata or their numbers of scores differ.
     """
     differences = _differences(first, second)
     means = _resampled(differences, design)
-    return Difference(
-        mean_over_strata(differences, design), _central(means), float(means.std(ddof=1))
-    )
+    error = float(means.std(ddof=1))
+    return Difference(mean_over_strata(differences, design), _central(means), error)
 
 
 def sign_flip_test(
@@ -157,9 +153,6 @@ def sign_flip_test(
     The test is exact between two single runs. A mean over seeds and a single run are not
     exchangeable document by document; then it is valid for many documents, as the bootstrap is
     (Romano, 1990, Journal of the American Statistical Association 85, 686).
-
-    Raises:
-        ValueError: the strata or their numbers of scores differ.
     """
     differences = _differences(first, second)
     flipped = _flipped(differences, design)
@@ -178,9 +171,6 @@ def equivalence_test(
     difference above -margin and of one below margin (Schuirmann 1987). For one beyond, that of the
     one-sided test of a true difference beyond the margin, on the same side. Each shifts the
     differences by the margin and flips signs, valid for many documents (Romano 1990).
-
-    Raises:
-        ValueError: the strata or their numbers of scores differ.
     """
     differences = _differences(first, second)
     estimate = mean_over_strata(differences, design)

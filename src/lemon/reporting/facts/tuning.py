@@ -74,12 +74,9 @@ class TunedRates:
         return [] if self.best is None else self._edges(self.best)
 
     def _edges(self, result: TrialResult) -> list[str]:
-        tried = {rate: {one.values[rate] for one in self.results} for rate in result.values}
-        return [
-            rate
-            for rate, values in tried.items()
-            if len(values) > 1 and result.values[rate] in (min(values), max(values))
-        ]
+        tried = {rate: [one.values[rate] for one in self.results] for rate in result.values}
+        varied = [rate for rate in tried if rate not in self.fixed]
+        return [r for r in varied if result.values[r] in (min(tried[r]), max(tried[r]))]
 
     @property
     def fixed(self) -> list[str]:
@@ -118,8 +115,8 @@ class TuningFacts:
         return max(len(one.results) for one in self.rates if one.stage == stage)
 
 
-def tuning_facts(project: Project, table: str, runs: Path, text: Path | None = None) -> TuningFacts:
-    """Gather the finished trials of a preset; no text is read.
+def tuning_facts(project: Project, table: str, runs: Path, *_: object) -> TuningFacts:
+    """Gather the finished trials of a preset.
 
     Raises:
         BadInput: the preset has no trials, or one is missing, damaged or of other settings.

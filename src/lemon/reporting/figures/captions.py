@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from lemon.configuration.figure_specs import COMPONENTS
+from lemon.configuration.figure_specs import COMPONENTS, FigureSpec, MergesSpec
 from lemon.configuration.tasks import mean_chance
 from lemon.reporting.claims import curves, layer_operators, similarity
-from lemon.reporting.facts.curves import (
-    APART,
-    LEMON,
-    PARITY,
-    SHEARED,
-    ScoredFigureFacts,
-    TuneCurveFacts,
-)
+from lemon.reporting.facts.curves import APART, LEMON, PARITY, SHEARED, TuneCurveFacts
 from lemon.reporting.facts.departures import Departure
-from lemon.reporting.facts.layer_merges import MergeFacts
-from lemon.reporting.facts.layer_operators import LayerOperatorFacts
-from lemon.reporting.facts.neighbour_matches import MatchFacts
+from lemon.reporting.facts.figure import FigureFacts, ScoredFigureFacts
 from lemon.reporting.facts.quality_costs import QualityCostFacts
 from lemon.reporting.facts.receptive_fields import GridFacts, paper_names
 from lemon.reporting.facts.similarity_maps import SimilarityFacts
@@ -51,7 +42,7 @@ def similarity_numbers(facts: SimilarityFacts) -> FigureNumbers:
     return figure_numbers(facts, caption, similarity.MEASURED, panels=facts.panels, bound=bound)
 
 
-def match_numbers(facts: MatchFacts) -> FigureNumbers:
+def match_numbers(facts: FigureFacts[FigureSpec]) -> FigureNumbers:
     """The matched correlations of a figure's panels, with the caption."""
     caption = [
         f"Preset {facts.setup.name}, {facts.setup.label}. FFN neurons of layers l and l + 1, by "
@@ -64,7 +55,7 @@ def match_numbers(facts: MatchFacts) -> FigureNumbers:
     return figure_numbers(facts, caption)
 
 
-def merge_numbers(facts: MergeFacts) -> FigureNumbers:
+def merge_numbers(facts: FigureFacts[MergesSpec]) -> FigureNumbers:
     """The source layers of a figure's merged layers and their shares, with the caption."""
     runs = ", ".join(run.id for run in facts.runs)
     caption = [
@@ -77,7 +68,7 @@ def merge_numbers(facts: MergeFacts) -> FigureNumbers:
     return figure_numbers(facts, caption)
 
 
-def layer_operator_numbers(facts: LayerOperatorFacts) -> FigureNumbers:
+def layer_operator_numbers(facts: FigureFacts[FigureSpec]) -> FigureNumbers:
     """The gamma of a figure's panels, learned and initial, with caption and findings."""
     caption = [f"Preset {facts.setup.name}, {facts.setup.label}."]
     for run in facts.runs:
@@ -104,8 +95,8 @@ def grid_numbers(facts: GridFacts) -> FigureNumbers:
     """Scores, operator sizes and step times of the figure's runs, with the caption."""
     frame, setup = facts.frame, facts.setup
     small = " and ".join(
-        f"hidden {widths_in_words(sizes.here)}, {sizes.here.num_hidden_layers} layers"
-        for sizes in facts.targets.values()
+        f"hidden {widths_in_words(shape)}, {shape.num_hidden_layers} layers"
+        for shape in facts.targets.values()
     )
     seeds = int(frame["seeds"].max())
     starts = {run.row.start for run in facts.runs if run.changes_widths and run.row.radii}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +19,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from lemon.reporting.facts.quality_costs import NOTHING
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.figures.label_stacks import GAP, Point, clusters
-from lemon.reporting.style import INK, LINES, SOFT, STYLE, TITLE_INCHES, Frame, framed, open_axes
+from lemon.reporting.style import INK, LINES, SOFT, TITLE_INCHES, Frame, framed, open_axes
 
 WIDTH, LEAST_HEIGHT = 7.8, 3.6  # inches, of a panel
 LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 0.65, 1.45, 0.95, 0.4, 0.55  # inches
@@ -32,46 +31,22 @@ COSTS = (
     ("flops", "inference: FLOP of a forward pass, per token"),
     ("training_flops", "training, with the teacher and the runs that a row builds on: FLOP"),
 )
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A measure of quality, and the ends of its interval: columns of the tidy lines."""
-
-    column: str
-    low: str
-    high: str
-    title: str
-
-
+# Measures of quality: a column of the tidy lines, the ends of its interval, the title.
 MEASURES = (
-    Measure(
-        "loss", "loss_low", "loss_high", "held-out loss at the best temperature, nats per token"
-    ),
-    Measure("bits_per_byte", "bits_low", "bits_high", "answer bits per byte"),
+    ("loss", "loss_low", "loss_high", "held-out loss at the best temperature, nats per token"),
+    ("bits_per_byte", "bits_low", "bits_high", "answer bits per byte"),
 )
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colours by target, and markers by what is learned."""
+    """Colours by target, and markers by what is learned: a hollow circle if nothing is."""
 
     colours: dict[str, str]
     markers: dict[str, str]
 
-    @classmethod
-    def of(cls, points: pd.DataFrame) -> Look:
-        """In the order of the lines; what learns nothing is a hollow circle."""
-        targets = points["target"].unique()
-        learned = [name for name in points["learns"].unique() if name != NOTHING]
-        return cls(
-            dict(zip(targets, COLOURS * len(targets), strict=False)),
-            {NOTHING: "o", **dict(zip(learned, MARKERS * len(learned), strict=False))},
-        )
-
-    def point(self, target: str, learns: str) -> dict[str, Any]:
+    def mark(self, learns: str, colour: str) -> dict[str, Any]:
         """The style of a point."""
-        colour = self.colours[target]
         face = "white" if learns == NOTHING else colour
         return {"color": colour, "marker": self.markers[learns], "markerfacecolor": face}
 
@@ -118,13 +93,15 @@ class PanelOf:
     """One panel: a measure over a cost.
 
     Attributes:
-        x: the column of the cost.
+        x, y, low, high: the columns of the cost, of the measure, and of the ends of its interval.
         points: the lines that are drawn as points.
         levels: the lines without a target: the source model, and floors.
     """
 
     x: str
-    y: Measure
+    y: str
+    low: str
+    high: str
     points: pd.DataFrame
     levels: pd.DataFrame
 
@@ -149,10 +126,8 @@ class PanelOf:
 
     def y_scale(self, height: float) -> Scale:
         """The scale of the measure, with its levels."""
-        shown = [self.points[name] for name in (self.y.low, self.y.high)]
-        return Scale.of(
-            pd.concat([*shown, self.levels[self.y.column]]).astype(float), PADDING, height - PADDING
-        )
+        shown = [self.points[self.low], self.points[self.high], self.levels[self.y]]
+        return Scale.of(pd.concat(shown).astype(float), PADDING, height - PADDING)
 
     def labelled(self, y: list[float]) -> list[Point]:
         """The points in inches at these heights."""
@@ -175,29 +150,33 @@ def draw_costs(numbers: FigureNumbers) -> Figure:
     frame, words = numbers.frame, numbers.words
     levels, rows = frame[frame["target"].isna()], frame[frame["target"].notna()]
     points = rows[rows["seeds"] > 0]
-    look = Look.of(points)
-    with matplotlib.rc_context(STYLE):
-        panels = [
-            [PanelOf(x, y, points[points[y.column].notna()], levels) for x, _ in COSTS]
-            for y in MEASURES
-        ]
-        height = max(LEAST_HEIGHT, *(panel.height for row in panels for panel in row))
-        width = LEFT + len(COSTS) * WIDTH + (len(COSTS) - 1) * BETWEEN + RIGHT
-        picture = framed(words.title, words.caption, width, TOP + len(panels) * (height + BOTTOM))
-        for row, beside in enumerate(panels):
-            for column, panel in enumerate(beside):
-                x = LEFT + column * (WIDTH + BETWEEN)
-                y = TITLE_INCHES + TOP + row * (height + BOTTOM)
-                axes = picture.axes(x, y, WIDTH, height)
-                _draw(axes, panel, height, look)
-                axes.set_xlabel(COSTS[column][1])
-                axes.set_ylabel(MEASURES[row].title)
-        _draw_legend(picture, look)
+    targets = points["target"].unique()
+    learned = [name for name in points["learns"].unique() if name != NOTHING]
+    look = Look(
+        dict(zip(targets, COLOURS * len(targets), strict=False)),
+        {NOTHING: "o", **dict(zip(learned, MARKERS * len(learned), strict=False))},
+    )
+    panels = [
+        [PanelOf(x, y, low, high, points[points[y].notna()], levels) for x, _ in COSTS]
+        for y, low, high, _ in MEASURES
+    ]
+    height = max(LEAST_HEIGHT, *(panel.height for row in panels for panel in row))
+    width = LEFT + len(COSTS) * WIDTH + (len(COSTS) - 1) * BETWEEN + RIGHT
+    picture = framed(words.title, words.caption, width, TOP + len(panels) * (height + BOTTOM))
+    for row, beside in enumerate(panels):
+        for column, panel in enumerate(beside):
+            x = LEFT + column * (WIDTH + BETWEEN)
+            y = TITLE_INCHES + TOP + row * (height + BOTTOM)
+            axes = picture.axes(x, y, WIDTH, height)
+            _draw(axes, panel, height, look)
+            axes.set_xlabel(COSTS[column][1])
+            axes.set_ylabel(MEASURES[row][-1])
+    _draw_legend(picture, look)
     return picture.figure
 
 
 def _draw(axes: Axes, panel: PanelOf, height: float, look: Look) -> None:
-    x_scale, y_scale, y = panel.x_scale, panel.y_scale(height), panel.y.column
+    x_scale, y_scale, y = panel.x_scale, panel.y_scale(height), panel.y
     axes.set_xlim(*x_scale.limits(WIDTH))
     axes.set_ylim(*y_scale.limits(height))
     ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(x_scale.low, x_scale.high)
@@ -215,8 +194,8 @@ def _draw(axes: Axes, panel: PanelOf, height: float, look: Look) -> None:
     for cluster in clusters(points, LINE, height):
         for index, place in cluster.places.items():
             line, point = panel.points.iloc[index], points[index]
-            style = look.point(line["target"], line["learns"])
-            ends = (line[panel.y.low], line[panel.y.high])
+            style = look.mark(line["learns"], look.colours[line["target"]])
+            ends = (line[panel.low], line[panel.high])
             axes.vlines(line[panel.x], *ends, style["color"], linewidth=0.7)
             axes.plot(line[panel.x], line[y], markersize=4.6, markeredgewidth=0.9, **style)
             inside: dict[str, Any] = {"transform": axes.transAxes, "color": style["color"]}
@@ -237,19 +216,5 @@ def _draw_legend(picture: Frame, look: Look) -> None:
         Line2D([], [], color=colour, marker="o", label=f"target: {name}", **plain)
         for name, colour in look.colours.items()
     ]
-    learned = [
-        Line2D(
-            *([], []),
-            **{"color": INK, "marker": marker, "label": name, **plain},
-            markerfacecolor="white" if name == NOTHING else INK,
-        )
-        for name, marker in look.markers.items()
-    ]
-    corner = (LEFT / picture.width, 1 - TITLE_INCHES / picture.height)
-    picture.figure.legend(
-        handles=[*targets, *learned],
-        loc="upper left",
-        bbox_to_anchor=corner,
-        ncols=len(targets) + len(learned),
-        **{"frameon": False, "fontsize": 8, "borderaxespad": 0.0},
-    )
+    learned = [Line2D([], [], label=name, **look.mark(name, INK), **plain) for name in look.markers]
+    picture.legend(LEFT, [*targets, *learned])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.numbers import count, rounded_perplexity
-from lemon.reporting.style import LINES, STYLE, TITLE_INCHES, framed, open_axes
+from lemon.reporting.style import LINES, TITLE_INCHES, framed, open_axes
 
 WIDTH, HEIGHT = 2.9, 2.3  # inches, of a panel
 LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 0.75, 0.75, 0.25, 0.35, 0.5  # inches
@@ -54,24 +52,18 @@ def draw_curves(numbers: FigureNumbers) -> Figure:
     """The panels side by side, with one legend."""
     panels, frame = PANELS[numbers.words.renderer], numbers.frame
     width = LEFT + len(panels) * WIDTH + (len(panels) - 1) * BETWEEN + RIGHT
-    with matplotlib.rc_context(STYLE):
-        words = numbers.words
-        picture = framed(words.title, words.caption, width, TOP + HEIGHT + BOTTOM)
-        drawn = []
-        for index, panel in enumerate(panels):
-            x = LEFT + index * (WIDTH + BETWEEN)
-            axes = picture.axes(x, TITLE_INCHES + TOP, WIDTH, HEIGHT)
-            _draw(axes, panel, frame)
-            if index and panel.y == panels[index - 1].y:
-                axes.set_ylabel("")
-            drawn.append(axes)
-        open_axes(*drawn)
-        handles, labels = drawn[0].get_legend_handles_labels()
-        legend: dict[str, Any] = {"frameon": False, "fontsize": 8, "borderaxespad": 0.0}
-        corner = (LEFT / picture.width, 1 - TITLE_INCHES / picture.height)
-        picture.figure.legend(
-            handles, labels, loc="upper left", bbox_to_anchor=corner, ncols=len(labels), **legend
-        )
+    words = numbers.words
+    picture = framed(words.title, words.caption, width, TOP + HEIGHT + BOTTOM)
+    drawn = []
+    for index, panel in enumerate(panels):
+        x = LEFT + index * (WIDTH + BETWEEN)
+        axes = picture.axes(x, TITLE_INCHES + TOP, WIDTH, HEIGHT)
+        _draw(axes, panel, frame)
+        if index and panel.y == panels[index - 1].y:
+            axes.set_ylabel("")
+        drawn.append(axes)
+    open_axes(*drawn)
+    picture.legend(LEFT, drawn[0].get_legend_handles_labels()[0])
     return picture.figure
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -52,7 +51,8 @@ def draw_figure(numbers: FigureNumbers) -> Figure:
     renderer = numbers.words.renderer
     if renderer not in DRAWINGS:
         raise BadInput(f"no renderer {renderer!r}; there is {', '.join(DRAWINGS)}")
-    return DRAWINGS[renderer](numbers)
+    with matplotlib.rc_context(STYLE):
+        return DRAWINGS[renderer](numbers)
 
 
 def write_pictures(
@@ -60,8 +60,8 @@ def write_pictures(
     numbers: FigureNumbers,
     drawn: Figure,
     out: Path,
-    started: float | None = None,
-    notebook: str | None = None,
+    started: float,
+    **drawn_by: Any,
 ) -> None:
     """Write `figure`.{png,svg,pdf} and, last, `figure`.manifest.json into `out`.
 
@@ -71,14 +71,12 @@ def write_pictures(
         drawn: the picture.
         out: the folder.
         started: `time.monotonic()` at the start of the work, for the manifest.
-        notebook: the notebook that drew it, which the manifest names instead of the command.
+        drawn_by: the `command` in the manifest, where it is not that of the process.
 
     Raises:
         WorkFailed: a file can't be written.
     """
     words = asdict(numbers.words)
-    drawn_by: dict[str, Any] = {"command": [notebook]} if notebook else {}
-    started = time.monotonic() if started is None else started
     for suffix in PICTURES:
         with atomic_file(out / f"{figure}.{suffix}") as path, path.open("wb") as file:
             save_picture(drawn, file, suffix)

@@ -19,16 +19,7 @@ from lemon.reporting.facts.neighbour_matches import match_facts
 from lemon.reporting.facts.quality_costs import quality_cost_facts
 from lemon.reporting.facts.receptive_fields import grid_facts
 from lemon.reporting.facts.similarity_maps import similarity_facts
-from lemon.reporting.figures.captions import (
-    grid_numbers,
-    layer_operator_numbers,
-    match_numbers,
-    merge_numbers,
-    quality_cost_numbers,
-    score_curve_numbers,
-    similarity_numbers,
-    tune_curve_numbers,
-)
+from lemon.reporting.figures import captions
 from lemon.reporting.figures.drawing import draw_figure, write_pictures
 from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers, write_numbers
 
@@ -36,15 +27,15 @@ from lemon.reporting.figures.figure_numbers import FigureNumbers, read_numbers, 
 RENDERERS: dict[
     str, tuple[Callable[[Project, str, Path, Path | None], Any], Callable[[Any], FigureNumbers]]
 ] = {
-    "receptive_field_grid": (grid_facts, grid_numbers),
-    "weight_similarity": (similarity_facts, similarity_numbers),
-    "activation_similarity": (similarity_facts, similarity_numbers),
-    "matched_correlation": (match_facts, match_numbers),
-    "layer_operators": (layer_operator_facts, layer_operator_numbers),
-    "layer_merges": (merge_facts, merge_numbers),
-    "scores_by_tokens": (score_curve_facts, score_curve_numbers),
-    "tune_curves": (tune_curve_facts, tune_curve_numbers),
-    "quality_by_cost": (quality_cost_facts, quality_cost_numbers),
+    "receptive_field_grid": (grid_facts, captions.grid_numbers),
+    "weight_similarity": (similarity_facts, captions.similarity_numbers),
+    "activation_similarity": (similarity_facts, captions.similarity_numbers),
+    "matched_correlation": (match_facts, captions.match_numbers),
+    "layer_operators": (layer_operator_facts, captions.layer_operator_numbers),
+    "layer_merges": (merge_facts, captions.merge_numbers),
+    "scores_by_tokens": (score_curve_facts, captions.score_curve_numbers),
+    "tune_curves": (tune_curve_facts, captions.tune_curve_numbers),
+    "quality_by_cost": (quality_cost_facts, captions.quality_cost_numbers),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -63,43 +64,36 @@ class FigureNumbers:
 
 
 def figure_numbers(
-    facts: FigureFacts,
+    facts: FigureFacts[Any],
     caption: list[str],
-    measures: Mapping[str, Callable[[Any], tuple[str, str]]] | None = None,
+    measures: Mapping[str, Callable[[Any], tuple[str, str]]] = MappingProxyType({}),
     **picture: Any,
 ) -> FigureNumbers:
     """The numbers and text of a figure.
 
     `caption` has its sentences, `measures` the function that measures each claim, `picture` further
-    attributes of `FigureWords`.
+    attributes of `FigureWords`. A claim that is not tested has a finding without a verdict.
     """
-    spec = facts.spec
+    spec, known = facts.spec, published_claims()
+    reasons = getattr(spec, "not_tested", {})
     words = FigureWords(
         title=spec.title,
         caption=" ".join(caption),
         renderer=spec.renderer,
         settings=facts.setup.in_manifest(figure=facts.name),
         inputs=facts.inputs,
-        findings=_findings(facts, measures or {}),
+        findings=[
+            Finding(
+                claim,
+                known[claim]["claim"],
+                *((reasons[claim], NOT_TESTED) if claim in reasons else measures[claim](facts)),
+            )
+            for claim in getattr(spec, "claims", ())
+        ],
         departures=facts.departures,
         **picture,
     )
     return FigureNumbers(facts.frame, words)
-
-
-def _findings(
-    facts: FigureFacts, measures: Mapping[str, Callable[[Any], tuple[str, str]]]
-) -> list[Finding]:
-    """A finding for each claim of the figure; without a verdict where it is not tested."""
-    known, reasons = published_claims(), getattr(facts.spec, "not_tested", {})
-    return [
-        Finding(
-            claim,
-            known[claim]["claim"],
-            *((reasons[claim], NOT_TESTED) if claim in reasons else measures[claim](facts)),
-        )
-        for claim in getattr(facts.spec, "claims", ())
-    ]
 
 
 def write_numbers(numbers: FigureNumbers, out: Path, figure: str) -> None:

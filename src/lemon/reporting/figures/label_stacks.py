@@ -43,46 +43,42 @@ class Cluster:
         on_left: whether the labels stand on the left.
         points: by index.
         places: of their labels.
-        left, right, bottom, top: the ends of the box around points and labels.
+        across, up: the ends of the box around points and labels, in x and in y.
     """
 
     on_left: bool
     points: dict[int, Point]
     places: dict[int, Place]
-    left: float
-    right: float
-    bottom: float
-    top: float
+    across: tuple[float, float]
+    up: tuple[float, float]
 
     @classmethod
     def of(
         cls, points: dict[int, Point], line: float, height: float, *, on_left: bool = False
     ) -> Cluster:
         """The cluster of these points; arguments as of `clusters`."""
-        across = [point.x for point in points.values()]
+        first, last = (end(point.x for point in points.values()) for end in (min, max))
         ordered = sorted(points, key=lambda index: points[index].y)
         heights = spread([points[index].y for index in ordered], line, height)
         ends = [y for point in points.values() for y in (point.y - MARGIN, point.y + MARGIN)]
         width = GAP + max(point.width for point in points.values()) + MARGIN
-        x = min(across) - GAP if on_left else max(across) + GAP
+        x = first - GAP if on_left else last + GAP
         return cls(
             on_left,
             points,
             {index: Place(x, y) for index, y in zip(ordered, heights, strict=True)},
-            left=min(across) - (width if on_left else MARGIN),
-            right=max(across) + (MARGIN if on_left else width),
-            bottom=min(*ends, heights[0] - line / 2),
-            top=max(*ends, heights[-1] + line / 2),
+            (first - width, last + MARGIN) if on_left else (first - MARGIN, last + width),
+            (min(*ends, heights[0] - line / 2), max(*ends, heights[-1] + line / 2)),
         )
 
     def meets(self, other: Cluster) -> bool:
         """Whether the boxes overlap."""
-        beside = self.right <= other.left or other.right <= self.left
-        return not beside and self.bottom < other.top and other.bottom < self.top
+        pairs = ((self.across, other.across), (self.up, other.up))
+        return all(one[0] < two[1] and two[0] < one[1] for one, two in pairs)
 
     def is_free(self, others: Sequence[Cluster]) -> bool:
         """Whether it overlaps none of the others and does not leave the axis."""
-        return self.left >= 0 and not any(self.meets(other) for other in others)
+        return self.across[0] >= 0 and not any(self.meets(other) for other in others)
 
 
 def clusters(points: Sequence[Point], line: float, height: float) -> list[Cluster]:

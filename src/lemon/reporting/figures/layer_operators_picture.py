@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import ceil
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -17,11 +16,11 @@ from lemon.reporting.style import (
     LINES,
     SIGNED,
     SOFT,
-    STYLE,
     TITLE_INCHES,
     Frame,
+    entitle,
     framed,
-    layer_ticks,
+    heat_map,
     open_axes,
 )
 from lemon.similarity.profile import offset_profile
@@ -58,37 +57,34 @@ def draw_operators(numbers: FigureNumbers) -> Figure:
         ("γ as learned (entries beyond the scale, such as the start's ones, saturate)", gammas),
         ("γ minus its start: what was learned", changes),
     )
-    with matplotlib.rc_context(STYLE):
-        content = 2 * block + HEADING + CURVE_HEIGHT + 0.4
-        picture = framed(numbers.words.title, numbers.words.caption, width, content)
-        norm = Normalize(-reach, reach)
-        for number, (heading, matrices) in enumerate(halves):
-            top = TITLE_INCHES + number * block
-            picture.words(LEFT, top + 0.02, heading, fontsize=9.5, fontweight="bold")
-            for index, (label, matrix) in enumerate(zip(labels, matrices, strict=True)):
-                row, column = divmod(index, columns)
-                x = LEFT + column * (size[0] + GAP)
-                y = top + HEADING + row * (size[1] + BETWEEN)
-                axes = picture.axes(x, y, *size)
-                _draw_gamma(axes, matrix, label, norm, first=not column, last=row == rows - 1)
-            x = LEFT + columns * size[0] + (columns - 1) * GAP + 0.12
-            bar = picture.axes(x, top + HEADING, BAR, maps_height)
-            picture.bar(bar, SIGNED, norm, "γ" if not number else "change of γ", extend="both")
-        _draw_offsets(picture, TITLE_INCHES + 2 * block + HEADING, labels, changes, starts)
+    content = 2 * block + HEADING + CURVE_HEIGHT + 0.4
+    picture = framed(numbers.words.title, numbers.words.caption, width, content)
+    norm = Normalize(-reach, reach)
+    for number, (heading, matrices) in enumerate(halves):
+        top = TITLE_INCHES + number * block
+        picture.words(LEFT, top + 0.02, heading, fontsize=9.5, fontweight="bold")
+        for index, (label, matrix) in enumerate(zip(labels, matrices, strict=True)):
+            row, column = divmod(index, columns)
+            x = LEFT + column * (size[0] + GAP)
+            y = top + HEADING + row * (size[1] + BETWEEN)
+            axes = picture.axes(x, y, *size)
+            _draw_gamma(axes, matrix, label, norm, first=not column, last=row == rows - 1)
+        x = LEFT + columns * size[0] + (columns - 1) * GAP + 0.12
+        bar = picture.axes(x, top + HEADING, BAR, maps_height)
+        picture.bar(bar, SIGNED, norm, "γ" if not number else "change of γ", extend="both")
+    _draw_offsets(picture, TITLE_INCHES + 2 * block + HEADING, labels, changes, starts)
     return picture.figure
 
 
 def _draw_gamma(
     axes: Axes, matrix: np.ndarray, label: str, norm: Normalize, *, first: bool, last: bool
 ) -> None:
-    axes.imshow(matrix, cmap=SIGNED, norm=norm, interpolation="nearest", rasterized=True)
+    heat_map(axes, matrix, SIGNED, norm)
     depth = matrix / float(norm.vmin or 1.0)  # 1 at the negative end of the scale
     for marked, colour in (((depth > 0.25) & (depth <= 0.6), INK), (depth > 0.6, "white")):
         target, source = np.nonzero(marked)
         axes.scatter(source, target, marker="_", s=2.2, linewidths=0.5, color=colour)
-    axes.set_xticks(layer_ticks(matrix.shape[1]))
-    axes.set_yticks(layer_ticks(matrix.shape[0]))
-    axes.tick_params(length=2, labelsize=7)
+    axes.tick_params(labelsize=7)
     axes.set_title(label, loc="left", fontsize=8.5, pad=3)
     if first:
         axes.set_ylabel("target layer", labelpad=2)
@@ -121,12 +117,10 @@ def _draw_offsets(
     open_axes(means, shares)
     for axes in (means, shares):
         axes.axvline(0, color=SOFT, linewidth=0.6)
-        axes.set_xlabel("source layer minus start layer", labelpad=2)
     means.axhline(0, color=SOFT, linewidth=0.6)
     shares.axhline(50, color=SOFT, linewidth=0.6)
     shares.set_ylim(0, 100)
-    means.set_ylabel("mean change of γ", labelpad=2)
-    shares.set_ylabel("negative changes, %", labelpad=2)
-    means.set_title("Mean change over the offset", loc="left", fontsize=8.5)
-    shares.set_title("Share of negative changes", loc="left", fontsize=8.5)
+    offset = "source layer minus start layer"
+    entitle(means, "Mean change over the offset", offset, "mean change of γ")
+    entitle(shares, "Share of negative changes", offset, "negative changes, %")
     shares.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -16,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from lemon.reporting.facts.layer_merges import Tree, tree_of
 from lemon.reporting.figures.figure_numbers import FigureNumbers
-from lemon.reporting.style import FAINT, INK, OURS, SOFT, STYLE, TITLE_INCHES, framed
+from lemon.reporting.style import FAINT, INK, OURS, SOFT, TITLE_INCHES, framed
 
 CELL, NARROWEST = 0.27, 5.4  # inches: of a source layer, and of all of them together
 ROW, HEADING, BETWEEN = 0.19, 0.28, 0.18  # inches: of a unit in height, above panels, between them
@@ -33,42 +32,28 @@ def draw_merges(numbers: FigureNumbers) -> Figure:
     panels = [lines for _, lines in numbers.frame.groupby("panel")]
     cell = max(CELL, NARROWEST / max(len(lines) for lines in panels))
     width = LEFT + cell * max(len(lines) for lines in panels) + RIGHT
-    rows = [BELOW + _height(lines) + ABOVE for lines in panels]
+    rows = [BELOW + int(lines["merges"].max()) + ABOVE for lines in panels]
     content = sum(HEADING + ROW * count + BETWEEN for count in rows) - BETWEEN
-    with matplotlib.rc_context(STYLE):
-        picture = framed(numbers.words.title, numbers.words.caption, width, content)
-        top = TITLE_INCHES
-        for lines, count in zip(panels, rows, strict=True):
-            size = cell * len(lines), ROW * count
-            axes = picture.axes(LEFT, top + HEADING, *size)
-            axes.set_xlim(-0.5, len(lines) - 0.5)
-            axes.set_ylim(-BELOW, count - BELOW)
-            axes.axis("off")
-            label = lines["label"].iloc[0]
-            title = f"{label}: {len(lines)} layers merged to {lines['target'].nunique()}"
-            picture.words(LEFT, top, title, fontsize=9, fontweight="bold")
-            _draw_panel(axes, lines, count - BELOW - ABOVE)
-            top += HEADING + size[1] + BETWEEN
+    picture = framed(numbers.words.title, numbers.words.caption, width, content)
+    top = TITLE_INCHES
+    for lines, count in zip(panels, rows, strict=True):
+        size = cell * len(lines), ROW * count
+        axes = picture.axes(LEFT, top + HEADING, *size)
+        axes.set_xlim(-0.5, len(lines) - 0.5)
+        axes.set_ylim(-BELOW, count - BELOW)
+        axes.axis("off")
+        label = lines["label"].iloc[0]
+        title = f"{label}: {len(lines)} layers merged to {lines['target'].nunique()}"
+        picture.words(LEFT, top, title, fontsize=9, fontweight="bold")
+        _draw_panel(axes, lines, count - BELOW - ABOVE)
+        top += HEADING + size[1] + BETWEEN
     return picture.figure
 
 
-def _trees(lines: pd.DataFrame) -> list[tuple[int, list[int], Tree]]:
-    """Of each layer that was made its number, its source layers, and their tree."""
-    return [
-        (int(target), part["source"].tolist(), tree_of(part["merges"]))
-        for target, part in lines.groupby("target")
-    ]
-
-
-def _height(lines: pd.DataFrame) -> int:
-    """The most merges from a leaf of the panel to the layer that was made."""
-    return int(lines["merges"].max())
-
-
 def _draw_panel(axes: Axes, lines: pd.DataFrame, height: float) -> None:
-    for target, sources, tree in _trees(lines):
-        colour = OURS if len(sources) > 1 else SOFT
-        middle, level = _draw_tree(axes, tree, sources)
+    for target, part in lines.groupby("target"):
+        colour = OURS if len(part) > 1 else SOFT
+        middle, level = _draw_tree(axes, tree_of(part["merges"]), part["source"].tolist())
         axes.plot([middle, middle], [level, height + 0.5], color=colour, linewidth=1.0)
         axes.text(middle, height + 0.9, str(target), ha="center", color=colour, **SMALL)
     axes.text(-0.8, height + 0.9, "layer made", ha="right", **SMALL)

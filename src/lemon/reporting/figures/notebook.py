@@ -7,6 +7,7 @@ them. Opened by hand it draws from the committed results, and writes nothing.
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,11 @@ class OpenFigure:
         """Write the pictures and, last, the manifest, only in the workflow; returns a message."""
         if not self.managed:
             return f"not written: `make {self.name}` draws {self.folder / self.name}.png again"
-        source = f"analysis/{self.name}.ipynb"
-        write_pictures(self.name, self.numbers, picture.figure, self.folder, notebook=source)
+        write_pictures(
+            *(self.name, self.numbers, picture.figure, self.folder),
+            started=time.monotonic(),
+            command=[f"analysis/{self.name}.ipynb"],
+        )
         return f"{self.folder / self.name}.png"
 
 

@@ -19,7 +19,7 @@ from lemon.reporting.facts.receptive_fields import WHOLE
 from lemon.reporting.facts.scores import BITS
 from lemon.reporting.figures.figure_numbers import FigureNumbers
 from lemon.reporting.numbers import DASH, interval, rounded_perplexity, three_digits
-from lemon.reporting.style import INK, SIMILARITY, SOFT, STYLE, TITLE_INCHES, framed
+from lemon.reporting.style import INK, SIMILARITY, SOFT, TITLE_INCHES, framed
 
 CELL_WIDTH, CELL_HEIGHT = 1.15, 0.72  # inches
 LEFT, BETWEEN, BAR, RIGHT = 1.05, 1.25, 0.13, 0.95  # inches; BAR is the width of a colour bar
@@ -54,7 +54,7 @@ class Quantity:
     more_is_better: bool
     logarithmic: bool
     number: Callable[[float], str]
-    detail: Callable[[pd.Series], list[str]]
+    detail: Callable[[pd.Series], list[str]] = lambda line: []
     spanned: tuple[str, ...] = ()
 
     @property
@@ -85,13 +85,11 @@ QUANTITIES = (
         ],
         spanned=("ci_low", "ci_high"),
     ),
-    Quantity("Answer bits per byte", BITS, False, False, "{:.2f}".format, lambda line: []),
-    Quantity("Held-out perplexity", "perplexity", False, True, rounded_perplexity, lambda line: []),
+    Quantity("Answer bits per byte", BITS, False, False, "{:.2f}".format),
+    Quantity("Held-out perplexity", "perplexity", False, True, rounded_perplexity),
     Quantity(
-        "Held-out perplexity, calibrated",
-        *("calibrated_perplexity", False, True),
-        number=rounded_perplexity,
-        detail=lambda line: [],
+        *("Held-out perplexity, calibrated", "calibrated_perplexity", False, True),
+        rounded_perplexity,
     ),
     Quantity(
         "Operators, million parameters",
@@ -120,28 +118,27 @@ def draw_grid(numbers: FigureNumbers) -> Figure:
     bands = (len(quantities) + 1) // 2
     total_width = LEFT + 2 * width + BETWEEN + RIGHT
     content = bands * (TITLE + height + MIDDLE) - MIDDLE + AXIS
-    with matplotlib.rc_context(STYLE):
-        picture = framed(words.title, words.caption, total_width, content)
-        for index, quantity in enumerate(quantities):
-            band, right = divmod(index, 2)
-            lowest = band == bands - 1
-            x = LEFT + right * (width + BETWEEN)
-            y = TITLE_INCHES + TITLE + band * (height + TITLE + MIDDLE)
-            axes = picture.axes(x, y, width, height)
-            axes.tick_params(length=0)
-            axes.set(xlim=(0, max(len(columns), 1)), ylim=(max(len(rows), 1), 0))
-            _draw_cells(axes, quantity, grid, columns, rows)
-            _write_heading(axes, quantity, levels, height)
-            names = words.radius_names
-            shown = [_named(r, names.get("r_i", {})) if lowest else "" for r in columns]
-            axes.set_xticks([x + 0.5 for x in range(len(columns))], shown)
-            shown = ["" if right else _named(r, names.get("r_a", {})) for r in rows]
-            axes.set_yticks([y + 0.5 for y in range(len(rows))], shown)
-            axes.set_xlabel("$r_i$ of the FFN, channels" if lowest else "")
-            axes.set_ylabel("" if right else "$r_a$ of attention, channels")
-            values = quantity.values(grid)
-            if len(set(values)) > 1:
-                _draw_bar(picture.axes(x + width + 0.08, y, BAR, height), quantity, values)
+    picture = framed(words.title, words.caption, total_width, content)
+    for index, quantity in enumerate(quantities):
+        band, right = divmod(index, 2)
+        lowest = band == bands - 1
+        x = LEFT + right * (width + BETWEEN)
+        y = TITLE_INCHES + TITLE + band * (height + TITLE + MIDDLE)
+        axes = picture.axes(x, y, width, height)
+        axes.tick_params(length=0)
+        axes.set(xlim=(0, max(len(columns), 1)), ylim=(max(len(rows), 1), 0))
+        _draw_cells(axes, quantity, grid, columns, rows)
+        _write_heading(axes, quantity, levels, height)
+        names = words.radius_names
+        shown = [_named(r, names.get("r_i", {})) if lowest else "" for r in columns]
+        axes.set_xticks([x + 0.5 for x in range(len(columns))], shown)
+        shown = ["" if right else _named(r, names.get("r_a", {})) for r in rows]
+        axes.set_yticks([y + 0.5 for y in range(len(rows))], shown)
+        axes.set_xlabel("$r_i$ of the FFN, channels" if lowest else "")
+        axes.set_ylabel("" if right else "$r_a$ of attention, channels")
+        values = quantity.values(grid)
+        if len(set(values)) > 1:
+            _draw_bar(picture.axes(x + width + 0.08, y, BAR, height), quantity, values)
     return picture.figure
 
 

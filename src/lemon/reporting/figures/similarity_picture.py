@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -22,11 +20,11 @@ from lemon.reporting.style import (
     LINES,
     SIMILARITY,
     SOFT,
-    STYLE,
     TITLE_INCHES,
     Frame,
+    entitle,
     framed,
-    layer_ticks,
+    heat_map,
     open_axes,
 )
 from lemon.similarity.profile import distance_profile, neighbour_curve
@@ -35,6 +33,7 @@ MAP, CURVE, GAP, BETWEEN = 2.35, 2.5, 0.55, 0.6  # inches; GAP between columns, 
 LEFT, BAR, BAR_ROOM, RIGHT = 0.75, 0.1, 0.7, 0.2  # inches
 HEADING = 0.3  # inches above the panels of a row
 NAMES = {"plain": "plain CKA", "debiased": "debiased CKA (random: 0)"}
+OUTLINE: dict[str, Any] = {"fill": False, "edgecolor": "white", "linewidth": 1.1}
 LEFT_NOTE: dict[str, Any] = {"ha": "left", "va": "bottom", "fontsize": 7}
 RIGHT_NOTE: dict[str, Any] = {**LEFT_NOTE, "ha": "right"}
 SCALE = Normalize(0.0, 1.0)  # fixed, so that all maps are comparable
@@ -47,41 +46,24 @@ def draw_similarity(numbers: FigureNumbers) -> Figure:
     curves_at = maps_end + BAR_ROOM + GAP
     width = curves_at + 2 * CURVE + GAP + RIGHT
     row_height = HEADING + MAP + BETWEEN
-    with matplotlib.rc_context(STYLE):
-        content = len(MEASURES) * row_height - BETWEEN + 0.35
-        picture = framed(words.title, words.caption, width, content)
-        for row, measure in enumerate(MEASURES):
-            top = TITLE_INCHES + row * row_height + HEADING
-            matrices = [map_of(frame, i, p.component, measure) for i, p in enumerate(panels)]
-            for column, (panel, matrix) in enumerate(zip(panels, matrices, strict=True)):
-                axes = picture.axes(LEFT + column * (MAP + GAP), top, MAP, MAP)
-                _draw_map(axes, matrix, f"{panel.label}, {panel.component}")
-                if measure == "debiased":
-                    _outline(axes, panel.blocks)
-            bar = picture.axes(maps_end + 0.12, top, BAR, MAP)
-            picture.bar(bar, SIMILARITY, SCALE, NAMES[measure])
-            floors = [panel.floor if measure == "plain" else 0.0 for panel in panels]
-            bound = words.bound if measure == "plain" else None
-            _draw_curves(picture, (curves_at, top), panels, matrices, floors, NAMES[measure], bound)
+    content = len(MEASURES) * row_height - BETWEEN + 0.35
+    picture = framed(words.title, words.caption, width, content)
+    for row, measure in enumerate(MEASURES):
+        top = TITLE_INCHES + row * row_height + HEADING
+        matrices = [map_of(frame, i, p.component, measure) for i, p in enumerate(panels)]
+        for column, (panel, matrix) in enumerate(zip(panels, matrices, strict=True)):
+            axes = picture.axes(LEFT + column * (MAP + GAP), top, MAP, MAP)
+            heat_map(axes, matrix, SIMILARITY, SCALE)
+            entitle(axes, f"{panel.label}, {panel.component}", "layer", "layer")
+            for first, last in panel.blocks if measure == "debiased" else ():
+                corner, size = (first - 0.5, first - 0.5), last - first + 1
+                axes.add_patch(Rectangle(corner, size, size, **OUTLINE))
+        bar = picture.axes(maps_end + 0.12, top, BAR, MAP)
+        picture.bar(bar, SIMILARITY, SCALE, NAMES[measure])
+        floors = [panel.floor if measure == "plain" else 0.0 for panel in panels]
+        bound = words.bound if measure == "plain" else None
+        _draw_curves(picture, (curves_at, top), panels, matrices, floors, NAMES[measure], bound)
     return picture.figure
-
-
-def _draw_map(axes: Axes, matrix: np.ndarray, title: str) -> None:
-    axes.imshow(matrix, cmap=SIMILARITY, norm=SCALE, interpolation="nearest", rasterized=True)
-    ticks = layer_ticks(len(matrix))
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.tick_params(length=2)
-    axes.set_xlabel("layer", labelpad=2)
-    axes.set_ylabel("layer", labelpad=2)
-    axes.set_title(title, loc="left", fontsize=8.5)
-
-
-def _outline(axes: Axes, found: list[tuple[int, int]]) -> None:
-    style: dict[str, Any] = {"fill": False, "edgecolor": "white", "linewidth": 1.1}
-    for first, last in found:
-        size = last - first + 1
-        axes.add_patch(Rectangle((first - 0.5, first - 0.5), size, size, **style))
 
 
 def _draw_curves(
@@ -126,10 +108,7 @@ def _draw_curves(
     depth, distance = "layer l", "distance in layers"
     if relative:
         depth, distance = "depth of the pair, share of the model", "distance, share of the depth"
-    neighbours.set_xlabel(depth, labelpad=2)
-    distances.set_xlabel(distance, labelpad=2)
-    neighbours.set_title("Neighbours l and l + 1", loc="left", fontsize=8.5)
-    distances.set_title("Mean over pairs at a distance", loc="left", fontsize=8.5)
-    neighbours.set_ylabel(estimator, labelpad=2)
+    entitle(neighbours, "Neighbours l and l + 1", depth, estimator)
+    entitle(distances, "Mean over pairs at a distance", distance, "")
     if len(panels) > 1:
         distances.legend(fontsize=7, frameon=False, loc="upper right")

@@ -13,20 +13,20 @@ from lemon.architecture import LlamaShape
 from lemon.configuration.row_lookups import changes_widths
 from lemon.configuration.tasks import TASKS, mean_chance
 from lemon.perplexity import perplexity_of
+from lemon.published.models import SOURCE_MODEL, published_shape, published_target
 from lemon.published.tables import AVERAGE
 from lemon.reporting.claims.orderings import is_below_floor, ordering_tests, orders_as_in_paper
 from lemon.reporting.claims.verdict import BELOW_FLOOR
 from lemon.reporting.facts.accuracy import AccuracyFacts
 from lemon.reporting.facts.gates import NOT_CONVERGED
+from lemon.reporting.facts.heldout import UNIGRAM
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, HELDOUT, LOSS, Score, six_digits
-from lemon.reporting.numbers import DASH, interval, rounded_perplexity, signed
+from lemon.reporting.numbers import DASH, interval, points, rounded_perplexity, signed
 from lemon.reporting.tables.accuracy_notes import accuracy_notes
 from lemon.reporting.tables.document import (
     ABOVE_FLOOR,
-    GUESSING,
     NOT_RUN,
-    FloorRow,
     MethodRow,
     RowBlock,
     ScoreCell,
@@ -43,7 +43,6 @@ from lemon.reporting.tables.sections import (
     radii_section,
 )
 
-OURS = "ours, not in the paper"
 OTHER_COLUMNS = ("Bits per byte", "Perplexity", "Calibrated")  # beside accuracies
 COLUMNS_A_PAGE = 9  # score columns side by side
 COLUMNS = [
@@ -58,26 +57,28 @@ Orders = list[dict[str, str]]
 
 def accuracy_table(facts: AccuracyFacts) -> WordedTable:
     """The table with its verdicts: tidy lines, page, and entries of the manifest."""
-    tests, orders = ordering_tests(facts), orders_as_in_paper(facts)
+    tests, orders, setup = ordering_tests(facts), orders_as_in_paper(facts), facts.setup
     staged = any(run.first_stage for row in facts.rows for run in row.runs)
+    headings = {row.spec.target: _heading(facts, row.spec.target) for row in facts.rows}
     target_of = {tuple(row.spec.runs): row.spec.target for row in facts.rows}
-    sections = [
-        *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
-        *([learning_section(facts.costs, target_of, staged=staged)] if facts.costs else []),
-        *_model_costs(facts),
-        *([gates_section(facts.rows, facts.gates)] if facts.gates else []),
-        *([departures_section(facts.departures)] if facts.departures else []),
-        *([radii_section(facts.radii)] if facts.radii else []),
-    ]
+    shown = (
+        facts.costs and learning_section(facts.costs, target_of, staged=staged),
+        facts.model_costs and model_costs_section(facts.rows, facts.model_costs, headings),
+        facts.gates and gates_section(facts.rows, facts.gates),
+        facts.departures and departures_section(facts.departures),
+        facts.radii and radii_section(facts.radii, setup.source.head_dim),
+    )
     scores = [score for row in facts.rows for score in row.scores.values()]
     counts = [score.n for score in scores if score.n and score.task != AVERAGE]
     per_task = " to ".join(dict.fromkeys([str(min(counts)), str(max(counts))])) if counts else "no"
-    setup = facts.setup
     return WordedTable(
         tidy_lines(facts, orders),
         subtitle=f"{setup.label}, preset {setup.name}, {per_task} rows a task",
         scores=score_grid(facts, orders),
-        sections=sections,
+        sections=[
+            *ordering_sections(tests, [TASKS[task].label for task in facts.spec.tasks]),
+            *(section for section in shown if isinstance(section, Section)),
+        ],
         notes=[*accuracy_notes(facts, ordered=any(orders)), *facts.spec.notes],
         manifest={
             "inputs": facts.inputs,
@@ -86,16 +87,6 @@ def accuracy_table(facts: AccuracyFacts) -> WordedTable:
             "departures": [asdict(departure) for departure in facts.departures],
         },
     )
-
-
-def _model_costs(facts: AccuracyFacts) -> list[Section]:
-    if not facts.model_costs:
-        return []
-    headings = {
-        target: _block_heading(facts, target, list(rows))
-        for target, rows in groupby(facts.rows, key=lambda row: row.spec.target)
-    }
-    return [model_costs_section(facts.rows, facts.model_costs, headings)]
 
 
 def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
@@ -134,8 +125,10 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
                 lines.append({**shared, "task": "learning", "metric": metric, "value": value})
         for metric, value in vars(model_cost).items() if model_cost else ():
             lines.append({**shared, "task": "cost", "metric": metric, "value": value})
-        for run in row.spec.runs:
-            lines += [{**shared, "run": run, **line} for line in _gates_lines(facts, run)]
+        for run, gates in ((run, facts.gates[run]) for run in row.spec.runs if run in facts.gates):
+            of_run = {**shared, "run": run, "task": "pruning", "verdict": gates.state}
+            values = {name: value for name, value in vars(gates).items() if name != "export"}
+            lines += [{**of_run, "metric": m, "value": round(v, 6)} for m, v in values.items()]
     for name, loss in facts.floors.items():
         floor = {"method": f"{name} floor", "task": HELDOUT, "in_paper": "false"}
         lines.append({**floor, "metric": LOSS, "value": round(loss, 6)})
@@ -145,36 +138,28 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
     return frame.astype({name: "Int64" for name in ("layers", "n", "seeds", "published_layers")})
 
 
-def _gates_lines(facts: AccuracyFacts, run: str) -> list[dict[str, Any]]:
-    """The lines of the CSV on the gates of a run; none if it does not prune."""
-    if run not in facts.gates:
-        return []
-    gates = facts.gates[run]
-    values = asdict(gates)
-    del values["export"]
-    return [
-        {"task": "pruning", "metric": name, "value": round(value, 6), "verdict": gates.state}
-        for name, value in values.items()
-    ]
-
-
 def score_grid(facts: AccuracyFacts, orders: Orders) -> ScoreGrid:
     """The grid of methods by scores, each score with its interval and the paper's value."""
     columns = [*(TASKS[task].label for task in facts.spec.tasks), "Mean", *OTHER_COLUMNS]
     pairs = list(zip(facts.rows, orders, strict=True))
-    blocks = []
-    for target, found in groupby(pairs, key=lambda pair: pair[0].spec.target):
-        block = list(found)
-        heading = _block_heading(facts, target, [row for row, _ in block])
-        blocks.append(RowBlock(heading, list(_method_rows(facts, block, best=bool(target)))))
+    blocks = [
+        RowBlock(_heading(facts, target), [*_method_rows(facts, [*block], best=bool(target))])
+        for target, block in groupby(pairs, key=lambda pair: pair[0].spec.target)
+    ]
+    chances = [*(TASKS[task].chance for task in facts.spec.tasks), mean_chance(facts.spec.tasks)]
+    blank = [""] * (len(columns) - 1)
+    floors = {
+        f"{name.capitalize()} floor": [*blank, rounded_perplexity(perplexity_of(loss))]
+        for name, loss in facts.floors.items()
+    }
     return ScoreGrid(
         in_paper=facts.spec.published is not None,
         columns=columns,
         parts=column_parts(len(columns)),
         reference=facts.spec.reference[0],
-        floors=_floor_rows(facts),
+        floors={"Guessing": [*map(points, chances), *[""] * len(OTHER_COLUMNS)], **floors},
+        marked=[*chances, None, None, facts.floors.get(UNIGRAM)],
         blocks=blocks,
-        ours=OURS,
     )
 
 
@@ -191,17 +176,20 @@ def _method_rows(
     leading = [_leading(column) if best else None for column in columns]
     previous_in_paper = True
     for row, order in block:
-        in_paper = not row.spec.ours
-        above = is_below_floor([row], facts.floors)
+        in_paper, name = not row.spec.ours, row.spec.published_method
+        above, seeds = is_below_floor([row], facts.floors), len(row.results)
+        count = f"{seeds} seeds" if seeds > 1 else "" if seeds else NOT_RUN
+        state = NOT_CONVERGED if _is_unsettled(facts, row) else ""
         yield MethodRow(
-            row=row,
+            label=row.label,
+            note=", ".join(filter(None, (count, state))),
+            run=bool(seeds),
+            published=any(score.published is not None for score in row.scores.values()),
+            published_name="" if name in (None, row.label) else str(name),
             opens_ours=bool(facts.spec.published) and previous_in_paper and not in_paper,
             order=order.get(AVERAGE, ""),
-            state=NOT_CONVERGED if _is_unsettled(facts, row) else "",
-            cells=[
-                _cell(score, best, above=above)
-                for score, best in zip(row.columns, leading, strict=True)
-            ],
+            scores=row.columns,
+            cells=[_cell(*one, above=above) for one in zip(row.columns, leading, strict=True)],
         )
         previous_in_paper = in_paper
 
@@ -223,7 +211,7 @@ def _leading(scores: Sequence[Score]) -> float | None:
 
 def _cell(score: Score, best: float | None, *, above: bool) -> ScoreCell:
     """A score as text; `above` if the row is not below the unigram floor."""
-    published = "" if score.published is None else f"{score.published:.1f}"
+    published = points(score.published)
     if score.value is None or score.ci_low is None or score.ci_high is None:
         return ScoreCell(published=published)
     lead = score.value == best
@@ -247,34 +235,20 @@ def _cell(score: Score, best: float | None, *, above: bool) -> ScoreCell:
     )
 
 
-def _floor_rows(facts: AccuracyFacts) -> list[FloorRow]:
-    """Guessing on the tasks, then the perplexities of models that know token frequencies alone."""
-    tasks, others = facts.spec.tasks, [None] * len(OTHER_COLUMNS)
-    chances = [*(TASKS[task].chance for task in tasks), mean_chance(tasks), *others]
-    cells = ["" if chance is None else f"{chance:.1f}" for chance in chances]
-    rows = [FloorRow(GUESSING, chances, cells)]
-    for name, loss in facts.floors.items():
-        values = [*[None] * (len(chances) - 1), loss]
-        texts = ["" if v is None else rounded_perplexity(perplexity_of(v)) for v in values]
-        rows.append(FloorRow(f"{name.capitalize()} floor", values, texts))
-    return rows
-
-
-def _block_heading(facts: AccuracyFacts, target: str | None, rows: list[ScoredRow]) -> str:
-    layers, source = rows[0].layers, facts.source
-    printed = max((row.spec.published_layers or 0 for row in rows), default=0)
-    sizes = facts.targets[target] if target else source
+def _heading(facts: AccuracyFacts, target: str | None) -> str:
+    """The heading of the rows of a target: its sizes, here and in the paper."""
+    rows, source = [row for row in facts.rows if row.spec.target == target], facts.setup.source
+    layers, printed = rows[0].layers, max(row.spec.published_layers or 0 for row in rows)
+    paper, in_paper = published_shape(SOURCE_MODEL), published_target(target)
     if target is None:
-        heading, in_paper = f"Source model, {layers} layers", f"{printed}"
-    elif changes_widths(source.here, sizes.here):
-        heading, in_paper = f"Hidden{_widths(sizes.here, source.here)}", ""
-        if sizes.paper and source.paper:
-            in_paper = f"hidden{_widths(sizes.paper, source.paper)}"
+        heading, beside = f"Source model, {layers} layers", f"{printed}"
+    elif changes_widths(source, facts.targets[target]):
+        heading = f"Hidden{_widths(facts.targets[target], source)}"
+        beside = f"hidden{_widths(in_paper, paper)}" if in_paper else ""
     else:
-        heading = f"{layers} of {source.here.num_hidden_layers} layers"
-        of = f" of {source.paper.num_hidden_layers}" if source.paper else ""
-        in_paper = f"{printed}{of}"
-    return f"{heading} (paper: {in_paper})" if printed and in_paper else heading
+        heading = f"{layers} of {source.num_hidden_layers} layers"
+        beside = f"{printed} of {paper.num_hidden_layers}"
+    return f"{heading} (paper: {beside})" if printed and beside else heading
 
 
 def _widths(shape: LlamaShape, source: LlamaShape) -> str:

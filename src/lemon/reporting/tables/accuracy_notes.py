@@ -16,7 +16,7 @@ from lemon.reporting.tables.document import ABOVE_FLOOR
 def accuracy_notes(facts: AccuracyFacts, *, ordered: bool) -> Iterator[str]:
     """Notes for reading the numbers; `ordered` if orders are compared with the paper's."""
     spec, label = facts.spec, facts.setup.label
-    wide = any(changes_widths(facts.source.here, one.here) for one in facts.targets.values())
+    wide = any(changes_widths(facts.setup.source, shape) for shape in facts.targets.values())
     size = "size" if wide else "depth"
     shots, seeds = shots_in_words(facts.protocols), max(len(row.results) for row in facts.rows)
     if spec.published:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -13,14 +13,8 @@ from lemon.reporting.facts.dense_scores import DenseFacts
 from lemon.reporting.facts.outcomes import Protocol
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.scores import BITS, SHARE, Score
-from lemon.reporting.numbers import count, interval
-from lemon.reporting.tables.document import (
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
+from lemon.reporting.numbers import count, interval, points
+from lemon.reporting.tables.document import Group, Section, WordedTable, numbers, words
 
 COLUMNS = [
     *("run", "method", "layers", "task", "metric", "value", "ci_low", "ci_high", "n", "seeds"),
@@ -58,7 +52,7 @@ def tidy_lines(facts: DenseFacts) -> pd.DataFrame:
     row = facts.row
     line = {"run": row.runs[0].id, "method": row.label, "layers": row.layers, "seeds": 1}
     lines: list[dict[str, Any]] = []
-    for score in [*_scores(row), *_continuous(row)]:
+    for score in _shown(row, [*row.scores.values(), *row.continuous_scores]):
         guessing = None if score.metric in (BITS, SHARE) else _chance(row, score)
         lines.append({**line, **vars(score), "guessing": guessing})
         if shown := facts.protocols.get(score.task):
@@ -77,16 +71,9 @@ def tidy_lines(facts: DenseFacts) -> pd.DataFrame:
     return frame.astype({name: "Int64" for name in whole})
 
 
-def _scores(row: ScoredRow) -> list[Score]:
-    """The scores of the tasks, and their mean if there are several."""
-    scores = list(row.scores.values())
-    return scores if len(row.tasks) > 1 else scores[:1]
-
-
-def _continuous(row: ScoredRow) -> list[Score]:
-    """Answer bits per byte and answer shares, of the tasks and their means."""
-    found = row.continuous_scores
-    return found if len(row.tasks) > 1 else [score for score in found if score.task != AVERAGE]
+def _shown(row: ScoredRow, scores: Iterable[Score]) -> list[Score]:
+    """The scores of the tasks, and their means if there are several."""
+    return [score for score in scores if len(row.tasks) > 1 or score.task != AVERAGE]
 
 
 def _chance(row: ScoredRow, score: Score) -> float | None:
@@ -96,14 +83,20 @@ def _chance(row: ScoredRow, score: Score) -> float | None:
 
 def _scores_section(facts: DenseFacts) -> Section:
     lines = []
-    for score in _scores(facts.row):
-        if score.task == AVERAGE:
-            own = ["Mean", "mean", "", count(score.n or 0)]
-        else:
-            shown = facts.protocols[score.task]
-            own = [TASKS[score.task].label, score.metric, _shots(shown), _rows(shown)]
-        lines.append([*own, *_score(score), _percent(_chance(facts.row, score))])
-        lines[-1] += _answers(facts.row, score.task)
+    for score in _shown(facts.row, facts.row.scores.values()):
+        own = {one.metric: one for one in facts.row.continuous_scores if one.task == score.task}
+        share, shown = own.get(SHARE), facts.protocols.get(score.task)
+        line = [
+            TASKS[score.task].label if shown else "Mean",
+            score.metric,
+            _shots(shown) if shown else "",
+            _rows(shown) if shown else count(score.n or 0),
+            *_with_interval(score),
+            points(_chance(facts.row, score)),
+            *_with_interval(own[BITS], 2),
+            points(share.value if share else None),
+        ]
+        lines.append(line)
     columns = [
         *words("Task", "Metric"),
         *numbers("Shots", "Rows", "Score", "95 % interval", "Guessing"),
@@ -121,8 +114,8 @@ def _published_section(facts: DenseFacts) -> Section:
         known, ours = first_of[name]
         shots = " and ".join(_shots(facts.protocols[task]) for task in known.tasks)
         here = " and ".join(TASKS[task].label for task in known.tasks)
-        published = [_percent(value.get((name, model))) for model in models]
-        score = _score(_scores(ours)[-1])
+        published = [points(value.get((name, model))) for model in models]
+        score = _with_interval(_shown(ours, ours.scores.values())[-1])
         lines.append([name, *published, str(known.shots), here, *score, shots])
     cards = ", ".join(dict.fromkeys(known.source for known, _ in facts.published))
     return Section(
@@ -177,18 +170,6 @@ def _rows(shown: Protocol) -> str:
     return rows if shown.available is None else f"{rows} of {count(shown.available)}"
 
 
-def _score(score: Score) -> list[str]:
-    return [_percent(score.value), interval(score.ci_low or 0.0, score.ci_high or 0.0)]
-
-
-def _answers(row: ScoredRow, task: str) -> list[str]:
-    """Bits per byte of the right answer with their interval, and its share of the choices."""
-    found = {score.metric: score for score in row.continuous_scores if score.task == task}
-    bits, share = found[BITS], found.get(SHARE)
-    low, high = bits.ci_low or 0.0, bits.ci_high or 0.0
-    value = "" if bits.value is None else f"{bits.value:.2f}"
-    return [value, interval(low, high, 2), _percent(share.value if share else None)]
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+def _with_interval(score: Score, decimals: int = 1) -> list[str]:
+    value = "" if score.value is None else f"{score.value:.{decimals}f}"
+    return [value, interval(score.ci_low or 0.0, score.ci_high or 0.0, decimals)]

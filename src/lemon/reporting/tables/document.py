@@ -11,10 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from lemon.reporting.facts.rows import ScoredRow
+from lemon.reporting.facts.scores import Score
 
 NOT_RUN = "not yet run"
-GUESSING, UNIGRAM_FLOOR = "Guessing", "Unigram floor"  # rows of floors
 ABOVE_FLOOR = "\N{DAGGER}"  # beside a calibrated perplexity that is not below the unigram floor
 
 
@@ -97,47 +96,25 @@ class MethodRow:
     """A row of the score grid, as text and numbers.
 
     Attributes:
+        note: the number of seeds if several, or `NOT_RUN`, and whether its gates did not settle.
+        published: whether the paper has values for it.
+        published_name: the paper's name of the method if it differs; otherwise empty.
         opens_ours: whether it is the first row of its block that is not in the paper, which is
             separated by a line; never in a table without published values.
         order: whether its mean compares to the reference's as in the paper; empty if the paper has
             no order.
-        state: `not converged` if the gates of its pruning did not settle.
-        cells: its scores in the order of the columns.
+        scores, cells: its scores in the order of the columns, and as text.
     """
 
-    row: ScoredRow
+    label: str
+    note: str
+    run: bool
+    published: bool
+    published_name: str
     opens_ours: bool
     order: str
-    state: str
+    scores: list[Score]
     cells: list[ScoreCell]
-
-    @property
-    def run(self) -> bool:
-        """Whether it was run."""
-        return bool(self.row.results)
-
-    @property
-    def label(self) -> str:
-        """The method's name."""
-        return self.row.label
-
-    @property
-    def note(self) -> str:
-        """The number of seeds if several, or `NOT_RUN`, and the state of its gates."""
-        seeds = len(self.row.results)
-        count = f"{seeds} seeds" if seeds > 1 else "" if seeds else NOT_RUN
-        return ", ".join(filter(None, (count, self.state)))
-
-    @property
-    def published(self) -> bool:
-        """Whether the paper has values for it."""
-        return any(score.published is not None for score in self.row.scores.values())
-
-    @property
-    def published_name(self) -> str:
-        """The paper's name of the method if it differs; otherwise empty."""
-        name = self.row.spec.published_method
-        return "" if name is None or name == self.row.label else name
 
 
 @dataclass(frozen=True)
@@ -149,20 +126,6 @@ class RowBlock:
 
 
 @dataclass(frozen=True)
-class FloorRow:
-    """What a model scores that knows nothing, or no more than how often tokens occur.
-
-    Attributes:
-        values: percent for tasks, nats per token for perplexities; None where it says nothing.
-        cells: the same as text; empty for None.
-    """
-
-    label: str
-    values: list[float | None]
-    cells: list[str]
-
-
-@dataclass(frozen=True)
 class ScoreGrid:
     """Methods by scores.
 
@@ -170,7 +133,9 @@ class ScoreGrid:
         in_paper: whether the table has published values.
         parts: column indices, split to fit the width of a page.
         reference: the row to which the others of the same sizes are compared.
-        floors: guessing, then the floors of perplexity.
+        floors: the cells of guessing, then of the floors of perplexity, by label.
+        marked: the floor to mark in each column's picture: percent for tasks, nats per token for
+            perplexity; None where there is none.
         ours: heading of the rows that are not in the paper.
     """
 
@@ -178,20 +143,10 @@ class ScoreGrid:
     columns: list[str]
     parts: list[list[int]]
     reference: str
-    floors: list[FloorRow]
+    floors: dict[str, list[str]]
+    marked: list[float | None]
     blocks: list[RowBlock]
-    ours: str
-
-    def marked(self, column: int) -> float | None:
-        """The floor to mark in a column's picture: guessing, or the unigram floor."""
-        return next(
-            (
-                floor.values[column]
-                for floor in self.floors
-                if floor.label in (GUESSING, UNIGRAM_FLOOR) and floor.values[column] is not None
-            ),
-            None,
-        )
+    ours: str = "ours, not in the paper"
 
 
 @dataclass(frozen=True)
@@ -215,9 +170,3 @@ def words(*names: str, wrap: bool = False) -> list[Column]:
 def numbers(*names: str) -> list[Column]:
     """Right-aligned columns."""
     return [Column(name) for name in names]
-
-
-def table_title(table: str, caption: str) -> str:
-    """`Table 4. ...` for a table of the paper, otherwise only the caption."""
-    number = table.removeprefix("table")
-    return f"Table {number}. {caption}" if number.isdigit() else caption

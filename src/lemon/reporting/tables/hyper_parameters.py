@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
-from lemon.reporting.facts.hyper_parameters import PHASES, HyperParameter
+from lemon.reporting.facts.hyper_parameters import PHASES
 from lemon.reporting.numbers import three_digits
-from lemon.reporting.tables.document import (
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
+from lemon.reporting.tables.document import Group, Section, WordedTable, numbers, words
 
 NAMES = {
     "training_budget": "Training budget",
@@ -45,18 +37,21 @@ SLIPS = [
 ]
 
 
-def hyper_parameters_table(by_preset: dict[str, list[HyperParameter]]) -> WordedTable:
-    """The table of every preset; those without lines are named as left out."""
+def hyper_parameters_table(facts: tuple[pd.DataFrame, list[str]]) -> WordedTable:
+    """The table of the tidy lines of every preset, and of the names of those left out."""
+    frame, left_out = facts
     columns = [
         *words("Hyper-parameter"),
         *numbers(*(f"{phase[0].upper()}{phase[1:]}" for phase in PHASES)),
         *numbers("Paper: fusion", "Paper: pre-training"),
         *words("Unit"),
     ]
-    groups = [Group(preset, [*map(_cells, lines)]) for preset, lines in by_preset.items() if lines]
-    left_out = [preset for preset, lines in by_preset.items() if not lines]
+    groups = [
+        Group(str(preset), [_cells(name, own[own["parameter"] == name]) for name in NAMES])
+        for preset, own in frame.groupby("preset", sort=False)
+    ]
     return WordedTable(
-        pd.DataFrame([tidy for preset in by_preset for tidy in _tidy(preset, by_preset[preset])]),
+        frame,
         subtitle="By phase of training; several values belong to runs with rates or budgets of "
         "their own",
         sections=[Section("Hyper-parameters", columns, groups, drawn=True)],
@@ -67,42 +62,24 @@ def hyper_parameters_table(by_preset: dict[str, list[HyperParameter]]) -> Worded
     )
 
 
-def _tidy(preset: str, lines: list[HyperParameter]) -> list[dict[str, Any]]:
-    """A line of the CSV for each value of a phase; one without if only the paper has it."""
+def _cells(name: str, lines: pd.DataFrame) -> list[str]:
+    """The values of a parameter by phase, what the paper prints, and the unit."""
+    unit = "".join(lines["unit"].unique())
+    of_phase = {phase: lines[lines["phase"] == phase] for phase in PHASES}
     return [
-        {
-            "preset": preset,
-            "parameter": line.name,
-            "phase": phase,
-            "value": value,
-            "unit": line.unit,
-            "published": line.published[phase],
-        }
-        for line in lines
-        for phase in PHASES
-        for value in line.values[phase] or ([None] if line.published[phase] else [])
+        NAMES[name],
+        *(_in_words(name, unit, own["value"].dropna().to_list()) for own in of_phase.values()),
+        *("".join(of_phase[one]["published"].unique()) for one in ("fusion", "pre-training")),
+        unit,
     ]
 
 
-def _cells(line: HyperParameter) -> list[str]:
-    return [
-        NAMES[line.name],
-        *(_in_words(line, phase) for phase in PHASES),
-        line.published["fusion"],
-        line.published["pre-training"],
-        line.unit,
-    ]
-
-
-def _in_words(line: HyperParameter, phase: str) -> str:
-    values = line.values[phase]
-    if line.name == "epochs":
+def _in_words(name: str, unit: str, values: list[float]) -> str:
+    if name == "epochs":
         return " / ".join(map(three_digits, dict.fromkeys((*values[:1], *values[-1:]))))
-    if line.name == "lr_warmup_ratio":
+    if name == "lr_warmup_ratio":
         return " / ".join(f"{value:.0%}" for value in values)
-    if line.unit:
-        return " / ".join(_short(value) for value in values)
-    return " / ".join(f"{value:g}" for value in values)
+    return " / ".join(_short(value) if unit else f"{value:g}" for value in values)
 
 
 def _short(value: float) -> str:

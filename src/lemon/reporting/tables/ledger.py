@@ -13,19 +13,16 @@ from lemon.reporting.claims.measures import MEASURES
 from lemon.reporting.claims.parts import DEPENDS, Part
 from lemon.reporting.claims.verdict import BELOW_FLOOR, FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
 from lemon.reporting.facts.errata import Erratum
-from lemon.reporting.facts.evidence import EntryEvidence
 from lemon.reporting.facts.setup import Setup
 from lemon.reporting.numbers import signed
-from lemon.reporting.tables.document import (
-    Cell,
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
+from lemon.reporting.tables.document import Cell, Group, Section, WordedTable, numbers, words
 
 TITLE = "Claims"  # begins the page, by which the command knows its own file
+NOT_MADE = {
+    "made": "{0} lacks this test: `make {0}` makes it anew",
+    "older": "{0} is of an earlier version: `make {0}` makes it anew",
+    "missing": "{0} is not made yet: `make {0}` makes it",
+}
 MEASURE = {measure.name: measure for measure in MEASURES}
 COLUMNS = [
     *words("Claim"),
@@ -68,7 +65,7 @@ def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum
 
     The contradictions of the paper are on the page alone.
     """
-    papers = groupby(judgements, lambda one: one.paper)
+    papers = {paper: [*own] for paper, own in groupby(judgements, lambda one: one.row["paper"])}
     count = Counter(one.verdict for one in judgements)
     verdicts = ", ".join(f"{verdict} {count[verdict]}" for verdict in VERDICTS)
     return WordedTable(
@@ -76,11 +73,11 @@ def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum
         title=f"{TITLE}, preset {setup.name}",
         subtitle=f"Source model {setup.label}. {len(judgements)} claims: {verdicts}",
         sections=[
-            _counts(judgements),
+            _counts({**papers, "All": judgements}),
             Section(
                 "Claim by claim",
                 COLUMNS,
-                [Group(f"Claims of {paper}", [_line(one) for one in own]) for paper, own in papers],
+                [Group(f"Claims of {paper}", [*map(_line, own)]) for paper, own in papers.items()],
             ),
             Section(
                 "Where the paper contradicts itself",
@@ -97,15 +94,14 @@ def ledger_table(setup: Setup, judgements: list[Judgement], errata: list[Erratum
     )
 
 
-def _counts(judgements: list[Judgement]) -> Section:
-    """The verdicts by paper, then of all."""
+def _counts(by_paper: dict[str, list[Judgement]]) -> Section:
+    """The verdicts of each paper's claims, and of all."""
     columns = [
         *words("Paper"),
         *numbers("Claims", *map(str.capitalize, VERDICTS), "Of these not made yet"),
     ]
-    papers = [(paper, [*own]) for paper, own in groupby(judgements, lambda one: one.paper)]
     lines = []
-    for paper, own in [*papers, ("All", judgements)]:
+    for paper, own in by_paper.items():
         count = Counter(one.verdict for one in own)
         waiting = sum(one.verdict == UNTESTED_VERDICT and bool(one.waiting) for one in own)
         lines.append([paper, *map(str, (len(own), *(count[one] for one in VERDICTS), waiting))])
@@ -113,29 +109,23 @@ def _counts(judgements: list[Judgement]) -> Section:
 
 
 def _line(one: Judgement) -> list[str | Cell]:
-    reason = reason_of(one)
-    tone = {
-        DEPENDS: "",
-        UNDECIDED: UNRESOLVED,
-        BELOW_FLOOR: UNRESOLVED,
-        UNTESTED_VERDICT: UNRESOLVED,
-    }
+    reason, entries = reason_of(one), _entries(one)
+    tone = {HOLDS: HOLDS, FAILS: FAILS, DEPENDS: ""}  # of the others: not resolved
     verdict = Cell(
         one.verdict,
         f"({reason})" if reason else "",
-        strong=one.verdict in (HOLDS, FAILS, DEPENDS),
-        tone=tone.get(one.verdict, one.verdict).replace(" ", "-"),
+        strong=one.verdict in tone,
+        tone=tone.get(one.verdict, UNRESOLVED).replace(" ", "-"),
     )
-    entries = _entries(one)
     return [
         one.claim,
-        one.statement,
+        one.row["claim"],
         verdict,
         "; ".join(filter(None, map(_effect, one.parts))),
         _tests(one),
         _distinct(_others(part) for part in one.tested),
         "; ".join(filter(None, map(_runs, one.parts))),
-        one.published,
+        one.row["published_margin"],
         Cell(", ".join(entries), links=tuple(entries)),
     ]
 
@@ -151,22 +141,22 @@ def _tidy(one: Judgement) -> dict[str, str]:
 
     return {
         "id": one.claim,
-        "paper": one.paper,
-        "claim": one.statement,
+        "paper": one.row["paper"],
+        "claim": one.row["claim"],
         "verdict": one.verdict,
         "reason": reason_of(one),
-        "measure": one.measure,
+        "measure": one.row["measure"],
         "verdict_of_part": by_part(lambda part: part.verdict),
         "effect": number("difference"),
         "ci_low": number("low"),
         "ci_high": number("high"),
         "could_show": number("detectable"),
-        "unit": MEASURE[one.measure].unit if any(part.effect for part in one.parts) else "",
+        "unit": MEASURE[one.row["measure"]].unit if any(part.effect for part in one.parts) else "",
         "measured": by_part(lambda part: part.measured),
         "on_other_measures": by_part(_others),
         "test": _tests(one),
         "runs": by_part(_runs),
-        "published": one.published,
+        "published": one.row["published_margin"],
         "from": ", ".join(_entries(one)),
     }
 
@@ -175,40 +165,30 @@ def reason_of(one: Judgement) -> str:
     """What is to be said of a verdict: why there is none, on what it depends, how little it is."""
     said = []
     if one.verdict == DEPENDS:
-        said.append(f"on {one.depends_on}: {_by_part(one)}")
-    if one.verdict == UNDECIDED:
-        said += _detectable(one)
+        own = f"on {MEASURES_IN_WORDS[one.row['measure']]}" if one.row["measure"] else ""
+        parts = (
+            f"{_place(part)} "
+            + (f"{part.found} {own}, {_others(part)}" if part.verdict == DEPENDS else part.verdict)
+            for part in one.tested
+        )
+        said.append(f"on {one.depends_on}: {', '.join(parts)}")
+    detectable = [p.effect.detectable for p in one.parts if p.verdict == UNRESOLVED and p.effect]
+    if one.verdict == UNDECIDED and detectable:
+        measure = MEASURE[one.row["measure"]]
+        shown = f"{max(detectable):.{measure.decimals}f} {measure.unit}"
+        said.append(f"a single test of this size shows {shown} with 80 % power")
     said += [f"not tested: {reason}" if one.tested else reason for reason in one.reasons]
-    said += _scale(one)
-    left_out = [part for part in one.parts if part.verdict == BELOW_FLOOR]
-    if one.tested and left_out:
-        said.append(f"below the floor: {', '.join(_place(part) for part in left_out)}")
-    if one.tested and any(part.seeds == 1 for part in one.tested):
-        said.append("one seed")
-    if one.tested and not any(part.trained for part in one.tested):
-        said.append("nothing trained")
-    said += [_not_made(entry) for entry in one.waiting]
-    return "; ".join(dict.fromkeys(said))
-
-
-def _scale(one: Judgement) -> list[str]:
-    """The parts whose gain may be scale alone, by name unless these are all that hold."""
     holding = [part for part in one.tested if part.verdict == HOLDS]
-    scale = [part for part in holding if part.may_be_scale]
-    names = "" if scale == holding else f": {', '.join(map(_place, scale))}"
-    return [f"scale alone is not excluded{names}"] if scale else []
-
-
-def _by_part(one: Judgement) -> str:
-    """The parts by their verdict; of a part whose measures differ, each measure's verdict."""
-    return ", ".join(
-        f"{_place(part)} {_on_measures(part) if part.verdict == DEPENDS else part.verdict}"
-        for part in one.tested
-    )
-
-
-def _on_measures(part: Part) -> str:
-    return f"{part.found} on {MEASURES_IN_WORDS[part.measure or '']}, {_others(part)}"
+    if scale := [part for part in holding if part.may_be_scale]:
+        names = "" if scale == holding else f": {', '.join(map(_place, scale))}"
+        said.append(f"scale alone is not excluded{names}")
+    left_out = [_place(part) for part in one.parts if part.verdict == BELOW_FLOOR]
+    if one.tested:
+        said += [f"below the floor: {', '.join(left_out)}"] if left_out else []
+        said += ["one seed"] if any(part.seeds == 1 for part in one.tested) else []
+        said += [] if any(part.trained for part in one.tested) else ["nothing trained"]
+    said += [NOT_MADE[entry.state].format(entry.name) for entry in one.waiting]
+    return "; ".join(dict.fromkeys(said))
 
 
 def _others(part: Part) -> str:
@@ -217,17 +197,6 @@ def _others(part: Part) -> str:
 
 def _place(part: Part) -> str:
     return f"{part.compared} ({part.layers} layers)" if part.layers else part.entry
-
-
-def _detectable(one: Judgement) -> list[str]:
-    """The smallest difference that a single test of each unresolved part shows."""
-    open_parts = [part for part in one.parts if part.verdict == UNRESOLVED and part.effect]
-    if not open_parts:
-        return []
-    measure = MEASURE[one.measure]
-    least = max(part.effect.detectable for part in open_parts if part.effect)
-    shown = f"{least:.{measure.decimals}f} {measure.unit}"
-    return [f"a single test of this size shows {shown} with 80 % power"]
 
 
 def _effect(part: Part) -> str:
@@ -242,7 +211,8 @@ def _effect(part: Part) -> str:
 
 
 def _tests(one: Judgement) -> str:
-    named = f" on {MEASURES_IN_WORDS[one.measure]}" if one.measure else ""
+    measure = one.row["measure"]
+    named = f" on {MEASURES_IN_WORDS[measure]}" if measure else ""
     return _distinct(f"{part.test}{named}" for part in one.parts if part.test)
 
 
@@ -261,12 +231,3 @@ def _entries(one: Judgement) -> list[str]:
     return list(
         dict.fromkeys(name for part in one.parts for name in part.entry.split(", ") if name)
     )
-
-
-def _not_made(entry: EntryEvidence) -> str:
-    state = {
-        "made": "lacks this test: `make {}` makes it anew",
-        "older": "is of an earlier version: `make {}` makes it anew",
-        "missing": "is not made yet: `make {}` makes it",
-    }
-    return f"{entry.name} {state[entry.state].format(entry.name)}"

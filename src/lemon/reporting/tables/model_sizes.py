@@ -1,22 +1,20 @@
-"""The numbers and text of Table 5: parameters of all models, computed and counted."""
+"""The text of Table 5: parameters of all models, computed and counted."""
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from lemon.reporting.facts.model_sizes import ModelLine
+from lemon.architecture import LlamaShape
+from lemon.published.models import SOURCE_MODEL, published_shape
 from lemon.reporting.numbers import count, percent, signed, signed_count
-from lemon.reporting.tables.document import (
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
+from lemon.reporting.tables.document import Group, Section, WordedTable, numbers, words
 
+SIZES = [
+    *("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "num_hidden_layers"),
+]
 COLUMNS = [
     *words("Model", "Target"),
     *numbers("Hidden size", "FFN", "Query heads", "KV heads", "Head size", "Layers", "Parameters"),
@@ -25,105 +23,66 @@ COLUMNS = [
 ]
 
 
-def model_sizes_table(counted: list[tuple[ModelLine, int]]) -> WordedTable:
-    """The table of all models, each with its counted parameters."""
-    lines = [line for line, _ in counted]
-    groups = [
-        Group(_heading(preset, group), [_cells(line) for line in own])
-        for (preset, group), own in groupby(lines, lambda x: (x.preset, x.group))
-    ]
+def model_sizes_table(facts: tuple[pd.DataFrame, dict[str, LlamaShape]]) -> WordedTable:
+    """The table of all models, from the lines and the sources of `model_sizes`."""
+    frame, sources = facts
+    groups = []
+    for (preset, group), own in frame.groupby(["preset", "group"], sort=False, dropna=False):
+        where = f"preset {preset}" if pd.notna(preset) else "in no preset"
+        groups.append(Group(f"{group}, {where}", [*map(_cells, own.to_dict("records"))]))
     return WordedTable(
-        pd.DataFrame([_tidy(*pair) for pair in counted]).convert_dtypes(),
+        frame.drop(columns="group").convert_dtypes(),
         subtitle="Computed from the shapes and counted on Hugging Face's models; the two agree for "
-        f"all {len(lines)} lines",
+        f"all {len(frame)} lines",
         sections=[Section("Models", COLUMNS, groups, drawn=True)],
-        notes=_notes(lines),
+        notes=_notes(sources),
     )
 
 
-def _tidy(line: ModelLine, counted: int) -> dict[str, Any]:
-    """A line of the CSV; shares are fractions, and columns of the paper's row may be missing."""
-    shape, paper = line.shape, line.published
-    tidy = {
-        "preset": line.preset or None,
-        "model": line.model,
-        "target": line.target or None,
-        **shape.sizes(),
-        "parameters": shape.num_parameters,
-        "parameters_counted": counted,
-        "share_of_source": round(line.share, 6),
-    }
-    if paper is None:
-        return tidy
-    difference = shape.num_parameters - paper.parameters
-    return tidy | {
-        "published_model": paper.name,
-        "published_hidden_size": paper.shape.hidden_size,
-        "published_intermediate_size": paper.shape.intermediate_size,
-        "published_attention_heads": paper.shape.num_attention_heads,
-        "published_hidden_layers": paper.shape.num_hidden_layers,
-        "published_parameters": paper.parameters,
-        "parameters_difference": difference if line.same_as_published else None,
-        "published_share": paper.share,
-        "share_difference": round(line.share - paper.share, 4),
-    }
-
-
-def _heading(preset: str, group: str) -> str:
-    return f"{group}, preset {preset}" if preset else f"{group}, in no preset"
-
-
-def _cells(line: ModelLine) -> list[str]:
-    shape, paper = line.shape, line.published
-    same = paper is not None and line.same_as_published
-    sizes = (
-        shape.hidden_size,
-        shape.intermediate_size,
-        shape.num_attention_heads,
-        shape.num_key_value_heads,
-        shape.head_dim,
-        shape.num_hidden_layers,
+def _cells(line: dict[str, Any]) -> list[str]:
+    target = line["target"] if pd.notna(line["target"]) else ""
+    has_published, is_same = (
+        pd.notna(line["published_share"]),
+        pd.notna(line["parameters_difference"]),
     )
     return [
-        line.model.removesuffix(f", {line.target}"),
-        line.target,
-        *map(str, sizes),
-        count(shape.num_parameters),
-        percent(line.share, 2),
-        count(paper.parameters) if paper and same else "",
-        signed_count(shape.num_parameters - paper.parameters) if paper and same else "",
-        percent(paper.share, 2) if paper else "",
-        signed(100 * (line.share - paper.share), 2) if paper else "",
+        line["model"].removesuffix(f", {target}"),
+        target,
+        *(str(line[size]) for size in SIZES),
+        count(line["parameters"]),
+        percent(line["share_of_source"], 2),
+        count(line["published_parameters"]) if is_same else "",
+        signed_count(int(line["parameters_difference"])) if is_same else "",
+        percent(line["published_share"], 2) if has_published else "",
+        signed(100 * line["share_difference"], 2) if has_published else "",
     ]
 
 
-def _notes(lines: list[ModelLine]) -> list[str]:
-    published = {x.published.name: x for x in lines if x.published and x.same_as_published}
-    narrow = published["LEMON-Horizontal-37.5%"]
-    small, half = published["LEMON-2.7B"], published["LEMON-Horizontal-50%"]
-    source = narrow.source
-    exact = source.intermediate_size * 5 // 8
-    ffn = narrow.shape.intermediate_size
-    same = "are the same shape" if narrow.shape == small.shape else "differ in shape"
+def _notes(sources: dict[str, LlamaShape]) -> list[str]:
+    names = SOURCE_MODEL, "LEMON-Horizontal-37.5%", "LEMON-2.7B", "LEMON-Horizontal-50%"
+    source, narrow, small, half = map(published_shape, names)
+    exact, ffn = source.intermediate_size * 5 // 8, narrow.intermediate_size
+    same = "are the same shape" if narrow == small else "differ in shape"
+    share = narrow.num_parameters / source.num_parameters
     return [
         "The paper prints sizes. The parameters beside ours are those that its printed sizes give "
         "(published/table5.csv); in the presets of other sources only the shares can be compared, "
         "and the paper's share is that of its own model for the same target.",
-        f"Section 4.4 speaks of 62.5 % of the dimensions. {narrow.shape.hidden_size} of "
-        f"{source.hidden_size} and {narrow.shape.num_attention_heads} of "
+        f"Section 4.4 speaks of 62.5 % of the dimensions. {narrow.hidden_size} of "
+        f"{source.hidden_size} and {narrow.num_attention_heads} of "
         f"{source.num_attention_heads} heads are that, {ffn} of {source.intermediate_size} is "
         f"{percent(ffn / source.intermediate_size)}: {exact} is rounded up to a multiple of 128. "
-        f"Parameters fall to {percent(narrow.share)}, not to 62.5 % (E41).",
-        f"LEMON-Horizontal -37.5 % and LEMON-2.7B {same} ({count(small.shape.num_parameters)} "
+        f"Parameters fall to {percent(share)}, not to 62.5 % (E41).",
+        f"LEMON-Horizontal -37.5 % and LEMON-2.7B {same} ({count(small.num_parameters)} "
         "parameters): Table 4 is the 2.7B model without its pre-training. Horizontal -50 % "
-        f"({count(half.shape.num_parameters)} parameters) has no result in any table (E42).",
+        f"({count(half.num_parameters)} parameters) has no result in any table (E42).",
         "LLaMA2-13B is in the paper's figures of similarity only; it is narrowed here by the same "
         "rule, for Table 1.",
         "A head that is the embedding is counted once. What holds the vocabulary keeps its length "
         "in every target, so that sources in which it weighs more keep a larger share: "
         + ", ".join(
             f"{percent(1 - shape.parameters_without_vocabulary / shape.num_parameters)} of {group}"
-            for group, shape in {line.group: line.source for line in lines}.items()
+            for group, shape in sources.items()
         )
         + ".",
     ]

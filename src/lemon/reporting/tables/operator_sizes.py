@@ -2,108 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from lemon.published.models import LLAMA2_13B_LABEL
-from lemon.published.tables import published_table
-from lemon.reporting.facts.operator_sizes import (
-    PAPER_RADII,
-    PAPER_SMALL,
-    ModelPair,
-    OperatorLine,
-)
+from lemon.published.models import LLAMA2_13B, LLAMA2_13B_LABEL, narrowed
+from lemon.reporting.facts.operator_sizes import FAMILIES, PAPER_RADII, PAPER_SMALL
 from lemon.reporting.numbers import count, millions, percent, signed_count
-from lemon.reporting.tables.document import (
-    Column,
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
-
-PRINTED = {line["operator"]: line for line in published_table("table1")}
+from lemon.reporting.tables.document import Column, Group, Section, WordedTable, numbers, words
 
 
-def operator_sizes_table(pairs: list[ModelPair]) -> WordedTable:
-    """The table: compared with the paper, at all presets' radii, and by operator family."""
-    beside_paper = next(pair for pair in pairs if pair.published)
+def operator_sizes_table(frame: pd.DataFrame) -> WordedTable:
+    """The table: compared with the paper, at all presets' radii, and by operator family.
+
+    `frame` has the lines of `family_lines` for each pair of models.
+    """
+    pairs = [own for _, own in frame.groupby(frame.index // len(FAMILIES))]
+    beside_paper = next(own for own in pairs if own["published_count"].notna().all())
     return WordedTable(
-        operator_frame(pairs),
+        frame.convert_dtypes(),
         subtitle=f"Computed from the shapes of {len(pairs)} pairs of models and radii; Table 4 "
         "says how the paper's radii are mapped",
         sections=[_beside_paper(beside_paper), _totals(pairs), _families(pairs)],
-        notes=_notes(pairs),
+        notes=_notes(pairs, beside_paper),
     )
 
 
-def operator_frame(pairs: list[ModelPair]) -> pd.DataFrame:
-    """The tidy form, one line for each pair of models and family; shares are fractions."""
-    lines = [_tidy(pair, line) for pair in pairs for line in pair.lines]
-    return pd.DataFrame(lines).convert_dtypes()
-
-
-def _tidy(pair: ModelPair, line: OperatorLine) -> dict[str, Any]:
-    paper = PRINTED[line.operator]
-    squared, first = _published_counts(paper) if pair.published else (None, None)
-    return {
-        "preset": pair.preset or None,
-        "source": pair.label,
-        "target": pair.target_name,
-        "radii": pair.radii_name,
-        **{f"radius_{name}": radius for name, radius in vars(pair.radii).items()},
-        "operator": line.operator,
-        "factor_rows": line.rows,
-        "factor_columns": line.columns,
-        "factors": line.factors,
-        "learned": str(line.learned).lower(),
-        "count": line.count,
-        "count_first_power": line.printed,
-        "first_power_over_count": round(line.printed / line.count, 6),
-        "count_on_query_axis": line.query_count,
-        "small_model_parameters": pair.target.num_parameters,
-        "share_of_small_model": round(pair.share(line.count), 6),
-        "published_symbol": paper["symbol"],
-        "published_shape": paper["shape_as_printed"],
-        "published_count": squared,
-        "count_difference": None if squared is None else line.count - squared,
-        "published_count_first_power": first,
-        "first_power_difference": None if first is None else line.printed - first,
-    }
-
-
-def _published_counts(paper: dict[str, str]) -> tuple[int, int]:
-    """The counts for 7B to 2.7B with r = 2, divided by r squared and by r."""
-    return int(paper["count_7b_to_2p7b_all_r2"]), int(paper["count_if_printed_power_all_r2"])
-
-
-def _beside_paper(pair: ModelPair) -> Section:
+def _beside_paper(pair: pd.DataFrame) -> Section:
     """The only case with published counts."""
-    lines = []
-    for line in pair.lines:
-        paper = PRINTED[line.operator]
-        squared, first = _published_counts(paper)
-        lines.append(
-            [
-                line.operator,
-                paper["symbol"].replace("gamma", "γ"),
-                paper["shape_as_printed"].replace("*", "·"),
-                _factor(line),
-                count(line.count),
-                count(squared),
-                signed_count(line.count - squared),
-                count(line.printed),
-                count(first),
-                signed_count(line.printed - first),
-                *_ratio_and_share(pair, line),
-            ]
-        )
+    first = pair.iloc[0]
+    lines = [
+        [
+            line.operator,
+            line.published_symbol.replace("gamma", "γ"),
+            line.published_shape.replace("*", "·"),
+            _factor(line),
+            *(count(line.count_), count(line.published_count)),
+            signed_count(int(line.count_difference)),
+            *(count(line.count_first_power), count(line.published_count_first_power)),
+            signed_count(int(line.first_power_difference)),
+            *_ratio_and_share(line),
+        ]
+        for line in _lines(pair)
+    ]
     return Section(
-        f"{pair.label} to {PAPER_SMALL}, r = {pair.radii.ffn} on every axis, beside the paper",
+        f"{first.source} to {PAPER_SMALL}, r = {first.radius_ffn} on every axis, beside the paper",
         [
             *words("Operator", "Symbol", "Shape as printed", "Small factors"),
             *numbers("Count, r²", "Published, r²", "Difference"),
@@ -117,7 +61,7 @@ def _beside_paper(pair: ModelPair) -> Section:
     )
 
 
-def _totals(pairs: list[ModelPair]) -> Section:
+def _totals(pairs: list[pd.DataFrame]) -> Section:
     return Section(
         "At the radii of Table 4",
         [
@@ -132,22 +76,28 @@ def _totals(pairs: list[ModelPair]) -> Section:
     )
 
 
-def _total(pair: ModelPair) -> list[str]:
-    radii = pair.radii
+def _total(pair: pd.DataFrame) -> list[str]:
+    first, (squared, printed) = pair.iloc[0], _trained(pair)
     return [
-        pair.radii_name,
-        f"{radii.hidden}, {radii.attention}, {radii.ffn}",
-        *(millions(pair.line(name).count) for name in ("hidden", "attention", "intermediate")),
-        millions(pair.count),
-        millions(pair.printed),
-        f"{pair.printed / pair.count:.2f}",
-        millions(pair.target.num_parameters),
-        percent(pair.share(pair.count)),
-        percent(pair.share(pair.printed)),
+        first.radii,
+        f"{first.radius_hidden}, {first.radius_attention}, {first.radius_ffn}",
+        *map(millions, pair["count"][1:]),
+        millions(squared),
+        millions(printed),
+        f"{printed / squared:.2f}",
+        millions(first.small_model_parameters),
+        percent(squared / first.small_model_parameters),
+        percent(printed / first.small_model_parameters),
     ]
 
 
-def _families(pairs: list[ModelPair]) -> Section:
+def _trained(pair: pd.DataFrame) -> tuple[int, int]:
+    """Entries of all trained operators, and by Table 1's formula, with the first power of r."""
+    learned = pair[pair["learned"] == "true"]
+    return int(learned["count"].sum()), int(learned["count_first_power"].sum())
+
+
+def _families(pairs: list[pd.DataFrame]) -> Section:
     """All families of all pairs, with their small factors; too long for the picture."""
     return Section(
         "Every operator",
@@ -158,72 +108,77 @@ def _families(pairs: list[ModelPair]) -> Section:
             *numbers("Count, r²", "Count, first power", "Ratio", "Share of small model"),
         ],
         [
-            Group(
-                f"{_heading(pair)}, radii {pair.radii_name}",
-                [_family(pair, line) for line in pair.lines],
-            )
+            Group(f"{_heading(pair)}, radii {pair.iloc[0].radii}", [*map(_family, _lines(pair))])
             for pair in pairs
         ],
     )
 
 
-def _family(pair: ModelPair, line: OperatorLine) -> list[str]:
+def _lines(pair: pd.DataFrame) -> list[Any]:
+    """Its lines as tuples with names, in which `count` would be a method."""
+    return [*pair.rename(columns={"count": "count_"}).itertuples()]
+
+
+def _family(line: Any) -> list[str]:
+    radius = 1 if line.operator == "layer" else line.count_first_power // line.count_
     return [
         line.operator,
-        str(line.radius),
+        str(radius),
         _factor(line),
-        "yes" if line.learned else "no, the identity",
-        count(line.count),
-        count(line.printed),
-        *_ratio_and_share(pair, line),
+        "yes" if line.learned == "true" else "no, the identity",
+        count(line.count_),
+        count(line.count_first_power),
+        *_ratio_and_share(line),
     ]
 
 
-def _ratio_and_share(pair: ModelPair, line: OperatorLine) -> tuple[str, str]:
-    return f"{line.printed / line.count:.3g}", percent(pair.share(line.count), 2)
+def _ratio_and_share(line: Any) -> tuple[str, str]:
+    share = percent(line.count_ / line.small_model_parameters, 2)
+    return f"{line.count_first_power / line.count_:.3g}", share
 
 
-def _factor(line: OperatorLine) -> str:
-    return f"{line.factors} × [{line.rows}, {line.columns}]"
+def _factor(line: Any) -> str:
+    return f"{line.factors} × [{line.factor_rows}, {line.factor_columns}]"
 
 
-def _heading(pair: ModelPair) -> str:
-    preset = f", preset {pair.preset}" if pair.preset else ""
-    return f"{pair.label} to {pair.target_name}{preset}"
+def _heading(pair: pd.DataFrame) -> str:
+    first = pair.iloc[0]
+    preset = f", preset {first.preset}" if pd.notna(first.preset) else ""
+    return f"{first.source} to {first.target}{preset}"
 
 
-def _notes(pairs: list[ModelPair]) -> list[str]:
-    paper = next(pair for pair in pairs if pair.published)
-    gamma = paper.line("layer")
-    depth = paper.source.num_hidden_layers
-    ratio = paper.printed / paper.count
+def _notes(pairs: list[pd.DataFrame], beside_paper: pd.DataFrame) -> list[str]:
+    gamma, (squared, printed) = beside_paper.iloc[0], _trained(beside_paper)
+    depth = gamma.factor_columns
     notes = [
         "Equation 3 and footnote 2 of the paper put r² into the denominator, as a small factor has "
         "[out / r, in / r] entries; Table 1 prints the first power of r (E20). For "
-        f"{paper.label} to {PAPER_SMALL} with r = {paper.radii.ffn} that is "
-        f"{millions(paper.printed)} against {millions(paper.count)}, {ratio:.3g} times as much.",
-        f"The layer operator is one [L2, L1] matrix for each of nine types: {count(gamma.count)} = "
-        f"9 × {gamma.rows} × {gamma.columns} entries here, where Table 1 prints one vector of "
-        f"{count(gamma.printed)}. From {depth} to {depth} layers it is the identity and is not "
-        "trained.",
+        f"{gamma.source} to {PAPER_SMALL} with r = {gamma.radius_ffn} that is "
+        f"{millions(printed)} against {millions(squared)}, {printed / squared:.3g} times as much.",
+        f"The layer operator is one [L2, L1] matrix for each of nine types: {count(gamma['count'])}"
+        f" = 9 × {gamma.factor_rows} × {depth} entries here, where Table 1 prints one vector of "
+        f"{count(gamma.count_first_power)}. From {depth} to {depth} layers it is the identity and "
+        "is not trained.",
         "Attention and FFN operators are counted over all source layers, since widths are fused "
         "before depth; B is one for the whole model.",
     ]
-    wider = next((pair for pair in pairs if pair.radii.hidden != PAPER_RADII.hidden), None)
+    finer = PAPER_RADII.hidden
+    wider = next((pair for pair in pairs if pair.iloc[0].radius_hidden != finer), None)
     if wider is not None:
-        hidden = replace(wider, radii=replace(wider.radii, hidden=PAPER_RADII.hidden))
+        (squared, _), hidden = _trained(wider), wider.iloc[1]
+        same = squared - hidden["count"]  # of the operators on other axes
+        with_finer = same + hidden["count"] * hidden.radius_hidden**2 // finer**2
         notes.append(
             "The paper names r_a and r_i; r_h is taken to be r_i. "
-            f"With r_h = {hidden.radii.hidden} instead of {wider.radii.hidden}, "
-            f"{wider.radii_name} of {wider.label} to {wider.target_name} would have "
-            f"{millions(hidden.count)} entries instead of {millions(wider.count)}."
+            f"With r_h = {finer} instead of {hidden.radius_hidden}, "
+            f"{hidden.radii} of {hidden.source} to {hidden.target} would have "
+            f"{millions(with_finer)} entries instead of {millions(squared)}."
         )
     grouped: dict[str, str] = {}
-    for pair in pairs:
-        line = pair.line("attention")
-        if line.group > 1:
-            smaller = f"{pair.label} {count(line.count)} instead of {count(line.query_count)}"
-            grouped.setdefault(pair.preset, f"{smaller} ({pair.radii_name})")
+    for line in (pair.iloc[2] for pair in pairs):
+        if line.count_on_query_axis > line["count"]:
+            smaller = f"{count(line['count'])} instead of {count(line.count_on_query_axis)}"
+            grouped.setdefault(line.preset, f"{line.source} {smaller} ({line.radii})")
     if grouped:
         notes.append(
             "With grouped-query attention the attention operator acts on the key/value axis, and "
@@ -231,12 +186,12 @@ def _notes(pairs: list[ModelPair]) -> list[str]:
             "than the paper's formula, which has the query axis, by the square of the group: "
             f"{'; '.join(grouped.values())}."
         )
-    larger = next(pair for pair in pairs if pair.label == LLAMA2_13B_LABEL)
-    exact = larger.source.intermediate_size * 5 / 8
+    source, target = LLAMA2_13B, narrowed(LLAMA2_13B)
     notes.append(
-        f"The paper narrows no {larger.label}; its sizes here follow the rule that fits Table 5 "
-        "(E41), 62.5 % of each width rounded up to a multiple of 128: hidden "
-        f"{larger.target.hidden_size}, FFN {larger.target.intermediate_size} (62.5 % is "
-        f"{exact:g}), {larger.target.num_attention_heads} heads. Its radii are the paper's."
+        f"The paper narrows no {LLAMA2_13B_LABEL}; its sizes here follow the rule that fits Table "
+        "5 (E41), 62.5 % of each width rounded up to a multiple of 128: hidden "
+        f"{target.hidden_size}, FFN {target.intermediate_size} (62.5 % is "
+        f"{source.intermediate_size * 5 / 8:g}), {target.num_attention_heads} heads. Its radii are "
+        "the paper's."
     )
     return notes

@@ -38,10 +38,7 @@ def ordering_sections(tests: list[OrderingTest], task_names: list[str]) -> list[
                 *(
                     column
                     for measure in MEASURES
-                    for column in (
-                        Column(measure.heading),
-                        Column(f"On {measure.words}", words=True),
-                    )
+                    for column in (*numbers(measure.heading), *words(f"On {measure.words}"))
                 ),
             ],
             _grouped(tests, _line),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -32,27 +31,26 @@ LOWEST, HIGHEST, NUMBERS = 0.0, 100.0, 138.0  # percent: the axis, and the end o
 def draw_scores(page: WordedTable, scores: ScoreGrid, path: Path) -> None:
     """Draw the scores of a table to a PNG file, one panel for each column."""
     lines, height = _picture_lines(scores)
-    with matplotlib.rc_context(TABLE_STYLE):
-        label_width = _label_width(scores)
-        most = max(map(len, scores.parts))
-        part_height = height * ROW_HEIGHT
-        size = (
-            label_width + PANEL_WIDTH * most + MARGIN,
-            TOP + (part_height + BETWEEN) * len(scores.parts) - BETWEEN + BOTTOM,
-        )
-        figure = Figure(figsize=size)
-        sides = {"left": label_width / size[0], "right": 1 - MARGIN / size[0], "wspace": 0.1}
-        for number, part in enumerate(scores.parts):
-            top = TOP + (part_height + BETWEEN) * number
-            ends = {"top": 1 - top / size[1], "bottom": 1 - (top + part_height) / size[1]}
-            grid = figure.add_gridspec(1, most, **sides, **ends)
-            panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
-            for panel, index in zip(panels, part, strict=True):
-                _frame_panel(panel, scores.columns[index], lines, height)
-                _draw_column(panel, lines, index, scores.marked(index))
-            _write_labels(figure, panels[0], lines)
-        _write_title_and_key(figure, page, scores, label_width)
-        figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
+    label_width = _label_width(scores)
+    most = max(map(len, scores.parts))
+    part_height = height * ROW_HEIGHT
+    size = (
+        label_width + PANEL_WIDTH * most + MARGIN,
+        TOP + (part_height + BETWEEN) * len(scores.parts) - BETWEEN + BOTTOM,
+    )
+    figure = Figure(figsize=size)
+    sides = {"left": label_width / size[0], "right": 1 - MARGIN / size[0], "wspace": 0.1}
+    for number, part in enumerate(scores.parts):
+        top = TOP + (part_height + BETWEEN) * number
+        ends = {"top": 1 - top / size[1], "bottom": 1 - (top + part_height) / size[1]}
+        grid = figure.add_gridspec(1, most, **sides, **ends)
+        panels = [figure.add_subplot(grid[place]) for place in range(len(part))]
+        for panel, index in zip(panels, part, strict=True):
+            _frame_panel(panel, scores.columns[index], lines, height)
+            _draw_column(panel, lines, index, scores.marked[index])
+        _write_labels(figure, panels[0], lines)
+    _write_title_and_key(figure, page, scores, label_width)
+    figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
 
 
 @dataclass(frozen=True)
@@ -113,14 +111,17 @@ Scored = tuple[float, Score, MethodRow]  # a score of a column, with its y and r
 
 def _draw_column(panel: Axes, lines: list[PictureLine], column: int, floor: float | None) -> None:
     """Draw the scores of a column and write them as numbers; hide a measure that no row has."""
-    scored = [(one.y, one.row.row.columns[column], one.row) for one in lines if one.row]
+    scored = [(one.y, one.row.scores[column], one.row) for one in lines if one.row]
     draw = _DRAWN_AS.get(scored[0][1].metric, _draw_accuracy)
     if draw is not _draw_accuracy and all(score.value is None for _, score, _ in scored):
         panel.set_visible(False)
         return
     draw(panel, scored, floor)
+    place: dict[str, Any] = {"transform": panel.get_yaxis_transform(), "ha": "right"}
     for y, _, row in scored:
-        _write_number(panel, y, row, column)
+        cell = row.cells[column]
+        weight = "bold" if cell.best else "normal"
+        panel.text(0.985, y, cell.value, fontsize=8.5, fontweight=weight, va="center", **place)
 
 
 def _draw_accuracy(panel: Axes, scored: list[Scored], chance: float | None) -> None:
@@ -190,12 +191,6 @@ _PAPER: dict[str, Any] = {
     **{"marker": "D", "markersize": 4.4, "linestyle": "none", "zorder": 3, "clip_on": False},
     **{"markerfacecolor": "white", "markeredgecolor": SOFT, "markeredgewidth": 1.0},
 }
-
-
-def _write_number(panel: Axes, y: float, row: MethodRow, column: int) -> None:
-    cell, place = row.cells[column], panel.get_yaxis_transform()
-    style: dict[str, Any] = {"fontsize": 8.5, "fontweight": "bold" if cell.best else "normal"}
-    panel.text(0.985, y, cell.value, transform=place, ha="right", va="center", **style)
 
 
 def _write_labels(figure: Figure, first: Axes, lines: list[PictureLine]) -> None:

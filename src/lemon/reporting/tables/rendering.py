@@ -8,14 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lemon.reporting.numbers import SUPERSCRIPTS
-from lemon.reporting.tables.document import WordedTable
 
 FORMATS = ("md", "tex", "html")
-
-
-def render(page: WordedTable, suffix: str) -> str:
-    """Render a table as `md`, `tex` or `html`."""
-    return filled(f"table.{suffix}", table=page)
 
 
 def filled(name: str, **values: Any) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 
 from lemon.configuration.planned_run import lineage
+from lemon.published.models import SOURCE_MODEL, published_shape
 from lemon.reporting.facts.costs import Cost, RowCost
 from lemon.reporting.facts.departures import Departure
 from lemon.reporting.facts.gates import CONVERGED_IN_WORDS, Gates
 from lemon.reporting.facts.model_costs import ModelCost
-from lemon.reporting.facts.radii import RadiiFacts
+from lemon.reporting.facts.radii import RadiiSetting
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.numbers import count, duration, percent, with_prefix
 from lemon.reporting.tables.document import Cell, Column, Group, Section, numbers, words
@@ -76,11 +77,17 @@ def model_costs_section(
     rows: list[ScoredRow], costs: Sequence[ModelCost | None], headings: dict[str | None, str]
 ) -> Section:
     """The costs of every row that was run, under the heading of its target."""
-    groups = []
-    pairs = zip(rows, costs, strict=True)
-    for target, found in groupby(pairs, key=lambda pair: pair[0].spec.target):
-        lines = [_model_cost_line(row.label, cost) for row, cost in found if cost is not None]
-        groups.append(Group(headings[target], lines))
+    groups: dict[str | None, list[list[str]]] = {target: [] for target in headings}
+    for row, cost in zip(rows, costs, strict=True):
+        if cost is not None:
+            line = [
+                *(row.label, count(cost.layers)),
+                *(with_prefix(cost.parameters), percent(cost.parameters_share)),
+                *(with_prefix(cost.flops), percent(cost.flops_share)),
+                count(cost.start_tokens),
+                *(count(cost.training_tokens), with_prefix(cost.training_flops)),
+            ]
+            groups[row.spec.target].append(line)
     return Section(
         "Cost of the models",
         [
@@ -88,20 +95,9 @@ def model_costs_section(
             *numbers("Layers", "Parameters", "Share", "FLOP a token", "Share"),
             *numbers("Text read, tokens", "Training, tokens", "Training, FLOP"),
         ],
-        groups,
+        [Group(headings[target], lines) for target, lines in groups.items()],
         note=MODELS_NOTE,
     )
-
-
-def _model_cost_line(label: str, cost: ModelCost) -> list[str | Cell]:
-    return [
-        label,
-        count(cost.layers),
-        *(with_prefix(cost.parameters), percent(cost.parameters_share)),
-        *(with_prefix(cost.flops), percent(cost.flops_share)),
-        count(cost.start_tokens),
-        *(count(cost.training_tokens), with_prefix(cost.training_flops)),
-    ]
 
 
 def gates_section(rows: list[ScoredRow], gates: dict[str, Gates]) -> Section:
@@ -141,8 +137,11 @@ def departures_section(departures: list[Departure]) -> Section:
     return Section("Departures from the paper", columns, [Group("", lines)])
 
 
-def radii_section(facts: RadiiFacts) -> Section:
-    """The settings of the receptive fields, and the reasons for their mapping."""
+def radii_section(settings: list[RadiiSetting], head: int) -> Section:
+    """The settings of the receptive fields, and the reasons for their mapping.
+
+    `head` is the head size of the models here.
+    """
     lines = [
         [
             setting.name,
@@ -150,7 +149,7 @@ def radii_section(facts: RadiiFacts) -> Section:
             f"{setting.share:.1f} %",
             "" if setting.paper_share is None else f"{setting.paper_share:.1f} %",
         ]
-        for setting in facts.settings
+        for setting in settings
     ]
     return Section(
         "Receptive fields",
@@ -160,38 +159,34 @@ def radii_section(facts: RadiiFacts) -> Section:
             *numbers("FFN operators, of the small model's parameters", "In the paper"),
         ],
         [Group("", lines)],
-        note=" ".join(_reasons(facts)),
+        note=" ".join(_reasons(settings, head)),
     )
 
 
-def _reasons(facts: RadiiFacts) -> Iterable[str]:
-    settings, head, paper_head = facts.settings, facts.head_dim, facts.paper_head_dim
+def _reasons(settings: list[RadiiSetting], head: int) -> Iterable[str]:
     known = [(one.paper, one.here) for one in settings if one.paper]
-    if paper_head is not None:
-        for theirs, ours in dict.fromkeys((t.attention, o.attention) for t, o in known):
-            if theirs == ours or theirs * head != ours * paper_head:
-                continue
-            if theirs == paper_head:
-                yield (
-                    f"r_a {theirs} is the head size of the paper's models and becomes the head "
-                    f"size of this one, {ours}: whole heads are mixed."
-                )
-            else:
-                yield f"r_a {theirs} becomes {ours}, the same part of a head."
+    paper_head = published_shape(SOURCE_MODEL).head_dim
+    for theirs, ours in dict.fromkeys((t.attention, o.attention) for t, o in known):
+        if theirs == ours or theirs * head != ours * paper_head:
+            continue
+        if theirs == paper_head:
+            yield (
+                f"r_a {theirs} is the head size of the paper's models and becomes the head size of "
+                f"this one, {ours}: whole heads are mixed."
+            )
+        else:
+            yield f"r_a {theirs} becomes {ours}, the same part of a head."
     kept = {one.paper.ffn: one for one in settings if one.paper and one.paper.ffn == one.here.ffn}
     if kept and any(theirs != ours for theirs, ours in known):
         finest = kept[min(kept)]
         shares = f"{finest.share:.1f} % of the small model here"
         if finest.paper_share is not None:
             shares += f", {finest.paper_share:.1f} % in the paper"
+        *fewer, last = map(str, sorted(kept))
+        listed = f"{', '.join(fewer)} and {last} stay" if fewer else f"{last} stays"
         yield (
-            f"r_i {_listed(sorted(kept))} {'stays' if len(kept) == 1 else 'stay'}: at an equal "
+            f"r_i {listed}: at an equal "
             f"r_i the operators of the FFN take a similar part (r_i = {min(kept)}: {shares})."
         )
     if all(one.here.hidden == one.here.ffn for one in settings):
         yield "The paper states no r_h; here it is r_i."
-
-
-def _listed(values: Iterable[int]) -> str:
-    *first, last = map(str, values)
-    return f"{', '.join(first)} and {last}" if first else last

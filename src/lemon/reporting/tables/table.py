@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
 from lemon.configuration.load import siblings
 from lemon.configuration.paper import SizesSpec
 from lemon.configuration.project import Project
@@ -20,19 +22,20 @@ from lemon.files.storage import atomic_file, write_text
 from lemon.reporting.facts.accuracy import accuracy_facts
 from lemon.reporting.facts.dense_scores import dense_facts
 from lemon.reporting.facts.hyper_parameters import hyper_parameters
-from lemon.reporting.facts.model_sizes import model_sizes_facts
-from lemon.reporting.facts.operator_sizes import model_pairs
+from lemon.reporting.facts.model_sizes import model_sizes
+from lemon.reporting.facts.operator_sizes import operator_sizes
 from lemon.reporting.facts.setup import setup_of
 from lemon.reporting.facts.tuning import tuning_facts
+from lemon.reporting.style import TABLE_STYLE
 from lemon.reporting.tables.accuracy import accuracy_table
 from lemon.reporting.tables.dense import dense_table
-from lemon.reporting.tables.document import WordedTable, table_title
+from lemon.reporting.tables.document import WordedTable
 from lemon.reporting.tables.hyper_parameters import hyper_parameters_table
 from lemon.reporting.tables.model_sizes import model_sizes_table
 from lemon.reporting.tables.operator_sizes import operator_sizes_table
 from lemon.reporting.tables.picture import draw_scores
 from lemon.reporting.tables.plain_picture import draw_sections
-from lemon.reporting.tables.rendering import FORMATS, render
+from lemon.reporting.tables.rendering import FORMATS, filled
 from lemon.reporting.tables.tuning import tuning_table
 
 KINDS = ("csv", *FORMATS, "png")
@@ -42,9 +45,9 @@ RENDERERS: dict[
 ] = {
     "accuracy_table": (accuracy_facts, accuracy_table),
     "dense_scores": (dense_facts, dense_table),
-    "operator_sizes": (model_pairs, operator_sizes_table),
+    "operator_sizes": (operator_sizes, operator_sizes_table),
     "hyper_parameters": (hyper_parameters, hyper_parameters_table),
-    "model_sizes": (model_sizes_facts, model_sizes_table),
+    "model_sizes": (model_sizes, model_sizes_table),
     "tuning_trials": (tuning_facts, tuning_table),
 }
 
@@ -73,26 +76,23 @@ def write_table(
             f"paper.yaml, {table}: no renderer {entry.renderer!r}; there is {', '.join(RENDERERS)}"
         )
     gather, word = RENDERERS[entry.renderer]
-    title = table_title(table, entry.title)
+    number = table.removeprefix("table")
+    title = f"Table {number}. {entry.title}" if number.isdigit() else entry.title
     page = replace(word(gather(project, table, runs, text)), title=title)
     write_text(out / f"{table}.csv", page.frame.to_csv(index=False))
     for suffix in FORMATS:
-        write_text(out / f"{table}.{suffix}", render(page, suffix))
-    with atomic_file(out / f"{table}.png") as path:
+        write_text(out / f"{table}.{suffix}", filled(f"table.{suffix}", table=page))
+    with matplotlib.rc_context(TABLE_STYLE), atomic_file(out / f"{table}.png") as path:
         draw_scores(page, page.scores, path) if page.scores else draw_sections(page, path)
+    settings: dict[str, Any] = {**setup_of(project).in_manifest(table=table)}
+    if isinstance(entry, SizesSpec):  # made from the configurations of all presets
+        del settings["config"]
+        settings["presets"] = {one.preset_name: one.digest() for one in siblings(project)}
     write_manifest(
         out / f"{table}.manifest.json",
         "table",
         started=started,
         files=[out / f"{table}.{kind}" for kind in KINDS],
-        settings=_settings(project, table),
+        settings=settings,
         **page.manifest,
     )
-
-
-def _settings(project: Project, table: str) -> dict[str, Any]:
-    """The `settings` in a manifest; of a table of sizes with the configuration of all presets."""
-    if not isinstance(project.entry(table), SizesSpec):
-        return dict(setup_of(project).in_manifest(table=table))
-    presets = {sibling.preset_name: sibling.digest() for sibling in siblings(project)}
-    return {"preset": project.preset_name, "table": table, "presets": presets}

@@ -12,14 +12,7 @@ from lemon.reporting.facts.gates import CONVERGED_IN_WORDS, NOT_CONVERGED
 from lemon.reporting.facts.scores import six_digits
 from lemon.reporting.facts.tuning import TrialResult, TunedRates, TuningFacts
 from lemon.reporting.numbers import duration, percent, rounded_perplexity
-from lemon.reporting.tables.document import (
-    Cell,
-    Group,
-    Section,
-    WordedTable,
-    numbers,
-    words,
-)
+from lemon.reporting.tables.document import Cell, Group, Section, WordedTable, numbers, words
 
 
 def tuning_table(facts: TuningFacts) -> WordedTable:
@@ -54,28 +47,21 @@ def tuning_table(facts: TuningFacts) -> WordedTable:
 
 
 def _tidy(one: TunedRates, result: TrialResult) -> dict[str, Any]:
-    gates = result.gates
-    line: dict[str, Any] = {
+    gates, loss = result.gates, result.loss
+    return {
         "rates": one.name,
         "run": one.run,
         "trial": result.trial.number,
         **result.values,
+        "tune_loss": None if loss is None else round(loss, 5),
+        "tune_perplexity": None if loss is None else six_digits(perplexity_of(loss)),
+        "sparsity": gates and round(gates.sparsity, 5),
+        "target_sparsity": gates and round(gates.target, 5),
+        "smallest_kept_gate": gates and round(gates.smallest_kept, 5),
+        "converged": gates and gates.converged,
         "chosen": result is one.best,
         "seconds": round(result.seconds, 1),
     }
-    if result.loss is not None:
-        line |= {
-            "tune_loss": round(result.loss, 5),
-            "tune_perplexity": six_digits(perplexity_of(result.loss)),
-        }
-    if gates is not None:
-        line |= {
-            "sparsity": round(gates.sparsity, 5),
-            "target_sparsity": round(gates.target, 5),
-            "smallest_kept_gate": round(gates.smallest_kept, 5),
-            "converged": gates.converged,
-        }
-    return line
 
 
 def _cells(one: TunedRates, result: TrialResult, tried: list[str]) -> list[str | Cell]:
