@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from learning_world import LearningWorld, write_learning_world
 from models import GROUPED_TIED, PLAIN_UNTIED, write_tiny_model
 
 from lemon.cli import main
+from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 
 # Every run draws the same examples; `pytest --hypothesis-profile=fresh` draws others each time, and
 # prints how to draw a failing one again.
@@ -21,7 +25,8 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("fresh", deadline=None, print_blob=True)
 settings.load_profile("same")
 
-LAPTOP = ["--config", str(Path(__file__).parents[1] / "config")]
+CONFIG = Path(__file__).parents[1] / "config"
+LAPTOP = ["--config", str(CONFIG)]
 
 
 def pytest_configure() -> None:
@@ -53,6 +58,17 @@ def tiny_untied_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def learning_world(tmp_path_factory: pytest.TempPathFactory) -> LearningWorld:
     """Source and packed text of the smoke preset."""
     return write_learning_world(tmp_path_factory.mktemp("learning-world"))
+
+
+@pytest.fixture(scope="session")
+def laptop_of_one_seed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The laptop preset with one seed of each learned row; made-up runs of three take longer."""
+    config = Path(shutil.copytree(CONFIG, tmp_path_factory.mktemp("one-seed") / "config"))
+    preset = config / "presets" / "laptop.yaml"
+    text, count = re.subn(r"^seeds: 3", "seeds: 1", preset.read_text(), flags=re.M)
+    assert count == 1
+    preset.write_text(text)
+    return load_project("laptop", config)
 
 
 def prepared(what: str, lock: Path, folder: Path) -> Path:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from damage import forget_digests
 from fabricated_runs import write_outcomes, write_runs, write_scored
-from learning_world import CONFIG, LearningWorld
+from learning_world import LearningWorld
 from odd_json import TEXTS, changed, require_refusals, text_of
 
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.data.fetch.assets import LockedAsset, open_asset, read_lock, write_lock
 from lemon.data.mirror.check_rows import check_rows
 from lemon.data.mirror.listing import (
@@ -220,19 +220,20 @@ def test_the_manifest_of_rows(tmp_path: Path, seal: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rendered(tmp_path_factory: pytest.TempPathFactory, laptop_of_one_seed: Project) -> Path:
     """A folder of results whose table has tested orderings, and a figure."""
-    folder = tmp_path_factory.mktemp("rendered")
-    project = load_project("laptop", CONFIG)
+    folder, project = tmp_path_factory.mktemp("rendered"), laptop_of_one_seed
     write_runs(project, "table3", folder / "runs", documents=4)
     write_scored(project, "table3", folder / "runs", folder / "results" / "tables")
     return folder
 
 
 @pytest.mark.parametrize("seal", [False, True], ids=["as it is", "with its digest"])
-def test_the_manifest_of_a_table(rendered: Path, tmp_path: Path, seal: bool) -> None:
+def test_the_manifest_of_a_table(
+    rendered: Path, laptop_of_one_seed: Project, tmp_path: Path, seal: bool
+) -> None:
     """As the page of everything and the tracker read it."""
-    project = load_project("laptop", CONFIG)
+    project = laptop_of_one_seed
     path = rendered / "results" / "tables" / "table3.manifest.json"
     sound = path.read_bytes()
     content = json.loads(sound)

@@ -13,7 +13,6 @@ import pytest
 from fabricated_runs import write_runs, write_scored
 
 from lemon import cli
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import FORMAT_VERSION, write_manifest
@@ -38,8 +37,8 @@ BITS, LOSS, CALIBRATED = "answer_bits_per_byte", "loss", "calibrated_loss"
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", ROOT / "config")
+def project(laptop_of_one_seed: Project) -> Project:
+    return laptop_of_one_seed
 
 
 def part(found: str, compared: str = "a over b", **given: Any) -> Part:

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from fabricated_runs import FLOORS, scored_text, write_runs, write_scored
 
-from lemon.configuration.load import load_project
 from lemon.configuration.paper import TableRow
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
@@ -29,8 +28,8 @@ TABLES = ("methods", "methods-trained", "starts")
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
+def project(laptop_of_one_seed: Project) -> Project:
+    return laptop_of_one_seed
 
 
 @pytest.fixture(scope="module")

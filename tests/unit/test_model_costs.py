@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from fabricated_runs import write_runs, write_scored
 
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.flops import forward_flops, training_flops
 from lemon.reporting.facts.model_costs import model_cost, start_tokens
@@ -20,8 +19,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
+def project(laptop_of_one_seed: Project) -> Project:
+    return laptop_of_one_seed
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 from drawn_figures import falling_map, write_maps
 from fabricated_runs import write_runs, write_scored
 
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
@@ -25,8 +24,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
+def project(laptop_of_one_seed: Project) -> Project:
+    return laptop_of_one_seed
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ CONTRACT = "run,method,layers,task,metric,value,ci_low,ci_high,n,seeds,published
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
+def project(laptop_of_one_seed: Project) -> Project:
+    return laptop_of_one_seed
 
 
 @pytest.fixture(scope="module")

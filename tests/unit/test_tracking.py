@@ -13,7 +13,6 @@ from drawn_figures import falling_map, write_maps
 from fabricated_runs import write_metrics, write_outcomes, write_runs, write_scored
 from mlflow.tracking import MlflowClient
 
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.figures.figure import write_figure
@@ -28,8 +27,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
+def project(laptop_of_one_seed: Project) -> Project:
+    return laptop_of_one_seed
 
 
 @pytest.fixture(scope="module")
