@@ -11,6 +11,8 @@ from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.given_models import default_cache
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
+from lemon.data.text.tokenization import TextTokenizer
+from lemon.errors import BadInput
 from lemon.machine import chosen_device, free_bytes, gpu_bytes, matmul_rate
 from lemon.provenance import host, library_versions, usable_cores, without_private_parts
 from lemon.work_left import BYTES, planned_bytes
@@ -51,6 +53,12 @@ def obstacles(project: Project) -> Iterator[str]:
     for name, version in library_versions().items():
         if name in LIBRARIES and not version:
             yield f"{name} is {MISSING}"
+    source = project.preset.source
+    if source.kind == "folder" and source.path is not None:
+        try:
+            TextTokenizer(Path(source.path))
+        except BadInput as error:
+            yield str(error)
     device = chosen_device(project.preset.compute.device)
     memory = host()["memory_bytes"] if device == "cpu" else gpu_bytes()
     if memory is None:

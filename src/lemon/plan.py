@@ -178,11 +178,12 @@ def _line(cost: RunCost, width: int, rate: float | None) -> str:
 
 
 def _target(run: PlannedRun) -> str:
-    shape = run.target_shape
+    shape, tied = run.target_shape, run.tied_ffn_layers
     return (
         f"{run.row.target:<18} {shape.num_hidden_layers} layers, width {shape.hidden_size}, FFN "
         f"{shape.intermediate_size}, {shape.num_attention_heads} query and "
         f"{shape.num_key_value_heads} key/value heads of {shape.head_dim}"
+        + (f", {tied} of the layers sharing one FFN" if tied > 1 else "")
     )
 
 

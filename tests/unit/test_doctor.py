@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from own_models import save_model
 
 from lemon import doctor
 from lemon.configuration.load import load_project
@@ -69,3 +71,19 @@ def test_a_gpu_that_is_asked_for_must_be_there(
     machine.setattr(doctor, "gpu_bytes", lambda: 10**9)
     (too_small,) = doctor.obstacles(project)
     assert "takes more than 2.2 GB of memory, and 1.0 are here (cuda)" in too_small
+
+
+def test_a_folder_without_a_fast_tokenizer_is_told(
+    machine: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As of a model whose tokenizer is a `tokenizer.model` alone."""
+    model, preset = save_model(tmp_path / "model", "llama"), tmp_path / "mine.yaml"
+    preset.write_text(
+        "base: smoke\ndescription: mine\n"
+        f"source: {{label: Mine, kind: folder, path: {json.dumps(str(model))}}}\n"
+    )
+    mine = load_project(str(preset), CONFIG)
+    assert list(doctor.obstacles(mine)) == []
+    (model / "tokenizer.json").unlink()
+    (fault,) = doctor.obstacles(mine)
+    assert f"{model / 'tokenizer.json'}: " in fault and "save_pretrained(FOLDER)" in fault

@@ -66,6 +66,17 @@ def test_the_jobs_of_a_run_are_counted_one_by_one(project: Project, tmp_path: Pa
     assert both.jobs == 2  # two suites
 
 
+def test_a_target_whose_ffns_are_tied_keeps_its_layers(project: Project, tmp_path: Path) -> None:
+    lines = plan.plan(project, ["methods"], tmp_path).text.splitlines()
+    shapes = [line for line in lines if line.startswith("depth-75 ") and " layers, " in line]
+    tied = project.run("ff-merge-75").tied_ffn_layers
+    assert ["4 layers" in shapes[0], "6 layers" in shapes[1]] == [True, True]
+    assert [line.endswith(f", {tied} of the layers sharing one FFN") for line in shapes] == [
+        False,
+        True,
+    ]
+
+
 def test_pre_training_is_counted_with_its_text_and_its_models(
     project: Project, tmp_path: Path
 ) -> None:

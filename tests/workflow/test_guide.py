@@ -32,8 +32,11 @@ SHOWN = dict.fromkeys(
     if whole or not command.startswith("lemon ")  # in a sentence `lemon` only names a command
 )
 NETWORK = "downloads; tests/faults/test_mirror.py and test_fetch_hub.py have a hub of their own"
+NEW = "needs the method of the guide; tests/unit/test_add_a_method.py adds and runs it"
 NOT_RUN = {
     "make check": "runs these tests",
+    "make strided PRESET=smoke": NEW,
+    "make strided": NEW,
     "make ui": "serves until it is ended; tests/faults/test_ui_port.py",
     "make bundle": "packs runs that learned for hours; tests/unit/test_bundles.py",
     "make check-results": "fuses and scores for minutes; tests/workflow/test_bundles.py plans it",

@@ -137,6 +137,7 @@ def test_radii_that_split_heads_with_gains_are_refused_at_once(
     assert "the configuration has 1 mistake:" in message
     fault = "attention splits heads, whose 16 channels have gains that all heads share (q_norm, k_n"
     assert f"radii: 32-2, 32-4, 32-16, 2-2, 2-4, 2-16: {fault}" in message
+    assert f"write into the preset {WHOLE_HEADS}" in message
 
     write_preset(tmp_path / "mine.yaml", model, more=WHOLE_HEADS)
     assert main([*plan]) == 0

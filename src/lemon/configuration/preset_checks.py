@@ -130,7 +130,12 @@ def _shape_mistakes(preset: Preset) -> Iterator[Mistake]:
         if (fault := split_heads(source, radii_in_numbers(radii).attention))
     }
     if faults:
-        yield ("radii",), f"{', '.join(faults)}: attention {next(iter(faults.values()))}"
+        whole = ", ".join(f"'{name}': {{attention: 100%}}" for name in faults)
+        yield (
+            ("radii",),
+            f"{', '.join(faults)}: attention {next(iter(faults.values()))}; write into the preset "
+            f"radii: {{{whole}}}",
+        )
     for name, target in preset.targets.items():
         for key, size in target.model_dump(exclude_none=True).items():
             most = getattr(source, key)

@@ -25,6 +25,7 @@ from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
 from lemon.model_folder import write_model
 from lemon.operators.algebra import Operators
+from lemon.operators.factor import Factor, one_hot
 from lemon.operators.file import operators_digest, save_operators
 from lemon.operators.fuse import fuse_tensors
 from lemon.progress import say
@@ -65,8 +66,33 @@ def start_operators(
             raise BadInput(f"run {run.id}: the folder of its start {run.start.id} is not given")
         context = replace(context, start=operators_of(start, context))
     elif run.row.start:
-        context = replace(context, start=builder_of(run.row.start)(context))
-    return builder_of(run.method.name)(context)
+        context = replace(context, start=_built(run.row.start, context))
+    return _built(run.method.name, context)
+
+
+def _built(method: str, context: BuildContext) -> Operators:
+    """What a method builds, if it is what the run's target and the registry say.
+
+    Raises:
+        BadInput: it is not, or the method can't build this target.
+    """
+    operators, known = builder_of(method)(context), METHODS[method]
+    if operators.target != context.target:
+        differing = operators.target.difference(context.target)
+        raise BadInput(
+            f"method {method} built operators of other sizes than the run's target: {differing}; "
+            f"correct src/lemon/methods/{known.module}.py, or take another target"
+        )
+    if not known.mixes and not known.starts and any(map(_adds_up, operators.gamma.values())):
+        raise BadInput(
+            f"method {method} adds layers up, and the registry says that it selects them; write "
+            "mixes=True into its row in src/lemon/configuration/methods.py"
+        )
+    return operators
+
+
+def _adds_up(gamma: Factor) -> bool:
+    return one_hot(gamma) is None
 
 
 def require_source(run: PlannedRun, source: Checkpoint) -> None:
@@ -202,10 +228,19 @@ def builder_of(method: str) -> Callable[[BuildContext], Operators]:
     """The `build` function of a method's module.
 
     Raises:
-        BadInput: the method builds no operators.
+        BadInput: the method builds no operators, or its module or the function is missing.
     """
     modules = {name: known.module for name, known in METHODS.items() if known.module}
     if method not in modules:
         known = ", ".join(modules)
         raise BadInput(f"method {method!r} builds no operators; those that do: {known}")
-    return import_module(f"lemon.methods.{modules[method]}").build
+    module = f"lemon.methods.{modules[method]}"
+    try:
+        return import_module(module).build
+    except (ModuleNotFoundError, AttributeError) as error:
+        if error.name not in (module, "build"):
+            raise
+        raise BadInput(
+            f"method {method!r} has a row in the registry and no builder; write "
+            f"build(context) in src/lemon/methods/{modules[method]}.py"
+        ) from None

@@ -20,7 +20,10 @@ BATCH_CHARACTERS = 1 << 22  # encoded at once, or one longer document; each take
 # eos_token ends a turn.
 DOCUMENT_END = "<|endoftext|>"
 
-FIX = "take a model folder with a fast tokenizer; `lemon prepare source` makes one"
+FIX = (
+    "take a model folder with a fast tokenizer; `AutoTokenizer.from_pretrained(FOLDER)"
+    ".save_pretrained(FOLDER)` of transformers writes it"
+)
 
 
 class _AddedToken(TypedDict):
