@@ -258,6 +258,24 @@ def test_seeds_are_counted_by_row_also_in_gains(project: Project, tmp_path: Path
     assert reason_of(found["C09"]) == ""
 
 
+def test_seeds_that_disagree_leave_a_claim_undecided(project: Project, tmp_path: Path) -> None:
+    def found(verdict: str, right: int, margin: float | None = None) -> Judgement:
+        one = comparison("C09", "lemon-cut-75", "cut-75", verdict)
+        for test in one["measures"].values():
+            test |= {"right": right, "pairs": 3, "margin": margin}
+        write_table(tmp_path, "table3", one)
+        return judged(project, tmp_path)["C09"]
+
+    for verdict in (HOLDS, FAILS):
+        assert found(verdict, 2).verdict == "undecided"
+        place = "lemon-cut-75 over cut-75 (22 layers)"
+        assert (
+            reason_of(found(verdict, 1)) == f"seeds disagree on {place}: better in 1 of 3; one seed"
+        )
+    assert [found(HOLDS, 3).verdict, found(FAILS, 0).verdict] == ["holds", "does not hold"]
+    assert found(HOLDS, 2, margin=0.1).verdict == "holds"  # of equal rows, some are better
+
+
 def test_tables_of_earlier_versions_are_not_read(project: Project, tmp_path: Path) -> None:
     write_table(tmp_path, "table3", comparison("C09", "lemon-cut-75", "cut-75", HOLDS), version=1)
     old = comparison("C18", "lemon-width-2-2", "shear-width", HOLDS)

@@ -64,8 +64,19 @@ class Part:
     trained: bool = True
 
     @property
+    def seeds_disagree(self) -> bool:
+        """Whether one of two rows is better with some seeds and worse with others."""
+        test = self.effect
+        return test is not None and test.margin is None and 0 < test.right < test.pairs
+
+    @property
     def verdict(self) -> str:
-        """That on its measure; `DEPENDS` if another measure shows the opposite."""
+        """That on its measure, which seeds that disagree don't resolve.
+
+        `DEPENDS` if another measure shows the opposite.
+        """
+        if self.found in RESOLVED and self.seeds_disagree:
+            return UNRESOLVED
         opposite = RESOLVED - {self.found} if self.found in RESOLVED else set()
         return DEPENDS if opposite & {*self.others.values()} else self.found
 

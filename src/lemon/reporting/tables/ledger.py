@@ -36,9 +36,9 @@ LEGEND = [
     "for claims about single tasks. A figure says how it measures.",
     f"{HOLDS.capitalize()}: every tested part of the claim holds. {FAILS.capitalize()}: a part "
     f"fails and none holds. {DEPENDS.capitalize()}: some parts hold and some fail, or another "
-    f"measure shows the opposite. {UNDECIDED.capitalize()}: a part is not resolved, and none "
-    "fails; beside it, the smallest difference that a single test of this size shows with 80 % "
-    "power.",
+    f"measure shows the opposite. {UNDECIDED.capitalize()}: a part is not resolved, or seeds "
+    "disagree on which row is better, and none fails; beside it, the smallest difference that a "
+    "single test of this size shows with 80 % power.",
     "Scale alone is not excluded: the part holds, but not resolved on calibrated loss, where each "
     "model has its best temperature.",
     f"{BELOW_FLOOR.capitalize()}: no model of the comparison predicts text better than token "
@@ -172,7 +172,12 @@ def reason_of(one: Judgement) -> str:
             for part in one.tested
         )
         said.append(f"on {one.depends_on}: {', '.join(parts)}")
-    detectable = [p.effect.detectable for p in one.parts if p.verdict == UNRESOLVED and p.effect]
+    said += [
+        f"seeds disagree on {_place(part)}: better in {part.effect.right} of {part.effect.pairs}"
+        for part in one.tested
+        if part.effect and part.seeds_disagree
+    ]
+    detectable = [p.effect.detectable for p in one.parts if p.found == UNRESOLVED and p.effect]
     if one.verdict == UNDECIDED and detectable:
         measure = MEASURE[one.row["measure"]]
         shown = f"{max(detectable):.{measure.decimals}f} {measure.unit}"
