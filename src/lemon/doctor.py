@@ -11,7 +11,6 @@ from lemon.configuration.assets import Asset, PypiAsset
 from lemon.configuration.given_models import default_cache
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
-from lemon.data.text.tokenization import TextTokenizer
 from lemon.errors import BadInput
 from lemon.machine import chosen_device, free_bytes, gpu_bytes, matmul_rate
 from lemon.provenance import host, library_versions, usable_cores, without_private_parts
@@ -55,6 +54,8 @@ def obstacles(project: Project) -> Iterator[str]:
             yield f"{name} is {MISSING}"
     source = project.preset.source
     if source.kind == "folder" and source.path is not None:
+        from lemon.data.text.tokenization import TextTokenizer
+
         try:
             TextTokenizer(Path(source.path))
         except BadInput as error:

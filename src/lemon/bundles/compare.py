@@ -134,7 +134,9 @@ def _compared(committed: RunResult, anew: RunResult) -> Comparison:
             committed=float(correct.mean()),
             anew=float(anew.correct[task].mean()),
             changed=int((correct != anew.correct[task]).sum()),
-            bits=float(np.abs(committed.bits_per_byte[task] - anew.bits_per_byte[task]).mean()),
+            bits=float(np.abs(committed.bits_per_byte[task] - anew.bits_per_byte[task]).mean())
+            if committed.bits_per_byte[task].size
+            else 0.0,  # no answer is right
         )
         for task, correct in committed.correct.items()
     ]

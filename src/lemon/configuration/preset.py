@@ -106,8 +106,8 @@ class TargetSettings(Section):
 
     A ratio is of the source's size: 75%. Layers are rounded down. Heads are rounded up to whole
     groups of query heads. Widths are rounded up to a multiple of 128, or of the largest power of
-    two that fits a smaller model, which every radius divides; where the heads of a LLaMA do not
-    divide its hidden size then, that is rounded up to a multiple of the heads instead.
+    two that fits a smaller model, which every radius divides. If the heads of a LLaMA do not divide
+    that hidden size, it is rounded up to a multiple of the heads and of every radius instead.
     """
 
     num_hidden_layers: LayersOrRatio | None = Field(default=None, description="decoder layers")
@@ -201,7 +201,7 @@ class ComputeSettings(Section):
     )
     devices: Count = _later(
         1,
-        "processes of `learn` and `pretrain`, one on each device of one machine; they "
+        "processes of `learn`, `pretrain` and `try`, one on each device of one machine; they "
         "share the microbatches of every step and the weights that train",
     )
     memory: Gigabytes | None = _later(

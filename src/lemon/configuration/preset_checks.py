@@ -154,7 +154,7 @@ def _shape_mistakes(preset: Preset) -> Iterator[Mistake]:
             yield ("targets", name, key), message
         width: Any = target.hidden_size or source.hidden_size  # the ratios are numbers here
         if source.family == "llama" and width % heads:  # transformers loads no such folder
-            message = f"{width} is not divisible by its {heads} query heads, as LLaMA's must be"
+            message = f"{width} is not divisible by its {heads} query heads, as LLaMA needs it"
             key = "hidden_size" if target.hidden_size else "num_attention_heads"
             yield ("targets", name, key), message
 

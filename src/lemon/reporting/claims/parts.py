@@ -65,18 +65,12 @@ class Part:
 
     @property
     def seeds_disagree(self) -> bool:
-        """Whether one of two rows is better with some seeds and worse with others."""
-        test = self.effect
-        return test is not None and test.margin is None and 0 < test.right < test.pairs
+        """Whether only the seeds leave it unresolved: the documents resolve the means."""
+        return self.found == UNRESOLVED and self.effect is not None and _resolves(self.effect)
 
     @property
     def verdict(self) -> str:
-        """That on its measure, which seeds that disagree don't resolve.
-
-        `DEPENDS` if another measure shows the opposite.
-        """
-        if self.found in RESOLVED and self.seeds_disagree:
-            return UNRESOLVED
+        """That on its measure; `DEPENDS` if another measure shows the opposite."""
         opposite = RESOLVED - {self.found} if self.found in RESOLVED else set()
         return DEPENDS if opposite & {*self.others.values()} else self.found
 
@@ -117,17 +111,29 @@ def part_of(test: OrderingTest, measure: str, entry: str, evidence: Evidence) ->
     below = test.untested == BELOW_FLOOR
     return Part(
         entry=entry,
-        found=own.verdict if own else NOT_TESTED,
+        found=verdict_over_seeds(own) if own else NOT_TESTED,
         test="" if below else TWO_ONE_SIDED if test.equivalent else SIGN_FLIP,
         measure=measure,
         effect=None if below else own,
         reason=test.not_tested or ("" if own else "the models have no score on the measure"),
-        others={name: one.verdict for name, one in test.measures.items() if name != measure},
+        others={
+            name: verdict_over_seeds(one) for name, one in test.measures.items() if name != measure
+        },
         compared=over.replace(" over ", " = ") if test.equivalent else over,
         layers=test.layers,
         seeds=fewest_seeds(test, evidence),
         trained=not evidence.trained.isdisjoint([*test.first_runs, *test.second_runs]),
     )
+
+
+def verdict_over_seeds(test: MeasureTest) -> str:
+    """The verdict on a measure; not resolved where one row is better with some seeds alone."""
+    disagree = test.margin is None and 0 < test.right < test.pairs
+    return UNRESOLVED if disagree and _resolves(test) else test.verdict
+
+
+def _resolves(test: MeasureTest) -> bool:
+    return test.verdict in RESOLVED
 
 
 def fewest_seeds(test: OrderingTest, evidence: Evidence) -> int | None:

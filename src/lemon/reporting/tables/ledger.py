@@ -177,7 +177,8 @@ def reason_of(one: Judgement) -> str:
         for part in one.tested
         if part.effect and part.seeds_disagree
     ]
-    detectable = [p.effect.detectable for p in one.parts if p.found == UNRESOLVED and p.effect]
+    effects = [part.effect for part in one.parts if part.effect]
+    detectable = [effect.detectable for effect in effects if effect.verdict == UNRESOLVED]
     if one.verdict == UNDECIDED and detectable:
         measure = MEASURE[one.row["measure"]]
         shown = f"{max(detectable):.{measure.decimals}f} {measure.unit}"
