@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
@@ -200,11 +201,16 @@ def measured(
     alive: list[tuple[StorageWeakRef, int]] = []
     forward, prepare = _Gather.forward, Trainer.__post_init__
 
+    def now() -> int:
+        return sum(size for storage, size in alive if not storage.expired())
+
     def counting(*arguments: Any) -> torch.Tensor:
         whole = forward(*arguments)
         gathered.append(whole.nbytes)
         alive.append((StorageWeakRef(whole.untyped_storage()), whole.nbytes))
-        peaks.append(sum(size for storage, size in alive if not storage.expired()))
+        if now() > max(peaks, default=0):
+            gc.collect()  # a weight in a reference cycle is kept until some collection
+        peaks.append(now())
         return whole
 
     def measure(optimizer: torch.optim.Optimizer, *_: Any) -> None:

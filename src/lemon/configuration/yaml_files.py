@@ -21,7 +21,7 @@ from lemon.files.plain_text import NotPlain, read_text
 from lemon.files.plain_yaml import Place, parse
 
 MOST_PROBLEMS = 30  # reported for one file at once
-MOST_NAMED = 60  # known words listed in a message
+MOST_NAMED = 30  # known words listed in a message
 LONGEST_PLACE = 100  # characters of a place in a message
 T = TypeVar("T")
 
