@@ -77,7 +77,7 @@ def test_a_notebook_runs_alone_and_leaves_the_results_as_they_are(
     folder = ROOT / "results" / "laptop" / "figures"
     if path.stem in NOT_YET_RUN:
         assert not (folder / f"{path.stem}.csv").is_file(), "it has results now: test it"
-        pytest.skip("the laptop preset has no results of it yet")
+        pytest.skip(f"the laptop preset has no {path.stem} yet: `make methods-trained` first")
     if not (folder / f"{path.stem}.csv").is_file():
         pytest.fail(f"{folder / path.stem}.csv is not committed; make {path.stem}")
     monkeypatch.chdir(path.parent)

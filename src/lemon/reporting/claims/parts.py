@@ -66,7 +66,7 @@ class Part:
     @property
     def seeds_disagree(self) -> bool:
         """Whether only the seeds leave it unresolved: the documents resolve the means."""
-        return self.found == UNRESOLVED and self.effect is not None and _resolves(self.effect)
+        return self.effect is not None and self.found != self.effect.verdict
 
     @property
     def verdict(self) -> str:
@@ -129,11 +129,7 @@ def part_of(test: OrderingTest, measure: str, entry: str, evidence: Evidence) ->
 def verdict_over_seeds(test: MeasureTest) -> str:
     """The verdict on a measure; not resolved where one row is better with some seeds alone."""
     disagree = test.margin is None and 0 < test.right < test.pairs
-    return UNRESOLVED if disagree and _resolves(test) else test.verdict
-
-
-def _resolves(test: MeasureTest) -> bool:
-    return test.verdict in RESOLVED
+    return UNRESOLVED if disagree and test.verdict in RESOLVED else test.verdict
 
 
 def fewest_seeds(test: OrderingTest, evidence: Evidence) -> int | None:

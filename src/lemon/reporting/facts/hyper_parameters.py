@@ -19,6 +19,7 @@ PHASES: dict[str, tuple[Callable[[PlannedRun], bool], str]] = {
     "fusion": (lambda r: r.method.learns_operators, "fusion"),
     "pre-training": (lambda r: r.method.pretrains, "continued_pretraining"),
 }
+COLUMNS = ["preset", "parameter", "phase", "value", "unit", "published"]
 
 
 def hyper_parameters(project: Project, *_: object) -> tuple[pd.DataFrame, list[str]]:
@@ -32,7 +33,7 @@ def hyper_parameters(project: Project, *_: object) -> tuple[pd.DataFrame, list[s
     presets = all_presets(project)
     lines = [line for preset in presets if fits_runs(preset) for line in _lines(preset)]
     left_out = [preset.preset_name for preset in presets if not fits_runs(preset)]
-    return pd.DataFrame(lines), left_out
+    return pd.DataFrame(lines, columns=COLUMNS), left_out
 
 
 def fits_runs(project: Project) -> bool:
@@ -81,7 +82,9 @@ def _lines(project: Project) -> Iterator[dict[str, Any]]:
             published = printed.get(name, {}).get(column, "")
             found = {one for r in runs if of_phase(r) and (one := value(r)) is not None}
             values: list[float | None] = [*sorted(found)]
-            for one in values or [None] * bool(published):
+            if not values and published:
+                values = [None]
+            for one in values:
                 place = {"preset": project.preset_name, "parameter": name, "phase": phase}
                 yield {**place, "value": one, "unit": unit, "published": published}
 

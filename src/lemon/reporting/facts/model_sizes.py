@@ -62,30 +62,31 @@ def model_sizes(project: Project, *_: object) -> tuple[pd.DataFrame, dict[str, L
         model: str,
         target: str | None,
         shape: LlamaShape,
+        source: LlamaShape,
         printed: PublishedModel | None = None,
     ) -> None:
         place = {"preset": preset, "group": group, "model": model, "target": target}
-        lines.append({**place, **_numbers(shape, sources[group], printed)})
+        lines.append({**place, **_numbers(shape, source, printed)})
 
-    models, label = published_models(), paper.preset.source.label
+    models, label, source = published_models(), paper.preset.source.label, paper.source_shape()
     targets = {name: paper.shape_of(name) for name in paper.preset.targets}
     beside: dict[str, PublishedModel] = {}
     for one in models.values():
         name = label if one.name == SOURCE_MODEL else one.name
         same = next((target for target, shape in targets.items() if shape == one.shape), None)
-        add(paper.preset_name, label, name, same, one.shape, one)
+        add(paper.preset_name, label, name, same, one.shape, source, one)
         beside.setdefault(same or "", one)
     for target, shape in targets.items():
         if all(shape != one.shape for one in models.values()):
-            add(paper.preset_name, label, f"{label}, {target}", target, shape)
+            add(paper.preset_name, label, f"{label}, {target}", target, shape, source)
     for name, shape in (("", LLAMA2_13B), (", widths 62.5 %", narrowed(LLAMA2_13B))):
-        add(None, LLAMA2_13B_LABEL, f"{LLAMA2_13B_LABEL}{name}", None, shape)
+        add(None, LLAMA2_13B_LABEL, f"{LLAMA2_13B_LABEL}{name}", None, shape, LLAMA2_13B)
     for other in others:
-        label = other.preset.source.label
-        add(other.preset_name, label, label, None, sources[label])
+        label, source = other.preset.source.label, other.source_shape()
+        add(other.preset_name, label, label, None, source, source)
         for target in other.preset.targets:
             shape, model = other.shape_of(target), f"{label}, {target}"
-            add(other.preset_name, label, model, target, shape, beside.get(target))
+            add(other.preset_name, label, model, target, shape, source, beside.get(target))
     return pd.DataFrame(lines), sources
 
 
