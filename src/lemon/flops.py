@@ -15,16 +15,23 @@ from lemon.radii import Radii
 
 
 def forward_flops(shape: LlamaShape, sequence_length: int) -> float:
-    """FLOP of a forward pass, per token: weights, causal attention, head.
+    """FLOP of a forward pass, per token. Tied FFNs are computed once a layer, like any others."""
+    return shape.num_hidden_layers * layer_flops(shape, sequence_length) + head_flops(shape)
 
-    A token attends to half of the sequence on average. Tied FFNs are computed once a layer, like
-    any others.
+
+def layer_flops(shape: LlamaShape, sequence_length: int) -> float:
+    """FLOP of a layer's forward pass, per token: weights, causal attention.
+
+    A token attends to half of the sequence on average.
     """
-    weights = sum(spec.num_elements for spec in tensor_specs(shape) if len(spec.shape) == 2)
-    if not shape.tie_word_embeddings:
-        weights -= shape.vocab_size * shape.hidden_size  # the lookup is no product
-    query = shape.axis_size(Axis.QUERY)
-    return 2 * weights + 2 * shape.num_hidden_layers * sequence_length * query
+    matrices = (spec for spec in tensor_specs(shape) if spec.layer == 0 and len(spec.shape) == 2)
+    weights = sum(spec.num_elements for spec in matrices)
+    return 2 * weights + 2 * sequence_length * shape.axis_size(Axis.QUERY)
+
+
+def head_flops(shape: LlamaShape) -> float:
+    """FLOP of the head, per token."""
+    return 2 * shape.vocab_size * shape.hidden_size
 
 
 def learning_flops(project: Project, run: PlannedRun) -> float:
@@ -33,8 +40,8 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
     Under masks the student has the source's size. Layers whose gate is shut are skipped in the run
     but counted here, since the gates are not known in advance.
     """
-    method, settings, text = run.method, run.training, project.preset.text
-    source, target, length = run.fused_shape, run.target_shape, text.sequence_length
+    method, settings, length = run.method, run.training, run.sequence_length
+    source, target = run.fused_shape, run.target_shape
     student = forward_flops(source if method.prunes else target, length)
     taught_by = project.source_shape() if run.taught_by_source else source
     teacher = forward_flops(taught_by, length) if method.teaches else 0.0
@@ -44,7 +51,6 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
     mapped = learns or (mixes and method.teaches)
     passes = (1 + settings.recompute + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
-    tune = settings.tune_sequences * len(text.domains) * length
     evaluations = run.steps // settings.evaluate_every + 1
     loading = run.pretraining.loading if method.pretrains else run.pruning.loading
     every = loading.update_every if method.prunes or method.pretrains else None
@@ -52,13 +58,13 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
     fuse = fusing_flops(source, target, run.radii)
     return run.steps * (
         settings.batch_sequences * length * per_token + microbatches * passes * fuse
-    ) + tune * (evaluations * forward_flops(target, length) + updates * student)
+    ) + run.tune_rows * length * (evaluations * forward_flops(target, length) + updates * student)
 
 
 def training_flops(project: Project, run: PlannedRun) -> float:
     """FLOP of training a run and all runs that it builds on; 0 if nothing is trained.
 
-    Building operators, exporting and scoring are not counted.
+    Building operators (`lemon.work_left`), exporting and scoring are not counted.
     """
     return sum(
         learning_flops(project, earlier) for earlier in lineage([run]) if earlier.method.learned

@@ -1,9 +1,11 @@
 """Estimate the work left for a table, before anything starts.
 
-Only matrix products are counted, at a share of the rate of the machine or of the stated devices,
-all of which are kept busy. So minutes are rough, and too few for methods that search on text, whose
-passes are not counted. The numbers of runs, steps and tokens are exact. Where the preset states the
-memory of its devices, that of training is compared with it (`lemon.memory`).
+The matrix products of training, of passes over text that builders make, and of scoring are counted,
+at a share of the rate of the machine or of the stated devices, all of which are kept busy. So
+minutes are rough. Not counted are preparation, reading and fusing weights, what builders compute
+besides passes (above all the matching of neurons), trials of rates, similarity maps, times of
+inference, and tables and figures. The numbers of runs, steps and tokens are exact. Where the preset
+states the memory of its devices, that of training is compared with it (`lemon.memory`).
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ Finished jobs cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import getmodule
 from pathlib import Path, PurePosixPath
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
@@ -16,7 +17,9 @@ from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import FOLDERS, TASKS, Suite, TaskInfo
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, read_manifest
-from lemon.flops import forward_flops, learning_flops
+from lemon.flops import forward_flops, head_flops, layer_flops, learning_flops
+from lemon.methods.build import builder_of
+from lemon.methods.passes import Passes, once
 from lemon.training.checkpoints import KEPT
 
 EFFICIENCY = 0.6  # rate of a forward or backward pass, relative to a large matrix product
@@ -44,6 +47,22 @@ class RunCost:
         dense = (self.flops - self.attention_flops) / EFFICIENCY
         masked = self.attention_flops / ATTENTION_EFFICIENCY
         return (dense + masked) / rate + self.jobs * JOB_SECONDS
+
+
+def passes_of(run: PlannedRun) -> list[Passes]:
+    """How often a run's builder sends text through layers; nothing if it reads none."""
+    if not run.method.calibrates:
+        return []
+    passes: Callable[[PlannedRun], list[Passes]]
+    passes = getattr(getmodule(builder_of(run.method.name)), "passes", once)
+    return passes(run)
+
+
+def building_flops(run: PlannedRun) -> float:
+    """FLOP of these passes, at most."""
+    shape, length = run.fused_shape, run.sequence_length
+    layer, head = layer_flops(shape, length), head_flops(shape)
+    return length * sum(p.rows * (p.layers * layer + p.losses * head) for p in passes_of(run))
 
 
 def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[Suite]) -> float:
@@ -137,12 +156,13 @@ def _run_cost(
     if run.own_weights is not None and not is_made:
         weights += run.fused_shape.num_parameters
     learning = learning_flops(project, run) if learns else 0.0
+    building = 0.0 if is_made else building_flops(run)
     return RunCost(
         run,
         jobs=(not is_made) + fuses + len(left),
         steps=steps,
         tokens=steps * run.tokens_per_step,
-        flops=learning + evaluation + attention,
+        flops=building + learning + evaluation + attention,
         attention_flops=attention,
         written=weights * BYTES[project.preset.source.dtype],
         checkpoints=checkpoint_bytes(run) * MOST_CHECKPOINTS if learns else 0,

@@ -76,7 +76,7 @@ def test_tied_models_have_fewer_parameters_and_compute_as_much(project: Project)
     ],
 )
 def test_what_builders_read(project: Project, run: str, sequences: int) -> None:
-    assert start_tokens(project, project.run(run)) == 256 * sequences
+    assert start_tokens(project.run(run)) == 256 * sequences
 
 
 def test_what_was_built_and_learned_before_counts(project: Project) -> None:

@@ -48,6 +48,8 @@ class PlannedRun:
         target_shape: sizes of the run's model.
         tied_ffn_layers: how many neighbouring layers of it share one FFN; 1 if none do.
         radii: receptive fields; 1 if the row names none.
+        sequence_length: tokens of a row of text.
+        tune_rows: rows of the tune text that it reads, of all domains.
         steps: optimiser steps; 0 if nothing is learned.
         tokens_per_step: tokens that one of them predicts.
         learning: the preset's learning settings with the run's rates.
@@ -70,6 +72,8 @@ class PlannedRun:
     target_shape: LlamaShape
     tied_ffn_layers: int
     radii: Radii
+    sequence_length: int
+    tune_rows: int
     steps: int
     tokens_per_step: int
     learning: LearningSettings
@@ -203,7 +207,8 @@ def _planned(
     second_stage = source is not None and source.method.fuses
     rated, steps = with_rates(preset, row.rates), preset.budgets[row.steps]
     training = rated.pretraining if method.pretrains else rated.learning
-    tokens_per_step = training.batch_sequences * preset.text.sequence_length
+    text = preset.text
+    tokens_per_step = training.batch_sequences * text.sequence_length
     counts = sorted(preset.pretraining.snapshots) if keeps and method.pretrains else []
     reached = {ceil(tokens / tokens_per_step): tokens for tokens in counts}
     large = fused_shape(preset, rows, row)
@@ -222,6 +227,9 @@ def _planned(
         target_shape=small,
         tied_ffn_layers=tied,
         radii=radii_of(preset, row),
+        sequence_length=text.sequence_length,
+        # The tune text has as many rows as the held-out one.
+        tune_rows=min(training.tune_sequences, text.heldout_sequences) * len(text.domains),
         steps=steps,
         tokens_per_step=tokens_per_step,
         learning=rated.learning,

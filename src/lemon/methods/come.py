@@ -25,9 +25,11 @@ import torch
 from torch import Tensor
 
 from lemon.architecture import LAYER_TYPES, NORM_TYPES
+from lemon.configuration.planned_run import PlannedRun
 from lemon.decoder import LayerWeights
 from lemon.methods.calibration import Calibration, cosines
 from lemon.methods.context import BuildContext
+from lemon.methods.passes import Passes, rounds
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import NOTHING, Dense, Factor, OneHot
 from lemon.progress import say
@@ -102,6 +104,11 @@ def build(context: BuildContext) -> Operators:
     return merged_in_rounds(
         context, "come", lambda _, measured, first: by_influence(measured, first)
     )
+
+
+def passes(run: PlannedRun) -> list[Passes]:
+    """Each round measures the model that is left."""
+    return [Passes(run.calibration.sequences, sum(rounds(run)))]
 
 
 def by_influence(measured: Measured, first: int) -> float:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from lemon.configuration.planned_run import PlannedRun
+from lemon.methods import come
 from lemon.methods.calibration import lowest
 from lemon.methods.come import Measured, Merged, merge, merged_in_rounds, operators_of
 from lemon.methods.context import BuildContext
+from lemon.methods.passes import Passes, rounds, scored
 from lemon.operators.algebra import Operators
 
 GRANULARITY = 20  # steps between a share of 0 and one of 1, as in the authors' code
@@ -23,6 +26,12 @@ def build(context: BuildContext) -> Operators:
         BadInput: the target is deeper or changes widths, or there is no calibration text.
     """
     return merged_in_rounds(context, "come-posterior", partial(best_share, context))
+
+
+def passes(run: PlannedRun) -> list[Passes]:
+    """As of `come`; at most, each round then scores all shares of a merge of the first layers."""
+    rows, same = run.calibration.search_sequences, [0] * (GRANULARITY + 1)
+    return [*come.passes(run), *(scored(rows, n - 1, same) for n in rounds(run))]
 
 
 def best_share(context: BuildContext, state: list[Merged], measured: Measured, first: int) -> float:

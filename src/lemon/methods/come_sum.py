@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from lemon.methods.come import by_influence, measure
+from lemon.methods.come import passes as passes
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense

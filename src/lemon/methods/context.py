@@ -64,14 +64,6 @@ class BuildContext:
         """The operators that keep these layers of the source, in this order."""
         return self.layer_operators(keeping(layers, self.source.shape.num_hidden_layers))
 
-    def windows(self, size: int) -> list[range]:
-        """The windows of `size` neighbouring layers that a search tries; the last is one of them.
-
-        `size` is at most the source's depth.
-        """
-        last = self.source.shape.num_hidden_layers - size
-        return [range(n, n + size) for n in sorted({*range(0, last, self.window_stride), last})]
-
     def require_depth_only(self, method: str) -> None:
         """Raise BadInput for a target with other widths or with more layers."""
         same_widths = self.source.shape.with_depth(self.target.num_hidden_layers)
@@ -97,3 +89,12 @@ class BuildContext:
                     f"method {method}: the target has {name} {small}, the source only {large}; "
                     f"take at most {large}"
                 )
+
+
+def windows(depth: int, size: int, stride: int) -> list[range]:
+    """The windows of `size` of `depth` layers that a search tries; the last is one of them.
+
+    They start `stride` layers apart.
+    """
+    last = depth - size
+    return [range(n, n + size) for n in sorted({*range(0, last, stride), last})]

@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from lemon.architecture import FFN_TYPES, LAYER_TYPES
+from lemon.configuration.planned_run import PlannedRun
 from lemon.errors import BadInput
 from lemon.methods.calibration import Calibration, lowest
-from lemon.methods.context import BuildContext
+from lemon.methods.context import BuildContext, windows
+from lemon.methods.passes import Passes, scored
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense, Factor, OneHot, keeping
 from lemon.progress import say
@@ -55,11 +57,11 @@ def build(context: BuildContext) -> Operators:
             f"warning: {context.method}: {tokens} tokens for {neurons} neurons, of which strangers "
             f"correlate by about {chance:.2f}; raise calibration.sequences"
         )
-    tune, windows = calibration.for_choice, context.windows(size)
-    states = tune.before_each(whole, [window.start for window in windows])
+    tune, tried = calibration.for_choice, windows(depth, size, context.window_stride)
+    states = tune.before_each(whole, [window.start for window in tried])
     found: dict[range, Operators] = {}
     losses: dict[range, float] = {}
-    for window, before in zip(windows, states, strict=True):
+    for window, before in zip(tried, states, strict=True):
         found[window] = tied(context, window, orders(features, window, context.method))
         loss = tune.loss_after(found[window], window.start, before)
         where = f"layers {window.start} to {window[-1]}"
@@ -68,12 +70,21 @@ def build(context: BuildContext) -> Operators:
     return found[lowest(losses, context.method)]
 
 
+def passes(run: PlannedRun) -> list[Passes]:
+    """The source is read for the features, then the model that ties each window is scored."""
+    depth = run.fused_shape.num_hidden_layers
+    tried = windows(depth, run.tied_ffn_layers, run.calibration.window_stride)
+    rows = min(run.calibration.sequences, _rows(run.sequence_length))
+    starts = [window.start for window in tried]
+    return [Passes(rows, depth), scored(run.tune_rows, depth, starts)]
+
+
 def ffn_features(calibration: Calibration, whole: Operators) -> list[Tensor]:
     """The input of down_proj in each layer, [T, H], in the compute format.
 
     All layers are kept: 2 T H bytes each in bfloat16, which is 7 GB for a 7B model.
     """
-    rows = -(-TOKENS // (calibration.tokens_NT1.shape[1] - 1))
+    rows = _rows(calibration.tokens_NT1.shape[1] - 1)
     calibration = replace(calibration, tokens_NT1=calibration.tokens_NT1[:rows])
     features, hidden = [], calibration.embedded()
     for layer in range(whole.target.num_hidden_layers):
@@ -82,6 +93,11 @@ def ffn_features(calibration: Calibration, whole: Operators) -> list[Tensor]:
         hidden = calibration.after(hidden, weights, {"down": seen.append})
         features.append(torch.cat(seen).flatten(0, 1).cpu())
     return features
+
+
+def _rows(length: int) -> int:
+    """How many rows of `length` tokens have `TOKENS`."""
+    return -(-TOKENS // length)
 
 
 def orders(features: list[Tensor], window: range, method: str) -> dict[int, OneHot]:

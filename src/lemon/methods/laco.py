@@ -19,9 +19,11 @@ import math
 import torch
 from torch import Tensor
 
+from lemon.configuration.planned_run import PlannedRun
 from lemon.errors import BadInput
 from lemon.methods.calibration import Calibration, cosines
 from lemon.methods.context import BuildContext
+from lemon.methods.passes import Passes
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense, keeping
 from lemon.progress import say
@@ -64,6 +66,17 @@ def build(context: BuildContext) -> Operators:
     if len(rows) > depth:
         raise BadInput("method laco: no collapse has finite hidden states on the calibration text")
     return _operators(context, rows, bases)
+
+
+def passes(run: PlannedRun) -> list[Passes]:
+    """At most, a collapse is kept once it was tried at every place."""
+    rows, depth = run.calibration.search_sequences, run.target_shape.num_hidden_layers
+    left = run.fused_shape.num_hidden_layers
+    found = [Passes(rows, left)]
+    while left > depth:
+        places, left = (max(least, left - COLLAPSED + 1) for least in (1, depth))
+        found.append(Passes(rows, places * left))
+    return found
 
 
 def collapsed(rows: Tensor, layer: int, count: int) -> Tensor:

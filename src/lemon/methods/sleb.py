@@ -8,8 +8,10 @@ only those of one layer are kept.
 
 from __future__ import annotations
 
+from lemon.configuration.planned_run import PlannedRun
 from lemon.methods.calibration import Calibration, lowest
 from lemon.methods.context import BuildContext
+from lemon.methods.passes import Passes, rounds, scored
 from lemon.operators.algebra import Operators
 from lemon.progress import say
 
@@ -30,6 +32,12 @@ def build(context: BuildContext) -> Operators:
         kept.remove(dropped)
         say(f"sleb: {len(kept)} layers without {dropped}, loss {losses[dropped]:.4f}")
     return context.keeping_layers(kept)
+
+
+def passes(run: PlannedRun) -> list[Passes]:
+    """Each round scores the model without each of its n layers."""
+    rows = run.calibration.search_sequences
+    return [scored(rows, n - 1, range(n)) for n in rounds(run)]
 
 
 def losses_without_each(

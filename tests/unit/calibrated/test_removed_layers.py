@@ -10,7 +10,7 @@ from calibrated_models import LAYERS, context, loss, states, without
 from torch.nn.functional import cosine_similarity
 
 from lemon.methods import shortgpt, sleb, window_drop
-from lemon.methods.context import BuildContext
+from lemon.methods.context import windows
 from lemon.operators.factor import one_hot
 
 
@@ -47,8 +47,8 @@ def test_the_window_of_least_loss_is_dropped(source, calibration, model):
     ("size", "stride", "firsts"),
     [(3, 1, [0, 1, 2, 3]), (3, 2, [0, 2, 3]), (2, 2, [0, 2, 4]), (3, 99, [0, 3]), (6, 4, [0])],
 )
-def test_windows_are_a_stride_apart_and_the_last_is_one(source, size, stride, firsts):
-    found = BuildContext(source, source.shape, window_stride=stride).windows(size)
+def test_windows_are_a_stride_apart_and_the_last_is_one(size, stride, firsts):
+    found = windows(LAYERS, size, stride)
     assert found == [range(first, first + size) for first in firsts]
 
 

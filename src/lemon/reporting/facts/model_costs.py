@@ -58,18 +58,17 @@ def model_cost(
         flops=flops,
         flops_share=flops / forward_flops(source, length),
         time=times[run.target_shape],
-        start_tokens=sum(start_tokens(project, one) for one in made),
+        start_tokens=sum(map(start_tokens, made)),
         training_tokens=sum(one.steps * one.tokens_per_step for one in made),
         training_flops=training_flops(project, run),
     )
 
 
-def start_tokens(project: Project, run: PlannedRun) -> int:
+def start_tokens(run: PlannedRun) -> int:
     """Tokens that the builder of a run reads at most: calibration text, and tune text to choose."""
-    method, text, sequences = run.method, project.preset.text, 0
+    method, rows = run.method, 0
     if method.calibrates and method.calibration_rows:
-        sequences += getattr(run.calibration, method.calibration_rows)
+        rows += getattr(run.calibration, method.calibration_rows)
     if method.chooses:
-        tune = min(run.learning.tune_sequences, text.heldout_sequences)  # as many as held out
-        sequences += tune * len(text.domains)
-    return sequences * text.sequence_length
+        rows += run.tune_rows
+    return rows * run.sequence_length
