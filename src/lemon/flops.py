@@ -64,7 +64,7 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
 def training_flops(project: Project, run: PlannedRun) -> float:
     """FLOP of training a run and all runs that it builds on; 0 if nothing is trained.
 
-    Building operators (`lemon.work_left`), exporting and scoring are not counted.
+    Building operators (`lemon.methods.passes`), exporting and scoring are not counted.
     """
     return sum(
         learning_flops(project, earlier) for earlier in lineage([run]) if earlier.method.learned

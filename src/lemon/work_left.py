@@ -5,9 +5,8 @@ Finished jobs cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from inspect import getmodule
 from pathlib import Path, PurePosixPath
 
 from lemon.architecture import LAYER_TYPES, Axis, LlamaShape
@@ -17,9 +16,8 @@ from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import FOLDERS, TASKS, Suite, TaskInfo
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST, read_manifest
-from lemon.flops import forward_flops, head_flops, layer_flops, learning_flops
-from lemon.methods.build import builder_of
-from lemon.methods.passes import Passes, once
+from lemon.flops import forward_flops, learning_flops
+from lemon.methods.passes import building_flops
 from lemon.training.checkpoints import KEPT
 
 EFFICIENCY = 0.6  # rate of a forward or backward pass, relative to a large matrix product
@@ -47,22 +45,6 @@ class RunCost:
         dense = (self.flops - self.attention_flops) / EFFICIENCY
         masked = self.attention_flops / ATTENTION_EFFICIENCY
         return (dense + masked) / rate + self.jobs * JOB_SECONDS
-
-
-def passes_of(run: PlannedRun) -> list[Passes]:
-    """How often a run's builder sends text through layers; nothing if it reads none."""
-    if not run.method.calibrates:
-        return []
-    passes: Callable[[PlannedRun], list[Passes]]
-    passes = getattr(getmodule(builder_of(run.method.name)), "passes", once)
-    return passes(run)
-
-
-def building_flops(run: PlannedRun) -> float:
-    """FLOP of these passes, at most."""
-    shape, length = run.fused_shape, run.sequence_length
-    layer, head = layer_flops(shape, length), head_flops(shape)
-    return length * sum(p.rows * (p.layers * layer + p.losses * head) for p in passes_of(run))
 
 
 def evaluation_flops(project: Project, shape: LlamaShape, suites: Collection[Suite]) -> float:

@@ -6,10 +6,12 @@ A builder that does not send its rows once through the source says so in `passes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import NamedTuple
 
 from lemon.configuration.planned_run import PlannedRun
+from lemon.flops import head_flops, layer_flops
 
 
 class Passes(NamedTuple):
@@ -39,3 +41,19 @@ def scored(rows: int, depth: int, firsts: Sequence[int]) -> Passes:
 def rounds(run: PlannedRun) -> range:
     """The depth of the model in each round of a search that removes one layer a round."""
     return range(run.fused_shape.num_hidden_layers, run.target_shape.num_hidden_layers, -1)
+
+
+def passes_of(run: PlannedRun) -> list[Passes]:
+    """How often a run's builder sends text through layers; nothing if it reads none."""
+    if not run.method.calibrates:
+        return []
+    builder = import_module(f"lemon.methods.{run.method.module}")
+    passes: Callable[[PlannedRun], list[Passes]] = getattr(builder, "passes", once)
+    return passes(run)
+
+
+def building_flops(run: PlannedRun) -> float:
+    """FLOP of these passes, at most."""
+    shape, length = run.fused_shape, run.sequence_length
+    layer, head = layer_flops(shape, length), head_flops(shape)
+    return length * sum(p.rows * (p.layers * layer + p.losses * head) for p in passes_of(run))

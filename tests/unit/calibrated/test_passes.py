@@ -18,8 +18,7 @@ from lemon.flops import forward_flops
 from lemon.methods import come, ff_merge, laco
 from lemon.methods.build import build
 from lemon.methods.context import BuildContext
-from lemon.methods.passes import Passes, scored
-from lemon.work_left import building_flops, passes_of
+from lemon.methods.passes import Passes, building_flops, passes_of, scored
 
 SMOKE = load_project("smoke", Path(__file__).parents[3] / "config")
 BUILT = [  # from the source itself

@@ -9,6 +9,7 @@ from lemon.architecture import LlamaShape
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
 from lemon.flops import forward_flops, training_flops
+from lemon.methods.passes import building_flops
 from lemon.reporting.facts.inference_times import InferenceTime
 
 
@@ -24,8 +25,10 @@ class ModelCost:
         flops_share: relative to the source model.
         time: of inference, relative to the source model.
         start_tokens: tokens of text that builders read at most, each counted once a builder.
+        building_flops: of the passes of builders over text, at most.
         training_tokens: tokens that the training steps predict.
         training_flops: of training, with the teacher's forward passes.
+        making_flops: of building and training.
     """
 
     layers: int
@@ -35,8 +38,10 @@ class ModelCost:
     flops_share: float
     time: InferenceTime
     start_tokens: int
+    building_flops: float
     training_tokens: int
     training_flops: float
+    making_flops: float
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -51,6 +56,7 @@ def model_cost(
     """The cost of a run's model under a preset, whose inference took these times by shape."""
     source, length = project.source_shape(), project.preset.text.sequence_length
     flops, made = forward_flops(run.target_shape, length), lineage([run])
+    building, training = sum(map(building_flops, made)), training_flops(project, run)
     return ModelCost(
         layers=run.target_shape.num_hidden_layers,
         parameters=run.num_parameters,
@@ -59,8 +65,10 @@ def model_cost(
         flops_share=flops / forward_flops(source, length),
         time=times[run.target_shape],
         start_tokens=sum(map(start_tokens, made)),
+        building_flops=building,
         training_tokens=sum(one.steps * one.tokens_per_step for one in made),
-        training_flops=training_flops(project, run),
+        training_flops=training,
+        making_flops=building + training,
     )
 
 

@@ -184,10 +184,10 @@ def quality_cost_numbers(facts: QualityCostFacts) -> FigureNumbers:
         "documents.",
         "FLOP are computed from shapes and settings: matrix products of weights, causal attention "
         f"and head, for sequences of {facts.sequence_length} tokens. Training has the teacher, the "
-        "fusing, the losses on the tune text, and all runs that a row builds on; it does not have "
-        "what builders compute on calibration text. Models of tied FFNs keep all layers: they have "
-        "about the parameters of their target and compute as much as the source. The CSV has the "
-        "time of inference, which was measured for all shapes in turn.",
+        "fusing, the losses on the tune text, and all runs that a row builds on. Making a model is "
+        "training and the passes of builders over text, at most. Models of tied FFNs keep all "
+        "layers: they have about the parameters of their target and compute as much as the source. "
+        "The CSV has the time of inference, which was measured for all shapes in turn.",
         *facts.spec.notes,
         *(
             f"Not yet run, for the target of {target}: {methods}."

@@ -29,7 +29,7 @@ COLOURS = tuple(line["color"] for line in LINES)
 MARKERS = ("s", "^", "D", "v", "P", "X")
 COSTS = (
     ("flops", "inference: FLOP of a forward pass, per token"),
-    ("training_flops", "training, with the teacher and the runs that a row builds on: FLOP"),
+    ("making_flops", "making the model, with the teacher and the runs that it builds on: FLOP"),
 )
 # Measures of quality: a column of the tidy lines, the ends of its interval, the title.
 MEASURES = (
