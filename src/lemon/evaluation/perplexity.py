@@ -49,11 +49,7 @@ def heldout_perplexity(
     sequences = np.stack([text.sequence(split, domain, row) for row in several])
             tokens = torch.from_numpy(sequences).to(model.device)
     """
-    if text.vocab_size > model.config.vocab_size:
-        raise BadInput(
-            f"the held-out text has token ids up to {text.vocab_size - 1} and the model "
-            f"{model.config.vocab_size} words; prepare the text with the model's tokenizer"
-        )
+    text.require_vocabulary(model.config.vocab_size)
     temperature = best_temperature(model, text)
     domains: dict[str, dict[str, Any]] = {}
     for domain in text.domains:

@@ -24,8 +24,7 @@ SMALLEST = 1e-7  # of a product of standard deviations, so that a constant featu
 def correlation(anchor_TN: Tensor, other_TN: Tensor, where: str) -> Tensor:
     """C of the formula, [N, N] float32, rows for the anchor's features; `where` is for messages.
 
-    Raises:
-        BadInput: a feature is not finite, or there are fewer than two tokens.
+    BadInput if a feature is not finite, or there are fewer than two tokens.
     """
     anchor, other = _both_centred(anchor_TN, other_TN, where)
     spread = torch.outer(*(x.square().mean(0).sqrt() for x in (anchor, other)))
