@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from lemon.configuration.tasks import TASKS
 from lemon.data.mirror.check_rows import check_rows
@@ -87,15 +87,11 @@ def opened_tasks(
             for the system's temporary folder.
 
     Raises:
-        BadInput: a task's rows are missing or can't be read, few-shot rows are too few, or
-            `fewshot` is unknown.
+        BadInput: a task's rows are missing or can't be read, or few-shot rows are too few.
         WorkFailed: the Hub can't be reached.
     """
     from lm_eval.tasks import TaskManager
 
-    if fewshot not in get_args(Fewshot):
-        known = " or ".join(get_args(Fewshot))
-        raise BadInput(f"unknown few-shot protocol {fewshot!r}; choose {known}")
     folder = rows_folder(source)
     registered = TaskManager(include_path=TASK_FILES, include_defaults=False).task_index
     for left in scratch.glob(f"{SCRATCH}*") if scratch else ():

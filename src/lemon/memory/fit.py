@@ -25,12 +25,10 @@ class KindMemory:
 
     Attributes:
         runs: those of this kind, the largest first.
-        devices: the processes that train together.
         memory: what each process of the largest run takes.
     """
 
     runs: list[PlannedRun]
-    devices: int
     memory: TrainingMemory
 
 
@@ -44,44 +42,41 @@ def memory_of(project: Project, runs: Iterable[PlannedRun]) -> list[KindMemory]:
     """The memory of the trained ones of these runs; each kind is computed once, in seconds."""
     found, devices = [], project.preset.compute.devices
     for same in kinds(project, runs, devices).values():
-        found.append(KindMemory(same, devices, training_memory(project, same[0], devices)))
+        found.append(KindMemory(same, training_memory(project, same[0], devices)))
         say(f"memory of {names(same)}: {in_gb(found[-1].memory.peak)} GB")
     return found
 
 
 def misfits(project: Project, found: Iterable[KindMemory]) -> Iterator[str]:
     """For each kind that does not fit, what it takes, and what would make it fit."""
-    most = room(project)
+    most, compute = room(project), project.preset.compute
     for kind in found:
         if most is None or kind.memory.peak <= most:
             continue
         yield (
             f"{names(kind.runs)}: training takes up to {in_gb(kind.memory.peak)} GB of "
-            f"{'the device' if kind.devices == 1 else 'each device'}, and {in_gb(most)} of its "
-            f"{project.preset.compute.memory} GB (compute.memory) may be taken; "
-            f"{_advice(project, kind, most)}"
+            f"{'the device' if compute.devices == 1 else 'each device'}, and {in_gb(most)} of its "
+            f"{compute.memory} GB (compute.memory) may be taken; "
+            f"{_advice(project, kind.runs[0], most)}"
         )
 
 
-def _advice(project: Project, kind: KindMemory, most: float) -> str:
-    """The first setting that makes a kind fit, else the first combination."""
-    run = kind.runs[0]
+def _advice(project: Project, run: PlannedRun, most: float) -> str:
+    """The first setting that makes a run fit, else the first combination."""
+    here = project.preset.compute.devices
     section = "pretraining" if run.method.pretrains else "learning"
     less = {name: to for name, to in LEAST.items() if getattr(run.training, name, to) != to}
-    tries = [({name: to}, kind.devices) for name, to in less.items()]
+    tries = [({name: to}, here) for name, to in less.items()]
     if len(less) > 1:
-        tries.append((less, kind.devices))
-    if kind.devices < SEVERAL:
+        tries.append((less, here))
+    if here < SEVERAL:
         tries += [({}, SEVERAL), (less, SEVERAL)]
     for changed, devices in tries:
-        if run.method.pretrains:
-            other = replace(run, pretraining=run.pretraining.model_copy(update=changed))
-        else:
-            other = replace(run, learning=run.learning.model_copy(update=changed))
+        other = replace(run, **{section: run.training.model_copy(update=changed)})
         peak = training_memory(project, other, devices).peak
         if peak <= most:
             settings = [f"{section}.{name}: {str(to).lower()}" for name, to in changed.items()]
-            if devices != kind.devices:
+            if devices != here:
                 settings.append(f"compute.devices: {devices}")
             return f"with {' and '.join(settings)} it would take {in_gb(peak)} GB"
     return "no setting makes it fit; take a smaller source model, or devices with more memory"

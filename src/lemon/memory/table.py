@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
@@ -27,25 +27,20 @@ Written by `lemon plan --preset {preset} --memory`.
 
 def memory_table(project: Project) -> str:
     """The table of all runs of a preset that states the memory of its devices."""
-    compute = project.preset.compute
-    most = room(project)
+    compute, most = project.preset.compute, room(project)
     assert most is not None
-    found = memory_of(project, project.runs.values())
     text = TEXT.format(
         preset=project.preset_name,
         devices="one device" if compute.devices == 1 else f"{compute.devices} devices",
         memory=compute.memory,
         room=in_gb(most),
     )
-    return text + "".join(f"{row}\n" for row in rows(found))
+    return text + "".join(f"{row(kind)}\n" for kind in memory_of(project, project.runs.values()))
 
 
-def rows(found: Iterable[KindMemory]) -> list[str]:
-    """A line for each kind."""
-    return [
-        f"| {label(kind.runs)} | {in_gb(kind.memory.held)} | {in_gb(kind.memory.peak)} |"
-        for kind in found
-    ]
+def row(kind: KindMemory) -> str:
+    """The line of a kind."""
+    return f"| {label(kind.runs)} | {in_gb(kind.memory.held)} | {in_gb(kind.memory.peak)} |"
 
 
 def label(runs: Sequence[PlannedRun]) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape
 from lemon.checkpoint import Checkpoint
-from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Factor, keeping
 from lemon.radii import Radii
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildContext:
-    """The input of a builder.
+    """The input of a builder, whose method can make the target, as the configuration has checked.
 
     Attributes:
         source: the large model.
@@ -46,9 +45,8 @@ class BuildContext:
     record: dict[str, Any] = field(default_factory=dict)
 
     def calibrated(self) -> Calibration:
-        """The calibration; BadInput if the run was given no text."""
-        if self.calibration is None:
-            raise BadInput(f"method {self.method} looks at activations; give packed text by --text")
+        """The calibration of a method that looks at activations."""
+        assert self.calibration is not None
         return self.calibration
 
     def layer_operators(self, gamma: Factor, norms: Factor | None = None) -> Operators:
@@ -71,29 +69,3 @@ class BuildContext:
         """
         last = self.source.shape.num_hidden_layers - size
         return [range(n, n + size) for n in sorted({*range(0, last, self.window_stride), last})]
-
-    def require_depth_only(self, method: str) -> None:
-        """Raise BadInput for a target with other widths or with more layers."""
-        same_widths = self.source.shape.with_depth(self.target.num_hidden_layers)
-        if self.target != same_widths:
-            raise BadInput(
-                f"method {method} removes layers only, and the target changes widths; take a "
-                "target that names num_hidden_layers alone, or the method cut"
-            )
-        self.require_no_growth(method)
-
-    def require_no_growth(self, method: str) -> None:
-        """Raise BadInput for a target that is larger than the source in any size."""
-        for name in (
-            "num_hidden_layers",
-            "hidden_size",
-            "intermediate_size",
-            "num_attention_heads",
-            "num_key_value_heads",
-        ):
-            large, small = getattr(self.source.shape, name), getattr(self.target, name)
-            if small > large:
-                raise BadInput(
-                    f"method {method}: the target has {name} {small}, the source only {large}; "
-                    f"take at most {large}"
-                )

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from lemon.architecture import FFN_TYPES, LAYER_TYPES
-from lemon.errors import BadInput
 from lemon.methods.calibration import Calibration, lowest
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
@@ -34,18 +33,9 @@ TOKENS = 10_240  # at most, rounded up to whole rows; the paper takes about 10,0
 def build(context: BuildContext) -> Operators:
     """Operators that tie the best window of `context.tied_ffn_layers` layers.
 
-    Raises:
-        BadInput: the target is not of the source's sizes, the window does not fit, there is no
-            calibration text, or no window has a finite loss.
+    BadInput if no window has a finite loss.
     """
-    context.require_no_growth(context.method)
-    shape, size = context.source.shape, context.tied_ffn_layers
-    if context.target != shape or not 2 <= size <= shape.num_hidden_layers:
-        raise BadInput(
-            f"method {context.method} ties 2 to {shape.num_hidden_layers} layers of a model of the "
-            f"source's sizes, not {size}; take a target with fewer layers and the same widths"
-        )
-    calibration, depth = context.calibrated(), shape.num_hidden_layers
+    calibration, depth = context.calibrated(), context.source.shape.num_hidden_layers
     whole = context.keeping_layers(range(depth))
     features = ffn_features(calibration, whole)
     tokens, neurons = features[0].shape
@@ -55,7 +45,7 @@ def build(context: BuildContext) -> Operators:
             f"warning: {context.method}: {tokens} tokens for {neurons} neurons, of which strangers "
             f"correlate by about {chance:.2f}; raise calibration.sequences"
         )
-    tune, windows = calibration.for_choice, context.windows(size)
+    tune, windows = calibration.for_choice, context.windows(context.tied_ffn_layers)
     states = tune.before_each(whole, [window.start for window in windows])
     found: dict[range, Operators] = {}
     losses: dict[range, float] = {}
