@@ -37,11 +37,8 @@ def pack(project: Project, folder: Path, out: Path) -> Packed:
     """Write a bundle of all finished runs that were made with the preset's settings.
 
     They are read from the workflow's working folder, with `runs/` and `data/`. Equal runs give a
-    file of equal bytes.
-
-    Raises:
-        BadInput: a file of a finished run is damaged or missing, or no run is finished.
-        WorkFailed: the file can't be written.
+    file of equal bytes. BadInput if a file of a finished run is damaged or missing, or none is
+    finished.
     """
     parts: dict[str, Part] = {}
     contents: dict[str, bytes] = {}

@@ -39,14 +39,10 @@ def unpack(
 ) -> Unpacked:
     """Write what a scope takes of a bundle into `runs/` and `data/` of a working folder.
 
-    `entry` is the table or figure that is then made; None if it may be any.
-
-    All is checked before anything is written. What lies there already stays as it is.
-
-    Raises:
-        BadInput: the bundle is damaged, of another preset, or names a file outside of the preset's
-            folders; or a run with other content lies there.
-        WorkFailed: a file can't be written.
+    `entry` is the table or figure that is then made; None if it may be any. All is checked before
+    anything is written, and what lies there already stays as it is. BadInput if the bundle is
+    damaged, of another preset, or names a file outside of the preset's folders, or other content
+    lies there.
     """
     index = index_of(project, bundle)
     for path in index.files:

@@ -30,16 +30,14 @@ class Method:
     """Properties of a method.
 
     Attributes:
-        name: its name in `runs.tsv`.
-        summary: one line for the guide.
+        name, summary: in `runs.tsv`, and one line for the guide.
         learns: parameters that an optimiser changes; empty if operators are built without learning.
         starts: kinds of start it accepts: a method that builds operators, or an earlier run.
         prepared: for a model used unchanged, its folder in the preset's data folder; None if a
             smaller model is made.
-        depth_only: whether it keeps all widths.
+        depth_only, widths_only: whether it keeps all widths, or all layers.
         mixes: whether its gamma adds layers up instead of selecting them.
         places: whether its operators move units within layers as well as mapping layers.
-        widths_only: whether it keeps all layers.
         ties: whether it keeps all layers and ties neighbouring FFNs, so many that its model has
             about the parameters of its target.
         chooses: whether it chooses between whole models by their loss on the tune text.

@@ -72,7 +72,7 @@ def evaluate(
 
     Raises:
         BadInput: missing rows, or a damaged model folder.
-        WorkFailed: the model gives numbers that aren't finite, or a write fails.
+        WorkFailed: the model gives numbers that aren't finite.
     """
     started = time.monotonic()
     rows_folder(source)

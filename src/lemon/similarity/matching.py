@@ -62,10 +62,8 @@ class Match:
 def write_matches(source_dir: Path, text_dir: Path, out: Path) -> None:
     """Write the matches of all neighbouring layers of a model as CSV, and a manifest.
 
-    Raises:
-        BadInput: the model or the text is damaged, they do not fit each other, a feature is not
-            finite, or `out` can't be written.
-        WorkFailed: `out` can't be written.
+    BadInput if the model or the text is damaged, they do not fit each other, or a feature is not
+    finite.
     """
     started = time.monotonic()
     source, text = Checkpoint(source_dir), PackedText(text_dir, ("heldout",))

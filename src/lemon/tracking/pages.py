@@ -41,10 +41,8 @@ FIRST_WRITTEN_MS = 1_722_470_400_000  # views have a date; a fixed one keeps rep
 def ui(*, port: int = 5000) -> None:
     """Print the links and serve MLflow's pages on this machine until interrupted.
 
-    If MLFLOW_TRACKING_URI is a server, only that server's links are printed.
-
-    Raises:
-        WorkFailed: the store can't be read, or the server can't be started.
+    If MLFLOW_TRACKING_URI is a server, only that server's links are printed. WorkFailed if the
+    store can't be read.
     """
     address = public_store() if is_server() else f"http://127.0.0.1:{port}"
     try:

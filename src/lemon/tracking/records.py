@@ -31,10 +31,8 @@ def table_records(project: Project, table: str, runs: Path, results: Path) -> li
     """All records of a table: the table itself, each published row, each run, and where a row has
     several seeds, before them, their mean.
 
-    Tables and figures without scores have only the first.
-
-    Raises:
-        BadInput: a run is not evaluated or the table is not rendered.
+    Tables and figures without scores have only the first. BadInput if a run is not evaluated or the
+    table is not rendered.
     """
     entry = project.entry(table)
     records = [_summary(project, table, results)]

@@ -54,11 +54,8 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     the content; or `pending`, with the reason, if MLflow could not be reached or refused, or
     MLFLOW_TRACKING_URI is wrong. The latter prints one line on stderr and is no failure.
 
-    `runs` is the folder of the runs' folders, `results` that of `tables/` and `figures/`.
-
-    Raises:
-        BadInput: a run is not evaluated or the table is not rendered.
-        WorkFailed: `out` can't be written.
+    `runs` is the folder of the runs' folders, `results` that of `tables/` and `figures/`. Raises as
+    `table_records`.
     """
     records = table_records(project, table, runs, results)
     name = experiment_name(project)
