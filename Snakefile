@@ -12,7 +12,7 @@ include: "workflow/rules/unpack.smk"
 include: "workflow/rules/learn.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/similarity.smk"
+include: "workflow/rules/measures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/track.smk"
 

@@ -12,9 +12,10 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 
 from lemon.configuration.planned_run import lineage
-from lemon.configuration.project import Project
+from lemon.configuration.project import TIMES, Project
 from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import FOLDERS, TASKS
 from lemon.configuration.trials import Trial
@@ -214,6 +215,23 @@ def write_trial(project: Project, trial: Trial, runs: Path, **facts: Any) -> Non
     write_manifest(place / MANIFEST, "trial", files=files, started=0.0, **said | facts)
 
 
+def write_times(project: Project, runs: Path) -> None:
+    """Times of inference in two rounds; each layer takes a millisecond, in the second round two."""
+    path = runs / TIMES
+    lines = [
+        {
+            **shape.sizes(),
+            "round": round,
+            "prompt_seconds": shape.num_hidden_layers * (1 + round) / 1000,
+            "generation_seconds": shape.num_hidden_layers * (1 + round) / 100,
+        }
+        for round in (0, 1)
+        for shape in project.timed_shapes()
+    ]
+    pd.DataFrame(lines).to_csv(path, index=False)
+    write_manifest(path.with_suffix(".manifest.json"), "time", files=[path], started=0.0)
+
+
 def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -> Path:
     """Every run that a table needs, and the text that they were scored on."""
     write_scored_text(scored_text(runs))
@@ -240,4 +258,6 @@ def write_runs(project: Project, table: str, runs: Path, documents: int = 100) -
             tokens = batch * project.preset.text.sequence_length
             facts = {"gates": SETTLED, "export": EXPORT} if run.method.prunes else {}
             write_metrics(runs / run.id, run.steps, tokens, **facts)
+    if project.figure_files(table):
+        write_times(project, runs)
     return runs

@@ -27,6 +27,7 @@ REQUIRED = {
     "evaluate": {"--model", "--tasks", "--out"},
     "cka": {"--source", "--component", "--out"},
     "match": {"--source", "--text", "--out"},
+    "time": {"--out"},
     "table": {"--table", "--runs", "--out"},
     "figure": {"--figure", "--runs", "--out"},
     "claims": {"--results", "--out"},

@@ -73,11 +73,11 @@ MISTAKES: dict[str, Mistake] = {
         "source.path: must be given for kind folder",
     ),
     "sizes that nobody knows": (
-        (LAPTOP, r"^  shape:(\n    .*)*", "  # no shape"),
+        (LAPTOP, r"^  shape:.*(\n    .*)*", "  # no shape"),
         "source.shape: must be given for kind gguf",
     ),
     "source heads not divisible": (
-        (LAPTOP, r"^    num_attention_heads: 9", "    num_attention_heads: 10"),
+        (LAPTOP, r"num_attention_heads: 9\b", "num_attention_heads: 10"),
         "source.shape.num_attention_heads: num_attention_heads is 10, which num_key_value_heads "
         "(3) does not divide",
     ),

@@ -241,15 +241,15 @@ RADII = {
     ),
     "heads cut unevenly": (
         (
-            r"^    num_attention_heads: 9(.*\n    num_key_value_heads: )3(.*\n    head_dim: )64"
-            r"((.*\n)*?.*)attention: 100%",
-            r"    num_attention_heads: 18\g<1>6\g<2>24\3attention: 16",
+            r"num_attention_heads: 9(,\n *num_key_value_heads: )3(, head_dim: )64"
+            r"((.*\n)*?.*?)attention: 100%",
+            r"num_attention_heads: 18\g<1>6\g<2>24\3attention: 16",
         ),
         "128-2: receptive field 16 on the key_value axis cuts heads of 24 channels unevenly; legal "
         "values are 1, 2, 3, 4, 6, 8, 12, 24, 48",
     ),
     "half a head": (
-        (r"^    head_dim: 64((.*\n)*?.*)attention: 100%", r"    head_dim: 24\1attention: 8"),
+        (r"head_dim: 64((.*\n)*?.*?)attention: 100%", r"head_dim: 24\1attention: 8"),
         "128-2: receptive field 8 on the key_value axis does not divide half a head (12 channels), "
         "and fusion.rotary_halves is tied; legal values are 1, 2, 3, 4, 6, 12, 24",
     ),

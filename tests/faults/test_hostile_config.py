@@ -116,7 +116,7 @@ def test_a_pipe_or_folder_in_place_of_a_file(
 
 BEYOND = {
     "layers": (r"num_hidden_layers: 30", 10**9, "must be at most 10,000, not 1000000000"),
-    "width": (r"  hidden_size: 576", 10**12, "must be at most 16,777,216"),
+    "width": (r"hidden_size: 576", 10**12, "must be at most 16,777,216"),
     "words": (r"vocab_size: \d+", 10**9, "must be at most 16,777,216"),
     "target": (r"num_hidden_layers: 75%", 10**9, "must be at most 10,000"),
     "radii": (r"ffn: 16", 10**20, "must be at most 16,777,216"),
@@ -153,8 +153,8 @@ def test_the_largest_sizes_together_make_no_model(
 ) -> None:
     most = 1 << 24
     for key in ("hidden_size", "intermediate_size", "num_attention_heads", "head_dim"):
-        edit(config / LAPTOP, rf"^    {key}: \d+", f"    {key}: {most}")
-    edit(config / LAPTOP, r"^    num_key_value_heads: \d+", f"    num_key_value_heads: {most // 2}")
+        edit(config / LAPTOP, rf"\b{key}: \d+\b(?!%)", f"{key}: {most}")
+    edit(config / LAPTOP, r"num_key_value_heads: \d+", f"num_key_value_heads: {most // 2}")
     message = refused(config, capsys)
     assert "head_dim: makes 281,474,976,710,656 channels of all heads" in message
     assert "num_hidden_layers: makes a model of" in message

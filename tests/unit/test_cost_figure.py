@@ -14,6 +14,7 @@ from fabricated_runs import FLOORS, scored_text, write_runs, write_scored
 from lemon.configuration.paper import TableRow
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
+from lemon.reporting.facts.inference_times import inference_times
 from lemon.reporting.facts.model_costs import model_cost
 from lemon.reporting.facts.scores import BITS
 from lemon.reporting.figures.drawing import draw_figure
@@ -77,7 +78,9 @@ def test_the_numbers_are_those_of_the_table(project: Project, drawn: Path, tmp_p
         perplexity = own["heldout", "calibrated_perplexity"]
         assert lines.loc[run, "loss"] == pytest.approx(math.log(perplexity), abs=1e-5)
         assert lines.loc[run, "bits_per_byte"] == own["average", BITS]
-        cost = model_cost(project, project.run(run))
+        times = inference_times(project, drawn / "runs")
+        cost = model_cost(project, project.run(run), times)
+        assert lines.loc[run, "generation_time_share"] == cost.time.generation_time_share
         assert lines.loc[run, "flops"] == cost.flops == own["cost", "flops"]
         assert lines.loc[run, "training_flops"] == pytest.approx(cost.training_flops)
 

@@ -4,6 +4,7 @@ if TAKEN.files:
 
     # Over the rules with wildcards it is preferred anyhow.
     ruleorder: unpack > prepare_text
+    ruleorder: unpack > time
 
     rule unpack:
         input:

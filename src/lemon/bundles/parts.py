@@ -10,7 +10,7 @@ from typing import Literal
 
 from lemon.configuration.figure_specs import FigureSpec
 from lemon.configuration.planned_run import PlannedRun, snapshot_folder
-from lemon.configuration.project import Project
+from lemon.configuration.project import TIMES, Project
 from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import ABLATION, Suite, suites
 from lemon.configuration.trials import Trial
@@ -19,10 +19,11 @@ from lemon.files.manifest import MANIFEST
 from lemon.files.storage import inside
 
 TEXT = "data/text"
+INFERENCE = f"runs/{TIMES}".removesuffix(".csv")
 ROOMS = ("runs", "data")  # of the working folder; each has a folder for each preset
 OPERATORS_FILE = "operators.safetensors"
 TEXT_FILES = (MANIFEST, "floors.json")  # the packed text itself is prepared anew
-Kind = Literal["operators", "outcomes", "map", "text", "trial"]
+Kind = Literal["operators", "outcomes", "map", "times", "text", "trial"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class PlannedPart:
 
     Attributes:
         kind: `operators` of a run, if it has any, with what its training recorded; `outcomes` in
-            one suite, of its model or of a snapshot; one `map` of similarity; the prepared `text`;
-            or one `trial` of rates.
-        name: its folder, or the path of its map without suffix; below `runs/` or `data/`, without
-            the preset's name.
+            one suite, of its model or of a snapshot; one `map` of similarity; the `times` of
+            inference; the prepared `text`; or one `trial` of rates.
+        name: its folder, or the path of its one file without suffix; below `runs/` or `data/`,
+            without the preset's name.
         run, suite: the run that it belongs to, and the suite of outcomes, if any.
         settings: sha256 of the parameters of its stage in the workflow.
     """
@@ -48,7 +49,8 @@ class PlannedPart:
     @property
     def manifest(self) -> str:
         """The path of its manifest, named like the part."""
-        return f"{self.name}.{MANIFEST}" if self.kind == "map" else f"{self.name}/{MANIFEST}"
+        single = self.kind in ("map", "times")  # a file in a folder of other files
+        return f"{self.name}.{MANIFEST}" if single else f"{self.name}/{MANIFEST}"
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -98,6 +100,7 @@ def _parts(project: Project) -> Iterator[PlannedPart]:
         return hashlib.sha256(params.encode()).hexdigest()
 
     yield PlannedPart("text", TEXT, None, None, settings("text"))
+    yield PlannedPart("times", INFERENCE, None, None, settings("time"))
     scored = suites(project.preset.evaluation).values()
     evaluated = {suite.name: settings("evaluate", None, suite.name) for suite in scored}
     for run in project.runs.values():

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from lemon.bundles.archive import Index, read_index
 from lemon.bundles.parts import (
+    INFERENCE,
     OPERATORS_FILE,
     TEXT,
     PlannedPart,
@@ -21,7 +22,7 @@ from lemon.bundles.parts import (
 )
 from lemon.configuration.paper import TableSpec, TrialsSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
-from lemon.configuration.project import Project
+from lemon.configuration.project import TIMES, Project
 from lemon.configuration.tasks import ABLATION, FOLDERS
 from lemon.errors import BadInput
 
@@ -221,6 +222,8 @@ def _needed(project: Project, taken: Taken, entry: str) -> Iterator[str]:
     learned = any(run.method.learned for run in behind)
     if taken.scope == "bundle" and (learned or project.table_suites(entry)):
         yield TEXT
+    if taken.scope == "bundle" and TIMES in project.figure_files(entry):
+        yield INFERENCE
     yield from (part_of_run(run) for run in behind if run.method.needs_target)
     anew = taken.fused if taken.scope == "operators" else frozenset()
     for run in behind:

@@ -1,4 +1,4 @@
-"""`lemon evaluate`, `cka` and `match`: scores of a model, and similarity of its layers."""
+"""`lemon evaluate`, `cka`, `match` and `time`: scores, similarity of layers, time of inference."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from lemon.commands.options import (
     Commands,
     add_command,
     add_path,
+    add_preset,
+    project_of,
     require_model,
     require_model_with_tokenizer,
     require_output,
@@ -94,6 +96,16 @@ def add(commands: Commands) -> None:
     add_path(match, "--text", "packed text that `lemon prepare text` wrote")
     add_path(match, "--out", "csv file to write", "FILE")
 
+    timing = add_command(
+        commands,
+        _time,
+        "time the inference of models of every shape that a table with costs shows",
+        "lemon time --preset laptop --out runs/laptop/inference.csv",
+        "\nSeconds a token, of reading a prompt and of generating, of all shapes in turn.",
+    )
+    add_preset(timing)
+    add_path(timing, "--out", "csv file to write", "FILE")
+
 
 def _limits(options: list[str], tasks: list[str]) -> dict[str, int]:
     """Parse and check the `--task-limit` options."""
@@ -172,3 +184,13 @@ def _match(arguments: argparse.Namespace) -> None:
     from lemon.similarity.matching import write_matches
 
     write_matches(arguments.source, arguments.text, arguments.out)
+
+
+def _time(arguments: argparse.Namespace) -> None:
+    project = project_of(arguments)
+    require_output(arguments.out, ".csv", "num_hidden_layers,")
+    from lemon.evaluation.inference_time import write_times
+
+    preset = project.preset
+    compute, prompt = preset.compute, preset.text.sequence_length
+    write_times(project.timed_shapes(), prompt, compute.dtype, compute.device, arguments.out)

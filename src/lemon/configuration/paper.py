@@ -130,8 +130,8 @@ class TableSpec(Section):
     )
     costs: bool = Field(
         default=False,
-        description="of accuracy_table: whether a section has the parameters and FLOPs of each "
-        "row's model, and what it took to make it",
+        description="of accuracy_table: whether a section has the parameters, FLOPs and time of "
+        "each row's model, and what it took to make it",
     )
     notes: Lines = Field(default=(), description="what else a reader must know, a sentence each")
 
@@ -144,6 +144,11 @@ class TableSpec(Section):
     def is_figure(self) -> bool:
         """Whether it is drawn and stored as a figure."""
         return self.renderer in ("receptive_field_grid", "scores_by_tokens", "quality_by_cost")
+
+    @property
+    def shows_costs(self) -> bool:
+        """Whether it shows what models cost, for which their inference is timed."""
+        return self.costs or self.renderer == "quality_by_cost"
 
     def with_rows(self, entries: Mapping[str, PaperEntry]) -> TableSpec:
         """With the rows of the tables in `rows_of`, if any.

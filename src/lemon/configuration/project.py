@@ -23,6 +23,8 @@ from lemon.configuration.trials import Trial
 from lemon.configuration.yaml_files import known_entry
 from lemon.errors import BadInput
 
+TIMES = "inference.csv"  # of `lemon time`, in the folder of runs
+
 
 @dataclass(frozen=True)
 class Project:
@@ -108,9 +110,17 @@ class Project:
         found = suites(self.preset.evaluation)
         return known_entry(found, name, f"preset {self.preset_name} has no task of the suite")
 
+    def timed_shapes(self) -> list[LlamaShape]:
+        """The shapes whose inference is timed: the source's, and of the models with costs."""
+        entries = [entry for entry in self.tables.values() if isinstance(entry, TableSpec)]
+        runs = [self.run(run) for entry in entries if entry.shows_costs for run in entry.runs]
+        return list(dict.fromkeys([self.source_shape(), *(run.target_shape for run in runs)]))
+
     def figure_files(self, figure: str) -> list[str]:
-        """The files in the folder of runs that a figure is drawn from; none for scores."""
+        """The files in the folder of runs that an entry shows, beside the scores of its runs."""
         entry = self.entry(figure)
+        if isinstance(entry, TableSpec) and entry.shows_costs:
+            return [TIMES]
         if isinstance(entry, CurvesSpec | MergesSpec):
             return [f"{run}/manifest.json" for run in entry.runs]
         if not isinstance(entry, FigureSpec):

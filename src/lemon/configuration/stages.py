@@ -29,6 +29,7 @@ RULE_VERSIONS: dict[str, int] = {
     "evaluate": 3,
     "cka": 1,
     "match": 1,
+    "time": 1,
     "table": 11,
     "figure_numbers": 5,
     "figure": 7,
@@ -85,6 +86,8 @@ def _fields(project: Project, stage: str, key: str, suite: str) -> dict[str, Any
             return {"target_shape": project.run(key).target_shape.sizes()}
         case "evaluate":
             return _evaluate(project, suite)
+        case "time":
+            return _timed(project)
         case "table" | "track":
             return table_fields(project, key)
         case "figure_numbers" | "figure":
@@ -214,6 +217,14 @@ def _pretrained(project: Project, run: PlannedRun) -> dict[str, Any]:
         "snapshots": list(run.snapshots.values()),
         "compute": _compute(project),
         "text": _text(project),
+    }
+
+
+def _timed(project: Project) -> dict[str, Any]:
+    return {
+        "shapes": [shape.sizes() for shape in project.timed_shapes()],
+        "prompt": project.preset.text.sequence_length,
+        "compute": _compute(project),
     }
 
 

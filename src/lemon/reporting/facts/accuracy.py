@@ -9,11 +9,13 @@ from lemon.architecture import LlamaShape
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.planned_run import lineage
 from lemon.configuration.project import Project
+from lemon.provenance import file_digest
 from lemon.published.tables import published_rows
 from lemon.reporting.facts.costs import RowCost, row_costs
 from lemon.reporting.facts.departures import Departure, departures
 from lemon.reporting.facts.gates import Gates, gates_of_runs
 from lemon.reporting.facts.heldout import read_floors
+from lemon.reporting.facts.inference_times import inference_times
 from lemon.reporting.facts.model_costs import ModelCost, model_cost
 from lemon.reporting.facts.outcomes import Protocol, outcomes_digest, protocols, read_runs
 from lemon.reporting.facts.radii import RadiiSetting, radii_settings
@@ -34,7 +36,7 @@ class AccuracyFacts:
         gates: of the runs that prune, by id: those of the rows, and those that they build on.
         radii: the receptive fields of the rows that learn widths.
         tasks_in_paper: the tasks of the published table.
-        inputs: digest of the outcomes of each run.
+        inputs: digest of the outcomes of each run, and of other files by name.
     """
 
     spec: TableSpec
@@ -67,6 +69,7 @@ def accuracy_facts(
     shown = protocols(results, spec.tasks)
     in_paper = published_rows(spec.published) if spec.published else []
     suites = project.table_suites(table)
+    times = inference_times(project, runs) if spec.costs else {}
     return AccuracyFacts(
         spec=spec,
         setup=setup_of(project),
@@ -75,12 +78,15 @@ def accuracy_facts(
         floors=read_floors(text, [heldout for row in rows for heldout in row.heldouts]),
         costs=row_costs(rows, runs),
         model_costs=[
-            model_cost(project, row.runs[0]) if row.runs else None for row in rows if spec.costs
+            model_cost(project, row.runs[0], times) if row.runs else None
+            for row in rows
+            if spec.costs
         ],
         gates=gates_of_runs(lineage(run for row in rows for run in row.runs), runs),
         protocols=shown,
         departures=departures(project, table, shown),
         radii=radii_settings(project, table),
         tasks_in_paper=frozenset(task for row in in_paper for task in row.scores),
-        inputs={run: outcomes_digest(runs / run, suites) for run in results},
+        inputs={run: outcomes_digest(runs / run, suites) for run in results}
+        | {file: file_digest(runs / file) for file in project.figure_files(table)},
     )

@@ -68,7 +68,8 @@ def of_scores(
     return {
         **shared_facts(project, figure, {}),
         "departures": departures(project, figure, shown),
-        "inputs": {name: outcomes_digest(runs / name, suites) for name in results},
+        "inputs": {name: outcomes_digest(runs / name, suites) for name in results}
+        | {file: file_digest(runs / file) for file in project.figure_files(figure)},
         "documents": max(
             answers.size for result in results.values() for answers in result.correct.values()
         ),

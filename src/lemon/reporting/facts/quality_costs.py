@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 
+from lemon.architecture import LlamaShape
 from lemon.configuration.project import Project
 from lemon.configuration.row_lookups import changes_widths
 from lemon.reporting.facts.figure import ScoredFigureFacts, of_scores
 from lemon.reporting.facts.heldout import UNIGRAM, read_floors
+from lemon.reporting.facts.inference_times import InferenceTime, inference_times
 from lemon.reporting.facts.model_costs import ModelCost, model_cost
 from lemon.reporting.facts.outcomes import read_runs
 from lemon.reporting.facts.rows import ScoredRow, scored_rows
 
 COLUMNS = [
-    *("run", "method", "target", "learns", *ModelCost.__dataclass_fields__),
+    *("run", "method", "target", "learns"),
+    *(f.name for f in (*fields(InferenceTime), *fields(ModelCost)) if f.name != "time"),
     *("loss", "loss_low", "loss_high", "bits_per_byte", "bits_low", "bits_high", "seeds"),
 ]
 WHOLE = ("layers", "parameters", "start_tokens", "training_tokens", "seeds")
@@ -41,17 +45,25 @@ def quality_cost_facts(
     results = read_runs(runs, project.table_runs(figure), project.table(figure).tasks)
     return QualityCostFacts(
         **of_scores(project, figure, results, runs),
-        frame=_lines(project, scored_rows(project, figure, results), text),
+        frame=_lines(
+            project, scored_rows(project, figure, results), inference_times(project, runs), text
+        ),
         sequence_length=project.preset.text.sequence_length,
     )
 
 
-def _lines(project: Project, rows: list[ScoredRow], text: Path | None) -> pd.DataFrame:
+def _lines(
+    project: Project,
+    rows: list[ScoredRow],
+    times: Mapping[LlamaShape, InferenceTime],
+    text: Path | None,
+) -> pd.DataFrame:
     """The figure in tidy form, columns `COLUMNS`: a line for each row, then the unigram floor.
 
-    The fields of `ModelCost` have its units. `loss` is the held-out loss at the best temperature,
-    nats per token; `bits_per_byte` is of the right answer, the mean over tasks; both have the ends
-    of their 95 % intervals. Lines without a target are levels: the source model and the floor.
+    The numbers of a `ModelCost` have its units. `loss` is the held-out loss at the best
+    temperature, nats per token; `bits_per_byte` is of the right answer, the mean over tasks;
+    both have the ends of their 95 % intervals. Lines without a target are levels: the source model
+    and the floor.
     """
     lines = [
         {
@@ -59,7 +71,7 @@ def _lines(project: Project, rows: list[ScoredRow], text: Path | None) -> pd.Dat
             "method": row.label,
             "target": _target_in_words(project, row.spec.target),
             "seeds": len(row.results),
-            **(vars(model_cost(project, row.runs[0])) if row.runs else {}),
+            **(model_cost(project, row.runs[0], times).numbers if row.runs else {}),
             "learns": (" and ".join(row.runs[0].method.learns) or NOTHING) if row.runs else None,
             **row.calibrated.named("loss", "loss_low", "loss_high"),
             **row.mean_bits.named("bits_per_byte", "bits_low", "bits_high"),

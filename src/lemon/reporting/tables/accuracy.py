@@ -123,7 +123,7 @@ def tidy_lines(facts: AccuracyFacts, orders: Orders) -> pd.DataFrame:
         if cost := cost_of.get(tuple(row.spec.runs)):
             for metric, value in (("steps", cost.steps), ("tokens", cost.tokens)):
                 lines.append({**shared, "task": "learning", "metric": metric, "value": value})
-        for metric, value in vars(model_cost).items() if model_cost else ():
+        for metric, value in model_cost.numbers.items() if model_cost else ():
             lines.append({**shared, "task": "cost", "metric": metric, "value": value})
         for run, gates in ((run, facts.gates[run]) for run in row.spec.runs if run in facts.gates):
             of_run = {**shared, "run": run, "task": "pruning", "verdict": gates.state}

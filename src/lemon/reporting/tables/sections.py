@@ -27,9 +27,10 @@ MODELS_NOTE = (
     "products of weights, causal attention and head, two a multiply-add; of inference, per token "
     "of a sequence of the preset's length. Shares are of the source model. Text read: calibration "
     "and tune tokens that builders get, at most; they may compute on each many times, which is not "
-    "counted. Training includes the runs that a row builds on and the teacher. Not measured: the "
-    "time of inference, since evaluations ran beside other jobs; memory; and how the FLOP rates of "
-    "these models differ on a machine."
+    "counted. Training includes the runs that a row builds on and the teacher. Time: a token of a "
+    "prompt of the preset's length, and of one generated after it, relative to the source model; "
+    "medians of rounds in which models of all these shapes computed in turn, quartiles in the CSV. "
+    "FFNs that are tied are timed as copies, as a model folder holds them. Memory is not measured."
 )
 STAGES_NOTE = (
     "A run on the model of another is the second of two stages and carries the first's cost."
@@ -84,6 +85,7 @@ def model_costs_section(
                 *(row.label, count(cost.layers)),
                 *(with_prefix(cost.parameters), percent(cost.parameters_share)),
                 *(with_prefix(cost.flops), percent(cost.flops_share)),
+                *(percent(cost.time.prompt_time_share), percent(cost.time.generation_time_share)),
                 count(cost.start_tokens),
                 *(count(cost.training_tokens), with_prefix(cost.training_flops)),
             ]
@@ -93,6 +95,7 @@ def model_costs_section(
         [
             *words("Row", wrap=True),
             *numbers("Layers", "Parameters", "Share", "FLOP a token", "Share"),
+            *numbers("Prompt, time", "Generation, time"),
             *numbers("Text read, tokens", "Training, tokens", "Training, FLOP"),
         ],
         [Group(headings[target], lines) for target, lines in groups.items()],

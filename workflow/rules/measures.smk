@@ -1,4 +1,6 @@
-"""How alike the layers of a model are: one job a map of weights or activations, and one of neurons."""
+"""What is measured beside scores: how alike the layers of a model are, one job a map, and the time of
+inference of every shape, in one process that has the machine to itself.
+"""
 
 
 rule cka:
@@ -56,3 +58,26 @@ rule match:
     shell:
         "OMP_NUM_THREADS={threads} lemon match --source {params.model:q} --text {params.text:q} "
         "--out {output.table:q} > {log:q} 2>&1"
+
+
+rule time:
+    output:
+        table="<runs>/inference.csv",
+        manifest="<runs>/inference.manifest.json",
+    log:
+        "<logs>/time.log",
+    benchmark:
+        "<logs>/time.tsv"
+    threads: ALL_CORES
+    resources:
+        mem_mb=host_memory(3000, 2 * len(PROJECT.timed_shapes())),
+        runtime=60,
+        gpu=GPUS,
+    params:
+        preset=PRESET,
+        settings=settings("time"),
+    message:
+        "Timing the inference of models of every shape"
+    shell:
+        "OMP_NUM_THREADS={threads} lemon time --preset {params.preset:q} --out {output.table:q} "
+        "> {log:q} 2>&1"
