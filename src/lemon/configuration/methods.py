@@ -101,11 +101,6 @@ class Method:
         return bool(self.learns)
 
     @property
-    def rates(self) -> tuple[str, ...]:
-        """The settings in `rates` that it may use; of operators, those of layers or of widths."""
-        return tuple(rate for kind in self.learns for rate in RATES_OF[kind])
-
-    @property
     def learns_operators(self) -> bool:
         """Whether it learns the operators."""
         return "operators" in self.learns

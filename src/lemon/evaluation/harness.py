@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lemon.checkpoint import Checkpoint
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.evaluation.asking import answered_chunks
 from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window
@@ -78,11 +79,7 @@ def evaluate(
     rows_folder(source)
     checkpoint = Checkpoint(model_dir)
     tokenizer = _tokenizer_digest(model_dir)
-    text = None
-    if heldout is not None:
-        from lemon.data.text.packing import PackedText
-
-        text = PackedText(heldout, ("tune", "heldout"))
+    text = None if heldout is None else PackedText(heldout, ("tune", "heldout"))
     with refusals_told(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)
@@ -208,7 +205,11 @@ def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _perplexity(
-    model: Callable[[], PrefixLM], text: Any, sequences: int | None, path: Path, key: dict[str, Any]
+    model: Callable[[], PrefixLM],
+    text: PackedText,
+    sequences: int | None,
+    path: Path,
+    key: dict[str, Any],
 ) -> float:
     """The held-out perplexity, read from a file of the same key or measured."""
     from lemon.evaluation.perplexity import heldout_perplexity
@@ -233,7 +234,7 @@ def _tokenizer_digest(model_dir: Path) -> str:
     return hashlib.sha256("".join(map(file_digest, found)).encode()).hexdigest()
 
 
-def _heldout_digest(text: Any) -> str:
+def _heldout_digest(text: PackedText) -> str:
     files = [
         text.path / split / f"{domain}.bin"
         for split in ("tune", "heldout")

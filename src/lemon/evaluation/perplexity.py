@@ -44,11 +44,7 @@ LOG_TEMPERATURE = (math.log(0.05), math.log(50.0))
 def heldout_perplexity(
     model: PreTrainedModel, text: PackedText, sequences: int | None = None
 ) -> dict[str, Any]:
-    """Score a model on the first `sequences` held-out sequences of each domain; None for all.
-
-    sequences = np.stack([text.sequence(split, domain, row) for row in several])
-            tokens = torch.from_numpy(sequences).to(model.device)
-    """
+    """Score a model on the first `sequences` held-out sequences of each domain; None for all."""
     text.require_vocabulary(model.config.vocab_size)
     temperature = best_temperature(model, text)
     domains: dict[str, dict[str, Any]] = {}

@@ -8,7 +8,6 @@ import sys
 from urllib.parse import quote
 
 from lemon.errors import WorkFailed
-from lemon.outside_calls import silence
 from lemon.tracking.metrics import mean_name
 from lemon.tracking.places import ROW
 from lemon.tracking.store import (
@@ -17,6 +16,7 @@ from lemon.tracking.store import (
     is_server,
     public_store,
     reason_of,
+    silence,
     store_uri,
 )
 

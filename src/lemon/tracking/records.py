@@ -7,7 +7,6 @@ one record, whichever of its tables asks for it, and so has a row of the paper.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lemon.configuration.paper import PaperEntry, TableSpec
 from lemon.configuration.project import Project
@@ -114,12 +113,16 @@ def _summary(project: Project, name: str, results: Path) -> Record:
     for file in manifest.get("files", {}):
         checked_file(path.with_name(file), path)
     words = read_numbers(path.parent, name).words if kind == "figure" else None
+    verdicts = {}  # of each tested ordering, named by the first run of each row
+    for test in manifest.get("comparisons", []):
+        whose = test["claim"] or ("ours" if test["published_difference"] is None else "paper")
+        verdicts[f"{whose}/{pair_in_words(test)}"] = ordering_in_words(test)
     tags = {
         "source": SUMMARY,
         **{"preset": project.preset_name, "table": name},
         **code_tags(manifest),
         "config_digest": project.digest(),
-        **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
+        **verdicts,
         **{f.claim: f.verdict for f in (words.findings if words else []) if f.claim},
     }
     return Record(
@@ -131,9 +134,3 @@ def _summary(project: Project, name: str, results: Path) -> Record:
         description=words.as_markdown() if words else entry.title,
         files=sorted({*files, *(results / "figures").glob(f"{name}.*")}),
     )
-
-
-def _verdict_tag(test: dict[str, Any]) -> tuple[str, str]:
-    """A tested ordering, named by the first run of each row, and its verdicts."""
-    whose = test["claim"] or ("ours" if test["published_difference"] is None else "paper")
-    return f"{whose}/{pair_in_words(test)}", ordering_in_words(test)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
 from lemon.files.storage import sole_writer, write_json
-from lemon.outside_calls import silence
 from lemon.tracking.database import set_aside
 from lemon.tracking.metrics import Metric
 from lemon.tracking.pages import saved_view
@@ -34,6 +33,7 @@ from lemon.tracking.store import (
     is_sqlite,
     public_store,
     reason_of,
+    silence,
     store_uri,
 )
 

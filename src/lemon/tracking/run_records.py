@@ -9,14 +9,12 @@ from typing import Any
 
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
-from lemon.events import read_events
 from lemon.files.manifest import read_manifest
 from lemon.provenance import without_private_parts
 from lemon.reporting.facts.costs import total_cost
 from lemon.reporting.facts.gates import gates_of
 from lemon.reporting.facts.outcomes import RunResult
 from lemon.tracking.metrics import (
-    Metric,
     beside_published,
     curve,
     over_seeds,
@@ -105,7 +103,7 @@ def reproduced(
         description=_description(run, name, shown, model, weights),
         params=run_parameters(project, run, list(results)),
         tags=texts(tags),
-        metrics=[*step_metrics(folder / "metrics.jsonl"), *final_metrics(scores)],
+        metrics=[*curve(folder / "metrics.jsonl"), *final_metrics(scores)],
         parent=None if parent is None else _mean_key(project, parent),
     )
 
@@ -151,11 +149,6 @@ def mean_of_seeds(
         tags={name: seeds[0].tags[name] for name in same} | tags_of(shown),
         metrics=final_metrics(over_seeds([seed.scores for seed in seeds])),
     )
-
-
-def step_metrics(path: Path) -> list[Metric]:
-    """The curves in a metrics.jsonl; BadInput if it is damaged."""
-    return curve(read_events(path))
 
 
 def _mean_key(project: Project, seeds: Sequence[str]) -> str:
