@@ -1,8 +1,7 @@
-"""The registry of methods.
+"""The module in `lemon.methods` that builds its operators before any learning.
 
-A new method needs a module of its name in `lemon.methods` (`-` as `_`) with
-`build(context) -> Operators`, a row here, and rows in `runs.tsv`. The modules need torch, so they
-are only named here and imported when used.
+It is `start` if the operators of a start are taken as they are. None if nothing is built: for a
+model used unchanged, for masks, and for pre-training.
 """
 
 from __future__ import annotations

@@ -49,12 +49,8 @@ def stage_params(
 ) -> str:
     """The `params` of a stage's Snakemake rule, as canonical JSON: its fields and rule version.
 
-    Args:
-        project: the configuration.
-        stage: a key of RULE_VERSIONS.
-        key: the run id for stages of a run, the name in paper.yaml for tables and figures,
-            RATES/NUMBER for a trial.
-        suite: of an evaluation; by default the ablation suite.
+    `key` is the run id for stages of a run, the name in paper.yaml for tables and figures,
+    RATES/NUMBER for a trial; `suite` is of an evaluation, by default the ablation suite.
     """
     fields = _fields(project, stage, key or "", suite or ABLATION)
     return canonical_json({"rule_version": RULE_VERSIONS[stage], **fields})

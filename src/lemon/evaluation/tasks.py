@@ -81,10 +81,9 @@ def opened_tasks(
         source: see `rows_folder`.
         limit: number of first rows of each task; None for all. `limits` has those of single tasks.
         window: the model's context window; fixed examples that don't fit are omitted.
-        fewshot: "fixed", the same first examples for every question; "drawn", lm-eval's random
-            examples for each question.
-        scratch: a folder for the cache, from which caches of killed processes are removed; None
-            for the system's temporary folder.
+        fewshot: the protocol, see `Fewshot`.
+        scratch: a folder for the cache, from which caches of killed processes are removed; None for
+            the system's temporary folder.
 
     Raises:
         BadInput: a task's rows are missing or can't be read, or few-shot rows are too few.

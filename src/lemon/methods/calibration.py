@@ -46,13 +46,11 @@ class Calibration:
     """Rows of training text and the model that they run through.
 
     Attributes:
-        source: the large model.
         tokens_NT1: rows of T + 1 tokens, each predicting T.
         weights_N: share of each row in a loss; they sum to 1.
-        tune: the same on the tune text, for a choice between whole models.
         search_rows: how many of them score the candidates of a search by their loss.
         dtype: compute format.
-        device: of the computation.
+        tune: the same on the tune text, for a choice between whole models.
     """
 
     source: Checkpoint
@@ -77,9 +75,8 @@ class Calibration:
         """The first rows of the order of `seed` over the training text.
 
         `tune_sequences` is the number of tune rows of each domain; a domain's share of their loss
-        is that in the mixture.
-
-        BadInput if the text was made for another vocabulary, or has too few rows.
+        is that in the mixture. BadInput if the text was made for another vocabulary, or has too few
+        rows.
         """
         if text.vocab_size != source.shape.vocab_size:
             raise BadInput(

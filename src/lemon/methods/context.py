@@ -24,7 +24,6 @@ class BuildContext:
         source: the large model.
         target: sizes of the small model.
         radii: receptive fields of the dimension operators, if widths shrink.
-        seed: of the builder's random numbers.
         start: the operators that a method with a start begins from; None for other methods.
         calibration: the source on training text, for a method that looks at activations.
         method: the method's name, where one builder serves several.

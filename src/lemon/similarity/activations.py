@@ -37,14 +37,8 @@ def write_activation_cka(
 ) -> None:
     """Write the similarity of all pairs of layers, as `lemon.similarity.cka.write_map` does.
 
-    Args:
-        source_dir, text_dir: folders of the model and of packed text with held-out sequences.
-        component: `mha` or `ffn`.
-        out: the file.
-        debiased: use the debiased estimator.
-
-    Raises:
-        BadInput: text of another vocabulary, or a layer with the same output for every token.
+    The text has held-out sequences; `component` is `mha` or `ffn`. BadInput if the text is of
+    another vocabulary, or a layer has the same output for every token.
     """
     started = time.monotonic()
     Checkpoint(source_dir).digest()  # verifies the weights, which transformers does not

@@ -38,12 +38,7 @@ def likeness_gain(
 ) -> Estimate:
     """How much higher `a` correlates with `b` than a control does, both as in `map_correlation`.
 
-    Args:
-        a, control: [L, L], maps of two models that were made from that of `b`, [M, M].
-        index, of_control: [L], for each layer the layer of `b` that it is compared to.
-
-    Raises:
-        ValueError: as `map_correlation`, or the models differ in depth.
+    The maps [L, L] of `a` and of the control are of models of one depth, made from that of `b`.
     """
     if len(a) != len(control):
         raise ValueError(f"{len(a)} and {len(control)} layers; the depths must be equal")
@@ -130,14 +125,9 @@ def _jackknife(statistic: Callable[[list[int]], float], layers: int) -> Estimate
 def map_correlation(a: Floats, b: Floats, index: Sequence[int]) -> tuple[float, float]:
     """Rank correlation of two maps over pairs of layers, with the p-value of `mantel`.
 
-    Args:
-        a, b: [L, L] and [M, M]; layers of `a` are shuffled.
-        index: [L], for each layer of `a` the layer of `b` that it is compared to, in any order
-            (for a target layer its dominant source layer). Pairs of `a` with one layer of `b` are
-            excluded.
-
-    Raises:
-        ValueError: fewer than three pairs.
+    `index` has for each layer of `a` the layer of `b` that it is compared to, in any order (for a
+    target layer its dominant source layer). Pairs of `a` with one layer of `b` are excluded;
+    ValueError if fewer than three are left.
     """
     rows, columns, expected = _compared(b, np.asarray(index))
     return mantel(a, lambda shuffled: spearman(shuffled[rows, columns], expected), positive=True)

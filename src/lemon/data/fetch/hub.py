@@ -38,9 +38,7 @@ def wanted_asset(name: str, asset: HubAsset) -> Wanted:
 
 
 def find_snapshot(wanted: Wanted) -> Snapshot:
-    """Ask the Hub for the commit of a revision and the names of its files; raises as
-    `with_retries`.
-    """
+    """Ask the Hub for the commit of a revision and its files' names; raises as `with_retries`."""
     from huggingface_hub import HfApi
 
     def ask() -> Snapshot:

@@ -16,8 +16,7 @@ HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.[a-z]+")
 
 
 def check_rows(place: Path) -> None:
-    """BadInput if a file of the data set in `<folder>/<owner>/<name>` is damaged, missing or
-    unknown.
+    """BadInput if a file of the data set `<folder>/<owner>/<name>` is damaged, missing or unknown.
 
     The expected hash is taken from `mirror.json` in `<folder>`, else from `manifest.json` of
     prepared rows there, else from the file's name, eight hex digits before the suffix as in
