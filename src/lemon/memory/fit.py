@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
@@ -72,13 +73,14 @@ def _advice(project: Project, run: PlannedRun, most: float) -> str:
     if here < SEVERAL:
         tries += [({}, SEVERAL), (less, SEVERAL)]
     for changed, devices in tries:
-        other = replace(run, **{section: run.training.model_copy(update=changed)})
+        settings: dict[str, Any] = {section: run.training.model_copy(update=changed)}
+        other = replace(run, **settings)
         peak = training_memory(project, other, devices).peak
         if peak <= most:
-            settings = [f"{section}.{name}: {str(to).lower()}" for name, to in changed.items()]
+            named = [f"{section}.{name}: {str(to).lower()}" for name, to in changed.items()]
             if devices != here:
-                settings.append(f"compute.devices: {devices}")
-            return f"with {' and '.join(settings)} it would take {in_gb(peak)} GB"
+                named.append(f"compute.devices: {devices}")
+            return f"with {' and '.join(named)} it would take {in_gb(peak)} GB"
     return "no setting makes it fit; take a smaller source model, or devices with more memory"
 
 

@@ -107,7 +107,7 @@ def thirds(map: Floats) -> Thirds:
     with_end = with_first | with_last
     groups = [*(inside & (third[rows] == i) for i in range(3)), with_first, with_last, with_end]
     means = (float(map[rows[group], columns[group]].mean()) for group in groups)
-    return Thirds(*means, ends_excess=excess_over_distance(map, with_end))
+    return Thirds(*[*means, excess_over_distance(map, with_end)])
 
 
 def offset_profile(gamma: Floats, start_index: Sequence[int]) -> OffsetProfile:
