@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
-
 from lemon.errors import BadInput
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, read_manifest
@@ -116,13 +114,9 @@ def _files_in(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
-class _LockContent(TypedDict):
-    owner: str
-
-
 def _owner_in_lock(lock: Path) -> str | None:
     """The owner in a lock file; None if the file is missing or has none."""
     try:
-        return read_json(lock, _LockContent, "")["owner"]
+        return read_json(lock, dict[str, str], "").get("owner")
     except BadInput:
         return None
