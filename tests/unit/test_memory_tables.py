@@ -13,8 +13,8 @@ from lemon.configuration.load import load_project
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.memory import fit
+from lemon.memory.fit import label, row
 from lemon.memory.kinds import Kind, kind_of, kinds
-from lemon.memory.table import label, row
 from lemon.memory.training import TrainingMemory
 
 ROOT = Path(__file__).parents[2]

@@ -30,8 +30,7 @@ from lemon.tracking.replay import (
     log_params,
     sole_recorder,
 )
-from lemon.tracking.run_records import rows_with, run_key, run_tags
-from lemon.tracking.settings import run_parameters, texts
+from lemon.tracking.run_records import rows_with, run_key, run_parameters, run_tags, texts
 from lemon.tracking.store import answering_client, public_store, reason_of, silence
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from lemon.reporting.figures.figure_numbers import read_numbers
 from lemon.tracking.metrics import published_scores
 from lemon.tracking.places import Place, places, tags_of
 from lemon.tracking.record import Record, code_tags, final_metrics, finished_ms, started_ms
-from lemon.tracking.run_records import mean_of_seeds, reproduced
-from lemon.tracking.settings import texts
+from lemon.tracking.run_records import mean_of_seeds, reproduced, texts
 
 PAPER, SUMMARY = "paper", "table"
 PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: the date of the paper's rows
