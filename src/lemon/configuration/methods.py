@@ -1,7 +1,8 @@
-"""The module in `lemon.methods` that builds its operators before any learning.
+"""The registry of methods.
 
-It is `start` if the operators of a start are taken as they are. None if nothing is built: for a
-model used unchanged, for masks, and for pre-training.
+A new method needs a module of its name in `lemon.methods` (`-` as `_`) with
+`build(context) -> Operators`, a row here, and rows in `runs.tsv`. The modules need torch, so they
+are only named here and imported when used.
 """
 
 from __future__ import annotations
@@ -70,9 +71,8 @@ class Method:
     def module(self) -> str | None:
         """The module in `lemon.methods` that builds its operators before any learning.
 
-        It has the method's name or that of `builder`, or is `start` if the operators of a start are
-        taken as they are. None if nothing is built: for a model used unchanged, for masks, and for
-        pre-training.
+        It is `start` if the operators of a start are taken as they are. None if nothing is built:
+        for a model used unchanged, for masks, and for pre-training.
         """
         if not self.fuses or self.prunes:
             return None

@@ -61,11 +61,6 @@ class TensorFile:
         BadInput if the file is missing, no safetensors file, truncated, or holds a tensor of
         another number format.
         """
-        """Read the header; with `indices` there may be whole numbers beside weights.
-
-        BadInput if the file is missing, no safetensors file, truncated, or holds a tensor of
-        another number format.
-        """
         self.path = path
         self.metadata, places, data_start = _read_header(path)
         self.entries: dict[str, Entry] = {}
