@@ -1,16 +1,8 @@
-"""Similarity maps with known properties, and what is no such map."""
+"""Similarity maps with known properties."""
 
 from __future__ import annotations
 
 import numpy as np
-
-NONSENSE = [
-    (np.zeros((6, 7)), "square"),
-    (np.zeros(9), "square"),
-    (np.eye(2), "2 layers are too few"),
-    (np.where(np.eye(7) > 0, np.nan, 0.5), "not finite"),
-    (np.arange(49.0).reshape(7, 7), "not symmetric"),
-]
 
 
 def random_map(num_layers: int, seed: int) -> np.ndarray:

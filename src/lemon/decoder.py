@@ -60,8 +60,7 @@ class Decoder:
     def positions(self, hidden_BTD: Tensor) -> Positions:
         """The rotary embedding of positions 0..T-1, in the format of the hidden states.
 
-        Raises:
-            BadInput: T exceeds the sliding window of the model's attention.
+        BadInput if T exceeds the sliding window of the model's attention.
         """
         if self._window is not None and hidden_BTD.shape[1] > self._window:
             raise BadInput(

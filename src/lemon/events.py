@@ -79,19 +79,3 @@ def read_events(path: Path) -> list[Event]:
         parse_json(line, Event, f"{path}:{number}", LEARN_AGAIN)
         for number, line in enumerate(lines[:-1], start=1)
     ]
-
-
-def events_until(path: Path, step: int) -> str:
-    """The lines of the events up to a step, each event once.
-
-    Needed for checkpoints of earlier versions, which do not store the events. BadInput if a step
-    has no event, which would leave a gap in the curve of a resumed run.
-    """
-    kept = {(e["step"], e["name"]): e for e in read_events(path) if e["step"] <= step}
-    missing = sorted(set(range(1, step + 1)) - {at for at, _ in kept})
-    if missing:
-        raise BadInput(
-            f"{path}: lacks the events of step {missing[0]} and {len(missing) - 1} others before "
-            f"the checkpoint of step {step}; put the file back, or {LEARN_AGAIN}"
-        )
-    return "".join(json.dumps(event) + "\n" for event in kept.values())

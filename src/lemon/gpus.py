@@ -41,9 +41,7 @@ def lease_gpus(count: int) -> None:
     """Let this process, and what it starts or becomes, use `count` GPUs that no other job has.
 
     Waits until there are as many. Does nothing where CUDA_VISIBLE_DEVICES is set, or without GPUs.
-
-    Raises:
-        BadInput: this machine has fewer GPUs.
+    BadInput if this machine has fewer GPUs.
     """
     if VISIBLE in os.environ:
         _share(os.environ.get(LEASES), gpus_here())

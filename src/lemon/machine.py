@@ -25,8 +25,7 @@ def chosen_device(wanted: str) -> str:
 def compute_device(wanted: str) -> str:
     """As `chosen_device`, for a process that computes there: a GPU is leased (`lemon.gpus`).
 
-    Raises:
-        BadInput: "cuda" or "cuda:N" is wanted, and no GPU is usable.
+    BadInput if "cuda" or "cuda:N" is wanted, and no GPU is usable.
     """
     import torch
 
@@ -40,8 +39,7 @@ def compute_device(wanted: str) -> str:
 def own_rank(devices: int) -> int:
     """The number of this process, from 0, among those that torchrun started for `devices`.
 
-    Raises:
-        BadInput: another number of processes was started.
+    BadInput if another number of processes was started.
     """
     started = os.environ.get("WORLD_SIZE", "1")
     if started != str(devices):

@@ -36,15 +36,11 @@ def write_checkpoint(
     Args:
         out, shape: an empty folder, and the sizes of the model.
         tensors: every tensor of the model, in any order and float format; each whole, or in
-            successive slices of rows.
+            successive slices of rows. WorkFailed if a weight is not finite.
         like: model folder from which other config keys, tokenizer and generation files are copied.
         dtype: number format of the stored weights; each value is rounded to it once.
         tied_ffn: windows of layers that share one FFN, for `config.json`. Every layer's weights are
             written, since a folder without some would be loaded with random ones.
-
-    Raises:
-        BadInput: `like` is no model folder.
-        WorkFailed: a weight is not finite.
     """
     format = {f"torch.{name}": key for key, (name, _) in FORMATS.items()}[str(dtype)]
     config = config_of(shape, read_json(like / "config.json", dict[str, Any], COPY_AGAIN))
@@ -83,9 +79,6 @@ def write_model(
         folder: the model folder; replaced if it is there.
         shape, tensors, like, dtype: as `write_checkpoint` takes them.
         stage, started: the step of the workflow, and `time.monotonic()` at its start.
-
-    Raises:
-        WorkFailed: the disk is full, or a weight is not finite.
     """
     with atomic_folder(folder) as temporary:
         write_checkpoint(temporary, shape, tensors, like=like, dtype=dtype)

@@ -25,7 +25,6 @@ LIBRARIES = (
     *("torch", "transformers", "tokenizers", "safetensors", "gguf", "lm_eval", "datasets"),
     *("numpy", "scipy", "pandas", "pyarrow", "mlflow", "snakemake", "lemon-reproduction"),
 )
-LOCK_FILES = ("requirements.lock", "requirements.txt", "uv.lock", "pylock.toml")
 
 
 def file_digest(path: Path) -> str:
@@ -76,12 +75,12 @@ def code_state() -> dict[str, str | None]:
     top = checkout()
     if top is None:
         return {"commit": None, "dirty": None, "lock": None}
-    lock = next((top / name for name in LOCK_FILES if (top / name).is_file()), None)
+    lock = top / "requirements.lock"
     commit = _git(top, "rev-parse", "--verify", "--quiet", "HEAD")
     return {
         "commit": commit.strip() if commit else None,
         "dirty": _dirty_digest(top),
-        "lock": file_digest(lock) if lock else None,
+        "lock": file_digest(lock) if lock.is_file() else None,
     }
 
 

@@ -32,7 +32,7 @@ LAYERS = (
     {"radii", "config_json", "events", "machine", "gpus", "progress", "perplexity"},
     {"files", "architecture"},
     {"provenance"},
-    {"errors", "redaction", "outside_calls"},
+    {"errors", "redaction"},
 )
 # The wings of reporting, as layers: what is gathered, judged, worded, put together.
 WINGS = (

@@ -69,6 +69,11 @@ MISTAKES: dict[str, Mistake] = {
         "target: average removes layers only, and small changes widths; take a target that does "
         "not (depth-75, depth-50, depth-93, depth-83, depth-60), or the method cut",
     ),
+    "a start by layers for other widths": (
+        (RUNS, r"^(lemon-width-32-4\tlemon)\tcut\t", r"\1\trandom\t"),
+        "target: random removes layers only, and width-62 changes widths; take a target that does "
+        "not (depth-75, depth-50, depth-93, depth-83, depth-60), or the method cut",
+    ),
     "widths and layers learned in one stage": (
         (RUNS, r"^(lemon-small-.*first\tlemon\tcut\tsmall\t.*)\t(lemon-.*)$", r"\1\tsource"),
         "target: small changes both the widths and the layers of what is fused; operators learn "

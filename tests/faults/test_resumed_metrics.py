@@ -136,44 +136,6 @@ def test_the_file_may_be_gone(run: Learn, whole: dict[Any, float], tmp_path: Pat
     assert values(out) == whole
 
 
-@pytest.fixture
-def earlier(run: Learn, tmp_path: Path) -> Path:
-    """A run cut short behind step 3, whose checkpoint is one of an earlier version."""
-    out = tmp_path / "cut"
-    run(out, until=3)
-    [path] = (out / "checkpoints").iterdir()
-    state = torch.load(path, weights_only=True)
-    del state["events"]
-    torch.save(state, out / "checkpoints" / "step-00000002.pt")
-    path.unlink()
-    return out
-
-
-def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(
-    earlier: Path, run: Learn, whole: dict[Any, float]
-) -> None:
-    """The events come from the file, those that an early kill repeated once."""
-    path = earlier / NAME
-    first, *_ = path.read_text().splitlines(keepends=True)
-    path.write_text(first + path.read_text() + '{"step": 4, "tok')
-    run(earlier)
-    assert values(earlier) == whole
-
-
-@pytest.mark.parametrize("lost", [1, 2])
-def test_a_gap_before_a_checkpoint_of_an_earlier_version_is_refused(
-    lost: int, earlier: Path, run: Learn
-) -> None:
-    path = earlier / NAME
-    kept = [event for event in read_events(path) if event["step"] != lost]
-    path.write_text("".join(json.dumps(event) + "\n" for event in kept))
-    before = path.read_bytes()
-    with pytest.raises(BadInput, match=rf"{NAME}: lacks the events of step {lost} .*step 2; put"):
-        run(earlier)
-    assert path.read_bytes() == before
-    assert (earlier / "checkpoints" / "step-00000002.pt").is_file()
-
-
 def test_a_line_is_cut_by_a_kill_alone(run: Learn, tmp_path: Path) -> None:
     """Behind the end of a run nothing may be lacking."""
     run(tmp_path / "run", until=3)

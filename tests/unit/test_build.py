@@ -55,8 +55,3 @@ def test_a_source_of_other_sizes_than_the_presets_is_refused(project, tiny_model
     with pytest.raises(BadInput, match="is not of the sizes of the preset's source: "):
         build(project, "cut-75", tiny_model_folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_the_source_itself_builds_nothing(project, source, tmp_path):
-    with pytest.raises(BadInput, match="method 'source' builds no operators"):
-        build(project, "source", source, tmp_path / "out")

@@ -123,11 +123,11 @@ def test_trials_are_kept_and_their_table_is_that_of_the_runs(
         write_trial(project, trial, folder / "runs" / "smoke", tune_loss=5.0 + number)
     budgets = {**project.preset.budgets, "pruning": 9}
     other = replanned(project, preset=project.preset.model_copy(update={"budgets": budgets}))
-    assert pack(other, folder, tmp_path / "other.bundle").refused["runs/tuning/shear/1"] == (
+    assert pack(other, folder, tmp_path / "other.bundle")[1]["runs/tuning/shear/1"] == (
         "was tried with other settings than the preset has now"
     )
-    packed = pack(project, folder, tmp_path / "runs.bundle")
-    assert {f"runs/{trial.folder}" for trial in trials} <= packed.parts.keys()
+    parts, _ = pack(project, folder, tmp_path / "runs.bundle")
+    assert {f"runs/{trial.folder}" for trial in trials} <= parts.keys()
     index = read_index(tmp_path / "other.bundle")
     held = taken(project, tmp_path / "other.bundle", index, "bundle")
     lacking = "can't give tuning what it needs: runs/tuning/shear/1 is not in it"
@@ -150,11 +150,11 @@ def test_the_same_runs_give_the_same_bytes_wherever_they_lie(
 def test_unpacking_twice_writes_nothing_and_mends_what_is_gone(
     project: Project, bundle: Path, tmp_path: Path
 ) -> None:
-    first = unpack(project, bundle, "bundle", tmp_path)
-    assert first.written == len(read_index(bundle).files)
-    assert unpack(project, bundle, "bundle", tmp_path).written == 0
+    _, written = unpack(project, bundle, "bundle", tmp_path)
+    assert written == len(read_index(bundle).files)
+    assert unpack(project, bundle, "bundle", tmp_path)[1] == 0
     (tmp_path / "runs" / "smoke" / "lemon-cut-75" / "metrics.jsonl").unlink()
-    assert unpack(project, bundle, "bundle", tmp_path).written == 1
+    assert unpack(project, bundle, "bundle", tmp_path)[1] == 1
 
 
 def test_operators_alone_leave_out_the_scores_of_what_can_be_fused(
@@ -226,11 +226,11 @@ def test_what_has_other_settings_is_neither_packed_nor_taken(
 ) -> None:
     learning = project.preset.learning.model_copy(update={"layer_rate": 0.1})
     changed = replanned(project, preset=project.preset.model_copy(update={"learning": learning}))
-    packed = pack(changed, made, tmp_path / "runs.bundle")
+    parts, refused = pack(changed, made, tmp_path / "runs.bundle")
     learned_with_it = {"runs/lemon-cut-75", "runs/lemon-cut-50", "runs/lemon-prune-75"}
-    assert learned_with_it <= packed.refused.keys()
-    assert "runs/lemon-cut-75/outcomes" in packed.refused  # scores of another model
-    assert "runs/cut-75/outcomes" in packed.parts
+    assert learned_with_it <= refused.keys()
+    assert "runs/lemon-cut-75/outcomes" in refused  # scores of another model
+    assert "runs/cut-75/outcomes" in parts
     found = taken(changed, bundle, read_index(bundle), "bundle")
     assert not learned_with_it & found.files.keys() and "runs/cut-75" in found.files
     with pytest.raises(BadInput, match=r"runs/lemon-\S+ was made with other settings"):
@@ -242,8 +242,8 @@ def test_scores_of_other_rows_are_not_packed(project: Project, made: Path, tmp_p
     shutil.copytree(made / "runs", tmp_path / "runs")
     scores = tmp_path / "runs" / "smoke" / "cut-75" / "outcomes" / "manifest.json"
     seal_again(scores, settings={"limit": 1})
-    packed = pack(project, tmp_path, tmp_path / "runs.bundle")
-    assert packed.refused == {
+    _, refused = pack(project, tmp_path, tmp_path / "runs.bundle")
+    assert refused == {
         "runs/cut-75/outcomes": "was made with another limit than the preset has now"
     }
 

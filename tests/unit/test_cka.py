@@ -101,11 +101,6 @@ def test_csv_has_layer_indices_as_header_and_index(source, tmp_path):
     np.testing.assert_allclose(table.to_numpy(), cka_matrix(source, "mha"), atol=1e-8)
 
 
-def test_an_unknown_component_is_named_with_the_legal_ones(source, tmp_path):
-    with pytest.raises(BadInput, match=r"'attention' is unknown; take one of q_proj.*mha, ffn"):
-        write_cka(source.path, "attention", tmp_path / "x.csv")
-
-
 def test_a_constant_matrix_has_no_similarity(tmp_path):
     folder = write_tiny_model(tmp_path, **GROUPED_TIED)
     weights = load_file(folder / "model.safetensors")

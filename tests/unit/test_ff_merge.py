@@ -155,14 +155,6 @@ def test_ties_that_are_not_ties_are_refused(source, tmp_path):
             Checkpoint(folder).digest()
 
 
-def test_a_window_that_does_not_fit_is_refused(source):
-    for size in (1, LAYERS + 1):
-        with pytest.raises(BadInput, match=f"ties 2 to 6 layers .* not {size};"):
-            ff_merge.build(given(source, size=size))
-    with pytest.raises(BadInput, match="source's sizes"):
-        ff_merge.build(replace(given(source), target=source.shape.with_depth(3)))
-
-
 def test_windows_spare_as_much_as_the_layers_of_the_target():
     small = load_project("laptop", CONFIG).source_shape()
     assert [as_many_tied_layers(small, small.with_depth(d)) for d in (22, 15)] == [12, 21]

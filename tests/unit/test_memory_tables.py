@@ -13,8 +13,8 @@ from lemon.configuration.load import load_project
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.memory import fit
+from lemon.memory.fit import label, row
 from lemon.memory.kinds import Kind, kind_of, kinds
-from lemon.memory.table import label, rows
 from lemon.memory.training import TrainingMemory
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +46,8 @@ def test_every_kind_of_run_has_a_line(preset: str, projects: dict[str, Project])
 def test_every_kind_of_run_fits(preset: str, projects: dict[str, Project]) -> None:
     room = fit.room(projects[preset])
     assert room is not None and room <= MOST_GB[preset] * GB
-    for row in committed_rows(preset):
-        held, peak = map(float, row.strip("| ").split(" | ")[-2:])
+    for line in committed_rows(preset):
+        held, peak = map(float, line.strip("| ").split(" | ")[-2:])
         assert 0 < held < peak <= room / GB
 
 
@@ -70,9 +70,9 @@ def test_a_kind_takes_what_is_committed(
 ) -> None:
     project = projects[preset]
     (found,) = fit.memory_of(project, [project.run(run)])
-    numbers = rows([found])[0].rsplit(" | ", 2)[1:]
-    (row,) = (row for row in committed_rows(preset) if re.search(rf"\| {run}[ ,]", row))
-    assert row.rsplit(" | ", 2)[1:] == numbers
+    numbers = row(found).rsplit(" | ", 2)[1:]
+    (there,) = (line for line in committed_rows(preset) if re.search(rf"\| {run}[ ,]", line))
+    assert there.rsplit(" | ", 2)[1:] == numbers
 
 
 def test_the_largest_of_runs_that_differ_in_depth_or_radii_stands_for_all(

@@ -12,9 +12,6 @@ from roundoff import sum_off
 
 from lemon.architecture import LAYER_TYPES, layer_tensor_name
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.methods import METHODS
-from lemon.errors import BadInput
-from lemon.methods import cut
 from lemon.methods.average import contiguous_clusters
 from lemon.methods.build import builder_of
 from lemon.methods.context import BuildContext
@@ -121,33 +118,3 @@ def test_lemon_starts_from_another_methods_operators(source, method, start):
     own = builder_of(start)(BuildContext(source, target, seed=3))
     started = builder_of(method)(BuildContext(source, target, seed=3, start=own))
     assert all(started.gamma[type].dense().equal(own.gamma[type].dense()) for type in LAYER_TYPES)
-
-
-@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.module])
-def test_a_target_that_a_method_cannot_build_is_refused(source, method):
-    if METHODS[method].starts:
-        with pytest.raises(BadInput, match="needs a start"):
-            builder_of(method)(BuildContext(source, source.shape.with_depth(3)))
-        return
-    with pytest.raises(BadInput, match="num_hidden_layers 6, the source only 5"):
-        builder_of(method)(BuildContext(source, source.shape.with_depth(6)))
-    if METHODS[method].depth_only and not METHODS[method].calibrates:
-        with pytest.raises(BadInput, match=f"method {method} removes layers only"):
-            builder_of(method)(BuildContext(source, smaller(source.shape)))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"hidden_size": 80}, "hidden_size 80, the source only 72"),
-        ({"intermediate_size": 65}, "intermediate_size 65, the source only 64"),
-        ({"num_attention_heads": 9}, "num_attention_heads 9, the source only 6"),
-        (
-            {"num_attention_heads": 6, "num_key_value_heads": 6},
-            "num_key_value_heads 6, the source only 3",
-        ),
-    ],
-)
-def test_cut_grows_no_width(source, changes, message):
-    with pytest.raises(BadInput, match=f"method cut: the target has {message}"):
-        cut.build(BuildContext(source, replace(source.shape, **changes)))

@@ -19,7 +19,7 @@ from task_rows import REPOSITORIES, write_mirror
 
 from lemon.configuration.tasks import TASKS
 from lemon.evaluation.outcomes import judge
-from lemon.evaluation.prompts import Window, fitting_shots
+from lemon.evaluation.prompts import Window
 from lemon.evaluation.questions import Question, Task
 from lemon.evaluation.tasks import opened_tasks
 
@@ -195,14 +195,6 @@ def test_a_fixed_prefix_is_shared_by_the_questions_of_a_group(name: str, generat
         examples = prefix.count("Answer:") + prefix.count("A:") * (name == "nq_open")
         if name != "hellaswag":
             assert examples >= TASKS[name].shots
-
-
-@pytest.mark.parametrize(
-    ("size", "shots"), [(9, 0), (14, 0), (15, 1), (19, 1), (20, 2), (24, 2), (25, 3), (99, 3)]
-)
-def test_as_many_whole_examples_as_fit(size: int, shots: int) -> None:
-    # A question of 10 tokens behind examples of 5 each, 3 of them asked.
-    assert fitting_shots(3, lambda count: 10 + 5 * count, size) == shots
 
 
 def words(text: str) -> int:

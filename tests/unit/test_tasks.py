@@ -12,7 +12,6 @@ from task_rows import REPOSITORIES, SUBJECTS, write_mirror
 
 from lemon.configuration.tasks import TASKS
 from lemon.errors import BadInput
-from lemon.evaluation.harness import evaluate
 from lemon.evaluation.mmlu import in_turn
 from lemon.evaluation.prompts import Window
 from lemon.evaluation.questions import Task
@@ -155,14 +154,6 @@ def test_too_few_rows_for_the_examples_are_refused(tmp_path: Path) -> None:
             list(opened)
 
 
-def test_an_unknown_protocol_is_refused(mirror: Path) -> None:
-    with (
-        pytest.raises(BadInput, match="'first'; choose fixed or drawn"),
-        opened_tasks(["piqa"], str(mirror), 1, fewshot="first"),
-    ):
-        pass
-
-
 def test_the_prompts_digest_follows_the_examples(mirror: Path) -> None:
     digests = []
     for settings in ({}, {"fewshot": "drawn"}, {"window": Window(len, 3000)}):
@@ -181,20 +172,6 @@ def test_two_mirrors_of_the_same_names_keep_their_own_rows(mirror: Path, tmp_pat
             [task] = opened
         digests.add(task.rows_digest)
     assert len(digests) == 2
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["sciq", "piqua"], "unknown task piqua, did you mean piqa"),
-        (["zebra"], "unknown task zebra, known: sciq"),
-        (["sciq", "sciq"], "sciq is named 2 times"),
-        ([], "no task is named"),
-    ],
-)
-def test_wrong_task_names_are_refused(names: list[str], message: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=message):
-        evaluate(tmp_path / "no-model", names, "hub", None, tmp_path / "out")
 
 
 def test_missing_rows_name_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from mlflow.tracking import MlflowClient
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.figures.figure import write_figure
+from lemon.tracking.metrics import curve
 from lemon.tracking.pages import TAG_PREFIX
 from lemon.tracking.records import table_records
 from lemon.tracking.replay import track
-from lemon.tracking.run_records import step_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -284,7 +284,7 @@ def test_a_users_own_run_in_the_experiment_is_left_alone(workplace: Path, projec
 
 def test_events_before_a_resume_are_dropped(tmp_path: Path) -> None:
     write_metrics(tmp_path)
-    losses = [m for m in step_metrics(tmp_path / "metrics.jsonl") if m.name == "loss/train"]
+    losses = [m for m in curve(tmp_path / "metrics.jsonl") if m.name == "loss/train"]
     assert [m.step for m in losses] == list(range(1, 21))
     assert losses[3].value == pytest.approx(10 * 0.9**4, rel=1e-4)
     assert losses[5].value == pytest.approx(
@@ -296,10 +296,10 @@ def test_a_damaged_line_is_named_and_a_cut_last_line_forgiven(tmp_path: Path) ->
     path = tmp_path / "metrics.jsonl"
     event = json.dumps({"step": 1, "tokens": 9, "wall_s": 1.0, "name": "train/loss", "value": 2.0})
     path.write_text(f"{event}\n{event[:20]}")
-    assert len(step_metrics(path)) == 1
+    assert len(curve(path)) == 1
     path.write_text(f"{event[:20]}\n{event}\n")
     with pytest.raises(BadInput, match=r"metrics\.jsonl:1: is not JSON"):
-        step_metrics(path)
+        curve(path)
 
 
 def test_a_table_that_is_not_rendered_is_refused(tracked: Path, project: Project) -> None:

@@ -63,11 +63,7 @@ class Index(BaseModel):
 def write_archive(
     path: Path, preset: str, parts: Mapping[str, Part], contents: Mapping[str, bytes]
 ) -> None:
-    """Write a bundle atomically, with `contents` of every file of the parts, by path in the bundle.
-
-    Raises:
-        BadInput, WorkFailed: the file can't be written.
-    """
+    """Write a bundle atomically; `contents` are the files of its parts, by path in the bundle."""
     plain = {name: part.model_dump() for name, part in sorted(parts.items())}
     index = sealed({"format_version": FORMAT_VERSION, "preset": preset, "parts": plain})
     # Built from plain values, so that the index is what a reader will check.
@@ -86,9 +82,7 @@ def write_archive(
 def read_index(path: Path) -> Index:
     """Read the index of a bundle; the other members are not read.
 
-    Raises:
-        BadInput: there is no such file, or it is no bundle, damaged or of another version, or a
-            file is listed outside of its part.
+    BadInput if it is no bundle, damaged or of another version, or lists a file outside of its part.
     """
     with _opened(path) as archive:
         member = archive.next()

@@ -79,9 +79,8 @@ class Comparison:
 def compare(project: Project, bundle: Path, folder: Path) -> list[Comparison]:
     """Hold scores in a working folder, with the runs' outcomes in `runs/`, against a bundle's.
 
-    Raises:
-        BadInput: the bundle is damaged or lacks scores to compare; or those in the folder are
-            missing, damaged, or of other documents.
+    BadInput if the bundle is damaged or lacks scores to compare, or those in the folder are
+    missing, damaged, or of other documents.
     """
     runs = runs_to_compare(project, taken(project, bundle, index_of(project, bundle), "bundle"))
     with TemporaryDirectory() as committed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,26 +21,13 @@ from lemon.errors import BadInput
 from lemon.files.manifest import checked_file, read_manifest
 
 
-@dataclass(frozen=True)
-class Packed:
-    """What a bundle holds: its parts by name, and the finished parts that it does not hold.
-
-    `refused` says why, by name: these were made with other settings than the preset has now.
-    """
-
-    parts: dict[str, Part]
-    refused: dict[str, str]
-
-
-def pack(project: Project, folder: Path, out: Path) -> Packed:
+def pack(project: Project, folder: Path, out: Path) -> tuple[dict[str, Part], dict[str, str]]:
     """Write a bundle of all finished runs that were made with the preset's settings.
 
+    Gives its parts by name, and why it does not hold other finished parts, by name.
     They are read from the workflow's working folder, with `runs/` and `data/`. Equal runs give a
-    file of equal bytes.
-
-    Raises:
-        BadInput: a file of a finished run is damaged or missing, or no run is finished.
-        WorkFailed: the file can't be written.
+    file of equal bytes. BadInput if a file of a finished run is damaged or missing, or none is
+    finished.
     """
     parts: dict[str, Part] = {}
     contents: dict[str, bytes] = {}
@@ -65,7 +51,7 @@ def pack(project: Project, folder: Path, out: Path) -> Packed:
             "that the preset has now, so there is nothing to pack; `make table3` makes some"
         )
     write_archive(out, project.preset_name, parts, contents)
-    return Packed(parts, refused)
+    return parts, refused
 
 
 def _files(

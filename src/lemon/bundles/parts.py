@@ -36,8 +36,7 @@ class PlannedPart:
             inference; the prepared `text`; or one `trial` of rates.
         name: its folder, or the path of its one file without suffix; below `runs/` or `data/`,
             without the preset's name.
-        run: the run that it belongs to; None for times, text and trials.
-        suite: the suite of outcomes; None for others.
+        run, suite: the run that it belongs to, and the suite of outcomes, if any.
         settings: sha256 of the parameters of its stage in the workflow.
     """
 

@@ -63,10 +63,7 @@ def taken_from(project: Project, word: str, entry: str | None = None) -> Taken:
     """What `FROM=word` takes, where `entry` of `paper.yaml` is made, or any.
 
     The word is a scope, for the bundle among the preset's results; or a bundle's path, of which
-    everything is taken; or empty, for nothing.
-
-    Raises:
-        BadInput: there is no such bundle, or it is damaged or of another preset.
+    everything is taken; or empty, for nothing. Raises as `index_of`.
     """
     if not word:
         return Taken()
@@ -189,10 +186,7 @@ def given_entries(project: Project, taken: Taken) -> list[str]:
 
 def runs_to_compare(project: Project, taken: Taken) -> list[str]:
     """The first learned rows of Table 3 whose models can be fused and whose scores are held, by
-    their first runs.
-
-    Raises:
-        BadInput: there are too few of them.
+    their first runs; BadInput if there are too few of them.
     """
     table = project.entry(COMPARED_TABLE)
     found: list[str] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,27 +25,15 @@ from lemon.files.ownership import (
 from lemon.files.storage import atomic_file
 
 
-@dataclass(frozen=True)
-class Unpacked:
-    """What was taken, and how many of its files were written; the others lay there already."""
-
-    taken: Taken
-    written: int
-
-
 def unpack(
     project: Project, bundle: Path, scope: Scope, folder: Path, entry: str | None = None
-) -> Unpacked:
+) -> tuple[Taken, int]:
     """Write what a scope takes of a bundle into `runs/` and `data/` of a working folder.
 
-    `entry` is the table or figure that is then made; None if it may be any.
-
-    All is checked before anything is written. What lies there already stays as it is.
-
-    Raises:
-        BadInput: the bundle is damaged, of another preset, or names a file outside of the preset's
-            folders; or a run with other content lies there.
-        WorkFailed: a file can't be written.
+    `entry` is the table or figure that is then made; None if it may be any. All is checked before
+    anything is written, and what lies there already stays as it is. Gives what was taken, and how
+    many files were written. BadInput if the bundle is damaged, of another preset, or names a file
+    outside of the preset's folders, or other content lies there.
     """
     index = index_of(project, bundle)
     for path in index.files:
@@ -80,7 +67,7 @@ def unpack(
             for path in sorted(missing[name], key=lambda path: path == part.manifest):
                 with atomic_file(places[path]) as temporary:
                     temporary.write_bytes(contents[path])
-    return Unpacked(found, sum(map(len, missing.values())))
+    return found, sum(map(len, missing.values()))
 
 
 def _same(part: PlannedPart, path: str, place: Path, content: bytes) -> bool:

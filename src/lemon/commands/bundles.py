@@ -64,10 +64,10 @@ def _bundle(arguments: argparse.Namespace) -> None:
     require_writable(arguments.out)
     from lemon.bundles.pack import pack
 
-    packed = pack(project, arguments.folder, arguments.out)
+    parts, refused = pack(project, arguments.folder, arguments.out)
     size = arguments.out.stat().st_size / 1e6
-    print(f"{arguments.out}: {len(packed.parts)} parts of finished runs, {size:.2f} MB")
-    for name, why in packed.refused.items():
+    print(f"{arguments.out}: {len(parts)} parts of finished runs, {size:.2f} MB")
+    for name, why in refused.items():
         print(f"not packed: {name} {why}")
 
 
@@ -77,8 +77,8 @@ def _unpack(arguments: argparse.Namespace) -> None:
         project.entry(entry)
     from lemon.bundles.unpack import unpack
 
-    done = unpack(project, arguments.bundle, arguments.take, arguments.folder, entry)
-    print(f"{arguments.bundle}: {len(done.taken.files)} parts taken, {done.written} files written")
+    taken, written = unpack(project, arguments.bundle, arguments.take, arguments.folder, entry)
+    print(f"{arguments.bundle}: {len(taken.files)} parts taken, {written} files written")
 
 
 def _compare(arguments: argparse.Namespace) -> None:

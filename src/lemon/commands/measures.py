@@ -18,6 +18,7 @@ from lemon.commands.options import (
     require_writable,
 )
 from lemon.configuration.bounds import MOST
+from lemon.configuration.figure_specs import COMPONENTS
 from lemon.configuration.preset_checks import task_mistakes
 from lemon.configuration.tasks import TASKS
 from lemon.configuration.yaml_files import did_you_mean
@@ -76,7 +77,8 @@ def add(commands: Commands) -> None:
         "layer numbers as header and index.",
     )
     add_path(cka, "--source", "Hugging Face model folder")
-    words = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, mha or ffn"
+    *types, last = COMPONENTS
+    words = f"{', '.join(types)} or {last}"
     cka.add_argument("--component", required=True, metavar="NAME", help=words)
     add_path(cka, "--out", "csv file to write", "FILE")
     cka.add_argument("--debiased", action="store_true", help="the debiased estimator")
@@ -153,10 +155,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _cka(arguments: argparse.Namespace) -> None:
-    from lemon.similarity.cka import check_component, write_cka
-
     text, component = arguments.activations, arguments.component
-    check_component(component)
+    if component not in COMPONENTS:
+        raise BadInput(f"component {component!r} is unknown; take one of {', '.join(COMPONENTS)}")
     if text is not None and component not in ("mha", "ffn"):
         raise BadInput(
             f"--component: {component} has no output of its own; with --activations take mha or ffn"
@@ -167,6 +168,8 @@ def _cka(arguments: argparse.Namespace) -> None:
     require_output(arguments.out, ".csv", "layer,")
     options = (component, arguments.out, arguments.debiased)
     if text is None:
+        from lemon.similarity.cka import write_cka
+
         write_cka(arguments.source, *options)
     else:
         from lemon.similarity.activations import write_activation_cka

@@ -58,7 +58,7 @@ def _print_memory(project: Project) -> None:
             f"preset {project.preset_name} does not state the memory of its devices; give "
             "compute.memory in GB"
         )
-    from lemon.memory.table import memory_table
+    from lemon.memory.fit import memory_table
 
     print(memory_table(project), end="")
 

@@ -46,7 +46,6 @@ class SimilarityMap:
 
     Attributes:
         run: run whose model is measured.
-        of: `weights` or `activations`.
         measure: one of `MEASURES`, or `MATCHED`.
         component: a key of `COMPONENTS`.
     """

@@ -30,11 +30,7 @@ def given_models(preset: Preset) -> Iterator[tuple[str, SourceSettings]]:
 
 
 def given_shape(settings: SourceSettings) -> LlamaShape:
-    """The sizes of a given model.
-
-    Raises:
-        BadInput: they are not stated and the model is not fetched, or they are inconsistent.
-    """
+    """The sizes of a given model; BadInput if they are unknown before a fetch, or inconsistent."""
     if settings.shape is None:
         raise BadInput(
             f"the sizes of {settings.label} are not known before it is fetched; run `lemon fetch "

@@ -47,11 +47,7 @@ def preset_document(
 
 
 def preset_path(preset: str | Path, config_dir: Path) -> Path:
-    """The file of a preset given by name or by path.
-
-    Raises:
-        BadInput: there is no such preset or folder of presets, or the name or path is not legal.
-    """
+    """The file of a preset given by name or by path; BadInput if it isn't there or isn't legal."""
     given = str(preset)
     if given.endswith((".yaml", ".yml")):
         path = Path(preset)

@@ -117,10 +117,8 @@ def _read(
 def siblings(project: Project) -> list[Project]:
     """Every preset of the config folder, this one included, with this project's runs and tables.
 
-    Sorted by name. The other presets are checked, but not against the runs.
-
-    Raises:
-        BadInput: one message with every mistake in the other presets.
+    Sorted by name. The other presets are checked, but not against the runs; raises as
+    `load_project`.
     """
     problems: list[Problem] = []
     found = {project.preset_name: project}

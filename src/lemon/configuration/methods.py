@@ -30,16 +30,14 @@ class Method:
     """Properties of a method.
 
     Attributes:
-        name: its name in `runs.tsv`.
-        summary: one line for the guide.
+        name, summary: in `runs.tsv`, and one line for the guide.
         learns: parameters that an optimiser changes; empty if operators are built without learning.
         starts: kinds of start it accepts: a method that builds operators, or an earlier run.
         prepared: for a model used unchanged, its folder in the preset's data folder; None if a
             smaller model is made.
-        depth_only: whether it keeps all widths.
+        depth_only, widths_only: whether it keeps all widths, or all layers.
         mixes: whether its gamma adds layers up instead of selecting them.
         places: whether its operators move units within layers as well as mapping layers.
-        widths_only: whether it keeps all layers.
         ties: whether it keeps all layers and ties neighbouring FFNs, so many that its model has
             about the parameters of its target.
         chooses: whether it chooses between whole models by their loss on the tune text.
@@ -73,9 +71,8 @@ class Method:
     def module(self) -> str | None:
         """The module in `lemon.methods` that builds its operators before any learning.
 
-        It has the method's name or that of `builder`, or is `start` if the operators of a start are
-        taken as they are. None if nothing is built: for a model used unchanged, for masks, and for
-        pre-training.
+        It is `start` if the operators of a start are taken as they are. None if nothing is built:
+        for a model used unchanged, for masks, and for pre-training.
         """
         if not self.fuses or self.prunes:
             return None
@@ -101,11 +98,6 @@ class Method:
     def learned(self) -> bool:
         """Whether it takes optimiser steps."""
         return bool(self.learns)
-
-    @property
-    def rates(self) -> tuple[str, ...]:
-        """The settings in `rates` that it may use; of operators, those of layers or of widths."""
-        return tuple(rate for kind in self.learns for rate in RATES_OF[kind])
 
     @property
     def learns_operators(self) -> bool:

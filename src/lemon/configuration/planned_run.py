@@ -38,26 +38,21 @@ class PlannedRun:
 
     Attributes:
         row: the row as read, with symbolic names.
-        method: its method.
         source: the run whose model is fused; None for a given model, which is used unchanged.
         start: the earlier run named as start; None if the row names a method or nothing.
         start_run: the run with the operators that this one starts from: `start`, or the run of the
             method named as start with the same target, seed and source; None if there is none.
         given_model: the given model; None if a smaller model is made.
-        fused_shape: sizes of the model that is fused.
-        target_shape: sizes of the run's model.
+        fused_shape, target_shape: sizes of the model that is fused, and of the run's model.
         tied_ffn_layers: how many neighbouring layers of it share one FFN; 1 if none do.
         radii: receptive fields; 1 if the row names none.
         sequence_length: tokens of a row of text.
         tune_rows: rows of the tune text that it reads, of all domains.
         steps: optimiser steps; 0 if nothing is learned.
         tokens_per_step: tokens that one of them predicts.
-        learning: the preset's learning settings with the run's rates.
-        pruning: the preset's pruning settings with the run's rates.
-        pretraining: the preset's pre-training settings with the run's rates.
-        calibration: the text of a method that depends on activations.
-        snapshots: the steps after which pre-training keeps the model, each with the token count
-            of the preset that it is for; before the last step, and only if a figure shows them.
+        learning, pruning, pretraining: the preset's settings with the run's rates.
+        snapshots: the steps after which pre-training keeps the model, each with the token count of
+            the preset that it is for; before the last step, and only if a figure shows them.
         taught_by_source: whether it is a second stage whose teacher is the source model, not the
             model that it fuses.
     """

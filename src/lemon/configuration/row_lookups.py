@@ -19,9 +19,7 @@ from lemon.radii import Radii
 def named_shape(preset: Preset, target: str | None) -> LlamaShape:
     """The sizes of a symbolic target, those left out being the source's; the source's if None.
 
-    Raises:
-        KeyError: the preset has no such target.
-        BadInput: the sizes are inconsistent.
+    KeyError if the preset has no such target; BadInput if the sizes are inconsistent.
     """
     source = given_shape(preset.source)
     sizes = preset.targets[target].model_dump(exclude_none=True) if target else {}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lemon.architecture import LARGEST_SIZE, Axis, LlamaShape
-from lemon.configuration.methods import SCRATCH, SECOND_SIZE
+from lemon.configuration.methods import METHODS, SCRATCH, SECOND_SIZE
 from lemon.configuration.preset import Preset
 from lemon.configuration.row_lookups import (
     changes_widths,
@@ -156,9 +156,11 @@ def _size_mistakes(preset: Preset, runs: dict[str, Run], run: Run) -> Iterator[M
         yield "target", f"{run.target} {message}"
     deep = large.num_hidden_layers != small.num_hidden_layers
     wide = changes_widths(large, small)
-    if wide and method.depth_only:
+    named = (name for name in (run.method, run.start or "") if name in METHODS)
+    removing = next((name for name in named if METHODS[name].depth_only), None)
+    if wide and removing:
         kept = (t for t in preset.targets if not changes_widths(large, named_shape(preset, t)))
-        message = f"{run.method} removes layers only, and {run.target} changes widths; take a "
+        message = f"{removing} removes layers only, and {run.target} changes widths; take a "
         fix = f"target that does not ({', '.join(kept) or 'none here'}), or the method cut"
         yield "target", message + fix
     if method.ties and (wide or not deep):

@@ -56,11 +56,8 @@ def paper_mistakes(
 ) -> Iterator[Mistake]:
     """Unknown names in tables and figures, and rows or panels that do not fit together.
 
-    Args:
-        entries: of `paper.yaml`.
-        runs: the runs without mistakes.
-        run_ids: every id in `runs.tsv`; empty if it can't be read.
-        targets: of the preset; empty if it can't be read.
+    `run_ids` are all in `runs.tsv`, `runs` those without mistakes. Ids and `targets` are empty
+    where the file or the preset can't be read.
     """
     for name, entry in entries.items():
         fault = _published_fault(entry)

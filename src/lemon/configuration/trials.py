@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lemon.configuration.learning_settings import RateSettings
-from lemon.configuration.runs import NONE, Run, table_lines
+from lemon.configuration.methods import RATES_OF
+from lemon.configuration.runs import NONE, Mistake, Run, table_lines
 from lemon.configuration.yaml_files import Problem, did_you_mean, mistakes_of
 from lemon.files.names import shown
 
@@ -61,63 +62,50 @@ def read_trials(
         return {}
     trials: dict[str, list[Trial]] = {}
     for number, line in table_lines(path, COLUMNS, MOST_TRIALS, "trials", problems).items():
-        try:
-            trial = _trial(line.split("\t"), runs, trials)
-        except _Fault as fault:
-            problems.append(Problem(path, number, fault.column, str(fault)))
+        found = _trial(line.split("\t"), runs, trials)
+        if isinstance(found, Trial):
+            trials.setdefault(found.rates, []).append(found)
         else:
-            trials.setdefault(trial.rates, []).append(trial)
+            problems.append(Problem(path, number, *found))
     return trials
 
 
-class _Fault(Exception):
-    """What is wrong in a column."""
-
-    def __init__(self, column: str, message: str) -> None:
-        super().__init__(message)
-        self.column = column
-
-
-def _trial(cells: list[str], runs: Mapping[str, Run], before: Mapping[str, list[Trial]]) -> Trial:
+def _trial(
+    cells: list[str], runs: Mapping[str, Run], before: Mapping[str, list[Trial]]
+) -> Trial | Mistake:
     if len(cells) != len(COLUMNS):
-        raise _Fault("", f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}")
+        return "", f"has {len(cells)} tab-separated cells, not {len(COLUMNS)}"
     row = dict(zip(COLUMNS, cells, strict=True))
     rates, run_id = row["rates"], row["run"]
     known = {run.rates for run in runs.values() if run.rates}
     if rates not in known:
         hint = did_you_mean(rates, known)
-        raise _Fault("rates", f"no run of runs.tsv names {shown(rates)}, {hint}")
+        return "rates", f"no run of runs.tsv names {shown(rates)}, {hint}"
     of_them = [run.id for run in runs.values() if run.rates == rates]
     if run_id not in of_them:
         hint = did_you_mean(run_id, of_them)
-        raise _Fault("run", f"no run {shown(run_id)} has rates {rates}, {hint}")
+        return "run", f"no run {shown(run_id)} has rates {rates}, {hint}"
     given = {rate: row[rate] for rate in RATES if row[rate] not in ("", NONE)}
     method = runs[run_id].traits
+    used = {rate for kind in method.learns for rate in RATES_OF[kind]}
     for rate in given:
-        if rate not in method.rates:
-            raise _Fault(rate, f"{method.name} does not use it; write {NONE}")
+        if rate not in used:
+            return rate, f"{method.name} does not use it; write {NONE}"
     if not given:
-        raise _Fault("", "tries no rate; give at least one")
+        return "", "tries no rate; give at least one"
     try:
         values = RateSettings.model_validate(given, strict=False)  # the cells are text
     except ValidationError as error:
         (column,), message = next(mistakes_of(error, given, RateSettings))
-        raise _Fault(str(column), message) from None
+        return str(column), message
     earlier = before.get(rates, [])
-    if earlier:
-        _require_alike(run_id, values, earlier)
-    return Trial(rates, run_id, len(earlier) + 1, values)
-
-
-def _require_alike(run: str, values: RateSettings, earlier: list[Trial]) -> None:
-    """The trials of the same rates are of one run, vary the same rates, and differ."""
-    first = earlier[0]
-    if first.run != run:
-        message = f"the trials of {first.rates} before this one are of {first.run}; name it"
-        raise _Fault("run", message)
-    if first.values.model_fields_set != values.model_fields_set:
-        names = ", ".join(sorted(first.values.model_fields_set))
-        raise _Fault("", f"the trials of {first.rates} before this one give {names}; give the same")
+    # The trials of the same rates are of one run, vary the same rates, and differ.
     for other in earlier:
+        if other.run != run_id:
+            return "run", f"the trials of {rates} before this one are of {other.run}; name it"
+        if other.values.model_fields_set != values.model_fields_set:
+            names = ", ".join(sorted(other.values.model_fields_set))
+            return "", f"the trials of {rates} before this one give {names}; give the same"
         if other.values == values:
-            raise _Fault("", f"repeats trial {other.number} of {first.rates}; try other rates")
+            return "", f"repeats trial {other.number} of {rates}; try other rates"
+    return Trial(rates, run_id, len(earlier) + 1, values)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.preset_checks import task_mistakes
+from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
 from lemon.evaluation.asking import answered_chunks
 from lemon.evaluation.prompts import FEWSHOT_SEED, Fewshot, Window
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from lemon.evaluation.prefix_lm import PrefixLM
 
 RULE_VERSION = 3  # raise it if scoring changes for the same inputs
-DTYPES = ("bfloat16", "float32", "float16")
 PERPLEXITY = "perplexity.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
@@ -73,24 +72,18 @@ def evaluate(
         limits, fewshot: see `opened_tasks`.
 
     Raises:
-        BadInput: an unknown task, missing rows, a damaged model folder, a value out of range.
-        WorkFailed: the model gives numbers that aren't finite, or a write fails.
+        BadInput: missing rows, or a damaged model folder.
+        WorkFailed: the model gives numbers that aren't finite.
     """
     started = time.monotonic()
-    sizes = {"limit": limit, "batch size": batch_size, "held-out sequences": heldout_sequences}
-    _check_settings(tasks, dtype, device, sizes)
-    mirror = rows_folder(source)
+    rows_folder(source)
     checkpoint = Checkpoint(model_dir)
     tokenizer = _tokenizer_digest(model_dir)
-    text = None
-    if heldout is not None:
-        from lemon.data.text.packing import PackedText
-
-        text = PackedText(heldout, ("tune", "heldout"))
+    text = None if heldout is None else PackedText(heldout, ("tune", "heldout"))
     with refusals_told(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)
-    _keep_quiet(offline=mirror is not None)
+    _keep_quiet()
 
     weights = checkpoint.digest()
     device = compute_device(device)
@@ -212,7 +205,11 @@ def _summary(task: Task, outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _perplexity(
-    model: Callable[[], PrefixLM], text: Any, sequences: int | None, path: Path, key: dict[str, Any]
+    model: Callable[[], PrefixLM],
+    text: PackedText,
+    sequences: int | None,
+    path: Path,
+    key: dict[str, Any],
 ) -> float:
     """The held-out perplexity, read from a file of the same key or measured."""
     from lemon.evaluation.perplexity import heldout_perplexity
@@ -230,22 +227,6 @@ def _perplexity(
     return result["perplexity"]
 
 
-def _check_settings(
-    tasks: Sequence[str], dtype: str, device: str, sizes: dict[str, int | None]
-) -> None:
-    if not tasks:
-        raise BadInput("no task is named")
-    for mistake in task_mistakes(tasks):
-        raise BadInput(mistake)
-    for name, value in sizes.items():
-        if value is not None and value < 1:
-            raise BadInput(f"the {name} is {value}; it must be at least 1")
-    if dtype not in DTYPES:
-        raise BadInput(f"unknown number format {dtype!r}; choose from {', '.join(DTYPES)}")
-    if device.partition(":")[0] not in ("auto", "cpu", "cuda"):
-        raise BadInput(f"unknown device {device!r}; choose auto, cpu or cuda")
-
-
 def _tokenizer_digest(model_dir: Path) -> str:
     found = [model_dir / name for name in TOKENIZER_FILES if (model_dir / name).is_file()]
     if not any(path.name != "tokenizer_config.json" for path in found):
@@ -253,7 +234,7 @@ def _tokenizer_digest(model_dir: Path) -> str:
     return hashlib.sha256("".join(map(file_digest, found)).encode()).hexdigest()
 
 
-def _heldout_digest(text: Any) -> str:
+def _heldout_digest(text: PackedText) -> str:
     files = [
         text.path / split / f"{domain}.bin"
         for split in ("tune", "heldout")
@@ -263,14 +244,11 @@ def _heldout_digest(text: Any) -> str:
     return hashlib.sha256(described.encode()).hexdigest()
 
 
-def _keep_quiet(*, offline: bool) -> None:
-    """Turn off progress bars, messages and, if offline, network calls of libraries loaded later."""
+def _keep_quiet() -> None:
+    """Turn off progress bars and messages of libraries loaded later."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if offline:
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
-            os.environ[name] = "1"
     for name in ("lm_eval", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)

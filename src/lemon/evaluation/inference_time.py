@@ -34,19 +34,9 @@ def write_times(
 ) -> None:
     """Write the times of one model of each shape as CSV, and a manifest.
 
-    A line has the sizes of a shape, the round, and the seconds a token of reading the prompt and of
-    generating.
-
-    Args:
-        shapes: of the models.
-        prompt: tokens of the prompt.
-        dtype: number format of the weights.
-        device: `auto`, `cpu` or `cuda`.
-        out: the CSV file.
-
-    Raises:
-        BadInput: the device can't be used.
-        WorkFailed: `out` can't be written.
+    A line has the sizes of a shape, the round, and the seconds a token of reading the prompt, of so
+    many tokens, and of generating. `device` is `auto`, `cpu` or `cuda`; BadInput if it can't be
+    used.
     """
     started = time.monotonic()
     place = compute_device(device)

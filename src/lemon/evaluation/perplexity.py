@@ -44,16 +44,8 @@ LOG_TEMPERATURE = (math.log(0.05), math.log(50.0))
 def heldout_perplexity(
     model: PreTrainedModel, text: PackedText, sequences: int | None = None
 ) -> dict[str, Any]:
-    """Score a model on the first `sequences` held-out sequences of each domain; None for all.
-
-    sequences = np.stack([text.sequence(split, domain, row) for row in several])
-            tokens = torch.from_numpy(sequences).to(model.device)
-    """
-    if text.vocab_size > model.config.vocab_size:
-        raise BadInput(
-            f"the held-out text has token ids up to {text.vocab_size - 1} and the model "
-            f"{model.config.vocab_size} words; prepare the text with the model's tokenizer"
-        )
+    """Score a model on the first `sequences` held-out sequences of each domain; None for all."""
+    text.require_vocabulary(model.config.vocab_size)
     temperature = best_temperature(model, text)
     domains: dict[str, dict[str, Any]] = {}
     for domain in text.domains:

@@ -102,18 +102,10 @@ def fixed_contexts(
             prefix = shared_prefix(rules, any_row, count)
             return max(window.length(request, prefix) for request in longest)
 
-        shots = fitting_shots(asked, length, window.size)
+        shots = bisect_right(range(1, asked + 1), window.size, key=length)  # length increases
     prefix = shared_prefix(rules, any_row, shots)
     contexts = [
         rules.fewshot_context(row, shots) if row in examples[:shots] else prefix + question
         for row, question in zip(rows, questions, strict=True)
     ]
     return contexts, shots
-
-
-def fitting_shots(asked: int, length: Callable[[int], int], size: int) -> int:
-    """The largest number of examples, at most `asked`, whose prompt fits in `size` tokens.
-
-    `length` gives the tokens of the longest prompt by the number of examples, and increases.
-    """
-    return bisect_right(range(1, asked + 1), size, key=length)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from lemon.configuration.tasks import TASKS
 from lemon.data.mirror.check_rows import check_rows
@@ -81,21 +81,16 @@ def opened_tasks(
         source: see `rows_folder`.
         limit: number of first rows of each task; None for all. `limits` has those of single tasks.
         window: the model's context window; fixed examples that don't fit are omitted.
-        fewshot: "fixed", the same first examples for every question; "drawn", lm-eval's random
-            examples for each question.
-        scratch: a folder for the cache, from which caches of killed processes are removed; None
-            for the system's temporary folder.
+        fewshot: the protocol, see `Fewshot`.
+        scratch: a folder for the cache, from which caches of killed processes are removed; None for
+            the system's temporary folder.
 
     Raises:
-        BadInput: a task's rows are missing or can't be read, few-shot rows are too few, or
-            `fewshot` is unknown.
+        BadInput: a task's rows are missing or can't be read, or few-shot rows are too few.
         WorkFailed: the Hub can't be reached.
     """
     from lm_eval.tasks import TaskManager
 
-    if fewshot not in get_args(Fewshot):
-        known = " or ".join(get_args(Fewshot))
-        raise BadInput(f"unknown few-shot protocol {fewshot!r}; choose {known}")
     folder = rows_folder(source)
     registered = TaskManager(include_path=TASK_FILES, include_defaults=False).task_index
     for left in scratch.glob(f"{SCRATCH}*") if scratch else ():

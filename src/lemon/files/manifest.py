@@ -144,9 +144,6 @@ def write_manifest(
         seed: of the job's random numbers; None if it drew none.
         started: `time.monotonic()` at the start of the job.
         extra: further top-level entries; they replace default entries of the same name.
-
-    Raises:
-        BadInput, WorkFailed: the file can't be written.
     """
     digests = {file.relative_to(path.parent).as_posix(): file_digest(file) for file in files}
     content = {
@@ -174,12 +171,7 @@ def write_manifest(
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest.
-
-    Raises:
-        Absent: there is none.
-        BadInput: it is damaged or not a manifest.
-    """
+    """Read a manifest; Absent if there is none, BadInput if it is damaged or not a manifest."""
     try:
         content = read_json(path, dict[str, Any], REMAKE, LARGEST_MANIFEST)
     except Absent:
@@ -196,11 +188,9 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_sealed(content: dict[str, Any], path: Path, fix: str, *, since: bool = True) -> None:
-    """Refuse JSON values read from `path` that have changed since `sealed`.
+    """BadInput, ending in `fix`, if JSON values read from `path` have changed since `sealed`.
 
-    Raises:
-        BadInput: the digest is not that of the other values; or is missing, where `since` says that
-            the format requires one. The message ends in `fix`.
+    A missing digest is accepted unless `since` says that the format requires one.
     """
     if (since or "digest" in content) and content.get("digest") != _digest_of(content):
         raise BadInput(f"{path}: is damaged, its digest is not that of its content; {fix}")
@@ -236,10 +226,7 @@ def checked_file(path: Path, manifest: Path | None = None) -> Path:
     """Check a file against the digest in its manifest and return its path.
 
     Its manifest is by default `manifest.json` in its folder. Without a manifest, or if the manifest
-    lists no files, there is no check.
-
-    Raises:
-        BadInput: it is missing, damaged, or not listed in a manifest that lists files.
+    lists no files, there is no check. BadInput if the file is missing, damaged or not listed.
     """
     manifest = manifest or path.with_name(MANIFEST)
     if listed := listed_files(manifest):
@@ -253,8 +240,7 @@ def checked_file(path: Path, manifest: Path | None = None) -> Path:
 def listed_files(manifest: Path) -> dict[str, str] | None:
     """The sha256 of every file that a manifest lists, by name; None without manifest or files.
 
-    Raises:
-        BadInput: the manifest is damaged, or lists a file outside of its folder.
+    BadInput if the manifest is damaged, or lists a file outside of its folder.
     """
     if not manifest.is_file():
         return None

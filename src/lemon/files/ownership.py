@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
-
 from lemon.errors import BadInput
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, read_manifest
@@ -48,9 +46,8 @@ def owner_of_prepared(stage: str, preset: str) -> str:
 def own_folder(folder: Path, owner: str) -> Iterator[None]:
     """Take a folder, created if missing, to write into step by step, as its owner and alone.
 
-    Raises:
-        BadInput: the folder has another owner or holds foreign files (checked before anything is
-            written), or another process writes there.
+    BadInput if it has another owner or holds foreign files, which is checked before anything is
+    written, or if another process writes there.
     """
     require_owned(folder, owner)
     with sole_writer(folder):
@@ -66,11 +63,8 @@ def own_folder(folder: Path, owner: str) -> Iterator[None]:
 def replaced_folder(folder: Path, owner: str) -> Iterator[Path]:
     """Give an empty temporary folder that replaces `folder` when the block succeeds.
 
-    The block must write a manifest with this owner that lists every file.
-
-    Raises:
-        BadInput: `folder` has another owner, or holds a file that its manifest does not list.
-        WorkFailed: the disk is full, or another failure of the system.
+    The block must write a manifest with this owner that lists every file. BadInput if `folder` has
+    another owner, or holds a file that its manifest does not list.
     """
     require_replaceable(folder, owner)
     with atomic_folder(folder) as temporary:
@@ -92,11 +86,7 @@ def require_replaceable(folder: Path, owner: str) -> None:
 
 
 def require_owned(folder: Path, owner: str) -> dict[str, Any] | None:
-    """Refuse a folder that is neither empty nor of this owner; return its manifest, if any.
-
-    Raises:
-        BadInput: as `own_folder`.
-    """
+    """Refuse a folder that is neither empty nor of this owner; return its manifest, if any."""
     place = real_path(folder)
     if not place.name:
         raise BadInput(f"{folder}: is the root of the file system; name a new or empty folder")
@@ -108,7 +98,9 @@ def require_owned(folder: Path, owner: str) -> dict[str, Any] | None:
     if first is None:  # only empty folders, which Snakemake makes for declared files
         return None
     manifest = read_manifest(place / MANIFEST) if (place / MANIFEST).is_file() else None
-    owned_by = _owner_in_lock(place / LOCK) or (_owner_in(manifest) if manifest else None)
+    owned_by = _owner_in_lock(place / LOCK)
+    if manifest is not None:  # where it names no owner, its stage
+        owned_by = owned_by or manifest.get("owner") or manifest["stage"]
     if owned_by is None:
         raise BadInput(
             f"{folder}: holds {first.name} and no manifest of this program's; {NAME_ANOTHER}"
@@ -122,25 +114,9 @@ def _files_in(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
-class _LockContent(TypedDict):
-    owner: str
-
-
 def _owner_in_lock(lock: Path) -> str | None:
     """The owner in a lock file; None if the file is missing or has none."""
     try:
-        return read_json(lock, _LockContent, "")["owner"]
+        return read_json(lock, dict[str, str], "").get("owner")
     except BadInput:
         return None
-
-
-def _owner_in(manifest: dict[str, Any]) -> str:
-    """The owner in a manifest; for older manifests without one often only the stage."""
-    stage, settings = str(manifest["stage"]), manifest.get("settings", {})
-    if owner := manifest.get("owner"):
-        return str(owner)
-    if stage in ("build", "learn"):
-        run = settings.get("run")
-        id = run.get("id") if isinstance(run, dict) else None
-        return owner_of_run(settings.get("preset", "no name"), id or "without an id")
-    return stage

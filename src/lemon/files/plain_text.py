@@ -20,8 +20,7 @@ class NotPlain(Exception):
 def read_text(path: Path) -> str:
     """The text of a file, with newlines as line ends and without a byte-order mark.
 
-    Raises:
-        NotPlain: it can't be read, is too large, not UTF-8, or holds a control character.
+    NotPlain if it can't be read, is too large, not UTF-8, or holds a control character.
     """
     try:
         if not path.is_file():

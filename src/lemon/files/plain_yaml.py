@@ -47,8 +47,7 @@ NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 def parse(text: str) -> tuple[Any, dict[Place, int]]:
     """The plain value of a YAML text, and the line of every key and list entry.
 
-    Raises:
-        NotPlain: the text is not YAML, or uses a refused feature.
+    NotPlain if the text is not YAML, or uses a refused feature.
     """
     reader = _Reader(text)
     return reader.document(), reader.lines

@@ -2,6 +2,9 @@
 
 A writing process holds a lock, which the kernel releases when the process ends, even if it is
 killed. Temporary files left by a killed process are removed by the next process that writes there.
+
+Whatever writes raises BadInput where it may not write, and WorkFailed if the disk is full or the
+system fails otherwise.
 """
 
 from __future__ import annotations
@@ -95,11 +98,8 @@ def inside(folder: Path, name: str, *, links: bool = False) -> Path:
     """The path of a file in `folder` whose name comes from an untrusted file or server.
 
     `name` is a relative path with `/` as the separator. With `links` a link may lead out of the
-    folder, as allowed for files that are only read.
-
-    Raises:
-        BadInput: the name is empty, absolute or too long, leaves the folder, or holds a backslash
-            or an unprintable character.
+    folder, as allowed for files that are only read. BadInput if the name is empty, absolute or too
+    long, leaves the folder, or holds a backslash or an unprintable character.
     """
     parts = PurePosixPath(name).parts
     plain = name.isprintable() and "\\" not in name and len(name) <= LONGEST_PATH
@@ -127,10 +127,6 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` when the block succeeds.
 
     The block may open the temporary file several times, but must not replace it.
-
-    Raises:
-        BadInput: the folder may not be written.
-        WorkFailed: the disk is full, or another failure of the system.
     """
     stem = _hidden(path.name)
     temporary = path.with_name(f"{stem}.{secrets.token_hex(4)}.partial")
@@ -174,11 +170,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; it replaces `path` when the block succeeds.
 
     `path` may be a link to the folder. The old content stays until the new content is complete.
-    Callers must first check that `path` may be replaced (`lemon.files.ownership`).
-
-    Raises:
-        BadInput: the parent may not be written, or another process makes the same folder.
-        WorkFailed: the disk is full, or another failure of the system.
+    Callers must first check that `path` may be replaced (`lemon.files.ownership`). BadInput if
+    another process makes the same folder.
     """
     path = real_path(path)
     holder = path.with_name(f"{_hidden(path.name)}.partial")
@@ -214,11 +207,8 @@ def sole_writer(folder: Path, *, shown: Path | None = None, wait_s: float = 0.0)
     Args:
         folder: created if missing.
         shown: the path named in messages; by default the folder.
-        wait_s: seconds to wait for the other process; after one second a line is printed.
-
-    Raises:
-        BadInput: another process holds the folder, or it may not be written.
-        WorkFailed: another failure of the system.
+        wait_s: seconds to wait for the other process; after one second a line is printed. BadInput
+            if it holds the folder longer.
     """
     with held(folder / LOCK, shown or folder, wait_s):
         yield

@@ -50,20 +50,17 @@ class Entry:
 class TensorFile:
     """A safetensors file opened for reading.
 
-    Args:
-        path: the file.
-        indices: whether it may hold whole numbers beside weights.
-
     Attributes:
         entries: format, shape and position of each tensor, by name.
         metadata: text values stored in the header.
-
-    Raises:
-        BadInput: the file is missing, no safetensors file, truncated, or holds a tensor of another
-            number format.
     """
 
     def __init__(self, path: Path, *, indices: bool = False) -> None:
+        """Read the header; with `indices` there may be whole numbers beside weights.
+
+        BadInput if the file is missing, no safetensors file, truncated, or holds a tensor of
+        another number format.
+        """
         self.path = path
         self.metadata, places, data_start = _read_header(path)
         self.entries: dict[str, Entry] = {}

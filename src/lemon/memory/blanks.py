@@ -14,6 +14,7 @@ from lemon.config_json import config_of
 from lemon.configuration.preset import TextSettings
 from lemon.data.text.order import Tokens
 from lemon.data.text.packing import PackedText
+from lemon.files.tensor_file import FORMATS
 from lemon.training.processes import Processes
 
 
@@ -26,16 +27,11 @@ class BlankCheckpoint(Checkpoint):
         self.shape = shape
         self.config = config_of(shape, {"model_type": shape.family})
         self.specs = {spec.name: spec for spec in tensor_specs(shape)}
-        self._stored: torch.dtype = getattr(torch, dtype)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number format of the weights."""
-        return self._stored
+        self.format = next(key for key, (name, _) in FORMATS.items() if name == dtype)
 
     def tensor(self, name: str) -> Tensor:
         """One tensor of its shape."""
-        return torch.empty(self.specs[name].shape, dtype=self._stored)
+        return torch.empty(self.specs[name].shape, dtype=self.dtype)
 
 
 class BlankText(PackedText):

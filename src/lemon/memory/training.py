@@ -83,7 +83,9 @@ def training_memory(project: Project, run: PlannedRun, devices: int) -> Training
         if run.mixture_reference:
             reference = _plain_trainee(project, few, project.source_shape(), processes)
             live.peak = live.now
-            reference.tune_loss(_tokens(project, few), exported=True)
+            rows = few.training.microbatch_sequences
+            tokens = torch.zeros(rows, project.preset.text.sequence_length + 1, dtype=torch.long)
+            reference.tune_loss(tokens, exported=True)
             del reference
         every, state = trainer.parameters.values(), trainer.optimizer.state
         if method.learns == ("weights",) and not (method.pretrains or run.mixes_layers):
@@ -175,9 +177,3 @@ def _plain_trainee(
 ) -> LanguageModel:
     model = pretraining.random_model({"model_type": shape.family}, shape, run.seed)
     return pretraining.trainee_of(project, run, model, processes)
-
-
-def _tokens(project: Project, run: PlannedRun) -> torch.Tensor:
-    """Those of a microbatch, [B, T + 1]."""
-    length = project.preset.text.sequence_length + 1
-    return torch.zeros(run.training.microbatch_sequences, length, dtype=torch.long)

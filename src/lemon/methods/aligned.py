@@ -28,8 +28,7 @@ from lemon.similarity.alignment import correlation, matched
 def build(context: BuildContext) -> Operators:
     """The operators of the start with a permutation of each layer's heads and neurons.
 
-    Raises:
-        BadInput: there is no start or calibration text, or the start maps widths.
+    BadInput if the start maps widths.
     """
     start, shape = context.start, context.source.shape
     if start is None or start.hidden is not None or start.attn or start.ffn:

@@ -25,7 +25,7 @@ from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
 from lemon.model_folder import write_model
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import Factor, one_hot
+from lemon.operators.factor import one_hot
 from lemon.operators.file import operators_digest, save_operators
 from lemon.operators.fuse import fuse_tensors
 from lemon.progress import say
@@ -46,11 +46,7 @@ def start_operators(
     """The operators of a run before any learning: those of its method, or of its start.
 
     `start` is the folder of the run that this one starts from, if any. `record` is filled with what
-    the builder tells of its decisions.
-
-    Raises:
-        BadInput: the source's sizes are not the preset's, the method can't build this target, or
-            a start is missing.
+    the builder tells of its decisions. BadInput if the source's sizes are not the preset's.
     """
     require_source(run, source)
     context = BuildContext(
@@ -61,9 +57,7 @@ def start_operators(
         window_stride=run.calibration.window_stride,
         record={} if record is None else record,
     )
-    if run.start is not None:
-        if start is None:
-            raise BadInput(f"run {run.id}: the folder of its start {run.start.id} is not given")
+    if start is not None:
         context = replace(context, start=operators_of(start, context))
     elif run.row.start:
         context = replace(context, start=_built(run.row.start, context))
@@ -71,11 +65,7 @@ def start_operators(
 
 
 def _built(method: str, context: BuildContext) -> Operators:
-    """What a method builds, if it is what the run's target and the registry say.
-
-    Raises:
-        BadInput: it is not, or the method can't build this target.
-    """
+    """What a method builds; BadInput if it is not what the run's target and the registry say."""
     operators, known = builder_of(method)(context), METHODS[method]
     if operators.target != context.target:
         differing = operators.target.difference(context.target)
@@ -83,7 +73,8 @@ def _built(method: str, context: BuildContext) -> Operators:
             f"method {method} built operators of other sizes than the run's target: {differing}; "
             f"correct src/lemon/methods/{known.module}.py, or take another target"
         )
-    if not known.mixes and not known.starts and any(map(_adds_up, operators.gamma.values())):
+    adds_up = any(one_hot(gamma) is None for gamma in operators.gamma.values())
+    if adds_up and not (known.mixes or known.starts):
         raise BadInput(
             f"method {method} adds layers up, and the registry says that it selects them; write "
             "mixes=True into its row in src/lemon/configuration/methods.py"
@@ -91,16 +82,8 @@ def _built(method: str, context: BuildContext) -> Operators:
     return operators
 
 
-def _adds_up(gamma: Factor) -> bool:
-    return one_hot(gamma) is None
-
-
 def require_source(run: PlannedRun, source: Checkpoint) -> None:
-    """Refuse a source whose sizes differ from the preset's source or from the first stage's model.
-
-    Raises:
-        BadInput: naming the sizes that differ.
-    """
+    """BadInput if a source's sizes differ from the preset's source or the first stage's model."""
     if source.shape != run.fused_shape:
         whose, fix = "the preset's source", "correct the preset or prepare the source again"
         if run.first_stage:
@@ -120,18 +103,14 @@ def build(
     """Write the folder of a run that learns nothing: see `write_run`.
 
     `start` is the folder of the run that it starts from, `text` the packed text of a method that
-    depends on activations, if any.
-
-    Raises:
-        BadInput: the source is damaged, the run can't be built, or `out` may not be written.
-        WorkFailed: the disk is full.
+    depends on activations, if any. BadInput if the source or the text is damaged or does not fit.
     """
     started = time.monotonic()
     run = project.run(run_id)
     checkpoint = Checkpoint(source)
     inputs = {"source": checkpoint.digest()} | start_input(start)
     calibration = None
-    if run.method.calibrates and text is not None:
+    if text is not None:
         make_deterministic()
         packed = PackedText(text, ("train", "tune"))
         inputs["text"] = packed.digest
@@ -168,11 +147,8 @@ def write_run(
 ) -> None:
     """Write a run's operators, its resolved config and, last, its manifest.
 
-    `fused` is the model that the operators apply to; `files` are the run's other outputs.
-
-    Raises:
-        BadInput: the model is damaged, or `out` may not be written.
-        WorkFailed: the disk is full, or a factor is not finite.
+    `fused` is the model that the operators apply to; `files` are the run's other outputs. BadInput
+    if the model is damaged, WorkFailed if a factor is not finite.
     """
     file, config, settings = out / OPERATORS, out / "config.yaml", project.resolved(run.id)
     save_operators(file, operators, source_digest=fused.digest(), method=run.method.name)
@@ -225,16 +201,8 @@ def start_input(start: Path | None) -> dict[str, str]:
 
 
 def builder_of(method: str) -> Callable[[BuildContext], Operators]:
-    """The `build` function of a method's module.
-
-    Raises:
-        BadInput: the method builds no operators, or its module or the function is missing.
-    """
-    modules = {name: known.module for name, known in METHODS.items() if known.module}
-    if method not in modules:
-        known = ", ".join(modules)
-        raise BadInput(f"method {method!r} builds no operators; those that do: {known}")
-    module = f"lemon.methods.{modules[method]}"
+    """The `build` function of a method's module; BadInput if either is missing."""
+    module = f"lemon.methods.{METHODS[method].module}"
     try:
         return import_module(module).build
     except (ModuleNotFoundError, AttributeError) as error:
@@ -242,5 +210,5 @@ def builder_of(method: str) -> Callable[[BuildContext], Operators]:
             raise
         raise BadInput(
             f"method {method!r} has a row in the registry and no builder; write "
-            f"build(context) in src/lemon/methods/{modules[method]}.py"
+            f"build(context) in src/lemon/methods/{METHODS[method].module}.py"
         ) from None

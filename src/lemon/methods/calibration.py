@@ -46,13 +46,11 @@ class Calibration:
     """Rows of training text and the model that they run through.
 
     Attributes:
-        source: the large model.
         tokens_NT1: rows of T + 1 tokens, each predicting T.
         weights_N: share of each row in a loss; they sum to 1.
-        tune: the same on the tune text, for a choice between whole models.
         search_rows: how many of them score the candidates of a search by their loss.
         dtype: compute format.
-        device: of the computation.
+        tune: the same on the tune text, for a choice between whole models.
     """
 
     source: Checkpoint
@@ -77,10 +75,8 @@ class Calibration:
         """The first rows of the order of `seed` over the training text.
 
         `tune_sequences` is the number of tune rows of each domain; a domain's share of their loss
-        is that in the mixture.
-
-        Raises:
-            BadInput: the text was made for another vocabulary, or has too few rows.
+        is that in the mixture. BadInput if the text was made for another vocabulary, or has too few
+        rows.
         """
         if text.vocab_size != source.shape.vocab_size:
             raise BadInput(
@@ -102,13 +98,13 @@ class Calibration:
             chosen += [text.sequence("tune", domain, row) for row in rows_of]
             shares += [text.weights[domain] / len(rows_of)] * len(rows_of)
         tune = cls(source, torch.from_numpy(np.stack(chosen)), shares, *numbers)
-        return cls(source, tokens, _equal_shares(len(tokens)), *numbers, tune)
+        return cls(source, tokens, [1 / len(tokens)] * len(tokens), *numbers, tune)
 
     @property
     def for_search(self) -> Calibration:
         """The same on the rows of a search alone."""
         rows = self.tokens_NT1[: self.search_rows]
-        return replace(self, tokens_NT1=rows, weights_N=_equal_shares(len(rows)))
+        return replace(self, tokens_NT1=rows, weights_N=[1 / len(rows)] * len(rows))
 
     @property
     def for_choice(self) -> Calibration:
@@ -212,16 +208,8 @@ class Calibration:
         return self.source.tensor(name).to(self.device, self.dtype)
 
 
-def _equal_shares(count: int) -> list[float]:
-    return [1 / count] * count
-
-
 def lowest(losses: Mapping[Candidate, float], method: str) -> Candidate:
-    """The first candidate with the lowest loss; those whose loss is not finite are passed over.
-
-    Raises:
-        BadInput: no loss is finite.
-    """
+    """The first candidate with the lowest finite loss; BadInput if none is finite."""
     finite = {candidate: loss for candidate, loss in losses.items() if math.isfinite(loss)}
     if not finite:
         raise BadInput(
@@ -234,10 +222,7 @@ def lowest(losses: Mapping[Candidate, float], method: str) -> Candidate:
 def cosines(first_NTD: Tensor, second_NTD: Tensor) -> Tensor:
     """The cosine of the hidden states of each token, [N, T] float64.
 
-    It is 1 where both are zero and 0 where one is.
-
-    Raises:
-        BadInput: a hidden state is not finite.
+    It is 1 where both are zero and 0 where one is. BadInput if a hidden state is not finite.
     """
     first, second = first_NTD.double(), second_NTD.double()
     lengths = first.norm(dim=-1) * second.norm(dim=-1)

@@ -96,11 +96,7 @@ Share = Callable[[list[Merged], Measured, int], float]
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that concatenate parts of neighbouring layers, with shares by influence.
-
-    Raises:
-        BadInput: the target is deeper or changes widths, or there is no calibration text.
-    """
+    """Operators that concatenate parts of neighbouring layers, with shares by influence."""
     return merged_in_rounds(
         context, "come", lambda _, measured, first: by_influence(measured, first)
     )
@@ -123,7 +119,6 @@ def merged_in_rounds(context: BuildContext, method: str, share_of: Share) -> Ope
     The rounds are recorded: the source layers of both layers of the pair, their distance, and the
     share of the first.
     """
-    context.require_depth_only(method)
     calibration, shape = context.calibrated(), context.source.shape
     state = [unmerged(context, layer) for layer in range(shape.num_hidden_layers)]
     rounds = context.record["rounds"] = []

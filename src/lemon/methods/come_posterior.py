@@ -20,11 +20,7 @@ GRANULARITY = 20  # steps between a share of 0 and one of 1, as in the authors' 
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that concatenate parts of neighbouring layers, with shares by loss.
-
-    Raises:
-        BadInput: the target is deeper or changes widths, or there is no calibration text.
-    """
+    """Operators that concatenate parts of neighbouring layers, with shares by loss."""
     return merged_in_rounds(context, "come-posterior", partial(best_share, context))
 
 

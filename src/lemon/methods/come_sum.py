@@ -16,12 +16,7 @@ from lemon.operators.factor import Dense
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that sum neighbouring layers with weights by influence.
-
-    Raises:
-        BadInput: the target is deeper or changes widths, or there is no calibration text.
-    """
-    context.require_depth_only("come-sum")
+    """Operators that sum neighbouring layers with weights by influence."""
     calibration = context.calibrated()
     matrices = norms = torch.eye(context.source.shape.num_hidden_layers)
     operators = context.layer_operators(Dense(matrices), Dense(norms))

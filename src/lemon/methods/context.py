@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape
 from lemon.checkpoint import Checkpoint
-from lemon.errors import BadInput
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Factor, keeping
 from lemon.radii import Radii
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildContext:
-    """The input of a builder.
+    """The input of a builder, whose method can make the target, as the configuration has checked.
 
     Attributes:
         source: the large model.
         target: sizes of the small model.
         radii: receptive fields of the dimension operators, if widths shrink.
-        seed: of the builder's random numbers.
         start: the operators that a method with a start begins from; None for other methods.
         calibration: the source on training text, for a method that looks at activations.
         method: the method's name, where one builder serves several.
@@ -46,9 +44,8 @@ class BuildContext:
     record: dict[str, Any] = field(default_factory=dict)
 
     def calibrated(self) -> Calibration:
-        """The calibration; BadInput if the run was given no text."""
-        if self.calibration is None:
-            raise BadInput(f"method {self.method} looks at activations; give packed text by --text")
+        """The calibration of a method that looks at activations."""
+        assert self.calibration is not None
         return self.calibration
 
     def layer_operators(self, gamma: Factor, norms: Factor | None = None) -> Operators:
@@ -63,32 +60,6 @@ class BuildContext:
     def keeping_layers(self, layers: Sequence[int]) -> Operators:
         """The operators that keep these layers of the source, in this order."""
         return self.layer_operators(keeping(layers, self.source.shape.num_hidden_layers))
-
-    def require_depth_only(self, method: str) -> None:
-        """Raise BadInput for a target with other widths or with more layers."""
-        same_widths = self.source.shape.with_depth(self.target.num_hidden_layers)
-        if self.target != same_widths:
-            raise BadInput(
-                f"method {method} removes layers only, and the target changes widths; take a "
-                "target that names num_hidden_layers alone, or the method cut"
-            )
-        self.require_no_growth(method)
-
-    def require_no_growth(self, method: str) -> None:
-        """Raise BadInput for a target that is larger than the source in any size."""
-        for name in (
-            "num_hidden_layers",
-            "hidden_size",
-            "intermediate_size",
-            "num_attention_heads",
-            "num_key_value_heads",
-        ):
-            large, small = getattr(self.source.shape, name), getattr(self.target, name)
-            if small > large:
-                raise BadInput(
-                    f"method {method}: the target has {name} {small}, the source only {large}; "
-                    f"take at most {large}"
-                )
 
 
 def windows(depth: int, size: int, stride: int) -> list[range]:

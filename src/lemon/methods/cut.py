@@ -13,12 +13,7 @@ from lemon.operators.factor import OneHot, keeping
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that truncate; axes whose size stays have none.
-
-    Raises:
-        BadInput: the target is larger than the source, or a radius does not divide a size.
-    """
-    context.require_no_growth("cut")
+    """Operators that truncate; axes whose size stays have none."""
     source, target = context.source.shape, context.target
     layers, depth = range(source.num_hidden_layers), target.num_hidden_layers
 

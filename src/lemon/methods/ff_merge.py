@@ -21,7 +21,6 @@ from torch import Tensor
 
 from lemon.architecture import FFN_TYPES, LAYER_TYPES
 from lemon.configuration.planned_run import PlannedRun
-from lemon.errors import BadInput
 from lemon.methods.calibration import Calibration, lowest
 from lemon.methods.context import BuildContext, windows
 from lemon.methods.passes import Passes, scored
@@ -36,18 +35,9 @@ TOKENS = 10_240  # at most, rounded up to whole rows; the paper takes about 10,0
 def build(context: BuildContext) -> Operators:
     """Operators that tie the best window of `context.tied_ffn_layers` layers.
 
-    Raises:
-        BadInput: the target is not of the source's sizes, the window does not fit, there is no
-            calibration text, or no window has a finite loss.
+    BadInput if no window has a finite loss.
     """
-    context.require_no_growth(context.method)
-    shape, size = context.source.shape, context.tied_ffn_layers
-    if context.target != shape or not 2 <= size <= shape.num_hidden_layers:
-        raise BadInput(
-            f"method {context.method} ties 2 to {shape.num_hidden_layers} layers of a model of the "
-            f"source's sizes, not {size}; take a target with fewer layers and the same widths"
-        )
-    calibration, depth = context.calibrated(), shape.num_hidden_layers
+    calibration, depth = context.calibrated(), context.source.shape.num_hidden_layers
     whole = context.keeping_layers(range(depth))
     features = ffn_features(calibration, whole)
     tokens, neurons = features[0].shape
@@ -57,7 +47,10 @@ def build(context: BuildContext) -> Operators:
             f"warning: {context.method}: {tokens} tokens for {neurons} neurons, of which strangers "
             f"correlate by about {chance:.2f}; raise calibration.sequences"
         )
-    tune, tried = calibration.for_choice, windows(depth, size, context.window_stride)
+    tune, tried = (
+        calibration.for_choice,
+        windows(depth, context.tied_ffn_layers, context.window_stride),
+    )
     states = tune.before_each(whole, [window.start for window in tried])
     found: dict[range, Operators] = {}
     losses: dict[range, float] = {}

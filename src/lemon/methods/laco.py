@@ -37,11 +37,8 @@ THRESHOLD, STEP = 0.65, 0.05
 def build(context: BuildContext) -> Operators:
     """Operators that collapse layers, the same for all matrices; norms are those of one layer.
 
-    Raises:
-        BadInput: the target is deeper or changes widths, there is no calibration text, or no
-            collapse has finite hidden states.
+    BadInput if no collapse has finite hidden states.
     """
-    context.require_depth_only("laco")
     calibration, depth = context.calibrated().for_search, context.target.num_hidden_layers
     rows, threshold = torch.eye(context.source.shape.num_hidden_layers), THRESHOLD
     bases = list(range(len(rows)))  # the layer whose norms each row has
@@ -92,5 +89,4 @@ def _operators(context: BuildContext, rows: Tensor, bases: list[int]) -> Operato
 
 def _final(calibration: Calibration, operators: Operators) -> Tensor:
     """The hidden states after the last layer of a model, [N, T, D]."""
-    layers = range(operators.target.num_hidden_layers)
-    return calibration.last(operators, layers)
+    return calibration.last(operators, range(operators.target.num_hidden_layers))

@@ -15,22 +15,14 @@ import torch
 from torch import Tensor
 
 from lemon.architecture import Axis
-from lemon.errors import BadInput
 from lemon.methods.context import BuildContext
 from lemon.methods.shear import Selection, selection_operators
 from lemon.operators.algebra import Operators
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that select hidden coordinates, heads and neurons.
-
-    Raises:
-        BadInput: the target has fewer layers or a larger width, or there is no calibration text.
-    """
-    context.require_no_growth("minitron")
+    """Operators that select hidden coordinates, heads and neurons."""
     source, target, calibration = context.source.shape, context.target, context.calibrated()
-    if source.num_hidden_layers != target.num_hidden_layers:
-        raise BadInput("method minitron keeps all layers; take a target that names widths alone")
     groups, channels = source.num_key_value_heads, source.group_size * source.head_dim
     whole = context.keeping_layers(range(source.num_hidden_layers))
     hidden, stream = calibration.embedded(), torch.zeros(source.hidden_size, dtype=torch.float64)

@@ -35,11 +35,8 @@ TOKENS = 512  # at most, at equal distances in the calibration text
 def build(context: BuildContext) -> Operators:
     """Operators that merge the last layers, the same for all matrices; norms are of one layer.
 
-    Raises:
-        BadInput: the target is deeper or changes widths, or there is no calibration text, too
-            little of it, or hidden states on it are not finite.
+    BadInput if there is too little calibration text, or hidden states on it are not finite.
     """
-    context.require_depth_only("mka")
     calibration = context.calibrated()
     depth, kept = context.source.shape.num_hidden_layers, context.target.num_hidden_layers
     states = calibration.through(context.keeping_layers(range(depth)), range(depth))

@@ -21,8 +21,7 @@ from lemon.radii import Radii
 def leading_permutation(selection: Operators) -> Operators:
     """The permutation of the source that puts the kept units first; both kinds keep their order.
 
-    Raises:
-        BadInput: a width operator is not a selection of distinct single channels.
+    BadInput if a width operator is not a selection of distinct single channels.
     """
     return Operators(
         selection.source,
@@ -35,11 +34,7 @@ def leading_permutation(selection: Operators) -> Operators:
 
 
 def truncation(selection: Operators, radii: Radii) -> Operators:
-    """The operators that map the permuted source to the result of `selection` on the source.
-
-    Raises:
-        BadInput: a radius does not divide the sizes of its axis.
-    """
+    """The operators that map the permuted source to the result of `selection` on the source."""
 
     def leading(radius: int, factor: Factor) -> OneHot:
         outputs, inputs = factor.shape

@@ -10,16 +10,10 @@ from random import Random
 
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
-from lemon.operators.factor import keeping
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that keep the drawn layers.
-
-    Raises:
-        BadInput: the target is deeper than the source or changes widths.
-    """
-    context.require_depth_only("random")
+    """Operators that keep the drawn layers."""
     depth = context.source.shape.num_hidden_layers
     kept = sorted(Random(context.seed).sample(range(depth), context.target.num_hidden_layers))
-    return context.layer_operators(keeping(kept, depth))
+    return context.keeping_layers(kept)

@@ -35,11 +35,7 @@ class Selection:
 
 
 def selection_operators(source: LlamaShape, target: LlamaShape, selection: Selection) -> Operators:
-    """The operators that keep a selection; fusing copies the kept weights bit for bit.
-
-    Raises:
-        BadInput: the selection does not give the target's sizes.
-    """
+    """The operators that keep a selection; fusing copies the kept weights bit for bit."""
     layers, head_dim = range(source.num_hidden_layers), source.head_dim
     gamma: dict[str, OneHot] = {}
     attn: dict[int, OneHot] = {}

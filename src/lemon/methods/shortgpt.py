@@ -17,12 +17,7 @@ from lemon.operators.algebra import Operators
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that keep the layers of highest influence, in order.
-
-    Raises:
-        BadInput: the target is deeper or changes widths, or there is no calibration text.
-    """
-    context.require_depth_only("shortgpt")
+    """Operators that keep the layers of highest influence, in order."""
     calibration, depth = context.calibrated(), context.source.shape.num_hidden_layers
     whole = context.keeping_layers(range(depth))
     found = influences(calibration.through(whole, range(depth)))

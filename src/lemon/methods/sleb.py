@@ -17,12 +17,7 @@ from lemon.progress import say
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that keep the layers which are left, in order.
-
-    Raises:
-        BadInput: the target is deeper or changes widths, or there is no calibration text.
-    """
-    context.require_depth_only("sleb")
+    """Operators that keep the layers which are left, in order."""
     calibration = context.calibrated().for_search
     whole = context.keeping_layers(range(context.source.shape.num_hidden_layers))
     kept = list(range(context.source.shape.num_hidden_layers))

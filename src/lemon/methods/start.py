@@ -19,16 +19,8 @@ OPERATORS = "operators.safetensors"
 
 
 def build(context: BuildContext) -> Operators:
-    """The operators of the start, unchanged.
-
-    Raises:
-        BadInput: the run names no start.
-    """
-    if context.start is None:
-        raise BadInput(
-            "this run needs a start; name a method such as cut, or an earlier run, in its start "
-            "column"
-        )
+    """The operators of the start, unchanged."""
+    assert context.start is not None
     return context.start
 
 
@@ -37,10 +29,7 @@ def operators_of(folder: Path, context: BuildContext) -> Operators:
 
     Operators depend only on sizes, so they can be applied to other weights than those that they
     were learned with: LEMON-Prune applies Shear's selection of layers to the source's weights
-    (method.md, open point 20).
-
-    Raises:
-        BadInput: the file is damaged, or is for models of other sizes.
+    (method.md, open point 20). BadInput if the file is damaged, or is for models of other sizes.
     """
     file = folder / OPERATORS
     operators, _ = load_operators(file)

@@ -16,12 +16,7 @@ from lemon.progress import say
 
 
 def build(context: BuildContext) -> Operators:
-    """Operators that keep the other layers, in order.
-
-    Raises:
-        BadInput: the target is deeper or changes widths, or there is no calibration text.
-    """
-    context.require_depth_only("window-drop")
+    """Operators that keep the other layers, in order."""
     calibration, depth = context.calibrated().for_choice, context.source.shape.num_hidden_layers
     width, whole = depth - context.target.num_hidden_layers, context.keeping_layers(range(depth))
     kept = {

@@ -37,18 +37,9 @@ def write_activation_cka(
 ) -> None:
     """Write the similarity of all pairs of layers, as `lemon.similarity.cka.write_map` does.
 
-    Args:
-        source_dir, text_dir: folders of the model and of packed text with held-out sequences.
-        component: `mha` or `ffn`.
-        out: the file.
-        debiased: use the debiased estimator.
-
-    Raises:
-        BadInput: another component, text of another vocabulary, or a layer with the same output
-            for every token.
+    The text has held-out sequences; `component` is `mha` or `ffn`. BadInput if the text is of
+    another vocabulary, or a layer has the same output for every token.
     """
-    if component not in SUBLAYERS:
-        raise BadInput(f"{component!r} has no output of its own; take {' or '.join(SUBLAYERS)}")
     started = time.monotonic()
     Checkpoint(source_dir).digest()  # verifies the weights, which transformers does not
     outputs = sublayer_outputs(source_dir, PackedText(text_dir, ("heldout",)), component)
@@ -59,10 +50,8 @@ def write_activation_cka(
 def activation_cka(outputs: list[torch.Tensor], debiased: bool = False) -> np.ndarray:
     """CKA of every pair of layers, [L, L] float64.
 
-    `outputs` are those of each layer, [token, coordinate], for the same tokens.
-
-    Raises:
-        BadInput: a layer has the same output for every token.
+    `outputs` are those of each layer, [token, coordinate], for the same tokens; BadInput if one has
+    the same output for every token.
     """
     values = hsic(_products(outputs), "debiased" if debiased else "plain")
     for layer in np.flatnonzero(~(values.diagonal() > 0)):
@@ -91,17 +80,15 @@ def _products(outputs: list[torch.Tensor]) -> GramProducts:
 def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list[torch.Tensor]:
     """The output of every layer's attention or FFN, [at most TOKENS, coordinate] each.
 
-    The tokens are spread evenly over the first held-out sequences of all domains.
-
-    Raises:
-        BadInput: the text was tokenised for another vocabulary.
+    The tokens are spread evenly over the first held-out sequences of all domains. BadInput if the
+    text was tokenised for another vocabulary.
     """
     import torch
 
     from lemon.data.pretrained import load_model
 
     model = load_model(source_dir).eval()
-    require_vocabulary(text, model.config.vocab_size)
+    text.require_vocabulary(model.config.vocab_size)
     found: list[list[torch.Tensor]] = [[] for _ in model.base_model.layers]
     keep = torch.empty(0, dtype=torch.long)
 
@@ -119,15 +106,6 @@ def sublayer_outputs(source_dir: Path, text: PackedText, component: str) -> list
             keep = torch.from_numpy(positions.round().astype(np.int64))
             model.base_model(input_ids=torch.from_numpy(tokens)[None], use_cache=False)
     return [torch.cat(kept)[:TOKENS] for kept in found]
-
-
-def require_vocabulary(text: PackedText, vocab_size: int) -> None:
-    """Raise BadInput for text with token ids that a model of this vocabulary does not know."""
-    if text.vocab_size > vocab_size:
-        raise BadInput(
-            f"{text.path}: has token ids up to {text.vocab_size - 1}, the model {vocab_size} "
-            "words; prepare the text with the model's tokenizer"
-        )
 
 
 def _sequences(text: PackedText) -> Iterator[np.ndarray]:

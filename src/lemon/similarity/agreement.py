@@ -1,4 +1,4 @@
-"""Agreement of two similarity maps: over pairs of layers, and over relative distance."""
+"""Agreement of two similarity maps (`layer_pairs`): over pairs of layers, and over distance."""
 
 from __future__ import annotations
 
@@ -7,51 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lemon.similarity.blocks import blocks
 from lemon.similarity.layer_pairs import (
     FEWEST_LAYERS,
-    PERMUTATIONS,
     Floats,
-    checked_index,
-    checked_map,
     excess_over_distance,
     mantel,
     mean_by_distance,
     pearson,
     spearman,
 )
-
-
-@dataclass(frozen=True)
-class MapCorrelation:
-    """Rank correlation of two maps over `num_pairs` pairs of layers.
-
-    `spearman_p_value` is one-sided, of a correlation at least as high with shuffled layers.
-    """
-
-    spearman: float
-    spearman_p_value: float
-    num_pairs: int
-
-
-@dataclass(frozen=True)
-class RelativeProfiles:
-    """Distance profiles of two maps over the relative distance of two layers.
-
-    Attributes:
-        depths: distance / (L - 1): the smaller map's values within the range of the other map.
-        first, second: mean similarity of each map there, linearly interpolated.
-        correlation, largest_difference: Pearson correlation and largest absolute difference of
-            `first` and `second`.
-    """
-
-    depths: Floats
-    first: Floats
-    second: Floats
-    correlation: float
-    largest_difference: float
 
 
 @dataclass(frozen=True)
@@ -67,65 +34,50 @@ class Estimate:
 
 
 def likeness_gain(
-    a: ArrayLike, control: ArrayLike, b: ArrayLike, index: Sequence[int], of_control: Sequence[int]
+    a: Floats, control: Floats, b: Floats, index: Sequence[int], of_control: Sequence[int]
 ) -> Estimate:
     """How much higher `a` correlates with `b` than a control does, both as in `map_correlation`.
 
-    Args:
-        a, control: [L, L], maps of two models that were made from that of `b`, [M, M].
-        index, of_control: [L], for each layer the layer of `b` that it is compared to.
-
-    Raises:
-        ValueError: as `map_correlation`, or the models differ in depth.
+    The maps [L, L] of `a` and of the control are of models of one depth, made from that of `b`.
     """
-    maps = [checked_map(a), checked_map(control)]
-    if len(maps[0]) != len(maps[1]):
-        raise ValueError(f"{len(maps[0])} and {len(maps[1])} layers; the depths must be equal")
+    if len(a) != len(control):
+        raise ValueError(f"{len(a)} and {len(control)} layers; the depths must be equal")
 
     def gain(kept: list[int]) -> float:
-        one, two = (
-            spearman(*_compared(map[np.ix_(kept, kept)], b, np.asarray(chosen)[kept]))
-            for map, chosen in zip(maps, (index, of_control), strict=True)
-        )
-        return one - two
+        correlations = []
+        for map, chosen in ((a, index), (control, of_control)):
+            part = map[np.ix_(kept, kept)]
+            rows, columns, expected = _compared(b, np.asarray(chosen)[kept])
+            correlations.append(spearman(part[rows, columns], expected))
+        return correlations[0] - correlations[1]
 
-    return _jackknife(gain, len(maps[0]))
+    return _jackknife(gain, len(a))
 
 
-def profile_gaps(a: ArrayLike, b: ArrayLike) -> list[Estimate]:
+def profile_gaps(a: Floats, b: Floats) -> list[Estimate]:
     """How far the maps of two models differ near, halfway and far over the relative distance.
 
     Pairs of layers are in thirds of their distance / (L - 1); the mean similarity of a third in `a`
     minus that in `b`.
-
-    Raises:
-        ValueError: an invalid map, or fewer than six layers.
     """
-    by_map = [_by_third(checked_map(map, fewest=6)) for map in (a, b)]
     return [
         Estimate(one.value - two.value, math.hypot(one.standard_error, two.standard_error))
-        for one, two in zip(*by_map, strict=True)
+        for one, two in zip(_by_third(a), _by_third(b), strict=True)
     ]
 
 
-def block_excess_gap(a: ArrayLike, b: ArrayLike) -> Estimate:
+def block_excess_gap(a: Floats, b: Floats) -> Estimate:
     """How much more the blocks of one map stand out than those of another, of the same layers.
 
     The blocks of each map are found once, on the whole map. They stand out by `Blocks.excess`, or
     by 0 without a block. Distances are those among the layers that are not left out.
-
-    Raises:
-        ValueError: an invalid map, or the maps differ in size.
     """
-    maps = [checked_map(a), checked_map(b)]
-    if len(maps[0]) != len(maps[1]):
-        raise ValueError(f"{len(maps[0])} and {len(maps[1])} layers; the depths must be equal")
-    block_of = [_block_of(map) for map in maps]
+    block_of = [(map, _block_of(map)) for map in (a, b)]
 
     def gap(kept: list[int]) -> float:
         rows, columns = np.triu_indices(len(kept), 1)
         excess = []
-        for map, numbers in zip(maps, block_of, strict=True):
+        for map, numbers in block_of:
             own = numbers[kept]
             inside = (own[rows] == own[columns]) & (own[rows] >= 0)
             excess.append(
@@ -133,7 +85,7 @@ def block_excess_gap(a: ArrayLike, b: ArrayLike) -> Estimate:
             )
         return excess[0] - excess[1]
 
-    return _jackknife(gap, len(maps[0]))
+    return _jackknife(gap, len(a))
 
 
 def _block_of(map: Floats) -> NDArray[np.intp]:
@@ -170,78 +122,40 @@ def _jackknife(statistic: Callable[[list[int]], float], layers: int) -> Estimate
     return Estimate(statistic(whole), math.sqrt((layers - 1) / layers * float(squares)))
 
 
-def map_correlation(
-    a: ArrayLike,
-    b: ArrayLike,
-    index: Sequence[int] | None = None,
-    *,
-    permutations: int = PERMUTATIONS,
-) -> MapCorrelation:
-    """Rank correlation of two maps over pairs of layers, with Mantel's test shuffling `a`.
+def map_correlation(a: Floats, b: Floats, index: Sequence[int]) -> tuple[float, float]:
+    """Rank correlation of two maps over pairs of layers, with the p-value of `mantel`.
 
-    Args:
-        a, b: [L, L] and [M, M].
-        index: [L], for each layer of `a` the layer of `b` that it is compared to, in any order
-            (for a target layer its dominant source layer); by default that of the same number.
-            Pairs of `a` with one layer of `b` are excluded.
-        permutations: of the test.
-
-    Raises:
-        ValueError: an invalid map, an index that does not fit them, or fewer than three pairs.
+    `index` has for each layer of `a` the layer of `b` that it is compared to, in any order (for a
+    target layer its dominant source layer). Pairs of `a` with one layer of `b` are excluded;
+    ValueError if fewer than three are left.
     """
-    first = checked_map(a)
-    _, expected = _compared(first, b, index)
-    rows, columns = _pairs(len(first), index)
-    correlation, p_value = mantel(
-        first,
-        lambda shuffled: spearman(shuffled[rows, columns], expected),
-        positive=True,
-        permutations=permutations,
-    )
-    return MapCorrelation(correlation, p_value, len(rows))
+    rows, columns, expected = _compared(b, np.asarray(index))
+    return mantel(a, lambda shuffled: spearman(shuffled[rows, columns], expected), positive=True)
 
 
 def _compared(
-    a: ArrayLike, b: ArrayLike, index: Sequence[int] | NDArray[np.intp] | None
-) -> tuple[Floats, Floats]:
-    """The similarities of the compared pairs in both maps; arguments as `map_correlation`."""
-    first, second = checked_map(a), checked_map(b)
-    chosen = checked_index(range(len(second)) if index is None else list(index), len(second))
-    if len(chosen) != len(first):
-        raise ValueError(f"{len(chosen)} layers of b are compared to {len(first)} layers of a")
-    rows, columns = _pairs(len(first), chosen)
+    b: Floats, index: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """The pairs that are compared to two layers of `b`, rows and columns, and what `b` has there.
+
+    Arguments as `map_correlation`.
+    """
+    rows, columns = np.triu_indices(len(index), 1)
+    differ = index[rows] != index[columns]
+    rows, columns = rows[differ], columns[differ]
     if len(rows) < 3:
         raise ValueError(f"{len(rows)} pairs of layers are too few; at least 3 are needed")
-    return first[rows, columns], second[chosen[rows], chosen[columns]]
+    return rows, columns, b[index[rows], index[columns]]
 
 
-def _pairs(
-    layers: int, index: Sequence[int] | NDArray[np.intp] | None
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The pairs of layers of a map that are compared to two layers of the other."""
-    rows, columns = np.triu_indices(layers, 1)
-    if index is None:
-        return rows, columns
-    chosen = np.asarray(index)
-    differ = chosen[rows] != chosen[columns]
-    return rows[differ], columns[differ]
+def profile_correlation(a: Floats, b: Floats) -> float:
+    """Pearson correlation of the mean similarities of two maps over the relative distance.
 
-
-def relative_depth_profiles(a: ArrayLike, b: ArrayLike) -> RelativeProfiles:
-    """Compare the distance profiles of maps of different depth.
-
-    They are compared at the smaller map's distances, so that no value is counted twice.
-
-    Raises:
-        ValueError: an invalid map, fewer than three common distances, or a constant profile.
+    Over distance / (L - 1), linearly interpolated, at the smaller map's distances within the range
+    of the other map, so that no value is counted twice. ValueError if a profile is constant.
     """
-    maps = [checked_map(a), checked_map(b)]
-    profiles = [mean_by_distance(map) for map in maps]
-    depths = [np.arange(1, len(map)) / (len(map) - 1) for map in maps]
+    profiles = [mean_by_distance(map) for map in (a, b)]
+    depths = [np.arange(1, len(map)) / (len(map) - 1) for map in (a, b)]
     grid = min(depths, key=len)
     grid = grid[grid >= max(depth[0] for depth in depths) - 1e-12]
-    if len(grid) < 3:
-        raise ValueError(f"{len(grid)} distances in common; at least 3 are needed")
-    first, second = (np.interp(grid, x, y) for x, y in zip(depths, profiles, strict=True))
-    difference = float(np.abs(first - second).max())
-    return RelativeProfiles(grid, first, second, pearson(first, second), difference)
+    return pearson(*(np.interp(grid, x, y) for x, y in zip(depths, profiles, strict=True)))

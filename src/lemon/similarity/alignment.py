@@ -24,17 +24,16 @@ SMALLEST = 1e-7  # of a product of standard deviations, so that a constant featu
 def correlation(anchor_TN: Tensor, other_TN: Tensor, where: str) -> Tensor:
     """C of the formula, [N, N] float32, rows for the anchor's features; `where` is for messages.
 
-    Raises:
-        BadInput: a feature is not finite, or there are fewer than two tokens.
+    BadInput if a feature is not finite, or there are fewer than two tokens.
     """
-    anchor, other = _both_centred(anchor_TN, other_TN, where)
+    anchor, other = _centred(anchor_TN, where), _centred(other_TN, where)
     spread = torch.outer(*(x.square().mean(0).sqrt() for x in (anchor, other)))
     return (anchor.T @ other / len(anchor)) / spread.clamp(min=SMALLEST)
 
 
 def paired_correlation(anchor_TN: Tensor, other_TN: Tensor, where: str) -> Tensor:
     """C[p, p] alone, [N] float32; arguments and errors as of `correlation`."""
-    anchor, other = _both_centred(anchor_TN, other_TN, where)
+    anchor, other = _centred(anchor_TN, where), _centred(other_TN, where)
     spread = anchor.square().mean(0).sqrt() * other.square().mean(0).sqrt()
     return (anchor * other).mean(0) / spread.clamp(min=SMALLEST)
 
@@ -46,13 +45,9 @@ def matched(scores: Tensor) -> OneHot:
     return OneHot(torch.from_numpy(columns).long(), len(scores))
 
 
-def _both_centred(anchor_TN: Tensor, other_TN: Tensor, where: str) -> tuple[Tensor, Tensor]:
-    if len(anchor_TN) < 2:
-        raise BadInput(f"{where}: a correlation needs at least two tokens of text")
-    return _centred(anchor_TN, where), _centred(other_TN, where)
-
-
 def _centred(features_TN: Tensor, where: str) -> Tensor:
+    if len(features_TN) < 2:
+        raise BadInput(f"{where}: a correlation needs at least two tokens of text")
     features = features_TN.float()
     if not features.isfinite().all():
         feature = int((~features.isfinite()).any(0).nonzero()[0])

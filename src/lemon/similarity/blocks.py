@@ -13,7 +13,8 @@ distinguishes a tight small block from a loose large one.
 
 K minimises the BIC, N log(squares left / N) + 3 K log N: a block has two ends and a mean. Pairs are
 not independent, so BIC is a fixed rule here and not a test. `block_stability` and
-`partition_stability` measure how stable a partition is.
+`partition_stability` measure how stable a partition is, by the adjusted Rand index: the agreement
+of two partitions beyond chance (Hubert and Arabie 1985).
 """
 
 from __future__ import annotations
@@ -23,14 +24,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats.contingency import crosstab
+from numpy.typing import NDArray
 
 from lemon.similarity.layer_pairs import (
     FLAT,
     SEED,
     Floats,
-    checked_map,
     excess_over_distance,
     pairs_above,
     spread_by_distance,
@@ -53,7 +52,6 @@ class Blocks:
         within: mean over all pairs within blocks; NaN without a block.
         between: mean over all other pairs, the background.
         excess: `excess_over_distance` of the pairs within blocks: their effect beyond distance.
-        bic_gain: BIC without blocks minus BIC of this partition; 0 without blocks.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -61,33 +59,32 @@ class Blocks:
     within: float
     between: float
     excess: float
-    bic_gain: float
-
-
-def blocks(map: ArrayLike, *, most_blocks: int = MOST_BLOCKS) -> Blocks:
-    """Find the blocks of a map by the method of this module.
-
-    `most_blocks` is the largest K.
-
-    Raises:
-        ValueError: an invalid map, or `most_blocks` is negative.
-    """
-    values = checked_map(map)
-    if most_blocks < 0:
-        raise ValueError(f"most_blocks is {most_blocks}; it must be at least 0")
-    return _described(values, _best_partition(values, most_blocks))
 
 
 Partition = tuple[tuple[int, int], ...]  # (first, one past the last) layer of each block
 
 
-def _best_partition(map: Floats, most_blocks: int) -> Partition:
+def blocks(map: Floats) -> Blocks:
+    """Find the blocks of a map by the method of this module."""
+    partition = _best_partition(map)
+    pairs, inside = pairs_above(map)[0], _inside(len(map), partition)
+    continued = [layer for start, end in partition for layer in range(start + 1, end)]
+    return Blocks(
+        blocks=tuple((start, end - 1) for start, end in partition),
+        labels=np.cumsum(~np.isin(np.arange(len(map)), continued)) - 1,
+        within=float(pairs[inside].mean()) if partition else float("nan"),
+        between=float(pairs[~inside].mean()),
+        excess=excess_over_distance(map, inside),
+    )
+
+
+def _best_partition(map: Floats) -> Partition:
     """The blocks with the smallest BIC."""
     num_layers = len(map)
     pairs, _ = pairs_above(map)
     if np.ptp(pairs) <= FLAT * np.abs(pairs).max():
         return ()
-    most_blocks = min(most_blocks, num_layers // 2)
+    most_blocks = min(MOST_BLOCKS, num_layers // 2)
     sums, counts = _stretches(map)
     candidates: set[Partition] = {()}
     for background in np.unique(np.quantile(pairs, np.linspace(0, 1, START_QUANTILES))):
@@ -169,78 +166,34 @@ def _bic(map: Floats, partition: Partition, whole: float) -> float:
     return number * np.log(left / number) + PARAMETERS_A_BLOCK * len(partition) * np.log(number)
 
 
-def _described(map: Floats, partition: Partition) -> Blocks:
-    pairs, inside = pairs_above(map)[0], _inside(len(map), partition)
-    whole = _squares_left(map, ())
-    continued = [layer for start, end in partition for layer in range(start + 1, end)]
-    return Blocks(
-        blocks=tuple((start, end - 1) for start, end in partition),
-        labels=np.cumsum(~np.isin(np.arange(len(map)), continued)) - 1,
-        within=float(pairs[inside].mean()) if partition else float("nan"),
-        between=float(pairs[~inside].mean()),
-        excess=excess_over_distance(map, inside),
-        bic_gain=float(_bic(map, (), whole) - _bic(map, partition, whole)) if partition else 0.0,
-    )
-
-
-def block_stability(maps: Sequence[ArrayLike]) -> float:
+def block_stability(maps: Sequence[Floats]) -> float:
     """Mean adjusted Rand index of the partitions of several maps, over all pairs of maps.
 
     The maps are of one model by different matrix types or estimators: 1 if all partitions are
     equal, about 0 if they agree only by chance.
-
-    Raises:
-        ValueError: fewer than two maps, maps of different size, or an invalid map.
     """
-    if len(maps) < 2:
-        raise ValueError(f"{len(maps)} maps; at least 2 are compared")
     labels = [blocks(map).labels for map in maps]
-    if len({len(of_map) for of_map in labels}) > 1:
-        raise ValueError("the maps have different numbers of layers")
-    return float(np.mean([adjusted_rand_index(a, b) for a, b in combinations(labels, 2)]))
+    return float(np.mean([_agreement(a, b) for a, b in combinations(labels, 2)]))
 
 
-def partition_stability(map: ArrayLike, *, replicates: int = REPLICATES, seed: int = SEED) -> float:
-    """Agreement of a map's partition with that of noisy copies: mean adjusted Rand index.
+def partition_stability(map: Floats) -> float:
+    """Agreement of a map's partition with those of noisy copies: mean adjusted Rand index.
 
     The noise is normal, independent for each pair, with the standard deviation of the similarity
     around its mean at each distance. This includes the block structure, so the test is strict.
-
-    Raises:
-        ValueError: an invalid map, or no replicates.
     """
-    values = checked_map(map)
-    if replicates < 1:
-        raise ValueError(f"{replicates} replicates; at least 1 is needed")
-    found = blocks(values).labels
-    noise = spread_by_distance(values)
-    rng = np.random.default_rng(seed)
-    above = np.triu_indices(len(values), 1)
+    found, noise = blocks(map).labels, spread_by_distance(map)
+    rng = np.random.default_rng(SEED)
+    above = np.triu_indices(len(map), 1)
     agreements = []
-    for _ in range(replicates):
-        added = np.zeros_like(values)
+    for _ in range(REPLICATES):
+        added = np.zeros_like(map)
         added[above] = noise * rng.standard_normal(len(above[0]))
-        agreements.append(adjusted_rand_index(found, blocks(values + added + added.T).labels))
+        agreements.append(_agreement(found, blocks(map + added + added.T).labels))
     return float(np.mean(agreements))
 
 
-def adjusted_rand_index(first: ArrayLike, second: ArrayLike) -> float:
-    """Agreement of two partitions beyond chance (Hubert and Arabie 1985, eq. 5).
+def _agreement(first: NDArray[np.intp], second: NDArray[np.intp]) -> float:
+    from sklearn.metrics import adjusted_rand_score  # importing it takes a second
 
-    With n_ij members in part i of one and part j of the other and C(n) = n (n - 1) / 2:
-    (sum C(n_ij) - E) / ((A + B) / 2 - E), A = sum C(n_i.), B = sum C(n_.j), E = A B / C(n). If the
-    denominator is 0 (in both partitions all members separate, or all in one part) the index is 1.
-
-    Raises:
-        ValueError: the label sequences differ in length or have fewer than two members.
-    """
-    a, b = np.asarray(first), np.asarray(second)
-    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
-        raise ValueError("two label sequences of one length, of two members or more, are compared")
-    table = crosstab(a, b).count
-    in_both, in_a, in_b, in_all = (
-        (n * (n - 1) / 2).sum() for n in (table, table.sum(1), table.sum(0), table.sum())
-    )
-    chance = in_a * in_b / in_all
-    most = (in_a + in_b) / 2
-    return 1.0 if most == chance else float((in_both - chance) / (most - chance))
+    return float(adjusted_rand_score(first, second))

@@ -39,20 +39,9 @@ MEGA = 10**6
 FEWEST_COORDINATES = 4  # for the debiased estimator: it divides by n - 2, and n - 3 in its scale
 
 
-def check_component(component: str) -> None:
-    """Raise BadInput for an unknown component, naming the known ones. Imports no torch."""
-    if component not in COMPONENTS:
-        raise BadInput(f"component {component!r} is unknown; take one of {', '.join(COMPONENTS)}")
-
-
 def write_cka(source_dir: Path, component: str, out: Path, debiased: bool = False) -> None:
-    """Write the similarity of all pairs of layers, as `write_map` does.
-
-    Raises:
-        BadInput: the model or the component is not valid, or `out` can't be written.
-    """
+    """Write the similarity of all pairs of layers by `write_map`; raises as `cka_matrices`."""
     started = time.monotonic()
-    check_component(component)
     source = Checkpoint(source_dir)
     source.verify(s.name for s in source.specs.values() if s.type in COMPONENTS[component])
     settings = {"component": component, "debiased": debiased}
@@ -60,11 +49,7 @@ def write_cka(source_dir: Path, component: str, out: Path, debiased: bool = Fals
 
 
 def write_map(matrix: np.ndarray, out: Path, settings: dict[str, Any], started: float) -> None:
-    """Write an [L, L] map as CSV, layer indices as header and index, and its manifest.
-
-    Raises:
-        BadInput, WorkFailed: `out` can't be written.
-    """
+    """Write an [L, L] map as CSV, layer indices as header and index, and its manifest."""
     import pandas as pd
 
     table = pd.DataFrame(matrix)
@@ -88,10 +73,9 @@ def cka_matrices(
     of the maps of their matrices. Plan, progress and speed are printed to standard error.
 
     Raises:
-        BadInput: an unknown component, a model too narrow for the debiased estimator, or a layer
-            whose rows are all equal.
+        BadInput: a model too narrow for the debiased estimator, or a layer whose rows are all
+            equal.
     """
-    check_component(component)
     width = source.shape.hidden_size
     if "debiased" in estimators and width < FEWEST_COORDINATES:
         raise BadInput(
@@ -99,47 +83,39 @@ def cka_matrices(
             f"{FEWEST_COORDINATES} residual coordinates"
         )
     plans = [gram_plan(source, type) for type in COMPONENTS[component]]
-    progress = MapProgress(f"cka {component}", plans)
+    label, flop, done = f"cka {component}", sum(plan.flop for plan in plans), 0
+    say(f"{label}: {_announced(plans)}")
+    progress = ProgressLine(label, "MFLOP", flop // MEGA)
+
+    def layer_done(of_layer: int) -> None:
+        nonlocal done
+        done += of_layer
+        progress.show(done // MEGA, f"{_giga(done / progress.seconds)} GFLOP/s")
+
     maps: dict[str, list[np.ndarray]] = {estimator: [] for estimator in estimators}
     for plan in plans:
-        products = gram_products(source, plan, progress.layer_done)
+        products = gram_products(source, plan, layer_done)
         for estimator in estimators:
             values = hsic(products, estimator)
             _require_variation(values, products, source, plan.type)
             maps[estimator].append(normalised(values))
-    progress.finished()
+    say(
+        f"{label}: {progress.seconds:.1f} s, {_giga(flop / progress.seconds)} GFLOP/s, "
+        f"peak memory {peak_memory_bytes() / MEGA:.0f} MB"
+    )
     return {estimator: np.mean(of_types, axis=0) for estimator, of_types in maps.items()}
 
 
-class MapProgress:
-    """The output of one computation: its plan, then progress lines, then its time and speed."""
-
-    def __init__(self, label: str, plans: Sequence[GramPlan]) -> None:
-        """Print the plan and start the clock; `label` starts every line."""
-        self._label = label
-        self._flop, self._done = sum(plan.flop for plan in plans), 0
-        passes = max(len(plan.slabs) for plan in plans)
-        read = sum(plan.stored_bytes * len(plan.slabs) for plan in plans)
-        say(
-            f"{label}: {plans[0].num_layers} layers of {', '.join(plan.type for plan in plans)}, "
-            f"{_giga(self._flop)} GFLOP, weights read in {passes} "
-            f"{'passes' if passes > 1 else 'pass'} ({_giga(read)} GB), at most "
-            f"{memory_bound(plans) / MEGA:.0f} MB of memory"
-        )
-        self._line = ProgressLine(label, "MFLOP", self._flop // MEGA)
-
-    def layer_done(self, flop: int) -> None:
-        """Count the operations of one layer in one pass, and print a progress line if due."""
-        self._done += flop
-        self._line.show(self._done // MEGA, f"{_giga(self._done / self._line.seconds)} GFLOP/s")
-
-    def finished(self) -> None:
-        """Print total time and speed."""
-        seconds = self._line.seconds
-        say(
-            f"{self._label}: {seconds:.1f} s, {_giga(self._flop / seconds)} GFLOP/s, "
-            f"peak memory {peak_memory_bytes() / MEGA:.0f} MB"
-        )
+def _announced(plans: Sequence[GramPlan]) -> str:
+    """What the computation of these matrices takes, in words."""
+    passes = max(len(plan.slabs) for plan in plans)
+    read = sum(plan.stored_bytes * len(plan.slabs) for plan in plans)
+    return (
+        f"{plans[0].num_layers} layers of {', '.join(plan.type for plan in plans)}, "
+        f"{_giga(sum(plan.flop for plan in plans))} GFLOP, weights read in {passes} "
+        f"{'passes' if passes > 1 else 'pass'} ({_giga(read)} GB), at most "
+        f"{memory_bound(plans) / MEGA:.0f} MB of memory"
+    )
 
 
 def _giga(number: float) -> str:

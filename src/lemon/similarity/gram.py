@@ -66,8 +66,7 @@ class GramPlan:
 
     Attributes:
         type: layer type, a key of `LAYER_TYPES` with two axes.
-        num_layers: L.
-        num_units: p, columns of the [n, p] representation.
+        num_layers, num_units: L, and p, the columns of the [n, p] representation.
         units_a_piece: units converted to float32 at a time.
         slabs: slabs of the Gram matrices; each is a pass over the weights.
         stored_bytes: bytes read from disk in one pass.
@@ -155,10 +154,7 @@ def gram_products(
 ) -> GramProducts:
     """Multiply the Gram matrices of one layer type, slab by slab.
 
-    Args:
-        source: the model; its tensors of the type are read once for each slab.
-        plan: the plan of the type.
-        layer_done: called after each layer of each slab with its floating-point operations.
+    `layer_done` is called after each layer of each slab with its floating-point operations.
     """
     import torch
 

@@ -1,57 +1,25 @@
-"""Pairs of layers of an [L, L] similarity map: checks, means by distance, correlations.
+"""Pairs of layers of a similarity map: means by distance, correlations.
 
-Pairs share layers, so they are not independent; p-values come from Mantel's permutation of layers
-(Mantel 1967), which keeps that dependence.
+A map is [L, L] float64, symmetric and finite, as the figures' facts have it; its diagonal is never
+used. Pairs share layers, so they are not independent; p-values come from Mantel's permutation of
+layers (Mantel 1967), which keeps that dependence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 FEWEST_LAYERS = 3
-ASYMMETRY = 1e-6  # tolerance for a map read from a file with eight decimals
 PERMUTATIONS = 999
 SEED = 0  # fixed, so that figures are reproducible
 FLAT = 1e-12  # relative spread below which values count as equal
 TIE = 1e-12  # correlations that differ by less count as equal, to be robust to rounding
-
-
-def checked_map(map: ArrayLike, fewest: int = FEWEST_LAYERS) -> Floats:
-    """A similarity map as [L, L] float64.
-
-    Raises:
-        ValueError: it is not square, finite and symmetric, or has fewer than `fewest` layers.
-    """
-    values = np.asarray(map, dtype=np.float64)
-    if values.ndim != 2 or values.shape[0] != values.shape[1]:
-        raise ValueError(f"a similarity map is square, not {values.shape}")
-    if len(values) < fewest:
-        raise ValueError(f"{len(values)} layers are too few; at least {fewest} are needed")
-    if not np.isfinite(values).all():
-        raise ValueError("the similarity map holds values that are not finite")
-    if np.abs(values - values.T).max() > ASYMMETRY * max(1.0, np.abs(values).max()):
-        raise ValueError("the similarity map is not symmetric")
-    return values
-
-
-def checked_index(index: Sequence[int], num_layers: int) -> NDArray[np.intp]:
-    """Layer indices as an array.
-
-    Raises:
-        ValueError: they are not a sequence of integers from 0 to `num_layers` - 1.
-    """
-    numbers = np.asarray(index)
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise ValueError("layer indices must be a sequence of whole numbers")
-    if numbers.size and not (numbers.min() >= 0 and numbers.max() < num_layers):
-        raise ValueError(f"layer indices must be from 0 to {num_layers - 1}")
-    return numbers.astype(np.intp)
 
 
 def pairs_above(map: Floats) -> tuple[Floats, NDArray[np.intp]]:
@@ -96,11 +64,7 @@ def excess_over_distance(map: Floats, chosen: NDArray[np.bool_]) -> float:
 
 
 def pearson(first: Floats, second: Floats) -> float:
-    """Pearson correlation of two sequences of values.
-
-    Raises:
-        ValueError: fewer than two values, or all values of one sequence are equal.
-    """
+    """Pearson correlation; ValueError if there are fewer than two values, or all are equal."""
     if len(first) < 2:
         raise ValueError("a correlation needs at least two pairs of values")
     centred = []
@@ -119,33 +83,17 @@ def spearman(first: Floats, second: Floats) -> float:
 
 
 def mantel(
-    map: Floats,
-    correlate: Callable[[Floats], float],
-    *,
-    positive: bool,
-    permutations: int = PERMUTATIONS,
+    map: Floats, correlate: Callable[[Floats], float], *, positive: bool
 ) -> tuple[float, float]:
-    """Mantel's permutation test of a correlation of a map.
+    """A correlation that is computed from a map, with its one-sided p-value by Mantel's test.
 
-    Args:
-        map: [L, L], whose layers are shuffled.
-        correlate: computes the correlation from a map.
-        positive: whether the alternative is a positive correlation; negative otherwise.
-        permutations: N, the number of shuffles.
-
-    Returns:
-        The correlation, and the one-sided p-value (1 + count) / (1 + N), where count is the number
-        of shuffled maps whose correlation is at least as extreme.
-
-    Raises:
-        ValueError: `permutations` is below 1.
+    It is (1 + count) / (1 + N), where count is the number of N maps with shuffled layers whose
+    correlation is at least as high, or if not `positive` at least as low.
     """
-    if permutations < 1:
-        raise ValueError(f"{permutations} permutations; at least 1 is needed")
     rng = np.random.default_rng(SEED)
     observed = correlate(map)
     sign = 1 if positive else -1
-    orders = (rng.permutation(len(map)) for _ in range(permutations))
+    orders = (rng.permutation(len(map)) for _ in range(PERMUTATIONS))
     shuffled = (correlate(map[np.ix_(order, order)]) for order in orders)
     count = sum(sign * correlation >= sign * observed - TIE for correlation in shuffled)
-    return observed, (1 + count) / (1 + permutations)
+    return observed, (1 + count) / (1 + PERMUTATIONS)

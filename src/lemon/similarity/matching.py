@@ -37,7 +37,6 @@ from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import write_text
 from lemon.progress import say
-from lemon.similarity.activations import require_vocabulary
 from lemon.similarity.alignment import correlation, matched, paired_correlation
 
 TOKENS = 10_240  # on which a permutation is found; the authors take about 10,000
@@ -63,15 +62,13 @@ class Match:
 def write_matches(source_dir: Path, text_dir: Path, out: Path) -> None:
     """Write the matches of all neighbouring layers of a model as CSV, and a manifest.
 
-    Raises:
-        BadInput: the model or the text is damaged, they do not fit each other, a feature is not
-            finite, or `out` can't be written.
-        WorkFailed: `out` can't be written.
+    BadInput if the model or the text is damaged, they do not fit each other, or a feature is not
+    finite.
     """
     started = time.monotonic()
     source, text = Checkpoint(source_dir), PackedText(text_dir, ("heldout",))
     digest = source.digest()
-    require_vocabulary(text, source.shape.vocab_size)
+    text.require_vocabulary(source.shape.vocab_size)
     found = []
     for match in neighbour_matches(ffn_features(source, heldout_halves(text))):
         say(
@@ -95,10 +92,8 @@ def write_matches(source_dir: Path, text_dir: Path, out: Path) -> None:
 def neighbour_matches(features_2TH: Iterable[Tensor]) -> Iterator[Match]:
     """The matches of successive layers, from the features of each, one layer after the other.
 
-    The first half of the tokens is that of the assignment, the second has the other ones.
-
-    Raises:
-        BadInput: as `alignment.correlation`.
+    The first half of the tokens is that of the assignment, the second has the other ones. Raises as
+    `alignment.correlation`.
     """
     for layer, (own, following) in enumerate(pairwise(features_2TH)):
         where = f"layers {layer} and {layer + 1}"
@@ -115,10 +110,7 @@ def neighbour_matches(features_2TH: Iterable[Tensor]) -> Iterator[Match]:
 def heldout_halves(text: PackedText) -> Tensor:
     """The rows of the assignment and as many others, of each domain the next ones, [2, N, L].
 
-    About `TOKENS` tokens are in each half, if there are as many.
-
-    Raises:
-        BadInput: a domain has one row alone.
+    About `TOKENS` tokens are in each half, if there are as many; BadInput if a domain has one row.
     """
     wanted = -(-TOKENS // (text.sequence_length * len(text.domains)))
     halves = []

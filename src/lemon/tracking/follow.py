@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,7 @@ from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import MANIFEST
-from lemon.outside_calls import silence
-from lemon.tracking.metrics import Metric
+from lemon.tracking.metrics import Metric, curve
 from lemon.tracking.places import places
 from lemon.tracking.replay import (
     KEY,
@@ -32,9 +30,8 @@ from lemon.tracking.replay import (
     log_params,
     sole_recorder,
 )
-from lemon.tracking.run_records import rows_with, run_key, run_tags, step_metrics
-from lemon.tracking.settings import run_parameters, texts
-from lemon.tracking.store import answering_client, public_store, reason_of
+from lemon.tracking.run_records import rows_with, run_key, run_parameters, run_tags, texts
+from lemon.tracking.store import answering_client, public_store, reason_of, silence
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -99,26 +96,26 @@ class Follower:
             if not run.method.learned or (ended and followed is None):
                 continue
             try:
-                curve = step_metrics(folder / "metrics.jsonl")
+                learned = curve(folder / "metrics.jsonl")
             except BadInput as error:
                 if run.id not in self._refused:
                     print(f"lemon: warning: {error}", file=sys.stderr)
                 self._refused.add(run.id)
                 continue
-            if curve:
+            if learned:
                 with silence():
-                    self._mirror(client, experiment, run, curve, followed, ended)
+                    self._mirror(client, experiment, run, learned, followed, ended)
 
     def _mirror(
         self,
         client: MlflowClient,
         experiment: str,
         run: PlannedRun,
-        curve: list[Metric],
+        values: list[Metric],
         followed: Run | None,
         ended: bool,
     ) -> None:
-        if followed is None or not _begins_as(curve, followed.data.tags.get(MIRRORED, "")):
+        if followed is None or not _begins_as(values, followed.data.tags.get(MIRRORED, "")):
             key = run_key(self._project, run)
             for other in all_runs(client, experiment, f"tags.`{KEY}` = '{key}'"):
                 client.delete_run(other.info.run_id)
@@ -126,29 +123,29 @@ class Follower:
             name = f"{tags['method']}, {tags['layers']} layers, learning"[:LONGEST_NAME]
             followed = client.create_run(  # begun as long ago as the last value is old
                 experiment,
-                start_time=round(1000 * time.time()) - max(_elapsed_ms(curve)),
+                start_time=round(1000 * time.time()) - _length_ms(values),
                 tags={**tags, KEY: key, "mlflow.runName": name},
             )
             log_params(client, followed.info.run_id, run_parameters(self._project, run, ()))
         run_id, started_ms = followed.info.run_id, followed.info.start_time
         first = self._recorded.get(run_id, 0)
-        if first < len(curve):
-            client.set_tag(run_id, MIRRORED, f"{len(curve)} {_digest(curve)}")
-            log_metrics(client, run_id, curve[first:], started_ms)
-            self._recorded[run_id] = len(curve)
+        if first < len(values):
+            client.set_tag(run_id, MIRRORED, f"{len(values)} {_digest(values)}")
+            log_metrics(client, run_id, values[first:], started_ms)
+            self._recorded[run_id] = len(values)
         if ended:
-            client.set_terminated(run_id, end_time=started_ms + max(_elapsed_ms(curve)))
+            client.set_terminated(run_id, end_time=started_ms + _length_ms(values))
 
 
-def _begins_as(curve: list[Metric], mirrored: str) -> bool:
+def _begins_as(values: list[Metric], mirrored: str) -> bool:
     count, _, digest = mirrored.partition(" ")
-    return count.isdigit() and _digest(curve[: int(count)]) == digest
+    return count.isdigit() and _digest(values[: int(count)]) == digest
 
 
-def _digest(curve: list[Metric]) -> str:
-    lines = (f"{m.name} {m.step} {m.elapsed_ms} {m.value!r}\n" for m in curve)
+def _digest(values: list[Metric]) -> str:
+    lines = (f"{m.name} {m.step} {m.elapsed_ms} {m.value!r}\n" for m in values)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _elapsed_ms(curve: list[Metric]) -> Iterator[int]:
-    return (metric.elapsed_ms or 0 for metric in curve)
+def _length_ms(values: list[Metric]) -> int:
+    return max(metric.elapsed_ms or 0 for metric in values)

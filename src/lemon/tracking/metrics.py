@@ -15,9 +15,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from lemon.configuration.tasks import DENSE
-from lemon.events import Event
+from lemon.events import read_events
 from lemon.perplexity import perplexity_of
 from lemon.published.tables import PublishedRow
 from lemon.reporting.facts.outcomes import RunResult
@@ -28,7 +29,6 @@ OF_TEXT = {
     **{"train/states": "loss/states", "train/penalty": "loss/penalty"},
     "tune/perplexity": "ppl/tune",
 }
-TUNE_LOSS = "tune/loss/"
 GEOMETRIC = ("ppl/", "temperature")  # means over seeds, as those of a loss and of a logarithm
 
 
@@ -42,13 +42,17 @@ class Metric:
     elapsed_ms: int | None = None
 
 
-def curve(events: Iterable[Event]) -> list[Metric]:
-    """The events of a `metrics.jsonl`, for each name and step the last one, in the file's order."""
-    last = {(event["name"], event["step"]): event for event in events}
-    return [
-        Metric(_curve_name(name), rounded(event["value"]), step, round(1000 * event["wall_s"]))
-        for (name, step), event in last.items()
-    ]
+def curve(path: Path) -> list[Metric]:
+    """The events of a `metrics.jsonl`, for each name and step the last one, in the file's order.
+
+    BadInput if it is damaged.
+    """
+    last = {(event["name"], event["step"]): event for event in read_events(path)}
+    values = []
+    for (name, step), event in last.items():
+        ours = OF_TEXT.get(name, name.replace("tune/loss/", "loss/tune/"))
+        values.append(Metric(ours, rounded(event["value"]), step, round(1000 * event["wall_s"])))
+    return values
 
 
 def run_scores(
@@ -123,9 +127,3 @@ def mean_name(tasks: tuple[str, ...]) -> str:
 def rounded(value: float) -> float:
     """To five significant digits; counts are exact."""
     return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
-
-
-def _curve_name(name: str) -> str:
-    if name.startswith(TUNE_LOSS):
-        return f"loss/tune/{name.removeprefix(TUNE_LOSS)}"
-    return OF_TEXT.get(name, name)

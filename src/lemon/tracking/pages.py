@@ -8,7 +8,6 @@ import sys
 from urllib.parse import quote
 
 from lemon.errors import WorkFailed
-from lemon.outside_calls import silence
 from lemon.tracking.metrics import mean_name
 from lemon.tracking.places import ROW
 from lemon.tracking.store import (
@@ -17,6 +16,7 @@ from lemon.tracking.store import (
     is_server,
     public_store,
     reason_of,
+    silence,
     store_uri,
 )
 
@@ -41,10 +41,8 @@ FIRST_WRITTEN_MS = 1_722_470_400_000  # views have a date; a fixed one keeps rep
 def ui(*, port: int = 5000) -> None:
     """Print the links and serve MLflow's pages on this machine until interrupted.
 
-    If MLFLOW_TRACKING_URI is a server, only that server's links are printed.
-
-    Raises:
-        WorkFailed: the store can't be read, or the server can't be started.
+    If MLFLOW_TRACKING_URI is a server, only that server's links are printed. WorkFailed if the
+    store can't be read.
     """
     address = public_store() if is_server() else f"http://127.0.0.1:{port}"
     try:

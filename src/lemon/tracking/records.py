@@ -7,7 +7,6 @@ one record, whichever of its tables asks for it, and so has a row of the paper.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lemon.configuration.paper import PaperEntry, TableSpec
 from lemon.configuration.project import Project
@@ -20,8 +19,7 @@ from lemon.reporting.figures.figure_numbers import read_numbers
 from lemon.tracking.metrics import published_scores
 from lemon.tracking.places import Place, places, tags_of
 from lemon.tracking.record import Record, code_tags, final_metrics, finished_ms, started_ms
-from lemon.tracking.run_records import mean_of_seeds, reproduced
-from lemon.tracking.settings import texts
+from lemon.tracking.run_records import mean_of_seeds, reproduced, texts
 
 PAPER, SUMMARY = "paper", "table"
 PAPER_PUBLISHED_MS = 1_722_470_400_000  # 1 August 2024, ACL 2024: the date of the paper's rows
@@ -31,10 +29,8 @@ def table_records(project: Project, table: str, runs: Path, results: Path) -> li
     """All records of a table: the table itself, each published row, each run, and where a row has
     several seeds, before them, their mean.
 
-    Tables and figures without scores have only the first.
-
-    Raises:
-        BadInput: a run is not evaluated or the table is not rendered.
+    Tables and figures without scores have only the first. BadInput if a run is not evaluated or the
+    table is not rendered.
     """
     entry = project.entry(table)
     records = [_summary(project, table, results)]
@@ -116,12 +112,16 @@ def _summary(project: Project, name: str, results: Path) -> Record:
     for file in manifest.get("files", {}):
         checked_file(path.with_name(file), path)
     words = read_numbers(path.parent, name).words if kind == "figure" else None
+    verdicts = {}  # of each tested ordering, named by the first run of each row
+    for test in manifest.get("comparisons", []):
+        whose = test["claim"] or ("ours" if test["published_difference"] is None else "paper")
+        verdicts[f"{whose}/{pair_in_words(test)}"] = ordering_in_words(test)
     tags = {
         "source": SUMMARY,
         **{"preset": project.preset_name, "table": name},
         **code_tags(manifest),
         "config_digest": project.digest(),
-        **dict(_verdict_tag(test) for test in manifest.get("comparisons", [])),
+        **verdicts,
         **{f.claim: f.verdict for f in (words.findings if words else []) if f.claim},
     }
     return Record(
@@ -133,9 +133,3 @@ def _summary(project: Project, name: str, results: Path) -> Record:
         description=words.as_markdown() if words else entry.title,
         files=sorted({*files, *(results / "figures").glob(f"{name}.*")}),
     )
-
-
-def _verdict_tag(test: dict[str, Any]) -> tuple[str, str]:
-    """A tested ordering, named by the first run of each row, and its verdicts."""
-    whose = test["claim"] or ("ours" if test["published_difference"] is None else "paper")
-    return f"{whose}/{pair_in_words(test)}", ordering_in_words(test)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from lemon.configuration.paper import TableSpec
 from lemon.configuration.project import Project
 from lemon.files.storage import sole_writer, write_json
-from lemon.outside_calls import silence
 from lemon.tracking.database import set_aside
 from lemon.tracking.metrics import Metric
 from lemon.tracking.pages import saved_view
@@ -34,6 +33,7 @@ from lemon.tracking.store import (
     is_sqlite,
     public_store,
     reason_of,
+    silence,
     store_uri,
 )
 
@@ -45,7 +45,6 @@ KEY, DIGEST = "lemon.key", "lemon.digest"  # tags that identify a replay's runs
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"  # of a run, on MLflow's page
 LONGEST_REPLAYS_S = 1800.0  # of other tables, for which a replay waits
 LONGEST_NAME = 250  # of a run: a PostgreSQL server refuses a longer one, SQLite takes it
-METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits for one batch
 
 
 def track(project: Project, table: str, runs: Path, results: Path, out: Path) -> None:
@@ -55,11 +54,8 @@ def track(project: Project, table: str, runs: Path, results: Path, out: Path) ->
     the content; or `pending`, with the reason, if MLflow could not be reached or refused, or
     MLFLOW_TRACKING_URI is wrong. The latter prints one line on stderr and is no failure.
 
-    `runs` is the folder of the runs' folders, `results` that of `tables/` and `figures/`.
-
-    Raises:
-        BadInput: a run is not evaluated or the table is not rendered.
-        WorkFailed: `out` can't be written.
+    `runs` is the folder of the runs' folders, `results` that of `tables/` and `figures/`. Raises as
+    `table_records`.
     """
     records = table_records(project, table, runs, results)
     name = experiment_name(project)
@@ -136,7 +132,7 @@ def _write(client: MlflowClient, experiment: str, record: Record) -> str:
     run_id = str(run.info.run_id)
     log_params(client, run_id, record.params)
     log_metrics(client, run_id, record.metrics, record.started_ms, record.ended_ms)
-    log_data(client, run_id, record.data)
+    _log_data(client, run_id, record.data)
     for path in record.files:
         client.log_artifact(run_id, str(path))
     texts = record.tags | ({DESCRIPTION: record.description} if record.description else {})
@@ -150,9 +146,7 @@ def log_params(client: MlflowClient, run_id: str, params: dict[str, str]) -> Non
     """Add parameters to a run."""
     from mlflow.entities import Param
 
-    values = [Param(key, value) for key, value in params.items()]
-    for first in range(0, len(values), PARAMS_A_REQUEST):
-        client.log_batch(run_id, params=values[first : first + PARAMS_A_REQUEST])
+    client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
 
 
 def log_metrics(
@@ -166,11 +160,10 @@ def log_metrics(
         elapsed = metric.elapsed_ms
         logged_ms = ended_ms if elapsed is None else started_ms + elapsed
         values.append(MlflowMetric(metric.name, metric.value, logged_ms, metric.step))
-    for first in range(0, len(values), METRICS_A_REQUEST):
-        client.log_batch(run_id, metrics=values[first : first + METRICS_A_REQUEST])
+    client.log_batch(run_id, metrics=values)
 
 
-def log_data(client: MlflowClient, run_id: str, data: dict[str, tuple[str, str]]) -> None:
+def _log_data(client: MlflowClient, run_id: str, data: dict[str, tuple[str, str]]) -> None:
     """Add what a run read as its datasets; MLflow shows the first 36 digits of a digest."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemon.errors import WorkFailed
-from lemon.outside_calls import silence, within
 from lemon.provenance import without_private_parts
 from lemon.redaction import public_address, without_secrets
 from lemon.tracking.database import database_ready
@@ -77,7 +87,39 @@ def answering_client() -> MlflowClient:
         return client
 
     with _local_database(store), silence():
-        return within(FIRST_ANSWER_S, ask)
+        return _within(FIRST_ANSWER_S, ask)
+
+
+def _within(seconds: float, ask: Callable[[], MlflowClient]) -> MlflowClient:
+    """Return or raise what `ask` does; TimeoutError if it has not ended within `seconds`.
+
+    Its daemon thread then keeps running until the process ends.
+    """
+    future: futures.Future[MlflowClient] = futures.Future()
+
+    def wait() -> None:
+        try:
+            future.set_result(ask())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    if not futures.wait([future], timeout=seconds).done:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return future.result()
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Discard log messages, warnings and output of the block, which calls MLflow."""
+    nowhere = io.StringIO()
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(nowhere), redirect_stderr(nowhere), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _local_database(store: str) -> AbstractContextManager[None]:

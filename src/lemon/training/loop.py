@@ -24,7 +24,7 @@ from torch import Tensor
 from lemon.configuration.learning_settings import TrainingSettings
 from lemon.data.text.packing import PackedText
 from lemon.errors import Diverged, Terminated
-from lemon.events import Metrics, events_until
+from lemon.events import Metrics
 from lemon.perplexity import mixture_loss, perplexity_of
 from lemon.progress import ProgressLine, Watchdog
 from lemon.training.batches import Batches
@@ -271,10 +271,7 @@ class Trainer:
         self.divergence.load_state(state["divergence"])
         if self.processes.writes:
             print(f"{self.label}: goes on after step {state['step']} of {self.steps}", flush=True)
-        events = state.get("events")
-        if events is None:  # a checkpoint of an earlier version
-            events = events_until(self.metrics_path, state["step"])
-        return state["step"], state["wall_s"], events
+        return state["step"], state["wall_s"], state["events"]
 
 
 def rate_factor(step: int, steps: int, *, warmup_ratio: float, final_ratio: float) -> float:

@@ -8,12 +8,10 @@ import pytest
 import torch
 from calibrated_models import LAYERS, METHODS, ROWS, context
 
-from lemon.architecture import LlamaShape, layer_tensor_name
+from lemon.architecture import layer_tensor_name
 from lemon.configuration.methods import METHODS as METHODS_BY_NAME
-from lemon.errors import BadInput
 from lemon.methods.build import builder_of
 from lemon.methods.calibration import Calibration
-from lemon.methods.context import BuildContext
 from lemon.operators.fuse import fuse_tensors, fused_layer
 
 
@@ -52,12 +50,3 @@ def test_a_builder_reads_the_rows_that_its_method_says(source, calibration, monk
     rows = {"sequences": ROWS, "search_sequences": 4, None: 0}
     said = METHODS_BY_NAME[method]
     assert read == {"training": rows[said.calibration_rows], "tune": ROWS * said.chooses}
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_without_text_or_with_other_widths_a_method_is_refused(source, calibration, method):
-    with pytest.raises(BadInput, match=f"method {method} looks at activations; give packed text"):
-        builder_of(method)(BuildContext(source, source.shape.with_depth(3), method=method))
-    narrow = LlamaShape(**{**vars(source.shape), "intermediate_size": 16})
-    with pytest.raises(BadInput, match=f"method {method} removes layers only"):
-        builder_of(method)(BuildContext(source, narrow, calibration=calibration))

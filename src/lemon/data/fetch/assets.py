@@ -58,10 +58,8 @@ def fetch(assets: Mapping[str, Asset], needed: Iterable[str], out: Path, cache: 
     """Download the needed assets into the cache and write the lock file.
 
     A cached asset is hashed again and reused, so an interrupted fetch continues where it stopped.
-
-    Raises:
-        BadInput: an asset is not found, or its licence must be accepted first.
-        WorkFailed: no network, a wrong hash, a full disk.
+    BadInput if an asset is not found or its licence must be accepted first; WorkFailed without a
+    network, or if a hash is wrong.
     """
     with sole_writer(cache, wait_s=math.inf):
         lock = {name: fetch_asset(name, assets[name], cache) for name in sorted(set(needed))}

@@ -38,13 +38,7 @@ def wanted_asset(name: str, asset: HubAsset) -> Wanted:
 
 
 def find_snapshot(wanted: Wanted) -> Snapshot:
-    """Ask the Hub for the commit of a revision and the names of its files.
-
-    Raises:
-        NotThere: no such repository or revision.
-        BadInput: no permission to read it.
-        WorkFailed: the Hub can't be reached, or fails at every try.
-    """
+    """Ask the Hub for the commit of a revision and its files' names; raises as `with_retries`."""
     from huggingface_hub import HfApi
 
     def ask() -> Snapshot:
@@ -64,11 +58,8 @@ def find_snapshot(wanted: Wanted) -> Snapshot:
 def download(snapshot: Snapshot, names: list[str], folder: Path) -> None:
     """Download files of a snapshot into `folder`; intact files already there are kept.
 
-    A file gets its name when complete, and is removed if its hash differs from the Hub's.
-
-    Raises:
-        BadInput: a licence must be accepted first, or the folder may not be written.
-        WorkFailed: the Hub can't be reached or sends damaged files, or the disk is full.
+    A file gets its name when complete, and is removed if its hash differs from the Hub's. Raises as
+    `with_retries`.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
@@ -115,7 +106,7 @@ def _missing(snapshot: Snapshot, names: list[str], folder: Path) -> list[str]:
 def download_asset(name: str, asset: HubAsset, cache: Path) -> tuple[str, Path]:
     """Download the snapshot of a `hub` asset into the cache; returns its commit and folder.
 
-    Raises as `find_snapshot` and `download`, and BadInput if no file matches the patterns.
+    Raises as `with_retries`, and BadInput if no file matches the patterns.
     """
     wanted = wanted_asset(name, asset)
     snapshot = find_snapshot(wanted)

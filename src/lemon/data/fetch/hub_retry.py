@@ -49,19 +49,25 @@ def with_retries(call: Callable[[], T], wanted: Wanted, folder: Path) -> T:
 
     Raises:
         NotThere: no such repository or revision.
-        BadInput: no permission to read it or to write here, or offline variables are set.
-        WorkFailed: every try failed, or the disk is full.
+        BadInput: no permission to read it, or offline variables are set.
+        WorkFailed: every try failed.
     """
     for wait in (*WAITS, None):
         try:
             return call()
         except Exception as raised:  # the client also raises errors of its HTTP library
             error = _cause(raised)
-            passing = _may_pass(error)
-            if wait is None or not passing:
-                raise _explained(error, passing, wanted, folder) from raised
-            told = f"{wanted.subject}: {wanted}: {_shown(error)}"
-            log.warning("%s; trying again in %g s", told, wait)
+            if refused := _refused(error, wanted, folder):
+                raise refused from raised
+            if wait is None:
+                advice = (
+                    f", after {len(WAITS) + 1} tries; check the network and HF_ENDPOINT, and run "
+                    "the same command again, it continues where it stopped"
+                )
+                raise _failed(error, wanted, advice) from raised
+            log.warning(
+                "%s: %s: %s; trying again in %g s", wanted.subject, wanted, _shown(error), wait
+            )
             time.sleep(wait)
     raise AssertionError("the last try either answers or raises")
 
@@ -81,33 +87,11 @@ def _status(error: Exception) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def _of_the_network(error: Exception) -> bool:
-    return isinstance(error, OSError) or type(error).__module__.startswith("httpx")
-
-
-def _may_pass(error: Exception) -> bool:
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    if status := _status(error):
-        return status in PASSING
-    if isinstance(error, OfflineModeIsEnabled) or getattr(error, "errno", None) in OF_STORAGE:
-        return False
-    return _of_the_network(error)
-
-
-def _shown(error: Exception) -> str:
-    if isinstance(error, Damaged):
-        return f"{error} arrived damaged"
-    status = _status(error)
-    return f"the answer was {status}" if status else type(error).__name__
-
-
-def _explained(error: Exception, passing: bool, wanted: Wanted, folder: Path) -> Exception:
-    """An error with a message for the user; errors of the program are returned unchanged."""
+def _refused(error: Exception, wanted: Wanted, folder: Path) -> Exception | None:
+    """What to raise of an error that does not pass; None if another try may succeed."""
     from huggingface_hub import errors as hub
 
-    subject, server = wanted.subject, endpoint() or "huggingface.co"
-    status = _status(error)
+    subject, server, status = wanted.subject, endpoint() or "huggingface.co", _status(error)
     if isinstance(error, hub.GatedRepoError):
         return BadInput(
             f"{subject}: {wanted.repo} is gated; accept its licence on the Hub, log in with "
@@ -128,16 +112,24 @@ def _explained(error: Exception, passing: bool, wanted: Wanted, folder: Path) ->
         )
     if isinstance(error, OSError) and error.errno in OF_STORAGE:
         return storage_error(error, folder)
-    if status or _of_the_network(error):
-        advice = (
-            f", after {len(WAITS) + 1} tries; check the network and HF_ENDPOINT, and run the same "
-            "command again, it continues where it stopped"
-        )
-        return WorkFailed(
-            f"{subject}: {wanted} can't be downloaded from {server} ({_shown(error)})"
-            f"{advice if passing else ''}"
-        )
-    return error
+    if status:
+        return None if status in PASSING else _failed(error, wanted)
+    of_the_network = isinstance(error, OSError) or type(error).__module__.startswith("httpx")
+    return None if of_the_network else error  # one of the program
+
+
+def _failed(error: Exception, wanted: Wanted, advice: str = "") -> WorkFailed:
+    server = endpoint() or "huggingface.co"
+    return WorkFailed(
+        f"{wanted.subject}: {wanted} can't be downloaded from {server} ({_shown(error)}){advice}"
+    )
+
+
+def _shown(error: Exception) -> str:
+    if isinstance(error, Damaged):
+        return f"{error} arrived damaged"
+    status = _status(error)
+    return f"the answer was {status}" if status else type(error).__name__
 
 
 def endpoint() -> str | None:

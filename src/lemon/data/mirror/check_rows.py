@@ -16,14 +16,11 @@ HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.[a-z]+")
 
 
 def check_rows(place: Path) -> None:
-    """Refuse the data set in `<folder>/<owner>/<name>` if a file is damaged, missing or unknown.
+    """BadInput if a file of the data set `<folder>/<owner>/<name>` is damaged, missing or unknown.
 
     The expected hash is taken from `mirror.json` in `<folder>`, else from `manifest.json` of
     prepared rows there, else from the file's name, eight hex digits before the suffix as in
     `test-29aca36a.parquet`. A file without any is accepted only if the folder has neither list.
-
-    Raises:
-        BadInput: naming the file, the found and expected hash, and how to fix it.
     """
     root = place.parent.parent
     listed, any_list = _listed(root, f"{place.parent.name}/{place.name}")

@@ -51,11 +51,8 @@ def make_mirror(
     """Write the needed assets and the data sets of tasks into `folder`, and `mirror.json` last.
 
     Unchanged files are kept without asking the Hub, so an interrupted call continues where it
-    stopped and a repeated one downloads nothing. The needs of several presets can be added.
-
-    Raises:
-        BadInput: `folder` is no mirror, something is not found, or a licence must be accepted.
-        WorkFailed: no network, a wrong hash, a full disk.
+    stopped and a repeated one downloads nothing. The needs of several presets can be added. Raises
+    as `lemon.data.fetch.assets.fetch`, and BadInput if `folder` holds something else.
     """
     others = [path for path in folder.glob("*") if path.name != LOCK]
     if others and not has_listing(folder):

@@ -34,12 +34,9 @@ def fetch_from_mirror(
 ) -> Lock:
     """Copy the needed assets from a mirror into the cache and write the lock file.
 
-    Each copy is hashed. The rows of the tasks are checked but stay in the mirror, where
-    `lemon evaluate --source` reads them.
-
-    Raises:
-        BadInput: the folder is no finished mirror, lacks something, or a file is damaged.
-        WorkFailed: the disk is full.
+    Each copy is hashed. The rows of the tasks are checked but stay in the mirror, where `lemon
+    evaluate --source` reads them. BadInput if the folder is no finished mirror, lacks something, or
+    a file is damaged.
     """
     listing = read_mirror(mirror)
     lock: Lock = {}

@@ -183,6 +183,14 @@ class PackedText:
         require_digest(file, entry["sha256"], str(self.path / MANIFEST))
         return open_rows(file, dtype, self.sequence_length)
 
+    def require_vocabulary(self, vocab_size: int) -> None:
+        """BadInput if there are token ids that a model of this vocabulary does not know."""
+        if self.vocab_size > vocab_size:
+            raise BadInput(
+                f"{self.path}: has token ids up to {self.vocab_size - 1}, the model {vocab_size} "
+                "words; prepare the text with the model's tokenizer"
+            )
+
     def num_sequences(self, split: str, domain: str) -> int:
         """Rows of a domain in a split."""
         return len(self._rows[split, domain])

@@ -21,12 +21,12 @@ from lemon.similarity.agreement import (
     block_excess_gap,
     likeness_gain,
     map_correlation,
+    profile_correlation,
     profile_gaps,
-    relative_depth_profiles,
 )
 from lemon.similarity.blocks import Blocks, block_stability, blocks, partition_stability
 from lemon.similarity.layer_pairs import TIE
-from lemon.similarity.profile import distance_profile, neighbour_curve, thirds
+from lemon.similarity.profile import distance_profile, thirds
 
 BOUND = 0.8  # the paper's "below 80 %" (C24)
 
@@ -89,14 +89,15 @@ def blocks_in_the_middle(maps: SimilarityFacts) -> Measured:
 
 def neighbours_stay_below(maps: SimilarityFacts) -> Measured:
     """C24: even the most similar neighbours stay below 0.8."""
-    curve, debiased = (neighbour_curve(maps.map(0, measure)) for measure in MEASURES)
+    plain, debiased = (maps.map(0, measure).diagonal(1) for measure in MEASURES)
+    layer = int(plain.argmax())
     floor = maps.panels[0].floor
     beside = f", random floor {floor:.2f}" if floor is not None else ""
     words = (
-        f"largest plain value {curve.maximum:.3f}, layers {curve.layer} and {curve.layer + 1}"
-        f"{beside}; largest debiased value {debiased.maximum:.3f}"
+        f"largest plain value {plain.max():.3f}, layers {layer} and {layer + 1}"
+        f"{beside}; largest debiased value {debiased.max():.3f}"
     )
-    return words, HOLDS if curve.maximum < BOUND else FAILS
+    return words, HOLDS if plain.max() < BOUND else FAILS
 
 
 @of_each
@@ -106,15 +107,16 @@ def pattern_is_kept(maps: SimilarityFacts, measure: str) -> Measured:
     Whatever keeps some of the source's layers as they are keeps their similarities too, so a high
     correlation alone says nothing of fusing.
     """
-    _, fused, control = maps.kept[:3]
+    fused, control = (kept or [] for kept in maps.kept[1:3])
     source, own, other = (maps.map(number, measure) for number in range(3))
-    found = [map_correlation(own, source, fused), map_correlation(other, source, control)]
-    gain = likeness_gain(own, other, source, fused or [], control or [])
+    correlation, p_value = map_correlation(own, source, fused)
+    of_control, _ = map_correlation(other, source, control)
+    gain = likeness_gain(own, other, source, fused, control)
     difference, aside, verdict = _resolved(gain)
     words = (
-        f"{measure}: rank correlation with the source's map {found[0].spearman:.3f} (Mantel p "
-        f"= {found[0].spearman_p_value:.3f}), of {maps.panels[2].label} (control) "
-        f"{found[1].spearman:.3f}; difference {difference}{aside}"
+        f"{measure}: rank correlation with the source's map {correlation:.3f} (Mantel p "
+        f"= {p_value:.3f}), of {maps.panels[2].label} (control) {of_control:.3f}; difference "
+        f"{difference}{aside}"
     )
     return words, verdict
 
@@ -129,14 +131,14 @@ def sizes_are_alike(maps: SimilarityFacts, measure: str) -> Measured:
     margin = maps.spec.margin
     assert margin is not None  # `figure_mistakes` refuses the claim without one
     first, second = maps.map(0, measure), maps.map(1, measure)
-    both, gaps = relative_depth_profiles(first, second), profile_gaps(first, second)
+    both, gaps = profile_correlation(first, second), profile_gaps(first, second)
     reach = norm.ppf(1 - LEVEL)
     within = all(abs(gap.value) + reach * gap.standard_error < margin for gap in gaps)
     beyond = any(abs(gap.value) - reach * gap.standard_error > margin for gap in gaps)
     listed = ", ".join(_with_reach(gap, reach) for gap in gaps)
     words = (
         f"{measure}: mean similarity differs by {listed} near, halfway and far (margin "
-        f"{margin:g}); distance profiles correlate by {both.correlation:.3f}"
+        f"{margin:g}); distance profiles correlate by {both:.3f}"
     )
     verdict = HOLDS if within else FAILS if beyond else UNRESOLVED
     if verdict == UNRESOLVED:

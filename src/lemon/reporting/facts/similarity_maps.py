@@ -22,7 +22,6 @@ from lemon.files.manifest import checked_file
 from lemon.reporting.facts.figure import FigureFacts, figure_departures, shared_facts
 from lemon.reporting.facts.layer_operators import leading_layers
 from lemon.similarity.blocks import blocks
-from lemon.similarity.profile import random_floor
 
 
 @dataclass(frozen=True)
@@ -167,4 +166,4 @@ def weights_floor(shape: LlamaShape, component: str) -> float:
     """
     units = (LAYER_TENSORS[type].inner_axis for type in COMPONENTS[component])
     sizes = [shape.axis_size(axis) for axis in units if axis is not None]
-    return float(np.mean([random_floor(size, shape.hidden_size) for size in sizes]))
+    return float(np.mean([size / (size + shape.hidden_size) for size in sizes]))

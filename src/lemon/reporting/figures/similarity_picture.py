@@ -27,7 +27,7 @@ from lemon.reporting.style import (
     heat_map,
     open_axes,
 )
-from lemon.similarity.profile import distance_profile, neighbour_curve
+from lemon.similarity.layer_pairs import mean_by_distance
 
 MAP, CURVE, GAP, BETWEEN = 2.35, 2.5, 0.55, 0.6  # inches; GAP between columns, BETWEEN rows
 LEFT, BAR, BAR_ROOM, RIGHT = 0.75, 0.1, 0.7, 0.2  # inches
@@ -84,12 +84,12 @@ def _draw_curves(
         line = LINES[index % len(LINES)]
         style = {**line, "markersize": 2.6, "linewidth": 1.1}
         span = (len(matrix) - 1) if relative else 1
-        curve = neighbour_curve(matrix).values
+        curve = matrix.diagonal(1)
         name = panel.label if len({p.label for p in panels}) > 1 else panel.component
         between = np.arange(len(curve)) + (0.5 if relative else 0.0)
         neighbours.plot(between / span, curve, label=name, **style)
-        profile = distance_profile(matrix)
-        distances.plot(profile.distances / span, profile.means, label=name, **style)
+        apart = np.arange(1, len(matrix))
+        distances.plot(apart / span, mean_by_distance(matrix), label=name, **style)
         if floor is not None and floor not in floors[:index]:
             for axes in (neighbours, distances):
                 axes.axhline(floor, color=line["color"], linewidth=0.8, linestyle=(0, (1, 2)))
