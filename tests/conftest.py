@@ -71,13 +71,6 @@ def laptop_of_one_seed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return load_project("laptop", config)
 
 
-def prepared(what: str, lock: Path, folder: Path) -> Path:
-    """What `lemon prepare` makes of the laptop preset's assets."""
-    command = [*LAPTOP, "prepare", what, "--preset", "laptop", "--assets", str(lock)]
-    assert main([*command, "--out", str(folder)]) == 0
-    return folder
-
-
 @pytest.fixture(scope="session")
 def laptop_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lock file of the laptop preset's assets, fetched where the cache lacks them."""
@@ -89,15 +82,12 @@ def laptop_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def laptop_source(laptop_assets: Path) -> Path:
-    """The laptop preset's source model."""
-    return prepared("source", laptop_assets, laptop_assets.parent / "source")
-
-
-@pytest.fixture(scope="session")
 def laptop_tasks(laptop_assets: Path) -> Path:
     """The laptop preset's benchmark rows, in the layout of the Hub."""
-    return prepared("tasks", laptop_assets, laptop_assets.parent / "tasks")
+    folder = laptop_assets.parent / "tasks"
+    command = [*LAPTOP, "prepare", "tasks", "--preset", "laptop", "--assets", str(laptop_assets)]
+    assert main([*command, "--out", str(folder)]) == 0
+    return folder
 
 
 @pytest.fixture(scope="module")
