@@ -46,7 +46,7 @@ DIVIDED = ("lemon-cut-trained-75", "cut-tuned-75", "shear-75", PRETRAINED)
 UNTIED = ("cut-tuned-75", "cut-tuned-width", "shear-75", "shear-width", PRETRAINED)
 NORM = "train/gradient_norm"  # its squares are summed in another order
 TWO_PARTS = {"batch_sequences": 4, "microbatch_sequences": 2, "checkpoint_every": 6}
-FOUR_PARTS = TWO_PARTS | {"batch_sequences": 8, "steps": 12}
+FOUR_PARTS = TWO_PARTS | {"batch_sequences": 8}
 
 
 def started(count: int, factory: pytest.TempPathFactory):
@@ -121,7 +121,7 @@ def test_weights_that_are_divided_train_as_those_of_one_process(learning_world, 
 @pytest.mark.parametrize("run", UNTIED)
 def test_divided_weights_are_those_of_one_process_bit_for_bit(untied_world, tmp_path, two, run):
     """With one microbatch each, and where no gradient is clipped by the norm of all."""
-    given = TWO_PARTS | {"max_gradient_norm": 1e6, "steps": 8}
+    given = TWO_PARTS | {"max_gradient_norm": 1e6}
     alone = train_alone(untied_world, run, tmp_path / "alone", **given)
     two(train, untied_world, run, tmp_path / "two", **given)
     assert apart(alone, tmp_path / "two", without=NORM) == 0.0
@@ -186,17 +186,17 @@ def test_a_run_goes_on_in_any_number_of_processes(learning_world, tmp_path, two,
     """Stopped after a checkpoint and gone on from it, with two microbatches each in two."""
     whole, again = tmp_path / "whole", tmp_path / "again"
     two(train, learning_world, run, whole, **FOUR_PARTS)
-    two(train, learning_world, run, again, stop=9, **FOUR_PARTS)
+    two(train, learning_world, run, again, stop=7, **FOUR_PARTS)
     assert not (again / "manifest.json").exists()
     two(train, learning_world, run, again, **FOUR_PARTS)
     assert apart(whole, again) == 0.0
 
     alone, begun = tmp_path / "alone", tmp_path / "begun"
-    two(train, learning_world, run, alone, stop=9, **FOUR_PARTS)
+    two(train, learning_world, run, alone, stop=7, **FOUR_PARTS)
     train_alone(learning_world, run, alone, **FOUR_PARTS)
     assert apart(whole, alone, without=NORM) < 1e-6
 
-    train_alone(learning_world, run, begun, stop=9, **FOUR_PARTS)
+    train_alone(learning_world, run, begun, stop=7, **FOUR_PARTS)
     four(train, learning_world, run, begun, **FOUR_PARTS)
     assert apart(whole, begun, without=NORM) < 1e-6
 

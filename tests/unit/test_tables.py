@@ -30,11 +30,6 @@ CONTRACT = "run,method,layers,task,metric,value,ci_low,ci_high,n,seeds,published
 
 
 @pytest.fixture(scope="module")
-def project(laptop_of_one_seed: Project) -> Project:
-    return laptop_of_one_seed
-
-
-@pytest.fixture(scope="module")
 def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     write_runs(project, "table3", folder / "runs")
