@@ -58,6 +58,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A copy of the committed configuration."""
+    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five layers, float32, two query heads a key/value head, the embedding is the head."""

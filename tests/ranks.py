@@ -58,7 +58,10 @@ class Ranks:
             results.append(result)
         return results
 
-    def close(self) -> None:
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for process in self.processes:
             process.kill()
             process.join()

@@ -64,11 +64,6 @@ def lemon(*words: str, config: Path) -> Ending:
     return ending
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
-
-
 COMMANDS = {
     "unknown preset": ("plan --preset latop", "no preset latop, did you mean laptop?"),
     "no such preset file": ("plan --preset x/y.yaml", "x/y.yaml: no such preset file"),
