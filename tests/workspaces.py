@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ from lemon.data.text.floors import FLOORS
 from lemon.data.text.packing import SPLITS
 
 REPOSITORY = Path(__file__).parents[1]
+STRANGE = "p; q & (r) #1, é"  # what a folder may be called, and shells read as more than a word
 STAND_IN = Path(__file__).parent / "workflow" / "stand_in"
 
 
@@ -92,19 +93,6 @@ class Workspace:
         values = yaml.load(file)
         change(values)
         yaml.dump(values, file)
-
-
-def keep_runs(config: Path, table: str, runs: Sequence[str]) -> None:
-    """Leave a table of a copied `paper.yaml` only these runs, and the comparisons between them."""
-    yaml = YAML(typ="safe")
-    file = config / "paper.yaml"
-    entries = yaml.load(file)
-    for row in entries[table]["rows"]:
-        row["runs"] = [run for run in row["runs"] if run in runs]
-    entries[table]["comparisons"] = [
-        pair for pair in entries[table]["comparisons"] if {pair["first"], pair["second"]} <= {*runs}
-    ]
-    yaml.dump(entries, file)
 
 
 def copy_workflow(path: Path) -> Workspace:

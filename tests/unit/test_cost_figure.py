@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fabricated_runs import FLOORS, scored_text, write_runs, write_scored
+from few_runs import with_rows_of
 
 from lemon.configuration.paper import TableRow
 from lemon.configuration.project import Project
@@ -61,14 +62,6 @@ def test_rows_without_runs_are_named_once(project: Project) -> None:
     }
     rows = spec.with_rows(tables).rows
     assert [(one.label, one.runs) for one in rows] == [("A", ("a",)), ("B", ()), ("B", ("b",))]
-
-
-def with_rows_of(project: Project, table: str, *runs: str) -> Project:
-    """The project whose table has the rows of these runs alone, and no comparison."""
-    spec = project.table(table)
-    rows = tuple(row for row in spec.rows if {*runs} & {*row.runs})
-    few = spec.model_copy(update={"rows": rows, "comparisons": ()})
-    return replace(project, tables=project.tables | {table: few})
 
 
 def test_the_numbers_are_those_of_the_table(project: Project, drawn: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import os
 
 import numpy as np
 import pytest
+from few_runs import keep_runs
 from layer_similarity import cka_off, debiased, plain
-from workspaces import copy_workflow, keep_runs
+from workspaces import copy_workflow
 
 from lemon.architecture import layer_tensor_name
 from lemon.checkpoint import Checkpoint
@@ -24,10 +25,10 @@ def shorten(space) -> None:
     """Few steps, few rows, four runs; the model and the assets stay those of the preset."""
 
     def fewer(values):
-        values["budgets"].update(fusion=2, pruning=4)
-        values["pruning"]["loading"]["update_every"] = 2
+        values["budgets"].update(fusion=2, pruning=2)
+        values["pruning"]["loading"]["update_every"] = 1
         values["evaluation"]["limit"] = ROWS
-        values["text"].update(train_sequences=40, heldout_sequences=2)
+        values["text"].update(train_sequences=40, heldout_sequences=1)
         values["learning"]["tune_sequences"] = 1
 
     space.change_preset(fewer)
