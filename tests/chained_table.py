@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+
+from fabricated_runs import scored_text
 
 from lemon.configuration.paper import Comparison, TableRow, TableSpec
 from lemon.configuration.planned_run import plan_runs
 from lemon.configuration.project import Project
 from lemon.configuration.runs import Run
+from lemon.reporting.claims.orderings import OrderingTest, ordering_tests
+from lemon.reporting.facts.accuracy import accuracy_facts
 
+TASKS = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
+PRUNE, CUT, RANDOM, SHEAR = range(4)  # the comparisons, by their first row
 PRUNING_STEPS = 30
 TARGET, LAYERS_IN_PAPER = "depth-75", 24
 
@@ -60,6 +67,17 @@ def chained(project: Project) -> Project:
     )
     planned = plan_runs(preset, {run.id: run for run in runs})
     return replace(project, preset=preset, runs=planned, tables={"table3": spec})
+
+
+def comparing(project: Project, *comparisons: Comparison) -> Project:
+    """The project whose `table3` has these comparisons alone."""
+    table = project.table("table3").model_copy(update={"comparisons": comparisons})
+    return replace(project, tables={"table3": table})
+
+
+def compared(project: Project, runs: Path) -> list[OrderingTest]:
+    """The tests of the comparisons of `table3`."""
+    return ordering_tests(accuracy_facts(project, "table3", runs, scored_text(runs)))
 
 
 _RUN = {"start": None, "radii": None, "seed": 0}

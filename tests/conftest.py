@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import shutil
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from learning_world import LearningWorld, write_learning_world
 from models import GROUPED_TIED, PLAIN_UNTIED, write_tiny_model
 
 from lemon.cli import main
+from lemon.configuration import yaml_files
 from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
+from lemon.files import plain_yaml
+from lemon.files.plain_yaml import Place
 
 # Every run draws the same examples; `pytest --hypothesis-profile=fresh` draws others each time, and
 # prints how to draw a failing one again.
@@ -29,10 +34,21 @@ CONFIG = Path(__file__).parents[1] / "config"
 LAPTOP = ["--config", str(CONFIG)]
 
 
+@lru_cache(maxsize=64)
+def parsed(text: str) -> tuple[Any, dict[Place, int]]:
+    """What the parser of config files makes of a text."""
+    return plain_yaml.parse(text)
+
+
 def pytest_configure() -> None:
-    """One thread here and in child processes: for models this small a second one is in the way."""
+    """One thread here and in child processes: for models this small a second one is in the way.
+
+    Hundreds of tests change one file of the configuration and read them all; what stays the same is
+    parsed once, which is most of the work.
+    """
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    yaml_files.parse = lambda text: deepcopy(parsed(text))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marks = ("slow", "workflow")
     slow = {item.path for item in items if any(map(item.get_closest_marker, marks))}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A copy of the committed configuration."""
+    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +93,6 @@ def laptop_of_one_seed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return load_project("laptop", config)
 
 
-def prepared(what: str, lock: Path, folder: Path) -> Path:
-    """What `lemon prepare` makes of the laptop preset's assets."""
-    command = [*LAPTOP, "prepare", what, "--preset", "laptop", "--assets", str(lock)]
-    assert main([*command, "--out", str(folder)]) == 0
-    return folder
-
-
 @pytest.fixture(scope="session")
 def laptop_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lock file of the laptop preset's assets, fetched where the cache lacks them."""
@@ -89,15 +104,12 @@ def laptop_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def laptop_source(laptop_assets: Path) -> Path:
-    """The laptop preset's source model."""
-    return prepared("source", laptop_assets, laptop_assets.parent / "source")
-
-
-@pytest.fixture(scope="session")
 def laptop_tasks(laptop_assets: Path) -> Path:
     """The laptop preset's benchmark rows, in the layout of the Hub."""
-    return prepared("tasks", laptop_assets, laptop_assets.parent / "tasks")
+    folder = laptop_assets.parent / "tasks"
+    command = [*LAPTOP, "prepare", "tasks", "--preset", "laptop", "--assets", str(laptop_assets)]
+    assert main([*command, "--out", str(folder)]) == 0
+    return folder
 
 
 @pytest.fixture(scope="module")

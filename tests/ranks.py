@@ -28,18 +28,20 @@ from lemon.training.shards import Shard, _Gather, clip_gradients, own_value, who
 from lemon.training.trial import run_trial
 
 PATIENCE_S = 600
+# Processes that start at once: forked from one that has imported this, which takes seconds.
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(["torch.distributed", "lemon.learning.run", "lemon.pretraining.run"])
 
 
 class Ranks:
     """Calls functions of this module or torch in all processes; each gets its `Processes` first."""
 
     def __init__(self, count: int, folder: Path) -> None:
-        spawn = get_context("spawn")
         self.ends, self.processes = [], []
         for rank in range(count):
-            here, there = spawn.Pipe()
+            here, there = FORKS.Pipe()
             arguments = (rank, count, f"file://{folder / 'store'}", there)
-            process = spawn.Process(target=_serve, args=arguments, daemon=True)
+            process = FORKS.Process(target=_serve, args=arguments, daemon=True)
             process.start()
             self.ends.append(here)
             self.processes.append(process)
@@ -56,7 +58,10 @@ class Ranks:
             results.append(result)
         return results
 
-    def close(self) -> None:
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for process in self.processes:
             process.kill()
             process.join()
@@ -79,7 +84,7 @@ def train(
     run: str,
     out: Path,
     *,
-    steps: int = 20,
+    steps: int = 8,
     stop: int | None = None,
     start: Path | None = None,
     cache: Path | None = None,

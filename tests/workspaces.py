@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import snakemake.cli
 from ruamel.yaml import YAML
 
 from lemon.configuration.load import load_project
@@ -16,7 +19,27 @@ from lemon.data.text.floors import FLOORS
 from lemon.data.text.packing import SPLITS
 
 REPOSITORY = Path(__file__).parents[1]
+STRANGE = "p; q & (r) #1, é"  # what a folder may be called, and shells read as more than a word
 STAND_IN = Path(__file__).parent / "workflow" / "stand_in"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call of Snakemake ended; stdout holds stderr as well."""
+
+    returncode: int
+    stdout: str
+
+
+def _call_snakemake(words: list[str], folder: Path, variables: dict[str, str], told: int) -> None:
+    for descriptor in (1, 2):
+        os.dup2(told, descriptor)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", 1, closefd=False) for n in (1, 2))
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = ["snakemake", *words]
+    snakemake.cli.main()
 
 
 @dataclass
@@ -31,12 +54,16 @@ class Workspace:
     folder: str = ""  # where all is made, if not here
     python_path: list[str] = field(default_factory=list)
 
-    def command(self, *arguments: str) -> list[str]:
-        """A snakemake call as `make` writes it, for this folder's preset."""
+    def words(self, *arguments: str) -> list[str]:
+        """The words of a snakemake call as `make` writes it, for this folder's preset."""
         config = ["--config", f"preset={self.preset}", f"target={self.target}"]
         config += [f"from={self.taken}"] if self.taken else []
         config += [f"folder={self.folder}"] if self.folder else []
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *config]
+        return ["--cores", "2", *arguments, *config]
+
+    def command(self, *arguments: str) -> list[str]:
+        """The call, for a process that is started anew."""
+        return [sys.executable, "-m", "snakemake", *self.words(*arguments)]
 
     def variables(self) -> dict[str, str]:
         """The environment: this Python's own commands first."""
@@ -45,17 +72,19 @@ class Workspace:
         own = {"PATH": path, "PYTHONPATH": modules}
         return {**os.environ, **own, **self.environment}
 
-    def snakemake(self, *arguments: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake to its end; stdout holds stderr as well."""
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=self.path,
-            env=self.variables(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-        )
+    def snakemake(self, *arguments: str, timeout: int = 600) -> Ended:
+        """Run Snakemake to its end, in a fork of this process, which spares it the imports."""
+        words = self.words(*arguments)
+        with tempfile.TemporaryFile("w+") as told:
+            given = (words, self.path, self.variables(), told.fileno())
+            process = get_context("fork").Process(target=_call_snakemake, args=given)
+            process.start()
+            process.join(timeout)
+            if process.exitcode is None:
+                process.kill()
+                raise subprocess.TimeoutExpired(words, timeout)
+            told.seek(0)
+            return Ended(process.exitcode, told.read())
 
     def change_preset(self, change: Callable[[dict[str, Any]], Any]) -> None:
         """Read this folder's preset, change the values, write it back without its comments."""
@@ -64,19 +93,6 @@ class Workspace:
         values = yaml.load(file)
         change(values)
         yaml.dump(values, file)
-
-
-def keep_runs(config: Path, table: str, runs: Sequence[str]) -> None:
-    """Leave a table of a copied `paper.yaml` only these runs, and the comparisons between them."""
-    yaml = YAML(typ="safe")
-    file = config / "paper.yaml"
-    entries = yaml.load(file)
-    for row in entries[table]["rows"]:
-        row["runs"] = [run for run in row["runs"] if run in runs]
-    entries[table]["comparisons"] = [
-        pair for pair in entries[table]["comparisons"] if {pair["first"], pair["second"]} <= {*runs}
-    ]
-    yaml.dump(entries, file)
 
 
 def copy_workflow(path: Path) -> Workspace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -12,12 +11,6 @@ from command_world import CommandWorld, write_command_world
 from hub_world import add_declared, add_model, add_scripted
 from learning_world import LearningWorld
 from loopback_hub import Hub, serving
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """A copy of the committed configuration."""
-    return Path(shutil.copytree(Path(__file__).parents[2] / "config", tmp_path / "config"))
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +20,17 @@ CONFIG = Path(__file__).parents[2] / "config"
 SOURCE = Path(__file__).parents[2] / "src"
 SECONDS = 3.0  # of processor time, so that a busy machine does not fail the test
 
-# Runs the command as the console script does, and says what it cost.
+# Runs commands as the console script does, and says how each ended and what it cost from the start.
 PROBE = """
-import sys, time
+import contextlib, io, json, sys, time
 from lemon.cli import main
-code = main(sys.argv[1:])
-print("torch" in sys.modules, time.process_time())
-sys.exit(code)
+start = time.process_time()
+for words in json.load(sys.stdin):
+    told, begun = io.StringIO(), time.process_time()
+    with contextlib.redirect_stderr(told):
+        code = main(words)
+    seconds = start + time.process_time() - begun
+    print(json.dumps([code, told.getvalue(), "torch" in sys.modules, seconds]))
 """
 
 
@@ -34,25 +40,28 @@ class Ending:
     message: str
 
 
-def lemon(*words: str, config: Path) -> Ending:
-    """Run a command that must end before torch is imported and within three seconds."""
+def endings(*commands: Sequence[str], config: Path) -> list[Ending]:
+    """Run commands that must each end before torch is imported and within three seconds."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, "--config", str(config), *words],
+        [sys.executable, "-c", PROBE],
+        input=json.dumps([["--config", str(config), *words] for words in commands]),
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    imported_torch, seconds = done.stdout.split()[-2:]
-    assert imported_torch == "False"
-    assert float(seconds) < SECONDS
-    assert done.stderr.count("lemon: error:") == 1
-    return Ending(done.returncode, done.stderr.replace(f"{config}/", ""))
+    assert done.returncode == 0, done.stderr
+    found = []
+    for code, told, imported_torch, seconds in map(json.loads, done.stdout.splitlines()):
+        assert not imported_torch and seconds < SECONDS, told
+        assert told.count("lemon: error:") == 1 and "Traceback" not in told
+        found.append(Ending(code, told.replace(f"{config}/", "")))
+    assert len(found) == len(commands)
+    return found
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
+def lemon(*words: str, config: Path) -> Ending:
+    [ending] = endings(words, config=config)
+    return ending
 
 
 COMMANDS = {
@@ -139,12 +148,17 @@ COMMANDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def ended() -> dict[str, Ending]:
+    """How the commands end, one after another in one process."""
+    given = [words.split() for words, _ in COMMANDS.values()]
+    return dict(zip(COMMANDS, endings(*given, config=CONFIG), strict=True))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_mistake_on_the_command_line(name: str, config: Path) -> None:
-    words, expected = COMMANDS[name]
-    ending = lemon(*words.split(), config=config)
-    assert ending.code == 2
-    assert expected in ending.message
+def test_a_mistake_on_the_command_line(name: str, ended: dict[str, Ending]) -> None:
+    assert ended[name].code == 2
+    assert COMMANDS[name][1] in ended[name].message
 
 
 def test_a_mistake_in_the_config(config: Path) -> None:

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from tracker_world import PROJECT, replay, write_rendered
+from tracker_world import CONFIG, replay, write_rendered
 
 from lemon.cli import main
+from lemon.configuration.load import load_project
 from lemon.errors import BadInput
 from lemon.events import read_events
 from lemon.tracking import follow as following
@@ -23,6 +24,7 @@ from lemon.tracking.follow import Follower, follow
 
 pytestmark = pytest.mark.slow
 
+PROJECT = load_project("smoke", CONFIG)
 RUN, KEY = "lemon-cut-75", "smoke/runs/lemon-cut-75"
 
 
@@ -193,7 +195,6 @@ def test_a_damaged_file_is_named_once_and_the_others_are_mirrored(
     ],
 )
 def test_a_wrong_command_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    config = Path(__file__).parents[2] / "config"
-    command = ["--config", str(config), "track", "--preset", "smoke", "--runs", "runs"]
+    command = ["--config", str(CONFIG), "track", "--preset", "smoke", "--runs", "runs"]
     assert main([*command, *words.split()]) == BadInput.exit_code
     assert said in capsys.readouterr().err

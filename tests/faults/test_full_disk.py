@@ -49,7 +49,7 @@ def test_every_command_says_so_and_ends_when_there_is_room(
     whole = tmp_path / "whole"
     assert world.lemon(command, whole) == 0
     largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
-    for number, room in enumerate((0, 20, largest // 3, largest // 2)):
+    for number, room in enumerate((0, 20, largest // 2)):
         out = tmp_path / str(number)
         capsys.readouterr()
         with room_for(room):

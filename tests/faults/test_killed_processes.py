@@ -19,6 +19,7 @@ import pytest
 from learning_world import CONFIG, LearningWorld
 from ranks import train_alone
 
+from lemon.cli import main
 from lemon.events import read_events
 
 KILLS = int(os.environ.get("KILLS", "2"))
@@ -29,12 +30,16 @@ PYTHON = (sys.executable, "-m")
 TORCHRUN = (*PYTHON, "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
+def words(world: LearningWorld, preset: Path, out: Path) -> list[str]:
+    """The words of `lemon learn`, for a run of a preset."""
+    given = ["--config", CONFIG, "learn", "--preset", preset, "--run", RUN, "--out", out]
+    return [*map(str, given), "--source", str(world.source), "--text", str(world.text)]
+
+
 def command(world: LearningWorld, preset: Path, out: Path, processes: int = 2) -> list[str]:
-    """What the rule calls, for a run of a preset in one or two processes."""
-    words = ["--config", CONFIG, "learn", "--preset", preset, "--run", RUN, "--out", out]
-    words += ["--source", world.source, "--text", world.text]
+    """What the rule calls, in one or two processes."""
     starter = [*TORCHRUN, "--no-python", "--"] if processes > 1 else []
-    return [*starter, *PYTHON, "lemon.cli", *map(str, words)]
+    return [*starter, *PYTHON, "lemon.cli", *words(world, preset, out)]
 
 
 def preset_of(folder: Path, processes: int = 2, **settings: int) -> Path:
@@ -92,12 +97,14 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on(learning_world, tm
     [(1, signal.SIGTERM, 143), (2, signal.SIGTERM, 1), (2, signal.SIGKILL, -signal.SIGKILL)],
 )
 def test_a_command_that_is_ended_leaves_a_checkpoint_of_its_step(
-    learning_world, tmp_path, processes, end, code
+    learning_world, tmp_path, processes, end, code, capsys
 ):
-    """Torchrun passes a SIGTERM on; if it is killed itself, its processes get one."""
+    """Torchrun passes a SIGTERM on; if it is killed itself, its processes get one.
+
+    The run goes on in one process, which is bit for bit the same.
+    """
     preset, out = preset_of(tmp_path, processes, checkpoint_every=1000), tmp_path / "out"
-    words = command(learning_world, preset, out, processes)
-    started = start(words, out, step=2)
+    started = start(command(learning_world, preset, out, processes), out, step=2)
     started.send_signal(end)
     told, _ = started.communicate(timeout=ENDED_S)
     assert started.returncode == code, told
@@ -106,9 +113,8 @@ def test_a_command_that_is_ended_leaves_a_checkpoint_of_its_step(
     [kept] = (out / "checkpoints").iterdir()
     assert kept.name.startswith(f"step-{int(ends[0]):08d}-") and 2 <= int(ends[0]) < STEPS
 
-    last = subprocess.run(words, capture_output=True, text=True)
-    assert last.returncode == 0, last.stderr
-    assert f"goes on after step {ends[0]} of {STEPS}" in last.stdout
+    assert main(words(learning_world, preset_of(tmp_path, processes=1), out)) == 0
+    assert f"goes on after step {ends[0]} of {STEPS}" in capsys.readouterr().out
     whole = train_alone(learning_world, RUN, tmp_path / "whole", steps=STEPS, **SETTINGS)
     name = "operators.safetensors"
     assert (out / name).read_bytes() == (whole / name).read_bytes()

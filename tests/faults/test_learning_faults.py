@@ -1,14 +1,11 @@
 """Learning that is killed, cut off by the disk, or that diverges."""
 
 import errno
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from ranks import FORKS, train_alone
 
 from lemon.errors import WorkFailed
 from lemon.events import read_events
@@ -18,42 +15,20 @@ from lemon.training import checkpoints
 from lemon.training.checkpoints import TrainingCheckpoints
 
 RUN = "lemon-cut-75"
-LEARN = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from learning_world import LearningWorld
-from replanned import replanned
-from lemon.learning.run import learn
-from lemon.pretraining.run import pretrain
-world = LearningWorld(Path(sys.argv[2]), Path(sys.argv[3]))
-project = world.project(steps=int(sys.argv[5]), checkpoint_every=3)
-often = project.preset.pretraining.model_copy(update={"checkpoint_every": 3})
-project = replanned(project, preset=project.preset.model_copy(update={"pretraining": often}))
-read = (project, sys.argv[6], world.source, world.text, Path(sys.argv[4]))
-if project.run(sys.argv[6]).method.pretrains:
-    pretrain(*read, world.source)
-else:
-    learn(*read)
-"""
-TESTS = str(Path(__file__).parents[1])
+OFTEN = {"steps": 30, "checkpoint_every": 3}
 
 
-def learn_command(world, out, steps, run=RUN):
-    arguments = [TESTS, str(world.source), str(world.text), str(out), str(steps), run]
-    return [sys.executable, "-c", LEARN, *arguments]
-
-
-def kill_after(command, out, step):
-    """Start the command, and SIGKILL it once it has taken `step` steps."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def kill_after(world, run, out, step):
+    """Learn in a process of its own, and SIGKILL it once it has taken `step` steps."""
+    process = FORKS.Process(target=train_alone, args=(world, run, out), kwargs=OFTEN)
+    process.start()
     deadline = time.monotonic() + 120
     while not any(event["step"] >= step for event in read_events(out / "metrics.jsonl")):
-        assert process.poll() is None, "the run ended before it could be killed"
+        assert process.is_alive(), "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 @pytest.mark.slow
@@ -64,19 +39,14 @@ def kill_after(command, out, step):
         "scratch-width",
     ],
 )
-def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path, run):
-    steps = 30
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(learn_command(learning_world, whole, steps, run), check=True)
-    kill_after(learn_command(learning_world, killed, steps, run), killed, step=8)
+def test_killed_and_resumed_learning_ends_bit_identical(learning_world, tmp_path, run, capsys):
+    killed = tmp_path / "killed"
+    whole = train_alone(learning_world, run, tmp_path / "whole", **OFTEN)
+    kill_after(learning_world, run, killed, step=8)
     assert not (killed / "manifest.json").exists()
-    resumed = subprocess.run(
-        learn_command(learning_world, killed, steps, run),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "goes on after step" in resumed.stdout
+    capsys.readouterr()
+    train_alone(learning_world, run, killed, **OFTEN)
+    assert "goes on after step" in capsys.readouterr().out
     models = ("trained_source", "model", "snapshots/256/model")
     weights = [f"{model}/model.safetensors" for model in models]
     for name in ("operators.safetensors", "masks.csv", *weights):

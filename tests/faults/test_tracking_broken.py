@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fabricated_runs import write_runs, write_scored
-from tracker_world import PROJECT, replay, started, state, write_rendered
+from tracker_world import project_of, replay, started, state, write_rendered
 
 from lemon.files.storage import held
 from lemon.tracking.replay import track
@@ -93,19 +91,14 @@ def test_first_uses_at_once_wait_for_each_other(files: Path) -> None:
     assert databases() == ["mlflow.db"]
 
 
-def test_sixteen_replays_of_two_tables_at_once_record_each_run_once(
-    files: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "both"
-    shutil.copytree(files, folder)
-    write_runs(PROJECT, "controls", folder / "runs", documents=8)
-    for table in ("table3", "controls"):
-        write_scored(PROJECT, table, folder / "runs", folder / "results" / "tables")
+def test_sixteen_replays_of_two_tables_at_once_record_each_run_once(tmp_path: Path) -> None:
+    folder = write_rendered(tmp_path / "both", "table3", "controls")
+    project = project_of(folder)
     context = multiprocessing.get_context("fork")  # which spares each the imports
     children = [
         context.Process(
             target=track,
-            args=(PROJECT, table, folder / "runs", folder / "results", Path(f"{table}-{n}.json")),
+            args=(project, table, folder / "runs", folder / "results", Path(f"{table}-{n}.json")),
         )
         for n in range(8)
         for table in ("table3", "controls")

@@ -4,7 +4,6 @@ left out or wrong is told."""
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,11 +49,10 @@ def folder(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def project(blocks, tmp_path, monkeypatch) -> Project:
+def project(blocks, config, monkeypatch) -> Project:
     """The preset smoke with the row, the runs and the table of the guide."""
     added = eval(blocks["python"][1], {"Method": methods.Method})
     monkeypatch.setitem(methods.METHODS, added.name, added)
-    config = Path(shutil.copytree(ROOT / "config", tmp_path / "config"))
     for name, block in (("runs.tsv", blocks["tsv"][0]), ("paper.yaml", blocks["yaml"][0])):
         with (config / name).open("a") as file:
             file.write(block)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fabricated_runs import FLOORS, scored_text, write_runs, write_scored
+from few_runs import with_rows_of
 
 from lemon.configuration.paper import TableRow
 from lemon.configuration.project import Project
@@ -26,11 +27,6 @@ pytestmark = pytest.mark.slow
 CONFIG = Path(__file__).parents[2] / "config"
 FIGURE = "figure-cost"
 TABLES = ("methods", "methods-trained", "starts")
-
-
-@pytest.fixture(scope="module")
-def project(laptop_of_one_seed: Project) -> Project:
-    return laptop_of_one_seed
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +66,12 @@ def test_rows_without_runs_are_named_once(project: Project) -> None:
 
 
 def test_the_numbers_are_those_of_the_table(project: Project, drawn: Path, tmp_path: Path) -> None:
-    write_scored(project, "methods-trained", drawn / "runs", tmp_path)
+    runs = ("source", "come-75", "lemon-prune-50", "shear-width")
+    few = with_rows_of(project, "methods-trained", *runs)
+    write_scored(few, "methods-trained", drawn / "runs", tmp_path)
     table = pd.read_csv(tmp_path / "methods-trained.csv")
     lines = pd.read_csv(drawn / "figures" / f"{FIGURE}.csv").set_index("run")
-    for run in ("source", "come-75", "lemon-prune-50", "shear-width"):
+    for run in runs:
         own = table[table["run"] == run].set_index(["task", "metric"])["value"]
         perplexity = own["heldout", "calibrated_perplexity"]
         assert lines.loc[run, "loss"] == pytest.approx(math.log(perplexity), abs=1e-5)
@@ -141,8 +139,9 @@ def test_rows_that_were_not_run_are_in_the_caption_alone(
 def test_the_same_outcomes_give_the_same_files(
     project: Project, drawn: Path, tmp_path: Path
 ) -> None:
-    spec = project.table(FIGURE)
-    few = replace(project, tables={FIGURE: spec.model_copy(update={"rows": spec.rows[:12]})})
+    few = with_rows_of(
+        project, FIGURE, "source", "cut-75", "come-50", "lemon-prune-50", "shear-width"
+    )
     for folder in ("one", "two"):
         text = scored_text(drawn / "runs")
         write_figure(few, FIGURE, drawn / "runs", tmp_path / folder, text)
@@ -152,5 +151,6 @@ def test_the_same_outcomes_give_the_same_files(
 
 
 def test_without_the_text_there_is_no_floor(project: Project, drawn: Path, tmp_path: Path) -> None:
+    few = with_rows_of(project, FIGURE, "source", "cut-75")
     with pytest.raises(BadInput, match="name its folder with --text"):
-        write_figure(project, FIGURE, drawn / "runs", tmp_path)
+        write_figure(few, FIGURE, drawn / "runs", tmp_path)

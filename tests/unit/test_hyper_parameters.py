@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -54,8 +53,9 @@ def test_a_preset_shows_the_rates_of_its_own_runs(lines: pd.DataFrame) -> None:
     assert len(rates) > 1  # a model from scratch has its own
 
 
-def test_a_preset_that_lacks_a_name_of_the_runs_is_left_out_and_named(tmp_path: Path) -> None:
-    config = Path(shutil.copytree(CONFIG, tmp_path / "config"))
+def test_a_preset_that_lacks_a_name_of_the_runs_is_left_out_and_named(
+    config: Path, tmp_path: Path
+) -> None:
     (config / "presets" / "other.yaml").write_text(
         "base: smoke\ndescription: Without rates\nrates: {scratch: null}\n"
     )
@@ -71,8 +71,7 @@ def test_the_notes_name_the_papers_contradictions(folder: Path, suffix: str) -> 
         assert said in text
 
 
-def test_a_rate_of_any_preset_renders_it_again(tmp_path: Path) -> None:
-    config = Path(shutil.copytree(CONFIG, tmp_path / "config"))
+def test_a_rate_of_any_preset_renders_it_again(config: Path) -> None:
     before = stage_params(load_project("laptop", config), "table", "table6")
     smoke = config / "presets" / "smoke.yaml"
     smoke.write_text(smoke.read_text().replace("dimension_rate: 0.005", "dimension_rate: 0.006"))

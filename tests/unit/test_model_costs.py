@@ -20,11 +20,6 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture(scope="module")
-def project(laptop_of_one_seed: Project) -> Project:
-    return laptop_of_one_seed
-
-
-@pytest.fixture(scope="module")
 def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model-costs")
     for table in ("methods", "methods-trained"):

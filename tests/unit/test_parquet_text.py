@@ -179,9 +179,7 @@ def test_an_archive_is_read_like_a_folder(tmp_path):
     assert list(read_parquet(AssetFiles(Path(archive)), "text")) == texts
 
 
-def test_the_guides_example_is_a_text_of_50_billion_tokens(tmp_path):
-    config = tmp_path / "config"
-    shutil.copytree(ROOT / "config", config)
+def test_the_guides_example_is_a_text_of_50_billion_tokens(config, tmp_path):
     guide = (ROOT / "docs" / "guide" / "your-own-model.md").read_text()
     asset, text = re.findall(r"```yaml\n(.*?)```", guide, re.S)[-2:]
     with (config / "assets.yaml").open("a") as file:

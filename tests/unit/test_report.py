@@ -24,11 +24,6 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture(scope="module")
-def project(laptop_of_one_seed: Project) -> Project:
-    return laptop_of_one_seed
-
-
-@pytest.fixture(scope="module")
 def page(project: Project, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
     write_runs(project, "table3", folder / "runs", documents=20)

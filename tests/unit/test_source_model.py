@@ -200,10 +200,3 @@ def test_a_random_source_depends_on_its_seed_alone(tmp_path):
     ids = tokenizer("The red fox eats berries.")["input_ids"]
     assert tokenizer.decode(ids) == "The red fox eats berries."
     assert len(ids) < len("The red fox eats berries.")  # it has learned merges
-
-
-@pytest.mark.assets
-@pytest.mark.slow
-def test_the_packaged_model_knows_the_capital_of_france(laptop_source):
-    assert "Paris" in json.loads((laptop_source / "manifest.json").read_text())["completion"]
-    assert Checkpoint(laptop_source).shape.num_parameters == 134_515_008

@@ -27,11 +27,6 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture(scope="module")
-def project(laptop_of_one_seed: Project) -> Project:
-    return laptop_of_one_seed
-
-
-@pytest.fixture(scope="module")
 def tracked(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with runs, a table and a store that holds them."""
     folder = tmp_path_factory.mktemp("tracked")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -29,11 +28,6 @@ def line(rates: str, run: str, **values: object) -> str:
     """One line of the file."""
     cells = {"rates": rates, "run": run, **values}
     return "\t".join(str(cells.get(column, "-")) for column in COLUMNS)
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(CONFIG, tmp_path / "config"))
 
 
 def write_trials(config: Path, *lines: str) -> None:

@@ -41,17 +41,23 @@ def from_the_hub(preset: dict[str, Any]) -> None:
     preset["evaluation"] |= {"tasks": TASKS, "source": "hub"}
 
 
-def lemon(space: Workspace, line: str) -> None:
-    """One command without a network."""
+COMMANDS = (
+    "import sys; from lemon.cli import main; "
+    "sys.exit(any(main(line.split()) for line in sys.argv[1:]))"
+)
+
+
+def lemon(space: Workspace, *lines: str) -> None:
+    """Commands without a network, one after another."""
     done = subprocess.run(
-        [sys.executable, "-m", "lemon.cli", *line.split()],
+        [sys.executable, "-c", COMMANDS, *lines],
         cwd=space.path,
         env=space.variables(),
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert done.returncode == 0, done.stderr
 
 
 def assert_blocked(space: Workspace) -> None:
@@ -90,11 +96,11 @@ def test_the_whole_path_from_a_mirror_passes_without_a_network(
         "LEMON_CACHE": str(workspace.path / "cache"),
     }
     assert_blocked(workspace)
-    lemon(workspace, "fetch --preset smoke --source mirror --out lock.json")
-    lemon(workspace, "prepare source --preset smoke --assets lock.json --out source")
-    lemon(workspace, "prepare tasks --preset smoke --assets lock.json --out tasks")
     lemon(
         workspace,
+        "fetch --preset smoke --source mirror --out lock.json",
+        "prepare source --preset smoke --assets lock.json --out source",
+        "prepare tasks --preset smoke --assets lock.json --out tasks",
         f"evaluate --model source --tasks {','.join(TASKS)} --source mirror --limit 4 --out scores",
     )
     notes = workspace.path / "network.txt"

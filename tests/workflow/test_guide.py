@@ -42,7 +42,7 @@ NOT_RUN = {
     "make check-results": "fuses and scores for minutes; tests/workflow/test_bundles.py plans it",
     "OMP_NUM_THREADS=2 lemon lease --gpus 8 -- python -m torch.distributed.run --standalone "
     "--nproc-per-node 8 --no-python -- lemon learn --run lemon-cut-75 --source MODEL --text TEXT "
-    "--out RUN": "eight devices; tests/unit/test_processes.py starts two processes",
+    "--out RUN": "eight devices; tests/unit/processes/test_processes.py starts two processes",
     ".venv/bin/lemon fetch --preset gpu --mirror /scratch/mirror": NETWORK,
     ".venv/bin/python -m pip download -r requirements.lock -d /scratch/mirror/wheels": NETWORK,
     ".venv/bin/lemon fetch --preset gpu --source /scratch/mirror --out data/gpu/assets.lock.json": (

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from few_runs import keep_runs
 from own_models import FAMILIES, LLAMA3_ROPE, OTHERS, WHOLE_HEADS, save_model, write_preset
 from transformers import AutoModelForCausalLM
-from workspaces import REPOSITORY, Workspace, copy_workflow, keep_runs
+from workspaces import REPOSITORY, Workspace, copy_workflow
 
 from lemon.cli import main
 
@@ -112,7 +113,7 @@ def test_the_fused_model_is_of_the_sources_family(own: OwnModel) -> None:
 @pytest.mark.slow
 def test_the_workflow_makes_table3_of_a_model_of_ones_own(tmp_path: Path) -> None:
     space: Workspace = copy_workflow(tmp_path)
-    keep_runs(space.path / "config", "table3", RUNS)
+    keep_runs(space.path / "config", "table3", ("source", "cut-75"))
     write_preset(space.path / "mine.yaml", save_model(space.path / "model", "mistral"))
     space.preset = "mine.yaml"
     done = space.snakemake("table3", timeout=900)

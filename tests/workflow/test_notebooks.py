@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from workspaces import copy_workflow
+from workspaces import STRANGE, copy_workflow
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -16,8 +16,8 @@ def drawn(tmp_path_factory):
 
     Notebooks are started in ways of their own, so the folders have strange names.
     """
-    space = copy_workflow(tmp_path_factory.mktemp("figures") / "a b; c")
-    preset = space.path / "d & (e)" / "smoke.yaml"
+    space = copy_workflow(tmp_path_factory.mktemp("figures") / "a b" / STRANGE)
+    preset = space.path / STRANGE / "smoke.yaml"
     preset.parent.mkdir()
     (space.path / "config" / "presets" / "smoke.yaml").rename(preset)
     space.preset = str(preset.relative_to(space.path))

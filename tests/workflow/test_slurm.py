@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from few_runs import keep_runs
 from ranks import train_alone
 from single_node_slurm import absent, single_node_slurm
-from workspaces import Workspace, copy_workflow, keep_runs
+from workspaces import Workspace, copy_workflow
 
 from lemon.events import read_events
 

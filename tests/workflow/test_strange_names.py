@@ -5,11 +5,9 @@ import shutil
 import subprocess
 
 import pytest
-from workspaces import DrivenWorkspace, copy_workflow
+from workspaces import STRANGE, DrivenWorkspace, copy_workflow
 
 pytestmark = pytest.mark.workflow
-
-STRANGE = "p; q & (r) #1, é"  # what a folder may be called, and shells read as more than a word
 
 
 def refused(space, *arguments):
@@ -78,15 +76,8 @@ def test_a_working_folder_of_such_a_name_is_refused(folder, tmp_path):
     assert refused(space, "table1").startswith("the working folder ")
 
 
-@pytest.mark.slow
-def test_a_model_is_fused_in_a_strange_folder(tmp_path):
-    space = copy_workflow(tmp_path / "a b" / STRANGE)
-    done = space.snakemake("runs/smoke/cut-75/model/manifest.json")
-    assert done.returncode == 0, done.stdout
-    assert (space.path / "runs" / "smoke" / "cut-75" / "model" / "model.safetensors").exists()
-
-
 def test_every_rule_works_with_a_preset_in_a_strange_folder(tmp_path):
+    """And with the commands themselves in test_notebooks.py."""
     laid = copy_workflow(tmp_path / "a b" / STRANGE)
     (laid.path / STRANGE).mkdir()
     preset = f"{STRANGE}/smoke.yaml"

@@ -1,13 +1,19 @@
-"""A short pass of Table 3 on the real model, text and benchmark rows: few steps, few rows."""
+"""The real model, and Table 3 on its text and benchmark rows in short: few steps, few rows."""
 
 import csv
 import json
 import os
 
+import numpy as np
 import pytest
-from workspaces import copy_workflow, keep_runs
+from few_runs import keep_runs
+from layer_similarity import cka_off, debiased, plain
+from workspaces import copy_workflow
 
+from lemon.architecture import layer_tensor_name
+from lemon.checkpoint import Checkpoint
 from lemon.operators.file import load_operators
+from lemon.similarity.cka import cka_matrices
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.assets]
 
@@ -19,10 +25,10 @@ def shorten(space) -> None:
     """Few steps, few rows, four runs; the model and the assets stay those of the preset."""
 
     def fewer(values):
-        values["budgets"].update(fusion=2, pruning=4)
-        values["pruning"]["loading"]["update_every"] = 2
+        values["budgets"].update(fusion=2, pruning=2)
+        values["pruning"]["loading"]["update_every"] = 1
         values["evaluation"]["limit"] = ROWS
-        values["text"].update(train_sequences=40, heldout_sequences=2)
+        values["text"].update(train_sequences=40, heldout_sequences=1)
         values["learning"]["tune_sequences"] = 1
 
     space.change_preset(fewer)
@@ -61,6 +67,27 @@ def test_the_real_source_model_predicts_text_well(short):
     }
     assert perplexity["source"]["perplexity"] < 60
     assert perplexity["cut-75"]["perplexity"] > 10 * perplexity["source"]["perplexity"]
+
+
+def test_the_source_model_is_the_packaged_one(short):
+    """It completes a sentence as the preset says."""
+    source = short.path / "data/laptop/source"
+    assert "Paris" in json.loads((source / "manifest.json").read_text())["completion"]
+    assert Checkpoint(source).shape.num_parameters == 134_515_008
+
+
+@pytest.mark.parametrize("type", ["k", "o"])
+def test_layer_similarity_of_its_weights_equals_the_formula(type, short):
+    source = Checkpoint(short.path / "data/laptop/source")
+    computed = cka_matrices(source, f"{type}_proj")
+    layers = []
+    for layer in range(0, source.shape.num_hidden_layers, 7):
+        weight = source.tensor(layer_tensor_name(type, layer)).double().numpy()
+        layers.append(weight if type == "o" else weight.T)
+    for estimator, measure in (("plain", plain), ("debiased", debiased)):
+        expected = [[measure(x, y) for y in layers] for x in layers]
+        allowed = cka_off(np.stack(layers), estimator)
+        assert (np.abs(computed[estimator][::7, ::7] - expected) <= allowed).all()
 
 
 def gamma(short, run):

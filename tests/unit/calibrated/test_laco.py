@@ -62,11 +62,10 @@ def literal_laco(model, tokens: torch.Tensor, depth: int) -> tuple[list[list[flo
     return rows, events
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "threshold"), [(4, 0.65), (2, 0.995), (1, 0.999)])
 def test_laco_is_the_literal_search(source, calibration, model, monkeypatch, depth, threshold):
     monkeypatch.setattr(laco, "THRESHOLD", threshold)
-    monkeypatch.setattr(laco, "STEP", 0.002 if threshold > 0.9 else 0.05)
+    monkeypatch.setattr(laco, "STEP", 0.03 if threshold > 0.9 else 0.05)
     monkeypatch.setattr(laco, "COLLAPSED", 3)
     expected, events = literal_laco(model, calibration.tokens_NT1[:4], depth)
     operators = laco.build(context(source, calibration, depth))

@@ -1,74 +1,28 @@
-"""Pre-training against Hugging Face's Trainer and a source of known entropy, and its resumption."""
+"""Pre-training against Hugging Face's Trainer, and on text of known entropy."""
 
 from __future__ import annotations
-
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from models import GROUPED_TIED, write_tiny_model
 from packed_text import write_packed_text
-from replanned import replanned
+from pretraining_world import CONTINUED, SCRATCH, events, losses, smoke
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, TrainerCallback, TrainingArguments
 from transformers import Trainer as HuggingFaceTrainer
 
-from lemon.architecture import tensor_specs
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
-from lemon.configuration.project import Project
 from lemon.data.pretrained import load_model
 from lemon.data.text.packing import PackedText
-from lemon.errors import BadInput, Diverged
-from lemon.events import read_events
 from lemon.files.manifest import read_manifest
-from lemon.model_folder import write_checkpoint
 from lemon.perplexity import mixture_loss
 from lemon.pretraining.language_model import LanguageModel
 from lemon.pretraining.run import pretrain, random_model
 from lemon.training.batches import Batches
-from lemon.training.loop import Trainer, rate_factor
-
-CONFIG = Path(__file__).parents[2] / "config"
-SCRATCH, CONTINUED = "scratch-width", "lemon-width-2-2-pretrained"
-UNUSED = {"loading": {"update_every": None}, "snapshots": ()}
-
-
-def smoke(world, steps: int = 8, **pretraining: object) -> Project:
-    """The smoke preset with other pre-training settings; a fixed mixture unless they say else."""
-    project = world.project(steps)
-    old = project.preset.pretraining
-    settings = type(old).model_validate(old.model_dump() | UNUSED | pretraining)
-    return replanned(project, preset=project.preset.model_copy(update={"pretraining": settings}))
-
-
-def losses(folder: Path, name: str = "train/loss") -> list[float]:
-    events = read_events(folder / "metrics.jsonl")
-    return [event["value"] for event in events if event["name"] == name]
-
-
-def events(folder: Path) -> list[tuple]:
-    """All events without times."""
-    return [
-        (event["step"], event["name"], event["value"])
-        for event in read_events(folder / "metrics.jsonl")
-        if event["name"] != "train/tokens_per_s"
-    ]
-
-
-@pytest.fixture(scope="module")
-def small_model(learning_world, tmp_path_factory) -> Path:
-    """A model of the sizes of `small`, in place of a fused one."""
-    shape = load_project("smoke").run(CONTINUED).target_shape
-    config = Checkpoint(learning_world.source).config
-    folder = tmp_path_factory.mktemp("small") / "model"
-    weights = random_model(config, shape, seed=3).state_dict()
-    tensors = ((spec.name, weights[spec.name]) for spec in tensor_specs(shape))
-    write_checkpoint(folder, shape, tensors, like=learning_world.source, dtype=torch.float32)
-    return folder
+from lemon.training.loop import rate_factor
 
 
 class Rows(Dataset):
@@ -236,59 +190,6 @@ def test_a_model_from_scratch_reaches_the_entropy_of_its_text(learning_world, tm
     assert entropy * 0.98 < after < entropy * 1.02
 
 
-class Killed(Exception):
-    pass
-
-
-@pytest.mark.parametrize("run_id", [SCRATCH, CONTINUED])
-def test_interrupted_three_times_it_ends_bit_identical(
-    learning_world, small_model, tmp_path, monkeypatch, run_id
-):
-    source = learning_world.source if run_id == SCRATCH else small_model
-    steered = {"loading": {"update_every": 3}, "snapshots": (512, 1024)}
-    project = smoke(learning_world, 14, checkpoint_every=2, **steered)
-    arguments = (project, run_id, source, learning_world.text)
-    pretrain(*arguments, tmp_path / "whole", learning_world.source)
-    whole_step, taken = Trainer.take_step, []
-
-    def step(trainer: Trainer, number: int) -> dict[str, float]:
-        if number in (3, 7, 12) and number not in taken:
-            taken.append(number)
-            raise Killed
-        return whole_step(trainer, number)
-
-    monkeypatch.setattr(Trainer, "take_step", step)
-    for _ in range(3):
-        with pytest.raises(Killed):
-            pretrain(*arguments, tmp_path / "cut", learning_world.source)
-        assert not (tmp_path / "cut" / "manifest.json").exists()
-    pretrain(*arguments, tmp_path / "cut", learning_world.source)
-    assert taken == [3, 7, 12]
-    for name in ("model", "snapshots/512/model", "snapshots/1024/model"):
-        files = [tmp_path / which / name / "model.safetensors" for which in ("whole", "cut")]
-        assert files[0].read_bytes() == files[1].read_bytes()
-    assert events(tmp_path / "whole") == events(tmp_path / "cut")
-    assert any(name.startswith("mixture/") for _, name, _ in events(tmp_path / "cut"))
-    assert not (tmp_path / "cut" / "checkpoints").exists()
-
-
-def test_a_snapshot_is_the_model_after_its_tokens(learning_world, tmp_path):
-    # 4 sequences of 32 tokens a step: 200 tokens are reached in the second step.
-    out = tmp_path / "run"
-    project = smoke(learning_world, 4, snapshots=(200, 512, 10**9), evaluate_every=1)
-    assert project.run(SCRATCH).snapshots == {2: 200}  # 512 tokens are the whole run
-    pretrain(project, SCRATCH, learning_world.source, learning_world.text, out)
-    assert sorted(path.name for path in (out / "snapshots").iterdir()) == ["200"]
-    model = LlamaForCausalLM.from_pretrained(out / "snapshots/200/model", dtype=torch.float32)
-    text = PackedText(learning_world.text, ("tune",))
-    rows = torch.from_numpy(np.stack([text.sequence("tune", "prose", n) for n in range(2)]))
-    with torch.no_grad():
-        loss = model(rows, labels=rows).loss.item()
-    by_step = {step: value for step, name, value in events(out) if name == "tune/loss/prose"}
-    assert loss == pytest.approx(by_step[2], abs=1e-5)
-    assert abs(by_step[2] - by_step[3]) > 1e-4
-
-
 def test_microbatches_add_up_to_their_batch(learning_world, tmp_path):
     ends = []
     for part in (1, 4):
@@ -324,57 +225,3 @@ def test_narrow_products_keep_wide_weights(tmp_path):
                 assert weight.dtype == weight.grad.dtype == torch.float32, name
     assert losses[torch.float32] == pytest.approx(losses[torch.bfloat16], rel=0.02)
     assert losses[torch.float32] != losses[torch.bfloat16]
-
-
-def test_a_finished_run_is_not_trained_again(learning_world, tmp_path, monkeypatch):
-    project, out = smoke(learning_world, 2, snapshots=(128,)), tmp_path / "run"
-    arguments = (project, SCRATCH, learning_world.source, learning_world.text, out)
-    pretrain(*arguments)
-    weights = Checkpoint(out / "model").digest()
-    monkeypatch.setattr(Trainer, "run", lambda _: pytest.fail("it trained again"))
-    pretrain(*arguments)
-    assert Checkpoint(out / "model").digest() == weights
-    (out / "snapshots/128/model/model.safetensors").unlink()
-    with pytest.raises(pytest.fail.Exception):
-        pretrain(*arguments)
-
-
-def test_what_it_can_not_train_is_refused(learning_world, small_model, tmp_path):
-    world, steered = learning_world, smoke(learning_world, loading={"update_every": 3})
-    plain = smoke(learning_world)
-    with pytest.raises(BadInput, match="needs a reference model"):
-        pretrain(steered, SCRATCH, world.source, world.text, tmp_path / "run")
-    with pytest.raises(BadInput, match="does not pre-train"):
-        pretrain(plain, "lemon-cut-75", world.source, world.text, tmp_path / "run")
-    with pytest.raises(BadInput, match="hidden_size"):
-        pretrain(plain, CONTINUED, world.source, world.text, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_rate_that_is_too_high_ends_with_the_setting_to_lower(learning_world, tmp_path):
-    project = smoke(learning_world, 60, weight_rate=900.0, warmup_ratio=0.0, checkpoint_every=1)
-    with pytest.raises(Diverged, match=r"Lower pretraining\.weight_rate"):
-        pretrain(project, SCRATCH, learning_world.source, learning_world.text, tmp_path / "run")
-    assert not (tmp_path / "run/manifest.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("\tpretraining\t0\tshear-small", "\tpretraining\t0\tshear-width", "shear-width has other"),
-        (
-            "scratch-small\tscratch\t-\tsmall\t-\tpretraining\tscratch\t0\tsource",
-            "scratch-small\tscratch\t-\tsmall\t-\tpretraining\tscratch\t0\tcut-small",
-            "cut-small is no source model, of whose family",
-        ),
-    ],
-)
-def test_a_row_that_can_not_be_pre_trained_is_refused(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
-    config = Path(shutil.copytree(CONFIG, tmp_path / "config"))
-    rows = (config / "runs.tsv").read_text()
-    assert rows.count(old) == 1
-    (config / "runs.tsv").write_text(rows.replace(old, new))
-    with pytest.raises(BadInput, match=said):
-        load_project("smoke", config)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from chained_table import chained
 from fabricated_runs import EXPORT, SETTLED, scored_text, write_metrics, write_runs, write_scored
 
 from lemon.configuration.load import load_project
@@ -24,14 +23,9 @@ from lemon.reporting.facts.statistics import Interval
 from lemon.reporting.numbers import rounded_perplexity, signed
 from lemon.reporting.tables.accuracy import score_grid
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[3] / "config"
 TASKS = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
 CONTRACT = "run,method,layers,task,metric,value,ci_low,ci_high,n,seeds,published,delta,verdict"
-
-
-@pytest.fixture(scope="module")
-def project(laptop_of_one_seed: Project) -> Project:
-    return laptop_of_one_seed
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +34,6 @@ def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
     write_runs(project, "table3", folder / "runs")
     write_scored(project, "table3", folder / "runs", folder / "tables")
     return folder
-
-
-@pytest.fixture(scope="module")
-def chained_project(project: Project) -> Project:
-    return chained(project)
-
-
-@pytest.fixture(scope="module")
-def chained_table(chained_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a table with a row that was not run and rows that the paper does not have."""
-    folder = tmp_path_factory.mktemp("chained")
-    write_runs(chained_project, "table3", folder / "runs", documents=20)
-    write_scored(chained_project, "table3", folder / "runs", folder / "tables")
-    return folder / "tables"
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +88,8 @@ def test_several_seeds_give_their_mean_and_spread(
     assert pd.isna(cell(lines, "cut-75", "piqa")["seed_sd"])
 
 
-def test_rows_without_runs_hold_no_number_of_ours(chained_table: Path) -> None:
-    lines = pd.read_csv(chained_table / "table3.csv")
+def test_rows_without_runs_hold_no_number_of_ours(chained_tables: Path) -> None:
+    lines = pd.read_csv(chained_tables / "table3.csv")
     absent = lines[lines["method"] == "LEMON-Cut"]
     # 5 tasks and their mean in three measures, and 4 numbers of held-out text
     assert len(absent) == 3 * 6 + 4
@@ -117,14 +97,14 @@ def test_rows_without_runs_hold_no_number_of_ours(chained_table: Path) -> None:
     assert set(absent["verdict"]) == {"not yet run"}
     assert absent.loc[absent["metric"] == "mean", "published"].tolist() == [62.0]
     for suffix in ("md", "html", "tex"):
-        assert "not yet run" in (chained_table / f"table3.{suffix}").read_text()
+        assert "not yet run" in (chained_tables / f"table3.{suffix}").read_text()
 
 
-def test_the_csv_says_which_rows_are_in_the_paper(chained_table: Path) -> None:
-    text = (chained_table / "table3.csv").read_text()
+def test_the_csv_says_which_rows_are_in_the_paper(chained_tables: Path) -> None:
+    text = (chained_tables / "table3.csv").read_text()
     assert text.splitlines()[0].endswith(",in_paper")
     assert {line.rpartition(",")[2] for line in text.splitlines()[1:]} == {"true", "false"}
-    lines = pd.read_csv(chained_table / "table3.csv")
+    lines = pd.read_csv(chained_tables / "table3.csv")
     ours = {"LEMON-Random", "Shear (selection, source weights)"}
     ours |= {"uniform floor", "unigram floor", "bigram floor"}
     assert set(lines.loc[~lines["in_paper"], "method"]) == ours

@@ -1,0 +1,11 @@
+"""What the unit tests share."""
+
+import pytest
+
+from lemon.configuration.project import Project
+
+
+@pytest.fixture(scope="session")
+def project(laptop_of_one_seed: Project) -> Project:
+    """The project of most tests of tables; other files have their own."""
+    return laptop_of_one_seed
