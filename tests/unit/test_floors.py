@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+import lemon.data.text.floors
 from lemon.data.text.floors import floors
 
 DRAW = np.random.default_rng(0)
@@ -79,3 +80,12 @@ def test_a_bigram_floor_is_below_the_unigram_floor_where_the_next_token_is_deter
     found = floors(rows, {"x": 1.0}, vocab_size=5)
     assert found["unigram"]["heldout_loss"] == pytest.approx(math.log(5), rel=1e-3)
     assert found["bigram"]["heldout_loss"] < 1e-4
+
+
+def test_a_long_text_is_counted_in_whole_rows_from_its_beginning(monkeypatch) -> None:
+    """Six predicted tokens are three rows of two."""
+    train = np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1], [3, 3, 3], [3, 3, 3]])
+    rows = {"tune": {"x": rows_of(0, 1, 3)}, "heldout": {"x": rows_of(1, 3, 2)}}
+    expected = floors({"train": {"x": train[:3]}, **rows}, {"x": 1.0}, vocab_size=4)
+    monkeypatch.setattr(lemon.data.text.floors, "COUNTED", 6)
+    assert floors({"train": {"x": train}, **rows}, {"x": 1.0}, vocab_size=4) == expected

@@ -285,3 +285,9 @@ def test_masks_are_exported_one_line_a_gate(source, tmp_path):
     heads = [int(row["unit"]) for row in rows if row["structure"] == "head" and row["kept"] == "1"]
     assert heads == [head for layer in kept.head for head in layer]
     assert all((float(row["gate"]) > 0) == (row["kept"] == "1") for row in rows)
+    layers = {
+        name: {row["layer"] for row in rows if row["structure"] == name}
+        for name in masks.structures
+    }
+    numbered = {"0", "1", "2", "3"}  # the model has one row of gates for its layers, one of widths
+    assert layers == {"layer": {""}, "hidden": {""}, "head": numbered, "ffn": numbered}

@@ -191,3 +191,9 @@ def test_the_order_is_the_same_on_every_machine_and_version():
     places = [order.locate(index) for index in (0, 1, 2, 4095, 4096, 100_000)]
     assert places == [("b", 9), ("b", 8), ("b", 37), ("b", 38), ("a", 1), ("b", 32)]
     assert keyed_permutation(8, "any", 1).tolist() == [1, 0, 3, 6, 2, 7, 4, 5]
+
+
+def test_a_size_that_is_no_number_is_refused(packed):
+    seal_again(packed / MANIFEST, vocab_size="50")
+    with pytest.raises(BadInput, match="vocab_size"):
+        PackedText(packed)
