@@ -27,7 +27,7 @@ from lemon.cli import main
 from lemon.files.json_file import read_json
 from lemon.files.manifest import sealed
 
-CASES = int(os.environ.get("LEMON_FUZZ_CASES", "250"))
+CASES = int(os.environ.get("LEMON_FUZZ_CASES", "100"))
 REFUSED_WITHIN_S = 3.0
 SHARES = {"config": 0.1, "model": 0.35, "operators": 0.35, "manifest": 0.2}
 

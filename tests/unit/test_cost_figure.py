@@ -23,7 +23,6 @@ from lemon.reporting.figures.figure_numbers import read_numbers
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[2] / "config"
 FIGURE = "figure-cost"
 TABLES = ("methods", "methods-trained", "starts")
 

@@ -11,7 +11,6 @@ from mlflow.tracking import MlflowClient
 
 from lemon.architecture import LlamaShape
 from lemon.cli import main
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import WorkFailed
 from lemon.published.models import LLAMA2_13B, narrowed
@@ -38,11 +37,6 @@ OURS = {
     **{f"LLaMA2-7B, depth-{d}": 6_738_415_616 - n * 202_383_360 for d, n in DROPPED.items()},
     **{f"LLaMA2-7B, width-62-depth-{d}": 2_701_560_320 - n * 79_303_680 for d, n in HALVED.items()},
 }
-
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 @pytest.fixture(scope="module")

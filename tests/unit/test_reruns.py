@@ -12,14 +12,6 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.configuration.stages import RULE_VERSIONS, stage_params
 
-CONFIG = Path(__file__).parents[2] / "config"
-
-
-@pytest.fixture(scope="module")
-def laptop() -> Project:
-    return load_project("laptop", CONFIG)
-
-
 SHEAR = ("shear", "shear-tokens", "shear-time")
 # What starts from a shear run, under either stage that could be asked about it.
 AFTER_DEPTH_SHEAR = {

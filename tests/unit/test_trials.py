@@ -19,7 +19,6 @@ from lemon.files.storage import LOCK
 from lemon.learning.run import learn
 from lemon.pretraining.run import pretrain
 
-CONFIG = Path(__file__).parents[2] / "config"
 RUN = "lemon-cut-75"
 RATE_OF_NORMS = "train/rate_norm"
 
