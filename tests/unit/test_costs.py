@@ -51,9 +51,7 @@ def test_a_start_that_is_a_run_adds_its_cost(project: Project, tmp_path: Path) -
     pruning = total_cost(project.run("shear-75"), tmp_path)
     assert pruning == own_cost(project.run("shear-75"), tmp_path)  # its start, cut, is a method
     expected = Cost(
-        PRUNING_STEPS + fusion,
-        100 * PRUNING_STEPS + 10 * fusion,
-        0.5 * PRUNING_STEPS + 4 * fusion,
+        PRUNING_STEPS + fusion, 100 * PRUNING_STEPS + 10 * fusion, 0.5 * PRUNING_STEPS + 4 * fusion
     )
     assert total_cost(project.run("lemon-prune-75"), tmp_path) == expected
     assert total_cost(project.run("selection-75"), tmp_path) == pruning  # learns nothing of its own

@@ -142,17 +142,9 @@ def edited(tmp_path: Path, file: str, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (
-            "LEMON 2-2, runs: [lemon-width-2-2-long]",
-            "LEMON 2-2, runs: [cut-width]",
-            "no run of f",
-        ),
+        ("LEMON 2-2, runs: [lemon-width-2-2-long]", "LEMON 2-2, runs: [cut-width]", "no run of f"),
         ("Shear, runs: [shear-width-long]", "Shear, runs: [lemon-cut-75]", "no run of pruning"),
-        (
-            "Shear, runs: [shear-width-long]",
-            "Shear, runs: [shear-widht-long]",
-            "mean shear-w",
-        ),
+        ("Shear, runs: [shear-width-long]", "Shear, runs: [shear-widht-long]", "mean shear-w"),
         ("claims: [C06, C07]", "claims: [C06, C25]", "C25 is not measured on curves"),
     ],
 )

@@ -164,10 +164,7 @@ def test_the_figure_says_what_is_left_of_each_layer(smoke, context, tmp_path):
     words = [text.get_text() for text in panels[0].texts]
     assert [words.count(word) for word in ("25", "75", "100")] == [1, 1, 1]
     joins = [line.get_xydata().tolist() for line in panels[0].lines if len(line.get_xdata()) == 4]
-    assert joins == [
-        [[1, 0], [1, 1], [2, 1], [2, 0]],
-        [[1.5, 1], [1.5, 2], [3, 2], [3, 0]],
-    ]
+    assert joins == [[[1, 0], [1, 1], [2, 1], [2, 0]], [[1.5, 1], [1.5, 2], [3, 2], [3, 0]]]
 
 
 def test_operators_that_merge_nothing_in_rounds_are_refused(smoke, context, tmp_path):

@@ -77,9 +77,7 @@ def test_llama2_13b_and_the_rule_of_widths(lines: pd.DataFrame) -> None:
     assert narrowed(LLAMA2_13B).intermediate_size == 68 * 128  # 13824 x 5/8 = 8640 = 67.5 x 128
 
 
-def test_other_presets_have_the_share_of_the_same_target_beside_them(
-    lines: pd.DataFrame,
-) -> None:
+def test_other_presets_have_the_share_of_the_same_target_beside_them(lines: pd.DataFrame) -> None:
     beside = lines[lines["preset"] == "laptop"].set_index("target")["published_model"].dropna()
     assert beside.to_dict() == {
         "depth-75": "LEMON-Vertical-24",

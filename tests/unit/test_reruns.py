@@ -156,18 +156,8 @@ def test_comments_and_order_change_nothing(config: Path, laptop: Project) -> Non
                 *("learn/lemon-width-2-2-long", "pretrain/lemon-width-2-2-long-pretrained"),
             },
         ),
-        (
-            LAPTOP,
-            r"^  limit: \d+",
-            "  limit: 50",
-            {"evaluate/cut-75", "evaluate-main/cut-75"},
-        ),
-        (
-            LAPTOP,
-            r"^  limit: 200",
-            "  limits: {mmlu: 228}\n  limit: 200",
-            {"evaluate-main/cut-75"},
-        ),
+        (LAPTOP, r"^  limit: \d+", "  limit: 50", {"evaluate/cut-75", "evaluate-main/cut-75"}),
+        (LAPTOP, r"^  limit: 200", "  limits: {mmlu: 228}\n  limit: 200", {"evaluate-main/cut-75"}),
         (
             LAPTOP,
             r"^  limit: 200",

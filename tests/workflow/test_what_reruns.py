@@ -120,11 +120,7 @@ def test_two_stages_follow_each_other_and_a_figure_is_drawn_last(driven):
     assert jobs[-2:] == ["table small", "track small"]
     drawn = driven.jobs("figure4-right")
     assert len([job for job in drawn if job.startswith("learn lemon-width-")]) == 9
-    assert drawn[-3:] == [
-        "figure figure4-right",
-        "notebook figure4-right",
-        "track figure4-right",
-    ]
+    assert drawn[-3:] == ["figure figure4-right", "notebook figure4-right", "track figure4-right"]
     assert driven.jobs("figure4-right") == []
 
 
