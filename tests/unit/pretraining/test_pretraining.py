@@ -53,6 +53,7 @@ class Losses(TrainerCallback):
             self.values.append(logs["loss"])
 
 
+@pytest.mark.slow
 def test_twenty_steps_follow_the_trainer_of_hugging_face(learning_world, small_model, tmp_path):
     steps = 20
     project = pretraining_project(learning_world, steps, recompute=False)

@@ -17,6 +17,7 @@ from lemon.pretraining.run import pretrain
 from lemon.training.loop import Trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_id", [SCRATCH, CONTINUED])
 def test_interrupted_three_times_it_ends_bit_identical(
     learning_world, small_model, tmp_path, monkeypatch, run_id
