@@ -83,6 +83,18 @@ def learning_world(tmp_path_factory: pytest.TempPathFactory) -> LearningWorld:
 
 
 @pytest.fixture(scope="session")
+def smoke() -> Project:
+    """The smoke preset as it is committed."""
+    return load_project("smoke", CONFIG)
+
+
+@pytest.fixture(scope="session")
+def laptop() -> Project:
+    """The laptop preset as it is committed."""
+    return load_project("laptop", CONFIG)
+
+
+@pytest.fixture(scope="session")
 def laptop_of_one_seed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The laptop preset with one seed of each learned row; made-up runs of three take longer."""
     config = Path(shutil.copytree(CONFIG, tmp_path_factory.mktemp("one-seed") / "config"))

@@ -180,11 +180,7 @@ def write_metrics(
                 "train/kl": loss / 2 + resumed,
                 "train/tokens_per_s": tokens_per_step / seconds_per_step,
             }
-            at = {
-                "step": step,
-                "tokens": tokens_per_step * step,
-                "wall_s": seconds_per_step * step,
-            }
+            at = {"step": step, "tokens": tokens_per_step * step, "wall_s": seconds_per_step * step}
             names = values if step else {"tune/perplexity": math.exp(10)}
             events += [{**at, "name": name, "value": value} for name, value in names.items()]
     run_folder.mkdir(parents=True, exist_ok=True)

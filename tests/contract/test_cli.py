@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lemon import cli
+from lemon.configuration.project import Project
 from lemon.errors import BadInput, Terminated, WorkFailed
 
 ROOT = Path(__file__).parents[2]
@@ -147,16 +148,17 @@ def test_config_check_passes_in_the_repository(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_plan_names_every_run_of_the_table(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    smoke: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    from lemon.configuration.load import load_project
 
     monkeypatch.chdir(tmp_path)
     config = ["--config", str(ROOT / "config")]
     assert cli.main([*config, "plan", "--preset", "smoke", "--table", "table3"]) == 0
     shown = capsys.readouterr().out
-    project = load_project("smoke", ROOT / "config")
-    for run in project.table_runs("table3"):
+    for run in smoke.table_runs("table3"):
         assert f"\n{run} " in shown
-    steps = sum(project.run(run).steps for run in project.table_runs("table3"))
+    steps = sum(smoke.run(run).steps for run in smoke.table_runs("table3"))
     assert f"{steps} steps, {steps * 4 * 32:,} training tokens" in shown

@@ -13,6 +13,13 @@ from learning_world import LearningWorld
 from loopback_hub import Hub, serving
 
 
+@pytest.fixture
+def without_a_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder without a database, and no tracker elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture(scope="session")
 def world(learning_world: LearningWorld, tmp_path_factory: pytest.TempPathFactory) -> CommandWorld:
     """What every command of the smoke preset reads; nothing may change it."""

@@ -30,10 +30,7 @@ MISTAKES: dict[str, Mistake] = {
         (LAPTOP, r"^  kind: gguf", "  kind: guff"),
         "source.kind: 'guff' is not known, did you mean gguf?",
     ),
-    "not YAML": (
-        (LAPTOP, r"^  kind: gguf", "  kind: [gguf"),
-        "is not YAML",
-    ),
+    "not YAML": ((LAPTOP, r"^  kind: gguf", "  kind: [gguf"), "is not YAML"),
     "depth larger than the source's": (
         (LAPTOP, r"num_hidden_layers: 75%", "num_hidden_layers: 40"),
         "targets.depth-75.num_hidden_layers: is 40, more than the source's 30; give at most 30",

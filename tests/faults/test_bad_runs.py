@@ -96,10 +96,7 @@ MISTAKES: dict[str, Mistake] = {
         "source: cut-50 is fused, through others, from itself; one of them must be fused from "
         "source",
     ),
-    "id twice": (
-        (RUNS, r"^cut-50\t", "cut-75\t"),
-        "id: cut-75 is already on line 4",
-    ),
+    "id twice": ((RUNS, r"^cut-50\t", "cut-75\t"), "id: cut-75 is already on line 4"),
     "unknown rates": (
         (RUNS, r"^(shear-width\t.*)\tshear-width\t", r"\1\tshear-wide\t"),
         "rates: unknown rates shear-wide, did you mean shear-width?",
@@ -187,10 +184,7 @@ MISTAKES: dict[str, Mistake] = {
         (RUNS, r"^cut-50\t", "$(touch pwn)\t"),
         "id: '$(touch pwn)' is no name",
     ),
-    "id that is long": (
-        (RUNS, r"^cut-50\t", "c" * 65 + "\t"),
-        "is no name",
-    ),
+    "id that is long": ((RUNS, r"^cut-50\t", "c" * 65 + "\t"), "is no name"),
     "seed in other digits": (
         (RUNS, r"^(random-75-s2\t.*)\t2\t", "\\1\t\u0663\t"),
         "seed: must be a whole number, not '\u0663'",
@@ -207,10 +201,7 @@ MISTAKES: dict[str, Mistake] = {
         (RUNS, r"^cut-50\t", "cut\x1b[31m-50\t"),
         "holds the control character U+001B; remove it",
     ),
-    "direction mark": (
-        (RUNS, r"^cut-50\t", "cut\u202e-50\t"),
-        "id: 'cut\\u202e-50' is no name",
-    ),
+    "direction mark": ((RUNS, r"^cut-50\t", "cut\u202e-50\t"), "id: 'cut\\u202e-50' is no name"),
     "radii of zero": (
         (LAPTOP, r"'32-2': \{attention: 25%", "'32-2': {attention: 0"),
         "radii.32-2.attention: must be at least 1, not 0",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from command_world import tree
 from damage import forget_digests
+from killed import Cut
 from learning_world import LearningWorld
 
 from lemon.configuration.project import Project
@@ -22,10 +23,6 @@ RUN = "lemon-cut-75"
 # With weights of the run's own, with masks, over widths.
 RUNS = (RUN, "lemon-cut-trained-75", "shear-75", "lemon-width-2-2")
 DONE = "all its steps are done already"
-
-
-class Cut(Exception):
-    """Stands for a kill."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +71,17 @@ def test_a_complete_run_ends_at_once_and_keeps_its_bytes(
     assert (out / "manifest.json").stat().st_mtime_ns > 1
 
 
-def test_a_kill_between_the_manifest_and_the_end_loses_nothing(
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("lemon.learning.run.shutil.rmtree", DONE),
+        ("lemon.methods.build.write_manifest", f"goes on after step {STEPS} of {STEPS}"),
+    ],
+    ids=["behind the manifest", "before it"],
+)
+def test_a_kill_at_the_end_loses_no_step(
+    place: str,
+    said: str,
     project: Project,
     learning_world: LearningWorld,
     complete: dict[str, Path],
@@ -87,33 +94,13 @@ def test_a_kill_between_the_manifest_and_the_end_loses_nothing(
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(learning.shutil, "rmtree", cut)
+        patch.setattr(place, cut)
         learn(project, RUN, learning_world.source, learning_world.text, out)
-    assert (out / "manifest.json").is_file() and (out / "checkpoints").is_dir()
-    learn(project, RUN, learning_world.source, learning_world.text, out)
-    assert DONE in capsys.readouterr().err
-    assert not (out / "checkpoints").exists()
-    assert tree(out).keys() == tree(complete[RUN]).keys()
-
-
-def test_a_kill_before_the_manifest_loses_no_step(
-    project: Project,
-    learning_world: LearningWorld,
-    complete: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def cut(*_: object, **__: object) -> None:
-        raise Cut
-
-    out = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr("lemon.methods.build.write_manifest", cut)
-        learn(project, RUN, learning_world.source, learning_world.text, out)
+    assert (out / "checkpoints").is_dir()
+    assert (out / "manifest.json").is_file() == (said == DONE)
     capsys.readouterr()
     learn(project, RUN, learning_world.source, learning_world.text, out)
-    assert f"goes on after step {STEPS} of {STEPS}" in capsys.readouterr().out
+    assert said in "".join(capsys.readouterr())
     same_results(out, complete[RUN])
 
 

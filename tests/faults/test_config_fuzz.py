@@ -86,7 +86,7 @@ def require_one_message(config: Path) -> None:
     assert time.process_time() - before < SECONDS
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), file=st.sampled_from(FILES))
 def test_a_mutated_file_gives_a_project_or_one_message(
     data: st.DataObject, file: str, config: Path
@@ -99,7 +99,7 @@ def test_a_mutated_file_gives_a_project_or_one_message(
         (config / file).write_bytes(content)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     content=st.binary(max_size=400) | st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from damage import forget_digests, places
+from killed import Cut
 from learning_world import LearningWorld
 from task_rows import write_mirror
 
@@ -48,10 +49,6 @@ def test_a_second_evaluation_mends_what_is_damaged(
         damaged[place] ^= 1
         path.write_bytes(damaged)
         assert evaluated() == sound
-
-
-class Cut(Exception):
-    """Stands for a kill."""
 
 
 @pytest.mark.parametrize("damaged", [1, 2])

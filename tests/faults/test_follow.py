@@ -22,16 +22,10 @@ from lemon.events import read_events
 from lemon.tracking import follow as following
 from lemon.tracking.follow import Follower, follow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_a_tracker")]
 
 PROJECT = load_project("smoke", CONFIG)
 RUN, KEY = "lemon-cut-75", "smoke/runs/lemon-cut-75"
-
-
-@pytest.fixture(autouse=True)
-def in_a_fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 def write_events(steps: range, *, seconds: float = 2.0, mode: str = "a") -> None:

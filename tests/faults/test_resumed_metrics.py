@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from killed import Cut, cut_after
 from learning_world import LearningWorld
+from logged import logged
 
 from lemon.errors import BadInput
-from lemon.events import Event, Metrics, read_events
+from lemon.events import Event, read_events
 from lemon.learning.run import learn
 from lemon.provenance import file_digest
 from lemon.training.checkpoints import TrainingCheckpoints
@@ -22,32 +24,20 @@ RUN, STEPS = "lemon-cut-75", 6
 NAME = "metrics.jsonl"
 
 
-class Cut(Exception):
-    """Stands for a kill."""
-
-
 Learn = Callable[..., None]
 
 
-@pytest.fixture
-def run(learning_world: LearningWorld, monkeypatch: pytest.MonkeyPatch) -> Learn:
+@pytest.fixture(scope="module")
+def run(learning_world: LearningWorld) -> Learn:
     """Learns into a folder; `until` a step whose events are written, where it is cut short."""
 
     def run(out: Path, run: str = RUN, every: int = 2, until: int | None = None) -> None:
         project = learning_world.project(steps=STEPS, checkpoint_every=every)
-        write = Metrics.write
-
-        def write_or_cut(self: Metrics, step: int, *rest: Any) -> None:
-            write(self, step, *rest)
-            if step == until:
-                raise Cut
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Metrics, "write", write_or_cut)
-            try:
+        try:
+            with cut_after(until):
                 learn(project, run, learning_world.source, learning_world.text, out)
-            except Cut:
-                assert not (out / "manifest.json").exists()
+        except Cut:
+            assert not (out / "manifest.json").exists()
 
     return run
 
@@ -59,18 +49,15 @@ def values(out: Path) -> dict[tuple[int, str], float]:
     assert set(counts.values()) == {1}
     assert {event["step"] for event in events} >= set(range(1, STEPS + 1))
     assert [event["step"] for event in events] == sorted(event["step"] for event in events)
-    return {
-        (event["step"], event["name"]): event["value"]
-        for event in events
-        if event["name"] != "train/tokens_per_s"
-    }
+    return {(step, name): value for step, name, value in logged(out)}
 
 
-@pytest.fixture
-def whole(run: Learn, tmp_path: Path) -> dict[tuple[int, str], float]:
+@pytest.fixture(scope="module")
+def whole(run: Learn, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], float]:
     """The events of a run that nothing has cut short."""
-    run(tmp_path / "whole")
-    return values(tmp_path / "whole")
+    out = tmp_path_factory.mktemp("whole")
+    run(out)
+    return values(out)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +92,8 @@ def test_masks_have_events_of_their_own(run: Learn, tmp_path: Path) -> None:
     assert values(cut) == values(whole)
 
 
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+DAMAGE: dict[str, Callable[[bytes], bytes] | None] = {
+    "it is gone": None,
     "a cut line": lambda content: content[:-20],
     "half an event more": lambda content: content + b'{"step": 4, "tok',
     "lost events": lambda content: b"\n".join(content.split(b"\n")[3:]),
@@ -123,15 +111,11 @@ def test_the_checkpoint_knows_the_events_whatever_became_of_the_file(
     out = tmp_path / "cut"
     run(out, until=3)
     path = out / NAME
-    path.write_bytes(DAMAGE[damage](path.read_bytes()))
-    run(out)
-    assert values(out) == whole
-
-
-def test_the_file_may_be_gone(run: Learn, whole: dict[Any, float], tmp_path: Path) -> None:
-    out = tmp_path / "cut"
-    run(out, until=3)
-    (out / NAME).unlink()
+    damaged = DAMAGE[damage]
+    if damaged is None:
+        path.unlink()
+    else:
+        path.write_bytes(damaged(path.read_bytes()))
     run(out)
     assert values(out) == whole
 

@@ -18,59 +18,26 @@ from lemon.errors import WorkFailed
 from lemon.tracking import store as tracking
 from lemon.tracking.pages import ui
 
+pytestmark = pytest.mark.usefixtures("without_a_tracker")
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rendered(tmp_path_factory.mktemp("files"))
 
 
-@pytest.fixture(autouse=True)
-def in_a_fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-def closed_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def test_a_tracker_out_of_reach_costs_one_warning(
-    files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    uri = f"http://ada:hunter2@127.0.0.1:{closed_port()}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    begun = time.monotonic()
-    left = replay(files)
-    assert time.monotonic() - begun < 60
-    assert left["status"] == "pending"
-    warning = capfd.readouterr().err.strip()
-    assert len(warning.splitlines()) == 1
-    assert warning.startswith("lemon: warning: MLflow at http://127.0.0.1:")
-    assert "Connection refused" in warning
-    assert "hunter2" not in warning + json.dumps(left)
-    assert not Path("mlflow.db").exists()
-
-
-# Tracking URIs that can't work, and what is shown of them.
+# Tracking URIs that can't work, and what is shown of them; more of what is hidden stands in
+# tests/unit/test_redaction.py.
 IMPOSSIBLE = {
     "postgresql://ada:hunter2@host/db": "postgresql://host/db",  # no driver
     "mysql+pymysql://ada:hun/ter2@host/db?charset=utf8": "mysql+pymysql://host/db",
-    "postgresql://ada:hun:ter2@host:port/db": "postgresql://host:port/db",
-    "postgresql://host/db?user=ada&password=hun/ter2": "postgresql://host/db",
     "oracle://ada:hunter2@host/db": "oracle://host/db",
     "foo://ada:hunter2@host": "foo://host",
     "ada:hunter2@host/db": "host/db",
-    "ada:hun@ter2@host/db": "host/db",
-    "hunter2token@host/db": "host/db",
+    "http://ada:hunter2@127.0.0.1:9": "http://127.0.0.1:9",
     "http://ada:hun#ter2@127.0.0.1:9": "http://127.0.0.1:9",
     "http://ada:hun/ter2@127.0.0.1:9": "http://127.0.0.1:9",
-    "http://ada:hun?ter2@127.0.0.1:9": "http://127.0.0.1:9",
-    "http://ada:hun%40ter2@127.0.0.1:9": "http://127.0.0.1:9",
-    "http://ada:hun ter2@127.0.0.1:9": "http://127.0.0.1:9",
     "http://ada:hun\nter2@127.0.0.1:9": "http://127.0.0.1:9",
-    "http://hunter2token@127.0.0.1:9": "http://127.0.0.1:9",
     "http://127.0.0.1:9?access_token=hunter2": "http://127.0.0.1:9",
     "http://ada:hunter2@[::1": "http://[::1",
     "http://host:port": "http://host:port",
@@ -80,10 +47,8 @@ IMPOSSIBLE = {
     "sqlite://ada:hunter2@/x.db": "sqlite:///x.db",
     "sqlite:///:memory:": "sqlite:///:memory:",
     "sqlite://": "sqlite://",
-    "sqlite:///": "sqlite:///",
     "sqlite:////proc/none/x.db": "sqlite:////proc/none/x.db",
     "sqlite:////dev/null": "sqlite:////dev/null",
-    "sqlite:////proc": "sqlite:////proc",
     "sqlite:////proc/version": "sqlite:////proc/version",
 }
 
@@ -105,6 +70,7 @@ def test_a_store_that_cannot_work_costs_one_warning_without_secrets(
     assert out == ""
     assert warning.startswith(f"lemon: warning: MLflow at {shown} could not record table3 (")
     assert warning.count("\n") == 1
+    assert ("Connection refused" in warning) == (shown == "http://127.0.0.1:9")
     said = warning + json.dumps(left)
     assert not [part for part in ("hunter2", "ter2", "hun/", "hun:", "hun#") if part in said]
     assert [path.name for path in Path.cwd().iterdir()] == ["track.json"]

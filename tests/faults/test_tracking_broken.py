@@ -28,6 +28,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 """
 AN_OLDER_PROGRAM = """
 from mlflow.tracking import MlflowClient
+
+pytestmark = pytest.mark.usefixtures("without_a_tracker")
 MlflowClient("sqlite:///mlflow.db").search_experiments()
 """
 
@@ -35,12 +37,6 @@ MlflowClient("sqlite:///mlflow.db").search_experiments()
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rendered(tmp_path_factory.mktemp("files"))
-
-
-@pytest.fixture(autouse=True)
-def in_a_fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 def databases() -> list[str]:

@@ -10,48 +10,41 @@ from models import write_tiny_model
 from ruamel.yaml import YAML
 
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.load import load_project
-from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.methods.build import build, start_operators
 from lemon.operators.file import load_operators
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("smoke", Path(__file__).parents[2] / "config")
-
-
-@pytest.fixture(scope="module")
-def source(project, tmp_path_factory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("smoke"), **project.source_shape().sizes())
+def source(smoke, tmp_path_factory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("smoke"), **smoke.source_shape().sizes())
 
 
 @pytest.mark.parametrize("run_id", ["cut-75", "random-50-s1", "average-75"])
-def test_writes_operators_config_and_manifest(project, source, tmp_path, run_id):
-    build(project, run_id, source, tmp_path)
+def test_writes_operators_config_and_manifest(smoke, source, tmp_path, run_id):
+    build(smoke, run_id, source, tmp_path)
     operators, metadata = load_operators(tmp_path / "operators.safetensors")
     digest = Checkpoint(source).digest()
-    assert operators.target == project.run(run_id).target_shape
-    assert metadata.method == project.run(run_id).row.method
+    assert operators.target == smoke.run(run_id).target_shape
+    assert metadata.method == smoke.run(run_id).row.method
     assert metadata.source_digest == digest
     config = YAML(typ="safe").load(tmp_path / "config.yaml")
     assert config["run"]["id"] == run_id
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["stage"] == "build"
-    assert manifest["seed"] == project.run(run_id).seed
+    assert manifest["seed"] == smoke.run(run_id).seed
     assert manifest["inputs"] == {"source": digest}
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_learned_run_starts_from_its_start_column(project, source):
+def test_a_learned_run_starts_from_its_start_column(smoke, source):
     checkpoint = Checkpoint(source)
-    learned = start_operators(project.run("lemon-cut-75"), checkpoint)
-    start = start_operators(project.run("cut-75"), checkpoint)
+    learned = start_operators(smoke.run("lemon-cut-75"), checkpoint)
+    start = start_operators(smoke.run("cut-75"), checkpoint)
     assert all(learned.gamma[type].dense().equal(start.gamma[type].dense()) for type in start.gamma)
 
 
-def test_a_source_of_other_sizes_than_the_presets_is_refused(project, tiny_model_folder, tmp_path):
+def test_a_source_of_other_sizes_than_the_presets_is_refused(smoke, tiny_model_folder, tmp_path):
     with pytest.raises(BadInput, match="is not of the sizes of the preset's source: "):
-        build(project, "cut-75", tiny_model_folder, tmp_path / "out")
+        build(smoke, "cut-75", tiny_model_folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

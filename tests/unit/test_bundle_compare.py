@@ -16,7 +16,6 @@ from manifests import seal_again
 from lemon.bundles.compare import MOST_BITS, MOST_CHANGED, MOST_LOSS, Comparison, compare
 from lemon.bundles.pack import pack
 from lemon.cli import main
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.evaluation.outcomes import Outcome, read_sealed, write_outcomes
@@ -28,14 +27,9 @@ DOCUMENTS, BYTES = 8, 4  # of a task and of its answers in `fabricated_runs`
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("smoke", CONFIG)
-
-
-@pytest.fixture(scope="module")
-def bundle(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = write_finished(project, "table3", tmp_path_factory.mktemp("made"))
-    pack(project, made, made / "runs.bundle")
+def bundle(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = write_finished(smoke, "table3", tmp_path_factory.mktemp("made"))
+    pack(smoke, made, made / "runs.bundle")
     return made / "runs.bundle"
 
 
@@ -73,8 +67,8 @@ def second(found: list[Comparison]) -> Comparison:
     return found[1]
 
 
-def test_the_same_scores_are_equal(project: Project, bundle: Path, anew: Path) -> None:
-    found = second(compare(project, bundle, anew))
+def test_the_same_scores_are_equal(smoke: Project, bundle: Path, anew: Path) -> None:
+    found = second(compare(smoke, bundle, anew))
     assert found.equal and found.agrees
     assert {task.changed for task in found.tasks} == {0} == {task.bits for task in found.tasks}
     assert {task.documents for task in found.tasks} == {DOCUMENTS}
@@ -82,7 +76,7 @@ def test_the_same_scores_are_equal(project: Project, bundle: Path, anew: Path) -
 
 @pytest.mark.parametrize(("share", "agrees"), [(0.9, True), (1.1, False)])
 def test_a_likelihood_may_move_by_the_tolerance(
-    share: float, agrees: bool, project: Project, bundle: Path, anew: Path
+    share: float, agrees: bool, smoke: Project, bundle: Path, anew: Path
 ) -> None:
     nats = share * MOST_BITS * DOCUMENTS * BYTES * math.log(2)  # all by the first question
 
@@ -90,17 +84,17 @@ def test_a_likelihood_may_move_by_the_tolerance(
         row["loglikelihoods"][row["gold"]] -= nats
 
     answer_anew(anew, less_likely)
-    found = second(compare(project, bundle, anew))
+    found = second(compare(smoke, bundle, anew))
     assert not found.equal and found.agrees is agrees
     moved = {task.task: task.bits for task in found.tasks}
     assert moved.pop("sciq") == pytest.approx(share * MOST_BITS)
     assert set(moved.values()) == {0.0}
 
 
-def test_one_of_eight_answers_is_too_many(project: Project, bundle: Path, anew: Path) -> None:
+def test_one_of_eight_answers_is_too_many(smoke: Project, bundle: Path, anew: Path) -> None:
     assert MOST_CHANGED < 1 / DOCUMENTS
     answer_anew(anew, lambda row: row.update(correct=not row["correct"]))
-    found = second(compare(project, bundle, anew))
+    found = second(compare(smoke, bundle, anew))
     assert not found.agrees
     changed = next(task for task in found.tasks if task.task == "sciq")
     assert changed.changed == 1
@@ -109,36 +103,36 @@ def test_one_of_eight_answers_is_too_many(project: Project, bundle: Path, anew: 
 
 @pytest.mark.parametrize(("share", "agrees"), [(0.9, True), (1.1, False), (-1.1, False)])
 def test_the_heldout_loss_may_move_by_the_tolerance(
-    share: float, agrees: bool, project: Project, bundle: Path, anew: Path
+    share: float, agrees: bool, smoke: Project, bundle: Path, anew: Path
 ) -> None:
     move_loss(anew, share * MOST_LOSS)
-    assert second(compare(project, bundle, anew)).agrees is agrees
+    assert second(compare(smoke, bundle, anew)).agrees is agrees
 
 
-def test_other_documents_are_not_compared(project: Project, bundle: Path, anew: Path) -> None:
+def test_other_documents_are_not_compared(smoke: Project, bundle: Path, anew: Path) -> None:
     manifest = outcomes(anew) / "manifest.json"
     tasks = json.loads(manifest.read_text())["tasks"]
     tasks["sciq"]["rows_sha256"] = "of another file"
     seal_again(manifest, tasks=tasks)
     with pytest.raises(BadInput, match=r"lemon-cut-75 in the bundle' \(8 documents\).*different"):
-        compare(project, bundle, anew)
+        compare(smoke, bundle, anew)
 
 
-def test_missing_scores_are_named(project: Project, bundle: Path, tmp_path: Path) -> None:
+def test_missing_scores_are_named(smoke: Project, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(
         BadInput, match=rf"{tmp_path}/runs/smoke/{FIRST}/outcomes/manifest.json: no"
     ):
-        compare(project, bundle, tmp_path)
+        compare(smoke, bundle, tmp_path)
 
 
-def test_a_bundle_without_two_learned_rows_is_refused(project: Project, tmp_path: Path) -> None:
-    made = write_finished(project, "table3", tmp_path)
-    for run in project.table_runs("table3"):
-        if project.run(run).method.learned and run != FIRST:
+def test_a_bundle_without_two_learned_rows_is_refused(smoke: Project, tmp_path: Path) -> None:
+    made = write_finished(smoke, "table3", tmp_path)
+    for run in smoke.table_runs("table3"):
+        if smoke.run(run).method.learned and run != FIRST:
             shutil.rmtree(made / "runs" / "smoke" / run)
-    pack(project, made, made / "runs.bundle")
+    pack(smoke, made, made / "runs.bundle")
     with pytest.raises(BadInput, match=r"operators and scores of 1 learned rows of table3"):
-        compare(project, made / "runs.bundle", made)
+        compare(smoke, made / "runs.bundle", made)
 
 
 @pytest.mark.parametrize(("nats", "code"), [(0.0, 0), (1.0, 1)])

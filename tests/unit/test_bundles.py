@@ -17,7 +17,6 @@ from lemon.bundles.pack import pack
 from lemon.bundles.taken import require_enough, taken
 from lemon.bundles.unpack import unpack
 from lemon.cli import main
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.files.manifest import files_below
@@ -34,19 +33,14 @@ SHOWN = ("source", "lemon-cut-75", "cut-75")  # in Figure 6
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("smoke", CONFIG)
-
-
-@pytest.fixture(scope="module")
-def made(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which every run of the table is finished."""
-    return write_finished(project, TABLE, tmp_path_factory.mktemp("made"))
+    return write_finished(smoke, TABLE, tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
-def bundle(project: Project, made: Path) -> Path:
-    pack(project, made, made / "runs.bundle")
+def bundle(smoke: Project, made: Path) -> Path:
+    pack(smoke, made, made / "runs.bundle")
     return made / "runs.bundle"
 
 
@@ -57,16 +51,16 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_table_from_the_bundle_is_that_of_the_runs_byte_for_byte(
-    project: Project, made: Path, bundle: Path, tmp_path: Path
+    smoke: Project, made: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    unpack(project, bundle, "bundle", tmp_path)
+    unpack(smoke, bundle, "bundle", tmp_path)
     assert not list(tmp_path.rglob("model*")) and not list(tmp_path.rglob("*.bin"))
     records = {}
     for folder in (made, tmp_path):
         runs = folder / "runs" / "smoke"
         text = folder / "data" / "smoke" / "text"
-        write_table(project, TABLE, runs, folder / "results" / "tables", text)
-        records[folder] = table_records(project, TABLE, runs, folder / "results")
+        write_table(smoke, TABLE, runs, folder / "results" / "tables", text)
+        records[folder] = table_records(smoke, TABLE, runs, folder / "results")
     for kind in KINDS:
         name = f"results/tables/{TABLE}.{kind}"
         assert (tmp_path / name).read_bytes() == (made / name).read_bytes(), kind
@@ -75,28 +69,28 @@ def test_a_table_from_the_bundle_is_that_of_the_runs_byte_for_byte(
 
 
 def test_figures_from_the_bundle_are_those_of_the_runs_and_need_no_width_factors(
-    project: Project, made: Path, tmp_path: Path
+    smoke: Project, made: Path, tmp_path: Path
 ) -> None:
     folder, work = tmp_path / "made", tmp_path / "work"
     shutil.copytree(made / "runs", folder / "runs")
     runs = folder / "runs" / "smoke"
-    maps = {run: falling_map(project.run(run).target_shape.num_hidden_layers) for run in SHOWN}
-    write_maps(project, "figure6", runs, maps)
-    pack(project, folder, tmp_path / "runs.bundle")
-    unpack(project, tmp_path / "runs.bundle", "rest", work)
+    maps = {run: falling_map(smoke.run(run).target_shape.num_hidden_layers) for run in SHOWN}
+    write_maps(smoke, "figure6", runs, maps)
+    pack(smoke, folder, tmp_path / "runs.bundle")
+    unpack(smoke, tmp_path / "runs.bundle", "rest", work)
     for figure in ("figure5", "figure6"):
         for place in (folder, work):
-            write_figure_numbers(project, figure, place / "runs" / "smoke", place / "figures")
+            write_figure_numbers(smoke, figure, place / "runs" / "smoke", place / "figures")
     assert content(work / "figures") == content(folder / "figures")
     # Figure 8 shows a run whose factors are in no bundle: it keeps all layers in their places.
-    layers = project.source_shape().num_hidden_layers
-    assert leading_layers(project.run("lemon-prune-width"), runs) == list(range(layers))
+    layers = smoke.source_shape().num_hidden_layers
+    assert leading_layers(smoke.run("lemon-prune-width"), runs) == list(range(layers))
 
 
 def test_all_that_is_packed_comes_back_and_what_is_large_is_named(
-    project: Project, made: Path, bundle: Path, tmp_path: Path
+    smoke: Project, made: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    unpack(project, bundle, "bundle", tmp_path)
+    unpack(smoke, bundle, "bundle", tmp_path)
     for name, read in content(tmp_path).items():
         assert (made / name).read_bytes() == read, name
     run = tmp_path / "runs" / "smoke" / "shear-75"
@@ -114,53 +108,53 @@ def test_all_that_is_packed_comes_back_and_what_is_large_is_named(
 
 
 def test_trials_are_kept_and_their_table_is_that_of_the_runs(
-    project: Project, made: Path, tmp_path: Path
+    smoke: Project, made: Path, tmp_path: Path
 ) -> None:
     folder, work = tmp_path / "made", tmp_path / "work"
     shutil.copytree(made / "runs", folder / "runs")
-    trials = project.every_trial
+    trials = smoke.every_trial
     for number, trial in enumerate(trials):
-        write_trial(project, trial, folder / "runs" / "smoke", tune_loss=5.0 + number)
-    budgets = {**project.preset.budgets, "pruning": 9}
-    other = replanned(project, preset=project.preset.model_copy(update={"budgets": budgets}))
+        write_trial(smoke, trial, folder / "runs" / "smoke", tune_loss=5.0 + number)
+    budgets = {**smoke.preset.budgets, "pruning": 9}
+    other = replanned(smoke, preset=smoke.preset.model_copy(update={"budgets": budgets}))
     assert pack(other, folder, tmp_path / "other.bundle")[1]["runs/tuning/shear/1"] == (
         "was tried with other settings than the preset has now"
     )
-    parts, _ = pack(project, folder, tmp_path / "runs.bundle")
+    parts, _ = pack(smoke, folder, tmp_path / "runs.bundle")
     assert {f"runs/{trial.folder}" for trial in trials} <= parts.keys()
     index = read_index(tmp_path / "other.bundle")
-    held = taken(project, tmp_path / "other.bundle", index, "bundle")
+    held = taken(smoke, tmp_path / "other.bundle", index, "bundle")
     lacking = "can't give tuning what it needs: runs/tuning/shear/1 is not in it"
     with pytest.raises(BadInput, match=lacking):
-        require_enough(project, held, "tuning")
-    unpack(project, tmp_path / "runs.bundle", "rest", work)
+        require_enough(smoke, held, "tuning")
+    unpack(smoke, tmp_path / "runs.bundle", "rest", work)
     for place in (folder, work):
-        write_table(project, "tuning", place / "runs" / "smoke", place / "tables")
+        write_table(smoke, "tuning", place / "runs" / "smoke", place / "tables")
     assert content(work / "tables")["tuning.csv"] == content(folder / "tables")["tuning.csv"]
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_lie(
-    project: Project, made: Path, bundle: Path, tmp_path: Path
+    smoke: Project, made: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    unpack(project, bundle, "bundle", tmp_path)
-    pack(project, tmp_path, tmp_path / "again.bundle")
+    unpack(smoke, bundle, "bundle", tmp_path)
+    pack(smoke, tmp_path, tmp_path / "again.bundle")
     assert (tmp_path / "again.bundle").read_bytes() == bundle.read_bytes()
 
 
 def test_unpacking_twice_writes_nothing_and_mends_what_is_gone(
-    project: Project, bundle: Path, tmp_path: Path
+    smoke: Project, bundle: Path, tmp_path: Path
 ) -> None:
-    _, written = unpack(project, bundle, "bundle", tmp_path)
+    _, written = unpack(smoke, bundle, "bundle", tmp_path)
     assert written == len(read_index(bundle).files)
-    assert unpack(project, bundle, "bundle", tmp_path)[1] == 0
+    assert unpack(smoke, bundle, "bundle", tmp_path)[1] == 0
     (tmp_path / "runs" / "smoke" / "lemon-cut-75" / "metrics.jsonl").unlink()
-    assert unpack(project, bundle, "bundle", tmp_path)[1] == 1
+    assert unpack(smoke, bundle, "bundle", tmp_path)[1] == 1
 
 
 def test_operators_alone_leave_out_the_scores_of_what_can_be_fused(
-    project: Project, bundle: Path
+    smoke: Project, bundle: Path
 ) -> None:
-    found = taken(project, bundle, read_index(bundle), "operators")
+    found = taken(smoke, bundle, read_index(bundle), "operators")
     assert "runs/lemon-cut-75" in found.files and "runs/shear-75" in found.files
     assert "runs/lemon-cut-75/outcomes" not in found.files
     assert "runs/source/outcomes" not in found.files
@@ -168,64 +162,64 @@ def test_operators_alone_leave_out_the_scores_of_what_can_be_fused(
     # Its weights were trained and are in no bundle, so its scores are kept.
     assert {"runs/shear-75/outcomes", "runs/shear-50/outcomes"} <= found.files.keys()
     assert "shear-75" not in found.fused and "average-75" in found.fused
-    require_enough(project, found, TABLE)
+    require_enough(smoke, found, TABLE)
 
 
 def test_dense_width_factors_stay_out_and_their_scores_are_kept(
-    project: Project, tmp_path: Path
+    smoke: Project, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "runs.bundle"
-    pack(project, write_finished(project, "table4", tmp_path), bundle)
+    pack(smoke, write_finished(smoke, "table4", tmp_path), bundle)
     index = read_index(bundle)
     part = index.parts["runs/lemon-width-2-2"]
     assert part.left_out["runs/lemon-width-2-2/operators.safetensors"] == "dense width factors"
     assert "runs/lemon-width-2-2/operators.safetensors" not in part.files
     assert "runs/cut-width/operators.safetensors" in index.files  # a selection
-    found = taken(project, bundle, index, "operators")
+    found = taken(smoke, bundle, index, "operators")
     assert "lemon-width-2-2" not in found.fused and "cut-width" in found.fused
     assert "runs/lemon-width-2-2/outcomes" in found.files
     assert "runs/cut-width/outcomes" not in found.files
 
 
 def test_a_first_stage_without_weights_is_made_again_for_its_second(
-    project: Project, tmp_path: Path
+    smoke: Project, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "runs.bundle"
-    write_finished(project, "small", tmp_path)
-    pack(project, tmp_path, bundle)
+    write_finished(smoke, "small", tmp_path)
+    pack(smoke, tmp_path, bundle)
     index = read_index(bundle)
-    assert "runs/lemon-width-small" in taken(project, bundle, index, "rest", "small").files
+    assert "runs/lemon-width-small" in taken(smoke, bundle, index, "rest", "small").files
     shutil.rmtree(tmp_path / "runs" / "smoke" / "lemon-small-width-first")
-    pack(project, tmp_path, bundle)
+    pack(smoke, tmp_path, bundle)
     index = read_index(bundle)
-    found = taken(project, bundle, index, "rest", "small")
+    found = taken(smoke, bundle, index, "rest", "small")
     assert "runs/lemon-width-small" not in found.files  # its model is needed and can't be fused
     assert "runs/lemon-small-depth-first" in found.files
     # Pre-training needs the model of its second stage; a table without it does not.
-    assert "runs/lemon-width-small" not in taken(project, bundle, index, "rest", "table2").files
-    assert "runs/lemon-width-small" in taken(project, bundle, index, "rest", "table4").files
-    assert "runs/lemon-width-small" in taken(project, bundle, index, "bundle").files
+    assert "runs/lemon-width-small" not in taken(smoke, bundle, index, "rest", "table2").files
+    assert "runs/lemon-width-small" in taken(smoke, bundle, index, "rest", "table4").files
+    assert "runs/lemon-width-small" in taken(smoke, bundle, index, "bundle").files
     with pytest.raises(BadInput, match="small what it needs: runs/lemon-small-width-first is not"):
-        require_enough(project, taken(project, bundle, index, "bundle"), "small")
+        require_enough(smoke, taken(smoke, bundle, index, "bundle"), "small")
 
 
 def test_a_start_with_width_factors_is_made_again_for_what_starts_from_it(
-    project: Project, tmp_path: Path
+    smoke: Project, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "runs.bundle"
-    pack(project, write_finished(project, "table4", tmp_path), bundle)
-    row = project.run("lemon-width-2-2").row
+    pack(smoke, write_finished(smoke, "table4", tmp_path), bundle)
+    row = smoke.run("lemon-width-2-2").row
     later = row.model_copy(update={"id": "later", "start": "lemon-width-2-2"})
-    found = taken(replanned(project, later), bundle, read_index(bundle), "rest")
+    found = taken(replanned(smoke, later), bundle, read_index(bundle), "rest")
     assert "runs/lemon-width-2-2" not in found.files
     assert {"runs/lemon-width-2-4", "runs/cut-width"} <= found.files.keys()
 
 
 def test_what_has_other_settings_is_neither_packed_nor_taken(
-    project: Project, made: Path, bundle: Path, tmp_path: Path
+    smoke: Project, made: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    learning = project.preset.learning.model_copy(update={"layer_rate": 0.1})
-    changed = replanned(project, preset=project.preset.model_copy(update={"learning": learning}))
+    learning = smoke.preset.learning.model_copy(update={"layer_rate": 0.1})
+    changed = replanned(smoke, preset=smoke.preset.model_copy(update={"learning": learning}))
     parts, refused = pack(changed, made, tmp_path / "runs.bundle")
     learned_with_it = {"runs/lemon-cut-75", "runs/lemon-cut-50", "runs/lemon-prune-75"}
     assert learned_with_it <= refused.keys()
@@ -238,18 +232,18 @@ def test_what_has_other_settings_is_neither_packed_nor_taken(
     require_enough(changed, taken(changed, bundle, read_index(bundle), "rest"), TABLE)
 
 
-def test_scores_of_other_rows_are_not_packed(project: Project, made: Path, tmp_path: Path) -> None:
+def test_scores_of_other_rows_are_not_packed(smoke: Project, made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "runs", tmp_path / "runs")
     scores = tmp_path / "runs" / "smoke" / "cut-75" / "outcomes" / "manifest.json"
     seal_again(scores, settings={"limit": 1})
-    _, refused = pack(project, tmp_path, tmp_path / "runs.bundle")
+    _, refused = pack(smoke, tmp_path, tmp_path / "runs.bundle")
     assert refused == {
         "runs/cut-75/outcomes": "was made with another limit than the preset has now"
     }
 
 
 def test_the_commands_say_what_they_did(
-    project: Project, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    smoke: Project, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, config = str(tmp_path / "runs.bundle"), ["--config", str(CONFIG)]
     command = [*config, "bundle", "--preset", "smoke", "--out", out, "--folder", str(made)]
@@ -262,29 +256,29 @@ def test_the_commands_say_what_they_did(
     assert said in capsys.readouterr().out
 
 
-def test_without_a_finished_run_there_is_nothing_to_pack(project: Project, tmp_path: Path) -> None:
+def test_without_a_finished_run_there_is_nothing_to_pack(smoke: Project, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no finished run"):
-        pack(project, tmp_path, tmp_path / "runs.bundle")
+        pack(smoke, tmp_path, tmp_path / "runs.bundle")
     assert not (tmp_path / "runs.bundle").exists()
 
 
 def test_a_snapshot_that_is_not_scored_makes_its_run_and_start_anew(
-    project: Project, tmp_path: Path
+    smoke: Project, tmp_path: Path
 ) -> None:
     """Weights are in no bundle: without its scores a model must be trained, from its start."""
     bundle, run = tmp_path / "runs.bundle", "lemon-width-2-2-pretrained"
-    pack(project, write_finished(project, "figure4-left", tmp_path), bundle)
+    pack(smoke, write_finished(smoke, "figure4-left", tmp_path), bundle)
     index = read_index(bundle)
     for scope in ("bundle", "operators"):
-        require_enough(project, taken(project, bundle, index, scope), "figure4-left")
-    assert f"runs/{run}" in taken(project, bundle, index, "rest", "figure4-left").files
-    tokens = min(project.run(run).snapshots.values())
+        require_enough(smoke, taken(smoke, bundle, index, scope), "figure4-left")
+    assert f"runs/{run}" in taken(smoke, bundle, index, "rest", "figure4-left").files
+    tokens = min(smoke.run(run).snapshots.values())
     missing = f"runs/{run}/snapshots/{tokens}/outcomes"
     shutil.rmtree(tmp_path / "runs/smoke" / run / f"snapshots/{tokens}")
-    pack(project, tmp_path, bundle)
+    pack(smoke, tmp_path, bundle)
     index = read_index(bundle)
     with pytest.raises(BadInput, match=f"what it needs: {missing} is not in it"):
-        require_enough(project, taken(project, bundle, index, "bundle"), "figure4-left")
-    found = taken(project, bundle, index, "rest", "figure4-left").files
+        require_enough(smoke, taken(smoke, bundle, index, "bundle"), "figure4-left")
+    found = taken(smoke, bundle, index, "rest", "figure4-left").files
     assert f"runs/{run}" not in found and "runs/lemon-width-2-2" not in found
     assert "runs/scratch-width" in found and "runs/shear-width-pretrained" in found

@@ -24,7 +24,6 @@ from lemon.reporting.figures.figure_numbers import read_numbers
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[2] / "config"
 FIGURE = "figure-cost"
 TABLES = ("methods", "methods-trained", "starts")
 
@@ -91,11 +90,7 @@ def test_levels_and_what_is_learned(lines: pd.DataFrame) -> None:
     assert by_run["cut-75"] == by_run["shear-selection-75"] == "nothing learned"
     assert by_run["shear-width"] == "masks and weights"
     assert by_run["lemon-cut-trained-75"] == "operators and weights"
-    assert set(lines["target"].dropna()) == {
-        "22 layers",
-        "15 layers",
-        "30 layers, hidden size 384",
-    }
+    assert set(lines["target"].dropna()) == {"22 layers", "15 layers", "30 layers, hidden size 384"}
 
 
 def test_every_point_has_its_label_and_no_texts_overlap(drawn: Path) -> None:

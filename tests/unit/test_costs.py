@@ -12,7 +12,6 @@ from chained_table import PRUNING_STEPS, chained
 from fabricated_runs import write_metrics, write_runs, write_scored
 from replanned import replanned
 
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.facts.costs import Cost, RowCost, own_cost, total_cost
@@ -20,12 +19,10 @@ from lemon.reporting.numbers import duration
 from lemon.reporting.tables.sections import learning_section
 from lemon.tracking.records import table_records
 
-CONFIG = Path(__file__).parents[2] / "config"
-
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return chained(load_project("laptop", CONFIG))
+def project(laptop: Project) -> Project:
+    return chained(laptop)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +51,7 @@ def test_a_start_that_is_a_run_adds_its_cost(project: Project, tmp_path: Path) -
     pruning = total_cost(project.run("shear-75"), tmp_path)
     assert pruning == own_cost(project.run("shear-75"), tmp_path)  # its start, cut, is a method
     expected = Cost(
-        PRUNING_STEPS + fusion,
-        100 * PRUNING_STEPS + 10 * fusion,
-        0.5 * PRUNING_STEPS + 4 * fusion,
+        PRUNING_STEPS + fusion, 100 * PRUNING_STEPS + 10 * fusion, 0.5 * PRUNING_STEPS + 4 * fusion
     )
     assert total_cost(project.run("lemon-prune-75"), tmp_path) == expected
     assert total_cost(project.run("selection-75"), tmp_path) == pruning  # learns nothing of its own
@@ -181,8 +176,7 @@ def test_a_start_in_no_row_is_named_by_its_run(project: Project, tmp_path: Path)
     }
 
 
-def test_the_second_of_two_stages_carries_the_first(tmp_path: Path) -> None:
-    laptop = load_project("laptop", CONFIG)
+def test_the_second_of_two_stages_carries_the_first(laptop: Project, tmp_path: Path) -> None:
     runs = write_runs(laptop, "small", tmp_path / "runs", documents=4)
     write_scored(laptop, "small", runs, tmp_path / "tables")
     manifest = json.loads((tmp_path / "tables" / "small.manifest.json").read_text())

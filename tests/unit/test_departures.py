@@ -19,8 +19,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return chained(load_project("laptop", CONFIG))
+def project(laptop: Project) -> Project:
+    return chained(laptop)
 
 
 def found(project: Project) -> dict[str, tuple[str, str]]:
@@ -64,11 +64,6 @@ def test_a_length_that_is_the_papers_is_not_listed(project: Project) -> None:
     )
     listed = found(replanned(project, preset=same))
     assert not {"steps of fusion", "tokens of fusion", "sequences a step"} & set(listed)
-
-
-@pytest.fixture(scope="module")
-def laptop() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 def listed(project: Project, table: str) -> dict[str, tuple[str, str]]:
@@ -152,8 +147,7 @@ def test_the_papers_own_radii_need_no_reason(paper: Project) -> None:
     assert section.note == "The paper states no r_h; here it is r_i."
 
 
-def test_the_weight_of_the_lm_loss_is_of_runs_that_have_it() -> None:
-    project = load_project("laptop", CONFIG)
+def test_the_weight_of_the_lm_loss_is_of_runs_that_have_it(laptop: Project) -> None:
     for run, listed in (("come-hierarchical-75", False), ("cut-tuned-75", True)):
-        found = departures.learned_departures(project, [project.run(run)], {})
+        found = departures.learned_departures(laptop, [laptop.run(run)], {})
         assert ("weight of the LM loss" in {one.setting for one in found}) == listed

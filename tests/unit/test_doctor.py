@@ -16,11 +16,6 @@ CONFIG = Path(__file__).parents[2] / "config"
 PARAMETERS = 134_515_008  # of SmolLM2-135M, its tied head counted once
 
 
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
-
-
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine that has enough of everything, and nothing in its cache."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,17 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lemon.architecture import LlamaShape
 from lemon.config_json import config_of
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.flops import forward_flops, learning_flops, training_flops
 
-CONFIG = Path(__file__).parents[2] / "config"
 SHAPE = LlamaShape(2, 8, 12, 4, 2, 2, vocab_size=10)
-
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 def test_a_tiny_model_by_hand() -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lemon.configuration.load import load_project
+from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.reporting.tables.table import write_table
 
@@ -45,8 +46,7 @@ def test_the_papers_budgets_follow_from_its_steps_and_batches(lines: pd.DataFram
     assert pd.isna(printed["lr_masks", "pruning"])
 
 
-def test_a_preset_shows_the_rates_of_its_own_runs(lines: pd.DataFrame) -> None:
-    laptop = load_project("laptop", CONFIG)
+def test_a_preset_shows_the_rates_of_its_own_runs(laptop: Project, lines: pd.DataFrame) -> None:
     runs = [run for run in laptop.runs.values() if run.method.pretrains]
     rates = sorted({run.pretraining.weight_rate for run in runs})
     assert values(lines, "laptop", "lr_theta", "pre-training") == rates

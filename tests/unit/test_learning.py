@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from logged import values_of
 from replanned import replanned
 from roundoff import logits_off
 from transformers import AutoModelForCausalLM
@@ -22,10 +23,6 @@ from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 
 CPU = torch.device("cpu")
-
-
-def values_of(out, name):
-    return [e["value"] for e in read_events(out / "metrics.jsonl") if e["name"] == name]
 
 
 @pytest.fixture(scope="module")

@@ -141,12 +141,11 @@ def write_table(path: Path, lines: str) -> None:
     )
 
 
-def test_the_figure_draws_what_was_measured(tmp_path):
-    project = load_project("laptop", CONFIG)
+def test_the_figure_draws_what_was_measured(laptop, tmp_path):
     lines = [Match(n, 0.001 * n, 0.2 + 0.01 * n, 0.1 - 0.001 * n) for n in range(29)]
     table = "".join(f"{m.layer},{m.unpermuted},{m.permuted},{m.elsewhere}\n" for m in lines)
     write_table(tmp_path / FILE, table)
-    numbers = gathered_numbers(project, "figure-matching", tmp_path)
+    numbers = gathered_numbers(laptop, "figure-matching", tmp_path)
     assert set(numbers.frame["label"]) == {"SmolLM2-135M-Instruct"}
     [axes] = draw_figure(numbers).axes
     drawn = {line.get_label().partition("\n")[0]: line.get_ydata() for line in axes.lines}

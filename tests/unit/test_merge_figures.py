@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from models import GROUPED_TIED, write_tiny_model
 
 from lemon.checkpoint import Checkpoint
-from lemon.configuration.load import load_project
 from lemon.errors import BadInput
 from lemon.methods import come, cut
 from lemon.methods.build import build
@@ -27,7 +26,6 @@ from lemon.reporting.facts.layer_merges import Tree, leaves, tree_of
 from lemon.reporting.figures.drawing import draw_figure
 from lemon.reporting.figures.figure import gathered_numbers
 
-CONFIG = Path(__file__).parents[2] / "config"
 LAYERS = 6
 RUNS = ("come-75", "come-posterior-75", "come-50", "come-posterior-50")
 
@@ -138,9 +136,8 @@ def test_the_leaves_of_come_are_those_of_its_rounds(context):
             assert sum(line[kind] for line in own) == pytest.approx(1, abs=1e-5)
 
 
-def test_rounds_are_in_the_manifest(learning_world, tmp_path):
-    project = load_project("smoke", CONFIG)
-    build(*(project, "come-50", learning_world.source, tmp_path / "run"), text=learning_world.text)
+def test_rounds_are_in_the_manifest(smoke, learning_world, tmp_path):
+    build(*(smoke, "come-50", learning_world.source, tmp_path / "run"), text=learning_world.text)
     rounds = json.loads((tmp_path / "run" / "manifest.json").read_text())["rounds"]
     assert len(rounds) == 3
     operators, _ = load_operators(tmp_path / "run" / "operators.safetensors")
@@ -158,29 +155,24 @@ def write_merges(context: BuildContext, runs: Path, operators: Operators | None 
         save_operators(file, given, source_digest="0" * 64, method="come")
 
 
-def test_the_figure_says_what_is_left_of_each_layer(context, tmp_path):
-    project = load_project("smoke", CONFIG)
+def test_the_figure_says_what_is_left_of_each_layer(smoke, context, tmp_path):
     write_merges(context, tmp_path)
-    numbers = gathered_numbers(project, "figure-merges", tmp_path)
+    numbers = gathered_numbers(smoke, "figure-merges", tmp_path)
     assert list(numbers.frame["run"].unique()) == list(RUNS)
     panels = draw_figure(numbers).axes
     assert len(panels) == 4
     words = [text.get_text() for text in panels[0].texts]
     assert [words.count(word) for word in ("25", "75", "100")] == [1, 1, 1]
     joins = [line.get_xydata().tolist() for line in panels[0].lines if len(line.get_xdata()) == 4]
-    assert joins == [
-        [[1, 0], [1, 1], [2, 1], [2, 0]],
-        [[1.5, 1], [1.5, 2], [3, 2], [3, 0]],
-    ]
+    assert joins == [[[1, 0], [1, 1], [2, 1], [2, 0]], [[1.5, 1], [1.5, 2], [3, 2], [3, 0]]]
 
 
-def test_operators_that_merge_nothing_in_rounds_are_refused(context, tmp_path):
-    project = load_project("smoke", CONFIG)
+def test_operators_that_merge_nothing_in_rounds_are_refused(smoke, context, tmp_path):
     three = torch.eye(4, LAYERS)
     three[0, :3] = 1 / 3
     averaged = context.layer_operators(Dense(three))
     write_merges(context, tmp_path, averaged)
     with pytest.raises(BadInput, match=r"come-75/operators\.safetensors: has norm gains"):
-        gathered_numbers(project, "figure-merges", tmp_path)
+        gathered_numbers(smoke, "figure-merges", tmp_path)
     kept = cut.build(replace(context, target=context.source.shape.with_depth(4)))
     assert [line["merges"] for line in leaves(kept)] == [0] * 4

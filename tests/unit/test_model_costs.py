@@ -16,8 +16,6 @@ from lemon.reporting.numbers import with_prefix
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[2] / "config"
-
 
 @pytest.fixture(scope="module")
 def rendered(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,7 +11,6 @@ from mlflow.tracking import MlflowClient
 
 from lemon.architecture import LlamaShape
 from lemon.cli import main
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import WorkFailed
 from lemon.published.models import LLAMA2_13B, narrowed
@@ -38,11 +37,6 @@ OURS = {
     **{f"LLaMA2-7B, depth-{d}": 6_738_415_616 - n * 202_383_360 for d, n in DROPPED.items()},
     **{f"LLaMA2-7B, width-62-depth-{d}": 2_701_560_320 - n * 79_303_680 for d, n in HALVED.items()},
 }
-
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +77,7 @@ def test_llama2_13b_and_the_rule_of_widths(lines: pd.DataFrame) -> None:
     assert narrowed(LLAMA2_13B).intermediate_size == 68 * 128  # 13824 x 5/8 = 8640 = 67.5 x 128
 
 
-def test_other_presets_have_the_share_of_the_same_target_beside_them(
-    lines: pd.DataFrame,
-) -> None:
+def test_other_presets_have_the_share_of_the_same_target_beside_them(lines: pd.DataFrame) -> None:
     beside = lines[lines["preset"] == "laptop"].set_index("target")["published_model"].dropna()
     assert beside.to_dict() == {
         "depth-75": "LEMON-Vertical-24",

@@ -9,21 +9,14 @@ import pytest
 from drawn_figures import write_gamma
 
 from lemon.configuration.figure_specs import FigureSpec
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.reporting.facts.layer_operators import gamma_of, operator_lines, start_layers
 from lemon.reporting.figures.figure import gathered_numbers, write_figure
 
-CONFIG = Path(__file__).parents[2] / "config"
 SHAPE = (22, 30)
 CUT = np.eye(*SHAPE)
 APART = np.abs(np.arange(30)[None] - np.arange(22)[:, None])
-
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 def written(project: Project, runs: Path, change: np.ndarray) -> Path:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.load import load_project, siblings
+from lemon.configuration.load import siblings
 from lemon.configuration.project import Project, dimension_cases
 from lemon.configuration.stages import stage_params
 from lemon.errors import BadInput
@@ -30,11 +30,6 @@ from lemon.reporting.tables.table import write_table
 CONFIG = Path(__file__).parents[2] / "config"
 LARGE = LlamaShape(32, 4096, 11008, 32, 32, 128, 32000)
 SMALL = LlamaShape(32, 2560, 6912, 20, 20, 128, 32000)
-
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,6 @@ CONFIG = Path(__file__).parents[2] / "config"
 PRESETS = sorted(path.stem for path in (CONFIG / "presets").glob("*.yaml"))
 
 
-@pytest.fixture(scope="module")
-def laptop() -> Project:
-    return load_project("laptop", CONFIG)
-
-
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
     project = load_project(preset, CONFIG)
@@ -90,8 +85,9 @@ def test_radii_are_the_presets_and_hidden_is_that_of_the_ffn(laptop: Project) ->
     assert paper.run("lemon-width-128-2").radii == Radii(hidden=2, attention=128, ffn=2)
 
 
-def test_tables_show_only_the_tasks_that_the_preset_evaluates(laptop: Project) -> None:
-    smoke = load_project("smoke", CONFIG)
+def test_tables_show_only_the_tasks_that_the_preset_evaluates(
+    smoke: Project, laptop: Project
+) -> None:
     assert smoke.table("table3").tasks == ("sciq", "piqa", "winogrande")
     generated = ("sciq", "piqa", "winogrande", "arc_challenge", "lambada_openai", "nq_open", "mmlu")
     assert smoke.table("table2").tasks == generated

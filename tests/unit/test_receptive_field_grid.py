@@ -14,7 +14,6 @@ from manifests import seal_again
 from replanned import replanned
 
 from lemon.architecture import LlamaShape
-from lemon.configuration.load import load_project
 from lemon.configuration.preset import RadiiSettings
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
@@ -25,13 +24,7 @@ from lemon.reporting.figures.figure import write_figure
 from lemon.reporting.figures.figure_numbers import FigureNumbers, FigureWords
 from lemon.tracking.records import table_records
 
-CONFIG = Path(__file__).parents[2] / "config"
 FIGURE = "figure4-right"
-
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,6 @@ from lemon.reporting.tables.table import write_table
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[2] / "config"
-
 
 @pytest.fixture(scope="module")
 def page(project: Project, tmp_path_factory: pytest.TempPathFactory) -> str:

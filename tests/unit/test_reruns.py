@@ -12,14 +12,6 @@ from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.configuration.stages import RULE_VERSIONS, stage_params
 
-CONFIG = Path(__file__).parents[2] / "config"
-
-
-@pytest.fixture(scope="module")
-def laptop() -> Project:
-    return load_project("laptop", CONFIG)
-
-
 SHEAR = ("shear", "shear-tokens", "shear-time")
 # What starts from a shear run, under either stage that could be asked about it.
 AFTER_DEPTH_SHEAR = {
@@ -164,18 +156,8 @@ def test_comments_and_order_change_nothing(config: Path, laptop: Project) -> Non
                 *("learn/lemon-width-2-2-long", "pretrain/lemon-width-2-2-long-pretrained"),
             },
         ),
-        (
-            LAPTOP,
-            r"^  limit: \d+",
-            "  limit: 50",
-            {"evaluate/cut-75", "evaluate-main/cut-75"},
-        ),
-        (
-            LAPTOP,
-            r"^  limit: 200",
-            "  limits: {mmlu: 228}\n  limit: 200",
-            {"evaluate-main/cut-75"},
-        ),
+        (LAPTOP, r"^  limit: \d+", "  limit: 50", {"evaluate/cut-75", "evaluate-main/cut-75"}),
+        (LAPTOP, r"^  limit: 200", "  limits: {mmlu: 228}\n  limit: 200", {"evaluate-main/cut-75"}),
         (
             LAPTOP,
             r"^  limit: 200",

@@ -35,12 +35,11 @@ def test_the_paper_compares_llama2_7b_with_13b() -> None:
     assert figure8(project).notes == ()
 
 
-def test_a_preset_without_one_shows_a_model_of_its_own() -> None:
-    project = load_project("laptop", CONFIG)
-    assert "second-size" not in project.runs
-    assert figure8(project).runs == ["source", "lemon-prune-width"]
-    assert [panel.label for panel in figure8(project).panels] == ["Source", "LEMON-Prune 2-2"]
-    assert "fused from the first" in figure8(project).notes[0]
+def test_a_preset_without_one_shows_a_model_of_its_own(laptop: Project) -> None:
+    assert "second-size" not in laptop.runs
+    assert figure8(laptop).runs == ["source", "lemon-prune-width"]
+    assert [panel.label for panel in figure8(laptop).panels] == ["Source", "LEMON-Prune 2-2"]
+    assert "fused from the first" in figure8(laptop).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -52,25 +51,23 @@ def test_another_second_size_than_the_papers_is_a_departure(preset: str, second:
     assert departures["second size"] == second
 
 
-def test_a_second_size_has_its_own_name_depth_and_floor(tmp_path: Path) -> None:
+def test_a_second_size_has_its_own_name_depth_and_floor(smoke: Project, tmp_path: Path) -> None:
     """The smoke preset's: FFN of 192 units over 96 coordinates, floor 2 / 3; 8 layers beside 6."""
-    project = load_project("smoke", CONFIG)
-    shape = project.run("second-size").target_shape
+    shape = smoke.run("second-size").target_shape
     assert weights_floor(shape, "ffn") == pytest.approx(192 / (192 + 96))
     write_maps(
-        project, "figure8", tmp_path, {"source": falling_map(6), "second-size": falling_map(8)}
+        smoke, "figure8", tmp_path, {"source": falling_map(6), "second-size": falling_map(8)}
     )
-    numbers = gathered_numbers(project, "figure8", tmp_path)
+    numbers = gathered_numbers(smoke, "figure8", tmp_path)
     labels = numbers.frame.groupby("panel")["label"].unique().map(list)
     assert labels.to_list() == [["random-6-layers"], ["random-8-layers"]]
     assert "Run second-size: 8 layers" in numbers.words.caption
-    write_figure_numbers(project, "figure8", tmp_path, tmp_path / "figures")
+    write_figure_numbers(smoke, "figure8", tmp_path, tmp_path / "figures")
     assert json.loads((tmp_path / "figures" / "figure8.facts.json").read_text())["findings"]
 
 
-def test_its_weights_are_those_that_the_preset_describes(tmp_path: Path) -> None:
-    project = load_project("smoke", CONFIG)
-    settings = project.run("second-size").given_model
+def test_its_weights_are_those_that_the_preset_describes(smoke: Project, tmp_path: Path) -> None:
+    settings = smoke.run("second-size").given_model
     assert settings is not None
     out = tmp_path / "second-size"
     prepare_source(settings, lock={}, cache=tmp_path, out=out, seed=0)

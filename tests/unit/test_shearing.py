@@ -9,22 +9,18 @@ from math import prod
 
 import pytest
 import torch
+from logged import values_of
 from replanned import replanned
 
 from lemon.architecture import LAYER_TYPES
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
-from lemon.events import read_events
 from lemon.learning.run import learn
 from lemon.methods.build import build
 from lemon.operators.file import load_operators
 from lemon.operators.fuse import fuse
 
 CPU = torch.device("cpu")
-
-
-def values_of(out, name):
-    return [e["value"] for e in read_events(out / "metrics.jsonl") if e["name"] == name]
 
 
 def of_target(project, run_id, target):

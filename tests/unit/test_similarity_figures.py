@@ -31,11 +31,6 @@ CONFIG = Path(__file__).parents[2] / "config"
 LAYERS, KEPT = 30, 22
 
 
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
-
-
 def verdicts(project: Project, figure: str, runs: Path) -> dict[str | None, str | None]:
     numbers = gathered_numbers(project, figure, runs)
     return {finding.claim: finding.verdict for finding in numbers.words.findings}

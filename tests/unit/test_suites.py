@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import FOLDERS, TASKS, suites
 from lemon.errors import BadInput
 
-CONFIG = Path(__file__).parents[2] / "config"
 ZERO_SHOT = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
-
-
-@pytest.fixture(scope="module")
-def laptop() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 def test_the_eleven_tasks_of_table2_are_in_two_suites_and_all_in_the_dense(laptop: Project) -> None:

@@ -13,7 +13,6 @@ import pytest
 from fabricated_runs import write_runs, write_scored
 from manifests import seal_again
 
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.configuration.tasks import TASKS
 from lemon.published.tables import published_scores
@@ -25,13 +24,7 @@ from lemon.tracking.records import table_records
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[2] / "config"
 TEXTS = ("md", "tex", "html")
-
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return load_project("laptop", CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -200,8 +193,7 @@ def test_published_scores_are_those_of_the_source_alone() -> None:
     assert {score.name for score in few} == {"PIQA"}
 
 
-def test_a_preset_with_fewer_tasks_has_both_tables(tmp_path: Path) -> None:
-    smoke = load_project("smoke", CONFIG)
+def test_a_preset_with_fewer_tasks_has_both_tables(smoke: Project, tmp_path: Path) -> None:
     for table in ("table2", "dense"):
         runs = write_runs(smoke, table, tmp_path / "runs", documents=8)
         write_scored(smoke, table, runs, tmp_path / "tables")

@@ -15,11 +15,7 @@ from lemon.errors import BadInput
 from lemon.evaluation.mmlu import in_turn
 from lemon.evaluation.prompts import Window
 from lemon.evaluation.questions import Task
-from lemon.evaluation.tasks import (
-    TASK_FILES,
-    opened_tasks,
-    rows_folder,
-)
+from lemon.evaluation.tasks import TASK_FILES, opened_tasks, rows_folder
 
 
 @pytest.fixture(scope="module")

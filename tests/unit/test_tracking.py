@@ -23,8 +23,6 @@ from lemon.tracking.replay import track
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[2] / "config"
-
 
 @pytest.fixture(scope="module")
 def tracked(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,7 +19,6 @@ from lemon.files.storage import LOCK
 from lemon.learning.run import learn
 from lemon.pretraining.run import pretrain
 
-CONFIG = Path(__file__).parents[2] / "config"
 RUN = "lemon-cut-75"
 RATE_OF_NORMS = "train/rate_norm"
 
@@ -66,10 +65,7 @@ def test_a_preset_without_the_file_has_no_trials(config: Path) -> None:
         (["operators\tx"], "smoke.tsv:2: has 2 tab-separated cells, not 9"),
         ([line("operator", RUN, layer_rate=1)], "rates: no run of runs.tsv names 'operator', did"),
         ([line("operators", "cut-75", layer_rate=1)], "run: no run 'cut-75' has rates operators"),
-        (
-            [line("operators", RUN, layer_rate="x")],
-            "layer_rate: must be a number, not 'x'",
-        ),
+        ([line("operators", RUN, layer_rate="x")], "layer_rate: must be a number, not 'x'"),
         ([line("operators", RUN, layer_rate="nan")], "layer_rate"),
         ([line("operators", RUN, layer_rate=-1)], "layer_rate"),
         ([line("operators", RUN)], "tries no rate; give at least one"),

@@ -6,13 +6,13 @@ import json
 
 import pytest
 import torch
+from logged import values_of
 from replanned import replanned
 from roundoff import logits_off
 from transformers import AutoModelForCausalLM
 
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
-from lemon.events import read_events
 from lemon.learning.assembly import assemble
 from lemon.learning.dimension_fusion import DimensionFusion
 from lemon.learning.run import learn
@@ -24,10 +24,6 @@ pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 WIDE, DEEP = "lemon-width-small", "lemon-cut-75"
-
-
-def values_of(out, name):
-    return [e["value"] for e in read_events(out / "metrics.jsonl") if e["name"] == name]
 
 
 def run_and_fuse(world, project, run, folder, source=None, **options):

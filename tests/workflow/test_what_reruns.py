@@ -89,9 +89,8 @@ def test_a_pending_replay_is_tried_again_until_it_succeeds(driven):
 
 def test_a_damaged_state_of_a_replay_is_made_again(driven):
     state = driven.path / "runs/laptop/tracking/table3.json"
-    for damage in (b"", b"[1]", b"\xff"):
-        state.write_bytes(damage)
-        assert driven.jobs() == ["track table3"]
+    state.write_bytes(b"[1]")  # of every damage in tests/faults/test_tracking_state.py
+    assert driven.jobs() == ["track table3"]
     state.unlink()
     state.mkdir()
     assert driven.jobs() == ["track table3"]
@@ -121,11 +120,7 @@ def test_two_stages_follow_each_other_and_a_figure_is_drawn_last(driven):
     assert jobs[-2:] == ["table small", "track small"]
     drawn = driven.jobs("figure4-right")
     assert len([job for job in drawn if job.startswith("learn lemon-width-")]) == 9
-    assert drawn[-3:] == [
-        "figure figure4-right",
-        "notebook figure4-right",
-        "track figure4-right",
-    ]
+    assert drawn[-3:] == ["figure figure4-right", "notebook figure4-right", "track figure4-right"]
     assert driven.jobs("figure4-right") == []
 
 

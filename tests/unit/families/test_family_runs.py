@@ -35,6 +35,8 @@ from lemon.pretraining.run import pretrain
 from lemon.similarity.activations import SUBLAYERS, write_activation_cka
 from lemon.similarity.cka import cka_matrix
 
+pytestmark = pytest.mark.slow
+
 # Layers mixed, with weights and without; layers selected; widths mapped, with weights and without;
 # masks over layers and over widths.
 LEARNED = (

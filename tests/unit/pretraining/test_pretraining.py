@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from logged import logged, values_of
 from models import GROUPED_TIED, write_tiny_model
 from packed_text import write_packed_text
-from pretraining_world import CONTINUED, SCRATCH, events, losses, smoke
+from pretraining_world import CONTINUED, SCRATCH, pretraining_project
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, TrainerCallback, TrainingArguments
@@ -52,9 +53,10 @@ class Losses(TrainerCallback):
             self.values.append(logs["loss"])
 
 
+@pytest.mark.slow
 def test_twenty_steps_follow_the_trainer_of_hugging_face(learning_world, small_model, tmp_path):
     steps = 20
-    project = smoke(learning_world, steps, recompute=False)
+    project = pretraining_project(learning_world, steps, recompute=False)
     run, out = project.run(CONTINUED), tmp_path / "ours"
     pretrain(project, CONTINUED, small_model, learning_world.text, out)
 
@@ -89,7 +91,7 @@ def test_twenty_steps_follow_the_trainer_of_hugging_face(learning_world, small_m
         callbacks=[seen],
     )
     theirs.train()
-    ours = losses(out)
+    ours = values_of(out, "train/loss")
     assert len(ours) == len(seen.values) == steps
     assert ours[-1] < ours[0] - 0.1  # it learns, so that equal losses say something
     np.testing.assert_allclose(ours, seen.values, rtol=0, atol=1e-3)
@@ -101,7 +103,7 @@ def test_twenty_steps_follow_the_trainer_of_hugging_face(learning_world, small_m
 def test_the_written_model_is_the_trained_one_in_plain_transformers(
     learning_world, small_model, tmp_path, monkeypatch
 ):
-    project, out, trained = smoke(learning_world), tmp_path / "run", []
+    project, out, trained = pretraining_project(learning_world), tmp_path / "run", []
 
     def loaded(*arguments, **options):
         trained.append(load_model(*arguments, **options))
@@ -121,7 +123,7 @@ def test_the_written_model_is_the_trained_one_in_plain_transformers(
         rows = torch.from_numpy(np.stack([text.sequence("tune", domain, n) for n in range(count)]))
         with torch.no_grad():
             means[domain] = model(rows, labels=rows).loss.item()
-        assert losses(out, f"tune/loss/{domain}")[-1] == pytest.approx(means[domain], abs=1e-5)
+        assert values_of(out, f"tune/loss/{domain}")[-1] == pytest.approx(means[domain], abs=1e-5)
     recorded = read_manifest(out / "manifest.json")["tune_loss"]
     assert mixture_loss(means, text.weights) == pytest.approx(recorded, abs=1e-5)
 
@@ -172,7 +174,7 @@ def test_a_model_from_scratch_reaches_the_entropy_of_its_text(learning_world, tm
     text = write_packed_text(
         tmp_path / "text", {"chain": train}, {"chain": tune}, {"chain": 1.0}, vocab
     )
-    project = smoke(
+    project = pretraining_project(
         learning_world,
         500,
         weight_rate=0.01,
@@ -185,7 +187,7 @@ def test_a_model_from_scratch_reaches_the_entropy_of_its_text(learning_world, tm
         recompute=False,
     )
     pretrain(project, SCRATCH, learning_world.source, text, tmp_path / "run")
-    before, after = losses(tmp_path / "run", "tune/loss/chain")
+    before, after = values_of(tmp_path / "run", "tune/loss/chain")
     assert before > 1.5 * entropy
     assert entropy * 0.98 < after < entropy * 1.02
 
@@ -193,19 +195,19 @@ def test_a_model_from_scratch_reaches_the_entropy_of_its_text(learning_world, tm
 def test_microbatches_add_up_to_their_batch(learning_world, tmp_path):
     ends = []
     for part in (1, 4):
-        project = smoke(learning_world, 5, microbatch_sequences=part)
+        project = pretraining_project(learning_world, 5, microbatch_sequences=part)
         pretrain(project, SCRATCH, learning_world.source, learning_world.text, tmp_path / f"{part}")
-        ends.append(losses(tmp_path / f"{part}"))
+        ends.append(values_of(tmp_path / f"{part}", "train/loss"))
     np.testing.assert_allclose(*ends, rtol=0, atol=1e-5)
 
 
 def test_recomputed_activations_change_nothing(learning_world, tmp_path):
     ends = []
     for recompute in (True, False):
-        project = smoke(learning_world, 4, recompute=recompute)
+        project = pretraining_project(learning_world, 4, recompute=recompute)
         out = tmp_path / str(recompute)
         pretrain(project, SCRATCH, learning_world.source, learning_world.text, out)
-        ends.append(events(out))
+        ends.append(logged(out))
     assert ends[0] == ends[1]
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from learning_world import write_learning_world
+from logged import logged
 from own_models import save_model, write_preset
 from ranks import measured, pretraining_gradients, said_of, train, train_alone, try_rates
 from safetensors.torch import load_file
 
 from lemon.errors import BadInput
-from lemon.events import read_events
 from lemon.files.manifest import read_manifest
 from lemon.methods.build import build
 from lemon.training.processes import ALONE, Processes
@@ -50,9 +50,8 @@ def ends(out: Path) -> dict[str, torch.Tensor]:
     }
     assert found and not (out / "checkpoints").exists()
     return found | {
-        f"{event['name']} {event['step']}": torch.tensor(event["value"], dtype=torch.float64)
-        for event in read_events(out / "metrics.jsonl")
-        if event["name"] != "train/tokens_per_s"
+        f"{name} {step}": torch.tensor(value, dtype=torch.float64)
+        for step, name, value in logged(out)
     }
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from fabricated_runs import EXPORT, SETTLED, scored_text, write_metrics, write_runs, write_scored
 
-from lemon.configuration.load import load_project
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
 from lemon.published.tables import published_row, published_rows
@@ -23,7 +22,6 @@ from lemon.reporting.facts.statistics import Interval
 from lemon.reporting.numbers import rounded_perplexity, signed
 from lemon.reporting.tables.accuracy import score_grid
 
-CONFIG = Path(__file__).parents[3] / "config"
 TASKS = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
 CONTRACT = "run,method,layers,task,metric,value,ci_low,ci_high,n,seeds,published,delta,verdict"
 
@@ -190,8 +188,9 @@ def test_the_same_outcomes_give_the_same_files(
         assert again == (rendered / "tables" / f"table3.{suffix}").read_bytes(), suffix
 
 
-def test_a_preset_with_fewer_tasks_compares_means_over_these(tmp_path: Path) -> None:
-    smoke = load_project("smoke", CONFIG)
+def test_a_preset_with_fewer_tasks_compares_means_over_these(
+    smoke: Project, tmp_path: Path
+) -> None:
     runs = write_runs(smoke, "table3", tmp_path / "runs", documents=8)
     write_scored(smoke, "table3", runs, tmp_path / "tables")
     lines = pd.read_csv(tmp_path / "tables" / "table3.csv")

@@ -9,33 +9,20 @@ from typing import Any
 import pytest
 import torch
 from bigram import Make, PlainTrainee, events
+from killed import Cut, cut_after
 
-from lemon.events import Metrics
 from lemon.training.checkpoints import TrainingCheckpoints
-
-
-class Cut(Exception):
-    """Stands for a kill."""
 
 
 @pytest.mark.parametrize("until", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("pull", [None, 0.3], ids=["plain", "constrained"])
 def test_a_run_cut_short_at_any_step_ends_as_the_whole_one(
-    trainer: Make, monkeypatch: pytest.MonkeyPatch, until: int, pull: Any
+    trainer: Make, until: int, pull: Any
 ) -> None:
     whole = trainer("whole", PlainTrainee(pull))
     whole.run()
-    write = Metrics.write
-
-    def write_or_cut(self: Metrics, step: int, *rest: Any) -> None:
-        write(self, step, *rest)
-        if step == until:
-            raise Cut
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Metrics, "write", write_or_cut)
-        with pytest.raises(Cut):
-            trainer("cut", PlainTrainee(pull)).run()
+    with cut_after(until), pytest.raises(Cut):
+        trainer("cut", PlainTrainee(pull)).run()
     resumed = trainer("cut", PlainTrainee(pull))
     resumed.run()
     assert events(resumed) == events(whole)
