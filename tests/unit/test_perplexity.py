@@ -179,3 +179,16 @@ def test_evaluate_writes_it_and_measures_new_text_anew(
     assert run()["loss"] == 0.0  # taken over, not measured again
     write_text(folder, seed=1)
     assert run()["domains"]["code"] != first["domains"]["code"]
+
+
+def test_a_domain_counts_by_its_weight_and_not_by_its_rows(model: Any, tmp_path: Path) -> None:
+    """The best temperature stays, if the same tune row of one domain is there three times."""
+    draw = np.random.default_rng(4)
+    rows = {name: draw.integers(0, 256, (1, LENGTH + 1)) for name in ROWS}
+    once = {**rows, "speeches": likely_rows(model, draw)[:1]}
+    often = {**once, "code": once["code"].repeat(3, axis=0)}
+    found = []
+    for name, tune in (("once", once), ("often", often)):
+        folder = write_packed_text(tmp_path / name, rows, rows, WEIGHTS, vocab_size=257, tune=tune)
+        found.append(perplexity.best_temperature(model, PackedText(folder)))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
