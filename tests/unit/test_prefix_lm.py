@@ -203,3 +203,14 @@ def _greedy(model: HFLM, context: str, steps: int) -> list[int]:
         with torch.no_grad():
             tokens.append(int(model.model(torch.tensor([tokens])).logits[0, -1].argmax()))
     return tokens[start:]
+
+
+def test_questions_that_share_nothing_fill_a_pass_to_its_limit(
+    models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four tokens each are read, the answer's own is not."""
+    monkeypatch.setattr(prefix_lm, "PASS_TOKENS", {"cpu": 8})
+    model = PrefixLM(**models, batch_size=16)
+    counted = tokens_run(model, monkeypatch)
+    ask(model, [(question, "!") for question in ("owls", "newt", "eels")])
+    assert counted == [8, 4]
