@@ -13,7 +13,6 @@ from lemon.configuration.load import load_project
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))
-NOT_YET_RUN = ("figure-cost",)
 PROJECT = load_project("laptop", ROOT / "config")
 FIGURES = [name for name, entry in PROJECT.tables.items() if entry.is_figure]
 
@@ -54,11 +53,8 @@ def test_a_code_host_shows_the_committed_picture(path: Path) -> None:
     """Outputs are not committed: they would repeat the results, and grow by a picture a change."""
     text = path.read_text(encoding="utf-8")
     shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
-    if path.stem in NOT_YET_RUN:
-        assert not shown
-    else:
-        assert [Path(name).stem for name in shown] == [path.stem]
-        assert (path.parent / shown[0]).is_file()
+    assert [Path(name).stem for name in shown] == [path.stem]
+    assert (path.parent / shown[0]).is_file()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -75,9 +71,6 @@ def test_a_notebook_runs_alone_and_leaves_the_results_as_they_are(
 ) -> None:
     """Its cells in one namespace, as Jupyter runs them, from the folder where it lies."""
     folder = ROOT / "results" / "laptop" / "figures"
-    if path.stem in NOT_YET_RUN:
-        assert not (folder / f"{path.stem}.csv").is_file(), "it has results now: test it"
-        pytest.skip(f"the laptop preset has no {path.stem} yet: `make methods-trained` first")
     if not (folder / f"{path.stem}.csv").is_file():
         pytest.fail(f"{folder / path.stem}.csv is not committed; make {path.stem}")
     monkeypatch.chdir(path.parent)

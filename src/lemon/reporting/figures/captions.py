@@ -176,7 +176,9 @@ def quality_cost_numbers(facts: QualityCostFacts) -> FigureNumbers:
     rows = frame[frame["target"].notna()]
     absent = rows[rows["seeds"] == 0].groupby("target", sort=False)["method"].agg("; ".join)
     caption = [
-        f"Preset {facts.setup.name}, {facts.setup.label}. Lower and further left is better.",
+        f"Preset {facts.setup.name}, {facts.setup.label}. Lower and further left is better. "
+        "Named are the models that no other of their target beats at no more cost; all are in the "
+        "CSV.",
         "Colours: the target that a model is made for. Markers: what the row itself learns; what "
         "its start learned is in its cost. Held-out loss is at each model's best temperature; bits "
         f"per byte are of the right answer, the mean of {len(facts.spec.tasks)} tasks with "

@@ -106,18 +106,23 @@ class PanelOf:
     levels: pd.DataFrame
 
     @property
+    def best(self) -> pd.DataFrame:
+        """The points with a label: no other of the same target is better at no more cost."""
+        ordered = self.points.sort_values([self.x, self.y])
+        before = ordered.groupby("target")[self.y].transform(lambda y: y.cummin().shift())
+        return ordered[before.isna() | (ordered[self.y] < before)]
+
+    @property
     def widths(self) -> list[float]:
         """The widths of the labels, in inches."""
-        return [label_width(label) for label in self.points["method"]]
+        return [label_width(label) for label in self.best["method"]]
 
     @property
     def x_scale(self) -> Scale:
-        """The scale of the costs; it leaves room for the labels of the first and last points."""
-        costs, margin = self.points[self.x], GAP + PADDING / 2
-        first = [w for w, cost in zip(self.widths, costs, strict=True) if cost == costs.min()]
-        end = WIDTH - margin - max(self.widths, default=0.0)
-        shown = pd.concat([costs, self.sources[self.x]])
-        return Scale.of(shown, margin + max(first, default=0.0), end)
+        """The scale of the costs; it leaves room for labels on both sides."""
+        room = GAP + PADDING / 2 + max(self.widths, default=0.0)
+        shown = pd.concat([self.points[self.x], self.sources[self.x]])
+        return Scale.of(shown, room, WIDTH - room)
 
     @property
     def sources(self) -> pd.DataFrame:
@@ -130,20 +135,20 @@ class PanelOf:
         return Scale.of(pd.concat(shown).astype(float), PADDING, height - PADDING)
 
     def labelled(self, y: list[float]) -> list[Point]:
-        """The points in inches at these heights."""
+        """The points with a label in inches, at these heights."""
         scale = self.x_scale
-        x = [scale.inches(float(value)) for value in self.points[self.x]]
+        x = [scale.inches(float(value)) for value in self.best[self.x]]
         return [Point(*one) for one in zip(x, y, self.widths, strict=True)]
 
     @property
     def height(self) -> float:
         """Inches that its highest stack of labels needs, were all points at one height."""
-        stacks = clusters(self.labelled([0.0] * len(self.points)), LINE, math.inf)
+        stacks = clusters(self.labelled([0.0] * len(self.best)), LINE, math.inf)
         return LINE * max((len(stack.places) for stack in stacks), default=0) + PADDING
 
 
 def draw_costs(numbers: FigureNumbers) -> Figure:
-    """Draw the panels; every point has its label, and levels are lines that are named at the right.
+    """Draw the panels; the best points have labels, and levels are lines named at the right.
 
     Rows that were not run are not drawn.
     """
@@ -190,15 +195,16 @@ def _draw(axes: Axes, panel: PanelOf, height: float, look: Look) -> None:
         axes.text(1.01, level[y], name, fontsize=SIZE, va="center", transform=beside)
     for _, source in panel.sources.iterrows():
         axes.plot(source[panel.x], source[y], marker="*", color=INK, markersize=7)
-    points = panel.labelled([y_scale.inches(float(value)) for value in panel.points[y]])
+    for _, line in panel.points.iterrows():
+        style = look.mark(line["learns"], look.colours[line["target"]])
+        axes.vlines(line[panel.x], line[panel.low], line[panel.high], style["color"], linewidth=0.7)
+        axes.plot(line[panel.x], line[y], markersize=4.6, markeredgewidth=0.9, **style)
+    points = panel.labelled([y_scale.inches(float(value)) for value in panel.best[y]])
     for cluster in clusters(points, LINE, height):
         for index, place in cluster.places.items():
-            line, point = panel.points.iloc[index], points[index]
-            style = look.mark(line["learns"], look.colours[line["target"]])
-            ends = (line[panel.low], line[panel.high])
-            axes.vlines(line[panel.x], *ends, style["color"], linewidth=0.7)
-            axes.plot(line[panel.x], line[y], markersize=4.6, markeredgewidth=0.9, **style)
-            inside: dict[str, Any] = {"transform": axes.transAxes, "color": style["color"]}
+            line, point = panel.best.iloc[index], points[index]
+            colour = look.colours[line["target"]]
+            inside: dict[str, Any] = {"transform": axes.transAxes, "color": colour}
             leader_end = place.x + (0.03 if cluster.on_left else -0.03)
             across = [point.x / WIDTH, leader_end / WIDTH]
             up = [point.y / height, place.y / height]
