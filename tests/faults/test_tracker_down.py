@@ -70,7 +70,7 @@ def test_a_store_that_cannot_work_costs_one_warning_without_secrets(
     assert out == ""
     assert warning.startswith(f"lemon: warning: MLflow at {shown} could not record table3 (")
     assert warning.count("\n") == 1
-    assert ("Connection refused" in warning) == (shown == "http://127.0.0.1:9")
+    assert "Connection refused" in warning or uri != "http://ada:hunter2@127.0.0.1:9"
     said = warning + json.dumps(left)
     assert not [part for part in ("hunter2", "ter2", "hun/", "hun:", "hun#") if part in said]
     assert [path.name for path in Path.cwd().iterdir()] == ["track.json"]

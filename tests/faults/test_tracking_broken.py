@@ -14,6 +14,8 @@ from tracker_world import project_of, replay, started, state, write_rendered
 from lemon.files.storage import held
 from lemon.tracking.replay import track
 
+pytestmark = pytest.mark.usefixtures("without_a_tracker")
+
 # After this statement of its first migration MLflow can't go on: "duplicate column name: step".
 DIE_WITHIN = """
 import os, signal, sqlalchemy
@@ -28,8 +30,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 """
 AN_OLDER_PROGRAM = """
 from mlflow.tracking import MlflowClient
-
-pytestmark = pytest.mark.usefixtures("without_a_tracker")
 MlflowClient("sqlite:///mlflow.db").search_experiments()
 """
 

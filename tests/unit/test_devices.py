@@ -68,6 +68,12 @@ def trainer_of(run: PlannedRun) -> Trainer:
         return training._pretraining(PROJECT, run, ALONE)
 
 
+def tokens_of(run: PlannedRun) -> Tensor:
+    """Tokens of a microbatch on the device `meta`."""
+    shape = (run.training.microbatch_sequences, run.sequence_length + 1)
+    return torch.zeros(shape, dtype=torch.long, device=META)
+
+
 @pytest.fixture
 def on_meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[OneDevice]:
     monkeypatch.setattr(training, "CPU", META)
@@ -79,7 +85,7 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[OneDevice]:
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.id)
 def test_a_pass_is_of_one_device(run: PlannedRun, on_meta: OneDevice) -> None:
     trainer = trainer_of(training._one_microbatch(run, 1))
-    tokens = training._tokens(PROJECT, run).to(META)
+    tokens = tokens_of(run)
     on_meta.watches = True
     trainer.trainee.losses(tokens, 0, 0)["loss"].backward()
     # Which layers are open decides what is computed; transformers looks for packed sequences.
@@ -103,4 +109,4 @@ def test_a_tensor_in_main_memory_is_found(
     trainer = trainer_of(training._one_microbatch(run, 1))
     on_meta.watches = True
     with pytest.raises(AssertionError, match="of tensors in main memory"):
-        trainer.trainee.losses(training._tokens(PROJECT, run).to(META), 0, 0)
+        trainer.trainee.losses(tokens_of(run), 0, 0)
