@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lemon.configuration.load import load_project
 from lemon.configuration.tasks import TASKS
-from lemon.evaluation.asking import Answers, answered_chunks
+from lemon.evaluation.asking import Answered, answered_chunks
 from lemon.evaluation.outcomes import Outcome, judge
 from lemon.evaluation.prefix_lm import PrefixLM
 from lemon.evaluation.prompts import Window
@@ -60,26 +60,31 @@ def tasks_of(options: argparse.Namespace, documents: int) -> list[Task]:
         return list(opened)
 
 
-def ours(model: PrefixLM, task: Task) -> dict[int, Answers]:
-    return {d.id: answers for chunk in answered_chunks(model, task) for d, answers in chunk}
+def ours(model: PrefixLM, task: Task) -> dict[int, Answered]:
+    return {one.question.id: one for chunk in answered_chunks(model, task) for one in chunk}
 
 
-def theirs(model: HFLM, task: Task) -> dict[int, Answers]:
-    requests = [request for document in task.questions for request in document.requests]
-    generates = requests[0].request_type == "generate_until"
-    ask = model.generate_until if generates else model.loglikelihood
-    answers = iter(ask(requests, disable_tqdm=True))
-    return {d.id: [next(answers) for _ in d.requests] for d in task.questions}
+def theirs(model: HFLM, task: Task) -> dict[int, Answered]:
+    requests = [request for question in task.questions for request in question.requests]
+    scores = iter(model.loglikelihood(requests, disable_tqdm=True))
+    to_generate = [one.generated for one in task.questions if one.generated]
+    texts = iter(model.generate_until(to_generate, disable_tqdm=True) if to_generate else [])
+    return {
+        one.id: Answered(
+            one, [next(scores) for _ in one.requests], next(texts) if one.generated else None
+        )
+        for one in task.questions
+    }
 
 
-def timed(answer: Callable[[], dict[int, Answers]]) -> tuple[float, dict[int, Answers]]:
+def timed(answer: Callable[[], dict[int, Answered]]) -> tuple[float, dict[int, Answered]]:
     begun = time.perf_counter()
     answers = answer()
     return time.perf_counter() - begun, answers
 
 
-def outcomes_of(task: Task, answers: dict[int, Answers]) -> list[Outcome]:
-    return [judge(task, document, answers[document.id]) for document in task.questions]
+def outcomes_of(task: Task, answers: dict[int, Answered]) -> list[Outcome]:
+    return [judge(task, *answers[question.id]) for question in task.questions]
 
 
 def _apart(pairs: list[tuple[Outcome, Outcome]]) -> float:

@@ -37,7 +37,7 @@ from kills import copied_checkout
 
 sys.dont_write_bytecode = True  # which would outlive its change
 
-# By module in src/lemon the files in tests/unit that test it; where several do, the quickest.
+# By module in src/lemon the files or folders in tests/unit that test it; of several the quickest.
 TESTS = {
     "training/batches": "training",
     "training/divergence": "divergence",
@@ -80,7 +80,14 @@ OPERATORS = re.compile(
     r"|ReplaceUnaryOperator_(USub_UAdd|Delete_.*)|AddNot|NumberReplacer|ExceptionReplacer"
     r"|ZeroIterationForLoop|Replace(True|False|And|Or|Break|Continue)With.*)"
 )
+UNIT = Path("tests", "unit")
 TELLS = re.compile(r"print|say|log\.\w+|.*\.show|MapProgress|ProgressLine")
+
+
+def tests_of(name: str) -> Path:
+    """The folder or file of tests of this name."""
+    folder = UNIT / name
+    return folder if folder.is_dir() else UNIT / f"test_{name}.py"
 
 
 def left_out(code: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
@@ -155,7 +162,7 @@ def main() -> None:
     total, survived = 0, 0
     for module in given.modules:
         path = Path("src/lemon") / f"{module}.py"
-        files = [f"tests/unit/test_{name}.py" for name in TESTS[module].split()]
+        files = [str(tests_of(name)) for name in TESTS[module].split()]
         begun = time.monotonic()
         assert passes(files, 3600), f"{files} fail without a change"
         clean_s = time.monotonic() - begun

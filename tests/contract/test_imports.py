@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,14 @@ def test_settings_and_the_command_line_need_no_torch() -> None:
     code = f"import sys, {names}; print(*{{'torch', 'transformers', 'mlflow'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.parents[1].joinpath("benchmarks").glob("*.py")), ids=lambda p: p.stem
+)
+def test_what_a_benchmark_imports_of_the_project_is_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lemon"):
+            for alias in node.names:
+                if f"{node.module}.{alias.name}" not in MODULES:
+                    assert hasattr(import_module(str(node.module)), alias.name), alias.name
