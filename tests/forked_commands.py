@@ -1,8 +1,8 @@
 """`lemon` and `snakemake` in forks of a process that has imported them, which takes seconds.
 
 Put FOLDER first on the PATH, and `address()` into the environment as FORKED_COMMANDS. What ends a
-command there (tests/workflow/forked) ends its fork as well. A test of how a process starts takes
-the real commands.
+command there (tests/workflow/forked) ends its fork as well. Forks have one thread for tensors. A
+test of how a process starts takes the real commands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import snakemake.cli
-import torch
 
 import lemon.cli
 from lemon.configuration.load import load_project
@@ -79,11 +78,11 @@ def _run(asked: socket.socket) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     sys.stdout, sys.stderr = (open(n, "w", 1, "utf-8", closefd=False) for n in (1, 2))
+    sys.modules["snakemake.shell"].STDOUT = sys.stdout  # it keeps the one of its import
     logging.root.handlers.clear()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
     for place in variables.get("PYTHONPATH", "").split(os.pathsep):
         if (custom := Path(place) / "sitecustomize.py").is_file():
             runpy.run_path(str(custom))

@@ -34,11 +34,14 @@ class Workspace:
     python_path: list[str] = field(default_factory=list)
 
     def words(self, *arguments: str) -> list[str]:
-        """The words of a snakemake call as `make` writes it, for this folder's preset."""
+        """The words of a snakemake call as `make` writes it, for this folder's preset.
+
+        Each job has one thread, as in conftest.py.
+        """
         config = ["--config", f"preset={self.preset}", f"target={self.target}"]
         config += [f"from={self.taken}"] if self.taken else []
         config += [f"folder={self.folder}"] if self.folder else []
-        return ["--cores", "2", *arguments, *config]
+        return ["--cores", "2", "--max-threads", "1", *arguments, *config]
 
     def command(self, *arguments: str) -> list[str]:
         """The call, for a process that is started anew."""
