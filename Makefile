@@ -1,7 +1,8 @@
 # The whole reproduction behind a few words. Nothing has to be installed beforehand but Python 3.11
 # or later: the first target makes a virtual environment in .venv from requirements.lock.
 #
-#   make table3                 a table of the paper, or `all`; PRESET=smoke|laptop|gpu|paper|my.yaml
+#   make table3                 a table of the paper; PRESET=smoke|laptop|gpu|paper|my.yaml
+#   make all                    every table and figure of the paper; `everything`: ours as well
 #   make table3 FROM=bundle     render it from the finished runs in results/, without learning; also
 #                               FROM=operators (fuse and score anew), FROM=rest, FROM=path
 #   make check-results          two rows of Table 3 from their operators, against what is committed
