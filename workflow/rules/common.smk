@@ -72,12 +72,12 @@ def host_memory(process, copies):
 
 
 # Of learning, trials and pre-training.
-TRAINING = {
-    "mem_mb": host_memory(5500, 4) * PROCESSES,
-    "runtime": 1440,
-    "gpu": TRAINING_GPUS,
-    "nodes": 1,
-}
+TRAINING = dict(
+    mem_mb=host_memory(5500, 4) * PROCESSES,
+    runtime=1440,
+    gpu=TRAINING_GPUS,
+    nodes=1,
+)
 
 
 def pattern(names):
