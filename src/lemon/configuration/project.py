@@ -63,7 +63,7 @@ class Project:
 
     @property
     def whole(self) -> list[str]:
-        """Of the target `everything`: each table and figure but that of trials, which take hours."""
+        """Of the target `everything`: each table and figure but that of trials, which are slow."""
         return [name for name, entry in self.tables.items() if not isinstance(entry, TrialsSpec)]
 
     @property
