@@ -23,6 +23,7 @@ from lemon.data.pretrained import load_model
 from lemon.data.source_model import prepare_source
 from lemon.data.text.domains import prepare_text
 from lemon.data.text.packing import PackedText
+from lemon.errors import WorkFailed
 from lemon.evaluation.perplexity import heldout_perplexity
 from lemon.events import read_events
 from lemon.learning.run import learn
@@ -46,7 +47,7 @@ KINDS = {
 IN_PROCESSES = ("lemon-cut-trained-75", "shear-75")
 # On a CPU, float32 and float64 are 2e-7 apart in the losses and 7e-6 in the tensors.
 LOSSES_APART, TENSORS_APART = 1e-5, 1e-4
-TIMEOUT_S = 120  # of two processes, which may wait for each other
+TIMEOUT_S = 300  # of two processes, which may wait for each other
 
 
 class Ends(NamedTuple):
@@ -92,14 +93,13 @@ def fused_and_scored(folder: Path, device: str) -> Iterator[Line]:
 def in_two_processes(run_id: str, folder: Path, device: str) -> Iterator[Line]:
     """A kind of training in two processes of torchrun, beside one process on the same device."""
     preset, out = _preset(folder, device, 2), folder / TWO / run_id
-    start = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    started = (*torchrun, "--no-python", "--", sys.executable, "-m", "lemon.cli")
+    learns = ("--config", CONFIG, "learn", "--preset", preset, "--run", run_id)
     read = ("--source", folder / "source", "--text", folder / "text", "--out", out)
-    command = ("--module", "lemon.cli", "--config", CONFIG, "learn", "--preset", preset)
-    subprocess.run(
-        [sys.executable, *start, *command, "--run", run_id, *read],
-        check=True,
-        timeout=TIMEOUT_S,
-    )
+    ended = subprocess.run([sys.executable, *started, *learns, *read], timeout=TIMEOUT_S)
+    if ended.returncode:
+        raise WorkFailed(f"they end with exit code {ended.returncode}, and said why")
     found, expected = _ends(out), _ends(folder / DEVICE / run_id)
     return _compared(KINDS[run_id], found, expected, "one process")
 
