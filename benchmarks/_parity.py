@@ -65,9 +65,10 @@ class Ends(NamedTuple):
 def prepare(folder: Path) -> None:
     """Write the source and the text of the smoke preset, which are generated."""
     preset = load_project("smoke", CONFIG).preset
-    source, common = folder / "source", {"lock": {}, "cache": folder / "cache", "seed": 0}
-    prepare_source(preset.source, out=source, **common)
-    prepare_text(preset.text, source=source, out=folder / "text", **common)
+    source, fetched = folder / "source", folder / "nothing"
+    prepare_source(preset.source, lock={}, cache=fetched, out=source, seed=0)
+    out = folder / "text"
+    prepare_text(preset.text, source=source, lock={}, cache=fetched, out=out, seed=0)
 
 
 def against_the_cpu(run_id: str, folder: Path, device: str) -> Iterator[Line]:
