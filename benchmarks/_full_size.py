@@ -43,6 +43,7 @@ SLOWEST = 1.25  # times the plain step, as in learning_step.py
 NEAR = 0.1  # of the memory, as in tests/unit/test_training_memory.py
 # TFLOP/s of dense products in bfloat16, as NVIDIA states them; the first name that fits counts.
 STATED = {
+    "H200 NVL": 835,
     "H200": 989,
     "H100 PCIe": 756,
     "H100 NVL": 835,
