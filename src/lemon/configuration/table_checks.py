@@ -26,7 +26,7 @@ RULES = {
     *("figure_numbers", "figure", "claims", "report", "track", "environment", "help", "check"),
     *("test", "style"),
     *("types", "pytest", "ui", "follow", "plan", "bench", "doctor", "lock", "bundle"),
-    *("check-results", "check_results"),
+    *("check-results", "check_results", "gpu-check"),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 
