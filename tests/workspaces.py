@@ -4,14 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import snakemake.cli
+import forked_commands
 from ruamel.yaml import YAML
 
 from lemon.configuration.load import load_project
@@ -21,25 +19,6 @@ from lemon.data.text.packing import SPLITS
 REPOSITORY = Path(__file__).parents[1]
 STRANGE = "p; q & (r) #1, é"  # what a folder may be called, and shells read as more than a word
 STAND_IN = Path(__file__).parent / "workflow" / "stand_in"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a call of Snakemake ended; stdout holds stderr as well."""
-
-    returncode: int
-    stdout: str
-
-
-def _call_snakemake(words: list[str], folder: Path, variables: dict[str, str], told: int) -> None:
-    for descriptor in (1, 2):
-        os.dup2(told, descriptor)
-    sys.stdout, sys.stderr = (os.fdopen(n, "w", 1, closefd=False) for n in (1, 2))
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(variables)
-    sys.argv = ["snakemake", *words]
-    snakemake.cli.main()
 
 
 @dataclass
@@ -55,36 +34,40 @@ class Workspace:
     python_path: list[str] = field(default_factory=list)
 
     def words(self, *arguments: str) -> list[str]:
-        """The words of a snakemake call as `make` writes it, for this folder's preset."""
+        """The words of a snakemake call as `make` writes it, for this folder's preset.
+
+        Each job has one thread, as in conftest.py.
+        """
         config = ["--config", f"preset={self.preset}", f"target={self.target}"]
         config += [f"from={self.taken}"] if self.taken else []
         config += [f"folder={self.folder}"] if self.folder else []
-        return ["--cores", "2", *arguments, *config]
+        return ["--cores", "2", "--max-threads", "1", *arguments, *config]
 
     def command(self, *arguments: str) -> list[str]:
         """The call, for a process that is started anew."""
         return [sys.executable, "-m", "snakemake", *self.words(*arguments)]
 
-    def variables(self) -> dict[str, str]:
-        """The environment: this Python's own commands first."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        modules = os.pathsep.join([*self.python_path, str(REPOSITORY / "src")])
-        own = {"PATH": path, "PYTHONPATH": modules}
+    def variables(self, *, forked: bool = False) -> dict[str, str]:
+        """The environment: this Python's own commands first, or forks in their place."""
+        folders = [Path(sys.executable).parent, os.environ["PATH"]]
+        own = {"PYTHONPATH": os.pathsep.join([*self.python_path, str(REPOSITORY / "src")])}
+        if forked:
+            folders = [forked_commands.FOLDER, *folders]
+            own["FORKED_COMMANDS"] = forked_commands.address()
+        own["PATH"] = os.pathsep.join(map(str, folders))
         return {**os.environ, **own, **self.environment}
 
-    def snakemake(self, *arguments: str, timeout: int = 600) -> Ended:
-        """Run Snakemake to its end, in a fork of this process, which spares it the imports."""
-        words = self.words(*arguments)
-        with tempfile.TemporaryFile("w+") as told:
-            given = (words, self.path, self.variables(), told.fileno())
-            process = get_context("fork").Process(target=_call_snakemake, args=given)
-            process.start()
-            process.join(timeout)
-            if process.exitcode is None:
-                process.kill()
-                raise subprocess.TimeoutExpired(words, timeout)
-            told.seek(0)
-            return Ended(process.exitcode, told.read())
+    def snakemake(self, *arguments: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake and its jobs to the end, in forks; stdout holds stderr as well."""
+        return subprocess.run(
+            [forked_commands.FOLDER / "snakemake", *self.words(*arguments)],
+            cwd=self.path,
+            env=self.variables(forked=True),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
 
     def change_preset(self, change: Callable[[dict[str, Any]], Any]) -> None:
         """Read this folder's preset, change the values, write it back without its comments."""
@@ -116,7 +99,7 @@ class DrivenWorkspace(Workspace):
 
     def stand_in(self) -> dict[str, str]:
         """Variables that put the stand-in before the real command."""
-        path = f"{STAND_IN}{os.pathsep}{self.variables()['PATH']}"
+        path = f"{STAND_IN}{os.pathsep}{self.variables(forked=True)['PATH']}"
         preset = self.path / self.preset if self.preset.endswith(".yaml") else self.preset
         domains = load_project(preset, self.path / "config").preset.text.domains
         files = [f"{split}/{domain}.bin" for split in SPLITS for domain in domains]

@@ -6,9 +6,9 @@ tensors. No torch is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -208,16 +208,21 @@ def layer_tensor_name(type: str, layer: int) -> str:
     return f"model.layers.{layer}.{LAYER_TENSORS[type].name}"
 
 
-def tensor_specs(shape: LlamaShape) -> Iterator[TensorSpec]:
-    """Every tensor of a model of this shape, in stored order."""
+@lru_cache(maxsize=64)
+def tensor_specs(shape: LlamaShape) -> tuple[TensorSpec, ...]:
+    """Every tensor of a model of this shape, in stored order.
+
+    Kept, since costs and sizes ask for the same few shapes thousands of times.
+    """
 
     def spec(name: str, axes: tuple[Axis, ...], **place: Any) -> TensorSpec:
         return TensorSpec(name, tuple(shape.axis_size(axis) for axis in axes), axes, **place)
 
-    yield spec("model.embed_tokens.weight", (Axis.VOCAB, Axis.HIDDEN))
+    specs = [spec("model.embed_tokens.weight", (Axis.VOCAB, Axis.HIDDEN))]
     for layer in range(shape.num_hidden_layers):
         for type, tensor in shape.layer_tensors.items():
-            yield spec(layer_tensor_name(type, layer), tensor.axes, layer=layer, type=type)
-    yield spec("model.norm.weight", (Axis.HIDDEN,))
+            specs.append(spec(layer_tensor_name(type, layer), tensor.axes, layer=layer, type=type))
+    specs.append(spec("model.norm.weight", (Axis.HIDDEN,)))
     if not shape.tie_word_embeddings:
-        yield spec("lm_head.weight", (Axis.VOCAB, Axis.HIDDEN))
+        specs.append(spec("lm_head.weight", (Axis.VOCAB, Axis.HIDDEN)))
+    return tuple(specs)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from documented_commands import commands
 from fabricated_runs import write_runs, write_scored
+from forked_commands import FOLDER as FORKED
 from own_models import save_model
 from task_rows import write_mirror
 from workspaces import REPOSITORY, Workspace, copy_workflow
@@ -66,13 +67,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         shutil.copytree(REPOSITORY / name, space.path / name)
     environment = space.path / ".venv" / "bin"
     environment.mkdir(parents=True)
-    python = f"exec {shlex.quote(shutil.which('python') or 'python')}"
+    python = shlex.quote(shutil.which("python") or "python")
+    lemon, snakemake = (shlex.quote(str(FORKED / name)) for name in ("lemon", "snakemake"))
     for name, call in {
         "python": f'{python} "$@"',
-        "lemon": f'{python} -m lemon.cli "$@"',
-        "snakemake": f'{python} -m snakemake "$@" --dry-run --quiet all',
+        "lemon": f'{lemon} "$@"',
+        "snakemake": f'{snakemake} "$@" --dry-run --quiet all',
     }.items():
-        (environment / name).write_text(f"#!/bin/sh\n{call}\n")
+        (environment / name).write_text(f"#!/bin/sh\nexec {call}\n")
         (environment / name).chmod(0o755)
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copyfile(REPOSITORY / name, space.path / name)
@@ -93,7 +95,8 @@ def yaml_blocks(document: Path) -> list[str]:
 @pytest.mark.parametrize("command", TYPED)
 def test_a_command_does_as_it_is_typed(command: str, clone: Workspace) -> None:
     typed = command.replace("PRESET=NAME", "PRESET=smoke")
-    inherited = {key: value for key, value in clone.variables().items() if key[:4] != "MAKE"}
+    variables = clone.variables(forked=True)
+    inherited = {key: value for key, value in variables.items() if key[:4] != "MAKE"}
     path = f"{clone.path / '.venv' / 'bin'}{os.pathsep}{inherited['PATH']}"
     done = subprocess.run(
         ["bash", "-c", typed],
