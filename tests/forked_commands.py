@@ -77,7 +77,7 @@ def _run(asked: socket.socket) -> None:
     fcntl.fcntl(asked, fcntl.F_SETFL, os.O_ASYNC)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    sys.stdout, sys.stderr = (open(n, "w", 1, "utf-8", closefd=False) for n in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", 1, closefd=False) for n in (1, 2))
     sys.modules["snakemake.shell"].STDOUT = sys.stdout  # it keeps the one of its import
     logging.root.handlers.clear()
     os.chdir(folder)
