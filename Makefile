@@ -1,7 +1,8 @@
 # The whole reproduction behind a few words. Nothing has to be installed beforehand but Python 3.11
 # or later: the first target makes a virtual environment in .venv from requirements.lock.
 #
-#   make table3                 a table of the paper, or `all`; PRESET=smoke|laptop|gpu|paper|my.yaml
+#   make table3                 a table of the paper; PRESET=smoke|laptop|gpu|paper|my.yaml
+#   make all                    every table and figure of the paper; `everything`: ours as well
 #   make table3 FROM=bundle     render it from the finished runs in results/, without learning; also
 #                               FROM=operators (fuse and score anew), FROM=rest, FROM=path
 #   make check-results          two rows of Table 3 from their operators, against what is committed
@@ -15,6 +16,7 @@
 #   make check                  style, types and the fast tests, while you work
 #   make test                   style, types and all tests
 #   make bench                  time and memory of the hot paths
+#   make gpu-check              a GPU against the CPU, its speed and memory, into docs/gpu-check.md
 #   make doctor                 is this machine able to run the preset?
 
 PRESET ?= laptop
@@ -51,7 +53,7 @@ RUN := PATH=$(call quote,$(BIN)):"$$PATH"
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: environment help check test style types pytest ui follow claims report check-results bundle plan bench doctor lock
+.PHONY: environment help check test style types pytest ui follow claims report check-results bundle plan bench gpu-check doctor lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -130,7 +132,11 @@ pytest: environment
 bench: environment
 	@$(RUN) snakemake data/laptop/source/manifest.json data/laptop/tasks/manifest.json --cores $(call quote,$(CORES)) --quiet all
 	-@$(RUN) python -m pip install --quiet --no-deps $$($(RUN) python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
-	@set -e; for benchmark in benchmarks/[a-z]*.py; do echo "== $$benchmark"; $(RUN) python "$$benchmark"; done
+	@set -e; for benchmark in $(filter-out %/gpu_check.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do echo "== $$benchmark"; $(RUN) python "$$benchmark"; done
+
+# Needs no preset and no download; ends with 1 if what the GPU computes differs, 2 without a GPU.
+gpu-check: environment
+	@$(RUN) python benchmarks/gpu_check.py
 
 # Every other word is a target of the workflow: table3, all, fetch, ...
 %: environment

@@ -20,10 +20,10 @@ include: "workflow/rules/track.smk"
 rule all:
     default_target: True
     input:
-        [behind(table) for table in PROJECT.whole],
+        [behind(table) for table in PROJECT.numbered],
     localrule: True
     message:
-        "Every table and figure is there"
+        "Every table and figure of the paper is there"
 
 
 for target, files in TARGETS.items():

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import LlamaForCausalLM
+from torch import Tensor
+from transformers import LlamaForCausalLM, PreTrainedModel
 
 from lemon.architecture import LlamaShape
 from lemon.configuration.load import load_project
@@ -22,7 +23,7 @@ Step = Callable[[], float]
 DTYPE = torch.bfloat16
 
 
-def batch(vocab_size: int, tokens: int, sequence_length: int) -> torch.Tensor:
+def batch(vocab_size: int, tokens: int, sequence_length: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     rows = tokens // sequence_length
     return torch.randint(vocab_size, (rows, sequence_length + 1), generator=generator)
@@ -43,17 +44,25 @@ def plain_step(
     for name, size in vars(widths).items() if widths else ():
         setattr(config, name, size)
     config.num_hidden_layers = options.layers
-    student = LlamaForCausalLM(config).to(master).train()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, betas=(0.9, 0.95))
+    student = LlamaForCausalLM(config).to(master)
     tokens = batch(config.vocab_size, options.tokens, options.sequence_length)[:, :-1]
     teacher = (
         LlamaForCausalLM.from_pretrained(options.source, dtype=DTYPE).eval()
         if with_teacher
         else None
     )
+    return plain_step_of(student, teacher, tokens)
+
+
+def plain_step_of(
+    student: PreTrainedModel, teacher: PreTrainedModel | None, tokens: Tensor
+) -> Step:
+    """The plain step of these models, which are on the device of the tokens [B, T]."""
+    student.train()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, betas=(0.9, 0.95))
 
     def step() -> float:
-        with torch.autocast("cpu", DTYPE, enabled=master != DTYPE):
+        with torch.autocast(tokens.device.type, DTYPE, enabled=student.dtype != DTYPE):
             if teacher is not None:
                 with torch.no_grad():
                     teacher(tokens, use_cache=False)
@@ -109,20 +118,32 @@ def add_learning_options(parser: argparse.ArgumentParser) -> None:
 def in_turn(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
     """Seconds of each step, the steps taken in turn after one round that does not count."""
     for step in steps.values():
-        step()
+        _take(step)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
             begun = time.perf_counter()
-            step()
+            _take(step)
             seconds[name].append(time.perf_counter() - begun)
     return seconds
 
 
+def _take(step: Step) -> None:
+    """Take a step, to its end on a GPU too."""
+    step()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def ratios(ours: list[float], theirs: list[float]) -> list[float]:
+    """The ratio of each round."""
+    return [a / b for a, b in zip(ours, theirs, strict=True)]
+
+
 def ratio_in_words(ours: list[float], theirs: list[float]) -> str:
     """The ratio round by round: its median and its ends."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return f"ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})"
+    every = ratios(ours, theirs)
+    return f"ratio {statistics.median(every):.2f} (from {min(every):.2f} to {max(every):.2f})"
 
 
 def peak_of(make: Callable[[argparse.Namespace], Step], options: argparse.Namespace) -> int:

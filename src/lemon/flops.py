@@ -35,14 +35,26 @@ def head_flops(shape: LlamaShape) -> float:
 
 
 def learning_flops(project: Project, run: PlannedRun) -> float:
-    """FLOP of a run's training: teacher, student, fusing, tune losses.
+    """FLOP of a run's training: its steps and the losses on tune text."""
+    method, length = run.method, run.sequence_length
+    student = forward_flops(_trained_shape(run), length)
+    evaluations = run.steps // run.training.evaluate_every + 1
+    loading = run.pretraining.loading if method.pretrains else run.pruning.loading
+    every = loading.update_every if method.prunes or method.pretrains else None
+    updates = run.steps // every + 1 if every else 0
+    tuned = evaluations * forward_flops(run.target_shape, length) + updates * student
+    return run.steps * step_flops(project, run) + run.tune_rows * length * tuned
+
+
+def step_flops(project: Project, run: PlannedRun) -> float:
+    """FLOP of one step of a run's training: teacher, student, fusing.
 
     Under masks the student has the source's size. Layers whose gate is shut are skipped in the run
     but counted here, since the gates are not known in advance.
     """
     method, settings, length = run.method, run.training, run.sequence_length
     source, target = run.fused_shape, run.target_shape
-    student = forward_flops(source if method.prunes else target, length)
+    student = forward_flops(_trained_shape(run), length)
     taught_by = project.source_shape() if run.taught_by_source else source
     teacher = forward_flops(taught_by, length) if method.teaches else 0.0
     per_token = teacher + (3 + settings.recompute) * student
@@ -51,14 +63,12 @@ def learning_flops(project: Project, run: PlannedRun) -> float:
     mapped = learns or (mixes and method.teaches)
     passes = (1 + settings.recompute + learns + method.trains_weights) if mapped else 0
     microbatches = ceil(settings.batch_sequences / settings.microbatch_sequences)
-    evaluations = run.steps // settings.evaluate_every + 1
-    loading = run.pretraining.loading if method.pretrains else run.pruning.loading
-    every = loading.update_every if method.prunes or method.pretrains else None
-    updates = run.steps // every + 1 if every else 0
     fuse = fusing_flops(source, target, run.radii)
-    return run.steps * (
-        settings.batch_sequences * length * per_token + microbatches * passes * fuse
-    ) + run.tune_rows * length * (evaluations * forward_flops(target, length) + updates * student)
+    return settings.batch_sequences * length * per_token + microbatches * passes * fuse
+
+
+def _trained_shape(run: PlannedRun) -> LlamaShape:
+    return run.fused_shape if run.method.prunes else run.target_shape
 
 
 def training_flops(project: Project, run: PlannedRun) -> float:

@@ -29,7 +29,12 @@ def gpus_here() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if VISIBLE in os.environ:
         return [name for name in os.environ[VISIBLE].split(",") if name.strip()]
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    return said_of_gpus("index")
+
+
+def said_of_gpus(what: str) -> list[str]:
+    """A property of each GPU of this machine, in nvidia-smi's name for it; none without GPUs."""
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):

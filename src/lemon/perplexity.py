@@ -8,7 +8,10 @@ from collections.abc import Mapping
 
 def perplexity_of(loss: float) -> float:
     """exp(loss), or infinity if that is too large for a float."""
-    return math.exp(loss) if loss < 709 else math.inf
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
 
 
 def mixture_loss(losses: Mapping[str, float], weights: Mapping[str, float]) -> float:

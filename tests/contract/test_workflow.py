@@ -45,9 +45,12 @@ def test_rules_have_one_anatomy(name):
 @pytest.mark.parametrize("name", RULES)
 def test_every_job_has_its_settings_memory_and_time(name):
     assert "settings=settings(" in RULES[name]["params"]
-    memory = re.search(r"mem_mb=(?:host_memory\()?(\d+)", RULES[name]["resources"])
+    common = (WORKFLOW / "rules/common.smk").read_text()
+    training = re.search(r"^TRAINING = dict\((.*?)^\)", common, flags=re.M | re.S)
+    resources = RULES[name]["resources"].replace("**TRAINING", training[1])
+    memory = re.search(r"mem_mb=(?:host_memory\()?(\d+)", resources)
     assert int(memory[1]) < 6000
-    assert "runtime=" in RULES[name]["resources"]
+    assert "runtime=" in resources
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lemon.architecture import LlamaShape
 from lemon.config_json import config_of
 from lemon.configuration.project import Project
-from lemon.flops import forward_flops, learning_flops, training_flops
+from lemon.flops import forward_flops, learning_flops, step_flops, training_flops
 
 SHAPE = LlamaShape(2, 8, 12, 4, 2, 2, vocab_size=10)
 
@@ -57,6 +57,7 @@ def test_the_training_of_weights_by_hand(project: Project) -> None:
     evaluations = 3  # before the first step, and after steps 40 and 80
     expected = tokens * (source + 3 * small) + evaluations * tune * small
     assert training_flops(project, run) == expected
+    assert step_flops(project, run) == 4 * 256 * (source + 3 * small)
 
 
 def test_weights_under_a_gamma_that_adds_layers_up(project: Project) -> None:

@@ -67,6 +67,14 @@ def test_every_run_fills_a_table_or_is_what_another_starts_from(laptop: Project)
     assert set(laptop.runs) - shown - needed == set()
 
 
+def test_all_is_what_has_a_number_in_the_paper(laptop: Project) -> None:
+    ours = set(laptop.whole) - set(laptop.numbered)
+    assert {"methods", "starts", "figure-cost", "depths"} < ours
+    assert not any(letter.isdigit() for name in ours for letter in name)
+    paper = {"table1", "table2", "table3", "table4", "table5", "table6", "table7", "figure2"}
+    assert paper | {"figure4-left", "figure4-middle", "figure4-right"} < set(laptop.numbered)
+
+
 def test_a_second_stage_fuses_what_the_first_makes(laptop: Project) -> None:
     """Widths first, as in appendix A.4; the other order for comparison."""
     source, small = laptop.source_shape(), laptop.run("cut-small").target_shape

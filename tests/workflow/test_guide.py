@@ -39,6 +39,7 @@ NOT_RUN = {
     "make strided PRESET=smoke": NEW,
     "make strided": NEW,
     "make ui": "serves until it is ended; tests/faults/test_ui_port.py",
+    "make gpu-check": "needs a GPU; tests/unit/test_gpu_check.py tries it on the CPU",
     "make bundle": "packs runs that learned for hours; tests/unit/test_bundles.py",
     "make check-results": "fuses and scores for minutes; tests/workflow/test_bundles.py plans it",
     "OMP_NUM_THREADS=2 lemon lease --gpus 8 -- python -m torch.distributed.run --standalone "

@@ -120,7 +120,7 @@ def test_a_figure_of_too_few_layers_is_known_at_the_start(workspace):
 
 def test_ordinary_names_are_quoted_as_they_were(workspace):
     """Snakemake makes again what has other params, so quotes must not change them."""
-    done = workspace.snakemake("all", "--dry-run", "--printshellcmds")
+    done = workspace.snakemake("everything", "--dry-run", "--printshellcmds")
     assert done.returncode == 0, done.stdout
     for command in (
         "lemon fetch --preset smoke --out data/smoke/assets.lock.json 2>&1",

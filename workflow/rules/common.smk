@@ -71,6 +71,15 @@ def host_memory(process, copies):
     return process + copies * SOURCE_MB
 
 
+# Of learning, trials and pre-training.
+TRAINING = dict(
+    mem_mb=host_memory(5500, 4) * PROCESSES,
+    runtime=1440,
+    gpu=TRAINING_GPUS,
+    nodes=1,
+)
+
+
 def pattern(names):
     """Exactly these names, as the pattern of a wildcard."""
     return "|".join(map(re.escape, names)) or "(?!)"  # matches nothing

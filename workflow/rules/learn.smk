@@ -52,10 +52,7 @@ rule learn:
     priority: 10  # first, so that no core waits for the last evaluations
     threads: TRAINING_CORES
     resources:
-        mem_mb=host_memory(5500, 4) * PROCESSES,
-        runtime=1440,
-        gpu=TRAINING_GPUS,
-        nodes=1,
+        **TRAINING,
     params:
         preset=PRESET,
         threads=shared_threads,
@@ -95,10 +92,7 @@ rule trial:
         number=r"[1-9][0-9]*",
     threads: TRAINING_CORES
     resources:
-        mem_mb=host_memory(5500, 4) * PROCESSES,
-        runtime=1440,
-        gpu=TRAINING_GPUS,
-        nodes=1,
+        **TRAINING,
     params:
         preset=PRESET,
         threads=shared_threads,

@@ -41,10 +41,7 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
         priority: 10
         threads: TRAINING_CORES
         resources:
-            mem_mb=host_memory(5500, 4) * PROCESSES,
-            runtime=1440,
-            gpu=TRAINING_GPUS,
-            nodes=1,
+            **TRAINING,
         params:
             preset=PRESET,
             threads=shared_threads,

@@ -89,7 +89,7 @@ def check_target(target):
         return
     near = difflib.get_close_matches(target, known, 1)
     hint = f"did you mean {near[0]}? " if near else ""
-    targets = ", ".join(["all", *PROJECT.tables])
+    targets = ", ".join(["all", "everything", *PROJECT.tables])
     stop(BadInput(f"no target {target}; {hint}the targets are {targets}"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from lemon.configuration.yaml_files import known_entry
 from lemon.errors import BadInput
 
 TIMES = "inference.csv"  # of `lemon time`, in the folder of runs
+NUMBERED = re.compile(r"(table|figure)\d")
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,13 @@ class Project:
 
     @property
     def whole(self) -> list[str]:
-        """The tables and figures of the target `all`: every one but trials, which take hours."""
+        """Of the target `everything`: each table and figure but that of trials, which are slow."""
         return [name for name, entry in self.tables.items() if not isinstance(entry, TrialsSpec)]
+
+    @property
+    def numbered(self) -> list[str]:
+        """Of the target `all`: the paper's tables and figures, whose names have its numbers."""
+        return [name for name in self.whole if NUMBERED.match(name)]
 
     def entry(self, name: str) -> PaperEntry:
         """The table or figure of `paper.yaml` with this name; BadInput if there is none."""

@@ -20,21 +20,13 @@ Averages = dict[tuple[str | None, int | None], float | None]
 
 SCORES = {"method", "layers", "task", "value"}
 RULES = {
-    *("all", "fetch", "prepare_source", "prepare_second_size", "prepare_text", "prepare_tasks"),
-    *("trial", "build", "learn", "pretrain", "pretrain_with_snapshots", "fuse", "evaluate"),
-    *(
-        "evaluate_main",
-        "evaluate_dense",
-        "cka",
-        "match",
-        "time",
-        "unpack",
-        "table",
-        "figure_numbers",
-    ),
-    *("figure", "claims", "report", "track", "environment", "help", "check", "test", "style"),
+    *("all", "everything", "fetch", "prepare_source", "prepare_second_size", "prepare_text"),
+    *("prepare_tasks", "trial", "build", "learn", "pretrain", "pretrain_with_snapshots", "fuse"),
+    *("evaluate", "evaluate_main", "evaluate_dense", "cka", "match", "time", "unpack", "table"),
+    *("figure_numbers", "figure", "claims", "report", "track", "environment", "help", "check"),
+    *("test", "style"),
     *("types", "pytest", "ui", "follow", "plan", "bench", "doctor", "lock", "bundle"),
-    *("check-results", "check_results"),
+    *("check-results", "check_results", "gpu-check"),
 }
 """Rules of the workflow and targets of the Makefile, which can't be names of tables."""
 

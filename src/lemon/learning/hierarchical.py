@@ -5,7 +5,7 @@ model with L2 layers, layer i of which stands for the source layers up to b_i,
 
     S = sum_i mean(|h_i - t_i|^2) / mean(|t_i|^2)     h_i after layer i, t_i after source layer b_i
 
-is the loss in the first half of the steps, and S + KL(teacher || student) in the second.
+is minimised in the first half of the steps, and S + KL(teacher || student) in the second.
 
 Shapes: B sequences, T tokens, D hidden size.
 """
@@ -54,7 +54,9 @@ class HierarchicalTrainee(FusedTrainee):
             chunk_tokens=self.chunk_tokens,
         )
         counts = float(step >= self.states_alone)
-        return {"loss": states + counts * kl, "lm_loss": lm, "kl": kl.detach(), "states": states}
+        # Its value has both at every step, since later steps are compared with the first.
+        loss = states + counts * kl + (1 - counts) * kl.detach()
+        return {"loss": loss, "lm_loss": lm, "kl": kl.detach(), "states": states}
 
 
 def state_loss(hidden_BTD: Tensor, target_BTD: Tensor) -> Tensor:

@@ -132,10 +132,10 @@ class MaskedFusion(Fusion):
 
     def _layer(self, source: SourceLayers, layer: int) -> LayerWeights:
         weights = source.held_layer(layer)
-        scales = self._row_scales(layer)
-        for type, weight in weights.items():
-            if (scale := scales.get(LAYER_TENSORS[type].follows)) is not None:
-                weights[type] = _rows(weight, scale)
+        # By gate, whose gradient is a sum in this order: its last bit can decide how pruning ends.
+        for matrix, scale in self._row_scales(layer).items():
+            for type in [type for type in weights if LAYER_TENSORS[type].follows == matrix]:
+                weights[type] = _rows(weights[type], scale)
         if self._norm_scale is not None:
             weights |= {type: weights[type] * self._norm_scale for type in NORM_TYPES}
         return {type: source.used(weight) for type, weight in weights.items()}

@@ -6,7 +6,7 @@ states of all rows in memory. The text is the beginning of the training text of 
 text on which results are reported. Only a choice between whole models, as FF-merge's, reads the
 tune text.
 
-Shapes: N rows, T tokens, D hidden size.
+Shapes: N rows, T tokens, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -201,7 +201,11 @@ class Calibration:
         for hidden, tokens, weight in rows:
             logits = self.decoder.final_norm(hidden[None], gain)[0] @ head.T
             labels = tokens[1:].to(self.device)
-            total += weight * float(functional.cross_entropy(logits.float(), labels))
+            losses = [
+                functional.cross_entropy(logits_TV.float(), labels_T, reduction="sum")
+                for logits_TV, labels_T in zip(logits.split(16), labels.split(16), strict=True)
+            ]  # a few tokens at a time: their float32 copies stay in the processor's cache
+            total += weight * float(torch.stack(losses).sum()) / len(labels)
         return total
 
     def _tensor(self, name: str) -> Tensor:
