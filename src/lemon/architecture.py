@@ -105,7 +105,7 @@ class LlamaShape:
     family: str = "llama"  # key of FAMILIES
 
     def __post_init__(self) -> None:
-        sizes = asdict(self)
+        sizes = dict(vars(self))
         if (family := sizes.pop("family")) not in FAMILIES:
             known = ", ".join(FAMILIES)
             raise BadInput(f"family is {str(family)[:40]!r}; it must be one of {known}")

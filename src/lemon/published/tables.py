@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 
 from lemon.errors import BadInput
@@ -126,7 +127,11 @@ def published_table(name: str) -> list[dict[str, str]]:
     Raises:
         BadInput: there is no such file.
     """
-    name = name.removesuffix(".csv")
+    return [dict(line) for line in _lines(name.removesuffix(".csv"))]
+
+
+@cache
+def _lines(name: str) -> list[dict[str, str]]:
     file = files("lemon") / "published" / f"{name}.csv"
     if not file.is_file():
         raise BadInput(f"published/{name}.csv: no such published table")
