@@ -14,7 +14,6 @@ import os
 import runpy
 import socket
 import sys
-import tempfile
 import traceback
 from contextlib import suppress
 from functools import cache
@@ -43,12 +42,12 @@ PRELOADED = (
 
 @cache
 def address() -> str:
-    """The socket of this process's server, which is started by the first call."""
+    """The abstract address of this process's server, which is started by the first call."""
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(Path(tempfile.mkdtemp(prefix="forked-commands-")) / "socket"))
+    listener.bind("")  # the kernel's choice of an abstract address, which leaves no file
     listener.listen(64)
     get_context("fork").Process(target=_serve, args=(listener,), daemon=True).start()
-    return listener.getsockname()
+    return listener.getsockname().decode().removeprefix("\0")
 
 
 def _serve(listener: socket.socket) -> None:

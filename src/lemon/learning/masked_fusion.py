@@ -132,7 +132,7 @@ class MaskedFusion(Fusion):
 
     def _layer(self, source: SourceLayers, layer: int) -> LayerWeights:
         weights = source.held_layer(layer)
-        # By gate, whose gradient is a sum in this order: its last bit can decide how pruning ends.
+        # In the order of the scales: a gate's gradient is summed in it, and rounds accordingly.
         for matrix, scale in self._row_scales(layer).items():
             for type in [type for type in weights if LAYER_TENSORS[type].follows == matrix]:
                 weights[type] = _rows(weights[type], scale)

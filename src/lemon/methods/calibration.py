@@ -35,6 +35,7 @@ from lemon.operators.fuse import fused_layer
 
 Candidate = TypeVar("Candidate")
 ROWS = 4  # rows that run through a layer together
+LOGITS = 16  # tokens whose float32 logits are held together, few enough for a processor's cache
 
 Watch = Mapping[str, Callable[[Tensor], None]]
 """By type of matrix, a function of its input, [rows, T, in]."""
@@ -203,8 +204,10 @@ class Calibration:
             labels = tokens[1:].to(self.device)
             losses = [
                 functional.cross_entropy(logits_TV.float(), labels_T, reduction="sum")
-                for logits_TV, labels_T in zip(logits.split(16), labels.split(16), strict=True)
-            ]  # a few tokens at a time: their float32 copies stay in the processor's cache
+                for logits_TV, labels_T in zip(
+                    logits.split(LOGITS), labels.split(LOGITS), strict=True
+                )
+            ]
             total += weight * float(torch.stack(losses).sum()) / len(labels)
         return total
 
