@@ -11,8 +11,8 @@ MICROBATCHES = r"^  microbatch_sequences: \d+\n(?:  .*\n)*"  # and the rest of t
 
 MISTAKES: dict[str, Mistake] = {
     "unknown key": (
-        (LAPTOP, r"^  tune_sequences:", "  tune_sequence:"),
-        "learning.tune_sequence: unknown key, did you mean tune_sequences?",
+        (LAPTOP, r"^  layers_per_segment:", "  layer_per_segment:"),
+        "learning.layer_per_segment: unknown key, did you mean layers_per_segment?",
     ),
     "key that is missing": (
         (LAPTOP, r"^  sequence_length: .*", "  # "),

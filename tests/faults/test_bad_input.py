@@ -163,10 +163,10 @@ def test_a_mistake_on_the_command_line(name: str, ended: dict[str, Ending]) -> N
 
 def test_a_mistake_in_the_config(config: Path) -> None:
     path = config / "presets" / "laptop.yaml"
-    path.write_text(path.read_text().replace("tune_sequences:", "tune_sequence:"))
+    path.write_text(path.read_text().replace("layers_per_segment:", "layer_per_segment:"))
     ending = lemon("fetch", "--out", "y", config=config)
     assert ending.code == 2
-    assert "learning.tune_sequence: unknown key, did you mean tune_sequences?" in ending.message
+    assert "learning.layer_per_segment: unknown key, did you mean layers_per_segment?" in ending.message
 
 
 def test_no_config_folder(tmp_path: Path) -> None:
