@@ -166,7 +166,7 @@ def test_a_mistake_in_the_config(config: Path) -> None:
     path.write_text(path.read_text().replace("layers_per_segment:", "layer_per_segment:"))
     ending = lemon("fetch", "--out", "y", config=config)
     assert ending.code == 2
-    assert "learning.layer_per_segment: unknown key, did you mean layers_per_segment?" in ending.message
+    assert "layer_per_segment: unknown key, did you mean layers_per_segment?" in ending.message
 
 
 def test_no_config_folder(tmp_path: Path) -> None:
