@@ -18,7 +18,7 @@ from lemon.methods.calibration import Calibration
 from lemon.methods.context import BuildContext
 from lemon.operators.factor import keeping
 from lemon.operators.fuse import fuse_tensors
-from lemon.similarity.alignment import correlation, matched
+from lemon.similarity.alignment import Features, correlation, matched
 
 
 @pytest.fixture(scope="module")
@@ -33,26 +33,30 @@ def given(source: Checkpoint, depth: int = 3) -> BuildContext:
     return replace(context, start=cut.build(context))
 
 
+def of(values) -> Features:
+    return Features.of(torch.as_tensor(values), "layer 1")
+
+
 def test_the_correlation_is_that_of_numpy():
     draw = np.random.default_rng(2)
     x, y = draw.normal(100, 3, (50, 6)), draw.normal(-2, 0.1, (50, 6))
     y[:, 2] += 0.05 * x[:, 4]
     expected = np.corrcoef(x, y, rowvar=False)[:6, 6:]
-    found = correlation(torch.from_numpy(x), torch.from_numpy(y), "layer 1").numpy()
+    found = correlation(of(x), of(y)).numpy()
     # float32 keeps a mean of 100 to 1e-5
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    centred = correlation(torch.from_numpy(x - 100), torch.from_numpy(y), "layer 1").numpy()
+    centred = correlation(of(x - 100), of(y)).numpy()
     np.testing.assert_allclose(centred, expected, atol=1e-6)
 
 
 def test_a_feature_that_never_moves_matches_nothing():
     x = torch.randn(20, 3)
     x[:, 1] = 3.25
-    assert correlation(x, x, "layer 1")[1].tolist() == [0, 0, 0]
+    assert correlation(of(x), of(x))[1].tolist() == [0, 0, 0]
     with pytest.raises(BadInput, match="layer 1: feature 2 is not finite"):
-        correlation(x, x / torch.tensor([1, 1, 0.0]), "layer 1")
+        of(x / torch.tensor([1, 1, 0.0]))
     with pytest.raises(BadInput, match="at least two tokens"):
-        correlation(x[:1], x[:1], "layer 1")
+        of(x[:1])
 
 
 @pytest.mark.parametrize("seed", range(5))

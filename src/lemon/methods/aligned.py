@@ -22,7 +22,7 @@ from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import OneHot
 from lemon.radii import Radii
-from lemon.similarity.alignment import correlation, matched
+from lemon.similarity.alignment import Features, correlation, matched
 
 
 def build(context: BuildContext) -> Operators:
@@ -48,7 +48,9 @@ def build(context: BuildContext) -> Operators:
         if heads is not None and neurons is not None:
             where = f"layer {layer}"
             attn[layer] = matched(_between_groups(heads, groups, where))
-            ffn[layer] = matched(correlation(neurons, products, where))
+            ffn[layer] = matched(
+                correlation(Features.of(neurons, where), Features.of(products, where))
+            )
             groups = groups[:, attn[layer].chosen]
             products = products[:, ffn[layer].chosen]
         heads, neurons = groups, products
@@ -61,5 +63,5 @@ def _between_groups(anchor: Tensor, other: Tensor, where: str) -> Tensor:
     Both are [T, groups, channels of a group].
     """
     count, channels = anchor.shape[1:]
-    found = correlation(anchor.flatten(1), other.flatten(1), where)
+    found = correlation(*(Features.of(heads.flatten(1), where) for heads in (anchor, other)))
     return found.view(count, channels, count, channels).diagonal(dim1=1, dim2=3).mean(-1)

@@ -231,10 +231,15 @@ def cosines(first_NTD: Tensor, second_NTD: Tensor) -> Tensor:
 
     It is 1 where both are zero and 0 where one is. BadInput if a hidden state is not finite.
     """
-    first, second = first_NTD.double(), second_NTD.double()
-    lengths = first.norm(dim=-1) * second.norm(dim=-1)
+    rows = zip(first_NTD.split(ROWS), second_NTD.split(ROWS), strict=True)
+    return torch.cat([_cosines(first.double(), second.double()) for first, second in rows])
+
+
+def _cosines(first: Tensor, second: Tensor) -> Tensor:
+    """Of a few rows, in float64."""
+    length, other = first.norm(dim=-1), second.norm(dim=-1)
+    lengths = length * other
     if not lengths.isfinite().all():
         raise BadInput("the model's hidden states are not finite on the calibration text")
-    both = (first.norm(dim=-1) + second.norm(dim=-1)) == 0
     found = torch.where(lengths > 0, (first * second).sum(-1) / lengths.clamp(min=1e-300), 0.0)
-    return torch.where(both, 1.0, found)
+    return torch.where(length + other == 0, 1.0, found)

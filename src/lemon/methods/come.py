@@ -220,7 +220,7 @@ class MeanSize:
 
     def add(self, inputs: Tensor) -> None:
         """Count the tokens of [rows, T, channels]."""
-        self.total = self.total + inputs.abs().double().sum((0, 1))
+        self.total = self.total + inputs.abs().sum((0, 1), dtype=torch.float64)
         self.tokens += inputs.shape[0] * inputs.shape[1]
 
 

@@ -27,7 +27,7 @@ from lemon.methods.passes import Passes, scored
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense, Factor, OneHot, keeping
 from lemon.progress import say
-from lemon.similarity.alignment import correlation, matched
+from lemon.similarity.alignment import Features, correlation, matched
 
 TOKENS = 10_240  # at most, rounded up to whole rows; the paper takes about 10,000
 
@@ -40,7 +40,7 @@ def build(context: BuildContext) -> Operators:
     calibration, depth = context.calibrated(), context.source.shape.num_hidden_layers
     whole = context.keeping_layers(range(depth))
     features = ffn_features(calibration, whole)
-    tokens, neurons = features[0].shape
+    tokens, neurons = features[0].values_TN.shape
     if tokens < neurons:
         chance = math.sqrt(2 * math.log(neurons) / tokens)
         say(
@@ -72,7 +72,7 @@ def passes(run: PlannedRun) -> list[Passes]:
     return [Passes(rows, depth), scored(run.tune_rows, depth, starts)]
 
 
-def ffn_features(calibration: Calibration, whole: Operators) -> list[Tensor]:
+def ffn_features(calibration: Calibration, whole: Operators) -> list[Features]:
     """The input of down_proj in each layer, [T, H], in the compute format.
 
     All layers are kept: 2 T H bytes each in bfloat16, which is 7 GB for a 7B model.
@@ -84,7 +84,7 @@ def ffn_features(calibration: Calibration, whole: Operators) -> list[Tensor]:
         seen: list[Tensor] = []
         weights = calibration.layer(whole, layer)
         hidden = calibration.after(hidden, weights, {"down": seen.append})
-        features.append(torch.cat(seen).flatten(0, 1).cpu())
+        features.append(Features.of(torch.cat(seen).flatten(0, 1).cpu(), f"layer {layer}"))
     return features
 
 
@@ -93,14 +93,14 @@ def _rows(length: int) -> int:
     return -(-TOKENS // length)
 
 
-def orders(features: list[Tensor], window: range, method: str) -> dict[int, OneHot]:
+def orders(features: list[Features], window: range, method: str) -> dict[int, OneHot]:
     """The permutation of each layer of the window onto the anchor; none of the anchor."""
     if method == "ff-merge-vanilla":
         return {}
     places = {"ff-merge": 0, "ff-merge-middle": len(window) // 2, "ff-merge-last": -1}
     anchor = window[places[method]]
     return {
-        layer: matched(correlation(features[anchor], features[layer], f"layer {layer}"))
+        layer: matched(correlation(features[anchor], features[layer]))
         for layer in window
         if layer != anchor
     }

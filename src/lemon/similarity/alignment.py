@@ -11,6 +11,8 @@ Moments are over the tokens, in two passes of float32. Shapes: T tokens, N featu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -21,21 +23,51 @@ from lemon.operators.factor import OneHot
 SMALLEST = 1e-7  # of a product of standard deviations, so that a constant feature matches nothing
 
 
-def correlation(anchor_TN: Tensor, other_TN: Tensor, where: str) -> Tensor:
-    """C of the formula, [N, N] float32, rows for the anchor's features; `where` is for messages.
+@dataclass(frozen=True)
+class Features:
+    """The features of one layer on some text, and their moments over the tokens.
 
-    BadInput if a feature is not finite, or there are fewer than two tokens.
+    Attributes:
+        values_TN: the features, in any number format.
+        mean_N, deviation_N: float32.
     """
-    anchor, other = _centred(anchor_TN, where), _centred(other_TN, where)
-    spread = torch.outer(*(x.square().mean(0).sqrt() for x in (anchor, other)))
-    return (anchor.T @ other / len(anchor)) / spread.clamp(min=SMALLEST)
+
+    values_TN: Tensor
+    mean_N: Tensor
+    deviation_N: Tensor
+
+    @classmethod
+    def of(cls, values_TN: Tensor, where: str) -> Features:
+        """`where` is for messages.
+
+        BadInput if a feature is not finite, or there are fewer than two tokens.
+        """
+        if len(values_TN) < 2:
+            raise BadInput(f"{where}: a correlation needs at least two tokens of text")
+        values = values_TN.float()
+        if not values.isfinite().all():
+            feature = int((~values.isfinite()).any(0).nonzero()[0])
+            raise BadInput(f"{where}: feature {feature} is not finite on the text")
+        mean = values.mean(0)
+        return cls(values_TN, mean, (values - mean).square().mean(0).sqrt())
+
+    @property
+    def centred(self) -> Tensor:
+        """The features less their means, [T, N] float32."""
+        return self.values_TN.float() - self.mean_N
 
 
-def paired_correlation(anchor_TN: Tensor, other_TN: Tensor, where: str) -> Tensor:
-    """C[p, p] alone, [N] float32; arguments and errors as of `correlation`."""
-    anchor, other = _centred(anchor_TN, where), _centred(other_TN, where)
-    spread = anchor.square().mean(0).sqrt() * other.square().mean(0).sqrt()
-    return (anchor * other).mean(0) / spread.clamp(min=SMALLEST)
+def correlation(anchor: Features, other: Features) -> Tensor:
+    """C of the formula, [N, N] float32, rows for the anchor's features."""
+    spread = torch.outer(anchor.deviation_N, other.deviation_N)
+    products = anchor.centred.T @ other.centred
+    return (products / len(anchor.values_TN)) / spread.clamp(min=SMALLEST)
+
+
+def paired_correlation(anchor: Features, other: Features) -> Tensor:
+    """C[p, p] alone, [N] float32."""
+    spread = anchor.deviation_N * other.deviation_N
+    return (anchor.centred * other.centred).mean(0) / spread.clamp(min=SMALLEST)
 
 
 def matched(scores: Tensor) -> OneHot:
@@ -43,13 +75,3 @@ def matched(scores: Tensor) -> OneHot:
     rows, columns = linear_sum_assignment(scores.double().numpy(), maximize=True)
     assert (rows == range(len(scores))).all()
     return OneHot(torch.from_numpy(columns).long(), len(scores))
-
-
-def _centred(features_TN: Tensor, where: str) -> Tensor:
-    if len(features_TN) < 2:
-        raise BadInput(f"{where}: a correlation needs at least two tokens of text")
-    features = features_TN.float()
-    if not features.isfinite().all():
-        feature = int((~features.isfinite()).any(0).nonzero()[0])
-        raise BadInput(f"{where}: feature {feature} is not finite on the text")
-    return features - features.mean(0)

@@ -37,7 +37,7 @@ from lemon.errors import BadInput
 from lemon.files.manifest import write_manifest
 from lemon.files.storage import write_text
 from lemon.progress import say
-from lemon.similarity.alignment import correlation, matched, paired_correlation
+from lemon.similarity.alignment import Features, correlation, matched, paired_correlation
 
 TOKENS = 10_240  # on which a permutation is found; the authors take about 10,000
 ROWS = 4  # rows that run through a layer together
@@ -93,17 +93,18 @@ def neighbour_matches(features_2TH: Iterable[Tensor]) -> Iterator[Match]:
     """The matches of successive layers, from the features of each, one layer after the other.
 
     The first half of the tokens is that of the assignment, the second has the other ones. Raises as
-    `alignment.correlation`.
+    `alignment.Features.of`.
     """
     for layer, (own, following) in enumerate(pairwise(features_2TH)):
         where = f"layers {layer} and {layer + 1}"
-        scores = correlation(own[0], following[0], where)
+        scores = correlation(Features.of(own[0], where), Features.of(following[0], where))
         order = matched(scores).chosen
+        others = Features.of(own[1], where), Features.of(following[1][:, order], where)
         yield Match(
             layer,
             unpermuted=float(scores.diagonal().mean()),
             permuted=float(scores.gather(1, order[:, None]).mean()),
-            elsewhere=float(paired_correlation(own[1], following[1][:, order], where).mean()),
+            elsewhere=float(paired_correlation(*others).mean()),
         )
 
 
