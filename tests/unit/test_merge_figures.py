@@ -98,8 +98,8 @@ def merged_by_hand(context: BuildContext) -> Operators:
         )
         return Measured([1.0] * layers, [1.0] * (layers - 1), heads, ffn)
 
-    state = come.merge(state, measured(6), 1, 0.25)
-    state = come.merge(state, measured(5), 1, 0.25)
+    for layers in (6, 5):
+        state = come.merge(state, come.Merge.of(measured(layers), 1, 0.25))
     return come.operators_of(context, state)
 
 

@@ -95,8 +95,8 @@ def of_come(context: BuildContext) -> Operators:
         heads = [torch.rand(SHAPE.num_key_value_heads) for _ in state]
         ffn = [torch.rand(SHAPE.intermediate_size) for _ in state]
         first = int(torch.randint(len(state) - 1, ()))
-        measured = come.Measured([], [], heads, ffn)
-        state = come.merge(state, measured, first, float(torch.rand(())))
+        measured = come.Measured([], [0.0] * len(state), heads, ffn)
+        state = come.merge(state, come.Merge.of(measured, first, float(torch.rand(()))))
     return come.operators_of(context, state)
 
 

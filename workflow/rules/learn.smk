@@ -25,13 +25,15 @@ rule build:
         source=folder("source"),
         start=folder_option("start", "start"),
         text=folder_option("text", "text"),
+        rounds=f"{DATA}/rounds",
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("build"),
     message:
         "Choosing the operators of {wildcards.run}"
     shell:
         "OMP_NUM_THREADS={threads} lemon build --preset {params.preset:q} --run {wildcards.run:q} "
-        "--source {params.source:q} {params.start} {params.text} --out {params.out:q} > {log:q} 2>&1"
+        "--source {params.source:q} {params.start} {params.text} --rounds {params.rounds:q} "
+        "--out {params.out:q} > {log:q} 2>&1"
 
 
 rule learn:

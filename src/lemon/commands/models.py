@@ -80,6 +80,8 @@ def add(commands: Commands) -> None:
         add_path(parser, "--text", "packed text that `lemon prepare text` wrote")
     words = "packed text, for a method that depends on activations"
     add_path(build, "--text", words, required=False)
+    words = "folder that keeps the rounds of searches, for other depths and interrupted builds"
+    add_path(build, "--rounds", words, required=False)
     words = "model folder whose losses steer the mixture of domains of pre-training"
     for parser in (pretrain, trial):
         add_path(parser, "--reference", words, required=False)
@@ -116,7 +118,8 @@ def _build(arguments: argparse.Namespace) -> None:
     with own_folder(arguments.out, owner_of_run(project.preset_name, run.id)):
         from lemon.methods.build import build
 
-        build(*(project, run.id, arguments.source, arguments.out), arguments.start, arguments.text)
+        folders = arguments.start, arguments.text, arguments.rounds
+        build(project, run.id, arguments.source, arguments.out, *folders)
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from lemon.files.storage import write_yaml
 from lemon.machine import compute_device, make_deterministic
 from lemon.methods.calibration import ROWS, Calibration
 from lemon.methods.context import BuildContext
+from lemon.methods.kept_rounds import KeptRounds
 from lemon.methods.permutation import leading_permutation, truncation
 from lemon.methods.start import OPERATORS, operators_of
 from lemon.model_folder import write_model
@@ -41,6 +42,7 @@ def start_operators(
     source: Checkpoint,
     start: Path | None = None,
     calibration: Calibration | None = None,
+    kept_rounds: KeptRounds | None = None,
     record: dict[str, Any] | None = None,
 ) -> Operators:
     """The operators of a run before any learning: those of its method, or of its start.
@@ -55,6 +57,7 @@ def start_operators(
         method=run.method.name,
         tied_ffn_layers=run.tied_ffn_layers,
         window_stride=run.calibration.window_stride,
+        kept_rounds=kept_rounds or KeptRounds(),
         record={} if record is None else record,
     )
     if start is not None:
@@ -99,34 +102,46 @@ def build(
     out: Path,
     start: Path | None = None,
     text: Path | None = None,
+    rounds: Path | None = None,
 ) -> None:
     """Write the folder of a run that learns nothing: see `write_run`.
 
     `start` is the folder of the run that it starts from, `text` the packed text of a method that
-    depends on activations, if any. BadInput if the source or the text is damaged or does not fit.
+    depends on activations, `rounds` the folder that keeps the rounds of its search. BadInput if the
+    source or the text is damaged or does not fit.
     """
     started = time.monotonic()
     run = project.run(run_id)
     checkpoint = Checkpoint(source)
     inputs = {"source": checkpoint.digest()} | start_input(start)
-    calibration = None
+    calibration, kept = None, KeptRounds()
     if text is not None:
         make_deterministic()
         packed = PackedText(text, ("train", "tune"))
         inputs["text"] = packed.digest
         compute = project.preset.compute
+        device = torch.device(compute_device(compute.device))
         calibration = Calibration.of_text(
             *(checkpoint, packed, run.calibration, run.learning.tune_sequences, run.seed),
             dtype=getattr(torch, compute.dtype),
-            device=torch.device(compute_device(compute.device)),
+            device=device,
         )
         say(
             f"{run_id}: at most {calibration.weights_bound / 1e6:.0f} MB of weights and "
             f"{calibration.states_bound / 1e6:.0f} MB of hidden states, and the activations of "
             f"{ROWS} rows"
         )
+        if rounds is not None:
+            kept = KeptRounds.of(
+                rounds,
+                search=run.method.name,
+                seed=run.seed,
+                calibration=run.calibration.model_dump(),
+                compute=[compute.dtype, device.type],
+                **inputs,
+            )
     record: dict[str, Any] = {}
-    operators = start_operators(run, checkpoint, start, calibration, record)
+    operators = start_operators(run, checkpoint, start, calibration, kept, record)
     (out / MANIFEST).unlink(missing_ok=True)
     fused, operators = rearranged_source(run, checkpoint, operators, out)
     write_run(

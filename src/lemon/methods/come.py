@@ -43,8 +43,9 @@ class Units:
     layers: Tensor
     units: Tensor
 
-    def joined(self, other: Units, own: Tensor, others: Tensor) -> Units:
-        """The kept places `own` of this layer, then the kept places `others` of the other one."""
+    def joined(self, other: Units, places: tuple[list[int], list[int]]) -> Units:
+        """The kept places of this layer, then those of the other one."""
+        own, others = (torch.tensor(kept, dtype=torch.int64) for kept in places)
         return Units(
             torch.cat([self.layers[own], other.layers[others]]),
             torch.cat([self.units[own], other.units[others]]),
@@ -91,6 +92,33 @@ class Measured:
     ffn: list[Tensor]
 
 
+@dataclass(frozen=True)
+class Merge:
+    """What a round decides.
+
+    Attributes:
+        first: the place of the pair's first layer.
+        distance: A of the pair.
+        share: that of the first layer.
+        heads, ffn: the places that are kept of the first layer, and of the second.
+    """
+
+    first: int
+    distance: float
+    share: float
+    heads: tuple[list[int], list[int]]
+    ffn: tuple[list[int], list[int]]
+
+    @classmethod
+    def of(cls, measured: Measured, first: int, share: float) -> Merge:
+        """The merge of `first` and the next, with the places of highest sensitivity."""
+        places = (
+            kept_places(scores[first], scores[first + 1], share)
+            for scores in (measured.heads, measured.ffn)
+        )
+        return cls(first, measured.distance[first], share, *places)
+
+
 Share = Callable[[list[Merged], Measured, int], float]
 """The share of layer a in the merge of a and a + 1, from the layers, their measures and a."""
 
@@ -119,17 +147,21 @@ def merged_in_rounds(context: BuildContext, method: str, share_of: Share) -> Ope
     The rounds are recorded: the source layers of both layers of the pair, their distance, and the
     share of the first.
     """
-    calibration, shape = context.calibrated(), context.source.shape
-    state = [unmerged(context, layer) for layer in range(shape.num_hidden_layers)]
-    rounds = context.record["rounds"] = []
-    while len(state) > context.target.num_hidden_layers:
+    calibration, depth = context.calibrated(), context.source.shape.num_hidden_layers
+    state = [unmerged(context, layer) for layer in range(depth)]
+
+    def chosen() -> Merge:
         measured = measure(calibration, operators_of(context, state))
         first = min(range(len(state) - 1), key=measured.distance.__getitem__)
-        share = share_of(state, measured, first)
-        pair = [layer.leaves for layer in state[first : first + 2]]
-        rounds.append({"layers": pair, "distance": measured.distance[first], "share": share})
-        state = merge(state, measured, first, share)
-        say(f"{method}: {len(state)} layers, one of {state[first].leaves}, share {share:.2f}")
+        return Merge.of(measured, first, share_of(state, measured, first))
+
+    rounds = context.record["rounds"] = []
+    for step in context.kept_rounds.rounds(Merge, depth - context.target.num_hidden_layers, chosen):
+        pair = [layer.leaves for layer in state[step.first : step.first + 2]]
+        rounds.append({"layers": pair, "distance": step.distance, "share": step.share})
+        state = merge(state, step)
+        leaves = state[step.first].leaves
+        say(f"{method}: {len(state)} layers, one of {leaves}, share {step.share:.2f}")
     return operators_of(context, state)
 
 
@@ -144,23 +176,18 @@ def unmerged(context: BuildContext, layer: int) -> Merged:
     return Merged(all_of(shape.num_key_value_heads), all_of(shape.intermediate_size), norms)
 
 
-def merge(state: list[Merged], measured: Measured, first: int, share: float) -> list[Merged]:
-    """The layers that are left once `first` and the next are one, `share` of it from `first`."""
-    a, b = state[first : first + 2]
-
-    def joined(one: Units, other: Units, scores: list[Tensor]) -> Units:
-        own, others = kept_places(scores[first], scores[first + 1], share)
-        return one.joined(other, own, others)
-
+def merge(state: list[Merged], step: Merge) -> list[Merged]:
+    """The layers that are left once a pair is one."""
+    a, b = state[step.first : step.first + 2]
     merged = Merged(
-        joined(a.heads, b.heads, measured.heads),
-        joined(a.ffn, b.ffn, measured.ffn),
+        a.heads.joined(b.heads, step.heads),
+        a.ffn.joined(b.ffn, step.ffn),
         (a.norms + b.norms) / 2,
     )
-    return [*state[:first], merged, *state[first + 2 :]]
+    return [*state[: step.first], merged, *state[step.first + 2 :]]
 
 
-def kept_places(a: Tensor, b: Tensor, share: float) -> tuple[Tensor, Tensor]:
+def kept_places(a: Tensor, b: Tensor, share: float) -> tuple[list[int], list[int]]:
     """The places of both layers with the highest scores, in order; together as many as each has.
 
     The smaller share gives int(n * share) places, the larger the rest; of equal scores the first
@@ -171,7 +198,7 @@ def kept_places(a: Tensor, b: Tensor, share: float) -> tuple[Tensor, Tensor]:
     counts = (few, count - few) if share < 0.5 else (count - few, few)
     ranked = (scores.argsort(descending=True, stable=True) for scores in (a, b))
     own, others = (places[:n].sort().values for places, n in zip(ranked, counts, strict=True))
-    return own, others
+    return own.tolist(), others.tolist()
 
 
 def operators_of(context: BuildContext, state: list[Merged]) -> Operators:

@@ -11,7 +11,7 @@ from functools import partial
 from lemon.configuration.planned_run import PlannedRun
 from lemon.methods import come
 from lemon.methods.calibration import lowest
-from lemon.methods.come import Measured, Merged, merge, merged_in_rounds, operators_of
+from lemon.methods.come import Measured, Merge, Merged, merge, merged_in_rounds, operators_of
 from lemon.methods.context import BuildContext
 from lemon.methods.passes import Passes, rounds, scored
 from lemon.operators.algebra import Operators
@@ -37,6 +37,6 @@ def best_share(context: BuildContext, state: list[Merged], measured: Measured, f
     losses = {}
     for step in range(GRANULARITY + 1):
         share = step / GRANULARITY
-        operators = operators_of(context, merge(state, measured, first, share))
+        operators = operators_of(context, merge(state, Merge.of(measured, first, share)))
         losses[share] = calibration.loss_after(operators, first, before)
     return lowest(losses, "come-posterior")

@@ -6,6 +6,8 @@ is a row of gamma. Norm gains are averaged, as in the concatenation.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from lemon.methods.come import by_influence, measure
@@ -15,16 +17,27 @@ from lemon.operators.algebra import Operators
 from lemon.operators.factor import Dense
 
 
+class Sum(NamedTuple):
+    """What a round decides: the place of the pair's first layer, and its share."""
+
+    first: int
+    share: float
+
+
 def build(context: BuildContext) -> Operators:
     """Operators that sum neighbouring layers with weights by influence."""
-    calibration = context.calibrated()
-    matrices = norms = torch.eye(context.source.shape.num_hidden_layers)
+    calibration, depth = context.calibrated(), context.source.shape.num_hidden_layers
+    matrices = norms = torch.eye(depth)
     operators = context.layer_operators(Dense(matrices), Dense(norms))
-    while len(matrices) > context.target.num_hidden_layers:
+
+    def chosen() -> Sum:
         measured = measure(calibration, operators)
         first = min(range(len(matrices) - 1), key=measured.distance.__getitem__)
-        matrices = _summed(matrices, first, by_influence(measured, first))
-        norms = _summed(norms, first, 0.5)
+        return Sum(first, by_influence(measured, first))
+
+    count = depth - context.target.num_hidden_layers
+    for first, share in context.kept_rounds.rounds(Sum, count, chosen):
+        matrices, norms = _summed(matrices, first, share), _summed(norms, first, 0.5)
         operators = context.layer_operators(Dense(matrices), Dense(norms))
     return operators
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemon.architecture import LAYER_TYPES, NORM_TYPES, LlamaShape
 from lemon.checkpoint import Checkpoint
+from lemon.methods.kept_rounds import KeptRounds
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import Factor, keeping
 from lemon.radii import Radii
@@ -29,6 +30,7 @@ class BuildContext:
         method: the method's name, where one builder serves several.
         tied_ffn_layers: how many neighbouring layers share one FFN; 1 for none.
         window_stride: layers between the windows that a search tries.
+        kept_rounds: those of a search that removes one layer a round.
         record: what the builder tells of its decisions, for the manifest of a run that it makes.
     """
 
@@ -41,6 +43,7 @@ class BuildContext:
     method: str = ""
     tied_ffn_layers: int = 1
     window_stride: int = 1
+    kept_rounds: KeptRounds = field(default_factory=KeptRounds)
     record: dict[str, Any] = field(default_factory=dict)
 
     def calibrated(self) -> Calibration:

@@ -8,6 +8,8 @@ only those of one layer are kept.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from lemon.configuration.planned_run import PlannedRun
 from lemon.methods.calibration import Calibration, lowest
 from lemon.methods.context import BuildContext
@@ -16,16 +18,27 @@ from lemon.operators.algebra import Operators
 from lemon.progress import say
 
 
+class Removal(NamedTuple):
+    """What a round decides: the layer that goes, and the loss without it in nats a token."""
+
+    layer: int
+    loss: float
+
+
 def build(context: BuildContext) -> Operators:
     """Operators that keep the layers which are left, in order."""
-    calibration = context.calibrated().for_search
-    whole = context.keeping_layers(range(context.source.shape.num_hidden_layers))
-    kept = list(range(context.source.shape.num_hidden_layers))
-    while len(kept) > context.target.num_hidden_layers:
+    calibration, depth = context.calibrated().for_search, context.source.shape.num_hidden_layers
+    whole, kept = context.keeping_layers(range(depth)), list(range(depth))
+
+    def chosen() -> Removal:
         losses = losses_without_each(calibration, whole, kept)
-        dropped = lowest(losses, "sleb")
-        kept.remove(dropped)
-        say(f"sleb: {len(kept)} layers without {dropped}, loss {losses[dropped]:.4f}")
+        layer = lowest(losses, "sleb")
+        return Removal(layer, losses[layer])
+
+    count = depth - context.target.num_hidden_layers
+    for layer, loss in context.kept_rounds.rounds(Removal, count, chosen):
+        kept.remove(layer)
+        say(f"sleb: {len(kept)} layers without {layer}, loss {loss:.4f}")
     return context.keeping_layers(kept)
 
 

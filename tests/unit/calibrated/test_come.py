@@ -133,11 +133,11 @@ def test_the_places_of_a_merged_layer_are_all_filled_once(source, calibration):
 def test_equal_scores_keep_the_first_places_and_shares_add_up():
     equal = torch.ones(5)
     own, others = come.kept_places(equal, equal, 0.3)
-    assert (own.tolist(), others.tolist()) == ([0], [0, 1, 2, 3])
+    assert (own, others) == ([0], [0, 1, 2, 3])
     own, others = come.kept_places(equal, equal, 0.5)  # the first layer has the rest
-    assert (own.tolist(), others.tolist()) == ([0, 1, 2], [0, 1])
+    assert (own, others) == ([0, 1, 2], [0, 1])
     own, others = come.kept_places(torch.tensor([1.0, 3, 2, 3, 0]), equal, 1.0)
-    assert (own.tolist(), others.tolist()) == ([0, 1, 2, 3, 4], [])
+    assert (own, others) == ([0, 1, 2, 3, 4], [])
 
 
 def test_the_posterior_share_has_the_least_loss(source, calibration, model):
@@ -148,7 +148,7 @@ def test_the_posterior_share_has_the_least_loss(source, calibration, model):
     tokens = calibration.tokens_NT1[:4]
     losses = {}
     for step in range(21):
-        merged = come.merge(state, measured, 2, step / 20)
+        merged = come.merge(state, come.Merge.of(measured, 2, step / 20))
         small = load_fused(model, source, come.operators_of(given, merged))
         losses[step / 20] = loss(small, tokens)
     assert losses[best] == pytest.approx(min(losses.values()), abs=1e-6)
