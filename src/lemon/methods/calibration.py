@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lemon.architecture import tensor_specs
+from lemon.architecture import FFN_TYPES, tensor_specs
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.preset import CalibrationSettings
 from lemon.data.text.order import SequenceOrder
@@ -123,13 +123,16 @@ class Calibration:
         table = self._tensor("model.embed_tokens.weight")
         return functional.embedding(self.tokens_NT1[:, :-1].to(self.device), table)
 
-    def layer(self, operators: Operators, index: int) -> LayerWeights:
+    def layer(
+        self, operators: Operators, index: int, known: LayerWeights | None = None
+    ) -> LayerWeights:
         """The weights of one layer of the model that `operators` make of the source.
 
-        They may map layers, heads and neurons, but not the hidden size.
+        They may map layers, heads and neurons, but not the hidden size. `known` are those of its
+        weights that are at hand.
         """
-        weights = {}
-        for type, weight in fused_layer(self.source, operators, index):
+        weights = dict(known or {})
+        for type, weight in fused_layer(self.source, operators, index, without=weights):
             weights[type] = weight.to(self.device, self.dtype)
             del weight  # the float32 copy goes before the next one is made
         return weights
@@ -168,9 +171,15 @@ class Calibration:
         They begin as `hidden_NTD`, or as the embedded tokens.
         """
         hidden = self.embedded() if hidden_NTD is None else hidden_NTD
+        windows, ffn = operators.tied_ffn, dict[int, LayerWeights]()  # by the layers that share it
         yield hidden
         for index in layers:
-            hidden = self.after(hidden, self.layer(operators, index))
+            weights = self.layer(operators, index, ffn.get(index))
+            hidden = self.after(hidden, weights)
+            tied = next((window for window in windows if index in window), [])
+            shared = {type: weights[type] for type in FFN_TYPES}
+            ffn = {layer: shared for layer in tied}
+            del weights, shared
             yield hidden
 
     def last(

@@ -13,7 +13,7 @@ again for each slab; with a one-hot one, only the range of rows that the slab ne
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, compress
 from pathlib import Path
@@ -135,14 +135,16 @@ def fuse_slices(source: Checkpoint, operators: Operators) -> Iterator[tuple[str,
 
 
 def fused_layer(
-    source: Checkpoint, operators: Operators, index: int
+    source: Checkpoint, operators: Operators, index: int, without: Container[str] = ()
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """The weights of one layer of the small model, by key of LAYER_TENSORS, one after the other.
 
-    Each is in float32; beside it one source tensor is held.
+    Those of `without` are left out. Each is in float32; beside it one source tensor is held.
     """
     identity = keeping(range(source.shape.num_hidden_layers), source.shape.num_hidden_layers)
     for type, tensor in source.shape.layer_tensors.items():
+        if type in without:
+            continue
         row = operators.gamma.get(tensor.follows, identity).outputs(index, index + 1).dense()[0]
         total: torch.Tensor | None = None
         for j in row.nonzero().flatten().tolist():
