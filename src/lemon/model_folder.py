@@ -12,7 +12,7 @@ from lemon.architecture import LlamaShape, tensor_specs
 from lemon.checkpoint import COMPANION_SUFFIXES, COPY_AGAIN, INDEX, TIED_FFN, WEIGHTS, Checkpoint
 from lemon.config_json import config_of
 from lemon.files.json_file import read_json
-from lemon.files.manifest import MANIFEST, files_below, write_manifest
+from lemon.files.manifest import MANIFEST, file_digest, files_below, write_manifest
 from lemon.files.storage import atomic_folder, write_json
 from lemon.files.tensor_file import FORMATS, write_tensor_file
 
@@ -82,22 +82,19 @@ def write_model(
     """
     with atomic_folder(folder) as temporary:
         write_checkpoint(temporary, shape, tensors, like=like, dtype=dtype)
-        write_manifest(
-            temporary / MANIFEST,
-            stage,
-            files=files_below(temporary),
-            started=started,
-            **weights_in(temporary),
-        )
+        digests = model_digests(temporary)
+        write_manifest(temporary / MANIFEST, stage, started=started, **digests)
 
 
-def weights_in(folder: Path) -> dict[str, Any]:
-    """Digests for the manifest of a model folder: `weights` of all tensors, `tensors` of each.
+def model_digests(folder: Path) -> dict[str, Any]:
+    """For `write_manifest` of a model folder: its files, and the digests of these and of tensors.
 
-    BadInput if the folder holds no complete model, or a weight is not finite.
+    `weights` is that of all tensors, `tensors` that of each. BadInput if the folder holds no
+    complete model, or a weight is not finite.
     """
-    checkpoint = Checkpoint(folder)
+    files = files_below(folder)
     with ThreadPoolExecutor(1) as beside:
-        whole = beside.submit(checkpoint.digest_of, checkpoint.specs)
-        tensors = {name: checkpoint.digest_of([name]) for name in checkpoint.specs}
-    return {"weights": whole.result(), "tensors": tensors}
+        reading = beside.submit(Checkpoint(folder).digests)
+        known = {file: file_digest(file) for file in files}
+        weights, tensors = reading.result()
+    return {"files": files, "known": known, "weights": weights, "tensors": tensors}

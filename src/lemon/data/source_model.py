@@ -18,10 +18,10 @@ from lemon.data.fetch.archive import AssetFiles
 from lemon.data.fetch.assets import Lock, open_asset
 from lemon.data.synthetic import write_random_model, write_tokenizer
 from lemon.errors import BadInput, WorkFailed
-from lemon.files.manifest import files_below, write_manifest
+from lemon.files.manifest import MANIFEST, write_manifest
 from lemon.files.ownership import replaced_folder
 from lemon.files.storage import write_json
-from lemon.model_folder import weights_in, write_checkpoint
+from lemon.model_folder import model_digests, write_checkpoint
 
 # By asset: a prompt, and a word that greedy decoding must produce. This detects a wrong order of
 # the rotary channels or a wrong tokenizer, which no check of shapes does.
@@ -67,15 +67,14 @@ def prepare_source(
         known = KNOWN_COMPLETIONS.get(asset or "")
         completion = _check_completion(temporary, *known) if known else None
         write_manifest(
-            temporary / "manifest.json",
+            temporary / MANIFEST,
             "source",
-            files=files_below(temporary),
             owner=owner,
             settings=settings.model_dump(mode="json"),
             inputs={asset: lock[asset].sha256} if asset else {},
             seed=seed if settings.kind == "random" else None,
             started=started,
-            **weights_in(temporary),
+            **model_digests(temporary),
             num_parameters=checkpoint.shape.num_parameters,
             completion=completion,
         )

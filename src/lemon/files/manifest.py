@@ -13,7 +13,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -125,6 +125,7 @@ def write_manifest(
     stage: str,
     *,
     files: Iterable[Path] = (),
+    known: Mapping[Path, str] | None = None,
     owner: str | None = None,
     settings: dict[str, Any] | None = None,
     inputs: dict[str, str] | None = None,
@@ -138,6 +139,7 @@ def write_manifest(
         path: usually `manifest.json` in the folder that the job made.
         stage: step of the workflow, e.g. "learn".
         files: the job's outputs for later stages, all in or below the manifest's folder.
+        known: the sha256 of some of them.
         owner: the owner of the folder, if no other job may write into it.
         settings: the resolved settings that determine the output.
         inputs: digest by name of everything that the job read.
@@ -145,7 +147,10 @@ def write_manifest(
         started: `time.monotonic()` at the start of the job.
         extra: further top-level entries; they replace default entries of the same name.
     """
-    digests = {file.relative_to(path.parent).as_posix(): file_digest(file) for file in files}
+    digests = {
+        file.relative_to(path.parent).as_posix(): (known or {}).get(file) or file_digest(file)
+        for file in files
+    }
     content = {
         "format_version": FORMAT_VERSION,
         "stage": stage,

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from lemon.architecture import TensorSpec, layer_tensor_name, tensor_specs
 from lemon.checkpoint import Checkpoint
 from lemon.errors import BadInput
-from lemon.files.manifest import files_below, write_manifest
+from lemon.files.manifest import MANIFEST, write_manifest
 from lemon.files.ownership import owner_of_made, replaced_folder, require_replaceable
-from lemon.model_folder import weights_in, write_checkpoint
+from lemon.model_folder import model_digests, write_checkpoint
 from lemon.operators.algebra import Operators
 from lemon.operators.factor import NOTHING, OneHot, keeping
 from lemon.operators.file import load_operators, read_metadata
@@ -65,7 +65,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
                 "from, or build them again"
             )
 
-    # Digests take as long as fusing: the source's is taken beside it, the results' side by side.
+    # Digests take as long as fusing: the source's is taken beside it.
     with ThreadPoolExecutor(1) as beside, replaced_folder(out_dir, owner) as folder:
         digesting = beside.submit(source.digest)
         try:
@@ -75,21 +75,20 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
                 dtype=source.dtype,
                 tied_ffn=operators.tied_ffn,
             )
+            digests = model_digests(folder)
         except Exception:  # a damaged or wrong source is named before what it led to
             require_built_from(digesting.result())
             raise
         digest = digesting.result()
         require_built_from(digest)
-        weights = beside.submit(weights_in, folder)
         write_manifest(
-            folder / "manifest.json",
+            folder / MANIFEST,
             "fuse",
-            files=files_below(folder),
             owner=owner,
             settings={"method": metadata.method, "radii": str(metadata.radii)},
             inputs={"source": digest},
             started=started,
-            **weights.result(),
+            **digests,
         )
 
 
