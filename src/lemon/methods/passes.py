@@ -1,7 +1,8 @@
 """How often builders send text through layers, known before they run.
 
 A builder that does not send its rows once through the source says so in `passes(run)`, beside its
-`build`. Where that depends on what a search finds, it is the most that may be needed.
+`build`. Where that depends on what a search finds, it is the most that may be needed; rounds that
+are kept (`kept_rounds`) need none.
 """
 
 from __future__ import annotations
