@@ -14,7 +14,6 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from typing_extensions import TypedDict
 
 from lemon.architecture import FFN_TYPES, TensorSpec, layer_tensor_name, tensor_specs
@@ -23,7 +22,7 @@ from lemon.errors import BadInput
 from lemon.files.json_file import read_json
 from lemon.files.manifest import MANIFEST, listed_files, read_manifest, require_digest
 from lemon.files.storage import inside
-from lemon.files.tensor_file import FORMATS, TensorFile
+from lemon.files.tensor_file import FORMATS, TensorFile, all_finite
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +36,6 @@ LOADED_SUFFIXES = COMPANION_SUFFIXES | {".safetensors", ".bin", ".py"}  # by tra
 # If one of these exists, transformers adds an adapter to the weights.
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 COPY_AGAIN = "copy or prepare the model folder again"
-# By format: the unsigned type to view values in, and the exponent bits, all set in inf and NaN.
-EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {
-    "F32": (np.uint32, 0x7F800000),
-    "BF16": (np.uint16, 0x7F80),
-    "F16": (np.uint16, 0x7C00),
-}
 
 
 class ShardIndex(TypedDict):
@@ -188,9 +181,8 @@ class Checkpoint:
         file = self._files[name]
         entry = file.entries[name]
         yield f"{name} {entry.format} {entry.shape}\n".encode()
-        unsigned, exponent = EXPONENTS[entry.format]
         for chunk in file.read_bytes(name):
-            if (np.frombuffer(chunk, unsigned) & exponent).max() == exponent:
+            if not all_finite(chunk, entry.format):
                 raise BadInput(
                     f"{file.path}: {name} holds values that are not finite; {COPY_AGAIN}"
                 )
