@@ -166,11 +166,11 @@ class Checkpoint:
         """`digest_of` all tensors, and of each, side by side in one reading."""
         whole, each = hashlib.sha256(), {}
         with ThreadPoolExecutor(1) as beside:
+            adding = beside.submit(whole.update, b"")
             for name in self.specs:
-                own, adding = hashlib.sha256(), None
+                own = hashlib.sha256()
                 for piece in self._pieces(name):
-                    if adding is not None:
-                        adding.result()  # so that no more than two pieces are held
+                    adding.result()  # so that no more than two pieces are held
                     adding = beside.submit(whole.update, piece)
                     own.update(piece)
                 each[name] = own.hexdigest()

@@ -87,14 +87,13 @@ def write_model(
 
 
 def model_digests(folder: Path) -> dict[str, Any]:
-    """For `write_manifest` of a model folder: its files, and the digests of these and of tensors.
+    """For `write_manifest` of a model folder: the digests of its files and of its tensors.
 
     `weights` is that of all tensors, `tensors` that of each. BadInput if the folder holds no
     complete model, or a weight is not finite.
     """
-    files = files_below(folder)
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(Checkpoint(folder).digests)
-        known = {file: file_digest(file) for file in files}
+        files = {file: file_digest(file) for file in files_below(folder)}
         weights, tensors = reading.result()
-    return {"files": files, "known": known, "weights": weights, "tensors": tensors}
+    return {"files": files, "weights": weights, "tensors": tensors}

@@ -1,5 +1,8 @@
 """The operators of a run, chosen or learned, and the model that they make of the source."""
 
+# No param: those of a finished run must stay the same, or it is made again.
+ROUNDS = f"{DATA}/rounds"
+
 
 rule build:
     input:
@@ -25,14 +28,13 @@ rule build:
         source=folder("source"),
         start=folder_option("start", "start"),
         text=folder_option("text", "text"),
-        rounds=f"{DATA}/rounds",
         out=lambda wildcards, output: os.path.dirname(output.manifest),
         settings=settings("build"),
     message:
         "Choosing the operators of {wildcards.run}"
     shell:
         "OMP_NUM_THREADS={threads} lemon build --preset {params.preset:q} --run {wildcards.run:q} "
-        "--source {params.source:q} {params.start} {params.text} --rounds {params.rounds:q} "
+        "--source {params.source:q} {params.start} {params.text} --rounds {ROUNDS:q} "
         "--out {params.out:q} > {log:q} 2>&1"
 
 

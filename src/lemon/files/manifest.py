@@ -124,8 +124,7 @@ def write_manifest(
     path: Path,
     stage: str,
     *,
-    files: Iterable[Path] = (),
-    known: Mapping[Path, str] | None = None,
+    files: Iterable[Path] | Mapping[Path, str] = (),
     owner: str | None = None,
     settings: dict[str, Any] | None = None,
     inputs: dict[str, str] | None = None,
@@ -138,8 +137,8 @@ def write_manifest(
     Args:
         path: usually `manifest.json` in the folder that the job made.
         stage: step of the workflow, e.g. "learn".
-        files: the job's outputs for later stages, all in or below the manifest's folder.
-        known: the sha256 of some of them.
+        files: the job's outputs for later stages, all in or below the manifest's folder; with
+            their sha256 where these are known.
         owner: the owner of the folder, if no other job may write into it.
         settings: the resolved settings that determine the output.
         inputs: digest by name of everything that the job read.
@@ -147,10 +146,9 @@ def write_manifest(
         started: `time.monotonic()` at the start of the job.
         extra: further top-level entries; they replace default entries of the same name.
     """
-    digests = {
-        file.relative_to(path.parent).as_posix(): (known or {}).get(file) or file_digest(file)
-        for file in files
-    }
+    if not isinstance(files, Mapping):
+        files = {file: file_digest(file) for file in files}
+    digests = {file.relative_to(path.parent).as_posix(): found for file, found in files.items()}
     content = {
         "format_version": FORMAT_VERSION,
         "stage": stage,

@@ -47,8 +47,9 @@ def start_operators(
 ) -> Operators:
     """The operators of a run before any learning: those of its method, or of its start.
 
-    `start` is the folder of the run that this one starts from, if any. `record` is filled with what
-    the builder tells of its decisions. BadInput if the source's sizes are not the preset's.
+    `start` is the folder of the run that this one starts from, if any. `kept_rounds` are those of
+    its search, and `record` is filled with what the builder tells of its decisions. BadInput if the
+    source's sizes are not the preset's.
     """
     require_source(run, source)
     context = BuildContext(
@@ -134,10 +135,12 @@ def build(
         if rounds is not None:
             kept = KeptRounds.of(
                 rounds,
+                device,
                 search=run.method.name,
                 seed=run.seed,
                 calibration=run.calibration.model_dump(),
-                compute=[compute.dtype, device.type],
+                config=checkpoint.config,
+                dtype=compute.dtype,
                 **inputs,
             )
     record: dict[str, Any] = {}

@@ -171,15 +171,17 @@ class Calibration:
         They begin as `hidden_NTD`, or as the embedded tokens.
         """
         hidden = self.embedded() if hidden_NTD is None else hidden_NTD
-        windows, ffn = operators.tied_ffn, dict[int, LayerWeights]()  # by the layers that share it
+        windows = operators.tied_ffn
+        window: list[int] = []
+        shared: LayerWeights = {}  # the FFN of the layer before, where the next ones have it too
         yield hidden
         for index in layers:
-            weights = self.layer(operators, index, ffn.get(index))
+            if index not in window:  # dropped before the next layer is fused
+                window, shared = next((w for w in windows if index in w), []), {}
+            weights = self.layer(operators, index, shared)
             hidden = self.after(hidden, weights)
-            tied = next((window for window in windows if index in window), [])
-            shared = {type: weights[type] for type in FFN_TYPES}
-            ffn = {layer: shared for layer in tied}
-            del weights, shared
+            shared = {type: weights[type] for type in FFN_TYPES} if window else {}
+            del weights
             yield hidden
 
     def last(

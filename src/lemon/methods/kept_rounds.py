@@ -1,4 +1,4 @@
-"""What the rounds of a search decided, kept in a file, so that no round is searched twice.
+"""What the rounds of a search decided, kept in a file, so that a round is not searched again.
 
 A search that removes one layer a round decides from what the rounds before left, so the search for
 15 layers begins with all rounds of the one for 22. A build that was interrupted goes on with the
@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,57 +18,73 @@ from typing import Any, TypeVar
 import torch
 from pydantic import TypeAdapter
 
+import lemon
 from lemon.errors import BadInput, WorkFailed
-from lemon.files.json_file import Absent, read_json
+from lemon.files.json_file import Absent, checked
+from lemon.files.manifest import read_sealed, sealed
 from lemon.files.storage import write_text
+from lemon.progress import say
+from lemon.provenance import library_versions
 
 Round = TypeVar("Round")
+FORMAT = 1
+AGAIN = "it is searched and written again"
 
 
 @dataclass(frozen=True)
 class KeptRounds:
-    """The rounds of one search, in order, as a JSON list; without a file nothing is kept."""
+    """The rounds of one search, in order, as sealed JSON; without a file nothing is kept."""
 
     file: Path | None = None
 
     @classmethod
-    def of(cls, folder: Path, **depends_on: Any) -> KeptRounds:
-        """Those of a search that depends on these values; its code and its sums are known here."""
-        code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+    def of(cls, folder: Path, device: torch.device, **depends_on: Any) -> KeptRounds:
+        """Those of a search that depends on these values, on the program and on the machine."""
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        program = hashlib.sha256()
+        for file in sorted(Path(lemon.__file__).parent.rglob("*.py")):
+            program.update(file.read_bytes())
         depends_on |= {
-            "code": hashlib.sha256(code).hexdigest(),
+            "program": program.hexdigest(),
+            "libraries": library_versions(),
+            "device": [device.type, gpu],
             "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
         }
         key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
         return cls(folder / f"{key[:16]}.json")
 
     def rounds(self, kind: type[Round], count: int, choose: Callable[[], Round]) -> Iterator[Round]:
-        """The first `count` rounds: those that are kept, then those that `choose` decides.
+        """The first `count` rounds: those that are kept, and the others that `choose` decides.
 
-        `choose` is called after the caller has applied all rounds before. A damaged file is
-        searched and written again; if it cannot be written, the search goes on without.
+        `choose` is called after the caller has applied all rounds before. The file is read before
+        each round, so two jobs with one search share it. A damaged file is searched and written
+        again; if it cannot be written, the search goes on without keeping its rounds.
         """
         listed = list[kind]  # type: ignore[valid-type]
-        found: list[Round] = []
+        done: list[Round] = []
+        while len(done) < count:
+            kept = self._read(listed)
+            if len(kept) <= len(done) or kept[: len(done)] != done:
+                kept = [*done, choose()]
+                self._write(TypeAdapter(listed).dump_python(kept, mode="json"))
+            done.append(kept[len(done)])
+            yield done[-1]
+
+    def _read(self, listed: type[list[Round]]) -> list[Round]:
+        if self.file is None:
+            return []
+        try:
+            content = read_sealed(self.file, FORMAT, AGAIN)
+            return checked(content.get("rounds"), listed, str(self.file), AGAIN)
+        except Absent:
+            return []
+        except BadInput as error:
+            say(f"the kept rounds are not used: {error}")
+            return []
+
+    def _write(self, rounds: list[Any]) -> None:
         if self.file is not None:
-            with suppress(Absent), _told("the kept rounds are not used"):
-                found = read_json(self.file, listed, "it is written again")
-        yield from found[:count]
-        while len(found) < count:
-            found.append(choose())
-            if self.file is not None:
-                with _told("the rounds are not kept"):
-                    write_text(self.file, TypeAdapter(listed).dump_json(found).decode())
-            yield found[-1]
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Go on after an error of a file, and say so."""
-    try:
-        yield
-    except Absent:
-        raise
-    except (BadInput, WorkFailed) as error:
-        print(f"{what}: {error}", file=sys.stderr)
+            try:
+                write_text(self.file, json.dumps(sealed({"format": FORMAT, "rounds": rounds})))
+            except (BadInput, WorkFailed) as error:
+                say(f"the rounds are not kept: {error}")

@@ -22,6 +22,7 @@ from lemon.configuration.preset import CalibrationSettings
 from lemon.data.text.order import SequenceOrder
 from lemon.data.text.packing import PackedText
 from lemon.errors import BadInput
+from lemon.methods import ff_merge
 from lemon.methods.calibration import Calibration, cosines, lowest
 from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
@@ -36,6 +37,18 @@ def test_a_pass_gives_the_states_and_the_loss_of_transformers(source, calibratio
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     expected = loss(model, calibration.tokens_NT1)
     assert calibration.loss(ours[-1]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_layers_that_share_an_ffn_hand_it_on_and_no_further(source, calibration):
+    operators = ff_merge.tied(context(source, calibration, LAYERS), range(1, 4), {})
+    expected = [calibration.embedded()]
+    for layer in range(LAYERS):
+        weights = calibration.layer(operators, layer)
+        expected.append(calibration.after(expected[-1], weights))
+    for first in (0, 2):
+        found = calibration.through(operators, range(first, LAYERS), expected[first])
+        for ours, alone in zip(found, expected[first:], strict=True):
+            assert torch.equal(ours, alone)
 
 
 def most_allocated(trace: Path) -> int:
@@ -59,18 +72,19 @@ def test_the_memory_of_an_unfinished_model_is_less_than_is_announced_and_than_tw
     source = Checkpoint(folder)
     tokens = torch.zeros(1, 9, dtype=torch.long)
     calibration = Calibration(source, tokens, [1.0], 1, torch.bfloat16, torch.device("cpu"))
-    rows = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
+    # The first two layers share their FFN.
+    rows = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
     gamma = dict.fromkeys(LAYER_TYPES, Dense(rows))
-    operators = Operators(source.shape, source.shape.with_depth(2), gamma=gamma)
-    calibration.layer(operators, 0)  # whatever is loaded once
+    operators = Operators(source.shape, source.shape, gamma=gamma)
+    hidden = calibration.embedded()
+    calibration.last(operators, range(3), hidden)  # whatever is loaded once
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        for layer in (0, 1):
-            calibration.layer(operators, layer)
+        calibration.last(operators, range(3), hidden)
     profiled.export_chrome_trace(str(tmp_path / "trace.json"))
-    bound = calibration.weights_bound
-    layer = sum(s.num_elements for s in source.specs.values() if s.layer == 0)
+    bound = calibration.weights_bound + calibration.states_bound
     assert 0.5 * bound < most_allocated(tmp_path / "trace.json") <= bound
-    assert bound < 2 * 2 * layer
+    layer = sum(s.num_elements for s in source.specs.values() if s.layer == 0)
+    assert calibration.weights_bound < 2 * 2 * layer
 
 
 def test_calibration_reads_the_order_and_the_mixture(learning_world):

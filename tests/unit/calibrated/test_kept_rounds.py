@@ -1,24 +1,37 @@
-"""Rounds of a search that are kept: other depths, an interrupted build, damaged files."""
+"""Rounds of a search that are kept: other depths, interrupted builds, two jobs, damaged files."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from calibrated_models import LAYERS, context
 
-from lemon.methods import come, come_posterior, come_sum, sleb
+from lemon.checkpoint import Checkpoint
+from lemon.configuration.load import load_project
+from lemon.data.text.packing import PackedText
+from lemon.methods import come, come_posterior, come_sum, kept_rounds, sleb
+from lemon.methods.build import build
 from lemon.methods.kept_rounds import KeptRounds
 from lemon.operators.file import save_operators
 
 SEARCHES = {come: come, come_posterior: come, come_sum: come_sum, sleb: sleb}
 STEPS = {come: "measure", come_sum: "measure", sleb: "losses_without_each"}
+NOWHERE = KeptRounds()
+SMOKE = load_project("smoke", Path(__file__).parents[3] / "config")
+
+
+@pytest.fixture
+def kept(tmp_path) -> KeptRounds:
+    return KeptRounds.of(tmp_path / "rounds", torch.device("cpu"))
 
 
 @pytest.fixture(params=SEARCHES, ids=lambda builder: builder.__name__.rpartition(".")[2])
 def search(request, source, calibration, monkeypatch, tmp_path):
-    """Build to a depth with the rounds in a folder: the file's bytes, and the rounds searched."""
+    """Build to a depth: the operators file and the record, and how many rounds were searched."""
     module = SEARCHES[request.param]
     step, searched = getattr(module, STEPS[module]), []
 
@@ -28,63 +41,122 @@ def search(request, source, calibration, monkeypatch, tmp_path):
 
     monkeypatch.setattr(module, STEPS[module], counted)
 
-    def build(depth: int, kept: KeptRounds) -> tuple[bytes, int]:
+    def made(depth: int, kept: KeptRounds):
         searched.clear()
         given = replace(context(source, calibration, depth), kept_rounds=kept)
         file = tmp_path / "operators.safetensors"
         save_operators(file, request.param.build(given), source_digest="0" * 64, method="any")
-        return file.read_bytes(), len(searched)
+        return (file.read_bytes(), given.record), len(searched)
 
-    return build
+    return made
 
 
-def test_a_deeper_search_begins_with_the_rounds_of_a_shallower_one(search, tmp_path):
-    kept = KeptRounds.of(tmp_path, seed=0)
-    alone = [search(depth, KeptRounds()) for depth in (LAYERS - 1, LAYERS - 3)]
-    assert [rounds for _, rounds in alone] == [1, 3]
-    together = [search(depth, kept) for depth in (LAYERS - 1, LAYERS - 3, LAYERS - 2)]
+def test_a_deeper_search_begins_with_the_rounds_of_a_shallower_one(search, kept):
+    alone = [search(LAYERS - dropped, NOWHERE) for dropped in (1, 2, 3)]
+    assert [rounds for _, rounds in alone] == [1, 2, 3]
+    together = [search(LAYERS - dropped, kept) for dropped in (1, 3, 2)]
     assert [rounds for _, rounds in together] == [1, 2, 0]
-    assert [file for file, _ in together[:2]] == [file for file, _ in alone]
-    assert together[2] == (search(LAYERS - 2, KeptRounds())[0], 0)
+    assert [made for made, _ in together] == [alone[0][0], alone[2][0], alone[1][0]]
 
 
-def test_an_interrupted_search_goes_on_with_its_round(search, tmp_path, monkeypatch):
-    kept = KeptRounds.of(tmp_path, seed=0)
-    expected, _ = search(LAYERS - 3, KeptRounds())
-    with monkeypatch.context() as patched:
+def test_an_interrupted_search_goes_on_with_its_round(search, kept, monkeypatch):
+    expected, _ = search(LAYERS - 3, NOWHERE)
+    write, written = kept_rounds.write_text, []
 
-        def full(*_) -> None:
+    def third_is_interrupted(path: Path, text: str) -> None:
+        written.append(path)
+        if len(written) == 3:
             raise KeyboardInterrupt
+        write(path, text)
 
-        write = kept.rounds.__globals__["write_text"]
-        writes = iter([write, write, full])
-        patched.setitem(kept.rounds.__globals__, "write_text", lambda *a: next(writes)(*a))
+    with monkeypatch.context() as patched:
+        patched.setattr(kept_rounds, "write_text", third_is_interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(LAYERS - 3, kept)
     assert search(LAYERS - 3, kept) == (expected, 1)
 
 
-@pytest.mark.parametrize("damage", ["[", '[{"first": "0"}]', '{"a": 1}'])
-def test_a_damaged_file_is_searched_again(search, tmp_path, capsys, damage):
-    kept = KeptRounds.of(tmp_path, seed=0)
-    kept.file.write_text(damage)
-    expected, _ = search(LAYERS - 1, KeptRounds())
+def test_two_searches_at_once_share_their_rounds(kept):
+    """The second reads what the first kept, and does not take rounds away from it."""
+    chosen = []
+
+    def choose() -> int:
+        chosen.append(len(chosen))
+        return chosen[-1]
+
+    first, second = kept.rounds(int, 3, choose), kept.rounds(int, 2, choose)
+    assert [next(first), next(second), next(second), next(first), next(first)] == [0, 0, 1, 1, 2]
+    assert list(kept.rounds(int, 3, choose)) == [0, 1, 2] == chosen
+
+
+def test_rounds_that_follow_from_others_are_not_taken(kept):
+    first = kept.rounds(int, 2, iter([7, 8]).__next__)
+    assert next(first) == 7
+    kept.file.unlink()
+    assert list(kept.rounds(int, 2, iter([1, 2]).__next__)) == [1, 2]
+    assert next(first) == 8
+
+
+DAMAGED = {
+    "cut short": lambda text: text[:9],
+    "of another format": lambda text: text.replace('"format": 1', '"format": 2'),
+    "other values": lambda text: text.replace("0", "1", 1),
+    "no rounds": lambda text: '{"format": 1}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_searched_again(search, kept, capsys, damage):
+    expected, _ = search(LAYERS - 1, kept)
+    whole = kept.file.read_text()
+    kept.file.write_text(damage(whole))
     assert search(LAYERS - 1, kept) == (expected, 1)
     assert "the kept rounds are not used" in capsys.readouterr().err
-    assert len(json.loads(kept.file.read_text())) == 1
+    assert kept.file.read_text() == whole
+    assert len(json.loads(whole)["rounds"]) == 1
 
 
 def test_without_room_the_search_goes_on(search, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    kept = KeptRounds.of(tmp_path / "file", seed=0)  # a folder that cannot be made
-    expected, _ = search(LAYERS - 1, KeptRounds())
+    kept = KeptRounds.of(tmp_path / "file", torch.device("cpu"))  # no folder can be made there
+    expected, _ = search(LAYERS - 1, NOWHERE)
     capsys.readouterr()
     assert search(LAYERS - 1, kept) == (expected, 1)
     assert "the rounds are not kept" in capsys.readouterr().err
 
 
-def test_the_file_is_named_by_all_that_decides(tmp_path):
-    one = KeptRounds.of(tmp_path, search="come", seed=0)
-    assert one == KeptRounds.of(tmp_path, search="come", seed=0)
-    assert one != KeptRounds.of(tmp_path, search="come", seed=1)
-    assert one != KeptRounds.of(tmp_path, search="come-posterior", seed=0)
+def test_a_build_names_its_rounds_by_all_that_decides(learning_world, tmp_path, monkeypatch):
+    given = []
+
+    def of(folder: Path, device: torch.device, **depends_on) -> KeptRounds:
+        given.append((folder, device, depends_on))
+        return NOWHERE
+
+    monkeypatch.setattr(KeptRounds, "of", of)
+    text, rounds = learning_world.text, tmp_path / "rounds"
+    build(SMOKE, "sleb-75", learning_world.source, tmp_path / "run", text=text, rounds=rounds)
+    source, preset = Checkpoint(learning_world.source), SMOKE.preset
+    decides = {
+        "search": "sleb",
+        "seed": 0,
+        "calibration": preset.calibration.model_dump(),
+        "dtype": preset.compute.dtype,
+        "config": source.config,
+        "source": source.digest(),
+        "text": PackedText(text).digest,
+    }
+    assert given == [(rounds, torch.device("cpu"), decides)]
+
+
+def test_another_value_program_or_library_has_another_file(tmp_path, monkeypatch):
+    def of(**depends_on) -> KeptRounds:
+        return KeptRounds.of(tmp_path, torch.device("cpu"), **depends_on)
+
+    assert of(search="come", seed=0) == of(search="come", seed=0)
+    found = {of(search="come", seed=0).file, of(search="come", seed=1).file, of(search="sleb").file}
+    monkeypatch.setattr(kept_rounds, "library_versions", dict)
+    found.add(of(search="come", seed=0).file)
+    (tmp_path / "module.py").write_text("# the program")
+    monkeypatch.setattr("lemon.__file__", str(tmp_path / "__init__.py"))
+    found.add(of(search="come", seed=0).file)
+    assert len(found) == 5
