@@ -138,7 +138,7 @@ def test_the_records_carry_all_eleven_scores(project: Project, rendered: Path) -
     records = table_records(project, "table2", rendered / "runs", rendered / "results")
     by_key = {record.key: record for record in records}
     trained = by_key["laptop/runs/lemon-width-2-2-pretrained"]
-    rate = project.preset.rates["pretraining"].weight_rate
+    rate = project.preset.rates["pretraining-lemon"].weight_rate
     assert trained.params["pretraining.weight_rate"] == str(rate)
     assert {metric.name for metric in trained.metrics} >= {"loss/train", "cost/tokens"}
     for key in ("laptop/runs/source", "paper/table2/LEMON-2.7B/32"):
