@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tomllib
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_a_form_of_an_issue_can_be_filled_in(form: Path) -> None:
 
 def test_there_are_forms_for_a_number_and_a_method() -> None:
     assert [form.stem for form in FORMS] == ["a-method-to-add", "a-number-differs"]
+
+
+MANIFESTS = sorted((ROOT / "results").rglob("*.manifest.json"))
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name.partition(".")[0])
+def test_a_committed_result_names_no_path_of_one_machine(path: Path) -> None:
+    command = json.loads(path.read_text(encoding="utf-8"))["command"]
+    assert [word for word in command if Path(word).is_absolute()] == []
 
 
 def test_no_large_file_such_as_weights_is_committed() -> None:
