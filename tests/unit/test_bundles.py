@@ -242,6 +242,15 @@ def test_scores_of_other_rows_are_not_packed(smoke: Project, made: Path, tmp_pat
     }
 
 
+def test_scores_of_other_weights_are_not_packed(smoke: Project, tmp_path: Path) -> None:
+    write_finished(smoke, "table2-starts", tmp_path)
+    scores = tmp_path / "runs" / "smoke" / "shear-small" / "outcomes-main" / "manifest.json"
+    seal_again(scores, inputs={"weights": "0" * 64})
+    _, refused = pack(smoke, tmp_path, tmp_path / "runs.bundle")
+    said = "was scored with other weights than the run's other scores; score both again"
+    assert refused == {"runs/shear-small/outcomes-main": said}
+
+
 def test_the_commands_say_what_they_did(
     smoke: Project, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,12 +32,17 @@ def pack(project: Project, folder: Path, out: Path) -> tuple[dict[str, Part], di
     parts: dict[str, Part] = {}
     contents: dict[str, bytes] = {}
     refused: dict[str, str] = {}
+    scored: dict[str, Any] = {}  # the weights of the first scores in each folder of a model
     for name, planned in planned_parts(project).items():
         place = place_of(project, folder, planned.manifest)
         if not place.is_file():
             continue
         manifest = read_manifest(place)
         why = _other_settings(project, planned, manifest) or _unmade_run(planned, parts)
+        if planned.suite is not None and not why:
+            weights = manifest.get("inputs", {}).get("weights")
+            if scored.setdefault(name.rpartition("/")[0], weights) != weights:
+                why = "was scored with other weights than the run's other scores; score both again"
         if why:
             refused[name] = why
             continue
