@@ -128,7 +128,7 @@ def test_ordinary_names_are_quoted_as_they_were(workspace):
         "data/smoke/tasks --limit 8 --batch-size 8 --dtype float32 --device cpu --heldout "
         "data/smoke/text --out runs/smoke/cut-75/outcomes >",
         "lemon build --preset smoke --run shear-selection-75 --source data/smoke/source --start "
-        "runs/smoke/shear-75  --out runs/smoke/shear-selection-75 >",
+        "runs/smoke/shear-75  --rounds data/smoke/rounds --out runs/smoke/shear-selection-75 >",
         "--text data/smoke/text  --teacher data/smoke/source --teacher-cache data/smoke/teacher "
         "--out runs/smoke/lemon-small-width-first 2>&1",
         "--component mha --debiased --activations data/smoke/text --out runs/smoke/source/",

@@ -1,8 +1,5 @@
 """The operators of a run, chosen or learned, and the model that they make of the source."""
 
-# No param: those of a finished run must stay the same, or it is made again.
-ROUNDS = f"{DATA}/rounds"
-
 
 rule build:
     input:
@@ -23,6 +20,7 @@ rule build:
         mem_mb=host_memory(3000, 2),
         runtime=120,
         gpu=lambda wildcards: GPUS if calibration_text(wildcards) else 0,
+        rounds=f"{DATA}/rounds",  # no param: another one would make finished runs again
     params:
         preset=PRESET,
         source=folder("source"),
@@ -34,7 +32,7 @@ rule build:
         "Choosing the operators of {wildcards.run}"
     shell:
         "OMP_NUM_THREADS={threads} lemon build --preset {params.preset:q} --run {wildcards.run:q} "
-        "--source {params.source:q} {params.start} {params.text} --rounds {ROUNDS:q} "
+        "--source {params.source:q} {params.start} {params.text} --rounds {resources.rounds:q} "
         "--out {params.out:q} > {log:q} 2>&1"
 
 
