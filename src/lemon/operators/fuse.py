@@ -65,7 +65,7 @@ def fuse(source_dir: Path, operators_file: Path, out_dir: Path) -> None:
                 "from, or build them again"
             )
 
-    # Digests take as long as fusing: the source's is taken beside it.
+    # Digests take as long as fusing: the source's is taken beside all that is read and written.
     with ThreadPoolExecutor(1) as beside, replaced_folder(out_dir, owner) as folder:
         digesting = beside.submit(source.digest)
         try:
