@@ -33,7 +33,7 @@ AFTER_DEPTH_SHEAR = {
 }
 SWEPT = {
     *(f"learn/shear-{depth}" for depth in (93, 83, 60)),
-    *(f"learn/sheared-shear-{depth}" for depth in (75, 50)),
+    *(f"learn/sheared-shear-{run}" for run in (75, 50, "tokens-75", "tokens-50")),
 }
 
 
