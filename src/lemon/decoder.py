@@ -41,6 +41,7 @@ class Decoder:
 
     def __init__(self, config: dict[str, Any], device: torch.device) -> None:
         """`config` is the model's `config.json`, `device` that of the hidden states."""
+        self.config = config
         self._window = sliding_window(config)
         own = partial(_class_of, config["model_type"])
         settings, norm = own("Config").from_dict(config), own("RMSNorm")

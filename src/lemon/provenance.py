@@ -7,6 +7,7 @@ credential, and no path of the user's home.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import lemon
 from lemon.redaction import without_secrets
 
 LIBRARIES = (
@@ -175,6 +177,30 @@ def library_versions() -> dict[str, str | None]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def computation_key(
+    device_type: str, modules: tuple[str, ...] = ("**/*.py",), **depends_on: Any
+) -> str:
+    """A name for what is kept of a computation, so that it is used only where it is the same.
+
+    It depends on these values, modules and libraries, the number of threads and the kind of GPU.
+
+    Args:
+        device_type: "cpu", or "cuda" for torch's current GPU.
+        modules: patterns of the files of this package that compute it.
+    """
+    package, program = Path(lemon.__file__).parent, hashlib.sha256()
+    for file in sorted(file for pattern in modules for file in package.glob(pattern)):
+        program.update(file.read_bytes())
+    depends_on |= {
+        "program": program.hexdigest(),
+        "libraries": library_versions(),
+        "threads": threads()["torch"],
+        "device": device_type,
+        "gpu": sys.modules["torch"].cuda.get_device_name() if device_type == "cuda" else None,
+    }
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def peak_memory_bytes() -> int:

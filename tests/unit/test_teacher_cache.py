@@ -49,7 +49,10 @@ def test_other_tokens_and_teachers_are_computed(teacher: Teacher, tmp_path: Path
     cached(teacher, tmp_path)(TOKENS)
     cached(teacher, tmp_path)(TOKENS.view(7, 3))
     cached(teacher, tmp_path, digest="b")(TOKENS)
-    assert len(files(tmp_path)) == 3
+    config = teacher.decoder.config | {"rms_norm_eps": 0.01}
+    other = Teacher(teacher.weights, Decoder(config, CPU))
+    assert not torch.equal(cached(other, tmp_path)(TOKENS), teacher(TOKENS))
+    assert len(files(tmp_path)) == 4
 
 
 @pytest.mark.parametrize("place", [0, DIGEST_BYTES, -1])

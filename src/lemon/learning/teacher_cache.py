@@ -9,7 +9,6 @@ Shapes: B sequences, T tokens, D hidden size of the teacher.
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lemon.errors import BadInput, WorkFailed
 from lemon.files.storage import atomic_file
 from lemon.learning.source_weights import SourceWeights
 from lemon.learning.student import Teacher
+from lemon.provenance import computation_key
 
 LIMIT_BYTES = 2 * 10**9  # of all cached teachers together
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -54,16 +54,14 @@ class CachedTeacher(Teacher):
         """
         super().__init__(weights, decoder)
         self._dtype = weights.dtype
-        depends_on = {
-            "teacher": digest,
-            "dtype": str(self._dtype),
-            "radius": weights.radius,
-            "device": weights.embedding.device.type,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
-        key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-        self._folder = folder / key[:16]
+        self._folder = folder / computation_key(
+            weights.embedding.device.type,
+            modules=("decoder.py", "learning/*.py"),
+            teacher=digest,
+            config=decoder.config,
+            dtype=str(self._dtype),
+            radius=weights.radius,
+        )
         held = sum(file.stat().st_size for file in folder.glob("*/*") if file.is_file())
         self._room = (limit_bytes - held) // sharers
 

@@ -8,7 +8,6 @@ that a decision depends on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,13 +17,12 @@ from typing import Any, TypeVar
 import torch
 from pydantic import TypeAdapter
 
-import lemon
 from lemon.errors import BadInput, WorkFailed
 from lemon.files.json_file import Absent, checked
 from lemon.files.manifest import read_sealed, sealed
 from lemon.files.storage import write_text
 from lemon.progress import say
-from lemon.provenance import library_versions
+from lemon.provenance import computation_key
 
 Round = TypeVar("Round")
 FORMAT = 1
@@ -40,18 +38,7 @@ class KeptRounds:
     @classmethod
     def of(cls, folder: Path, device: torch.device, **depends_on: Any) -> KeptRounds:
         """Those of a search that depends on these values, on the program and on the machine."""
-        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-        program = hashlib.sha256()
-        for file in sorted(Path(lemon.__file__).parent.rglob("*.py")):
-            program.update(file.read_bytes())
-        depends_on |= {
-            "program": program.hexdigest(),
-            "libraries": library_versions(),
-            "device": [device.type, gpu],
-            "threads": torch.get_num_threads(),
-        }
-        key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-        return cls(folder / f"{key[:16]}.json")
+        return cls(folder / f"{computation_key(device.type, **depends_on)}.json")
 
     def rounds(self, kind: type[Round], count: int, choose: Callable[[], Round]) -> Iterator[Round]:
         """The first `count` rounds: those that are kept, and the others that `choose` decides.

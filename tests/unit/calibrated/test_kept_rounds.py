@@ -10,6 +10,7 @@ import pytest
 import torch
 from calibrated_models import LAYERS, context
 
+from lemon import provenance
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
 from lemon.data.text.packing import PackedText
@@ -154,7 +155,7 @@ def test_another_value_program_or_library_has_another_file(tmp_path, monkeypatch
 
     assert of(search="come", seed=0) == of(search="come", seed=0)
     found = {of(search="come", seed=0).file, of(search="come", seed=1).file, of(search="sleb").file}
-    monkeypatch.setattr(kept_rounds, "library_versions", dict)
+    monkeypatch.setattr(provenance, "library_versions", dict)
     found.add(of(search="come", seed=0).file)
     (tmp_path / "module.py").write_text("# the program")
     monkeypatch.setattr("lemon.__file__", str(tmp_path / "__init__.py"))
