@@ -30,6 +30,7 @@ def test_map_correlation_by_hand():
     assert spearman == pytest.approx(5 / np.sqrt(75))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(num_layers=st.integers(5, 12), seed=st.integers(0, 2**32 - 1))
 def test_a_map_agrees_with_itself_in_any_order(num_layers, seed):
@@ -49,6 +50,7 @@ def test_unrelated_maps_do_not_agree():
     assert p_value > 0.05
 
 
+@pytest.mark.slow
 def test_the_gain_over_a_control_is_the_difference_of_the_correlations():
     a, control, b = random_map(8, 0), random_map(8, 1), random_map(10, 2)
     index, other = list(range(8)), list(range(1, 9))

@@ -102,6 +102,7 @@ def test_a_curve_goes_from_its_start_through_its_snapshots_to_its_end(smoke, tmp
     assert facts.inputs.keys() >= {"shear-width", "scratch-width/snapshots/256", "scratch-width"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", ["figure4-left", "figure4-middle"])
 def test_the_figures_are_drawn_the_same_each_time(smoke, tmp_path, figure) -> None:
     runs = tmp_path / "runs"

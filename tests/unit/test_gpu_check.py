@@ -55,6 +55,7 @@ def test_without_a_gpu_it_says_what_to_do(
     assert not Path("never").exists()
 
 
+@pytest.mark.slow
 def test_what_is_equal_passes_and_every_line_is_there(
     gpu_check: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_eight_jobs_have_eight_gpus_and_a_killed_one_frees_its_own(
     assert ninth.got() == freed
 
 
+@pytest.mark.slow
 def test_a_distributed_job_collects_its_number_and_is_not_passed(
     start: Callable[..., Holder],
 ) -> None:

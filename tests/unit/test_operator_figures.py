@@ -61,6 +61,7 @@ def test_the_caption_names_the_run_its_start_and_its_shorter_learning(
         assert words in numbers.words.caption
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_where_nothing_was_learned(project: Project, tmp_path: Path) -> None:
     runs = written(project, tmp_path / "runs", 0 * APART)
     write_figure(project, "figure10", runs, tmp_path)

@@ -73,6 +73,7 @@ def test_a_declining_map_is_told_from_a_shuffled_one():
     assert distance_profile(1 - declining).p_value == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(num_layers=st.integers(4, 12), seed=SEEDS)
 def test_distance_profile_properties(num_layers, seed):

@@ -156,6 +156,7 @@ def test_a_row_that_was_not_run_is_an_empty_cell_or_in_the_caption(
     assert line.drop("seeds").isna().all()
 
 
+@pytest.mark.slow
 def test_the_same_outcomes_and_times_give_the_same_files(
     project: Project, drawn: Path, tmp_path: Path
 ) -> None:
@@ -175,6 +176,7 @@ def test_the_manifest_names_outcomes_departures_and_files(drawn: Path) -> None:
     assert "steps of fusion" in {d["setting"] for d in manifest["departures"]}
 
 
+@pytest.mark.slow
 def test_step_times_are_no_part_of_what_must_repeat(
     project: Project, drawn: Path, tmp_path: Path
 ) -> None:
