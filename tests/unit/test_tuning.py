@@ -129,6 +129,7 @@ def test_the_table_marks_the_chosen_and_what_did_not_settle(
     assert frame.tune_perplexity[1] == pytest.approx(54.5982, abs=1e-4)  # exp(4)
     assert frame.seconds[0] == 40  # the last event: 20 steps of 2 s
     text = (tmp_path / "out" / "tuning.md").read_text()
+    assert "****" not in text  # an empty cell of the chosen trial
     assert "diverged" in text and "not converged" in text
     assert "operators is not a fair choice yet: the preset has other values" in text
     assert "weights is not a fair choice yet: not tried" in text

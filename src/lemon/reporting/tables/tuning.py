@@ -79,7 +79,7 @@ def _cells(one: TunedRates, result: TrialResult, tried: list[str]) -> list[str |
         duration(result.seconds),
         ", ".join((["chosen"] if best else []) + state),
     ]
-    return [Cell(text, strong=best) for text in cells]
+    return [Cell(text, strong=best and bool(text)) for text in cells]
 
 
 def _notes(facts: TuningFacts) -> list[str]:
