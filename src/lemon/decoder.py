@@ -37,10 +37,13 @@ class Decoder:
     """The computation of a model without any weights.
 
     Shapes: B sequences, T tokens, D hidden size.
+
+    Attributes:
+        config: the model's `config.json`.
     """
 
     def __init__(self, config: dict[str, Any], device: torch.device) -> None:
-        """`config` is the model's `config.json`, `device` that of the hidden states."""
+        """`device` is that of the hidden states."""
         self.config = config
         self._window = sliding_window(config)
         own = partial(_class_of, config["model_type"])

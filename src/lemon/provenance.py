@@ -179,28 +179,27 @@ def library_versions() -> dict[str, str | None]:
     return found
 
 
-def computation_key(
-    device_type: str, modules: tuple[str, ...] = ("**/*.py",), **depends_on: Any
-) -> str:
-    """A name for what is kept of a computation, so that it is used only where it is the same.
+def computation_key(device_type: str, **depends_on: Any) -> str:
+    """The name of what is kept of a computation; equal only where the result must be equal.
 
-    It depends on these values, modules and libraries, the number of threads and the kind of GPU.
+    It depends on the program, its libraries, the number of threads and the kind of GPU too.
 
     Args:
         device_type: "cpu", or "cuda" for torch's current GPU.
-        modules: patterns of the files of this package that compute it.
+        depends_on: all else that decides the result, as JSON can say it.
     """
-    package, program = Path(lemon.__file__).parent, hashlib.sha256()
-    for file in sorted(file for pattern in modules for file in package.glob(pattern)):
+    program, torch = hashlib.sha256(), sys.modules["torch"]
+    for file in sorted(Path(lemon.__file__).parent.rglob("*.py")):
         program.update(file.read_bytes())
-    depends_on |= {
+    every = {
+        "depends_on": depends_on,
         "program": program.hexdigest(),
         "libraries": library_versions(),
-        "threads": threads()["torch"],
+        "threads": torch.get_num_threads(),
         "device": device_type,
-        "gpu": sys.modules["torch"].cuda.get_device_name() if device_type == "cuda" else None,
+        "gpu": torch.cuda.get_device_name() if device_type == "cuda" else None,
     }
-    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(every, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def peak_memory_bytes() -> int:

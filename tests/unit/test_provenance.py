@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from lemon import provenance
-from lemon.provenance import file_digest, without_private_parts
+from lemon.provenance import computation_key, file_digest, without_private_parts
 
 
 @pytest.fixture
@@ -60,3 +61,24 @@ def test_dirty_digest_follows_changes_and_ignores_results(
 def test_file_digest(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"lemon")
     assert file_digest(tmp_path / "f") == hashlib.sha256(b"lemon").hexdigest()
+
+
+def test_what_is_kept_of_a_computation_has_another_name_if_anything_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key() -> str:
+        return computation_key("cpu", search="come", seed=0)
+
+    names = [key(), computation_key("cpu", search="come", seed=1)]
+    assert key() == names[0]
+    names.append(computation_key("cpu", search="come", seed=0, program="another"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    names.append(key())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    names.append(computation_key("cuda", search="come", seed=0))
+    monkeypatch.setattr(provenance, "library_versions", dict)
+    names.append(key())
+    (tmp_path / "module.py").write_text("# the program")
+    monkeypatch.setattr("lemon.__file__", str(tmp_path / "__init__.py"))
+    names.append(key())
+    assert len(set(names)) == 7

@@ -90,6 +90,12 @@ def test_comments_and_order_change_nothing(config: Path, laptop: Project) -> Non
         ),
         (
             LAPTOP,
+            r"^  pretraining-cut: .*",
+            "  pretraining-cut: {weight_rate: 0.5}",
+            {f"pretrain/cut-{run}-pretrained" for run in ("tuned-width", "tuned-small", "width")},
+        ),
+        (
+            LAPTOP,
             r"^  shear: .*",
             "  shear: {mask_rate: 0.7}",
             {

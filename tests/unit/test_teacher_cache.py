@@ -68,7 +68,9 @@ def test_a_damaged_file_is_written_again(teacher: Teacher, tmp_path: Path, place
         assert file.read_bytes() == whole
 
 
-def test_no_more_is_kept_than_the_limit(teacher: Teacher, tmp_path: Path) -> None:
+def test_no_more_is_kept_than_the_limit(
+    teacher: Teacher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cached(teacher, tmp_path)(TOKENS)
     [file] = files(tmp_path)
     size = file.stat().st_size
@@ -77,6 +79,8 @@ def test_no_more_is_kept_than_the_limit(teacher: Teacher, tmp_path: Path) -> Non
         full(TOKENS)
         full(TOKENS + 1)
     assert len(files(tmp_path)) == 2
+    told = capsys.readouterr().err
+    assert told.count(f"{tmp_path}: holds all that may be kept of teachers") == 2  # once a run
 
 
 def test_processes_share_the_room(teacher: Teacher, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ Shapes: B sequences, T tokens, D hidden size of the teacher.
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ from lemon.errors import BadInput, WorkFailed
 from lemon.files.storage import atomic_file
 from lemon.learning.source_weights import SourceWeights
 from lemon.learning.student import Teacher
+from lemon.progress import say
 from lemon.provenance import computation_key
 
 LIMIT_BYTES = 2 * 10**9  # of all cached teachers together
@@ -31,9 +31,10 @@ class CachedTeacher(Teacher):
 
     A file holds the sha256 of what follows, then the states as raw bytes. Its name is the sha256 of
     the tokens; its folder is named by all else that the states depend on. A missing or damaged file
-    is written again. Nothing more is kept once the folder holds `limit_bytes`, or if a write fails;
-    nothing is ever removed, so whoever needs the room removes the folder. Jobs that run at the same
-    time each count what lay there when they started.
+    is written again. Nothing more is kept once the folder holds `limit_bytes`, or if a write fails.
+    Nothing is ever removed, not even what an earlier version of the program kept: a message names
+    the folder that is full. Jobs that run at the same time each count what lay there when they
+    started.
     """
 
     def __init__(
@@ -56,7 +57,6 @@ class CachedTeacher(Teacher):
         self._dtype = weights.dtype
         self._folder = folder / computation_key(
             weights.embedding.device.type,
-            modules=("decoder.py", "learning/*.py"),
             teacher=digest,
             config=decoder.config,
             dtype=str(self._dtype),
@@ -64,6 +64,7 @@ class CachedTeacher(Teacher):
         )
         held = sum(file.stat().st_size for file in folder.glob("*/*") if file.is_file())
         self._room = (limit_bytes - held) // sharers
+        self._told = False
 
     @torch.no_grad()
     def forward(self, tokens_BT: Tensor) -> Tensor:
@@ -94,12 +95,18 @@ class CachedTeacher(Teacher):
         states = hidden.cpu().contiguous().view(torch.uint8).numpy().tobytes()
         size = DIGEST_BYTES + len(states)
         if size > self._room:
+            if not self._told:
+                say(
+                    f"{self._folder.parent}: holds all that may be kept of teachers; what is not "
+                    "there is computed in each run, until the folder is removed"
+                )
+            self._told = True
             return
         try:
             with atomic_file(path) as temporary:
                 temporary.write_bytes(hashlib.sha256(states).digest() + states)
         except (BadInput, WorkFailed, OSError) as error:
-            print(f"the teacher's states are not kept: {error}", file=sys.stderr)
-            self._room = 0
+            say(f"the teacher's states are not kept: {error}")
+            self._room, self._told = 0, True
         else:
             self._room -= size

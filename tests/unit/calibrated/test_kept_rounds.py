@@ -10,7 +10,6 @@ import pytest
 import torch
 from calibrated_models import LAYERS, context
 
-from lemon import provenance
 from lemon.checkpoint import Checkpoint
 from lemon.configuration.load import load_project
 from lemon.data.text.packing import PackedText
@@ -147,17 +146,3 @@ def test_a_build_names_its_rounds_by_all_that_decides(learning_world, tmp_path, 
         "text": PackedText(text).digest,
     }
     assert given == [(rounds, torch.device("cpu"), decides)]
-
-
-def test_another_value_program_or_library_has_another_file(tmp_path, monkeypatch):
-    def of(**depends_on) -> KeptRounds:
-        return KeptRounds.of(tmp_path, torch.device("cpu"), **depends_on)
-
-    assert of(search="come", seed=0) == of(search="come", seed=0)
-    found = {of(search="come", seed=0).file, of(search="come", seed=1).file, of(search="sleb").file}
-    monkeypatch.setattr(provenance, "library_versions", dict)
-    found.add(of(search="come", seed=0).file)
-    (tmp_path / "module.py").write_text("# the program")
-    monkeypatch.setattr("lemon.__file__", str(tmp_path / "__init__.py"))
-    found.add(of(search="come", seed=0).file)
-    assert len(found) == 5

@@ -62,11 +62,12 @@ def test_counts_say_how_many_orderings_came_out_how() -> None:
         ordering(published_difference=None, claim=None),
     ]
     assert counts(found) == [
-        "Of 5 published orderings: on accuracy 2 hold, 1 does not, 1 is not resolved, 1 is below "
-        "the floor; on held-out loss 2 hold, 1 does not, 0 are not resolved, 1 is below the floor.",
+        "Of 5 orderings of the paper's claims and numbers: on accuracy 2 hold, 1 does not, 1 is "
+        "not resolved, 1 is below the floor; on held-out loss 2 hold, 1 does not, 0 are not "
+        "resolved, 1 is below the floor.",
         "Of 1 ordering of ours: on accuracy 0 hold, 0 do not, 1 is not resolved; on held-out loss "
         "1 holds, 0 do not, 0 are not resolved.",
-        "1 more ordering is not so in the paper on these tasks and not counted as published.",
+        "1 more ordering is not so in the paper on these tasks and not counted among them.",
     ]
     assert resolved(found) == [
         "Resolved, of those that are tested: accuracy 3 of 6 (50 %), held-out loss 5 of 5 (100 %)."
@@ -115,7 +116,7 @@ def test_every_rendering_has_the_orderings(
     texts["tex"] = (chained_tables / "table3.tex").read_text().replace("$-$", "−")
     for suffix, text in texts.items():
         assert "Orderings, tested in pairs" in text
-        assert "Of 2 published orderings:" in text
+        assert "Of 2 orderings of the paper" in text
         assert "each measure is a family of its own" in text
         assert "predicts the held-out text better than token frequencies alone" in text
         assert "it stands for its line alone" in text

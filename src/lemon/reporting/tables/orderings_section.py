@@ -65,8 +65,8 @@ def _grouped(
     groups = [
         Group(heading, [line(test) for test in tests if test.is_of_paper is of_paper])
         for heading, of_paper in (
-            ("Published orderings", True),
-            ("Ours, not in the paper", False),
+            ("Orderings of the paper's claims and numbers", True),
+            ("Orderings of ours", False),
         )
     ]
     return [group for group in groups if group.lines]
@@ -134,19 +134,19 @@ def counts(tests: list[OrderingTest]) -> list[str]:
     tested = [test for test in published if test.is_published]
     ours = [test for test in tests if not test.is_of_paper]
     sentences = []
-    for found, kind in ((tested, "published ordering"), (ours, "ordering of ours")):
+    for found, of_whom in ((tested, "of the paper's claims and numbers"), (ours, "of ours")):
         if found:
-            plural = kind.replace("ordering", "orderings") if len(found) > 1 else kind
+            noun = "orderings" if len(found) > 1 else "ordering"
             verdicts = [
                 f"on {measure.words} {_tally(verdicts)}"
                 for measure in MEASURES
                 if (verdicts := _verdicts(found, measure))
             ]
-            sentences.append(f"Of {len(found)} {plural}: {'; '.join(verdicts)}.")
+            sentences.append(f"Of {len(found)} {noun} {of_whom}: {'; '.join(verdicts)}.")
     if other := len(published) - len(tested):
         verb = "ordering is" if other == 1 else "orderings are"
         sentences.append(
-            f"{other} more {verb} not so in the paper on these tasks and not counted as published."
+            f"{other} more {verb} not so in the paper on these tasks and not counted among them."
         )
     return sentences
 
