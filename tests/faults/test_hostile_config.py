@@ -162,7 +162,7 @@ def test_the_largest_sizes_together_make_no_model(
 
 MANY = {
     "unknown keys": (LAPTOP, "".join(f"k{i}: 1\n" for i in range(5000))),
-    "tables": (PAPER, "".join(f"k{i}: {{renderer: x}}\n" for i in range(1000))),
+    "tables": (PAPER, "".join(f"k{i}: {{renderer: x}}\n" for i in range(500))),
 }
 
 

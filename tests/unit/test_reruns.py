@@ -60,7 +60,7 @@ def _changed(config: Path, before: Project) -> set[str]:
 
 
 def test_comments_and_order_change_nothing(config: Path, laptop: Project) -> None:
-    edit(config / LAPTOP, r"^(learning: .)(batch.*?), (micro.*?),", r"\1\3, \2,")
+    edit(config / LAPTOP, r"^  (batch_.*\n)  (microbatch_.*\n)", r"  \2  \1")
     edit(config / LAPTOP, r"^learning:", "# another comment\n\nlearning:")
     edit(config / ASSETS, r"^  licence: Apache-2.0\n", "  licence: Apache License 2.0\n")
     assert _changed(config, laptop) == set()
@@ -70,7 +70,7 @@ def test_comments_and_order_change_nothing(config: Path, laptop: Project) -> Non
 @pytest.mark.parametrize(
     ("file", "pattern", "text", "stages"),
     [
-        (LAPTOP, r"checkpoint_every: \d+", "checkpoint_every: 7", set()),
+        (LAPTOP, r"^  checkpoint_every: \d+", "  checkpoint_every: 7", set()),
         (
             LAPTOP,
             r"^  both-pruned: .*",
