@@ -20,7 +20,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import lemon
 from lemon.redaction import without_secrets
 
 LIBRARIES = (
@@ -189,7 +188,7 @@ def computation_key(device_type: str, **depends_on: Any) -> str:
         depends_on: all else that decides the result, as JSON can say it.
     """
     program, torch = hashlib.sha256(), sys.modules["torch"]
-    for file in sorted(Path(lemon.__file__).parent.rglob("*.py")):
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
         program.update(file.read_bytes())
     every = {
         "depends_on": depends_on,

@@ -79,6 +79,6 @@ def test_what_is_kept_of_a_computation_has_another_name_if_anything_differs(
     monkeypatch.setattr(provenance, "library_versions", dict)
     names.append(key())
     (tmp_path / "module.py").write_text("# the program")
-    monkeypatch.setattr("lemon.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     names.append(key())
     assert len(set(names)) == 7

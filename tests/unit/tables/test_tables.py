@@ -13,13 +13,13 @@ from fabricated_runs import EXPORT, SETTLED, scored_text, write_metrics, write_r
 
 from lemon.configuration.project import Project
 from lemon.errors import BadInput
-from lemon.published.tables import published_row, published_rows
+from lemon.published.tables import published_row
 from lemon.reporting.claims.orderings import OPPOSITE_ORDER, SAME_ORDER, TIED, order_verdict
 from lemon.reporting.facts.accuracy import AccuracyFacts, accuracy_facts
 from lemon.reporting.facts.rows import ScoredRow
 from lemon.reporting.facts.scores import BITS, SHARE
 from lemon.reporting.facts.statistics import Interval
-from lemon.reporting.numbers import rounded_perplexity, signed
+from lemon.reporting.numbers import rounded_perplexity
 from lemon.reporting.tables.accuracy import score_grid
 
 TASKS = ("sciq", "piqa", "winogrande", "arc_easy", "logiqa")
@@ -231,45 +231,6 @@ def test_a_run_that_is_not_evaluated_stops_the_table(project: Project, tmp_path:
     with pytest.raises(BadInput, match="cut-50"):
         write_scored(project, "table3", runs, tmp_path / "tables")
     assert not (tmp_path / "tables").exists()
-
-
-def test_printed_averages_stay_and_three_of_table3_are_not_the_mean_of_their_cells() -> None:
-    rows = published_rows("table3")
-    assert len(rows) == 13
-    off = {
-        (row.method, row.layers): (row.average, round(row.mean_over(row.scores) or 0, 2))
-        for row in rows
-        if abs((row.average or 0) - (row.mean_over(row.scores) or 0)) > 0.05
-    }
-    assert off == {
-        ("Avg", 24): (38.4, 38.46),
-        ("LEMON-Prune", 24): (60.4, 60.48),
-        ("Cut", 16): (40.0, 39.94),
-    }
-
-
-def test_unknown_published_rows_are_named() -> None:
-    with pytest.raises(BadInput, match="no row 'Cut' with 23 layers; it has LLaMA2-7B"):
-        published_row("table3", "Cut", 23)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (22.44, "22.4"),
-        (99.99, "100"),
-        (412.3, "412"),
-        (9213.0, "9,210"),
-        (26_000_000.0, "2.60×10⁷"),
-        (float("inf"), "∞"),
-    ],
-)
-def test_perplexities_keep_three_digits(value: float, text: str) -> None:
-    assert rounded_perplexity(value) == text
-
-
-def test_signs() -> None:
-    assert [signed(v) for v in (1.25, -0.04, -3.0)] == ["+1.2", "0.0", "\N{MINUS SIGN}3.0"]
 
 
 def test_a_table_of_widths_says_so(project: Project, tmp_path: Path) -> None:
