@@ -62,7 +62,8 @@ TORCHRUN = (
     if PROCESSES > 1
     else ""
 )
-TRAINING_GPUS = GPUS * PROCESSES  # Snakemake cuts it to what this machine has, and cores too
+# Snakemake cuts these, and the cores, to what this machine has.
+TRAINING_GPUS = GPUS * PROCESSES
 SOURCE_MB = PROJECT.source_shape().num_parameters * 2 // 10**6  # in bfloat16
 
 
