@@ -38,7 +38,7 @@ for KEPT in [(), *sorted(WITH_SNAPSHOTS)[:1]]:
                 and run.method.pretrains
                 and tuple(run.snapshots.values()) == KEPT
             ),
-        priority: 10
+        priority: 20  # before what learns: it takes longer, and runs begin from its models
         threads: TRAINING_CORES
         resources:
             **TRAINING,
