@@ -86,6 +86,7 @@ rule prepare_text:
         "<logs>/prepare_text.log",
     benchmark:
         "<logs>/prepare_text.tsv"
+    priority: 30  # while all cores are free: what learns waits for it
     threads: ALL_CORES
     resources:
         mem_mb=2000,
