@@ -86,7 +86,8 @@ rule prepare_text:
         "<logs>/prepare_text.log",
     benchmark:
         "<logs>/prepare_text.tsv"
-    priority: 30  # while all cores are free: what learns waits for it
+    # It needs all cores, so it goes before long jobs of one core; all that learns waits for it.
+    priority: 30
     threads: ALL_CORES
     resources:
         mem_mb=2000,

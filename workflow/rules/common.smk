@@ -16,6 +16,7 @@ from lemon.configuration.planned_run import snapshot_folder
 from lemon.configuration.stages import stage_params
 from lemon.configuration.tasks import suites
 from lemon.gpus import gpus_here
+from lemon.provenance import host
 
 DATA, RUNS, RESULTS, LOGS = (
     os.path.join(FOLDER, room, PROJECT.preset_name)
@@ -81,12 +82,11 @@ TRAINING = dict(
 )
 # Without a GPU, two trainings side by side on half of the cores each take less time than one after
 # the other on all (decision 0039). They do so where memory holds both.
-PHYSICAL_MB = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**6
 SIDE_BY_SIDE = (
     2
     if not (ON_CLUSTER or GPUS)
     and PROCESSES == 1
-    and PHYSICAL_MB >= 2 * TRAINING["mem_mb"]
+    and host()["memory_bytes"] >= 2 * TRAINING["mem_mb"] * 10**6
     else 1
 )
 TRAINING_CORES = math.ceil(ALL_CORES / SIDE_BY_SIDE) * PROCESSES
