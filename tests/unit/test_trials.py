@@ -52,6 +52,25 @@ def test_a_trial_changes_the_runs_of_its_rates_alone(config: Path) -> None:
         assert tried.run(untouched).learning == project.run(untouched).learning
 
 
+def test_a_trial_may_be_of_the_run_of_another_seed(config: Path) -> None:
+    """LEMON-Prune of another seed starts from its own Shear."""
+    several = (RUN, f"{RUN}-s1", f"{RUN}-s2")
+    lines = [line("operators", run, layer_rate=1, warmup_ratio=0.5) for run in several]
+    pruned = ("lemon-prune-75", "lemon-prune-75-s1")
+    lines += [line("operators-pruned", run, layer_rate=1) for run in pruned]
+    write_trials(config, *lines)
+    project = load_project("smoke", config)
+    assert [trial.run for trial in project.trials_of("operators")] == list(several)
+    tried = project.trying(project.trials_of("operators")[2])
+    assert tried.run(several[2]).learning.warmup_ratio == 0.5
+    assert tried.run("lemon-prune-75").learning.warmup_ratio == project.preset.learning.warmup_ratio
+    keys = {stage_params(project, "trial", f"operators/{k}") for k in (1, 2, 3)}
+    assert len(keys) == 3
+    write_trials(config, *lines, line("operators", RUN, layer_rate=1, warmup_ratio=0.5))
+    with pytest.raises(BadInput, match="repeats trial 1 of operators"):
+        load_project("smoke", config)
+
+
 def test_a_preset_without_the_file_has_no_trials(config: Path) -> None:
     project = load_project("paper", config)
     assert project.trials == {}
@@ -62,7 +81,7 @@ def test_a_preset_without_the_file_has_no_trials(config: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["operators\tx"], "smoke.tsv:2: has 2 tab-separated cells, not 9"),
+        (["operators\tx"], "smoke.tsv:2: has 2 tab-separated cells, not 10"),
         ([line("operator", RUN, layer_rate=1)], "rates: no run of runs.tsv names 'operator', did"),
         ([line("operators", "cut-75", layer_rate=1)], "run: no run 'cut-75' has rates operators"),
         ([line("operators", RUN, layer_rate="x")], "layer_rate: must be a number, not 'x'"),
@@ -73,11 +92,7 @@ def test_a_preset_without_the_file_has_no_trials(config: Path) -> None:
         ([line("operators", RUN, layer_rate=1)] * 2, "smoke.tsv:3: repeats trial 1 of operators"),
         (
             [line("operators", RUN, layer_rate=1), line("operators", "lemon-cut-50", layer_rate=1)],
-            f"smoke.tsv:3 run: the trials of operators before this one are of {RUN}",
-        ),
-        (
-            [line("operators", RUN, layer_rate=1), line("operators", RUN, norm_rate=1)],
-            "smoke.tsv:3: the trials of operators before this one give layer_rate; give the",
+            f"smoke.tsv:3 run: the trials of operators before this one are of {RUN}; name it, or a",
         ),
     ],
 )

@@ -139,7 +139,8 @@ def _try(arguments: argparse.Namespace) -> None:
     trials, number = project.trials_of(arguments.rates), arguments.trial
     if not 1 <= number <= len(trials):
         raise BadInput(f"--trial {number}: rates {arguments.rates} have trials 1 to {len(trials)}")
-    tried = project.run(trials[0].run)
+    trial = trials[number - 1]
+    tried = project.run(trial.run)
     run = _run_of(project, arguments, tried.id, tried.method.stage)
     _require_read(project, run, arguments)
     owner = owner_of_trial(project.preset_name, arguments.rates, number)
@@ -156,7 +157,7 @@ def _try(arguments: argparse.Namespace) -> None:
         else:
             inputs = learned_from(source, text, arguments.start, arguments.teacher)
         train = partial(_train_into, processes, run, arguments)
-        run_trial(project, trials[number - 1], arguments.out, inputs, train, processes)
+        run_trial(project, trial, arguments.out, inputs, train, processes)
 
 
 @contextmanager

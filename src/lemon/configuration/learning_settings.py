@@ -147,3 +147,7 @@ class RateSettings(Section):
     sparsity_warmup_ratio: Fraction | None = Field(
         default=None, description="pruning.sparsity_warmup_ratio"
     )
+    warmup_ratio: Fraction | None = Field(
+        default=None,
+        description="learning.warmup_ratio; of pre-training, pretraining.warmup_ratio",
+    )

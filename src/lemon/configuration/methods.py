@@ -19,9 +19,9 @@ SECOND_SIZE = "second-size"  # the only method whose runs some presets lack
 SCRATCH = "scratch"  # the only method whose model has nothing of an earlier one
 
 RATES_OF: dict[Learned, tuple[str, ...]] = {
-    "operators": ("layer_rate", "norm_rate", "dimension_rate"),
-    "weights": ("weight_rate",),
-    "masks": ("mask_rate", "multiplier_rate", "sparsity_warmup_ratio"),
+    "operators": ("layer_rate", "norm_rate", "dimension_rate", "warmup_ratio"),
+    "weights": ("weight_rate", "warmup_ratio"),
+    "masks": ("mask_rate", "multiplier_rate", "sparsity_warmup_ratio", "warmup_ratio"),
 }
 
 

@@ -27,7 +27,7 @@ class Trial:
         rates: the symbolic rates of `runs.tsv` that are tried.
         run: the run that learns with them.
         number: its place, from 1, among the trials of these rates.
-        values: the rates in numbers.
+        values: the rates in numbers; what it leaves out is that of the preset's sections.
     """
 
     rates: str
@@ -99,13 +99,17 @@ def _trial(
         (column,), message = next(mistakes_of(error, given, RateSettings))
         return str(column), message
     earlier = before.get(rates, [])
-    # The trials of the same rates are of one run, vary the same rates, and differ.
+    # The trials of the same rates are of one run, with one seed or several, and differ.
     for other in earlier:
-        if other.run != run_id:
-            return "run", f"the trials of {rates} before this one are of {other.run}; name it"
-        if other.values.model_fields_set != values.model_fields_set:
-            names = ", ".join(sorted(other.values.model_fields_set))
-            return "", f"the trials of {rates} before this one give {names}; give the same"
-        if other.values == values:
+        if other.run != run_id and not _of_another_seed(runs[other.run], runs[run_id]):
+            message = f"the trials of {rates} before this one are of {other.run}; name it, or a "
+            return "run", message + "run that differs from it in its seed alone"
+        if (other.run, other.values) == (run_id, values):
             return "", f"repeats trial {other.number} of {rates}; try other rates"
     return Trial(rates, run_id, len(earlier) + 1, values)
+
+
+def _of_another_seed(one: Run, other: Run) -> bool:
+    """Whether they differ in their seed alone, and in the run of that seed that they start from."""
+    own = {"id", "seed", "start"}
+    return one.seed != other.seed and one.model_dump(exclude=own) == other.model_dump(exclude=own)
