@@ -11,7 +11,9 @@ from lemon.configuration.tasks import FOLDERS
 def learned_run(wildcards):
     """The run that a job builds or learns: its own, or the one that a trial is of."""
     if "rates" in wildcards.keys():
-        return PROJECT.run(PROJECT.trials[wildcards.rates][int(wildcards.number) - 1].run)
+        return PROJECT.run(
+            PROJECT.trials[wildcards.rates][int(wildcards.number) - 1].run
+        )
     return PROJECT.run(wildcards.run)
 
 
