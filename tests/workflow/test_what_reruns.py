@@ -50,8 +50,9 @@ def test_a_changed_learning_rate_reruns_only_the_runs_that_name_it(driven):
 
 def test_every_trial_runs_once_and_a_new_one_alone(driven):
     file = driven.path / "config" / "trials" / "laptop.tsv"
-    line = "weights\tcut-tuned-75\t-\t-\t-\t{}\t-\t-\t-\n"
     header = file.read_text().splitlines()[0]
+    cells = {"rates": "weights", "run": "cut-tuned-75", "weight_rate": "{}"}
+    line = "\t".join(cells.get(column, "-") for column in header.split("\t")) + "\n"
     file.write_text(f"{header}\n{line.format(0.1)}{line.format(0.2)}")
     rendered = ["table tuning", "track tuning"]
     jobs = driven.jobs("tuning")
