@@ -81,7 +81,7 @@ def retried(config: Path, *lines: tuple[object, ...]) -> Project:
 
 
 def test_the_mean_over_the_seeds_decides(config: Path, tmp_path: Path) -> None:
-    """Rates 0.005 are the best with seed 0 (2.9, 3.0, 2.0), and 0.002 on average (3.5, 3.25)."""
+    """0.005 has the lowest loss with seed 0, 2.9; the mean of 0.002 is lower, 3.25 against 3.5."""
     ones = [("lemon-cut-75", rate, "-") for rate in (0.002, 0.005, 0.01, 0.001)]
     twos = [("lemon-cut-75-s1", rate, "-") for rate in (0.002, 0.005)]
     project = retried(config, *ones, *twos)
@@ -206,7 +206,10 @@ def test_the_values_of_the_laptop_preset_come_from_fair_trials() -> None:
     )
     columns = [rate for rate in RATES if rate in frame]
     for trial, line in zip(trials, frame[columns].to_dict("records"), strict=True):
-        assert trial.rates_in_numbers.items() <= line.items()
+        run, given = project.trying(trial).run(trial.run), trial.rates_in_numbers
+        for rate, shown in line.items():
+            own = getattr(run.training, rate, None) or getattr(run.pruning, rate, None)
+            assert shown == own or (pd.isna(shown) and rate not in given)
     rates = frame.groupby(["rates", *columns], dropna=False)
     frame["mean_loss"] = rates.tune_loss.transform("mean")
     frame["num_seeds"] = rates.tune_loss.transform("size")

@@ -8,7 +8,6 @@ from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 
-from lemon.configuration.learning_settings import RateSettings
 from lemon.configuration.planned_run import PlannedRun
 from lemon.configuration.project import Project
 from lemon.configuration.stages import stage_params
@@ -182,8 +181,8 @@ def tuning_facts(project: Project, table: str, runs: Path, *_: object) -> Tuning
 def _tuned(project: Project, name: str, stage: str, runs: Path) -> TunedRates:
     trials, in_preset = project.trials.get(name, []), project.preset.rates[name]
     if not trials:
-        return TunedRates(name, stage, "", (), _given(in_preset))
-    given = {rate for one in (in_preset, *(t.values for t in trials)) for rate in _given(one)}
+        return TunedRates(name, stage, "", (), in_preset.model_dump(exclude_none=True))
+    given = in_preset.model_fields_set.union(*(trial.rates_in_numbers for trial in trials))
     names = [rate for rate in RATES if rate in given]
     return TunedRates(
         name=name,
@@ -192,10 +191,6 @@ def _tuned(project: Project, name: str, stage: str, runs: Path) -> TunedRates:
         results=tuple(_result(project, trial, names, runs) for trial in trials),
         in_preset=_in_numbers(project.run(trials[0].run), names),
     )
-
-
-def _given(rates: RateSettings) -> dict[str, float]:
-    return rates.model_dump(exclude_none=True)
 
 
 def _in_numbers(run: PlannedRun, names: Sequence[str]) -> dict[str, float]:
