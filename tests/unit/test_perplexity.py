@@ -12,6 +12,7 @@ import pytest
 import torch
 from packed_text import write_packed_text
 from task_rows import write_mirror
+from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 import lemon.evaluation.perplexity as perplexity
@@ -143,6 +144,17 @@ def test_the_temperature_is_the_best_of_a_grid_on_the_tune_text(model: Any, tmp_
         assert grid[max(best - 1, 0)] <= found[-1] <= grid[min(best + 1, 399)]
     model.model.norm.weight.data = gain
     assert found[1] == pytest.approx(8.0 * found[0], rel=0.02)
+
+
+def test_few_rows_at_a_time_change_no_bit_of_a_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = 3 * perplexity.CACHED_ROWS + 5
+    logits = (4 * torch.randn(rows, 5003, generator=generator)).bfloat16()
+    targets = torch.randint(5003, (rows,), generator=generator)
+    at_once = logits.float() / 1.3
+    losses = perplexity._token_losses(logits, targets, 1.3)
+    assert torch.equal(losses, cross_entropy(at_once, targets, reduction="none"))
+    assert perplexity._summed(losses) == cross_entropy(at_once, targets, reduction="sum").item()
 
 
 def test_another_vocabulary_and_a_broken_model_are_refused(model: Any, folder: Path) -> None:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, nll_loss
 
 from lemon.errors import BadInput, WorkFailed
 from lemon.evaluation.prefix_lm import HEAD_ROWS
@@ -37,6 +37,9 @@ TOKENS_A_PASS = 2048  # fixed, so that the result does not depend on the batch s
 # Logits of the tune text to fit the temperature on: 2,304 tokens at a vocabulary of 49,152, 256 MB
 # in bfloat16.
 FITTED_LOGITS = 2**27
+# Rows of float32 logits that exist at once: few enough for a processor's cache, which takes an
+# eighth of the time of 512 rows, bit for bit the same.
+CACHED_ROWS = 16
 LOG_TEMPERATURE = (math.log(0.05), math.log(50.0))
 
 
@@ -97,11 +100,8 @@ def best_temperature(model: PreTrainedModel, text: PackedText) -> float:
             logits += [(share, *pair) for pair in zip(heads, targets, strict=True)]
 
     def loss(log_temperature: float) -> float:
-        by_chunk = (
-            share * cross_entropy(z.float() / math.exp(log_temperature), y, reduction="sum").item()
-            for share, z, y in logits
-        )
-        return sum(by_chunk)
+        temperature = math.exp(log_temperature)
+        return sum(share * _summed(_token_losses(z, y, temperature)) for share, z, y in logits)
 
     if not math.isfinite(loss(0.0)):
         raise WorkFailed("the loss on the tune text is not finite; the model is broken")
@@ -123,16 +123,26 @@ def _sequence_losses(
         for part, targets in zip(
             hidden.split(HEAD_ROWS), tokens.flatten().split(HEAD_ROWS), strict=True
         ):
-            logits = model.get_output_embeddings()(part).float()
-            values.append(
-                torch.stack(
-                    [cross_entropy(logits / t, targets, reduction="none") for t in temperatures]
-                )
-            )
+            logits = model.get_output_embeddings()(part)
+            values.append(torch.stack([_token_losses(logits, targets, t) for t in temperatures]))
         by_row = torch.cat(values, dim=1).double().view(len(temperatures), len(several), -1)
         losses[:, several.start : several.stop] = by_row.mean(dim=2).cpu().numpy()
         progress.show(several.stop)
     return losses
+
+
+def _token_losses(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """The loss in nats of each target, [tokens] float32, from logits [tokens, vocabulary]."""
+    parts = zip(logits.split(CACHED_ROWS), targets.split(CACHED_ROWS), strict=True)
+    return torch.cat(
+        [cross_entropy(z.float() / temperature, y, reduction="none") for z, y in parts]
+    )
+
+
+def _summed(losses: Tensor) -> float:
+    """The sum in the order in which `cross_entropy` adds, so that temperatures keep every bit."""
+    chosen = torch.zeros(len(losses), dtype=torch.long, device=losses.device)
+    return nll_loss(-losses[:, None], chosen, reduction="sum").item()
 
 
 def _passes(
