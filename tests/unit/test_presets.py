@@ -32,6 +32,18 @@ def test_every_preset_is_valid_and_fills_every_run(preset: str) -> None:
             assert json.loads(stage_params(project, stage, key))["rule_version"] >= 1
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_two_runs_of_a_preset_learn_the_same(preset: str) -> None:
+    project = load_project(preset, CONFIG)
+    trained = {"learn": list[str](), "pretrain": list[str]()}
+    for run_id, run in project.runs.items():
+        if run.method.learned:
+            stage = "pretrain" if run.method.pretrains else "learn"
+            trained[stage].append(stage_params(project, stage, run_id))
+    for found in trained.values():
+        assert len(found) == len(set(found)) > 0
+
+
 def test_targets_take_from_the_source_what_they_leave_out(laptop: Project) -> None:
     source, cut = laptop.source_shape(), laptop.run("cut-75").target_shape
     assert cut == source.with_depth(22)

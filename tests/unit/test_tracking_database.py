@@ -145,9 +145,11 @@ def test_a_file_of_the_users_choice_is_left_to_mlflow(database: Path) -> None:
         else:
             database.unlink()
             execute(database, "CREATE TABLE addresses (name TEXT)")
-        before = database.stat()
+        before, content_before = database.stat(), database.read_bytes()
         make_ready(database, ours=False)
-        assert database.stat() == before
+        after = database.stat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        assert database.read_bytes() == content_before
         assert names(database) == ["mlflow.db"]
 
 

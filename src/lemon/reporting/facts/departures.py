@@ -35,6 +35,7 @@ SETTINGS = {
     "layer_rate": "rate of the layer operator",
     "norm_rate": "rate of the layer operator on norms",
     "dimension_rate": "rate of the dimension operators",
+    "warmup_ratio": "share of the steps in which the rates of operators rise",
     "weight_rate": "rate of the weights, where they learn",
     "pretraining_batch_sequences": "sequences a step of pre-training",
     "pretraining_rate": "rate of pre-training",
@@ -167,6 +168,7 @@ def _learning_settings(project: Project, learned: list[PlannedRun]) -> dict[str,
         "layer_rate": deep,
         "norm_rate": deep,
         "dimension_rate": [run for run in operators if run.changes_widths],
+        "warmup_ratio": operators,
         "weight_rate": [run for run in learned if run.method.trains_weights],
     }
     every = project.preset.pruning.loading.update_every

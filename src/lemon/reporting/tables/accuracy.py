@@ -222,7 +222,7 @@ def _cell(score: Score, best: float | None, *, above: bool) -> ScoreCell:
         )
         mark = f" {ABOVE_FLOOR}" if above and score.metric == CALIBRATED_LOSS else ""
         # The spread of a loss over seeds is a factor of the perplexity.
-        spread = "" if score.seed_sd is None else f"×÷{perplexity_of(score.seed_sd):.2g}"
+        spread = "" if score.seed_sd is None else f"×÷{perplexity_of(score.seed_sd):.3g}"
         return ScoreCell(value + mark, f"{low}{DASH}{high}", spread, best=lead)
     decimals = 2 if score.metric == BITS else 1
     return ScoreCell(
