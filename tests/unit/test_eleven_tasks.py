@@ -18,7 +18,7 @@ from lemon.evaluation.tasks import opened_tasks
 
 pytestmark = pytest.mark.slow
 
-ROWS = 3  # MMLU: of three subjects in turn
+ROWS = 10  # MMLU: of ten subjects in turn
 
 
 @pytest.fixture(scope="module")
