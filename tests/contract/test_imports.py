@@ -31,7 +31,7 @@ LAYERS = (
     {"operators", "configuration"},
     {"model_folder"},
     {"published", "checkpoint", "decoder"},
-    {"radii", "config_json", "events", "machine", "gpus", "progress", "perplexity"},
+    {"radii", "config_json", "events", "machine", "gpus", "progress", "perplexity", "logits"},
     {"files", "architecture"},
     {"provenance"},
     {"errors", "redaction"},

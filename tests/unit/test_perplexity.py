@@ -22,6 +22,7 @@ from lemon.evaluation.harness import evaluate
 from lemon.evaluation.perplexity import heldout_perplexity
 from lemon.files.manifest import sealed
 from lemon.files.storage import write_json
+from lemon.logits import ROWS as ROWS_IN_CACHE
 from lemon.perplexity import mixture_loss
 
 LENGTH = 24
@@ -148,7 +149,7 @@ def test_the_temperature_is_the_best_of_a_grid_on_the_tune_text(model: Any, tmp_
 
 def test_few_rows_at_a_time_change_no_bit_of_a_loss() -> None:
     generator = torch.Generator().manual_seed(0)
-    rows = 3 * perplexity.CACHED_ROWS + 5
+    rows = 3 * ROWS_IN_CACHE + 5
     logits = (4 * torch.randn(rows, 5003, generator=generator)).bfloat16()
     targets = torch.randint(5003, (rows,), generator=generator)
     at_once = logits.float() / 1.3

@@ -30,12 +30,12 @@ from lemon.data.text.order import SequenceOrder
 from lemon.data.text.packing import PackedText, training_batch
 from lemon.decoder import Decoder, LayerWeights
 from lemon.errors import BadInput
+from lemon.logits import in_cache
 from lemon.operators.algebra import Operators
 from lemon.operators.fuse import fused_layer
 
 Candidate = TypeVar("Candidate")
 ROWS = 4  # rows that run through a layer together
-LOGITS = 16  # tokens whose float32 logits are held together, few enough for a processor's cache
 
 Watch = Mapping[str, Callable[[Tensor], None]]
 """By type of matrix, a function of its input, [rows, T, in]."""
@@ -214,10 +214,8 @@ class Calibration:
             logits = self.decoder.final_norm(hidden[None], gain)[0] @ head.T
             labels = tokens[1:].to(self.device)
             losses = [
-                functional.cross_entropy(logits_TV.float(), labels_T, reduction="sum")
-                for logits_TV, labels_T in zip(
-                    logits.split(LOGITS), labels.split(LOGITS), strict=True
-                )
+                functional.cross_entropy(logits_TV, labels_T, reduction="sum")
+                for logits_TV, labels_T in in_cache(logits, labels)
             ]
             total += weight * float(torch.stack(losses).sum()) / len(labels)
         return total

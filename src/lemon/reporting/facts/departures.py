@@ -35,7 +35,7 @@ SETTINGS = {
     "layer_rate": "rate of the layer operator",
     "norm_rate": "rate of the layer operator on norms",
     "dimension_rate": "rate of the dimension operators",
-    "warmup_ratio": "share of the steps in which the rates of operators rise",
+    "warmup_ratio": "warm-up of the operators, share of the steps",
     "weight_rate": "rate of the weights, where they learn",
     "pretraining_batch_sequences": "sequences a step of pre-training",
     "pretraining_rate": "rate of pre-training",
