@@ -2,6 +2,7 @@
 # or later: the first target makes a virtual environment in .venv from requirements.lock.
 #
 #   make table3                 a table of the paper; PRESET=smoke|laptop|gpu|paper|my.yaml
+#   make table3 SEEDS=3         with three seeds of each learned row; the preset's number is 1
 #   make all                    every table and figure of the paper; `everything`: ours as well
 #   make table3 FROM=bundle     render it from the finished runs in results/, without learning; also
 #                               FROM=operators (fuse and score anew), FROM=rest, FROM=path
@@ -20,6 +21,7 @@
 #   make doctor                 is this machine able to run the preset?
 
 PRESET ?= laptop
+SEEDS  ?=
 TABLE  ?=
 FROM   ?=
 PYTHON ?= python3
@@ -32,6 +34,7 @@ endif
 
 # What a user gives is one word and no more: `value` keeps make from expanding it, `quote` the shell.
 override PRESET := $(value PRESET)
+override SEEDS  := $(value SEEDS)
 override TABLE  := $(value TABLE)
 override FROM   := $(value FROM)
 override CORES  := $(value CORES)
@@ -43,7 +46,9 @@ define newline
 endef
 quote = '$(subst ','\'',$(subst $(newline), ,$1))'
 
-workflow = $(RUN) snakemake $(call quote,$1) --cores $(call quote,$(CORES)) --config $(call quote,preset=$(PRESET)) $(call quote,target=$1) $(if $(FROM),$(call quote,from=$(FROM)))
+workflow = $(RUN) snakemake $(call quote,$1) --cores $(call quote,$(CORES)) --config $(call quote,preset=$(PRESET)) $(call quote,target=$1) $(if $(SEEDS),$(call quote,seeds=$(SEEDS))) $(if $(FROM),$(call quote,from=$(FROM)))
+
+seeds = $(if $(SEEDS),--seeds $(call quote,$(SEEDS)))
 
 BIN := $(if $(patsubst /%,,$(firstword $(VENV))),$(CURDIR)/)$(VENV)/bin
 OLD_PYTHON := import sys; sys.exit("Python 3.11 or later is needed, %s is %d.%d; choose another by PYTHON=" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)
@@ -59,7 +64,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 plan: environment
-	@$(RUN) lemon plan --preset $(call quote,$(PRESET)) $(if $(TABLE),--table $(call quote,$(TABLE)))
+	@$(RUN) lemon plan --preset $(call quote,$(PRESET)) $(seeds) $(if $(TABLE),--table $(call quote,$(TABLE)))
 
 doctor: environment
 	@$(RUN) lemon doctor --preset $(call quote,$(PRESET))
@@ -104,7 +109,7 @@ check-results: environment
 	@$(NAMED) $(RUN) lemon compare --preset $(call quote,$(PRESET)) --bundle "results/$$name/runs.bundle" --folder checks
 
 bundle: environment
-	@$(NAMED) $(RUN) lemon bundle --preset $(call quote,$(PRESET)) --out "results/$$name/runs.bundle"
+	@$(NAMED) $(RUN) lemon bundle --preset $(call quote,$(PRESET)) $(seeds) --out "results/$$name/runs.bundle"
 
 test: style types pytest
 

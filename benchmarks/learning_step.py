@@ -3,10 +3,11 @@
 Ours: one step of learning the layer operator, with the laptop preset's settings; once with the
 teacher's forward pass and once with its hidden states read from the cache, as in every run of a
 seed but the first. Theirs: the teacher's forward pass and one plain language-modelling step of a
-Hugging Face student of the same shape with all weights trained. A third step is ours with all
-weights and no operator, and a cached teacher: how many steps of weights take the time of the
-operators' budget, for the rows at equal time. Times alternate in one process and are given as
-medians; each peak memory is of a process of its own, since a process's peak never falls.
+Hugging Face student of the same shape with all weights trained. Two more steps are ours with a
+cached teacher, all weights without an operator and all weights beside the operators: how many of
+each take the time of the operators' budget, for the rows at equal time. Times alternate in one
+process and are given as medians; each peak memory is of a process of its own, since a process's
+peak never falls.
 
     python benchmarks/learning_step.py --source data/laptop/source --layers 22
 """
@@ -43,14 +44,18 @@ from lemon.methods.context import BuildContext
 from lemon.operators.algebra import Operators
 
 
-def learning_step(options: argparse.Namespace, cache: Path | None = None) -> Step:
+def learning_step(
+    options: argparse.Namespace, cache: Path | None = None, *, trains_weights: bool = False
+) -> Step:
     """The layer operator's step: teacher, fused student, KL + LM, AdamW on gamma.
 
-    With the folder `cache` the teacher's hidden states are computed once and then read.
+    With the folder `cache` the teacher's hidden states are computed once and then read. AdamW
+    has the source's weights as well where `trains_weights`.
     """
     source = Checkpoint(options.source)
     device = torch.device("cpu")
-    stack = SourceStack(source, dtype=DTYPE, device=device)
+    stack = SourceStack(source, dtype=DTYPE, device=device, trains=trains_weights)
+    frozen = SourceLayers(source, dtype=DTYPE, device=device) if trains_weights else stack
     decoder = Decoder(source.config, device)
     student = FusedStudent(
         stack,
@@ -59,7 +64,7 @@ def learning_step(options: argparse.Namespace, cache: Path | None = None) -> Ste
         layers_per_segment=options.layers_per_segment,
         recompute=options.recompute,
     )
-    teacher = CachedTeacher(stack, decoder, cache, "") if cache else Teacher(stack, decoder)
+    teacher = CachedTeacher(frozen, decoder, cache, "") if cache else Teacher(frozen, decoder)
     return taught_step(student, teacher, options)
 
 
@@ -94,6 +99,7 @@ def main() -> None:
             "ours": learning_step(options),
             "cached": learning_step(options, Path(folder)),
             "weights": weights_step(options, Path(folder)),
+            "both": learning_step(options, Path(folder), trains_weights=True),
         }
         seconds = in_turn(steps, options.rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
@@ -107,10 +113,11 @@ def main() -> None:
         f"        with a cached teacher {median['cached']:.2f} s, "
         f"{ratio_in_words(seconds['cached'], seconds['theirs'])}, at most 0.75"
     )
-    print(
-        f"        all weights, a cached teacher {median['weights']:.2f} s, "
-        f"{ratio_in_words(seconds['weights'], seconds['cached'])} to operators"
-    )
+    for name, label in (("weights", "all weights"), ("both", "operators and all weights")):
+        print(
+            f"        {label}, a cached teacher {median[name]:.2f} s, "
+            f"{ratio_in_words(seconds[name], seconds['cached'])} to operators"
+        )
     del steps
     shape = Checkpoint(options.source).shape
     # The teacher's weights are added by arithmetic, so that only the plain step is measured.

@@ -12,7 +12,8 @@ from lemon.reporting.claims.ledger import Judgement, judgements
 from lemon.reporting.claims.verdict import BELOW_FLOOR, UNRESOLVED
 from lemon.reporting.facts.evidence import evidence
 
-BITS, LOSS, CALIBRATED = "answer_bits_per_byte", "loss", "calibrated_loss"
+BITS, SHARE, LOSS = "answer_bits_per_byte", "answer_share", "loss"
+CALIBRATED = "calibrated_loss"
 
 
 def measured(verdict: str, first: float = 2.0, second: float = 3.0, **given: Any) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def measured(verdict: str, first: float = 2.0, second: float = 3.0, **given: Any
 
 
 def comparison(claim: str | None, first: str, second: str, found: str, **given: Any) -> dict:
-    """As a table's manifest has it: on bits per byte and losses alike, unresolved on accuracy."""
+    """As a table's manifest has it: on the measures alike, but unresolved on accuracy."""
     usual: dict[str, Any] = {
         **{"claim": claim, "statement": None, "first": "First", "second": "Second"},
         **{"first_runs": [first], "second_runs": [second], "layers": 22, "gains": []},
@@ -31,7 +32,7 @@ def comparison(claim: str | None, first: str, second: str, found: str, **given: 
         **{"not_tested": None, "below_floor": found == BELOW_FLOOR, "tasks": []},
         "measures": {
             "accuracy": measured(BELOW_FLOOR if found == BELOW_FLOOR else UNRESOLVED),
-            **{name: measured(found) for name in (BITS, LOSS, CALIBRATED)},
+            **{name: measured(found) for name in (BITS, SHARE, LOSS, CALIBRATED)},
         },
     }
     return {**usual, **given}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import re
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -91,17 +90,6 @@ def smoke() -> Project:
 def laptop() -> Project:
     """The laptop preset as it is committed."""
     return load_project("laptop", CONFIG)
-
-
-@pytest.fixture(scope="session")
-def laptop_of_one_seed(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The laptop preset with one seed of each learned row; made-up runs of three take longer."""
-    config = Path(shutil.copytree(CONFIG, tmp_path_factory.mktemp("one-seed") / "config"))
-    preset = config / "presets" / "laptop.yaml"
-    text, count = re.subn(r"^seeds: 3", "seeds: 1", preset.read_text(), flags=re.M)
-    assert count == 1
-    preset.write_text(text)
-    return load_project("laptop", config)
 
 
 @pytest.fixture(scope="session")

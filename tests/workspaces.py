@@ -30,6 +30,7 @@ class Workspace:
     preset: str = "smoke"
     target: str = "all"
     taken: str = ""  # what `from=` takes of a bundle
+    seeds: str = ""
     folder: str = ""  # where all is made, if not here
     python_path: list[str] = field(default_factory=list)
 
@@ -40,6 +41,7 @@ class Workspace:
         """
         config = ["--config", f"preset={self.preset}", f"target={self.target}"]
         config += [f"from={self.taken}"] if self.taken else []
+        config += [f"seeds={self.seeds}"] if self.seeds else []
         config += [f"folder={self.folder}"] if self.folder else []
         return ["--cores", "2", "--max-threads", "1", *arguments, *config]
 

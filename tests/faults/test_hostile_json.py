@@ -220,9 +220,9 @@ def test_the_manifest_of_rows(tmp_path: Path, seal: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory, laptop_of_one_seed: Project) -> Path:
+def rendered(tmp_path_factory: pytest.TempPathFactory, laptop: Project) -> Path:
     """A folder of results whose table has tested orderings, and a figure."""
-    folder, project = tmp_path_factory.mktemp("rendered"), laptop_of_one_seed
+    folder, project = tmp_path_factory.mktemp("rendered"), laptop
     write_runs(project, "table3", folder / "runs", documents=4)
     write_scored(project, "table3", folder / "runs", folder / "results" / "tables")
     return folder
@@ -230,10 +230,10 @@ def rendered(tmp_path_factory: pytest.TempPathFactory, laptop_of_one_seed: Proje
 
 @pytest.mark.parametrize("seal", [False, True], ids=["as it is", "with its digest"])
 def test_the_manifest_of_a_table(
-    rendered: Path, laptop_of_one_seed: Project, tmp_path: Path, seal: bool
+    rendered: Path, laptop: Project, tmp_path: Path, seal: bool
 ) -> None:
     """As the page of everything and the tracker read it."""
-    project = laptop_of_one_seed
+    project = laptop
     path = rendered / "results" / "tables" / "table3.manifest.json"
     sound = path.read_bytes()
     content = json.loads(sound)

@@ -62,6 +62,9 @@ def test_targets_work_in_a_folder_with_a_space(clone: Path) -> None:
     packed = "<lemon><bundle><--preset><a b/mine.yaml><--out><results/mine/runs.bundle>\n"
     assert make(clone, "bundle", "PRESET=a b/mine.yaml") == packed
     assert make(clone, "plan") == "<lemon><plan><--preset><laptop>\n"
+    assert make(clone, "plan", "SEEDS=3") == "<lemon><plan><--preset><laptop><--seeds><3>\n"
+    seeds = make(clone, "table3", "SEEDS=3", "CORES=2")
+    assert seeds.endswith("<preset=laptop><target=table3><seeds=3>\n")
     assert (
         make(clone, "plan", "TABLE=table3") == "<lemon><plan><--preset><laptop><--table><table3>\n"
     )

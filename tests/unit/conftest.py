@@ -6,6 +6,6 @@ from lemon.configuration.project import Project
 
 
 @pytest.fixture(scope="session")
-def project(laptop_of_one_seed: Project) -> Project:
+def project(laptop: Project) -> Project:
     """The project of most tests of tables; other files have their own."""
-    return laptop_of_one_seed
+    return laptop

@@ -52,17 +52,17 @@ def test_tokens_are_generated_one_by_one_after_the_prompt() -> None:
     assert seen == [(PROMPT, 0), *generated] * (inference_time.ROUNDS + 1)
 
 
-def test_ratios_are_of_one_round(laptop_of_one_seed: Project, tmp_path: Path) -> None:
+def test_ratios_are_of_one_round(laptop: Project, tmp_path: Path) -> None:
     """22 of 30 layers; the second round is twice as slow for both, so it changes no ratio."""
-    project = laptop_of_one_seed
+    project = laptop
     write_made_up_times(project, tmp_path)
     found = inference_times(project, tmp_path)
     assert set(vars(found[project.source_shape()]).values()) == {1}
     assert set(vars(found[project.shape_of("depth-75")]).values()) == {round(22 / 30, 6)}
 
 
-def test_medians_and_quartiles(laptop_of_one_seed: Project, tmp_path: Path) -> None:
-    project, path = laptop_of_one_seed, tmp_path / TIMES
+def test_medians_and_quartiles(laptop: Project, tmp_path: Path) -> None:
+    project, path = laptop, tmp_path / TIMES
     source, small = project.source_shape(), project.shape_of("depth-75")
     write_made_up_times(project, tmp_path)
     lines = pd.read_csv(path)
@@ -80,8 +80,8 @@ def test_medians_and_quartiles(laptop_of_one_seed: Project, tmp_path: Path) -> N
     assert (low, median, high) == pytest.approx((0.6, 0.7, 0.8))
 
 
-def test_missing_and_other_shapes_are_named(laptop_of_one_seed: Project, tmp_path: Path) -> None:
-    project, path = laptop_of_one_seed, tmp_path / TIMES
+def test_missing_and_other_shapes_are_named(laptop: Project, tmp_path: Path) -> None:
+    project, path = laptop, tmp_path / TIMES
     with pytest.raises(BadInput, match="no such file; `lemon time"):
         inference_times(project, tmp_path)
     write_made_up_times(project, tmp_path)

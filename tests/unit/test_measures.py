@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from fabricated_runs import DOCUMENTS, FLOORS, scored_text, write_outcomes, write_scored_text
 from manifests import seal_again
+from scipy.special import softmax
 from scipy.stats import binom
 
 from lemon.errors import BadInput
@@ -141,6 +142,7 @@ def planted(gain: float, trial: int) -> dict[str, float]:
             bits = (20.0 - own[:, 0]) / (10 * math.log(2))  # ten bytes
             scores[model].setdefault("accuracy", {})[task] = right
             scores[model].setdefault("bits", {})[task] = bits
+            scores[model].setdefault("share", {})[task] = softmax(own, axis=1)[:, 0]
     documents = np.repeat(np.arange(12), 4)
     shared = rng.normal(6, 1, 12)[documents]
     for model, ahead in enumerate((gain, 0.0)):
@@ -163,7 +165,7 @@ def rejected() -> dict[float, dict[str, float]]:
     return found
 
 
-@pytest.mark.parametrize("measure", ["accuracy", "bits", "loss"])
+@pytest.mark.parametrize("measure", ["accuracy", "bits", "share", "loss"])
 def test_a_difference_that_is_not_there_is_seen_in_one_trial_of_twenty(
     rejected: dict, measure: str
 ) -> None:

@@ -16,6 +16,5 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> DrivenWorkspace:
     """A workspace in which table3 has been made once by the stand-in."""
     laid = copy_workflow(tmp_path_factory.mktemp("driven"))
     space = DrivenWorkspace(laid.path, preset="laptop")
-    space.change_preset(lambda values: values.update(seeds=1))
     space.first_jobs = space.jobs()
     return space

@@ -54,6 +54,26 @@ def test_from_the_bundle_only_table_and_track_are_left(driven):
     assert driven.jobs() == ["unpack", "table table3", "track table3"]
 
 
+def test_a_table_shows_as_many_seeds_as_the_bundle_was_packed_with(driven, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two-seeds")
+    project = load_project("smoke", driven.path / "config", seeds=2)
+    finished = write_finished(project, "table3", folder)
+    pack(project, finished, driven.path / "results" / "smoke" / "runs.bundle")
+
+    def shown(**given: str) -> str:
+        for name, value in given.items():
+            setattr(driven, name, value)
+        return driven.snakemake("table3", "--dry-run", "--printshellcmds").stdout
+
+    assert "--preset smoke --seeds 1" in shown()
+    assert "--preset smoke --seeds 2" in shown(taken="bundle")
+    assert "--preset smoke --seeds 1" in shown(seeds="1")
+    words = shown(seeds="3")  # a row has a third seed that the bundle lacks
+    assert "results/smoke/runs.bundle: can't give table3" in words
+    for wrong in ("0", "-1", "two", "1.5"):
+        assert f"seeds={wrong} is no whole number from 1 on" in shown(seeds=wrong)
+
+
 def test_committed_results_are_checked_in_a_folder_of_their_own(driven):
     driven.target, driven.taken, driven.folder = "check_results", "operators", "checks"
     before = {file for file in driven.path.rglob("*") if "/results/" in str(file)}

@@ -7,7 +7,7 @@ import fcntl
 import os
 import sys
 
-from lemon.bundles.taken import taken_from
+from lemon.bundles.taken import seeds_from, taken_from
 from lemon.configuration.load import load_project
 from lemon.configuration.preset_checks import require_rows
 from lemon.errors import BadInput, LemonError
@@ -50,21 +50,29 @@ require_plain("the workflow's folder", workflow.basedir)
 for word in SETTINGS:
     # A single quote alone does no harm: Snakemake then takes double ones around the word.
     require_plain("--config:", word.replace("'", ""))
-for key in set(config) - {"preset", "target", "from", "folder"}:
+for key in set(config) - {"preset", "seeds", "target", "from", "folder"}:
     stop(
         BadInput(
-            f"--config: no setting {key}; it takes preset=NAME, target=NAME, from=WHAT and "
-            "folder=DIR"
+            f"--config: no setting {key}; it takes preset=NAME, seeds=N, target=NAME, "
+            "from=WHAT and folder=DIR"
         )
     )
 
 PRESET = given("preset", "laptop")
 PROJECT = checked(load_project, PRESET)
 checked(require_rows, PROJECT.preset)
+FROM = given("from", "")
+# Of each learned row, where not as many runs are shown as the preset says.
+SEEDS = given("seeds", "")
+if SEEDS and not (SEEDS.isdecimal() and int(SEEDS) >= 1):
+    stop(BadInput(f"--config: seeds={SEEDS} is no whole number from 1 on"))
+SEEDS = int(SEEDS) if SEEDS else checked(seeds_from, PROJECT, FROM)
+if SEEDS != PROJECT.preset.seeds:
+    PROJECT = checked(load_project, PRESET, seeds=SEEDS)
 # What a bundle of finished runs gives, so that no job makes it.
 TARGET = given("target", "all")
 ENTRY = TARGET if TARGET in PROJECT.tables else None
-TAKEN = checked(taken_from, PROJECT, given("from", ""), entry=ENTRY)
+TAKEN = checked(taken_from, PROJECT, FROM, entry=ENTRY)
 # The folder with data/, runs/, results/ and logs/; empty where it is the working folder.
 FOLDER = given("folder", "")
 

@@ -33,6 +33,7 @@ rule table:
         runtime=15,
     params:
         preset=PRESET,
+        seeds=SEEDS,
         runs=RUNS,
         text=folder_option("text", "text"),
         out=lambda wildcards, output: os.path.dirname(output.manifest),
@@ -40,8 +41,8 @@ rule table:
     message:
         "Rendering {wildcards.table}"
     shell:
-        "lemon table --table {wildcards.table:q} --preset {params.preset:q} --runs {params.runs:q} "
-        "{params.text} --out {params.out:q} > {log:q} 2>&1"
+        "lemon table --table {wildcards.table:q} --preset {params.preset:q} --seeds {params.seeds} "
+        "--runs {params.runs:q} {params.text} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule figure_numbers:
@@ -64,6 +65,7 @@ rule figure_numbers:
         runtime=15,
     params:
         preset=PRESET,
+        seeds=SEEDS,
         runs=RUNS,
         text=folder_option("text", "text"),
         out=lambda wildcards, output: os.path.dirname(output.numbers),
@@ -72,7 +74,8 @@ rule figure_numbers:
         "Computing the numbers of {wildcards.figure}"
     shell:
         "lemon figure --figure {wildcards.figure:q} --preset {params.preset:q} "
-        "--runs {params.runs:q} {params.text} --out {params.out:q} --numbers > {log:q} 2>&1"
+        "--seeds {params.seeds} --runs {params.runs:q} {params.text} --out {params.out:q} --numbers "
+        "> {log:q} 2>&1"
 
 
 rule figure:

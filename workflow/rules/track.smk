@@ -19,6 +19,7 @@ rule track:
         runtime=30,
     params:
         preset=PRESET,
+        seeds=SEEDS,
         runs=lambda wildcards, output: os.path.dirname(os.path.dirname(output.state)),
         results=lambda wildcards, input: os.path.dirname(
             os.path.dirname(input.rendered)
@@ -28,5 +29,5 @@ rule track:
     message:
         "Replaying the files of {wildcards.table} into MLflow"
     shell:
-        "lemon track --table {wildcards.table:q} --preset {params.preset:q} --runs {params.runs:q} "
-        "--results {params.results:q} --out {output.state:q} 2>&1 | logged {log:q}"
+        "lemon track --table {wildcards.table:q} --preset {params.preset:q} --seeds {params.seeds} "
+        "--runs {params.runs:q} --results {params.results:q} --out {output.state:q} 2>&1 | logged {log:q}"

@@ -22,6 +22,7 @@ if TAKEN.files:
             runtime=15,
         params:
             preset=PRESET,
+            seeds=SEEDS,
             scope=TAKEN.scope,
             folder=FOLDER or ".",
             entry=option("for", ENTRY) if ENTRY else "",
@@ -29,5 +30,5 @@ if TAKEN.files:
         message:
             "Unpacking finished runs of {input.bundle}"
         shell:
-            "lemon unpack --preset {params.preset:q} --bundle {input.bundle:q} "
+            "lemon unpack --preset {params.preset:q} --seeds {params.seeds} --bundle {input.bundle:q} "
             "--take {params.scope:q} {params.entry} --folder {params.folder:q} > {log:q} 2>&1"

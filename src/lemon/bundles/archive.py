@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from lemon.errors import BadInput
 from lemon.files.json_file import parse_json
@@ -45,12 +45,16 @@ class Part(BaseModel):
 
 
 class Index(BaseModel):
-    """What a bundle holds: the parts of a preset's finished work, by name."""
+    """What a bundle holds: the parts of a preset's finished work, by name.
+
+    `seeds` is how many runs of each learned row the tables show that are rendered from it.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     format_version: Literal[1]
     preset: str
+    seeds: PositiveInt = 1
     parts: dict[str, Part]
     digest: str
 
@@ -61,11 +65,12 @@ class Index(BaseModel):
 
 
 def write_archive(
-    path: Path, preset: str, parts: Mapping[str, Part], contents: Mapping[str, bytes]
+    path: Path, preset: str, seeds: int, parts: Mapping[str, Part], contents: Mapping[str, bytes]
 ) -> None:
     """Write a bundle atomically; `contents` are the files of its parts, by path in the bundle."""
     plain = {name: part.model_dump() for name, part in sorted(parts.items())}
-    index = sealed({"format_version": FORMAT_VERSION, "preset": preset, "parts": plain})
+    head = {"format_version": FORMAT_VERSION, "preset": preset, "seeds": seeds}
+    index = sealed({**head, "parts": plain})
     # Built from plain values, so that the index is what a reader will check.
     members = {INDEX: Index.model_validate(index).model_dump_json(indent=1).encode()}
     members |= dict(sorted(contents.items()))

@@ -55,7 +55,7 @@ def pack(project: Project, folder: Path, out: Path) -> tuple[dict[str, Part], di
             f"{folder / 'runs' / project.preset_name}: holds no finished run with the settings "
             "that the preset has now, so there is nothing to pack; `make table3` makes some"
         )
-    write_archive(out, project.preset_name, parts, contents)
+    write_archive(out, project.preset_name, project.preset.seeds, parts, contents)
     return parts, refused
 
 

@@ -68,9 +68,20 @@ def taken_from(project: Project, word: str, entry: str | None = None) -> Taken:
     if not word:
         return Taken()
     scope: Scope = next((scope for scope in SCOPES if scope == word), "bundle")
-    own = Path("results", project.preset_name, BUNDLE_FILE)
-    bundle = own if word in SCOPES else Path(word)
+    bundle = _bundle_of(project, word)
     return taken(project, bundle, index_of(project, bundle), scope, entry)
+
+
+def seeds_from(project: Project, word: str) -> int:
+    """How many seeds of a learned row a table shows with `FROM=word`: as many as the bundle was
+    packed with. Raises as `index_of`.
+    """
+    return index_of(project, _bundle_of(project, word)).seeds if word else project.preset.seeds
+
+
+def _bundle_of(project: Project, word: str) -> Path:
+    own = Path("results", project.preset_name, BUNDLE_FILE)
+    return own if word in SCOPES else Path(word)
 
 
 def index_of(project: Project, bundle: Path) -> Index:

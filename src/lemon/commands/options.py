@@ -39,9 +39,18 @@ def add_command(
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
-    """Add the option `--preset`."""
+    """Add the options `--preset` and `--seeds`."""
     words = "name of a file in CONFIG/presets, or a path to one (default: laptop)"
     parser.add_argument("--preset", default="laptop", metavar="NAME", help=words)
+    words = "runs of each learned row of a table, one a seed (default: the preset's)"
+    parser.add_argument("--seeds", type=_count, metavar="N", help=words)
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 on."""
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no whole number from 1 on")
+    return int(text)
 
 
 def add_path(
@@ -56,8 +65,8 @@ def add_path(
 
 
 def project_of(arguments: argparse.Namespace, to_fetch: bool = False) -> Project:
-    """The checked project that `--preset` and `--config` name; see `load_project`."""
-    return load_project(arguments.preset, arguments.config, to_fetch)
+    """The checked project of `--preset`, `--seeds` and `--config`; see `load_project`."""
+    return load_project(arguments.preset, arguments.config, to_fetch, arguments.seeds)
 
 
 def require_model(folder: Path) -> None:

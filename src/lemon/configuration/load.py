@@ -35,7 +35,10 @@ from lemon.errors import BadInput
 
 
 def load_project(
-    preset: str | Path, config_dir: Path = Path("config"), to_fetch: bool = False
+    preset: str | Path,
+    config_dir: Path = Path("config"),
+    to_fetch: bool = False,
+    seeds: int | None = None,
 ) -> Project:
     """Read and check a preset and everything that it refers to.
 
@@ -44,6 +47,7 @@ def load_project(
         config_dir: the folder with runs.tsv, paper.yaml and assets.yaml.
         to_fetch: only the assets are needed. Sizes of a Hub model that is not yet fetched may be
             unknown; the project then has no runs.
+        seeds: runs of each learned row of a table, in place of the preset's number.
 
     Raises:
         BadInput: one message with every mistake in every file, each with its file and line.
@@ -70,7 +74,7 @@ def load_project(
         trials = read_trials(config_dir / "trials" / f"{path.stem}.tsv", runs, problems)
     raise_problems(problems)
     assert read and tables is not None and assets is not None
-    settings, _ = read
+    settings = read[0] if seeds is None else read[0].model_copy(update={"seeds": seeds})
     if settings.second_size is None:
         runs = {name: run for name, run in runs.items() if run.method != SECOND_SIZE}
     unknown = any(model.shape is None for _, model in given_models(settings))

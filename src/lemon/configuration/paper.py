@@ -49,6 +49,9 @@ class Margins(Section):
 
     accuracy: Margin = Field(description="points of the mean over tasks")
     answer_bits_per_byte: Margin = Field(description="bits per byte of the right answer")
+    answer_share: Margin = Field(
+        description="points of the right answer's share of the choices' probability"
+    )
     loss: Margin = Field(description="nats per token of held-out text")
 
 

@@ -30,7 +30,7 @@ RULE_VERSIONS: dict[str, int] = {
     "cka": 1,
     "match": 1,
     "time": 1,
-    "table": 11,
+    "table": 12,
     "figure_numbers": 5,
     "figure": 7,
     "claims": 1,

@@ -13,8 +13,8 @@ from lemon.reporting.claims.orderings import OrderingTest
 
 
 @pytest.fixture(scope="session")
-def chained_project(laptop_of_one_seed: Project) -> Project:
-    return chained(laptop_of_one_seed)
+def chained_project(laptop: Project) -> Project:
+    return chained(laptop)
 
 
 @pytest.fixture(scope="session")

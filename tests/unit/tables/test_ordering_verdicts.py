@@ -114,17 +114,20 @@ def test_equally_good_within_a_margin(chained_project: Project, tmp_path: Path) 
     same = {task: [True] * 20 + [False] * 20 for task in TASKS}
     write_outcomes(runs / "shear-75", same, 3.0)
     write_outcomes(runs / "selection-75", same, 2.0)
-    margin = Margins(accuracy=2.0, answer_bits_per_byte=0.02, loss=0.05)
+    margin = Margins(accuracy=2.0, answer_bits_per_byte=0.02, answer_share=1.0, loss=0.05)
     pair = Comparison(first="shear-75", second="selection-75", relation="equivalent", margin=margin)
     [test] = compared(comparing(chained_project, pair), runs)
-    accuracy, bits, loss, _ = (test.measures[measure.name] for measure in MEASURES)
-    assert (accuracy.verdict, bits.verdict, loss.verdict) == (HOLDS, HOLDS, FAILS)
+    accuracy, bits, share, loss, _ = (test.measures[measure.name] for measure in MEASURES)
+    assert [one.verdict for one in (accuracy, bits, share, loss)] == [HOLDS, HOLDS, HOLDS, FAILS]
     assert (accuracy.difference, accuracy.detectable, accuracy.margin) == (0.0, 0.0, 2.0)
     # one-sided, 1 of the 256 patterns of signs of eight documents
     assert loss.p_value == pytest.approx(1 / 256, abs=0.003)
     section = ordering_sections([test], [*TASKS])[0]
     assert section.groups[0].rows[0][2].text == "Shear = Shear (selection, source weights)"
-    assert any("2 points, 0.02 bits per byte, 0.05 nats per token" in p for p in section.points)
+    assert any(
+        "accuracy 2, answer bits per byte 0.02, answer share 1, held-out loss 0.05" in p
+        for p in section.points
+    )
 
 
 def test_a_pair_beats_another_by_more(chained_project: Project, tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_a_pair_beats_another_by_more(chained_project: Project, tmp_path: Path) 
     than = Pair(first="selection-75", second="cut-75")
     pair = Comparison(claim="C13", first="lemon-prune-75", second="shear-75", than=than)
     [test] = compared(comparing(chained_project, pair), runs)
-    accuracy, bits, loss_test, _ = (test.measures[measure.name] for measure in MEASURES)
+    accuracy, bits, _, loss_test, _ = (test.measures[measure.name] for measure in MEASURES)
     assert (accuracy.first, accuracy.second, accuracy.difference) == (50.0, 25.0, 25.0)
     # A right answer has 1 nat over 4 bytes, a wrong one 3: 2 / (4 ln 2) bits apart.
     assert bits.difference == pytest.approx(-0.25 * 0.5 / np.log(2), abs=1e-4)

@@ -12,7 +12,7 @@ from itertools import product
 from lemon.configuration.paper import Margins
 from lemon.reporting.claims.verdict import FAILS, HOLDS, MEASURES_IN_WORDS, UNRESOLVED
 from lemon.reporting.facts.rows import Side
-from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, LOSS
+from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, LOSS, SHARE
 from lemon.reporting.facts.statistics import (
     DETECTABLE,
     LEVEL,
@@ -68,6 +68,8 @@ class Measure:
 MEASURES = (
     Measure(ACCURACY, ACCURACY, "points", True, 100.0, 1, "correct"),
     Measure(BITS, BITS, "bits per byte", False, 1.0, 3, "bits_per_byte"),
+    # Of the tasks that have choices.
+    Measure(SHARE, SHARE, "points", True, 100.0, 2, "answer_share"),
     Measure(LOSS, LOSS, "nats per token", False, 1.0, 3, "sequences"),
     # Without what a temperature alone would have gained.
     Measure(CALIBRATED_LOSS, LOSS, "nats per token", False, 1.0, 3, "calibrated_sequences"),

@@ -12,6 +12,7 @@ BELOW_FLOOR, NOT_TESTED = "below the floor", "not tested at this preset"
 MEASURES_IN_WORDS = {
     "accuracy": "accuracy",
     "answer_bits_per_byte": "answer bits per byte",
+    "answer_share": "answer share",
     "loss": "held-out loss",
     "calibrated_loss": "calibrated loss",
 }

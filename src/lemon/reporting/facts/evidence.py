@@ -11,9 +11,10 @@ from lemon.configuration.figure_specs import CurvesSpec, FigureSpec
 from lemon.configuration.paper import PaperEntry, TableSpec
 from lemon.configuration.planned_run import PlannedRun, lineage
 from lemon.configuration.project import Project
+from lemon.configuration.tasks import TASKS
 from lemon.files.manifest import FORMAT_VERSION, read_manifest
 from lemon.provenance import file_digest
-from lemon.reporting.facts.scores import CALIBRATED_LOSS, LOSS
+from lemon.reporting.facts.scores import BITS, CALIBRATED_LOSS, LOSS, SHARE
 from lemon.reporting.facts.setup import Setup, setup_of
 
 State = Literal["made", "older", "missing"]
@@ -27,7 +28,7 @@ class EntryEvidence:
         claims: that it bears on, by its entry.
         not_tested: the claims that it can't test at this preset, each with the reason.
         state: `older` if a version of the program made it whose verdicts follow other rules, or
-            that had no calibrated loss.
+            that had no calibrated loss or no answer share.
         pairs: the first and second run of each comparison in its entry.
         manifest: its path, whether or not it is there.
         comparisons, findings: of its manifest; empty unless it is `made`.
@@ -123,11 +124,19 @@ def _entry(project: Project, name: str, results: Path) -> EntryEvidence:
     manifest = read_manifest(path)
     comparisons, findings = (tuple(manifest.get(key, ())) for key in ("comparisons", "findings"))
     current = manifest.get("format_version", 1) == FORMAT_VERSION
+    beside = {LOSS: CALIBRATED_LOSS} | ({BITS: SHARE} if _has_choices(spec) else {})
     for measures in (test.get("measures") for test in comparisons):
-        current &= measures is not None and (LOSS not in measures or CALIBRATED_LOSS in measures)
+        current &= measures is not None and all(
+            one not in measures or other in measures for one, other in beside.items()
+        )
     if not current:
         return replace(unread, state="older")
     return replace(unread, state="made", comparisons=comparisons, findings=findings)
+
+
+def _has_choices(spec: PaperEntry) -> bool:
+    """Whether a table has a task whose answer is one of several choices."""
+    return isinstance(spec, TableSpec) and any(TASKS[t].chance is not None for t in spec.tasks)
 
 
 def _claims_of(entry: PaperEntry) -> tuple[frozenset[str], dict[str, str]]:

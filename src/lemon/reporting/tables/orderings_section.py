@@ -190,9 +190,10 @@ def _notes(tests: list[OrderingTest]) -> list[str]:
         "Each line tests whether the first row beats the second on the same documents: the "
         "difference, first minus second, of the means over tasks (of the mixture of domains for "
         "held-out loss), with the 95 % interval of the paired bootstrap. Of bits per byte and loss "
-        "less is better: there the first leads where the difference is negative. Calibrated loss "
-        "is a model's at its best temperature, fitted on the tune text. The number of a claim is "
-        "that in the published claims.csv.",
+        "less is better: there the first leads where the difference is negative. Answer share is "
+        "the right answer's percent of the probability of all choices, on the tasks that have "
+        "choices. Calibrated loss is a model's at its best temperature, fitted on the tune text. "
+        "The number of a claim is that in the published claims.csv.",
         "p is that of the two-sided sign-flip test of the difference "
         f"({FLIPS:,} random draws; signs are flipped by document, and all held-out sequences of "
         "one document together), after Holm over the tested orderings of this table; each measure "
@@ -217,11 +218,11 @@ def _notes(tests: list[OrderingTest]) -> list[str]:
         for test in tests
         if test.not_tested
     ]
-    if any(test.equivalent for test in tests):
+    if equals := [test for test in tests if test.equivalent]:
         notes.append(
             f"{EQUIVALENT} means equally good: the difference is less than a margin, by two "
-            f"one-sided tests; it does not hold if the difference is beyond. Margins: "
-            f"{'; '.join(_margins(test) for test in tests if test.equivalent)}. Could show: the "
+            "one-sided tests; it does not hold if the difference is beyond. Margins, in the units "
+            f"of the columns: {'; '.join(map(_margins, equals))}. Could show: the "
             "smallest margin that two equal models are shown to be within, 2.9 standard errors."
         )
     if any(test.gains for test in tests):
@@ -244,8 +245,8 @@ def _notes(tests: list[OrderingTest]) -> list[str]:
 
 def _margins(test: OrderingTest) -> str:
     margins = [
-        f"{found.margin:g} {measure.unit}"
+        f"{measure.words} {found.margin:g}"
         for measure in MEASURES
         if (found := test.measures.get(measure.name))
     ]
-    return f"{test.first} against {test.second} {', '.join(dict.fromkeys(margins))}"
+    return f"{test.first} against {test.second}: {', '.join(margins)}"
