@@ -14,6 +14,7 @@ from lemon.reporting.facts.evidence import evidence
 
 BITS, SHARE, LOSS = "answer_bits_per_byte", "answer_share", "loss"
 CALIBRATED = "calibrated_loss"
+MEASURES = (BITS, SHARE, LOSS, CALIBRATED)  # but accuracy
 
 
 def measured(verdict: str, first: float = 2.0, second: float = 3.0, **given: Any) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def comparison(claim: str | None, first: str, second: str, found: str, **given: 
         **{"not_tested": None, "below_floor": found == BELOW_FLOOR, "tasks": []},
         "measures": {
             "accuracy": measured(BELOW_FLOOR if found == BELOW_FLOOR else UNRESOLVED),
-            **{name: measured(found) for name in (BITS, SHARE, LOSS, CALIBRATED)},
+            **{name: measured(found) for name in MEASURES},
         },
     }
     return {**usual, **given}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from claimed_tables import BITS, CALIBRATED, LOSS, comparison, judged, measured, write_table
+from claimed_tables import MEASURES, comparison, judged, measured, write_table
 
 from lemon.configuration.project import Project
 from lemon.reporting.claims.derived import concordance_chances
@@ -29,7 +29,7 @@ def ranked(*pairs: tuple[str, str, float, float]) -> list[dict]:
     for first, second, result, start in pairs:
         one = comparison(None, first, second, HOLDS)
         own = measured(HOLDS, first=result, second=start)
-        found.append({**one, "measures": {BITS: own, LOSS: own, CALIBRATED: own}})
+        found.append({**one, "measures": dict.fromkeys(MEASURES, own)})
     return found
 
 
