@@ -15,7 +15,7 @@ OPTIONS = {  # quoted inside
     "params.reference",
     "params.entry",
 }
-NUMBERS = {"threads", "params.threads"}
+NUMBERS = {"threads", "params.threads", "params.seeds"}
 LAUNCH = "params.starter"  # nothing, or a command with one number
 
 
