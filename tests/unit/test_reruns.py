@@ -21,7 +21,8 @@ AFTER_DEPTH_SHEAR = {
         *(
             f"{run}-{depth}"
             for run in (
-                *("shear-selection", "lemon-prune", "lemon-prune-trained"),
+                *("shear-selection", "lemon-prune"),
+                *("lemon-prune-trained", "lemon-prune-trained-time"),
                 *("prune-tuned", "prune-tuned-time"),
             )
             for depth in (75, 50)
@@ -75,15 +76,16 @@ def test_comments_and_order_change_nothing(config: Path, laptop: Project) -> Non
             LAPTOP,
             r"^  both-pruned: .*",
             "  both-pruned: {layer_rate: 0.1, weight_rate: 0.1}",
-            {f"learn/lemon-prune-trained-{depth}" for depth in (75, 50)},
+            {f"learn/lemon-prune-trained-{depth}" for depth in ("75", "50", "time-75", "time-50")},
         ),
         (
             LAPTOP,
             r"^  weights: .*",
             "  weights: {weight_rate: 0.5}",
             {
-                f"learn/{run}-{depth}"
-                for run in ("cut-tuned", "cut-tuned-time", "random-tuned", "average-tuned")
+                f"learn/{start}-{kind}-{depth}"
+                for start in ("cut", "random", "average")
+                for kind in ("tuned", "tuned-time")
                 for depth in (75, 50)
             }
             | {"learn/cut-tuned-small", "pretrain/cut-tuned-small-pretrained"},
@@ -126,6 +128,7 @@ def test_comments_and_order_change_nothing(config: Path, laptop: Project) -> Non
                 for run in (
                     *("lemon-small-width-first", "lemon-small-depth-first"),
                     *("average-tuned-75", "average-tuned-50", "cut-tuned-small"),
+                    *("average-tuned-time-75", "average-tuned-time-50"),
                     *("come-tuned-75", "come-tuned-50"),
                 )
             }
