@@ -2,7 +2,7 @@
 # or later: the first target makes a virtual environment in .venv from requirements.lock.
 #
 #   make table3                 a table of the paper; PRESET=smoke|laptop|gpu|paper|my.yaml
-#   make table3 SEEDS=3         with three seeds of each learned row; the preset's number is 1
+#   make table3 SEEDS=3         with three seeds of each learned row, in place of the preset's number
 #   make all                    every table and figure of the paper; `everything`: ours as well
 #   make table3 FROM=bundle     render it from the finished runs in results/, without learning; also
 #                               FROM=operators (fuse and score anew), FROM=rest, FROM=path
@@ -67,7 +67,7 @@ plan: environment
 	@$(RUN) lemon plan --preset $(call quote,$(PRESET)) $(seeds) $(if $(TABLE),--table $(call quote,$(TABLE)))
 
 doctor: environment
-	@$(RUN) lemon doctor --preset $(call quote,$(PRESET))
+	@$(RUN) lemon doctor --preset $(call quote,$(PRESET)) $(seeds)
 
 # Where nothing is recorded yet, what the committed runs give is rendered and recorded first.
 ui: environment
@@ -76,7 +76,7 @@ ui: environment
 	@$(RUN) lemon ui
 
 follow: environment
-	@$(NAMED) $(RUN) lemon track --follow --preset $(call quote,$(PRESET)) --runs "runs/$$name"
+	@$(NAMED) $(RUN) lemon track --follow --preset $(call quote,$(PRESET)) $(seeds) --runs "runs/$$name"
 
 # A preset that is a file is named by its stem.
 NAMED = name=$$(basename -- $(call quote,$(PRESET))); name=$${name%.yaml}; name=$${name%.yml};

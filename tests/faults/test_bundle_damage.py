@@ -170,7 +170,7 @@ def test_another_preset_format_or_index_is_refused(
             lambda index: index.update(preset="laptop"),
             "is a bundle of preset 'laptop', not of smoke",
         ),
-        (lambda index: index.update(format_version=2), "is a bundle of format 2, this version"),
+        (lambda index: index.update(format_version=3), "is a bundle of format 3, this version"),
         (lambda index: index.update(parts=[]), "parts: input should be"),
         (lambda index: index.update(extra=1), "extra: extra inputs are not permitted"),
     ):

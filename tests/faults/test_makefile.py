@@ -63,6 +63,8 @@ def test_targets_work_in_a_folder_with_a_space(clone: Path) -> None:
     assert make(clone, "bundle", "PRESET=a b/mine.yaml") == packed
     assert make(clone, "plan") == "<lemon><plan><--preset><laptop>\n"
     assert make(clone, "plan", "SEEDS=3") == "<lemon><plan><--preset><laptop><--seeds><3>\n"
+    packed = "<lemon><bundle><--preset><laptop><--seeds><3><--out><results/laptop/runs.bundle>\n"
+    assert make(clone, "bundle", "SEEDS=3") == packed
     seeds = make(clone, "table3", "SEEDS=3", "CORES=2")
     assert seeds.endswith("<preset=laptop><target=table3><seeds=3>\n")
     assert (

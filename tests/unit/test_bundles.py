@@ -14,7 +14,7 @@ from replanned import replanned
 
 from lemon.bundles.archive import read_contents, read_index
 from lemon.bundles.pack import pack
-from lemon.bundles.taken import require_enough, taken
+from lemon.bundles.taken import require_enough, seeds_from, taken
 from lemon.bundles.unpack import unpack
 from lemon.cli import main
 from lemon.configuration.project import Project
@@ -105,6 +105,14 @@ def test_all_that_is_packed_comes_back_and_what_is_large_is_named(
     }
     absent -= {path.relative_to(tmp_path) for path in (tmp_path / "runs").rglob("*")}
     assert {path.parts[3] for path in absent} == {"model", "trained_source"}
+
+
+def test_a_bundle_keeps_its_number_of_seeds(smoke: Project, made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs.bundle"
+    command = ["--config", str(CONFIG), "bundle", "--preset", "smoke", "--folder", str(made)]
+    for given, kept in (([], 1), (["--seeds", "2"], 2), ([], 2), (["--seeds", "1"], 1)):
+        assert main([*command, "--out", str(out), *given]) == 0
+        assert read_index(out).seeds == seeds_from(smoke, str(out)) == kept
 
 
 def test_trials_are_kept_and_their_table_is_that_of_the_runs(

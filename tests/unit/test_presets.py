@@ -134,6 +134,9 @@ def test_a_table_shows_as_many_seeds_of_a_learned_row_as_the_preset_says(
 
     assert learned_and_built(laptop) == ({1}, {1, 3})
     assert learned_and_built(load_project("laptop", config, seeds=3)) == ({3}, {1, 3})
+    for seeds in (0, 4):
+        with pytest.raises(BadInput, match=f"{seeds} seeds are not from 1 to 3"):
+            load_project("laptop", config, seeds=seeds)
     edit(config / LAPTOP, r"^description", "seeds: 2\ndescription")
     two = load_project("laptop", config)
     assert learned_and_built(two) == ({2}, {1, 3})

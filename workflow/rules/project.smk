@@ -5,6 +5,7 @@ format reads it, and one call at a time works in a folder.
 import difflib
 import fcntl
 import os
+import re
 import sys
 
 from lemon.bundles.taken import seeds_from, taken_from
@@ -62,9 +63,9 @@ PRESET = given("preset", "laptop")
 PROJECT = checked(load_project, PRESET)
 checked(require_rows, PROJECT.preset)
 FROM = given("from", "")
-# Of each learned row, where not as many runs are shown as the preset says.
+# Runs shown of each learned row: as typed, else the bundle's number, else the preset's.
 SEEDS = given("seeds", "")
-if SEEDS and not (SEEDS.isdecimal() and int(SEEDS) >= 1):
+if SEEDS and not re.fullmatch("[1-9][0-9]?", SEEDS):
     stop(BadInput(f"--config: seeds={SEEDS} is no whole number from 1 on"))
 SEEDS = int(SEEDS) if SEEDS else checked(seeds_from, PROJECT, FROM)
 if SEEDS != PROJECT.preset.seeds:

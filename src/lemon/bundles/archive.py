@@ -21,7 +21,8 @@ from lemon.files.json_file import parse_json
 from lemon.files.manifest import damaged, require_sealed, sealed
 from lemon.files.storage import atomic_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # version 1 had no `seeds`
+READABLE_VERSIONS = (1, FORMAT_VERSION)
 INDEX = "bundle.json"
 LARGEST_INDEX = 8 * 2**20  # bytes; a laptop's index has 150 KB
 LARGEST_CONTENT = 2**28  # bytes of all files together, which are held in memory
@@ -47,14 +48,15 @@ class Part(BaseModel):
 class Index(BaseModel):
     """What a bundle holds: the parts of a preset's finished work, by name.
 
-    `seeds` is how many runs of each learned row the tables show that are rendered from it.
+    `seeds` is how many runs of each learned row the tables show that are rendered from it; None for
+    as many as the preset says.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    format_version: Literal[1]
+    format_version: Literal[1, 2]
     preset: str
-    seeds: PositiveInt = 1
+    seeds: PositiveInt | None = None
     parts: dict[str, Part]
     digest: str
 
@@ -97,10 +99,10 @@ def read_index(path: Path) -> Index:
     where = f"{path}: {INDEX}"
     content = parse_json(text, dict[str, Any], where, GET_AGAIN)
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise BadInput(
             f"{path}: is a bundle of format {version!r:.20}, this version of lemon reads "
-            f"{FORMAT_VERSION}; {GET_AGAIN}"
+            f"{' and '.join(map(str, READABLE_VERSIONS))}; {GET_AGAIN}"
         )
     require_sealed(content, path, GET_AGAIN)
     index = parse_json(text, Index, where, GET_AGAIN)

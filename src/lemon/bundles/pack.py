@@ -21,12 +21,15 @@ from lemon.errors import BadInput
 from lemon.files.manifest import checked_file, read_manifest
 
 
-def pack(project: Project, folder: Path, out: Path) -> tuple[dict[str, Part], dict[str, str]]:
+def pack(
+    project: Project, folder: Path, out: Path, seeds: int | None = None
+) -> tuple[dict[str, Part], dict[str, str]]:
     """Write a bundle of all finished runs that were made with the preset's settings.
 
     Gives its parts by name, and why it does not hold other finished parts, by name.
     They are read from the workflow's working folder, with `runs/` and `data/`. Equal runs give a
-    file of equal bytes. BadInput if a file of a finished run is damaged or missing, or none is
+    file of equal bytes. `seeds` is how many runs of a learned row its tables show, by default as
+    many as the project's. BadInput if a file of a finished run is damaged or missing, or none is
     finished.
     """
     parts: dict[str, Part] = {}
@@ -55,7 +58,7 @@ def pack(project: Project, folder: Path, out: Path) -> tuple[dict[str, Part], di
             f"{folder / 'runs' / project.preset_name}: holds no finished run with the settings "
             "that the preset has now, so there is nothing to pack; `make table3` makes some"
         )
-    write_archive(out, project.preset_name, project.preset.seeds, parts, contents)
+    write_archive(out, project.preset_name, seeds or project.preset.seeds, parts, contents)
     return parts, refused
 
 

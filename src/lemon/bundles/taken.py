@@ -74,9 +74,10 @@ def taken_from(project: Project, word: str, entry: str | None = None) -> Taken:
 
 def seeds_from(project: Project, word: str) -> int:
     """How many seeds of a learned row a table shows with `FROM=word`: as many as the bundle was
-    packed with. Raises as `index_of`.
+    packed with, else as many as the preset says. Raises as `index_of`.
     """
-    return index_of(project, _bundle_of(project, word)).seeds if word else project.preset.seeds
+    packed = index_of(project, _bundle_of(project, word)).seeds if word else None
+    return packed or project.preset.seeds
 
 
 def _bundle_of(project: Project, word: str) -> Path:

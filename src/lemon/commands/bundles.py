@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lemon.bundles.taken import SCOPES
+from lemon.bundles.taken import SCOPES, seeds_from
 from lemon.commands.options import (
     Commands,
     add_command,
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         "pack the finished runs of a preset into one file, without weights",
         "lemon bundle --preset laptop --out results/laptop/runs.bundle",
         "\nSelections, layer operators, losses, outcomes, maps and manifests are packed. The same "
-        "runs give the same bytes.",
+        "runs give the same bytes. Without --seeds an earlier bundle in its place says how many.",
     )
     add_preset(bundle)
     add_path(bundle, "--out", "file to write", "FILE")
@@ -60,13 +60,15 @@ def add(commands: Commands) -> None:
 
 
 def _bundle(arguments: argparse.Namespace) -> None:
-    project = project_of(arguments)
-    require_writable(arguments.out)
+    project, out = project_of(arguments), arguments.out
+    require_writable(out)
     from lemon.bundles.pack import pack
 
-    parts, refused = pack(project, arguments.folder, arguments.out)
-    size = arguments.out.stat().st_size / 1e6
-    print(f"{arguments.out}: {len(parts)} parts of finished runs, {size:.2f} MB")
+    seeds = arguments.seeds or (seeds_from(project, str(out)) if out.is_file() else None)
+    parts, refused = pack(project, arguments.folder, out, seeds)
+    size = out.stat().st_size / 1e6
+    print(f"{out}: {len(parts)} parts of finished runs, {size:.2f} MB")
+    print(f"tables from it show {seeds or project.preset.seeds} seeds of a learned row at most")
     for name, why in refused.items():
         print(f"not packed: {name} {why}")
 

@@ -43,14 +43,7 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
     words = "name of a file in CONFIG/presets, or a path to one (default: laptop)"
     parser.add_argument("--preset", default="laptop", metavar="NAME", help=words)
     words = "runs of each learned row of a table, one a seed (default: the preset's)"
-    parser.add_argument("--seeds", type=_count, metavar="N", help=words)
-
-
-def _count(text: str) -> int:
-    """A whole number from 1 on."""
-    if not (text.isdecimal() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is no whole number from 1 on")
-    return int(text)
+    parser.add_argument("--seeds", type=int, metavar="N", help=words)
 
 
 def add_path(

@@ -74,7 +74,10 @@ def load_project(
         trials = read_trials(config_dir / "trials" / f"{path.stem}.tsv", runs, problems)
     raise_problems(problems)
     assert read and tables is not None and assets is not None
-    settings = read[0] if seeds is None else read[0].model_copy(update={"seeds": seeds})
+    settings = read[0]
+    if seeds is not None:
+        _require_seeds(seeds, tables)
+        settings = settings.model_copy(update={"seeds": seeds})
     if settings.second_size is None:
         runs = {name: run for name, run in runs.items() if run.method != SECOND_SIZE}
     unknown = any(model.shape is None for _, model in given_models(settings))
@@ -95,6 +98,13 @@ def _shown(
         rows = tuple(_with_seeds(row, preset.seeds, runs) for row in entry.with_rows(tables).rows)
         return entry.model_copy(update={"tasks": tasks, "rows": rows})
     return entry
+
+
+def _require_seeds(seeds: int, tables: Mapping[str, PaperEntry]) -> None:
+    """BadInput if no row has that many runs."""
+    most = max(len(row.runs) for e in tables.values() if isinstance(e, TableSpec) for row in e.rows)
+    if not 1 <= seeds <= most:
+        raise BadInput(f"{seeds} seeds are not from 1 to {most}, the most of a row in paper.yaml")
 
 
 def _with_seeds(row: TableRow, seeds: int, runs: Mapping[str, Run]) -> TableRow:
