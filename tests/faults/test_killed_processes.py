@@ -109,7 +109,7 @@ def test_a_command_that_is_ended_leaves_a_checkpoint_of_its_step(
     told, _ = started.communicate(timeout=ENDED_S)
     assert started.returncode == code, told
     ends = re.findall(rf"error: {RUN}: ended by SIGTERM after step (\d+) of {STEPS}, with", told)
-    assert len(ends) == processes and len({*ends}) == 1
+    assert len(ends) == processes and len({*ends}) == 1, told
     [kept] = (out / "checkpoints").iterdir()
     assert kept.name.startswith(f"step-{int(ends[0]):08d}-") and 2 <= int(ends[0]) < STEPS
 
