@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from lemon.gpus import take
 folder, count, *gpus = sys.argv[1:]
-print(*take(Path(folder), gpus, int(count)), flush=True)
+print(" ".join(take(Path(folder), gpus, int(count))), flush=True)
 sys.stdin.read()
 """
 
@@ -45,7 +45,7 @@ class Holder:
         """The GPUs that it has; none while it waits."""
         assert self.process.stdout is not None
         self.said += self.process.stdout.read() or b""
-        return self.said.decode().split()
+        return self.said.decode().split() if self.said.endswith(b"\n") else []
 
     def kill(self) -> None:
         self.process.kill()
