@@ -50,7 +50,8 @@ def load_project(
         seeds: runs of each learned row of a table, in place of the preset's number.
 
     Raises:
-        BadInput: one message with every mistake in every file, each with its file and line.
+        BadInput: one message with every mistake in every file, each with its file and line; or no
+            row has that many seeds.
     """
     path = preset_path(preset, config_dir)
     problems: list[Problem] = []
